@@ -1,0 +1,35 @@
+# What a person types. `make` alone installs; everything stays inside this folder.
+PYTHON ?= python3
+BIN := .venv/bin
+export GX_ANALYTICS_ENABLED := False
+
+.PHONY: install demo test check lock clean
+install: .venv/installed
+
+# uv (itself pinned and hashed by the same lock) installs in parallel and compiles bytecode:
+# Great Expectations imports in 4 s with it and in 13 s without.
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "prescore needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version). Name another: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	@awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock > .venv/uv.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test: install check  ## the whole suite, on a real Postgres
+	$(BIN)/pytest
+
+check: install  ## format, lint, types, dependency arrows
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock:  ## resolve pyproject.toml's ranges anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --group example \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv build dist *.egg-info jobs/*.egg-info

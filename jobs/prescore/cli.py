@@ -1,0 +1,318 @@
+"""The edge for people: every command, and the one place where errors become words and exit codes.
+
+Imports are inside the commands: `prescore --help` must not wait for pyarrow.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prescore.contract.errors import LeaseLost, Mistake, PrescoreError, Refused, Terminal, Transient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prescore.contract.catalog import Catalog
+    from prescore.job import Job
+
+app = typer.Typer(
+    help="Score every answer before it is asked.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+db = typer.Typer(help="The database that this project uses.", no_args_is_help=True)
+app.add_typer(db, name="db")
+
+Model = Annotated[str, typer.Argument(metavar="NAME", help="The model: specs/NAME.toml.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Reason = Annotated[str | None, typer.Option(help="Why, for the history.")]
+
+
+def main() -> None:
+    """Run a command; exit 0 done, 4 a check refused it, 2 the user's mistake, 3 worth a retry, 1 a bug of ours."""
+    try:
+        app()
+    except PrescoreError as error:
+        if "--json" in sys.argv and not isinstance(error, Refused):
+            from prescore import display
+
+            display.print_json({"error": {"code": error.code, "message": str(error)}})
+        sys.stderr.write(f"prescore: {error}\n")
+        sys.exit(exit_code(error))
+
+
+def exit_code(error: PrescoreError) -> int:
+    """What a script is told of an error."""
+    if isinstance(error, Refused):
+        return 4
+    return 3 if isinstance(error, Transient | LeaseLost) else 2 if isinstance(error, Terminal) else 1
+
+
+@app.command()
+def init(name: Model) -> None:
+    """Write a spec and a domain query to start from."""
+    from prescore import scaffold
+
+    for path in scaffold.write(name):
+        typer.echo(f"wrote {path}")
+    typer.echo(f"Fill them in, then: prescore check {name}")
+
+
+@app.command()
+def check(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One model; all of them if left out.")] = None,
+) -> None:
+    """Validate spec, model, domain and checks without writing anything."""
+    from prescore import display, materialize
+    from prescore.contract.project import Project
+    from prescore.job import Material
+
+    project = Project.find()
+    for model in [name] if name else project.models():
+        with display.bars() as bars:
+            rows = materialize.rehearse(Material(project, project.spec(model), on_rows=bars))
+        typer.echo(f"{model}: spec, model and domain fit; {rows:,} rows")
+
+
+@app.command()
+def run(
+    name: Model,
+    full: Annotated[bool, typer.Option("--full", help="Begin anew, even if an earlier run was interrupted.")] = False,
+    publish: Annotated[bool, typer.Option("--publish/--no-publish", help="Whether readers get to see it.")] = True,
+    json: Json = False,
+) -> None:
+    """Make a version: snapshot, score, stage, check, publish."""
+    from prescore import display, materialize
+
+    with _job(name) as job:
+        try:
+            report = materialize.run(job, publishing=publish, full=full)
+        except Refused:
+            _show_refused(job, json=json)
+            raise
+    display.print_json(report.as_dict()) if json else display.report(report.as_dict())
+
+
+def _show_refused(job: Job, *, json: bool) -> None:
+    from prescore import display
+    from prescore.report import Report
+
+    report = Report.newest(job).as_dict()
+    display.print_json(report) if json else display.report(report)
+    if report["served"] is not None:
+        sys.stderr.write(f"Version {report['served']} is still served.\n")
+
+
+@app.command()
+def publish(name: Model, version: Annotated[int, typer.Argument(help="A checked version.")]) -> None:
+    """Let readers see a checked version."""
+    from prescore.contract import lease
+    from prescore.steps import publish as step
+
+    with _catalog() as catalog, lease.held(_database(), name) as held:
+        step.publish(catalog.connection, name, version, lease=held)
+    typer.echo(f"{name} version {version} is published.")
+
+
+@app.command()
+def rollback(
+    name: Model,
+    to: Annotated[int | None, typer.Option(help="The version to go back to; the last good one if left out.")] = None,
+    reason: Reason = None,
+) -> None:
+    """Go back to an earlier version, and hold the model there."""
+    from prescore.steps import publish as step
+
+    with _catalog() as catalog:
+        version = step.rollback(catalog.connection, name, to, reason)
+    typer.echo(
+        f"{name} is back on version {version['version']} and on hold: `prescore release {name}` lets new versions through."
+    )
+
+
+@app.command()
+def hold(name: Model, reason: Annotated[str, typer.Option(help="Why, for the history.")]) -> None:
+    """Keep the model on its version: runs go on, nothing is published."""
+    from prescore.steps import publish as step
+
+    with _catalog() as catalog:
+        step.hold(catalog.connection, name, reason)
+    typer.echo(f"{name} is on hold.")
+
+
+@app.command()
+def release(name: Model) -> None:
+    """End a hold."""
+    from prescore.steps import publish as step
+
+    with _catalog() as catalog:
+        step.release(catalog.connection, name)
+    typer.echo(f"{name} is released: the next run publishes again.")
+
+
+@app.command()
+def retire(name: Model, dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell.")] = False) -> None:
+    """Drop the versions that retention no longer asks for."""
+    from prescore import retirement
+    from prescore.contract.project import Project
+    from prescore.store import Store
+
+    project = Project.find()
+    keep = project.spec(name).retention.versions
+    with _catalog() as catalog:
+        due = retirement.due(catalog.versions(name), keep)
+        gone = due if dry_run else list(retirement.retire(catalog.connection, Store(project.store), name, keep))
+    typer.echo(f"{'Would retire' if dry_run else 'Retired'}: {', '.join(str(v['version']) for v in gone) or 'nothing'}")
+    if waiting := [v["version"] for v in due if v not in gone]:
+        typer.echo(f"Still being read, left for the next time: {', '.join(map(str, waiting))}")
+
+
+@app.command()
+def versions(name: Model, json: Json = False) -> None:
+    """The versions of a model, newest first."""
+    from prescore import display
+
+    with _catalog() as catalog:
+        catalog.model(name)
+        rows = catalog.versions(name)
+    columns = {
+        "version": "version",
+        "state": "state",
+        "rows": "rows",
+        "data_as_of": "data as of",
+        "published_at": "published at",
+    }
+    display.print_json(rows) if json else display.table(rows, columns)
+
+
+@app.command()
+def status(json: Json = False) -> None:
+    """Every published model and how old its predictions are."""
+    from prescore import display
+
+    with _catalog() as catalog:
+        rows = catalog.all("lookup_freshness", model=None)
+    if json:
+        display.print_json(rows)
+        return
+    shown = [{**r, "age": display.age(r["age_seconds"]), "promise": display.age(r["max_age_seconds"])} for r in rows]
+    display.table(shown, {n: n for n in ("model", "version", "age", "promise", "stale", "held")})
+
+
+@app.command()
+def diff(name: Model, a: int, b: int, json: Json = False) -> None:
+    """What changed from version A to version B."""
+    from prescore import comparison, display
+
+    with _catalog() as catalog:
+        found = comparison.compare(catalog.connection, catalog.version(name, a), catalog.version(name, b))
+    if json:
+        display.print_json(found)
+        return
+    display.table([found["keys"]], {n: n for n in ("added", "vanished", "common", "changed")})
+    display.table(
+        found["columns"], {"column": "column", "mean_difference": "mean difference", "largest_difference": "largest"}
+    )
+
+
+@app.command()
+def lookup(
+    name: Model,
+    key: Annotated[list[str], typer.Argument(metavar="KEY...", help="One value a key column.")],
+    json: Json = False,
+) -> None:
+    """The prediction of one key."""
+    from prescore import display
+    from prescore.contract import lookup as lookups
+
+    with _catalog() as catalog:
+        found = lookups.one(catalog, name, key)
+    if json:
+        display.print_json(found)
+    else:
+        display.answer(found)
+    if not found["found"]:
+        raise typer.Exit(2)
+
+
+@app.command()
+def serve(host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve lookups over HTTP; takes its database from PRESCORE_DATABASE_URL alone."""
+    try:
+        from prescore_api import server
+    except ImportError as error:
+        raise Mistake(f"The lookup API is not installed ({error}): pip install 'prescore[api]'.") from error
+    server.serve(host, port)
+
+
+@app.command()
+def schema() -> None:
+    """The JSON schema of spec files, for editors."""
+    from prescore import display
+    from prescore.contract import spec
+
+    display.print_json(spec.json_schema())
+
+
+@db.command()
+def url() -> None:
+    """Print the database's URL, starting the embedded one if need be."""
+    typer.echo(_database().url)
+
+
+@db.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(context: typer.Context) -> None:
+    """Open psql on it; further arguments are psql's."""
+    from prescore import embedded
+
+    raise typer.Exit(embedded.psql(_database().url, context.args))
+
+
+@db.command()
+def stop() -> None:
+    """Stop the embedded server."""
+    from prescore import embedded
+    from prescore.contract.project import Project
+
+    typer.echo("stopped" if embedded.stop(Project.find()) else "was not running")
+
+
+@db.command()
+def migrate() -> None:
+    """Bring the catalog up to date."""
+    applied = _database().migrate()
+    typer.echo("\n".join(applied) if applied else "up to date")
+
+
+def _database() -> Any:
+    from prescore import embedded
+    from prescore.contract.project import Project
+
+    return embedded.database(Project.find())
+
+
+@contextmanager
+def _catalog() -> Iterator[Catalog]:
+    from prescore.contract.catalog import Catalog
+
+    database = _database()
+    database.migrate()
+    with database.connect() as connection:
+        yield Catalog(connection)
+
+
+@contextmanager
+def _job(name: str) -> Iterator[Job]:
+    from prescore import display, embedded
+    from prescore.contract.project import Project
+    from prescore.job import Job
+
+    project = Project.find()
+    spec = project.spec(name)
+    with display.bars() as bars:
+        yield Job(project, spec, embedded.database(project), on_rows=bars)

@@ -1,0 +1,129 @@
+"""Connections to Postgres: opened, migrated, and their errors translated, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import DictRow, dict_row
+
+from prescore.contract import errors
+from prescore.contract.queries import migrations, query
+
+Connection = psycopg.Connection[DictRow]
+
+_LOGIN = (pg.InvalidPassword, pg.InvalidAuthorizationSpecification, pg.InvalidCatalogName)
+# libpq reports a refused login without an SQLSTATE; these are what the server's messages have in common.
+_LOGIN_WORDS = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
+
+
+@dataclass(frozen=True)
+class Database:
+    """A Postgres by its libpq URL; opening it is cheap and every step opens its own connections."""
+
+    url: str
+
+    def __post_init__(self) -> None:
+        """SQLAlchemy's spelling of the URL is accepted too."""
+        object.__setattr__(self, "url", self.url.replace("postgresql+psycopg://", "postgresql://", 1))
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """An autocommitting connection with rows as dicts; raises DatabaseAway or DatabaseRefused."""
+        with (
+            translated(self.url),
+            psycopg.connect(
+                self.url, autocommit=True, row_factory=dict_row, application_name="prescore", connect_timeout=10
+            ) as connection,
+        ):
+            yield connection
+
+    def migrate(self) -> list[str]:
+        """Apply the migrations that are missing, under a lock; gives their names."""
+        with self.connect() as connection:
+            if not pending(connection):
+                return []
+            with connection.transaction():
+                connection.execute(query("migrations_lock"))
+                connection.execute(query("migrations_table"))
+                return [_apply(connection, *migration) for migration in pending(connection)]
+
+    def require_migrated(self) -> None:
+        """For readers, which never migrate: raises DatabaseRefused when the catalog is missing or behind."""
+        with self.connect() as connection:
+            if pending(connection):
+                raise errors.DatabaseRefused(
+                    f"The database at {redacted(self.url)} has no prescore catalog of this release. "
+                    "A writer brings it up to date: run `prescore db migrate`."
+                )
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The same database for SQLAlchemy, which must be told the driver."""
+        return self.url.replace("postgresql://", "postgresql+psycopg://", 1).replace(
+            "postgres://", "postgresql+psycopg://", 1
+        )
+
+
+def pending(connection: Connection) -> list[tuple[int, str, Any]]:
+    """The migrations that this database lacks; DatabaseRefused if it knows ones that this release does not."""
+    ours = migrations()
+    known = connection.execute(query("migrations_known")).fetchone()
+    applied = (
+        {r["number"] for r in connection.execute(query("migrations_applied"))} if known and known["known"] else set()
+    )
+    if applied - {number for number, _, _ in ours}:
+        raise errors.DatabaseRefused(
+            "The catalog in this database belongs to a newer release of prescore. Upgrade prescore here, or point it elsewhere."
+        )
+    return [m for m in ours if m[0] not in applied]
+
+
+def _apply(connection: Connection, number: int, name: str, text: Any) -> str:
+    connection.execute(text)
+    connection.execute(query("migrations_note"), {"number": number, "name": name})
+    return name
+
+
+@contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Driver errors cross the border here, once, with their cause kept."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise _away(url, error) from error
+    except pg.InsufficientPrivilege as error:
+        raise errors.DatabaseRefused(
+            f"Postgres forbids it: {first_line(error)} Grant it, or use a role that may."
+        ) from error
+
+
+def _away(url: str, error: psycopg.OperationalError) -> errors.PrescoreError:
+    text = first_line(error)
+    if isinstance(error, _LOGIN) or any(word in text for word in _LOGIN_WORDS):
+        return errors.DatabaseRefused(
+            f"Postgres at {redacted(url)} refuses the login: {text} Check user, password and database in PRESCORE_DATABASE_URL."
+        )
+    return errors.DatabaseAway(
+        f"Cannot work with Postgres at {redacted(url)}: {text} Is it running and reachable? Then try again."
+    )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text that says something, as a sentence."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line if line.endswith(".") else f"{line}."
+
+
+def redacted(url: str) -> str:
+    """Where a URL points, without its password."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return "an unreadable URL"
+    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"

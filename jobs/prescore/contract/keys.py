@@ -1,0 +1,79 @@
+"""Keys as people and programs write them, and as Postgres compares them.
+
+The same parsing serves the command line, query strings and JSON bodies, so that a key means one thing everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from prescore.contract import errors
+from prescore.contract.catalog import Column
+
+_INTEGER_BITS = {"smallint": 16, "integer": 32, "bigint": 64}
+
+
+def _integer(kind: str) -> Callable[[Any], int]:
+    bound = 2 ** (_INTEGER_BITS[kind] - 1)
+
+    def parse(value: Any) -> int:
+        if isinstance(value, bool | float):
+            raise ValueError(value)  # noqa: TRY004 - one kind of error for every unreadable key
+        number = int(value)
+        if not -bound <= number < bound:
+            raise ValueError(value)
+        return number
+
+    return parse
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or "\x00" in value:
+        raise ValueError(value)
+    return value
+
+
+def _zoned(value: Any) -> datetime:
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError(value)
+    return moment
+
+
+def _naive(value: Any) -> datetime:
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is not None:
+        raise ValueError(value)
+    return moment
+
+
+_PARSERS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    **{kind: (_integer(kind), f"a whole number of {bits} bits") for kind, bits in _INTEGER_BITS.items()},
+    "text": (_text, "text without NUL"),
+    "uuid": (lambda value: UUID(value), "a UUID such as 8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d"),
+    "date": (lambda value: date.fromisoformat(value), "a date such as 2013-07-04"),
+    "timestamp": (_naive, "a time without zone such as 2013-07-04T17:30:00"),
+    "timestamptz": (_zoned, "a time with zone such as 2013-07-04T17:30:00Z"),
+}
+TYPES = tuple(_PARSERS)
+
+
+def parse(columns: Sequence[Column], key: Mapping[str, Any]) -> dict[str, Any]:
+    """A key's values as Python objects, in column order; raises KeyInvalid that names the column and what it takes."""
+    names = [column["name"] for column in columns]
+    if set(key) != set(names):
+        missing, extra = [n for n in names if n not in key], [k for k in key if k not in names]
+        wrong = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has no column {', '.join(extra)}"] * bool(extra)
+        raise errors.KeyInvalid(f"The key {' and '.join(wrong)}; it consists of {', '.join(names)}.")
+    return {column["name"]: _value(column, key[column["name"]]) for column in columns}
+
+
+def _value(column: Column, value: Any) -> Any:
+    parser, takes = _PARSERS[column["type"]]
+    try:
+        return parser(value)
+    except (ValueError, TypeError) as error:
+        raise errors.KeyInvalid(f"{column['name']} takes {takes}, not {str(value)[:60]!r}.") from error

@@ -1,0 +1,112 @@
+"""One writer a model: a lease with a fencing token, held by the database."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import psycopg
+
+from prescore.contract import errors
+from prescore.contract.catalog import Catalog
+from prescore.contract.database import Connection, Database
+
+SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to write one model, good for as long as its token is the latest."""
+
+    model: str
+    token: int
+
+    def check(self, connection: Connection) -> None:
+        """Ask, last thing in a writing transaction, whether the right still stands; raises LeaseLost.
+
+        The row stays locked until the commit, so a successor waits for what was in flight and then sees it.
+        """
+        if Catalog(connection).one("leases_check", model=self.model, token=self.token) is None:
+            raise lost(self)
+
+
+def take(connection: Connection, model: str, *, watched: bool, seconds: float = SECONDS) -> Lease:
+    """Take the model's lease; raises Busy while another holder is alive.
+
+    A watched lease belongs to `connection`: when that session ends, however it ends, the lease is free at once.
+    An unwatched one outlives its process and runs out by the clock.
+    """
+    catalog = Catalog(connection)
+    with connection.transaction():
+        holder = f"{socket.gethostname()} process {os.getpid()}"
+        row = catalog.one("leases_take", model=model, holder=holder, watched=watched, seconds=seconds)
+        if row is None:
+            held = catalog.one("leases_get", model=model) or {"holder": "someone", "expires_at": "soon"}
+            raise errors.Busy(
+                f"Another run of {model} is at work ({held['holder']}, lease until {held['expires_at']}). "
+                "Two runs never write one model at once; try again when it has finished."
+            )
+        if watched:
+            catalog.execute("leases_watch", token=row["token"])
+    return Lease(model, row["token"])
+
+
+@contextmanager
+def held(database: Database, model: str) -> Iterator[Lease]:
+    """Take the lease for a whole run in this process, keep it, and give it back at the end."""
+    with database.connect() as connection:
+        lease = take(connection, model, watched=True)
+        with _renewing(connection, lease):
+            yield lease
+        drop(connection, lease)
+
+
+@contextmanager
+def kept(database: Database, lease: Lease) -> Iterator[Lease]:
+    """Keep a lease that another process took, for as long as this one works under it; raises LeaseLost."""
+    with database.connect() as connection:
+        if renew(connection, lease) is None:
+            raise lost(lease)
+        with _renewing(connection, lease):
+            yield lease
+
+
+def drop(connection: Connection, lease: Lease) -> None:
+    """Give the lease back, if it is still ours."""
+    Catalog(connection).execute("leases_drop", model=lease.model, token=lease.token)
+
+
+def renew(connection: Connection, lease: Lease) -> int | None:
+    """Push the expiry out; gives the token, or None when the lease is another's by now."""
+    row = Catalog(connection).one("leases_renew", model=lease.model, token=lease.token, seconds=SECONDS)
+    return None if row is None else row["token"]
+
+
+def lost(lease: Lease) -> errors.LeaseLost:
+    """What to raise when the lease is another's."""
+    return errors.LeaseLost(
+        f"Another run took over {lease.model} while this one was not looking. Nothing more was written by this run."
+    )
+
+
+@contextmanager
+def _renewing(connection: Connection, lease: Lease) -> Iterator[None]:
+    """Renew in the background; a connection or lease that is lost shows at the next writing transaction."""
+    done = threading.Event()
+
+    def beat() -> None:
+        with suppress(psycopg.Error):
+            while not done.wait(SECONDS / 4) and renew(connection, lease) is not None:
+                pass
+
+    beating = threading.Thread(target=beat, daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        done.set()
+        beating.join()

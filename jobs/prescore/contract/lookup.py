@@ -1,0 +1,88 @@
+"""Answers by key: the one statement that gives them, and the shape in which every edge gives them on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from psycopg import sql
+
+from prescore.contract import errors, keys
+from prescore.contract.catalog import Catalog, Column
+from prescore.contract.queries import query
+
+# Fixed spellings, so that a column's type enters the statement as a literal of ours.
+_ARRAYS = {
+    "smallint": sql.SQL("smallint[]"),
+    "integer": sql.SQL("integer[]"),
+    "bigint": sql.SQL("bigint[]"),
+    "text": sql.SQL("text[]"),
+    "uuid": sql.SQL("uuid[]"),
+    "date": sql.SQL("date[]"),
+    "timestamp": sql.SQL("timestamp[]"),
+    "timestamptz": sql.SQL("timestamptz[]"),
+}
+
+
+def one(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, Any]:
+    """The answer to one key, given as text in key order; raises Unknown or KeyInvalid."""
+    described = catalog.one("lookup_described", model=model)
+    if described is None:
+        raise errors.Unknown(f"No model {model!r} is published here. `prescore status` lists those that are.")
+    names = [column["name"] for column in described["key_columns"]]
+    if len(values) != len(names):
+        raise errors.KeyInvalid(f"The key of {model} is {' '.join(names)}: {len(names)} values, not {len(values)}.")
+    parsed = [keys.parse(described["key_columns"], dict(zip(names, values, strict=True)))]
+    asked = statement(model, described["key_columns"], described["output_columns"])
+    rows = catalog.connection.execute(asked, parameters(model, described["key_columns"], parsed)).fetchall()
+    return answers(model, described["output_columns"], parsed, rows)[0]
+
+
+def statement(model: str, key: Sequence[Column], outputs: Sequence[Column]) -> sql.Composed:
+    """The lookup of any number of keys: parameters are `model` and one array a key column, named `key0`, `key1`, ….
+
+    Rows come in the order of the keys; `position` is null when no key was asked for.
+    """
+    names = [sql.Identifier(column["name"]) for column in key]
+    arrays = [
+        sql.SQL("{}::{}").format(sql.Placeholder(f"key{i}"), _ARRAYS[column["type"]]) for i, column in enumerate(key)
+    ]
+    return query(
+        "lookup_keys",
+        model=sql.Identifier(model),
+        key_arrays=sql.SQL(", ").join(arrays),
+        key_names=sql.SQL(", ").join(names),
+        key_matches=sql.SQL(" and ").join(sql.SQL("v.{0} = k.{0}").format(name) for name in names),
+        columns=sql.SQL(", ").join(sql.Identifier("v", column["name"]) for column in outputs),
+        outputs=sql.SQL(", ").join(
+            sql.SQL("{} as {}").format(sql.Identifier("p", column["name"]), sql.Identifier(f"output{i}"))
+            for i, column in enumerate(outputs)
+        ),
+    )
+
+
+def parameters(model: str, key: Sequence[Column], parsed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What `statement` takes, from parsed keys."""
+    return {"model": model} | {f"key{i}": [one[c["name"]] for one in parsed] for i, c in enumerate(key)}
+
+
+def answers(
+    model: str, outputs: Sequence[Column], parsed: Sequence[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """One answer a key, in the keys' order, each with the clocks of the one version that all of them are from."""
+    return [_answer(model, outputs, parsed[row["position"] - 1], row) for row in rows if row["position"] is not None]
+
+
+def _answer(model: str, outputs: Sequence[Column], key: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    prediction = {column["name"]: row[f"output{i}"] for i, column in enumerate(outputs)} if row["found"] else None
+    return {
+        "model": model,
+        "version": row["version"],
+        "key": dict(key),
+        "found": bool(row["found"]),
+        "prediction": prediction,
+        "data_as_of": row["data_as_of"],
+        "published_at": row["published_at"],
+        "age_seconds": row["age_seconds"],
+        "stale": row["stale"],
+    }

@@ -1,0 +1,94 @@
+"""A project: the folder with prescore.toml, its specs, and the store of what versions were made from."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from prescore.contract import spec
+from prescore.contract.database import Database
+from prescore.contract.errors import Mistake, SpecInvalid
+
+FILE = "prescore.toml"
+URL = "PRESCORE_DATABASE_URL"
+EMBEDDED = "embedded"
+
+
+class Settings(BaseModel):
+    """What prescore.toml may say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    database: str | None = Field(None, description=f'a libpq URL, or "{EMBEDDED}"; {URL} overrides it')
+    store: str = Field(".prescore/store", description="where snapshots and model files are kept")
+    sources: dict[str, str] = Field({}, description="name = SQLAlchemy URL, or env:VARIABLE, for specs' domain.source")
+    workers: int = Field(0, ge=0, description="chunks scored side by side; 0: one a core")
+    chunk_rows: int = Field(102_400, ge=1, description="rows a chunk, about: sources deliver in batches of their own")
+    memory_limit: str = Field(
+        "384MB", pattern=r"^\d+(MB|GB)$", description="what DuckDB may hold before it spills to disk"
+    )
+
+
+class Project:
+    """A folder and its settings."""
+
+    def __init__(self, root: Path, settings: Settings) -> None:
+        self.root = root
+        self.settings = settings
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Self:
+        """The project around a folder (PRESCORE_PROJECT or the current one by default); raises Mistake."""
+        begin = (start or Path(os.environ.get("PRESCORE_PROJECT", "."))).resolve()
+        root = next((folder for folder in (begin, *begin.parents) if (folder / FILE).is_file()), None)
+        if root is None:
+            raise Mistake(f"No {FILE} in {begin} or above. `prescore init NAME` starts a project here.")
+        return cls(root, _settings(root / FILE))
+
+    def spec(self, model: str) -> spec.Spec:
+        """The spec of a model; raises Unknown or SpecInvalid."""
+        return spec.load(self.root / "specs" / f"{model}.toml")
+
+    def models(self) -> list[str]:
+        """The names of the specs."""
+        return sorted(path.stem for path in (self.root / "specs").glob("*.toml"))
+
+    @property
+    def store(self) -> Path:
+        """Where snapshots and model files are kept."""
+        return self.root / self.settings.store
+
+    @property
+    def database_name(self) -> str:
+        """The URL of the database, or "embedded"; raises Mistake when neither settings nor environment name one."""
+        named = os.environ.get(URL) or self.settings.database
+        if not named:
+            raise Mistake(f'No database is named. Set {URL}, or write database = "{EMBEDDED}" in {self.root / FILE}.')
+        return named
+
+
+def environment_database() -> Database:
+    """The database for servers and schedulers: from the environment and nowhere else; raises Mistake without it.
+
+    A lost variable must not make them publish into, or serve, a private database.
+    """
+    url = os.environ.get(URL)
+    if not url or url == EMBEDDED:
+        raise Mistake(
+            f'{URL} is not set. Servers and schedulers take their database from it alone: export {URL}="$(prescore db url)".'
+        )
+    return Database(url)
+
+
+def _settings(path: Path) -> Settings:
+    try:
+        return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except tomllib.TOMLDecodeError as error:
+        raise SpecInvalid(f"{path} is not readable as TOML: {error}.") from error
+    except ValidationError as error:
+        faults = "\n".join(f"  {'.'.join(str(p) for p in f['loc'])}: {f['msg']}" for f in error.errors())
+        raise SpecInvalid(f"{path} does not hold together:\n{faults}") from error

@@ -1,0 +1,280 @@
+"""The spec of a model: what `specs/<model>.toml` may say, and what it means."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from prescore.contract.catalog import Column
+from prescore.contract.errors import SpecInvalid, Unknown
+
+KeyType = Literal["smallint", "integer", "bigint", "text", "uuid", "date", "timestamp", "timestamptz"]
+OutputType = Literal["real", "double precision", "smallint", "integer", "bigint", "boolean", "text"]
+PassthroughType = Literal[
+    "real",
+    "double precision",
+    "smallint",
+    "integer",
+    "bigint",
+    "boolean",
+    "text",
+    "uuid",
+    "date",
+    "timestamp",
+    "timestamptz",
+]
+# The view and the HTTP query string give these names a meaning of their own.
+RESERVED = frozenset({"version", "data_as_of", "published_at", "max_age"})
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _duration(value: object) -> object:
+    match = re.fullmatch(r"(\d+)([smhd])", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('write a number and a unit, such as "90m", "26h" or "7d"')
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _name(value: str) -> str:
+    # Postgres cuts an identifier at 63 bytes without a word; our table names append the version.
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,47}", value):
+        raise ValueError("names are lower case letters, digits and underscores, at most 48, and start with no digit")
+    return value
+
+
+def _column(value: str) -> str:
+    if value in RESERVED:
+        raise ValueError(f"{value} is prescore's own column; give yours another name in the domain query")
+    if not value or len(value.encode()) > 63 or "\x00" in value:
+        raise ValueError("Postgres takes column names of 1 to 63 bytes")
+    return value
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, IsADirectoryError) as error:
+        raise ValueError('no such time zone; write one such as "Europe/Zurich" or "UTC"') from error
+    return value
+
+
+def _feed(value: object) -> tuple[str, ...]:
+    columns = [value] if isinstance(value, str) else value
+    if not isinstance(columns, list | tuple) or not columns or not all(isinstance(c, str) for c in columns):
+        raise ValueError('write one column, "distance", or a list of them, ["hour", "distance"]')
+    return tuple(columns)
+
+
+Feed = Annotated[tuple[str, ...], BeforeValidator(_feed, json_schema_input_type=str | list[str])]
+Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
+Name = Annotated[str, AfterValidator(_name)]
+ColumnName = Annotated[str, AfterValidator(_column)]
+Zone = Annotated[str, AfterValidator(_zone)]
+
+
+class Section(BaseModel):
+    """A table of the spec; a key that it does not know is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataAsOf(Section):
+    """Where the time that the inputs describe comes from: a column's maximum, or a query that gives one value."""
+
+    column: str | None = None
+    query: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.column is None) == (self.query is None):
+            raise ValueError("give either column or query")
+        return self
+
+
+class Domain(Section):
+    """The bounded set of inputs."""
+
+    query: str = Field(description="SQL file, relative to the project")
+    source: str = Field("duckdb", description='"duckdb", or a name under [sources] in prescore.toml')
+    data_as_of: DataAsOf | None = Field(None, description="default: the snapshot's start")
+
+
+class Onnx(Section):
+    """The ONNX file and what its inputs are fed with."""
+
+    file: str = Field(description="ONNX file, relative to the project")
+    inputs: dict[str, Feed] = Field(
+        min_length=1, description="input name = the column that fills it, or the columns of a matrix in order"
+    )
+    narrow: frozenset[str] = Field(frozenset(), description="features that may lose digits on their way into the model")
+    nullable: frozenset[str] = Field(frozenset(), description="features whose NULLs reach the model as NaN")
+
+    @property
+    def features(self) -> list[str]:
+        """Feature columns, each once, in the order of the inputs."""
+        return list(dict.fromkeys(column for columns in self.inputs.values() for column in columns))
+
+
+class Output(Section):
+    """One column of predictions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    source: str = Field(alias="from", description="the ONNX output that it comes from")
+    index: int | None = Field(None, ge=0, description="which column of that output, where it has several")
+    type: OutputType
+    comment: str = ""
+
+
+class Check(BaseModel):
+    """A Great Expectations expectation on the staged table; further keys are its arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    expect: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="its name in snake case, without the leading expect_")
+    name: str | None = Field(None, description="what messages call it")
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        column = (self.model_extra or {}).get("column")
+        return self.name or (f"{self.expect}({column})" if column else self.expect)
+
+
+class Schedule(Section):
+    """When Airflow runs it."""
+
+    cron: str
+    timezone: Zone = "UTC"
+
+    @model_validator(mode="after")
+    def _five_fields(self) -> Self:
+        if not re.fullmatch(r"@\w+|(\S+\s+){4}\S+", self.cron):
+            raise ValueError('cron has five fields, such as "0 5 * * *"')
+        return self
+
+
+class Freshness(Section):
+    """What the owner promises of the age of the inputs."""
+
+    max_age: Duration | None = None
+
+
+class Retention(Section):
+    """What is kept when newer versions come."""
+
+    versions: int = Field(5, ge=1, description="published and superseded versions that are kept")
+
+
+class Grants(Section):
+    """Who may read the view."""
+
+    select: tuple[str, ...] = ()
+
+
+class Spec(Section):
+    """A whole spec. `model` is the file's name without .toml."""
+
+    model: Name
+    description: str = ""
+    domain: Domain
+    key: dict[ColumnName, KeyType] = Field(min_length=1)
+    passthrough: dict[ColumnName, PassthroughType] = {}
+    onnx: Onnx
+    outputs: dict[ColumnName, Output] = Field(min_length=1)
+    comments: dict[str, str] = Field({}, description="comments on key and passed-through columns")
+    indexes: tuple[tuple[str, ...], ...] = Field((), description="secondary indexes, each a list of columns")
+    checks: tuple[Check, ...] = ()
+    schedule: Schedule | None = None
+    freshness: Freshness = Freshness()
+    retention: Retention = Retention()
+    grants: Grants = Grants()
+
+    @model_validator(mode="after")
+    def _columns_agree(self) -> Self:
+        tables = {"key": set(self.key), "outputs": set(self.outputs), "passthrough": set(self.passthrough)}
+        wrong = [f"{n} is both under [{a}] and under [{b}]" for a, b in _PAIRS for n in sorted(tables[a] & tables[b])]
+        known = set().union(*tables.values())
+        wrong += [f"comments.{n}: no such column" for n in sorted(set(self.comments) - known)]
+        wrong += [f"indexes: no column {n}" for index in self.indexes for n in index if n not in known]
+        for name in ("narrow", "nullable"):
+            unknown = sorted(getattr(self.onnx, name) - set(self.onnx.features))
+            wrong += [
+                f"onnx.{name}: {n} is not a feature; features are {', '.join(self.onnx.features)}" for n in unknown
+            ]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    @property
+    def key_columns(self) -> list[Column]:
+        """Key columns in order, as the catalog describes them."""
+        return [self._column(n, t, "key") for n, t in self.key.items()]
+
+    @property
+    def output_columns(self) -> list[Column]:
+        """Outputs, then passed-through columns, as the catalog describes them."""
+        outputs = [Column(name=n, type=o.type, comment=o.comment, role="output") for n, o in self.outputs.items()]
+        return outputs + [self._column(n, t, "passthrough") for n, t in self.passthrough.items()]
+
+    def _column(self, name: str, kind: str, role: str) -> Column:
+        return Column(name=name, type=kind, comment=self.comments.get(name, ""), role=role)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what decides the table's content: not of schedules, checks, promises and comments."""
+        content = self.model_dump_json(include={"domain", "key", "passthrough", "onnx", "outputs", "indexes"})
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+_PAIRS = (("key", "outputs"), ("key", "passthrough"), ("outputs", "passthrough"))
+
+
+def load(path: Path) -> Spec:
+    """Read a spec; raises Unknown when there is none, SpecInvalid with everything that is wrong at once."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise Unknown(f"There is no spec {path}. `prescore init {path.stem}` writes one to start from.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecInvalid(f"{path} is not readable as TOML: {error}.") from error
+    try:
+        return Spec.model_validate({**content, "model": content.get("model", path.stem)})
+    except ValidationError as error:
+        raise SpecInvalid(f"{path} does not hold together:\n" + "\n".join(_lines(error))) from error
+
+
+def _lines(error: ValidationError) -> list[str]:
+    """One line a fault: where, what is wrong, what was there."""
+    return [f"  {_place(fault)}: {_words(fault)}" for fault in error.errors()]
+
+
+def _place(fault: Any) -> str:
+    # The branches of a union and the marks of mapping keys say nothing to the author of a TOML file.
+    parts = [str(part) for part in fault["loc"] if not str(part).startswith(("str", "list[", "constrained-", "[key]"))]
+    return ".".join(parts) or "the spec"
+
+
+def _words(fault: Any) -> str:
+    if fault["type"] == "extra_forbidden":
+        return "no such key here; the reference lists those that there are (docs/reference/spec.md)"
+    if fault["type"] == "missing":
+        return "is missing"
+    given = "" if isinstance(fault["input"], dict) else f" (given: {str(fault['input'])[:60]!r})"
+    return fault["msg"].removeprefix("Value error, ") + given
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a spec file, for editors."""
+    schema = Spec.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "prescore spec"
+    schema["required"].remove("model")
+    return schema

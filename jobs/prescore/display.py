@@ -1,0 +1,132 @@
+"""What the command line shows people: tables, progress, and a run in a few lines. Results go to stdout, the rest to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout, times in ISO 8601."""
+    sys.stdout.write(json.dumps(value, default=_plain, indent=2, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(type(value))
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Rows as a table; `columns` are field = heading."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in columns.values():
+        made.add_column(heading, overflow="fold")
+    for row in rows:
+        made.add_row(*(words(row[field]) for field in columns))
+    out.print(made)
+
+
+def words(value: Any) -> str:
+    """A value as a person reads it."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:.4g}"
+        case datetime():
+            return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        case _:
+            return str(value)
+
+
+def age(seconds: float | None) -> str:
+    """A number of seconds as a person says it."""
+    if seconds is None:
+        return "-"
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def report(run: Mapping[str, Any]) -> None:
+    """A run in a few lines."""
+    seconds = ", ".join(f"{step} {took:.1f}" for step, took in run["seconds"].items())
+    passed = sum(result["passed"] for result in run["checks"])
+    out.print(f"[bold]{run['model']}[/bold] version {run['version']}: {run['rows']:,} rows in {run['chunks']} chunks")
+    out.print(f"  seconds  {seconds}")
+    out.print(f"  checks   {passed} of {len(run['checks'])} passed")
+    for result in run["checks"]:
+        mark = "[green]passed[/green]" if result["passed"] else "[red]FAILED[/red]"
+        out.print(f"    {mark}  {result['name']}: {words(result['observed'])}  ({result['expected']})")
+    out.print(f"  {_outcome(run)}")
+
+
+def answer(found: Mapping[str, Any]) -> None:
+    """A looked-up prediction with its age."""
+    key = ", ".join(f"{name}={words(value)}" for name, value in found["key"].items())
+    if not found["found"]:
+        out.print(f"{found['model']} version {found['version']} has no {key}")
+        return
+    for name, value in found["prediction"].items():
+        out.print(f"{name}  [bold]{words(value)}[/bold]")
+    late = ", [red]older than promised[/red]" if found["stale"] else ""
+    out.print(f"[dim]{key}; version {found['version']}, {age(found['age_seconds'])} old{late}[/dim]")
+
+
+def _outcome(run: Mapping[str, Any]) -> str:
+    model, version = run["model"], run["version"]
+    if run["published"]:
+        return f"[green]published[/green]: select * from predictions.{model}"
+    if run["state"] == "checked" and run["held"]:
+        return f"not published: {model} is on hold ({run['held']}); `prescore release {model}`, then `prescore publish {model} {version}`"
+    if run["state"] == "checked":
+        return f"checked, not published: `prescore publish {model} {version}` when you are ready"
+    return run["state"]
+
+
+class Bars:
+    """Progress bars on a terminal, one a step; nothing elsewhere."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, step: str, rows: int, total: int | None) -> None:
+        """Move a step's bar."""
+        if step not in self._tasks:
+            self._tasks[step] = self._progress.add_task(step, total=total)
+        self._progress.advance(self._tasks[step], rows)
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    """Bars for as long as the work goes on."""
+    shown = (
+        TextColumn("{task.description:>8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("rows"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*shown, console=err, transient=True, disable=not err.is_terminal) as progress:
+        yield Bars(progress)

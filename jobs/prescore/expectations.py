@@ -1,0 +1,122 @@
+"""Great Expectations, pushed down to a version's table, and its results in a few words each.
+
+It takes seconds to import, so it is imported here, inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from prescore.contract.catalog import Version
+from prescore.contract.database import Database
+from prescore.contract.errors import SpecInvalid
+from prescore.contract.spec import Check, Spec
+
+Result = dict[str, Any]
+"""One check: `{name, passed, observed, expected}`."""
+
+
+def build(spec: Spec) -> list[Any]:
+    """The spec's own expectations, built before anything is scored, so that a misspelt one costs nothing.
+
+    Raises SpecInvalid with every fault at once.
+    """
+    os.environ["GX_ANALYTICS_ENABLED"] = "False"  # it would report usage from the first import on
+    made: list[Any] = []
+    faults: list[str] = []
+    for check in spec.checks:
+        try:
+            made.append(_expectation(check))
+        except (LookupError, ValueError) as error:
+            faults.append(f"{check.title}: {error}")
+        faults += [f"{check.title}: the table has no column {column}" for column in _strangers(check, spec)]
+    titles = [check.title for check in spec.checks]
+    faults += [f"{title}: two checks have this name" for title in sorted({t for t in titles if titles.count(t) > 1})]
+    faults += [f"{title}: this name is prescore's own" for title in titles if title in ("rows", "keys", "finite")]
+    if faults:
+        raise SpecInvalid(f"Checks of {spec.model} do not hold together:\n  " + "\n  ".join(faults))
+    return made
+
+
+def compulsory(rows: int, not_finite: str) -> list[Any]:
+    """What every version must pass: exactly so many rows and at least one; no null, NaN or infinite prediction."""
+    import great_expectations.expectations as gxe
+
+    return [
+        gxe.ExpectTableRowCountToBeBetween(min_value=max(rows, 1), max_value=rows, meta={"title": "rows"}),
+        gxe.UnexpectedRowsExpectation(unexpected_rows_query=not_finite, meta={"title": "finite"}),
+    ]
+
+
+def validate(database: Database, version: Version, expectations: list[Any]) -> list[Result]:
+    """Run expectations on a version's table, in the database; results in the order of the expectations."""
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    # A table asset's own schema argument is deprecated since 1.14; the search path says the same.
+    schema = {"connect_args": {"options": "-c search_path=prescore_versions"}}
+    source = context.data_sources.add_postgres("prescore", connection_string=database.sqlalchemy_url, kwargs=schema)
+    asset = source.add_table_asset("staged", table_name=version["table_name"])
+    batch = asset.add_batch_definition_whole_table("whole").get_batch()
+    try:
+        validated = batch.validate(
+            gx.ExpectationSuite(name="checks", expectations=expectations), result_format="SUMMARY"
+        )
+    finally:
+        source.get_execution_engine().close()
+        source.get_engine().dispose()
+    # Great Expectations gives its results in an order of its own.
+    by_title = {result.expectation_config.meta["title"]: _result(result) for result in validated.results}
+    return [by_title[expectation.meta["title"]] for expectation in expectations]
+
+
+def _expectation(check: Check) -> Any:
+    from great_expectations.exceptions import ExpectationNotFoundError
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    try:
+        kind = get_expectation_impl(f"expect_{check.expect}")
+    except ExpectationNotFoundError as error:
+        raise LookupError(f"Great Expectations has no expect_{check.expect}") from error
+    try:
+        return kind(**(check.model_extra or {}), meta={"title": check.title})
+    except ValueError as error:
+        raise ValueError("; ".join(line.strip() for line in str(error).splitlines()[1:])) from error
+
+
+def _strangers(check: Check, spec: Spec) -> list[str]:
+    known = {*spec.key, *spec.outputs, *spec.passthrough}
+    arguments = check.model_extra or {}
+    named = [arguments.get(n) for n in ("column", "column_A", "column_B")] + list(arguments.get("column_list", []))
+    return [column for column in named if isinstance(column, str) and column not in known]
+
+
+def _result(validated: Any) -> Result:
+    config = validated.expectation_config
+    return {
+        "name": config.meta["title"],
+        "passed": bool(validated.success),
+        "observed": _observed(validated.result, validated.exception_info),
+        "expected": _expected(config.kwargs),
+    }
+
+
+def _observed(seen: dict[str, Any], exception: dict[str, Any]) -> Any:
+    """What was seen, small enough for a message: a value, or how many rows were off and three of them."""
+    for fault in (exception, *(part for part in exception.values() if isinstance(part, dict))):
+        if fault.get("raised_exception"):
+            return f"the check itself failed: {fault['exception_message']}"
+    if "unexpected_count" in seen and seen.get("observed_value") is None:
+        examples = ", ".join(str(value) for value in seen.get("partial_unexpected_list", [])[:3])
+        return f"{seen['unexpected_count']} values off" + (f", such as {examples}" if examples else "")
+    value = seen.get("observed_value")
+    return value if isinstance(value, int | float | str | bool) or value is None else str(value)[:200]
+
+
+def _expected(kwargs: dict[str, Any]) -> str:
+    bounds = {
+        k: v for k, v in kwargs.items() if k not in ("batch_id", "column", "unexpected_rows_query") and v is not None
+    }
+    return ", ".join(f"{k} {v}" for k, v in bounds.items())

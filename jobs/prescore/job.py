@@ -1,0 +1,63 @@
+"""What a run works with: one model of a project, its store, and the database it goes to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from prescore import sources
+from prescore.contract.database import Database
+from prescore.contract.project import Project
+from prescore.contract.spec import Spec
+from prescore.sources import Source
+from prescore.store import Store
+
+OnRows = Callable[[str, int, int | None], None]
+"""Told of progress: the step, the rows done since the last call, the rows in all if known."""
+
+
+def quiet(step: str, rows: int, total: int | None) -> None:
+    """Show no progress."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """One model of a project, before there is any database: what it is made from."""
+
+    project: Project
+    spec: Spec
+    on_rows: OnRows = field(default=quiet, compare=False, kw_only=True)
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.spec.model
+
+    @cached_property
+    def store(self) -> Store:
+        """Where snapshots and models are kept."""
+        return Store(self.project.store)
+
+    @cached_property
+    def query(self) -> str:
+        """The domain query's text; raises DomainInvalid when there is none."""
+        return sources.query_text(self.project, self.spec)
+
+    @cached_property
+    def source(self) -> Source:
+        """Where the domain is read."""
+        return sources.of(self.project, self.spec, self.store.spill(self.model))
+
+    @property
+    def workers(self) -> int:
+        """Chunks scored side by side."""
+        return self.project.settings.workers or len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Job(Material):
+    """The same, on its way into a database."""
+
+    database: Database

@@ -1,0 +1,221 @@
+"""The whole flow on one page: snapshot → score → stage → check → publish.
+
+Every step is a function of a job, a lease and a version, so that a scheduler may run it as a task in a process of its
+own; `run` runs them here, one after the other. The ledger, not the caller, knows what is left to do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from prescore import expectations, sources, versions
+from prescore.contract import lease
+from prescore.contract.catalog import Catalog, Version
+from prescore.contract.errors import LeaseLost, Terminal
+from prescore.contract.lease import Lease
+from prescore.job import Job, Material
+from prescore.report import Report
+from prescore.scorer import Scorer
+from prescore.steps import check, publish, score, snapshot, stage
+from prescore.store import read_model
+
+
+def run(job: Job, *, publishing: bool = True, full: bool = False) -> Report:
+    """Make a version and, unless told otherwise, publish it.
+
+    An unfinished version of the same model file, spec and query is finished rather than begun again, unless `full`.
+    Raises what the steps raise; whatever that is, readers keep seeing the version from before.
+    """
+    started = time.perf_counter()
+    scorer = validate(job)
+    job.database.migrate()
+    with lease.held(job.database, job.model) as held, ThreadPoolExecutor(1) as background:
+        wanted = background.submit(expectations.build, job.spec)  # seconds of imports, while the domain is frozen
+        version = begin(job, held, full=full)
+        with giving_up(job, held, version):
+            freeze(job, held, version, scorer)
+            wanted.result()
+            score_chunks(job, held, version, pending(job, version), scorer)
+            finish_table(job, held, version)
+            check_table(job, held, version, wanted.result())
+        if publishing and not on_hold(job):
+            publish_version(job, held, version)
+        return Report.of(job, version, total=time.perf_counter() - started)
+
+
+def validate(job: Material) -> Scorer:
+    """The model, held against the spec and the domain's columns before anything is written; raises Mistake."""
+    scorer = Scorer(read_model(job.project.root / job.spec.onnx.file), job.spec)
+    expected = snapshot.expected(job.spec, scorer.features)
+    with job.source.open(job.query, 1, expected, limit=0) as stream:
+        snapshot.Freezer(job.spec, scorer.features, stream.schema)
+    return scorer
+
+
+def rehearse(job: Material) -> int:
+    """Everything short of writing: validate, then freeze every row into nothing; gives the number of rows."""
+    expectations.build(job.spec)
+    scorer = validate(job)
+    rows = 0
+    with job.source.open(
+        job.query, job.project.settings.chunk_rows, snapshot.expected(job.spec, scorer.features)
+    ) as stream:
+        freezer = snapshot.Freezer(job.spec, scorer.features, stream.schema)
+        for batch in stream.batches:
+            rows += freezer.freeze(batch).num_rows
+            job.on_rows("check", batch.num_rows, None)
+    if rows == 0:
+        raise snapshot.empty(job.model)
+    return rows
+
+
+def begin(job: Job, held: Lease, *, full: bool = False) -> int:
+    """The version to work on: the unfinished one if it was made of the same things, else a new one with its empty table."""
+    fingerprint = job.store.keep_model(job.project.root / job.spec.onnx.file)
+    made_of = {
+        "model_fingerprint": fingerprint,
+        "domain_fingerprint": sources.fingerprint(job.spec, job.query),
+        "spec_fingerprint": job.spec.fingerprint,
+    }
+    with job.database.connect() as connection, connection.transaction():
+        Catalog(connection).execute("models_register", model=job.model, description=job.spec.description)
+        going_on = None if full else versions.unfinished(connection, job.model, made_of)
+        versions.abandon(connection, job.store, job.model, but=going_on)
+        version = going_on or versions.create(connection, job.spec, made_of)
+        held.check(connection)
+    return version
+
+
+def freeze(job: Job, held: Lease, version: int, scorer: Scorer) -> None:
+    """Freeze the domain, unless an earlier attempt at this version already did."""
+    path = job.store.snapshot_path(job.model, version)
+    with timed(job, version, "snapshot") as catalog:
+        if catalog.version(job.model, version)["snapshot_rows"] is not None:
+            return
+        with job.source.open(
+            job.query, job.project.settings.chunk_rows, snapshot.expected(job.spec, scorer.features)
+        ) as stream:
+            freezer = snapshot.Freezer(job.spec, scorer.features, stream.schema)
+            frozen = snapshot.freeze(
+                stream.batches,
+                freezer,
+                path,
+                job.project.settings.chunk_rows,
+                lambda n: job.on_rows("snapshot", n, None),
+            )
+        job.store.drop_spill(job.model)
+        clock = frozen.data_as_of or snapshot.asked_clock(job.source, job.spec)
+        with catalog.connection.transaction():
+            catalog.execute(
+                "versions_freeze",
+                model=job.model,
+                version=version,
+                location=str(path.relative_to(job.project.store)),
+                fingerprint=frozen.fingerprint,
+                rows=frozen.rows,
+                chunks=frozen.chunks,
+                data_as_of=clock,
+            )
+            held.check(catalog.connection)
+
+
+def pending(job: Job, version: int) -> list[int]:
+    """The chunks that the ledger lacks."""
+    with job.database.connect() as connection:
+        catalog = Catalog(connection)
+        finished = {row["chunk"] for row in catalog.all("chunks_finished", model=job.model, version=version)}
+        chunks = catalog.version(job.model, version)["snapshot_chunks"] or 0
+    return [chunk for chunk in range(chunks) if chunk not in finished]
+
+
+def score_chunks(job: Job, held: Lease, version: int, chunks: Sequence[int], scorer: Scorer) -> None:
+    """Score chunks and copy them in, several side by side: while one waits for Postgres, another computes."""
+    if not chunks:
+        return
+    left, stop = iter(list(chunks)), Event()
+    workers = min(job.workers, len(chunks))
+    with timed(job, version, "score") as catalog, ThreadPoolExecutor(workers) as pool:
+        row = catalog.version(job.model, version)
+        try:
+            working = [pool.submit(_work, job, held, row, scorer, left, stop) for _ in range(workers)]
+            for worker in working:
+                worker.result()
+        finally:
+            stop.set()
+
+
+def _work(job: Job, held: Lease, version: Version, scorer: Scorer, left: Iterator[int], stop: Event) -> None:
+    """One worker, with its own connection and its own view of the snapshot; what ends one ends all."""
+    frozen = score.Snapshot(job.store.snapshot_path(job.model, version["version"]))
+    try:
+        with job.database.connect() as connection:
+            for chunk in left:  # `next` on a list's iterator is atomic: no two workers get the same chunk
+                if stop.is_set():
+                    return
+                began = time.perf_counter()
+                rows = score.score(scorer, frozen.chunk(chunk))
+                stage.copy_chunk(connection, held, version, chunk, rows, time.perf_counter() - began)
+                job.on_rows("score", rows.num_rows, version["snapshot_rows"])
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        frozen.close()
+
+
+def finish_table(job: Job, held: Lease, version: int) -> None:
+    """Primary key, indexes, freezing; then the version is staged. Nothing to do if it already is."""
+    with timed(job, version, "stage") as catalog:
+        row = catalog.version(job.model, version)
+        if row["state"] == "building":
+            stage.finish(catalog.connection, held, row, job.spec.indexes)
+
+
+def check_table(job: Job, held: Lease, version: int, wanted: list[Any]) -> None:
+    """Check the staged version; raises Refused."""
+    with timed(job, version, "check") as catalog:
+        check.check(job.database, catalog.connection, held, catalog.version(job.model, version), wanted)
+
+
+def publish_version(job: Job, held: Lease, version: int) -> None:
+    """Point readers at the checked version; raises NotAllowed."""
+    with timed(job, version, "publish") as catalog:
+        publish.publish(catalog.connection, job.model, version, lease=held, grants=job.spec.grants.select)
+
+
+def on_hold(job: Job) -> bool:
+    """Whether the model's owner has stopped publications."""
+    with job.database.connect() as connection:
+        return Catalog(connection).model(job.model)["held_at"] is not None
+
+
+@contextmanager
+def giving_up(job: Job, held: Lease, version: int) -> Iterator[None]:
+    """A terminal error ends the version and drops its table; after anything else the next run goes on with it."""
+    try:
+        yield
+    except LeaseLost:
+        raise  # it is another run's by now
+    except Terminal as error:
+        with job.database.connect() as connection, connection.transaction():
+            versions.fail(connection, job.store, job.model, version, str(error))
+            held.check(connection)
+        raise
+
+
+@contextmanager
+def timed(job: Job, version: int, step: str) -> Iterator[Catalog]:
+    """A catalog for one step, which notes how long the step took."""
+    began = time.perf_counter()
+    with job.database.connect() as connection:
+        catalog = Catalog(connection)
+        yield catalog
+        seconds = Jsonb({step: round(time.perf_counter() - began, 3)})
+        catalog.execute("versions_time", model=job.model, version=version, seconds=seconds)

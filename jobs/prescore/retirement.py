@@ -1,0 +1,62 @@
+"""Retire what retention no longer asks for: tables detached and dropped, snapshots and model files removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from psycopg import errors as pg
+from psycopg import sql
+
+from prescore.contract.catalog import Catalog, Version
+from prescore.contract.database import Connection
+from prescore.contract.queries import query
+from prescore.store import Store
+
+
+def due(versions: list[Version], keep: int) -> list[Version]:
+    """Which versions a retention of `keep` no longer holds, oldest first.
+
+    Kept are the published version and the newest superseded ones up to `keep` in all, and every candidate (checked,
+    refused) that is newer than the published version: somebody may want to look at it, or publish it.
+    """
+    published = next((v["version"] for v in versions if v["state"] == "published"), 0)
+    served = [v for v in versions if v["state"] == "superseded"]
+    candidates = [v for v in versions if v["state"] in ("checked", "refused") and v["version"] < published]
+    return sorted([*served[max(keep - 1, 0) :], *candidates], key=lambda v: v["version"])
+
+
+def retire(connection: Connection, store: Store, model: str, keep: int) -> Iterator[Version]:
+    """Retire what is due, and yield each version as it goes.
+
+    A version that a transaction may still read is left for the next time; readers are never blocked.
+    """
+    catalog = Catalog(connection)
+    for version in due(catalog.versions(model), keep):
+        if version["attached"] and not _detach(connection, version):
+            continue
+        with connection.transaction():
+            connection.execute(query("tables_drop", table=sql.Identifier(version["table_name"])))
+            catalog.execute("versions_retire", model=model, version=version["version"])
+            catalog.event(model, version["version"], "retired")
+        store.drop_snapshot(model, version["version"])
+        if catalog.one("versions_of_model_file", model_fingerprint=version["model_fingerprint"])["versions"] == 0:
+            store.drop_model(version["model_fingerprint"])
+        yield version
+
+
+def _detach(connection: Connection, version: Version) -> bool:
+    """Take the version out of its parent; gives False when transactions that may read it do not end in time."""
+    parent, table = sql.Identifier(version["model"]), sql.Identifier(version["table_name"])
+    catalog = Catalog(connection)
+    pending = catalog.one("tables_detach_pending", table=version["table_name"])
+    connection.execute(query("tables_detach_timeout"))
+    try:
+        if pending is not None:
+            step = "tables_detach_finalize" if pending["pending"] else "tables_detach"
+            connection.execute(query(step, parent=parent, table=table))
+    except (pg.LockNotAvailable, pg.QueryCanceled):
+        return False
+    finally:
+        connection.execute(query("tables_detach_timeout_off"))
+    catalog.execute("versions_attached", model=version["model"], version=version["version"], attached=False)
+    return True

@@ -1,0 +1,42 @@
+"""A spec and a domain query to start from."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from prescore.contract.errors import Mistake
+from prescore.contract.project import FILE, Project
+from prescore.contract.spec import Name
+
+
+def write(name: str) -> list[Path]:
+    """Write what a new model needs into the project here, which is made if there is none; gives the files.
+
+    Raises Mistake for a name that Postgres would cut, and when the model has a spec already.
+    """
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError as error:
+        raise Mistake(
+            f"{name!r} cannot name a model: {error.errors()[0]['msg'].removeprefix('Value error, ')}."
+        ) from error
+    try:
+        root = Project.find().root
+    except Mistake:
+        root = Path.cwd()
+    texts = {
+        root / FILE: "prescore.toml",
+        root / f"specs/{name}.toml": "spec.toml",
+        root / f"sql/domains/{name}.sql": "domain.sql",
+    }
+    wanted = {path: text for path, text in texts.items() if path.name != FILE or not path.exists()}
+    for path in wanted:
+        if path.exists():
+            raise Mistake(f"{path} is there already; nothing was written.")
+    for path, text in wanted.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(files("prescore").joinpath("scaffold_files", text).read_text().replace("{name}", name))
+    return list(wanted)

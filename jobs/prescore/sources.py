@@ -1,0 +1,168 @@
+"""Domains as streams of Arrow batches: DuckDB over files, or any database that SQLAlchemy reaches."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from prescore.contract.errors import DatabaseAway, DomainInvalid, Mistake
+from prescore.contract.project import Project
+from prescore.contract.spec import Spec
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A running domain query: the schema of what it gives, and its batches, to be taken once."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A way to run a query. `open` gives a Stream, and must be closed; both raise DomainInvalid or DatabaseAway."""
+
+    url: str | None
+    root: Path
+    spill: Path
+    memory_limit: str
+
+    @contextmanager
+    def open(
+        self, query: str, rows: int, expected: dict[str, pa.DataType] | None = None, *, limit: int | None = None
+    ) -> Iterator[Stream]:
+        """Run a query and stream batches of about `rows` rows, at most `limit` rows in all.
+
+        `expected` are the types that a row-wise database's values are to be read as; DuckDB has its own.
+        """
+        if limit is not None:
+            query = f"select * from ({query}\n) as domain limit {limit:d}"
+        opened = self._duckdb(query, rows) if self.url is None else _rows(self.url, query, rows, expected or {})
+        with opened as stream:
+            yield stream
+
+    @contextmanager
+    def _duckdb(self, query: str, rows: int) -> Iterator[Stream]:
+        import duckdb
+
+        self.spill.mkdir(parents=True, exist_ok=True)
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": self.memory_limit,
+            "temp_directory": str(self.spill),
+        }
+        # DuckDB looks for a relative path in the process's folder before it looks in file_search_path: a run started
+        # elsewhere would read whatever lies there under the same name.
+        with contextlib.chdir(self.root), duckdb.connect(":memory:", config=settings) as connection:
+            try:
+                reader = connection.sql(query).to_arrow_reader(rows)
+            except duckdb.Error as error:
+                raise DomainInvalid(f"The domain query does not run: {error}") from error
+            except AttributeError as error:  # a statement without a result has no relation to read from
+                raise DomainInvalid("The domain query gives no rows: it must be one SELECT.") from error
+            yield Stream(reader.schema, _translated(iter(reader), duckdb.Error, pa.ArrowException))
+
+
+def of(project: Project, spec: Spec, spill: Path) -> Source:
+    """The source that a spec names; raises Mistake when prescore.toml does not know it."""
+    name = spec.domain.source
+    url = None if name == "duckdb" else _named(project, name)
+    return Source(url, project.root, spill, project.settings.memory_limit)
+
+
+def query_text(project: Project, spec: Spec) -> str:
+    """The domain query's text; raises DomainInvalid when its file is not there."""
+    path = project.root / spec.domain.query
+    try:
+        return path.read_text(encoding="utf-8").strip().removesuffix(";")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DomainInvalid(
+            f"There is no readable domain query {path}: {error}. Mend domain.query in the spec."
+        ) from error
+
+
+def fingerprint(spec: Spec, query: str) -> str:
+    """SHA-256 of what is asked of whom."""
+    return hashlib.sha256(f"{spec.domain.source}\n{query}".encode()).hexdigest()
+
+
+def _named(project: Project, name: str) -> str:
+    url = project.settings.sources.get(name)
+    if url is None:
+        known = ", ".join(["duckdb", *project.settings.sources])
+        raise Mistake(
+            f"domain.source names {name}, which prescore.toml does not have under [sources]; there are {known}."
+        )
+    if url.startswith("env:"):
+        variable = url.removeprefix("env:")
+        if variable not in os.environ:
+            raise Mistake(f"Source {name} takes its URL from {variable}, which is not set.")
+        return os.environ[variable]
+    return url
+
+
+@contextmanager
+def _rows(url: str, query: str, rows: int, expected: dict[str, pa.DataType]) -> Iterator[Stream]:
+    import sqlalchemy as sa
+
+    engine = sa.create_engine(url)
+    try:
+        with engine.connect().execution_options(stream_results=True, max_row_buffer=rows) as connection:
+            result = connection.execute(sa.text(query))
+            batches = _translated(
+                (_batch(part, expected) for part in result.mappings().partitions(rows)), sa.exc.SQLAlchemyError
+            )
+            first = next(batches, None)
+            schema = (
+                first.schema
+                if first is not None
+                else pa.schema([(n, expected.get(n, pa.null())) for n in result.keys()])
+            )
+            yield Stream(schema, _chain(first, batches))
+    except sa.exc.OperationalError as error:
+        raise DatabaseAway(f"The domain's database does not answer: {error.orig}") from error
+    except sa.exc.SQLAlchemyError as error:
+        raise DomainInvalid(f"The domain query does not run: {error}") from error
+    finally:
+        engine.dispose()
+
+
+def _batch(rows: Any, expected: dict[str, pa.DataType]) -> pa.RecordBatch:
+    return pa.record_batch({name: _array(name, [row[name] for row in rows], expected.get(name)) for name in rows[0]})
+
+
+def _array(name: str, values: list[Any], want: pa.DataType | None) -> pa.Array:
+    """Python values as Arrow: as what is expected where they are that, else as what they are."""
+    as_is: Callable[[list[Any]], pa.Array] = pa.array
+    try:
+        if want is not None and pa.types.is_fixed_size_binary(want):
+            return as_is([None if value is None else str(value) for value in values])
+        array = as_is(values)
+        return array if want is None or not pa.types.is_null(array.type) else array.cast(want)
+    except (pa.ArrowException, TypeError) as error:
+        raise DomainInvalid(f"Column {name} of the domain query cannot be read: {error}.") from error
+
+
+def _chain(first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    if first is not None:
+        yield first
+    yield from rest
+
+
+def _translated(batches: Iterator[pa.RecordBatch], *driver: type[Exception]) -> Iterator[pa.RecordBatch]:
+    """Batches, with the driver's errors in the middle of the query turned into ours."""
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except driver as error:
+            raise DomainInvalid(f"The domain query failed half-way: {error}") from error
+        yield batch

@@ -1,0 +1,1 @@
+"""snapshot, score, stage, check, publish: each knows its own work and none of the others; the flow composes them."""

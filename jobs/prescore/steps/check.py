@@ -1,0 +1,95 @@
+"""Check a staged version before anyone can see it, and note what the checks said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from prescore import expectations
+from prescore.contract.catalog import Catalog, Version
+from prescore.contract.database import Connection, Database
+from prescore.contract.errors import Refused
+from prescore.contract.lease import Lease
+from prescore.contract.queries import query
+from prescore.contract.tables import names
+from prescore.expectations import Result
+
+
+def check(
+    database: Database, connection: Connection, lease: Lease, version: Version, wanted: list[Any]
+) -> list[Result]:
+    """Every check's result, noted with the version, which is then `checked` or `refused`.
+
+    The three that no spec can switch off come first: rows, keys, finite. `wanted` are the spec's own, built by
+    `expectations.build`. Raises Refused, naming what failed; the refused table is kept for inspection.
+    """
+    rows, finite, *own = expectations.validate(database, version, [*_compulsory(connection, version), *wanted])
+    results = [rows, _keys(connection, version), _counted(connection, version, finite), *own]
+    failed = [result for result in results if not result["passed"]]
+    with connection.transaction():
+        _note(Catalog(connection), version, results, failed)
+        lease.check(connection)
+    if failed:
+        raise Refused(_refusal(version, results, failed), results)
+    return results
+
+
+def sentence(result: Result) -> str:
+    """One result in a line: which check, what was seen, what was allowed."""
+    return f"{result['name']}: saw {result['observed']}, allowed is {result['expected']}"
+
+
+def _note(catalog: Catalog, version: Version, results: list[Result], failed: list[Result]) -> None:
+    model, number, state = version["model"], version["version"], "refused" if failed else "checked"
+    catalog.execute("versions_check", model=model, version=number, state=state, checks=Jsonb(results))
+    catalog.event(model, number, state, "; ".join(sentence(result) for result in failed) or None)
+
+
+def _refusal(version: Version, results: list[Result], failed: list[Result]) -> str:
+    lines = "\n".join(f"  {sentence(result)}" for result in failed)
+    return f"{version['model']} version {version['version']} was refused by {len(failed)} of {len(results)} checks:\n{lines}"
+
+
+def _compulsory(connection: Connection, version: Version) -> list[Any]:
+    expected = (version["snapshot_rows"] or 0) - (version["rejected"] or 0)
+    return expectations.compulsory(
+        expected, query("checks_not_finite", conditions=_not_finite(version)).as_string(connection)
+    )
+
+
+def _not_finite(version: Version) -> sql.Composed:
+    """True for a row with a null, NaN or infinite prediction; passed-through columns may be null."""
+    made = [column for column in version["output_columns"] if column["role"] == "output"]
+    return sql.SQL(" or ").join(_off(column["name"], column["type"]) for column in made)
+
+
+def _off(column: str, kind: str) -> sql.Composed:
+    infinite = " or {0} in ('NaN', 'Infinity', '-Infinity')" if kind in ("real", "double precision") else ""
+    return sql.SQL("{0} is null" + infinite).format(sql.Identifier(column))
+
+
+def _keys(connection: Connection, version: Version) -> Result:
+    """A primary key proves that keys are unique and not null; without one there are examples to show."""
+    keys = [column["name"] for column in version["key_columns"]]
+    result: Result = {"name": "keys", "passed": True, "observed": "unique, none null", "expected": "unique, none null"}
+    if not Catalog(connection).one("tables_has_key", table=version["table_name"])["has_key"]:
+        duplicates = query("tables_duplicates", table=sql.Identifier(version["table_name"]), keys=names(keys))
+        shown = [
+            f"({', '.join(str(row[k]) for k in keys)}) {row['times']} times" for row in connection.execute(duplicates)
+        ]
+        result |= {"passed": False, "observed": "keys that stand more than once: " + ", ".join(shown)}
+    return result
+
+
+def _counted(connection: Connection, version: Version, finite: Result) -> Result:
+    """The finite check with a count of rows in place of the expectation's own words."""
+    observed = "0 rows that are not"
+    if not finite["passed"]:
+        count = query(
+            "checks_count_not_finite", table=sql.Identifier(version["table_name"]), conditions=_not_finite(version)
+        )
+        row = connection.execute(count).fetchone() or {}
+        observed = f"{row['rows']} rows that are not" if row["rows"] else finite["observed"]
+    return {**finite, "observed": observed, "expected": "every prediction finite and not null"}

@@ -1,0 +1,141 @@
+"""Make a checked version the one that readers see, in one short transaction; go back to an earlier one the same way."""
+
+from __future__ import annotations
+
+from psycopg import errors as pg
+from psycopg import sql
+
+from prescore.contract import views
+from prescore.contract.catalog import Catalog, Version
+from prescore.contract.database import Connection
+from prescore.contract.errors import Busy, NotAllowed
+from prescore.contract.lease import Lease
+from prescore.contract.queries import query
+from prescore.contract.tables import definitions
+
+
+def publish(
+    connection: Connection, model: str, version: int, *, lease: Lease | None = None, grants: tuple[str, ...] = ()
+) -> Version:
+    """Point readers at a checked version; gives its row. Raises NotAllowed for a model on hold or a version that may not.
+
+    Everything is in one transaction: readers see the old version whole, then the new one whole.
+    """
+    with connection.transaction():
+        catalog = Catalog(connection)
+        row = catalog.model(model, lock=True)
+        if row["held_at"] is not None:
+            raise NotAllowed(
+                f"{model} is on hold since {row['held_at']:%Y-%m-%d %H:%M} by {row['held_by']} ({row['hold_reason']}). "
+                f"Nothing is published until `prescore release {model}`."
+            )
+        chosen = catalog.version(model, version)
+        if chosen["state"] not in ("checked", "superseded"):
+            raise NotAllowed(_why_not(chosen))
+        _point(connection, chosen, "published", grants=grants, was=row["published_version"])
+        if lease is not None:
+            lease.check(connection)
+    return Catalog(connection).version(model, version)
+
+
+def rollback(connection: Connection, model: str, to: int | None = None, reason: str | None = None) -> Version:
+    """Publish the last good earlier version, or the one named, and put the model on hold; gives its row.
+
+    The version that is left is marked as withdrawn, so that a second roll-back goes further back and not forth.
+    Raises NotAllowed when there is nothing to go back to.
+    """
+    with connection.transaction():
+        catalog = Catalog(connection)
+        row = catalog.model(model, lock=True)
+        now = row["published_version"]
+        if now is None:
+            raise NotAllowed(f"{model} has no published version to roll back from.")
+        chosen = (
+            catalog.version(model, to) if to is not None else catalog.one("versions_before", model=model, version=now)
+        )
+        if chosen is None:
+            raise NotAllowed(
+                f"{model} has no earlier good version to go back to. `prescore versions {model}` lists what there is."
+            )
+        if chosen["state"] != "superseded":
+            raise NotAllowed(_why_not(chosen))
+        _point(connection, chosen, "rolled back", withdraw=True, was=now, reason=reason)
+        held = reason or f"rolled back from version {now} to {chosen['version']}"
+        hold(connection, model, held)
+    return Catalog(connection).version(model, chosen["version"])
+
+
+def hold(connection: Connection, model: str, reason: str) -> None:
+    """From now on runs go on but nothing is published."""
+    with connection.transaction():
+        catalog = Catalog(connection)
+        catalog.model(model, lock=True)
+        catalog.event(model, None, "held", reason)
+        catalog.execute("models_hold", model=model, reason=reason, actor=catalog.actor)
+
+
+def release(connection: Connection, model: str) -> None:
+    """Publishing is allowed again; raises NotAllowed when the model is not on hold."""
+    with connection.transaction():
+        catalog = Catalog(connection)
+        if catalog.model(model, lock=True)["held_at"] is None:
+            raise NotAllowed(f"{model} is not on hold.")
+        catalog.execute("models_release", model=model)
+        catalog.event(model, None, "released")
+
+
+def _point(
+    connection: Connection,
+    chosen: Version,
+    event: str,
+    *,
+    was: int | None,
+    withdraw: bool = False,
+    grants: tuple[str, ...] = (),
+    reason: str | None = None,
+) -> None:
+    model, version = chosen["model"], chosen["version"]
+    catalog = Catalog(connection)
+    try:
+        connection.execute(query("tables_lock_timeout"))
+        attach(connection, chosen)
+        views.create(connection, chosen, grants)
+    except pg.LockNotAvailable as error:
+        raise Busy(
+            f"Something holds a lock on {model}'s tables that publishing needs (a change of columns, a dump?). "
+            "Readers still see the version from before; try again when it is through."
+        ) from error
+    catalog.execute("versions_supersede", model=model, withdraw=withdraw)
+    catalog.execute("versions_publish", model=model, version=version)
+    catalog.execute("models_point", model=model, version=version)
+    catalog.event(model, version, event, reason, was=was)
+    catalog.execute("models_notify", model=model)
+
+
+def attach(connection: Connection, chosen: Version) -> None:
+    """Make the version's table a partition of its model's parent, which then has all of its columns."""
+    if chosen["attached"]:
+        return
+    model, parent = chosen["model"], sql.Identifier(chosen["model"])
+    columns = [*chosen["key_columns"], *chosen["output_columns"]]
+    connection.execute(
+        query("tables_parent", parent=parent, columns=definitions(columns, [c["name"] for c in chosen["key_columns"]]))
+    )
+    views.align(connection, chosen)
+    table = sql.Identifier(chosen["table_name"])
+    connection.execute(query("tables_attach", parent=parent, table=table, version=sql.Literal(chosen["version"])))
+    Catalog(connection).execute("versions_attached", model=model, version=chosen["version"], attached=True)
+
+
+def _why_not(version: Version) -> str:
+    name, state = f"{version['model']} version {version['version']}", version["state"]
+    why = {
+        "published": "is already the published one",
+        "refused": "was refused by its checks",
+        "building": "is still being built",
+        "staged": "has not been checked",
+        "failed": "was never finished",
+        "retired": "is retired: its table is gone",
+        "checked": "was never published, so there is no going back to it; publish it",
+    }[state]
+    return f"{name} {why}. `prescore versions {version['model']}` lists what there is."

@@ -1,0 +1,81 @@
+"""Fill a version's own table: created empty, copied into chunk by chunk, then finished, and never changed again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+from pgpq import ArrowToPostgresBinaryEncoder
+from psycopg import errors as pg
+from psycopg import sql
+
+from prescore.contract.catalog import Catalog, Version
+from prescore.contract.database import Connection, first_line
+from prescore.contract.errors import DomainInvalid
+from prescore.contract.lease import Lease
+from prescore.contract.queries import query
+from prescore.contract.tables import definitions, names
+
+
+def create(connection: Connection, version: Version) -> None:
+    """The version's empty table."""
+    keys = [column["name"] for column in version["key_columns"]]
+    columns = definitions([*version["key_columns"], *version["output_columns"]], not_null=keys)
+    table = sql.Identifier(version["table_name"])
+    connection.execute(query("tables_create", table=table, columns=columns, version=sql.Literal(version["version"])))
+
+
+def copy_chunk(
+    connection: Connection, lease: Lease, version: Version, chunk: int, rows: pa.RecordBatch, seconds: float
+) -> None:
+    """Copy a chunk in and note it in the ledger, in one transaction that only the holder of the lease can commit.
+
+    Raises LeaseLost, or DomainInvalid for text that Postgres cannot hold.
+    """
+    encoder = ArrowToPostgresBinaryEncoder(rows.schema)
+    statement = query("tables_copy", table=sql.Identifier(version["table_name"]), columns=names(rows.schema.names))
+    try:
+        with connection.transaction():
+            connection.execute(query("chunks_commit_soon"))
+            with connection.cursor().copy(statement) as copy:
+                copy.write(encoder.write_header())
+                copy.write(encoder.write_batch(rows))
+                copy.write(encoder.finish())
+            Catalog(connection).execute(
+                "chunks_finish", **of(version), chunk=chunk, rows=rows.num_rows, rejected=0, seconds=seconds
+            )
+            lease.check(connection)
+    except pg.DataError as error:
+        raise DomainInvalid(
+            f"Postgres cannot hold a value of chunk {chunk}: {first_line(error)} Clean it in the domain query."
+        ) from error
+
+
+def finish(connection: Connection, lease: Lease, version: Version, indexes: Sequence[Sequence[str]]) -> None:
+    """Primary key, indexes, freezing: after this the table never changes.
+
+    Keys that stand twice leave the table without its primary key, for the check step to say so.
+    """
+    table, keys = sql.Identifier(version["table_name"]), [c["name"] for c in version["key_columns"]]
+    connection.execute(query("tables_memory"))
+    if not has_key(connection, version):
+        try:
+            connection.execute(query("tables_key", table=table, keys=names(keys)))
+        except pg.UniqueViolation:
+            pass  # seen again, and told with examples, by the check step
+        for index in indexes:
+            connection.execute(query("tables_index", table=table, columns=names(index)))
+    connection.execute(query("tables_vacuum", table=table))
+    with connection.transaction():
+        Catalog(connection).execute("versions_stage", **of(version))
+        lease.check(connection)
+
+
+def has_key(connection: Connection, version: Version) -> bool:
+    """Whether the table has its primary key."""
+    return bool(Catalog(connection).one("tables_has_key", table=version["table_name"])["has_key"])
+
+
+def of(version: Version) -> dict[str, object]:
+    """A version's name in statements."""
+    return {"model": version["model"], "version": version["version"]}

@@ -1,0 +1,125 @@
+-- The catalog: what prescore knows of its models, their versions, and who may write.
+-- Everything a reader needs is here, so that the lookup API serves a new model without a new release.
+
+comment on schema prescore is 'prescore''s catalog: models, versions, chunks, events';
+create schema prescore_versions;
+comment on schema prescore_versions is 'one table a version of predictions; read them through the views in schema predictions';
+create schema predictions;
+comment on schema predictions is 'one view a model, always showing the one published version';
+
+create table prescore.models (
+  model             text primary key,
+  description       text not null default '',
+  published_version integer,
+  last_version      integer not null default 0,
+  held_at           timestamptz,
+  held_by           text,
+  hold_reason       text,
+  created_at        timestamptz not null default now(),
+  check ((held_at is null) = (hold_reason is null))
+);
+comment on table prescore.models is 'one row a model; published_version is the pointer that readers follow';
+comment on column prescore.models.published_version is 'the version that predictions.<model> shows; one UPDATE of this is a publication';
+comment on column prescore.models.last_version is 'the last version number given out';
+comment on column prescore.models.held_at is 'set while the model is on hold: runs go on, nothing is published';
+
+create table prescore.versions (
+  model                text not null references prescore.models,
+  version              integer not null check (version > 0),
+  state                text not null default 'building'
+    check (state in ('building', 'staged', 'checked', 'published', 'superseded', 'refused', 'failed', 'retired')),
+  table_name           text not null,
+  attached             boolean not null default false,
+  model_fingerprint    text not null,
+  domain_fingerprint   text not null,
+  spec_fingerprint     text not null,
+  key_columns          jsonb not null,
+  output_columns       jsonb not null,
+  snapshot_location    text,
+  snapshot_fingerprint text,
+  snapshot_rows        bigint,
+  snapshot_chunks      integer,
+  data_as_of           timestamptz,
+  max_age_seconds      double precision,
+  rows                 bigint,
+  rejected             bigint,
+  checks               jsonb,
+  seconds              jsonb not null default '{}',
+  error                text,
+  started_at           timestamptz not null default now(),
+  staged_at            timestamptz,
+  checked_at           timestamptz,
+  published_at         timestamptz,
+  superseded_at        timestamptz,
+  withdrawn_at         timestamptz,
+  retired_at           timestamptz,
+  primary key (model, version),
+  check (state not in ('published', 'superseded') or (checked_at is not null and published_at is not null))
+);
+comment on table prescore.versions is 'one row a version: a complete prediction table, never changed after it is staged';
+comment on column prescore.versions.table_name is 'its table, in schema prescore_versions';
+comment on column prescore.versions.attached is 'whether that table is a partition of its model''s parent';
+comment on column prescore.versions.model_fingerprint is 'SHA-256 of the ONNX file';
+comment on column prescore.versions.domain_fingerprint is 'SHA-256 of the domain''s source and query';
+comment on column prescore.versions.spec_fingerprint is 'SHA-256 of what in the spec decides the table''s content';
+comment on column prescore.versions.key_columns is '[{name, type, comment, role}] in key order';
+comment on column prescore.versions.output_columns is '[{name, type, comment, role}] in table order; role tells outputs from passed-through columns';
+comment on column prescore.versions.data_as_of is 'the time that the inputs describe';
+comment on column prescore.versions.max_age_seconds is 'the freshness promise: how old data_as_of may be';
+comment on column prescore.versions.withdrawn_at is 'set when a roll-back took it from readers: a later roll-back passes over it';
+
+create unique index versions_one_published on prescore.versions (model) where state = 'published';
+
+alter table prescore.models
+  add foreign key (model, published_version) references prescore.versions (model, version);
+
+create table prescore.chunks (
+  model        text not null,
+  version      integer not null,
+  chunk        integer not null check (chunk >= 0),
+  rows         bigint not null,
+  rejected     bigint not null default 0,
+  seconds      double precision not null,
+  committed_at timestamptz not null default clock_timestamp(),
+  primary key (model, version, chunk),
+  foreign key (model, version) references prescore.versions
+);
+comment on table prescore.chunks is 'the ledger: one row a finished chunk, committed together with the chunk''s predictions';
+
+create table prescore.leases (
+  model      text primary key,
+  token      bigint not null,
+  holder     text not null,
+  watched    boolean not null,
+  expires_at timestamptz not null
+);
+comment on table prescore.leases is 'who may write a model: the holder of the latest token, checked inside every writing transaction';
+comment on column prescore.leases.token is 'the fencing token; it only grows';
+comment on column prescore.leases.watched is 'the holder keeps an advisory lock on its token, so that its death is seen at once';
+create sequence prescore.lease_token;
+
+create table prescore.events (
+  id      bigint generated always as identity primary key,
+  at      timestamptz not null default clock_timestamp(),
+  model   text not null,
+  version integer,
+  event   text not null,
+  actor   text not null,
+  reason  text,
+  detail  jsonb not null default '{}'
+);
+comment on table prescore.events is 'what happened to a model and who did it; rows are only ever added';
+create index events_by_model on prescore.events (model, id desc);
+
+create view predictions.freshness as
+select m.model,
+       v.version,
+       v.data_as_of,
+       v.published_at,
+       extract(epoch from now() - v.data_as_of)::double precision as age_seconds,
+       v.max_age_seconds,
+       coalesce(extract(epoch from now() - v.data_as_of) > v.max_age_seconds, false) as stale,
+       m.held_at is not null as held
+from prescore.models m
+join prescore.versions v on v.model = m.model and v.version = m.published_version;
+comment on view predictions.freshness is 'how old each published version is, against what its owner promised';

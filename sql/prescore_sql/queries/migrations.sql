@@ -1,0 +1,27 @@
+-- Format of every file here: `-- name: subject_verb`, a line on what it does, the statement.
+-- Values are %(named)s; {braces} are identifiers, composed by psycopg.sql, never formatted.
+
+-- name: migrations_lock
+-- One migration at a time, whoever starts it; released at the end of the transaction.
+select pg_advisory_xact_lock(7737263);
+
+-- name: migrations_table
+-- Where the migrations that were applied are noted.
+create schema if not exists prescore;
+create table if not exists prescore.migrations (
+  number integer primary key,
+  name text not null,
+  applied_at timestamptz not null default now()
+);
+
+-- name: migrations_known
+-- Whether any migration was ever applied here.
+select to_regclass('prescore.migrations') is not null as known;
+
+-- name: migrations_applied
+-- The numbers applied so far.
+select number from prescore.migrations order by number;
+
+-- name: migrations_note
+-- Note one as applied.
+insert into prescore.migrations (number, name) values (%(number)s, %(name)s);

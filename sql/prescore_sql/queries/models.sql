@@ -1,0 +1,35 @@
+-- name: models_register
+-- Make the model known, or bring its description up to date.
+insert into prescore.models (model, description) values (%(model)s, %(description)s)
+on conflict (model) do update set description = excluded.description
+  where models.description is distinct from excluded.description;
+
+-- name: models_get
+-- One model's pointer and hold.
+select model, description, published_version, last_version, held_at, held_by, hold_reason
+from prescore.models where model = %(model)s;
+
+-- name: models_lock
+-- The same, locked: whoever publishes, holds or rolls back goes through here, one after the other.
+select model, description, published_version, last_version, held_at, held_by, hold_reason
+from prescore.models where model = %(model)s for no key update;
+
+-- name: models_list
+-- Every model by name.
+select model from prescore.models order by model;
+
+-- name: models_point
+-- The publication itself: readers follow this pointer.
+update prescore.models set published_version = %(version)s where model = %(model)s;
+
+-- name: models_hold
+-- From now on nothing is published.
+update prescore.models set held_at = now(), held_by = %(actor)s, hold_reason = %(reason)s where model = %(model)s;
+
+-- name: models_release
+-- Publishing is allowed again.
+update prescore.models set held_at = null, held_by = null, hold_reason = null where model = %(model)s;
+
+-- name: models_notify
+-- Tell listening readers at once; those that do not listen poll.
+select pg_notify('prescore', %(model)s);

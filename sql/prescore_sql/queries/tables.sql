@@ -1,0 +1,86 @@
+-- name: tables_create
+-- A version's own table. The CHECK lets it be attached later without a scan.
+create table prescore_versions.{table} (
+  {columns},
+  version integer not null default {version} check (version = {version})
+) with (autovacuum_enabled = false);
+
+-- name: tables_copy
+-- A chunk's rows.
+copy prescore_versions.{table} ({columns}) from stdin (format binary);
+
+-- name: tables_memory
+-- Building the primary key sorts the table.
+set maintenance_work_mem = '256MB';
+
+-- name: tables_key
+-- The primary key, built once, after the last chunk.
+alter table prescore_versions.{table} add primary key ({keys});
+
+-- name: tables_index
+-- A secondary index that the spec names.
+create index on prescore_versions.{table} ({columns});
+
+-- name: tables_has_key
+-- Whether the primary key is there (a resumed run may find it built).
+select exists (select from pg_constraint
+               where conrelid = format('prescore_versions.%%I', %(table)s::text)::regclass and contype = 'p') as has_key;
+
+-- name: tables_vacuum
+-- Nothing is written after this: freeze every row now rather than when a reader comes by.
+vacuum (freeze, analyze) prescore_versions.{table};
+
+-- name: tables_drop
+-- A version's table goes.
+drop table if exists prescore_versions.{table};
+
+-- name: tables_parent
+-- What the versions of a model are attached to.
+create table if not exists prescore_versions.{parent} (
+  {columns},
+  version integer not null
+) partition by list (version);
+
+-- name: tables_columns
+-- The columns of a table or view, in order, with their SQL types.
+select a.attname as name, format_type(a.atttypid, a.atttypmod) as type
+from pg_attribute a
+where a.attrelid = to_regclass(%(relation)s) and a.attnum > 0 and not a.attisdropped
+order by a.attnum;
+
+-- name: tables_extend
+-- A column that came later; older versions show NULL.
+alter table prescore_versions.{table} add column {column};
+
+-- name: tables_attach
+-- Make a version readable under its parent; takes no lock that readers of the parent conflict with.
+alter table prescore_versions.{parent} attach partition prescore_versions.{table} for values in ({version});
+
+-- name: tables_detach
+-- Take a version out; waits for the transactions that may still read it, blocks none of them.
+alter table prescore_versions.{parent} detach partition prescore_versions.{table} concurrently;
+
+-- name: tables_detach_pending
+-- Whether an earlier detach was interrupted half-way.
+select inhdetachpending as pending from pg_inherits
+where inhrelid = format('prescore_versions.%%I', %(table)s::text)::regclass;
+
+-- name: tables_detach_finalize
+-- Finish an interrupted detach.
+alter table prescore_versions.{parent} detach partition prescore_versions.{table} finalize;
+
+-- name: tables_detach_timeout
+-- Detaching waits for readers; it may wait so long and no longer.
+set statement_timeout = '10s';
+
+-- name: tables_detach_timeout_off
+-- Back to what the session had.
+reset statement_timeout;
+
+-- name: tables_duplicates
+-- A few keys that stand more than once, for the message.
+select {keys}, count(*) as times from prescore_versions.{table} group by {keys} having count(*) > 1 order by {keys} limit 3;
+
+-- name: tables_lock_timeout
+-- DDL that readers could be in the way of gives up soon instead of making new readers queue behind it.
+set local lock_timeout = '3s';

@@ -1,0 +1,84 @@
+-- name: versions_number
+-- Give out the next version number.
+update prescore.models set last_version = last_version + 1 where model = %(model)s returning last_version as version;
+
+-- name: versions_create
+-- A new version, building.
+insert into prescore.versions (model, version, table_name, model_fingerprint, domain_fingerprint, spec_fingerprint,
+                               key_columns, output_columns, max_age_seconds)
+values (%(model)s, %(version)s, %(table_name)s, %(model_fingerprint)s, %(domain_fingerprint)s, %(spec_fingerprint)s,
+        %(key_columns)s, %(output_columns)s, %(max_age_seconds)s);
+
+-- name: versions_get
+-- One version.
+select * from prescore.versions where model = %(model)s and version = %(version)s;
+
+-- name: versions_list
+-- All versions of a model, newest first.
+select * from prescore.versions where model = %(model)s order by version desc;
+
+-- name: versions_unfinished
+-- The versions that a run left behind, newest first.
+select * from prescore.versions where model = %(model)s and state in ('building', 'staged') order by version desc;
+
+-- name: versions_freeze
+-- The snapshot is complete: from here on the version's inputs are fixed.
+update prescore.versions
+set snapshot_location = %(location)s, snapshot_fingerprint = %(fingerprint)s, snapshot_rows = %(rows)s,
+    snapshot_chunks = %(chunks)s, data_as_of = coalesce(%(data_as_of)s, started_at)
+where model = %(model)s and version = %(version)s and state = 'building';
+
+-- name: versions_stage
+-- Every chunk is in and the table is finished: it never changes again.
+update prescore.versions v
+set state = 'staged', staged_at = now(), rows = c.rows, rejected = c.rejected
+from (select coalesce(sum(rows), 0) as rows, coalesce(sum(rejected), 0) as rejected
+      from prescore.chunks where model = %(model)s and version = %(version)s) c
+where v.model = %(model)s and v.version = %(version)s and v.state = 'building';
+
+-- name: versions_check
+-- The checks have spoken: checked, or refused and kept for inspection.
+update prescore.versions
+set state = %(state)s, checked_at = now(), checks = %(checks)s
+where model = %(model)s and version = %(version)s and state = 'staged';
+
+-- name: versions_supersede
+-- Take the published version from its place; a roll-back also marks it as withdrawn.
+update prescore.versions
+set state = 'superseded', superseded_at = now(), withdrawn_at = case when %(withdraw)s then now() else withdrawn_at end
+where model = %(model)s and state = 'published';
+
+-- name: versions_publish
+-- Put a version in the published place.
+update prescore.versions
+set state = 'published', published_at = now(), superseded_at = null, withdrawn_at = null
+where model = %(model)s and version = %(version)s and state in ('checked', 'superseded');
+
+-- name: versions_before
+-- Where a roll-back goes: the newest earlier version that was good when it was replaced and is still retained.
+select * from prescore.versions
+where model = %(model)s and version < %(version)s and state = 'superseded' and withdrawn_at is null
+order by version desc limit 1;
+
+-- name: versions_time
+-- How long a step took.
+update prescore.versions set seconds = seconds || %(seconds)s where model = %(model)s and version = %(version)s;
+
+-- name: versions_fail
+-- The run could not finish; the table is dropped with it.
+update prescore.versions set state = 'failed', error = %(error)s
+where model = %(model)s and version = %(version)s and state in ('building', 'staged');
+
+-- name: versions_attached
+-- Whether the version's table is a partition that readers can reach.
+update prescore.versions set attached = %(attached)s where model = %(model)s and version = %(version)s;
+
+-- name: versions_retire
+-- Its table is gone; the row stays as history.
+update prescore.versions set state = 'retired', retired_at = now(), attached = false
+where model = %(model)s and version = %(version)s and state in ('superseded', 'refused', 'failed', 'checked');
+
+-- name: versions_of_model_file
+-- How many retained versions still need a model file.
+select count(*) as versions from prescore.versions
+where model_fingerprint = %(model_fingerprint)s and state not in ('retired', 'failed');

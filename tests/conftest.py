@@ -1,0 +1,3 @@
+"""Fixtures live in files named by topic."""
+
+pytest_plugins = ["fix_postgres", "fix_project"]

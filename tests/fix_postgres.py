@@ -1,0 +1,73 @@
+"""A real Postgres for every test: one server a session, one database a test, copied from a migrated template.
+
+PRESCORE_TEST_DATABASE_URL names a server to use (its role must be allowed to create databases); without it the
+embedded one is started in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from prescore import embedded
+from prescore.contract.database import Connection, Database
+from prescore.contract.project import Project, Settings
+
+TEMPLATE = "prescore_template"
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server with a migrated template database."""
+    named = os.environ.get("PRESCORE_TEST_DATABASE_URL")
+    project = Project(Path(tmp_path_factory.mktemp("server")), Settings(database="embedded"))
+    url = named or embedded.start(project)
+    try:
+        _recreate(url, TEMPLATE)
+        Database(at(url, TEMPLATE)).migrate()
+        yield url
+    finally:
+        if named is None:
+            embedded.stop(project)
+
+
+@pytest.fixture
+def database(server: str) -> Iterator[Database]:
+    """A database of this test's own."""
+    name = f"prescore_test_{os.getpid()}_{next(_numbers)}"
+    _recreate(server, name, template=TEMPLATE)
+    yield Database(at(server, name))
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def connection(database: Database) -> Iterator[Connection]:
+    """A connection to it, as prescore opens them."""
+    with database.connect() as opened:
+        yield opened
+
+
+def at(url: str, name: str) -> str:
+    """The same server, another database."""
+    parts = conninfo_to_dict(url)
+    host, user = parts.get("host", "localhost"), parts.get("user", "postgres")
+    password = f":{parts['password']}" if parts.get("password") else ""
+    if str(host).startswith("/"):
+        return f"postgresql://{user}{password}@localhost/{name}?host={host}"
+    return f"postgresql://{user}{password}@{host}:{parts.get('port', 5432)}/{name}"
+
+
+def _recreate(url: str, name: str, template: str = "template1") -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+        statement = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
+        connection.execute(statement)

@@ -1,0 +1,176 @@
+"""A small project to break: a linear model over a Parquet file, its spec, its domain query, a way to run commands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from prescore import cli
+from prescore.contract.database import Database
+from prescore.contract.project import Project
+from prescore.job import Job
+
+SPEC = """
+description = "Chance that a customer leaves."
+[domain]
+query = "sql/domains/churn.sql"
+[key]
+customer = "bigint"
+[onnx]
+file = "models/churn.onnx"
+[onnx.inputs]
+features = ["visits", "spend"]
+[outputs]
+score = { from = "score", type = "real", comment = "from 0 to 1" }
+[[checks]]
+name = "scores are probabilities"
+expect = "column_values_to_be_between"
+column = "score"
+min_value = 0
+max_value = 1
+[freshness]
+max_age = "26h"
+[retention]
+versions = 3
+"""
+QUERY = "select customer, visits, spend from read_parquet('data/customers.parquet')"
+
+
+def linear(weights: list[float], bias: float = 0.0, *, add: float = 0.0) -> bytes:
+    """An ONNX model: features [N, len(weights)] float → score [N, 1] float = sigmoid(features @ weights + bias) + add."""
+    n = len(weights)
+    constants = {"w": np.array(weights, np.float32).reshape(n, 1), "b": np.float32([bias]), "a": np.float32([add])}
+    nodes = [
+        helper.make_node("Gemm", ["features", "w", "b"], ["z"]),
+        helper.make_node("Sigmoid", ["z"], ["p"]),
+        helper.make_node("Add", ["p", "a"], ["score"]),
+    ]
+    return model(
+        nodes, [("features", TensorProto.FLOAT, [None, n])], [("score", TensorProto.FLOAT, [None, 1])], constants
+    )
+
+
+Value = tuple[str, int, list[int | None]]
+
+
+def model(
+    nodes: list[Any], inputs: list[Value], outputs: list[Value], constants: dict[str, Any] | None = None
+) -> bytes:
+    """An ONNX model from its nodes; inputs and outputs are (name, element type, shape)."""
+    made = [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()]
+    values = [[helper.make_tensor_value_info(*value) for value in listed] for listed in (inputs, outputs)]
+    graph = helper.make_graph(nodes, "test", *values, initializer=made)
+    built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)])
+    built.ir_version = 8
+    onnx.checker.check_model(built)
+    return bytes(built.SerializeToString())
+
+
+def customers(rows: int = 1000, seed: int = 0) -> pa.Table:
+    """`rows` customers with features whose score is neither 0 nor 1."""
+    random = np.random.default_rng(seed)
+    return pa.table(
+        {
+            "customer": pa.array(np.arange(rows, dtype=np.int64)),
+            "visits": pa.array(random.normal(size=rows).astype(np.float32)),
+            "spend": pa.array(random.normal(size=rows).astype(np.float32)),
+        }
+    )
+
+
+@dataclass
+class Outcome:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Sandbox:
+    """A project folder with the churn model, on a database of its own."""
+
+    root: Path
+    database: Database
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    def spec(self, text: str, name: str = "churn") -> None:
+        """Write a spec."""
+        self._write(f"specs/{name}.toml", text.encode())
+
+    def edit(self, old: str, new: str, name: str = "churn") -> None:
+        """Change a spec's text; `old` must be in it."""
+        path = self.root / "specs" / f"{name}.toml"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    def query(self, text: str, name: str = "churn") -> None:
+        """Write a domain query."""
+        self._write(f"sql/domains/{name}.sql", text.encode())
+
+    def onnx(self, content: bytes, name: str = "churn") -> None:
+        """Write a model file."""
+        self._write(f"models/{name}.onnx", content)
+
+    def data(self, table: pa.Table, name: str = "customers") -> None:
+        """Write a data file."""
+        (self.root / "data").mkdir(exist_ok=True)
+        pq.write_table(table, self.root / "data" / f"{name}.parquet")
+
+    def settings(self, text: str) -> None:
+        """Write prescore.toml."""
+        self._write("prescore.toml", text.encode())
+
+    def job(self, name: str = "churn") -> Job:
+        """A job on this project."""
+        project = Project.find(self.root)
+        return Job(project, project.spec(name), self.database)
+
+    def cli(self, *arguments: str) -> Outcome:
+        """Run a command as the shell would."""
+        self.monkeypatch.setattr(sys, "argv", ["prescore", *arguments])
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        captured = self.capsys.readouterr()
+        code = exited.value.code
+        return Outcome(code if isinstance(code, int) else 0 if code is None else 1, captured.out, captured.err)
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """What a query gives."""
+        with self.database.connect() as connection:
+            return [tuple(row.values()) for row in connection.execute(statement.encode())]
+
+    def _write(self, name: str, content: bytes) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+@pytest.fixture
+def sandbox(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Sandbox]:
+    """The churn project, ready to run: 1,000 customers in chunks of 100 rows."""
+    made = Sandbox(tmp_path, database, monkeypatch, capsys)
+    made.settings("chunk_rows = 100\n")
+    made.spec(SPEC)
+    made.query(QUERY)
+    made.onnx(linear([1.0, -0.5]))
+    made.data(customers())
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", database.url)
+    monkeypatch.setenv("PRESCORE_PROJECT", str(tmp_path))
+    yield made
