@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +46,13 @@ QUERY = "select customer, visits, spend from read_parquet('data/customers.parque
 
 
 def linear(weights: list[float], bias: float = 0.0, *, add: float = 0.0) -> bytes:
-    """An ONNX model: features [N, len(weights)] float → score [N, 1] float = sigmoid(features @ weights + bias) + add."""
+    """An ONNX model: features [N, len(weights)] float → score [N, 1] = sigmoid(features @ weights + bias) + add."""
     n = len(weights)
-    constants = {"w": np.array(weights, np.float32).reshape(n, 1), "b": np.float32([bias]), "a": np.float32([add])}
+    constants = {
+        "w": np.array(weights, np.float32).reshape(n, 1),
+        "b": np.array([bias], np.float32),
+        "a": np.array([add], np.float32),
+    }
     nodes = [
         helper.make_node("Gemm", ["features", "w", "b"], ["z"]),
         helper.make_node("Sigmoid", ["z"], ["p"]),
@@ -67,7 +70,7 @@ def model(
     nodes: list[Any], inputs: list[Value], outputs: list[Value], constants: dict[str, Any] | None = None
 ) -> bytes:
     """An ONNX model from its nodes; inputs and outputs are (name, element type, shape)."""
-    made = [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()]
+    made = [numpy_helper.from_array(_single(value), name) for name, value in (constants or {}).items()]
     values = [[helper.make_tensor_value_info(*value) for value in listed] for listed in (inputs, outputs)]
     graph = helper.make_graph(nodes, "test", *values, initializer=made)
     built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)])
@@ -86,6 +89,11 @@ def customers(rows: int = 1000, seed: int = 0) -> pa.Table:
             "spend": pa.array(random.normal(size=rows).astype(np.float32)),
         }
     )
+
+
+def _single(value: Any) -> np.ndarray[Any, Any]:
+    """Plain numbers as float32, which these models compute in; arrays as they are."""
+    return value if isinstance(value, np.ndarray) else np.array(value, np.float32)
 
 
 @dataclass
@@ -163,7 +171,7 @@ class Sandbox:
 @pytest.fixture
 def sandbox(
     tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Sandbox]:
+) -> Sandbox:
     """The churn project, ready to run: 1,000 customers in chunks of 100 rows."""
     made = Sandbox(tmp_path, database, monkeypatch, capsys)
     made.settings("chunk_rows = 100\n")
@@ -173,4 +181,4 @@ def sandbox(
     made.data(customers())
     monkeypatch.setenv("PRESCORE_DATABASE_URL", database.url)
     monkeypatch.setenv("PRESCORE_PROJECT", str(tmp_path))
-    yield made
+    return made

@@ -131,7 +131,8 @@ def rollback(
     with _catalog() as catalog:
         version = step.rollback(catalog.connection, name, to, reason)
     typer.echo(
-        f"{name} is back on version {version['version']} and on hold: `prescore release {name}` lets new versions through."
+        f"{name} is back on version {version['version']} and on hold: "
+        f"`prescore release {name}` lets new versions through."
     )
 
 

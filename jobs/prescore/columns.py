@@ -67,13 +67,14 @@ def _convertible(have: pa.DataType, want: pa.DataType) -> bool:
     if t.is_null(have) or have == want:
         return True
     if want == ARROW["uuid"]:
-        return t.is_string(have) or t.is_large_string(have) or (t.is_fixed_size_binary(have) and have.byte_width == 16)
+        sixteen = t.is_fixed_size_binary(have) and have.byte_width == 16
+        return bool(sixteen or t.is_string(have) or t.is_large_string(have))
     if t.is_string(want):
         return bool(t.is_string(have) or t.is_large_string(have) or t.is_string_view(have))
     if t.is_floating(want):
         return number or bool(t.is_boolean(have))
     if t.is_integer(want):
-        return number
+        return bool(number)
     if t.is_date(want):
         return bool(t.is_date(have))
     # A time with a zone is a moment, one without is a reading of a clock: neither is guessed from the other.
@@ -93,8 +94,9 @@ def _floats(name: str, column: pa.Array, want: pa.DataType, *, narrow: bool) -> 
         worst = max((v for v in bounds.values() if v is not None), key=abs, default=0)
         if abs(worst) > _EXACT[want]:
             raise DomainInvalid(
-                f"Column {name} holds {worst}: past {_EXACT[want]} not every integer has a {want} of its own, so the model "
-                f"would see another number. Export the model with wider inputs, or accept it with onnx.narrow = [{name!r}]."
+                f"Column {name} holds {worst}: past {_EXACT[want]} not every integer has a {want} of its own, so the "
+                "model would see another number. Export the model with wider inputs, or accept it with "
+                f"onnx.narrow = [{name!r}]."
             )
     try:
         converted = column.cast(want, safe=False)

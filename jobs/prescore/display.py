@@ -1,4 +1,4 @@
-"""What the command line shows people: tables, progress, and a run in a few lines. Results go to stdout, the rest to stderr."""
+"""What the command line shows people: tables, progress, a run in a few lines. Results to stdout, the rest to stderr."""
 
 from __future__ import annotations
 
@@ -98,10 +98,11 @@ def _outcome(run: Mapping[str, Any]) -> str:
     if run["published"]:
         return f"[green]published[/green]: select * from predictions.{model}"
     if run["state"] == "checked" and run["held"]:
-        return f"not published: {model} is on hold ({run['held']}); `prescore release {model}`, then `prescore publish {model} {version}`"
+        way_out = f"`prescore release {model}`, then `prescore publish {model} {version}`"
+        return f"not published: {model} is on hold ({run['held']}); {way_out}"
     if run["state"] == "checked":
         return f"checked, not published: `prescore publish {model} {version}` when you are ready"
-    return run["state"]
+    return str(run["state"])
 
 
 class Bars:

@@ -1,4 +1,4 @@
-"""A real Postgres out of a wheel, for a machine that has only Python: started when the project says so, then left running."""
+"""A real Postgres out of a wheel, for a machine that has only Python: started on demand, left running."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def url(sockets: str) -> str:
 
 
 def start(project: Project) -> str:
-    """Start the embedded server unless it runs already; gives its URL. Raises DatabaseAway, or Mistake without the wheel."""
+    """Start the embedded server unless it runs; gives its URL. Raises DatabaseAway, or Mistake without the wheel."""
     data = folder(project)
     if (address := running(data)) is not None:
         return address

@@ -77,7 +77,7 @@ def rehearse(job: Material) -> int:
 
 
 def begin(job: Job, held: Lease, *, full: bool = False) -> int:
-    """The version to work on: the unfinished one if it was made of the same things, else a new one with its empty table."""
+    """The version to work on: the unfinished one if it was made of the same things, else a new, empty one."""
     fingerprint = job.store.keep_model(job.project.root / job.spec.onnx.file)
     made_of = {
         "model_fingerprint": fingerprint,

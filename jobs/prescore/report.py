@@ -14,7 +14,7 @@ STEPS = ("snapshot", "score", "stage", "check", "publish")
 
 @dataclass(frozen=True)
 class Report:
-    """One version after its run. `seconds` has an entry a step that ran, and `total`; `served` is what readers see now."""
+    """One version after its run. `seconds` has an entry a step and `total`; `served` is what readers see now."""
 
     model: str
     version: int

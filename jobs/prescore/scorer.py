@@ -85,7 +85,8 @@ class Scorer:
         if array.null_count and column not in onnx.nullable:
             raise DomainInvalid(missing(column, array.null_count))
         array = columns.convert(column, array, want, narrow=column in onnx.narrow)
-        return array.to_numpy(zero_copy_only=False)
+        values: np.ndarray[Any, Any] = array.to_numpy(zero_copy_only=False)
+        return values
 
     def _prediction(self, name: str, output: Output, answer: Any, rows: int) -> pa.Array:
         if len(answer) != rows:

@@ -123,7 +123,7 @@ def _rows(url: str, query: str, rows: int, expected: dict[str, pa.DataType]) -> 
             schema = (
                 first.schema
                 if first is not None
-                else pa.schema([(n, expected.get(n, pa.null())) for n in result.keys()])
+                else pa.schema([(n, expected.get(n, pa.null())) for n in list(result.keys())])
             )
             yield Stream(schema, _chain(first, batches))
     except sa.exc.OperationalError as error:

@@ -79,7 +79,8 @@ def pending(connection: Connection) -> list[tuple[int, str, Any]]:
     )
     if applied - {number for number, _, _ in ours}:
         raise errors.DatabaseRefused(
-            "The catalog in this database belongs to a newer release of prescore. Upgrade prescore here, or point it elsewhere."
+            "The catalog in this database belongs to a newer release of prescore. "
+            "Upgrade prescore here, or point it elsewhere."
         )
     return [m for m in ours if m[0] not in applied]
 
@@ -107,7 +108,8 @@ def _away(url: str, error: psycopg.OperationalError) -> errors.PrescoreError:
     text = first_line(error)
     if isinstance(error, _LOGIN) or any(word in text for word in _LOGIN_WORDS):
         return errors.DatabaseRefused(
-            f"Postgres at {redacted(url)} refuses the login: {text} Check user, password and database in PRESCORE_DATABASE_URL."
+            f"Postgres at {redacted(url)} refuses the login: {text} "
+            "Check user, password and database in PRESCORE_DATABASE_URL."
         )
     return errors.DatabaseAway(
         f"Cannot work with Postgres at {redacted(url)}: {text} Is it running and reachable? Then try again."

@@ -43,7 +43,7 @@ def statement(model: str, key: Sequence[Column], outputs: Sequence[Column]) -> s
 
     Rows come in the order of the keys; `position` is null when no key was asked for.
     """
-    names = [sql.Identifier(column["name"]) for column in key]
+    names = [_identifier(column["name"]) for column in key]
     arrays = [
         sql.SQL("{}::{}").format(sql.Placeholder(f"key{i}"), _ARRAYS[column["type"]]) for i, column in enumerate(key)
     ]
@@ -53,9 +53,9 @@ def statement(model: str, key: Sequence[Column], outputs: Sequence[Column]) -> s
         key_arrays=sql.SQL(", ").join(arrays),
         key_names=sql.SQL(", ").join(names),
         key_matches=sql.SQL(" and ").join(sql.SQL("v.{0} = k.{0}").format(name) for name in names),
-        columns=sql.SQL(", ").join(sql.Identifier("v", column["name"]) for column in outputs),
+        columns=sql.SQL(", ").join(_identifier("v", column["name"]) for column in outputs),
         outputs=sql.SQL(", ").join(
-            sql.SQL("{} as {}").format(sql.Identifier("p", column["name"]), sql.Identifier(f"output{i}"))
+            sql.SQL("{} as {}").format(_identifier("p", column["name"]), sql.Identifier(f"output{i}"))
             for i, column in enumerate(outputs)
         ),
     )
@@ -86,3 +86,8 @@ def _answer(model: str, outputs: Sequence[Column], key: Mapping[str, Any], row: 
         "age_seconds": row["age_seconds"],
         "stale": row["stale"],
     }
+
+
+def _identifier(*names: str) -> sql.Identifier:
+    """An identifier in a statement that has parameters: psycopg reads a percent sign there as the mark of one."""
+    return sql.Identifier(*(name.replace("%", "%%") for name in names))

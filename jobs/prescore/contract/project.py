@@ -79,7 +79,8 @@ def environment_database() -> Database:
     url = os.environ.get(URL)
     if not url or url == EMBEDDED:
         raise Mistake(
-            f'{URL} is not set. Servers and schedulers take their database from it alone: export {URL}="$(prescore db url)".'
+            f"{URL} is not set. Servers and schedulers take their database from it alone: "
+            f'export {URL}="$(prescore db url)".'
         )
     return Database(url)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.resources import files
-from typing import LiteralString, cast
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -22,8 +22,7 @@ def statements() -> dict[str, LiteralString]:
             for name, statement in zip(parts[::2], parts[1::2], strict=True):
                 if name in found:
                     raise ValueError(f"{file.name}: {name} is defined twice")
-                # The text comes out of our own package, never from a user: it is as literal as if it stood here.
-                found[name] = cast("LiteralString", statement.strip().removesuffix(";"))
+                found[name] = _literal(statement.strip().removesuffix(";"))
     return found
 
 
@@ -36,4 +35,9 @@ def migrations() -> list[tuple[int, str, LiteralString]]:
     """(number, file name, text) of every migration, in order."""
     folder = files("prescore_sql").joinpath("migrations")
     named = sorted(f.name for f in folder.iterdir() if f.name.endswith(".sql"))
-    return [(int(n.split("_")[0]), n, cast("LiteralString", folder.joinpath(n).read_text())) for n in named]
+    return [(int(n.split("_")[0]), n, _literal(folder.joinpath(n).read_text())) for n in named]
+
+
+def _literal(text: str) -> LiteralString:
+    """Text out of our own package, never from a user: as literal as if it stood here."""
+    return text

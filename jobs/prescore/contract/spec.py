@@ -268,7 +268,7 @@ def _words(fault: Any) -> str:
     if fault["type"] == "missing":
         return "is missing"
     given = "" if isinstance(fault["input"], dict) else f" (given: {str(fault['input'])[:60]!r})"
-    return fault["msg"].removeprefix("Value error, ") + given
+    return str(fault["msg"]).removeprefix("Value error, ") + given
 
 
 def json_schema() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from prescore.contract.tables import definitions
 def publish(
     connection: Connection, model: str, version: int, *, lease: Lease | None = None, grants: tuple[str, ...] = ()
 ) -> Version:
-    """Point readers at a checked version; gives its row. Raises NotAllowed for a model on hold or a version that may not.
+    """Point readers at a checked version; gives its row. Raises NotAllowed on hold, or for a version that may not.
 
     Everything is in one transaction: readers see the old version whole, then the new one whole.
     """

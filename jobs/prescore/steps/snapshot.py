@@ -78,8 +78,8 @@ class Freezer:
             if nulls:
                 raise _refused(
                     "features",
-                    f"Feature {name} is null in {nulls} rows or more. Fill it in the domain query, or hand it to the model "
-                    f"as NaN with onnx.nullable = [{name!r}].",
+                    f"Feature {name} is null in {nulls} rows or more. Fill it in the domain query, or hand it to the "
+                    f"model as NaN with onnx.nullable = [{name!r}].",
                 )
 
     def _watch_clock(self, batch: pa.RecordBatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
@@ -59,10 +60,8 @@ def finish(connection: Connection, lease: Lease, version: Version, indexes: Sequ
     table, keys = sql.Identifier(version["table_name"]), [c["name"] for c in version["key_columns"]]
     connection.execute(query("tables_memory"))
     if not has_key(connection, version):
-        try:
+        with suppress(pg.UniqueViolation):  # the check step sees it, and tells it with examples
             connection.execute(query("tables_key", table=table, keys=names(keys)))
-        except pg.UniqueViolation:
-            pass  # seen again, and told with examples, by the check step
         for index in indexes:
             connection.execute(query("tables_index", table=table, columns=names(index)))
     connection.execute(query("tables_vacuum", table=table))

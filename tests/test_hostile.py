@@ -1,0 +1,230 @@
+"""What people get wrong: each a clear message, the right exit code, nothing published, the next run unharmed."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+import pyarrow as pa
+import pytest
+
+from fix_project import Sandbox, customers, linear
+
+
+def _duplicates(sandbox: Sandbox) -> None:
+    sandbox.query("select customer % 500 as customer, visits, spend from read_parquet('data/customers.parquet')")
+
+
+def _null_key(sandbox: Sandbox) -> None:
+    sandbox.query("select nullif(customer, 7) as customer, visits, spend from read_parquet('data/customers.parquet')")
+
+
+def _null_feature(sandbox: Sandbox) -> None:
+    sandbox.query(
+        "select customer, nullif(visits, visits) as visits, spend from read_parquet('data/customers.parquet')"
+    )
+
+
+def _empty(sandbox: Sandbox) -> None:
+    sandbox.data(customers(0))
+
+
+def _missing_column(sandbox: Sandbox) -> None:
+    sandbox.query("select customer, visits from read_parquet('data/customers.parquet')")
+
+
+def _text_for_number(sandbox: Sandbox) -> None:
+    sandbox.query("select customer, visits::text as visits, spend from read_parquet('data/customers.parquet')")
+
+
+def _narrowing(sandbox: Sandbox) -> None:
+    sandbox.query("select customer, visits::double as visits, spend from read_parquet('data/customers.parquet')")
+
+
+def _large_integer(sandbox: Sandbox) -> None:
+    sandbox.query("select customer, 16777217 + customer as visits, spend from read_parquet('data/customers.parquet')")
+
+
+def _key_too_small(sandbox: Sandbox) -> None:
+    sandbox.edit('customer = "bigint"', 'customer = "smallint"')
+    sandbox.query("select customer + 32000 as customer, visits, spend from read_parquet('data/customers.parquet')")
+
+
+def _no_model(sandbox: Sandbox) -> None:
+    (sandbox.root / "models/churn.onnx").unlink()
+
+
+def _empty_model(sandbox: Sandbox) -> None:
+    sandbox.onnx(b"")
+
+
+def _truncated_model(sandbox: Sandbox) -> None:
+    sandbox.onnx(linear([1.0, 1.0])[:-40])
+
+
+def _other_width(sandbox: Sandbox) -> None:
+    sandbox.onnx(linear([1.0, 1.0, 1.0]))
+
+
+def _no_such_output(sandbox: Sandbox) -> None:
+    sandbox.edit('from = "score"', 'from = "probability"')
+
+
+def _malformed(sandbox: Sandbox) -> None:
+    sandbox.edit('max_age = "26h"', 'max_age = "26 hours"')
+
+
+def _not_toml(sandbox: Sandbox) -> None:
+    sandbox.spec("[domain\n")
+
+
+def _no_query(sandbox: Sandbox) -> None:
+    (sandbox.root / "sql/domains/churn.sql").unlink()
+
+
+def _query_fails(sandbox: Sandbox) -> None:
+    sandbox.query("select customer, visits, spend from read_parquet('data/elsewhere.parquet')")
+
+
+def _query_fails_half_way(sandbox: Sandbox) -> None:
+    sandbox.query(
+        "select customer, visits, case when customer = 900 then error('a bad row') else spend end as spend"
+        " from read_parquet('data/customers.parquet')"
+    )
+
+
+def _no_such_expectation(sandbox: Sandbox) -> None:
+    sandbox.edit("column_values_to_be_between", "column_values_to_be_betwixt")
+
+
+def _nul_in_text(sandbox: Sandbox) -> None:
+    sandbox.edit("[onnx]", '[passthrough]\nname = "text"\n[onnx]')
+    sandbox.data(customers().append_column("name", pa.array(["a\x00b"] * 1000)))
+    sandbox.query("select customer, visits, spend, name from read_parquet('data/customers.parquet')")
+
+
+MISHAPS: list[tuple[Callable[[Sandbox], None], int, str]] = [
+    (_duplicates, 4, "keys that stand more than once: (0) 2 times"),
+    (_null_key, 4, "Key column customer is null"),
+    (_null_feature, 4, "Feature visits is null"),
+    (_empty, 4, "The domain of churn is empty"),
+    (_missing_column, 2, "feature column spend is missing; the query gives customer, visits"),
+    (_text_for_number, 2, "Column visits is string in the domain and must be float"),
+    (_narrowing, 2, "digits would be lost"),
+    (_large_integer, 2, "past 16777216 not every integer has a float of its own"),
+    (_key_too_small, 2, "Column customer does not fit int16"),
+    (_no_model, 2, "There is no ONNX file"),
+    (_empty_model, 2, "is empty"),
+    (_truncated_model, 2, "cannot be loaded as an ONNX model"),
+    (_other_width, 2, "onnx.inputs.features names 2 columns; the model takes 3"),
+    (_no_such_output, 2, "the model has no output probability; it has score"),
+    (_malformed, 2, 'freshness.max_age: write a number and a unit, such as "90m"'),
+    (_not_toml, 2, "is not readable as TOML"),
+    (_no_query, 2, "There is no readable domain query"),
+    (_query_fails, 2, "The domain query does not run"),
+    (_query_fails_half_way, 2, "a bad row"),
+    (_no_such_expectation, 2, "Great Expectations has no expect_column_values_to_be_betwixt"),
+    (_nul_in_text, 2, "Postgres cannot hold a value of chunk"),
+]
+
+
+@pytest.mark.parametrize(("mishap", "code", "message"), MISHAPS, ids=[m[0].__name__[1:] for m in MISHAPS])
+def test_a_mishap_is_told_and_changes_nothing(
+    sandbox: Sandbox, mishap: Callable[[Sandbox], None], code: int, message: str
+) -> None:
+    assert sandbox.cli("run", "churn").code == 0
+    before = sandbox.rows("select customer, version, score from predictions.churn order by customer")
+    good = {
+        path: path.read_bytes() for path in sandbox.root.rglob("*") if path.is_file() and ".prescore" not in path.parts
+    }
+
+    mishap(sandbox)
+    done = sandbox.cli("run", "churn")
+    assert (done.code, message in done.err) == (code, True), done.err
+    assert "Traceback" not in done.err
+    assert sandbox.rows("select customer, version, score from predictions.churn order by customer") == before
+
+    for path, content in good.items():
+        path.write_bytes(content)
+    again = sandbox.cli("run", "churn")
+    assert again.code == 0, again.err
+    served = sandbox.rows("select model, published_version from prescore.models")
+    assert served == [("churn", sandbox.rows("select max(version) as v from prescore.versions")[0][0])]
+
+
+def _in_check(mishap: Callable[[Sandbox], None]) -> bool:
+    # Rows that collide, and text that Postgres alone objects to, are not known before there is a table.
+    return mishap not in (_duplicates, _nul_in_text)
+
+
+@pytest.mark.parametrize(
+    ("mishap", "code", "message"),
+    [m for m in MISHAPS if _in_check(m[0])],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_check_tells_it_before_anything_is_written(
+    sandbox: Sandbox, mishap: Callable[[Sandbox], None], code: int, message: str
+) -> None:
+    mishap(sandbox)
+    done = sandbox.cli("check", "churn")
+    assert (done.code, message in done.err) == (code, True), done.err
+    assert sandbox.rows("select count(*) from prescore.versions") == [(0,)]
+    assert not (sandbox.root / ".prescore/store/snapshots").exists()
+
+
+def test_every_fault_of_a_spec_is_told_at_once(sandbox: Sandbox) -> None:
+    sandbox.edit('customer = "bigint"', 'customer = "int8"')
+    sandbox.edit('max_age = "26h"', 'max_age = "soon"')
+    sandbox.edit("versions = 3", "version = 3")
+    done = sandbox.cli("check", "churn")
+    assert done.code == 2
+    for key in ("key.customer", "freshness.max_age", "retention.version"):
+        assert key in done.err
+
+
+def test_a_model_that_has_no_spec(sandbox: Sandbox) -> None:
+    done = sandbox.cli("run", "nosuch")
+    assert done.code == 2
+    assert "prescore init nosuch" in done.err
+
+
+def test_a_wrong_password(sandbox: Sandbox, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "host=/" in server:
+        pytest.skip("the embedded server trusts its socket; set PRESCORE_TEST_DATABASE_URL to a server with passwords")
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", sandbox.database.url.replace("://", "://nobody:wrong@", 1))
+    done = sandbox.cli("run", "churn")
+    assert done.code == 2
+    assert "refuses the login" in done.err
+
+
+def test_a_role_that_is_not_there(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", sandbox.database.url.replace("postgres@", "nobody@", 1))
+    done = sandbox.cli("run", "churn")
+    assert done.code == 2
+    assert "refuses the login" in done.err
+    assert "nobody" in done.err
+
+
+def test_no_database(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("PRESCORE_DATABASE_URL", f"postgresql://u:secret@127.0.0.1:{taken.getsockname()[1]}/none")
+        done = sandbox.cli("run", "churn")
+    assert done.code == 3
+    assert "Cannot work with Postgres at 127.0.0.1" in done.err
+    assert "secret" not in done.err
+
+
+def test_no_database_is_named(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PRESCORE_DATABASE_URL")
+    done = sandbox.cli("run", "churn")
+    assert done.code == 2
+    assert "Set PRESCORE_DATABASE_URL" in done.err
+
+
+def test_outside_a_project(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESCORE_PROJECT", os.sep)
+    done = sandbox.cli("run", "churn")
+    assert done.code == 2
+    assert "prescore init NAME" in done.err

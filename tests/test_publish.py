@@ -1,0 +1,202 @@
+"""Publishing, rolling back, holding: what readers see, and when."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import psycopg
+import pytest
+
+from fix_project import Sandbox, linear
+from prescore import materialize
+from prescore.contract.database import Connection
+from prescore.contract.errors import NotAllowed
+from prescore.steps import publish
+
+VERSION = b"select min(version) as low, max(version) as high, count(*) as rows from predictions.churn"
+
+
+def _run(sandbox: Sandbox, bias: float) -> int:
+    """A version whose scores differ from those of another bias; gives its number."""
+    sandbox.onnx(linear([1.0, -0.5], bias))
+    return materialize.run(sandbox.job()).version
+
+
+def _seen(connection: psycopg.Connection[dict[str, int]]) -> tuple[int, ...]:
+    row = connection.execute(VERSION).fetchone()
+    assert row is not None
+    return tuple(row.values())
+
+
+def test_rolling_back_twice_goes_further_back(sandbox: Sandbox) -> None:
+    for bias in (0.1, 0.2, 0.3):
+        _run(sandbox, bias)
+    first = sandbox.cli("rollback", "churn", "--reason", "scores look odd")
+    assert first.code == 0
+    assert sandbox.rows("select distinct version from predictions.churn") == [(2,)]
+    assert sandbox.cli("rollback", "churn").code == 0
+    assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
+    third = sandbox.cli("rollback", "churn")
+    assert third.code == 2
+    assert "no earlier good version" in third.err
+    assert sandbox.cli("rollback", "churn", "--to", "3").code == 0
+    assert sandbox.rows("select distinct version from predictions.churn") == [(3,)]
+
+
+def test_a_rolled_back_model_is_on_hold_until_released(sandbox: Sandbox) -> None:
+    _run(sandbox, 0.1)
+    _run(sandbox, 0.2)
+    sandbox.cli("rollback", "churn", "--reason", "scores look odd")
+    tonight = sandbox.cli("run", "churn", "--json")
+    assert tonight.code == 0
+    report = json.loads(tonight.out)
+    assert (report["state"], report["published"], report["served"], report["held"]) == (
+        "checked",
+        False,
+        1,
+        "scores look odd",
+    )
+    refused = sandbox.cli("publish", "churn", "3")
+    assert refused.code == 2
+    assert "scores look odd" in refused.err
+    assert sandbox.cli("release", "churn").code == 0
+    assert sandbox.cli("publish", "churn", "3").code == 0
+    assert sandbox.rows("select distinct version from predictions.churn") == [(3,)]
+
+
+def test_no_publish_stages_and_stops(sandbox: Sandbox) -> None:
+    done = sandbox.cli("run", "churn", "--no-publish", "--json")
+    assert (done.code, json.loads(done.out)["state"]) == (0, "checked")
+    assert sandbox.rows("select to_regclass('predictions.churn') is null as absent") == [(True,)]
+
+
+@pytest.mark.parametrize("state", ["refused", "building", "published"])
+def test_only_checked_versions_are_published(sandbox: Sandbox, connection: Connection, state: str) -> None:
+    _run(sandbox, 0.1)
+    if state != "published":
+        sandbox.onnx(linear([1.0, -0.5], add=7.0))
+        sandbox.cli("run", "churn")
+        connection.execute("update prescore.versions set state = %s where version = 2", [state])
+    with pytest.raises(NotAllowed, match=r"version [12] (was refused|is still being built|is already)"):
+        publish.publish(connection, "churn", 1 if state == "published" else 2)
+    assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
+
+
+def test_a_repeatable_read_transaction_sees_one_whole_version(
+    sandbox: Sandbox,
+) -> None:
+    _run(sandbox, 0.1)
+    middle, seen = threading.Event(), threading.Event()
+
+    def pause(step: str, _rows: int, _total: int | None) -> None:
+        if step == "score" and not middle.is_set():
+            middle.set()
+            assert seen.wait(30)
+
+    job = sandbox.job()
+    object.__setattr__(job, "on_rows", pause)
+    sandbox.onnx(linear([1.0, -0.5], 0.9))
+    running = threading.Thread(target=materialize.run, args=[job])
+    with sandbox.database.connect() as reader:
+        reader.execute("begin isolation level repeatable read")
+        running.start()
+        assert middle.wait(60)
+        before = _seen(reader)
+        seen.set()
+        running.join(60)
+        assert _seen(reader) == before == (1, 1, 1000)
+        reader.execute("commit")
+        assert _seen(reader) == (2, 2, 1000)
+
+
+def test_a_reader_in_the_middle_of_a_cursor_is_not_waited_for(sandbox: Sandbox) -> None:
+    _run(sandbox, 0.1)
+    with sandbox.database.connect() as reader, reader.transaction(), reader.cursor("slow") as cursor:
+        cursor.execute("select version from predictions.churn")
+        first = cursor.fetchmany(10)
+        _run(sandbox, 0.2)
+        assert {row["version"] for row in [*first, *cursor.fetchall()]} == {1}
+    assert sandbox.rows("select distinct version from predictions.churn") == [(2,)]
+
+
+def test_grants_comments_and_a_users_own_view_survive(sandbox: Sandbox, connection: Connection) -> None:
+    connection.execute("drop role if exists churn_analyst")
+    connection.execute("create role churn_analyst")
+    try:
+        sandbox.edit("[retention]", '[grants]\nselect = ["churn_analyst"]\n[retention]')
+        _run(sandbox, 0.1)
+        connection.execute("create view public.best as select customer from predictions.churn where score > 0.5")
+        _run(sandbox, 0.2)
+        connection.execute("set role churn_analyst")
+        assert _seen(connection) == (2, 2, 1000)
+        assert connection.execute("select stale from predictions.freshness").fetchall() == [{"stale": False}]
+        connection.execute("reset role")
+        best = connection.execute("select count(*) > 0 as some from public.best").fetchone()
+        assert best == {"some": True}
+        said = connection.execute(
+            "select obj_description('predictions.churn'::regclass) as view,"
+            " col_description('predictions.churn'::regclass, 5) as score"
+        ).fetchone()
+        assert said == {"view": "Chance that a customer leaves.", "score": "from 0 to 1"}
+    finally:
+        connection.execute("reset role")
+        connection.execute("drop owned by churn_analyst")
+        connection.execute("drop role churn_analyst")
+
+
+def test_a_new_output_is_appended_and_older_versions_show_null(sandbox: Sandbox) -> None:
+    _run(sandbox, 0.1)
+    sandbox.edit("[[checks]]", 'again = { from = "score", type = "double precision" }\n[[checks]]')
+    assert _run(sandbox, 0.1) == 2
+    assert sandbox.rows("select count(*) from predictions.churn where again = score") == [(1000,)]
+    sandbox.cli("rollback", "churn")
+    assert sandbox.rows("select count(*), count(again) as filled from predictions.churn") == [(1000, 0)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('score = { from = "score"', 'chance = { from = "score"', "score would go"),
+        ('type = "real"', 'type = "double precision"', "score was real and would become double precision"),
+        ('customer = "bigint"', 'customer = "integer"', "customer was bigint and would become integer"),
+    ],
+)
+def test_a_change_that_breaks_readers_is_refused(sandbox: Sandbox, old: str, new: str, told: str) -> None:
+    _run(sandbox, 0.1)
+    sandbox.edit(old, new)
+    sandbox.edit('column = "score"', 'column = "chance"' if "chance" in new else 'column = "score"')
+    done = sandbox.cli("run", "churn")
+    assert done.code == 2
+    assert told in done.err
+    assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
+
+
+def test_the_history_tells_who_did_what(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESCORE_ACTOR", "ada")
+    _run(sandbox, 0.1)
+    _run(sandbox, 0.2)
+    sandbox.cli("rollback", "churn", "--reason", "scores look odd")
+    sandbox.cli("release", "churn")
+    events = sandbox.rows("select event, version, actor, reason from prescore.events order by id")
+    assert [e[:2] for e in events] == [
+        ("checked", 1),
+        ("published", 1),
+        ("checked", 2),
+        ("published", 2),
+        ("rolled back", 1),
+        ("held", None),
+        ("released", None),
+    ]
+    assert {event[2] for event in events} == {"ada"}
+    assert events[4][3] == "scores look odd"
+
+
+def test_the_swap_needs_no_lock_that_readers_hold(sandbox: Sandbox) -> None:
+    _run(sandbox, 0.1)
+    _run(sandbox, 0.2)
+    with sandbox.database.connect() as reader, sandbox.database.connect() as writer, reader.transaction():
+        _seen(reader)
+        writer.execute("set lock_timeout = '1ms'")
+        publish.rollback(writer, "churn")
+    assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]

@@ -1,0 +1,128 @@
+"""One writer at a time, and a run that ended early: what the next run finds, and what it does not do again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from fix_project import Sandbox, linear
+from prescore import materialize
+from prescore.contract import lease
+from prescore.contract.catalog import Catalog
+from prescore.contract.errors import Busy, LeaseLost
+from prescore.contract.lease import Lease
+
+KILLED_IN_THE_MIDDLE = """
+import os, signal, sys
+from pathlib import Path
+from prescore import materialize
+from prescore.contract.database import Database
+from prescore.contract.project import Project
+from prescore.job import Job
+
+def die(step, rows, total):
+    if step == "score":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+project = Project.find(Path(sys.argv[1]))
+materialize.run(Job(project, project.spec("churn"), Database(sys.argv[2]), on_rows=die))
+"""
+
+
+def _killed(sandbox: Sandbox) -> None:
+    """A run that is killed as soon as its first chunk is in."""
+    command = [sys.executable, "-c", KILLED_IN_THE_MIDDLE, str(sandbox.root), sandbox.database.url]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+
+
+def _ledger(sandbox: Sandbox) -> dict[int, object]:
+    return dict(sandbox.rows("select chunk, committed_at from prescore.chunks order by chunk"))
+
+
+def test_a_killed_run_is_gone_on_with(sandbox: Sandbox) -> None:
+    sandbox.settings("chunk_rows = 100\nworkers = 1\n")
+    undisturbed = sandbox.cli("run", "churn")
+    assert undisturbed.code == 0
+    expected = sandbox.rows("select customer, score from predictions.churn order by customer")
+    _killed(sandbox)
+    left = sandbox.rows("select state from prescore.versions where version = 2")
+    finished = dict(sandbox.rows("select chunk, committed_at from prescore.chunks where version = 2"))
+    assert (left, len(finished)) == ([("building",)], 1)
+
+    assert materialize.run(sandbox.job()).version == 2
+    after = dict(sandbox.rows("select chunk, committed_at from prescore.chunks where version = 2"))
+    assert len(after) == 10
+    assert {c: after[c] for c in finished} == finished
+    assert sandbox.rows("select customer, score from predictions.churn order by customer") == expected
+
+
+@pytest.mark.parametrize("changed", ["model", "spec", "query", "full"])
+def test_what_is_made_of_other_things_is_begun_anew(sandbox: Sandbox, changed: str) -> None:
+    _killed(sandbox)
+    if changed == "model":
+        sandbox.onnx(linear([1.0, -0.5], 0.7))
+    elif changed == "spec":
+        sandbox.edit('type = "real"', 'type = "double precision"')
+    elif changed == "query":
+        sandbox.query("select customer, visits, spend from read_parquet('data/customers.parquet') where customer < 500")
+    report = materialize.run(sandbox.job(), full=changed == "full")
+    assert (report.version, report.rows) == (2, 500 if changed == "query" else 1000)
+    assert sandbox.rows("select state, error from prescore.versions where version = 1") == [
+        ("failed", "its run ended early, and a later run began anew")
+    ]
+    assert sandbox.rows("select to_regclass('prescore_versions.churn_v1') is null as dropped") == [(True,)]
+    assert not Path(sandbox.root, ".prescore/store/snapshots/churn/1.parquet").exists()
+
+
+def test_two_runs_of_one_model_never_write_together(sandbox: Sandbox) -> None:
+    with lease.held(sandbox.database, "churn"):
+        second = sandbox.cli("run", "churn")
+    assert second.code == 3
+    assert "Another run of churn is at work" in second.err
+    assert f"process {os.getpid()}" in second.err
+    assert sandbox.cli("run", "churn").code == 0
+
+
+def test_another_model_runs_side_by_side(sandbox: Sandbox) -> None:
+    with lease.held(sandbox.database, "something_else"):
+        assert sandbox.cli("run", "churn").code == 0
+
+
+def test_a_run_that_lost_its_place_writes_nothing(sandbox: Sandbox) -> None:
+    taken = threading.Event()
+
+    def usurp(step: str, _rows: int, _total: int | None) -> None:
+        if step == "score" and not taken.is_set():
+            taken.set()
+            with sandbox.database.connect() as connection:
+                connection.execute("update prescore.leases set token = nextval('prescore.lease_token')")
+
+    sandbox.settings("chunk_rows = 100\nworkers = 1\n")
+    job = sandbox.job()
+    object.__setattr__(job, "on_rows", usurp)
+    with pytest.raises(LeaseLost):
+        materialize.run(job)
+    assert len(_ledger(sandbox)) == 1
+    assert sandbox.rows("select count(*) from prescore_versions.churn_v1") == [(100,)]
+    assert sandbox.rows("select state from prescore.versions") == [("building",)]
+
+
+def test_an_unwatched_lease_outlives_its_connection_until_it_expires(sandbox: Sandbox) -> None:
+    with sandbox.database.connect() as connection:
+        first = lease.take(connection, "churn", watched=False)
+    with sandbox.database.connect() as connection:
+        with pytest.raises(Busy):
+            lease.take(connection, "churn", watched=False)
+        connection.execute("update prescore.leases set expires_at = now() - interval '1 second'")
+        second = lease.take(connection, "churn", watched=False)
+        assert second.token > first.token
+        with pytest.raises(LeaseLost), connection.transaction():
+            first.check(connection)
+        lease.drop(connection, Lease("churn", first.token))
+        assert Catalog(connection).one("leases_get", model="churn")["token"] == second.token
