@@ -68,14 +68,14 @@ def check(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One model; all of them if left out.")] = None,
 ) -> None:
     """Validate spec, model, domain and checks without writing anything."""
-    from prescore import display, materialize
+    from prescore import display
     from prescore.contract.project import Project
-    from prescore.job import Material
 
+    flow, job = _flow()
     project = Project.find()
     for model in [name] if name else project.models():
         with display.bars() as bars:
-            rows = materialize.rehearse(Material(project, project.spec(model), on_rows=bars))
+            rows = flow.rehearse(job.Material(project, project.spec(model), on_rows=bars))
         typer.echo(f"{model}: spec, model and domain fit; {rows:,} rows")
 
 
@@ -87,11 +87,12 @@ def run(
     json: Json = False,
 ) -> None:
     """Make a version: snapshot, score, stage, check, publish."""
-    from prescore import display, materialize
+    from prescore import display
 
+    flow, _ = _flow()
     with _job(name) as job:
         try:
-            report = materialize.run(job, publishing=publish, full=full)
+            report = flow.run(job, publishing=publish, full=full)
         except Refused:
             _show_refused(job, json=json)
             raise
@@ -111,11 +112,12 @@ def _show_refused(job: Job, *, json: bool) -> None:
 @app.command()
 def publish(name: Model, version: Annotated[int, typer.Argument(help="A checked version.")]) -> None:
     """Let readers see a checked version."""
-    from prescore.contract import lease
+    from prescore.contract.project import Project
     from prescore.steps import publish as step
 
-    with _catalog() as catalog, lease.held(_database(), name) as held:
-        step.publish(catalog.connection, name, version, lease=held)
+    grants = Project.find().spec(name).grants.select
+    with _catalog() as catalog:
+        step.publish(catalog.connection, name, version, grants=grants)
     typer.echo(f"{name} version {version} is published.")
 
 
@@ -193,16 +195,17 @@ def versions(name: Model, json: Json = False) -> None:
 
 @app.command()
 def status(json: Json = False) -> None:
-    """Every published model and how old its predictions are."""
+    """Every model: what is served, how old it is, what became of the last run."""
     from prescore import display
 
     with _catalog() as catalog:
-        rows = catalog.all("lookup_freshness", model=None)
+        rows = catalog.all("status_models")
     if json:
         display.print_json(rows)
-        return
-    shown = [{**r, "age": display.age(r["age_seconds"]), "promise": display.age(r["max_age_seconds"])} for r in rows]
-    display.table(shown, {n: n for n in ("model", "version", "age", "promise", "stale", "held")})
+    elif rows:
+        display.status(rows)
+    else:
+        typer.echo("No model was run on this database yet: prescore run NAME")
 
 
 @app.command()
@@ -288,6 +291,15 @@ def migrate() -> None:
     """Bring the catalog up to date."""
     applied = _database().migrate()
     typer.echo("\n".join(applied) if applied else "up to date")
+
+
+def _flow() -> Any:
+    """The flow and its material; raises Mistake where only the lookup API is installed."""
+    try:
+        from prescore import job, materialize
+    except ImportError as error:
+        raise Mistake(f"The jobs are not installed ({error}): pip install 'prescore[jobs]'.") from error
+    return materialize, job
 
 
 def _database() -> Any:

@@ -81,6 +81,21 @@ def report(run: Mapping[str, Any]) -> None:
     out.print(f"  {_outcome(run)}")
 
 
+def status(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Every model in a line: what is served and how old it is, and what became of its newest version."""
+    shown = [
+        {
+            **row,
+            "age": age(row["age_seconds"]),
+            "promise": age(row["max_age_seconds"]),
+            "newest": f"version {row['newest_version']} {row['newest_state']}" if row["newest_version"] else None,
+        }
+        for row in rows
+    ]
+    headings = ("model", "version", "age", "promise", "stale", "held")
+    table(shown, {**{name: name for name in headings}, "newest": "last run"})
+
+
 def answer(found: Mapping[str, Any]) -> None:
     """A looked-up prediction with its age."""
     key = ", ".join(f"{name}={words(value)}" for name, value in found["key"].items())

@@ -15,10 +15,10 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from prescore import expectations, sources, versions
+from prescore import expectations, retirement, sources, versions
 from prescore.contract import lease
 from prescore.contract.catalog import Catalog, Version
-from prescore.contract.errors import LeaseLost, Terminal
+from prescore.contract.errors import LeaseLost, Refused, Terminal
 from prescore.contract.lease import Lease
 from prescore.job import Job, Material
 from prescore.report import Report
@@ -47,6 +47,7 @@ def run(job: Job, *, publishing: bool = True, full: bool = False) -> Report:
             check_table(job, held, version, wanted.result())
         if publishing and not on_hold(job):
             publish_version(job, held, version)
+            retire_old(job)
         return Report.of(job, version, total=time.perf_counter() - started)
 
 
@@ -190,6 +191,13 @@ def publish_version(job: Job, held: Lease, version: int) -> None:
         publish.publish(catalog.connection, job.model, version, lease=held, grants=job.spec.grants.select)
 
 
+def retire_old(job: Job) -> list[int]:
+    """Retire what the spec's retention no longer asks for; what is still being read waits for the next time."""
+    with job.database.connect() as connection:
+        keep = job.spec.retention.versions
+        return [v["version"] for v in retirement.retire(connection, job.store, job.model, keep)]
+
+
 def on_hold(job: Job) -> bool:
     """Whether the model's owner has stopped publications."""
     with job.database.connect() as connection:
@@ -205,7 +213,8 @@ def giving_up(job: Job, held: Lease, version: int) -> Iterator[None]:
         raise  # it is another run's by now
     except Terminal as error:
         with job.database.connect() as connection, connection.transaction():
-            versions.fail(connection, job.store, job.model, version, str(error))
+            checks = error.checks if isinstance(error, Refused) else None
+            versions.fail(connection, job.store, job.model, version, str(error), checks)
             held.check(connection)
         raise
 

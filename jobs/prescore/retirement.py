@@ -32,31 +32,34 @@ def retire(connection: Connection, store: Store, model: str, keep: int) -> Itera
     """
     catalog = Catalog(connection)
     for version in due(catalog.versions(model), keep):
-        if version["attached"] and not _detach(connection, version):
+        connection.execute(query("tables_retire_timeout"))
+        try:
+            _detach(connection, version)
+            _drop(connection, version)
+        except (pg.LockNotAvailable, pg.QueryCanceled):
             continue
-        with connection.transaction():
-            connection.execute(query("tables_drop", table=sql.Identifier(version["table_name"])))
-            catalog.execute("versions_retire", model=model, version=version["version"])
-            catalog.event(model, version["version"], "retired")
+        finally:
+            connection.execute(query("tables_retire_timeout_off"))
         store.drop_snapshot(model, version["version"])
         if catalog.one("versions_of_model_file", model_fingerprint=version["model_fingerprint"])["versions"] == 0:
             store.drop_model(version["model_fingerprint"])
         yield version
 
 
-def _detach(connection: Connection, version: Version) -> bool:
-    """Take the version out of its parent; gives False when transactions that may read it do not end in time."""
+def _detach(connection: Connection, version: Version) -> None:
+    """Take the version out of its parent, or finish doing so; waits for the transactions that may read it."""
     parent, table = sql.Identifier(version["model"]), sql.Identifier(version["table_name"])
     catalog = Catalog(connection)
-    pending = catalog.one("tables_detach_pending", table=version["table_name"])
-    connection.execute(query("tables_detach_timeout"))
-    try:
-        if pending is not None:
-            step = "tables_detach_finalize" if pending["pending"] else "tables_detach"
-            connection.execute(query(step, parent=parent, table=table))
-    except (pg.LockNotAvailable, pg.QueryCanceled):
-        return False
-    finally:
-        connection.execute(query("tables_detach_timeout_off"))
+    attached = catalog.one("tables_detach_pending", table=version["table_name"])
+    if attached is not None:
+        step = "tables_detach_finalize" if attached["pending"] else "tables_detach"
+        connection.execute(query(step, parent=parent, table=table))
     catalog.execute("versions_attached", model=version["model"], version=version["version"], attached=False)
-    return True
+
+
+def _drop(connection: Connection, version: Version) -> None:
+    with connection.transaction():
+        catalog = Catalog(connection)
+        connection.execute(query("tables_drop", table=sql.Identifier(version["table_name"])))
+        catalog.execute("versions_retire", model=version["model"], version=version["version"])
+        catalog.event(version["model"], version["version"], "retired")

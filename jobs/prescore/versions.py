@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
@@ -47,10 +49,12 @@ def abandon(connection: Connection, store: Store, model: str, *, but: int | None
             fail(connection, store, model, left["version"], "its run ended early, and a later run began anew")
 
 
-def fail(connection: Connection, store: Store, model: str, version: int, error: str) -> None:
+def fail(
+    connection: Connection, store: Store, model: str, version: int, error: str, checks: list[Any] | None = None
+) -> None:
     """Mark a version that cannot be finished, and drop its table and snapshot; one that was checked stays as it is."""
     catalog = Catalog(connection)
-    if catalog.execute("versions_fail", model=model, version=version, error=error):
+    if catalog.execute("versions_fail", model=model, version=version, error=error, checks=Jsonb(checks or [])):
         table = catalog.version(model, version)["table_name"]
         connection.execute(query("tables_drop", table=sql.Identifier(table)))
         catalog.event(model, version, "failed", error)

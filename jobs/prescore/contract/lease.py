@@ -16,6 +16,9 @@ from prescore.contract.catalog import Catalog
 from prescore.contract.database import Connection, Database
 
 SECONDS = 120.0
+BETWEEN = (
+    900.0  # nobody renews an unwatched lease between a scheduler's tasks: it must outlast a queue, a retry's back-off
+)
 
 
 @dataclass(frozen=True)
@@ -34,16 +37,21 @@ class Lease:
             raise lost(self)
 
 
-def take(connection: Connection, model: str, *, watched: bool, seconds: float = SECONDS) -> Lease:
+def take(
+    connection: Connection, model: str, *, watched: bool, seconds: float = SECONDS, holder: str | None = None
+) -> Lease:
     """Take the model's lease; raises Busy while another holder is alive.
 
     A watched lease belongs to `connection`: when that session ends, however it ends, the lease is free at once.
-    An unwatched one outlives its process and runs out by the clock.
+    An unwatched one outlives its process and runs out by the clock. Whoever names itself as `holder`, by a name of its
+    own, may come back for its unwatched lease, and gets a new token: a retry is not shut out by the attempt before it.
     """
     catalog = Catalog(connection)
     with connection.transaction():
-        holder = f"{socket.gethostname()} process {os.getpid()}"
-        row = catalog.one("leases_take", model=model, holder=holder, watched=watched, seconds=seconds)
+        named = holder or f"{socket.gethostname()} process {os.getpid()}"
+        row = catalog.one(
+            "leases_take", model=model, holder=named, back=holder is not None, watched=watched, seconds=seconds
+        )
         if row is None:
             held = catalog.one("leases_get", model=model) or {"holder": "someone", "expires_at": "soon"}
             raise errors.Busy(
@@ -69,9 +77,9 @@ def held(database: Database, model: str) -> Iterator[Lease]:
 def kept(database: Database, lease: Lease) -> Iterator[Lease]:
     """Keep a lease that another process took, for as long as this one works under it; raises LeaseLost."""
     with database.connect() as connection:
-        if renew(connection, lease) is None:
+        if renew(connection, lease, BETWEEN) is None:
             raise lost(lease)
-        with _renewing(connection, lease):
+        with _renewing(connection, lease, BETWEEN):
             yield lease
 
 
@@ -80,9 +88,14 @@ def drop(connection: Connection, lease: Lease) -> None:
     Catalog(connection).execute("leases_drop", model=lease.model, token=lease.token)
 
 
-def renew(connection: Connection, lease: Lease) -> int | None:
+def give_back(connection: Connection, holder: str) -> None:
+    """Give back whatever a named holder has, for one that no longer knows its token."""
+    Catalog(connection).execute("leases_give_back", holder=holder)
+
+
+def renew(connection: Connection, lease: Lease, seconds: float = SECONDS) -> int | None:
     """Push the expiry out; gives the token, or None when the lease is another's by now."""
-    row = Catalog(connection).one("leases_renew", model=lease.model, token=lease.token, seconds=SECONDS)
+    row = Catalog(connection).one("leases_renew", model=lease.model, token=lease.token, seconds=seconds)
     return None if row is None else row["token"]
 
 
@@ -94,13 +107,13 @@ def lost(lease: Lease) -> errors.LeaseLost:
 
 
 @contextmanager
-def _renewing(connection: Connection, lease: Lease) -> Iterator[None]:
+def _renewing(connection: Connection, lease: Lease, seconds: float = SECONDS) -> Iterator[None]:
     """Renew in the background; a connection or lease that is lost shows at the next writing transaction."""
     done = threading.Event()
 
     def beat() -> None:
         with suppress(psycopg.Error):
-            while not done.wait(SECONDS / 4) and renew(connection, lease) is not None:
+            while not done.wait(SECONDS / 4) and renew(connection, lease, seconds) is not None:
                 pass
 
     beating = threading.Thread(target=beat, daemon=True)

@@ -46,6 +46,8 @@ def _name(value: str) -> str:
     # Postgres cuts an identifier at 63 bytes without a word; our table names append the version.
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,47}", value):
         raise ValueError("names are lower case letters, digits and underscores, at most 48, and start with no digit")
+    if re.search(r"_v\d+$", value):
+        raise ValueError("a name must not end like churn_v2: that is what the second version of churn is called")
     return value
 
 

@@ -1,10 +1,12 @@
 -- name: leases_take
--- Take the lease if it is free, expired, or its watched holder's session is gone.
+-- Take the lease if it is free, expired, its watched holder's session is gone, or a named holder comes back for its own.
 insert into prescore.leases as l (model, token, holder, watched, expires_at)
 values (%(model)s, nextval('prescore.lease_token'), %(holder)s, %(watched)s, now() + %(seconds)s * interval '1 second')
 on conflict (model) do update
   set token = excluded.token, holder = excluded.holder, watched = excluded.watched, expires_at = excluded.expires_at
-  where l.expires_at < now() or (l.watched and pg_try_advisory_xact_lock_shared(7737264, (l.token %% 2147483647)::integer))
+  where l.expires_at < now()
+     or (%(back)s and not l.watched and l.holder = excluded.holder)
+     or (l.watched and pg_try_advisory_xact_lock_shared(7737264, (l.token %% 2147483647)::integer))
 returning token;
 
 -- name: leases_watch
@@ -27,3 +29,7 @@ select token from prescore.leases where model = %(model)s and token = %(token)s 
 -- name: leases_drop
 -- Give it back; only the holder can.
 update prescore.leases set expires_at = '-infinity' where model = %(model)s and token = %(token)s;
+
+-- name: leases_give_back
+-- Give it back under the holder's name, whichever token it has.
+update prescore.leases set expires_at = '-infinity' where holder = %(holder)s;

@@ -63,17 +63,17 @@ alter table prescore_versions.{parent} detach partition prescore_versions.{table
 -- name: tables_detach_pending
 -- Whether an earlier detach was interrupted half-way.
 select inhdetachpending as pending from pg_inherits
-where inhrelid = format('prescore_versions.%%I', %(table)s::text)::regclass;
+where inhrelid = to_regclass(format('prescore_versions.%%I', %(table)s::text));
 
 -- name: tables_detach_finalize
 -- Finish an interrupted detach.
 alter table prescore_versions.{parent} detach partition prescore_versions.{table} finalize;
 
--- name: tables_detach_timeout
--- Detaching waits for readers; it may wait so long and no longer.
-set statement_timeout = '10s';
+-- name: tables_retire_timeout
+-- Detaching and dropping wait for readers; they may wait so long and no longer.
+set statement_timeout = '3s';
 
--- name: tables_detach_timeout_off
+-- name: tables_retire_timeout_off
 -- Back to what the session had.
 reset statement_timeout;
 

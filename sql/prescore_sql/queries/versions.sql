@@ -66,7 +66,7 @@ update prescore.versions set seconds = seconds || %(seconds)s where model = %(mo
 
 -- name: versions_fail
 -- The run could not finish; the table is dropped with it.
-update prescore.versions set state = 'failed', error = %(error)s
+update prescore.versions set state = 'failed', error = %(error)s, checks = %(checks)s
 where model = %(model)s and version = %(version)s and state in ('building', 'staged');
 
 -- name: versions_attached

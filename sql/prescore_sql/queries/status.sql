@@ -1,0 +1,9 @@
+-- name: status_models
+-- Every model that was ever run: what is served and how old it is, and what became of its newest version.
+select m.model, f.version, f.data_as_of, f.published_at, f.age_seconds, f.max_age_seconds, f.stale,
+       m.held_at is not null as held, m.hold_reason,
+       v.version as newest_version, v.state as newest_state, v.started_at as newest_started_at
+from prescore.models m
+left join predictions.freshness f on f.model = m.model
+left join prescore.versions v on v.model = m.model and v.version = m.last_version
+order by m.model;

@@ -1,0 +1,81 @@
+"""Columns are converted exactly or not at all."""
+
+from __future__ import annotations
+
+import uuid
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prescore.columns import ARROW, convert
+from prescore.contract.errors import DomainInvalid
+
+FLOAT, DOUBLE = pa.float32(), pa.float64()
+
+
+@pytest.mark.parametrize(
+    ("values", "want"),
+    [
+        (pa.array([2**24, -(2**24)], pa.int64()), FLOAT),
+        (pa.array([2**53], pa.int64()), DOUBLE),
+        (pa.array([True, False, None]), FLOAT),
+        (pa.array([1, 2], pa.int64()), pa.int16()),
+        (pa.array([1.0, 2.0]), pa.int32()),
+        (pa.array(["a", None]).dictionary_encode(), pa.string()),
+        (pa.array([None, None]), FLOAT),
+        (pa.array([Decimal("12")]), pa.int64()),
+    ],
+)
+def test_what_fits_is_unchanged(values: pa.Array, want: pa.DataType) -> None:
+    converted = convert("c", values, want)
+    assert converted.type == want
+    assert [None if v is None else v for v in converted.to_pylist()] == values.to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("values", "want"),
+    [
+        (pa.array([2**24 + 1], pa.int64()), FLOAT),
+        (pa.array([2**53 + 1], pa.int64()), DOUBLE),
+        (pa.array([0.1]), FLOAT),
+        (pa.array([40000], pa.int64()), pa.int16()),
+        (pa.array([1.5]), pa.int64()),
+        (pa.array(["1"]), FLOAT),
+        (pa.array([1]), pa.string()),
+        (pa.array([Decimal("1.5")]), FLOAT),
+        (pa.array([0], pa.timestamp("us")), ARROW["timestamptz"]),
+        (pa.array([1], pa.timestamp("ns")), ARROW["timestamp"]),
+        (pa.array(["not a uuid"]), ARROW["uuid"]),
+    ],
+)
+def test_what_would_change_is_refused_by_name(values: pa.Array, want: pa.DataType) -> None:
+    with pytest.raises(DomainInvalid, match="Column c"):
+        convert("c", values, want)
+
+
+def test_a_named_narrowing_rounds_but_never_overflows() -> None:
+    assert convert("c", pa.array([0.1]), FLOAT, narrow=True)[0].as_py() == float(np.float32(0.1))
+    assert convert("c", pa.array([float("inf")]), FLOAT, narrow=True)[0].as_py() == float("inf")
+    with pytest.raises(DomainInvalid, match="too large"):
+        convert("c", pa.array([1e300]), FLOAT, narrow=True)
+
+
+@given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), max_size=20))
+def test_an_integer_reaches_a_float_exactly_or_not_at_all(values: list[int | None]) -> None:
+    column = pa.array(values, pa.int64())
+    try:
+        converted = convert("c", column, DOUBLE).to_pylist()
+    except DomainInvalid:
+        assert any(v is not None and abs(v) > 2**53 for v in values)
+    else:
+        assert [None if v is None else int(v) for v in converted] == values
+
+
+@given(st.lists(st.none() | st.uuids(), max_size=20))
+def test_uuids_become_their_bytes(values: list[uuid.UUID | None]) -> None:
+    column = pa.array([None if v is None else str(v) for v in values], pa.string())
+    assert convert("c", column, ARROW["uuid"]).to_pylist() == [None if v is None else v.bytes for v in values]

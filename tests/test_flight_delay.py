@@ -1,0 +1,100 @@
+"""The example end to end: every published score is what scikit-learn says, worked out from the package's CSV files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fix_project import Sandbox
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "jobs"))  # the example is not part of the package
+from flights import broken, data, train
+from flights.data import ROOT
+
+WEATHER = ["temp", "humid", "wind_dir", "wind_speed", "precip", "pressure", "visib"]
+
+
+def _features_from_csv() -> pd.DataFrame:
+    """Keys and features by pandas alone, sharing no line with the domain query."""
+    folder = data.package_data()
+    flights = pd.read_csv(folder / "flights.csv.zip")
+    weather = pd.read_csv(folder / "weather.csv")
+    planes = pd.read_csv(folder / "planes.csv").set_index("tailnum")
+    hour = pd.to_datetime(flights["time_hour"], utc=True)
+    weather["at"] = pd.to_datetime(weather["time_hour"], utc=True) + pd.Timedelta(hours=1)
+    observed = weather.drop_duplicates(["origin", "at"]).set_index(["origin", "at"])[WEATHER]
+    observed.loc[observed["wind_speed"] >= 200, "wind_speed"] = np.nan
+    seen = observed.reindex(pd.MultiIndex.from_arrays([flights["origin"], hour])).reset_index(drop=True)
+    date = pd.to_datetime(flights[["year", "month", "day"]])
+    numbers = pd.DataFrame(
+        {
+            "weekday": date.dt.day_of_week + 1,
+            "departure_minute": flights["hour"] * 60 + flights["minute"],
+            "arrival_minute": flights["sched_arr_time"] // 100 * 60 + flights["sched_arr_time"] % 100,
+            "distance": flights["distance"],
+            "departures_in_hour": flights.groupby(["origin", hour])["flight"].transform("size"),
+            "plane_age": flights["year"] - planes["year"].reindex(flights["tailnum"]).to_numpy(),
+            "seats": planes["seats"].reindex(flights["tailnum"]).to_numpy(),
+        }
+    ).join(seen)
+    texts = flights[["carrier", "origin", "dest"]].astype(object)
+    keys = flights[["flight"]].assign(date=date.dt.date)
+    return texts.join(numbers.astype(np.float32)).join(keys)
+
+
+@pytest.fixture
+def flights(sandbox: Sandbox) -> Sandbox:
+    """The flight example in a project of its own, with a fresh model."""
+    for name in ("specs/flight_delay.toml", "sql/domains/flight_delay.sql"):
+        shutil.copy(ROOT / name, sandbox.root / name)
+    sandbox.settings("")
+    data.ensure_data(sandbox.root)
+    return sandbox
+
+
+def _train(flights: Sandbox) -> Any:
+    trained = train.train(train.read_flights(flights.root), seed=1, iterations=100)
+    flights.onnx(trained.onnx, "flight_delay")
+    return trained.pipeline
+
+
+def test_every_score_is_scikit_learns_own_and_a_broken_model_changes_none(flights: Sandbox) -> None:
+    pipeline = _train(flights)
+    done = flights.cli("run", "flight_delay", "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert (report["rows"], report["published"], report["rejected"]) == (336_776, True, 0)
+    assert flights.rows("select count(*) from predictions.flight_delay") == [(336_776,)]
+
+    expected = _features_from_csv()
+    names = [*train.TEXTS, *train.NUMBERS]
+    expected["expected"] = pipeline.predict_proba(expected[names])[:, 1]
+    served = pd.DataFrame(
+        flights.rows("select carrier, flight, origin, date, late_probability, late from predictions.flight_delay"),
+        columns=["carrier", "flight", "origin", "date", "late_probability", "late"],
+    )
+    both = served.merge(expected, on=["carrier", "flight", "origin", "date"], validate="one_to_one")
+    assert len(both) == 336_776
+    assert (both["late_probability"] - both["expected"]).abs().max() < 1e-5
+    clear = (both["expected"] - 0.5).abs() > 1e-5
+    assert (both["late"] == (both["expected"] > 0.5))[clear].all()
+
+    for kind in broken.KINDS:
+        good = flights.root / "models/flight_delay.onnx"
+        kept = good.read_bytes()
+        broken.break_model(kind, good, good)
+        refused = flights.cli("run", "flight_delay", "--json")
+        good.write_bytes(kept)
+        assert refused.code == 4
+        assert json.loads(refused.out)["served"] == 1
+    assert "finite: saw 51695 rows that are not" in " ".join(
+        flights.rows("select reason from prescore.events where version = 2")[-1]
+    )
+    assert flights.rows("select distinct version from predictions.flight_delay") == [(1,)]

@@ -1,0 +1,59 @@
+"""Retention: what goes, what stays, and who waits for whom."""
+
+from __future__ import annotations
+
+import pytest
+
+from fix_project import Sandbox, linear
+from prescore import materialize
+
+
+@pytest.fixture
+def five(sandbox: Sandbox) -> Sandbox:
+    """Five versions under a retention of three."""
+    for bias in range(5):
+        sandbox.onnx(linear([1.0, -0.5], bias / 10))
+        materialize.run(sandbox.job())
+    return sandbox
+
+
+def test_a_run_retires_what_retention_no_longer_asks_for(five: Sandbox) -> None:
+    states = dict(five.rows("select version, state from prescore.versions"))
+    assert states == {1: "retired", 2: "retired", 3: "superseded", 4: "superseded", 5: "published"}
+    tables = five.rows("select tablename from pg_tables where schemaname = 'prescore_versions' order by 1")
+    assert [name for (name,) in tables] == ["churn", "churn_v3", "churn_v4", "churn_v5"]
+    kept = {path.name for path in (five.root / ".prescore/store").rglob("*") if path.is_file()}
+    assert {"3.parquet", "4.parquet", "5.parquet"} == {name for name in kept if name.endswith(".parquet")}
+    assert len([name for name in kept if name.endswith(".onnx")]) == 3
+
+
+def test_a_dry_run_only_tells(five: Sandbox) -> None:
+    five.edit("versions = 3", "versions = 1")
+    assert "Would retire: 3, 4" in five.cli("retire", "churn", "--dry-run").out
+    assert five.rows("select count(*) from prescore.versions where state = 'retired'") == [(2,)]
+    assert "Retired: 3, 4" in five.cli("retire", "churn").out
+    assert five.rows("select count(*) from predictions.churn") == [(1000,)]
+
+
+def test_a_version_that_is_being_read_waits(five: Sandbox) -> None:
+    five.edit("versions = 3", "versions = 2")
+    with five.database.connect() as reader, reader.transaction():
+        reader.execute("set transaction isolation level repeatable read")
+        reader.execute("select count(*) from predictions.churn")
+        told = five.cli("retire", "churn")
+        assert told.code == 0
+        assert "Still being read, left for the next time: 3" in told.out
+        assert reader.execute("select count(*) as rows from predictions.churn").fetchone() == {"rows": 1000}
+    assert "Retired: 3" in five.cli("retire", "churn").out
+    assert five.rows("select count(*) from predictions.churn") == [(1000,)]
+
+
+def test_a_refused_candidate_stays_for_inspection_until_a_newer_version_is_published(sandbox: Sandbox) -> None:
+    materialize.run(sandbox.job())
+    sandbox.onnx(linear([1.0, -0.5], add=9.0))
+    assert sandbox.cli("run", "churn").code == 4
+    sandbox.cli("retire", "churn")
+    assert sandbox.rows("select min(score) > 1 as wrong from prescore_versions.churn_v2") == [(True,)]
+    sandbox.onnx(linear([1.0, -0.5], 0.1))
+    assert sandbox.cli("run", "churn").code == 0
+    assert sandbox.rows("select state from prescore.versions where version = 2") == [("retired",)]

@@ -1,0 +1,85 @@
+"""What a spec may say, and what is said of one that does not hold together."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from prescore.contract import spec
+from prescore.contract.errors import SpecInvalid
+
+GOOD = """
+[domain]
+query = "q.sql"
+[key]
+id = "bigint"
+[onnx]
+file = "m.onnx"
+[onnx.inputs]
+x = ["a", "b"]
+[outputs]
+y = { from = "y", type = "real" }
+"""
+
+
+def _load(tmp_path: Path, text: str, name: str = "good") -> spec.Spec:
+    path = tmp_path / f"{name}.toml"
+    path.write_text(text)
+    return spec.load(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('id = "bigint"', 'id = "int"', "key.id: Input should be 'smallint', 'integer', 'bigint'"),
+        ('id = "bigint"', 'version = "bigint"', "key.version: version is prescore's own column"),
+        ('id = "bigint"', "", "key: Dictionary should have at least 1 item"),
+        ('x = ["a", "b"]', "x = 3", 'onnx.inputs.x: write one column, "distance", or a list of them'),
+        ('x = ["a", "b"]', "x = []", "onnx.inputs.x: write one column"),
+        (
+            'file = "m.onnx"',
+            'file = "m.onnx"\nnullable = ["c"]',
+            "onnx.nullable: c is not a feature; features are a, b",
+        ),
+        ('file = "m.onnx"', "", "onnx.file: is missing"),
+        ("[outputs]", '[passthrough]\ny = "real"\n[outputs]', "y is both under [outputs] and under [passthrough]"),
+        ("[outputs]", '[schedule]\ncron = "daily"\n[outputs]', 'cron has five fields, such as "0 5 * * *"'),
+        (
+            "[outputs]",
+            '[schedule]\ncron = "0 5 * * *"\ntimezone = "Mars"\n[outputs]',
+            "schedule.timezone: no such time zone",
+        ),
+        ("[outputs]", '[freshness]\nmax_age = "1 day"\n[outputs]', "freshness.max_age: write a number and a unit"),
+        ("[outputs]", '[domain.data_as_of]\ncolumn = "t"\nquery = "q"\n[outputs]', "give either column or query"),
+        ("[domain]", "[domian]", "domian: no such key here"),
+        ("[outputs]", '[comments]\nz = "?"\n[outputs]', "comments.z: no such column"),
+    ],
+)
+def test_a_fault_is_told_by_its_key(tmp_path: Path, old: str, new: str, told: str) -> None:
+    assert _load(tmp_path, GOOD)
+    assert old in GOOD
+    with pytest.raises(SpecInvalid) as refused:
+        _load(tmp_path, GOOD.replace(old, new))
+    assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["Churn", "churn-rate", "2nd", "churn_v2", "a" * 49])
+def test_a_name_that_postgres_would_not_keep_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SpecInvalid, match="model"):
+        _load(tmp_path, GOOD, name)
+
+
+def test_schedules_and_promises_do_not_make_another_table(tmp_path: Path) -> None:
+    first = _load(tmp_path, GOOD)
+    second = _load(tmp_path, GOOD + '[freshness]\nmax_age = "1h"\n[schedule]\ncron = "0 5 * * *"\n')
+    third = _load(tmp_path, GOOD.replace('type = "real"', 'type = "double precision"'))
+    assert first.fingerprint == second.fingerprint != third.fingerprint
+
+
+def test_the_json_schema_knows_every_key_of_the_example() -> None:
+    schema = spec.json_schema()
+    example = tomllib.loads((Path(__file__).parents[1] / "specs/flight_delay.toml").read_text())
+    assert set(example) <= set(schema["properties"])
+    assert "model" not in schema["required"]
