@@ -21,6 +21,7 @@ from prescore.contract.database import Connection, Database
 from prescore.contract.project import Project, Settings
 
 TEMPLATE = "prescore_template"
+LOCKED = "prescore_locked"
 _numbers = itertools.count()
 
 
@@ -31,7 +32,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     project = Project(Path(tmp_path_factory.mktemp("server")), Settings(database="embedded"))
     url = named or embedded.start(project)
     try:
-        _recreate(url, TEMPLATE)
+        if named is None:
+            _lock_a_door(embedded.folder(project), url)
+        recreate(url, TEMPLATE)
         Database(at(url, TEMPLATE)).migrate()
         yield url
     finally:
@@ -43,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def database(server: str) -> Iterator[Database]:
     """A database of this test's own."""
     name = f"prescore_test_{os.getpid()}_{next(_numbers)}"
-    _recreate(server, name, template=TEMPLATE)
+    recreate(server, name, template=TEMPLATE)
     yield Database(at(server, name))
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
@@ -66,7 +69,17 @@ def at(url: str, name: str) -> str:
     return f"postgresql://{user}{password}@{host}:{parts.get('port', 5432)}/{name}"
 
 
-def _recreate(url: str, name: str, template: str = "template1") -> None:
+def _lock_a_door(data: Path, url: str) -> None:
+    """A role that must give its password: the embedded server trusts everybody else who reaches its socket."""
+    rules = data / "pg_hba.conf"
+    rules.write_text(f"local all {LOCKED} scram-sha-256\n" + rules.read_text())
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {} login password 'right'").format(sql.Identifier(LOCKED)))
+        connection.execute("select pg_reload_conf()")
+
+
+def recreate(url: str, name: str, template: str = "template1") -> None:
+    """A database of this name, made anew from a template."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
         statement = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))

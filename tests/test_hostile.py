@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
+from fix_postgres import LOCKED
 from fix_project import Sandbox, customers, linear
 
 
@@ -190,12 +191,16 @@ def test_a_model_that_has_no_spec(sandbox: Sandbox) -> None:
 
 
 def test_a_wrong_password(sandbox: Sandbox, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "host=/" in server:
-        pytest.skip("the embedded server trusts its socket; set PRESCORE_TEST_DATABASE_URL to a server with passwords")
-    monkeypatch.setenv("PRESCORE_DATABASE_URL", sandbox.database.url.replace("://", "://nobody:wrong@", 1))
-    done = sandbox.cli("run", "churn")
-    assert done.code == 2
-    assert "refuses the login" in done.err
+    if "host=/" not in server:
+        pytest.skip("the role with a password is made on the embedded server only")
+    for password in ("", ":wrong"):
+        url = sandbox.database.url.replace("postgres@", f"{LOCKED}{password}@", 1)
+        monkeypatch.setenv("PRESCORE_DATABASE_URL", url)
+        done = sandbox.cli("run", "churn")
+        assert done.code == 2, done.err
+        assert "refuses the login" in done.err
+        assert "Check user, password and database" in done.err
+        assert "wrong" not in done.err.replace("password", "")
 
 
 def test_a_role_that_is_not_there(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

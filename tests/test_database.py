@@ -1,0 +1,66 @@
+"""The catalog's schema: applied once, under a lock, and not by readers."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fix_postgres import at, recreate
+from prescore.contract.database import Database
+from prescore.contract.errors import DatabaseRefused
+from prescore.contract.queries import migrations, statements
+
+
+@pytest.fixture
+def empty(server: str) -> Database:
+    """A database that prescore has never seen."""
+    recreate(server, "prescore_empty")
+    return Database(at(server, "prescore_empty"))
+
+
+def test_several_at_once_migrate_once(empty: Database) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        applied = [future.result() for future in [pool.submit(empty.migrate) for _ in range(4)]]
+    assert sorted(len(names) for names in applied) == [0, 0, 0, len(migrations())]
+    empty.require_migrated()
+
+
+def test_a_reader_does_not_migrate(empty: Database) -> None:
+    with pytest.raises(DatabaseRefused, match="prescore db migrate"):
+        empty.require_migrated()
+
+
+def test_a_newer_catalog_is_left_alone(database: Database) -> None:
+    with database.connect() as connection:
+        connection.execute("insert into prescore.migrations (number, name) values (9999, 'from the future')")
+    with pytest.raises(DatabaseRefused, match="newer release"):
+        database.migrate()
+
+
+def test_every_table_and_column_of_the_catalog_that_needs_a_word_has_one(database: Database) -> None:
+    with database.connect() as connection:
+        silent = connection.execute(
+            "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+            " where n.nspname in ('prescore', 'predictions') and c.relkind in ('r', 'v')"
+            " and obj_description(c.oid) is null and c.relname <> 'migrations'"
+        ).fetchall()
+    assert silent == []
+
+
+def test_a_role_without_rights_is_told_so(server: str, database: Database) -> None:
+    with database.connect() as connection:
+        connection.execute("drop role if exists prescore_nobody")
+        connection.execute("create role prescore_nobody login")
+        try:
+            nobody = Database(database.url.replace("postgres@", "prescore_nobody@", 1))
+            if nobody.url == database.url or "host=/" not in server:
+                pytest.skip("a named server may want a password for a new role")
+            with pytest.raises(DatabaseRefused, match="Postgres forbids it"), nobody.connect() as other:
+                other.execute("select * from prescore.models")
+        finally:
+            connection.execute("drop role prescore_nobody")
+
+
+def test_every_statement_has_a_name_and_every_name_a_statement() -> None:
+    assert all(text and not text.startswith("--") for text in statements().values())

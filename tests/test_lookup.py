@@ -1,0 +1,85 @@
+"""Looking keys up: the plan that makes it fast, and the clocks that make it honest."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fix_project import Sandbox, customers, linear
+from prescore import materialize
+from prescore.contract import lookup
+from prescore.contract.catalog import Catalog
+
+
+def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(node for child in plan.get("Plans", []) for node in _nodes(child))]
+
+
+def test_a_lookup_uses_the_primary_key_and_touches_one_version(sandbox: Sandbox) -> None:
+    sandbox.settings("chunk_rows = 20000\n")
+    sandbox.data(customers(50_000))
+    for bias in (0.1, 0.2, 0.3):
+        sandbox.onnx(linear([1.0, -0.5], bias))
+        materialize.run(sandbox.job())
+    with sandbox.database.connect() as connection:
+        described = Catalog(connection).one("lookup_described", model="churn")
+        keys, outputs = described["key_columns"], described["output_columns"]
+        asked = lookup.statement("churn", keys, outputs).as_string(connection)
+        values = lookup.parameters("churn", keys, [{"customer": i} for i in range(0, 50_000, 5_000)])
+        explained = connection.execute(f"explain (analyze, format json) {asked}".encode(), values).fetchone()
+    assert explained is not None
+    scans = [n for n in _nodes(explained["QUERY PLAN"][0]["Plan"]) if n.get("Relation Name", "").startswith("churn_v")]
+    executed = [node for node in scans if node["Actual Loops"] > 0]
+    assert {node["Relation Name"] for node in executed} == {"churn_v3"}
+    assert {node["Node Type"] for node in executed} == {"Index Scan"}
+
+
+def test_a_key_that_is_not_there_has_an_age_all_the_same(sandbox: Sandbox) -> None:
+    sandbox.cli("run", "churn")
+    missing = sandbox.cli("lookup", "churn", "4711000", "--json")
+    assert missing.code == 2
+    answer = json.loads(missing.out)
+    assert (answer["found"], answer["prediction"], answer["version"]) == (False, None, 1)
+    assert 0 <= answer["age_seconds"] < 3600
+    assert answer["stale"] is False
+
+
+def test_an_old_prediction_says_so(sandbox: Sandbox) -> None:
+    sandbox.cli("run", "churn")
+    with sandbox.database.connect() as connection:
+        connection.execute("update prescore.versions set data_as_of = data_as_of - interval '27 hours'")
+    answer = json.loads(sandbox.cli("lookup", "churn", "7", "--json").out)
+    assert answer["stale"] is True
+    assert answer["age_seconds"] > 27 * 3600
+    assert sandbox.rows("select stale from predictions.freshness") == [(True,)]
+    assert "older than promised" in sandbox.cli("lookup", "churn", "7").out
+
+
+def test_data_as_of_is_what_the_spec_says(sandbox: Sandbox) -> None:
+    sandbox.edit("[key]", "[domain.data_as_of]\ncolumn = 'seen'\n[key]")
+    sandbox.query(
+        "select customer, visits, spend, timestamp '2024-05-01' + interval (customer % 24) hour as seen"
+        " from read_parquet('data/customers.parquet')"
+    )
+    sandbox.cli("run", "churn")
+    assert sandbox.rows("select distinct data_as_of::text as t from predictions.churn") == [("2024-05-01 23:00:00+00",)]
+    sandbox.edit("column = 'seen'", "query = \"select date '2024-06-02' as day\"")
+    sandbox.cli("run", "churn", "--full")
+    assert sandbox.rows("select distinct data_as_of::text as t from predictions.churn") == [("2024-06-02 00:00:00+00",)]
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        (["seven"], "customer takes a whole number of 64 bits, not 'seven'"),
+        (["9223372036854775808"], "customer takes a whole number of 64 bits"),
+        (["1", "2"], "The key of churn is customer: 1 values, not 2"),
+    ],
+)
+def test_a_malformed_key(sandbox: Sandbox, key: list[str], told: str) -> None:
+    sandbox.cli("run", "churn")
+    done = sandbox.cli("lookup", "churn", *key)
+    assert done.code == 2
+    assert told in done.err

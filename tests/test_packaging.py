@@ -1,0 +1,102 @@
+"""What is installed with what, and what a command costs before it does anything."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = (
+    "pandas",
+    "pyarrow",
+    "numpy",
+    "sklearn",
+    "onnxruntime",
+    "duckdb",
+    "great_expectations",
+    "airflow",
+    "sqlalchemy",
+)
+
+
+def _imports(statement: str) -> set[str]:
+    """The heavy packages that are loaded after a statement."""
+    code = f"import sys; {statement}; print(*[m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+def test_help_loads_nothing_heavy() -> None:
+    assert _imports("import prescore.cli") == set()
+
+
+def test_status_and_versions_need_only_the_catalog() -> None:
+    assert (
+        _imports("import prescore.display, prescore.embedded, prescore.contract.catalog, prescore.contract.lookup")
+        == set()
+    )
+
+
+def test_the_api_needs_nothing_of_the_jobs() -> None:
+    assert _imports("import prescore_api.app, prescore_api.server") == set()
+
+
+def test_applications_score_without_the_jobs() -> None:
+    assert _imports("import prescore.scorer") <= {"pyarrow", "numpy", "onnxruntime", "pandas"}
+
+
+def test_the_flow_runs_without_airflow() -> None:
+    assert "airflow" not in _imports("import prescore.materialize, prescore.expectations")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of a clean copy of the sources."""
+    folder = tmp_path_factory.mktemp("wheel")
+    files = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in files.stdout.split("\n"):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return next((folder / "dist").glob("*.whl"))
+
+
+def test_the_wheel_carries_all_that_it_needs_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    ours = sorted(str(path.relative_to(ROOT / "sql")) for path in (ROOT / "sql/prescore_sql").rglob("*.sql"))
+    assert set(ours) <= set(names)
+    assert {
+        "prescore/scaffold_files/spec.toml",
+        "prescore_api/app.py",
+        "prescore_dags/factory.py",
+        "prescore/py.typed",
+    } <= set(names)
+    assert {name.split("/")[0].split("-")[0] for name in names} == {
+        "prescore",
+        "prescore_api",
+        "prescore_dags",
+        "prescore_sql",
+    }
+
+
+def test_the_wheel_gives_the_command(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as opened:
+        entry = next(name for name in opened.namelist() if name.endswith("entry_points.txt"))
+        assert "prescore = prescore.cli:main" in opened.read(entry).decode()
+
+
+def test_the_lock_names_no_index_and_hashes_everything() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "http://" not in lock
+    assert "https://" not in lock
+    pinned = [line for line in lock.splitlines() if "==" in line and not line.startswith((" ", "#"))]
+    assert pinned
+    assert all(line.endswith("\\") for line in pinned)
