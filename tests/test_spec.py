@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -76,6 +77,11 @@ def test_schedules_and_promises_do_not_make_another_table(tmp_path: Path) -> Non
     second = _load(tmp_path, GOOD + '[freshness]\nmax_age = "1h"\n[schedule]\ncron = "0 5 * * *"\n')
     third = _load(tmp_path, GOOD.replace('type = "real"', 'type = "double precision"'))
     assert first.fingerprint == second.fingerprint != third.fingerprint
+
+
+def test_the_committed_json_schema_is_this_releases() -> None:
+    committed = json.loads((Path(__file__).parents[1] / "specs/spec.schema.json").read_text())
+    assert committed == spec.json_schema(), "bring it up to date: prescore schema > specs/spec.schema.json"
 
 
 def test_the_json_schema_knows_every_key_of_the_example() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from prescore.contract.errors import Mistake
 from prescore.contract.project import FILE, Project
-from prescore.contract.spec import Name
+from prescore.contract.spec import Name, json_schema
 
 
 def write(name: str) -> list[Path]:
@@ -39,4 +40,11 @@ def write(name: str) -> list[Path]:
     for path, text in wanted.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(files("prescore").joinpath("scaffold_files", text).read_text().replace("{name}", name))
-    return list(wanted)
+    return [*wanted, write_schema(root)]
+
+
+def write_schema(root: Path) -> Path:
+    """The JSON schema that the specs' first line points editors at, as this release has it."""
+    path = root / "specs/spec.schema.json"
+    path.write_text(json.dumps(json_schema(), indent=2) + "\n")
+    return path
