@@ -6,17 +6,14 @@ Imports are inside the commands: `prescore --help` must not wait for pyarrow.
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prescore import opening
 from prescore.contract.errors import LeaseLost, Mistake, PrescoreError, Refused, Terminal, Transient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from prescore.contract.catalog import Catalog
     from prescore.job import Job
 
 app = typer.Typer(
@@ -71,7 +68,7 @@ def check(
     from prescore import display
     from prescore.contract.project import Project
 
-    flow, job = _flow()
+    flow, job = opening.flow()
     project = Project.find()
     for model in [name] if name else project.models():
         with display.bars() as bars:
@@ -89,8 +86,8 @@ def run(
     """Make a version: snapshot, score, stage, check, publish."""
     from prescore import display
 
-    flow, _ = _flow()
-    with _job(name) as job:
+    flow, _ = opening.flow()
+    with opening.job(name) as job:
         try:
             report = flow.run(job, publishing=publish, full=full)
         except Refused:
@@ -116,7 +113,7 @@ def publish(name: Model, version: Annotated[int, typer.Argument(help="A checked 
     from prescore.steps import publish as step
 
     grants = Project.find().spec(name).grants.select
-    with _catalog() as catalog:
+    with opening.catalog() as catalog:
         step.publish(catalog.connection, name, version, grants=grants)
     typer.echo(f"{name} version {version} is published.")
 
@@ -130,7 +127,7 @@ def rollback(
     """Go back to an earlier version, and hold the model there."""
     from prescore.steps import publish as step
 
-    with _catalog() as catalog:
+    with opening.catalog() as catalog:
         version = step.rollback(catalog.connection, name, to, reason)
     typer.echo(
         f"{name} is back on version {version['version']} and on hold: "
@@ -143,7 +140,7 @@ def hold(name: Model, reason: Annotated[str, typer.Option(help="Why, for the his
     """Keep the model on its version: runs go on, nothing is published."""
     from prescore.steps import publish as step
 
-    with _catalog() as catalog:
+    with opening.catalog() as catalog:
         step.hold(catalog.connection, name, reason)
     typer.echo(f"{name} is on hold.")
 
@@ -153,7 +150,7 @@ def release(name: Model) -> None:
     """End a hold."""
     from prescore.steps import publish as step
 
-    with _catalog() as catalog:
+    with opening.catalog() as catalog:
         step.release(catalog.connection, name)
     typer.echo(f"{name} is released: the next run publishes again.")
 
@@ -167,7 +164,7 @@ def retire(name: Model, dry_run: Annotated[bool, typer.Option("--dry-run", help=
 
     project = Project.find()
     keep = project.spec(name).retention.versions
-    with _catalog() as catalog:
+    with opening.catalog() as catalog:
         due = retirement.due(catalog.versions(name), keep)
         gone = due if dry_run else list(retirement.retire(catalog.connection, Store(project.store), name, keep))
     typer.echo(f"{'Would retire' if dry_run else 'Retired'}: {', '.join(str(v['version']) for v in gone) or 'nothing'}")
@@ -180,7 +177,7 @@ def versions(name: Model, json: Json = False) -> None:
     """The versions of a model, newest first."""
     from prescore import display
 
-    with _catalog() as catalog:
+    with opening.catalog() as catalog:
         catalog.model(name)
         rows = catalog.versions(name)
     columns = {
@@ -198,7 +195,7 @@ def status(json: Json = False) -> None:
     """Every model: what is served, how old it is, what became of the last run."""
     from prescore import display
 
-    with _catalog() as catalog:
+    with opening.catalog() as catalog:
         rows = catalog.all("status_models")
     if json:
         display.print_json(rows)
@@ -213,7 +210,7 @@ def diff(name: Model, a: int, b: int, json: Json = False) -> None:
     """What changed from version A to version B."""
     from prescore import comparison, display
 
-    with _catalog() as catalog:
+    with opening.catalog() as catalog:
         found = comparison.compare(catalog.connection, catalog.version(name, a), catalog.version(name, b))
     if json:
         display.print_json(found)
@@ -234,7 +231,7 @@ def lookup(
     from prescore import display
     from prescore.contract import lookup as lookups
 
-    with _catalog() as catalog:
+    with opening.catalog() as catalog:
         found = lookups.one(catalog, name, key)
     if json:
         display.print_json(found)
@@ -266,7 +263,7 @@ def schema() -> None:
 @db.command()
 def url() -> None:
     """Print the database's URL, starting the embedded one if need be."""
-    typer.echo(_database().url)
+    typer.echo(opening.database().url)
 
 
 @db.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -274,7 +271,7 @@ def psql(context: typer.Context) -> None:
     """Open psql on it; further arguments are psql's."""
     from prescore import embedded
 
-    raise typer.Exit(embedded.psql(_database().url, context.args))
+    raise typer.Exit(embedded.psql(opening.database().url, context.args))
 
 
 @db.command()
@@ -289,43 +286,5 @@ def stop() -> None:
 @db.command()
 def migrate() -> None:
     """Bring the catalog up to date."""
-    applied = _database().migrate()
+    applied = opening.database().migrate()
     typer.echo("\n".join(applied) if applied else "up to date")
-
-
-def _flow() -> Any:
-    """The flow and its material; raises Mistake where only the lookup API is installed."""
-    try:
-        from prescore import job, materialize
-    except ImportError as error:
-        raise Mistake(f"The jobs are not installed ({error}): pip install 'prescore[jobs]'.") from error
-    return materialize, job
-
-
-def _database() -> Any:
-    from prescore import embedded
-    from prescore.contract.project import Project
-
-    return embedded.database(Project.find())
-
-
-@contextmanager
-def _catalog() -> Iterator[Catalog]:
-    from prescore.contract.catalog import Catalog
-
-    database = _database()
-    database.migrate()
-    with database.connect() as connection:
-        yield Catalog(connection)
-
-
-@contextmanager
-def _job(name: str) -> Iterator[Job]:
-    from prescore import display, embedded
-    from prescore.contract.project import Project
-    from prescore.job import Job
-
-    project = Project.find()
-    spec = project.spec(name)
-    with display.bars() as bars:
-        yield Job(project, spec, embedded.database(project), on_rows=bars)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from prescore.contract.database import Database
+from prescore.contract.database import EMBEDDED, Database
 from prescore.contract.errors import DatabaseAway, Mistake
-from prescore.contract.project import EMBEDDED, Project
+from prescore.contract.project import Project
 
 # What initdb's defaults are too small for; everything that makes it safe stays on.
 _SETTINGS = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from psycopg.rows import DictRow, dict_row
 
 from prescore.contract import errors
 from prescore.contract.queries import migrations, query
+
+URL = "PRESCORE_DATABASE_URL"
+EMBEDDED = "embedded"
 
 Connection = psycopg.Connection[DictRow]
 
@@ -68,6 +72,20 @@ class Database:
         return self.url.replace("postgresql://", "postgresql+psycopg://", 1).replace(
             "postgres://", "postgresql+psycopg://", 1
         )
+
+
+def environment_database() -> Database:
+    """The database for servers and schedulers: from the environment and nowhere else; raises Mistake without it.
+
+    A lost variable must not make them publish into, or serve, a private database.
+    """
+    url = os.environ.get(URL)
+    if not url or url == EMBEDDED:
+        raise errors.Mistake(
+            f"{URL} is not set. Servers and schedulers take their database from it alone: "
+            f'export {URL}="$(prescore db url)".'
+        )
+    return Database(url)
 
 
 def pending(connection: Connection) -> list[tuple[int, str, Any]]:

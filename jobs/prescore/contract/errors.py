@@ -7,6 +7,7 @@
     │   │   ├── ModelInvalid
     │   │   ├── DomainInvalid
     │   │   ├── KeyInvalid
+    │   │   ├── RequestInvalid
     │   │   ├── Unknown
     │   │   ├── NotAllowed
     │   │   └── DatabaseRefused
@@ -14,6 +15,7 @@
     │   └── LeaseLost               another run took this one's place
     └── Transient                   worth another try
         ├── DatabaseAway
+        ├── PortTaken
         └── Busy
 
 The class says whether a retry can help. The edges turn it into words, exit codes, Airflow retries or HTTP statuses.
@@ -65,6 +67,10 @@ class KeyInvalid(Mistake):
     """A key is not of its column's type."""
 
 
+class RequestInvalid(Mistake):
+    """A request is not one that the lookup API takes."""
+
+
 class Unknown(Mistake):
     """There is no such thing."""
 
@@ -94,6 +100,10 @@ class LeaseLost(Terminal):
 
 class DatabaseAway(Transient):
     """The database cannot be reached."""
+
+
+class PortTaken(Transient):
+    """Another program listens where the server should."""
 
 
 class Busy(Transient):

@@ -5,14 +5,16 @@ The same parsing serves the command line, query strings and JSON bodies, so that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
 from prescore.contract import errors
 from prescore.contract.catalog import Column
 
+_DIGITS = re.compile(r"[+-]?[0-9]+")
 _INTEGER_BITS = {"smallint": 16, "integer": 32, "bigint": 64}
 
 
@@ -20,8 +22,8 @@ def _integer(kind: str) -> Callable[[Any], int]:
     bound = 2 ** (_INTEGER_BITS[kind] - 1)
 
     def parse(value: Any) -> int:
-        if isinstance(value, bool | float):
-            raise ValueError(value)  # noqa: TRY004 - one kind of error for every unreadable key
+        if not _whole(value):
+            raise ValueError(value)
         number = int(value)
         if not -bound <= number < bound:
             raise ValueError(value)
@@ -30,17 +32,31 @@ def _integer(kind: str) -> Callable[[Any], int]:
     return parse
 
 
+def _whole(value: Any) -> bool:
+    # int() takes " 7", "1_000" and other scripts' digits too: one key would have many spellings.
+    if isinstance(value, str):
+        return _DIGITS.fullmatch(value) is not None
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str) or "\x00" in value:
         raise ValueError(value)
+    value.encode()  # a lone surrogate (a command line's undecodable byte) is a ValueError here
     return value
+
+
+def _uuid(value: Any) -> UUID:
+    if not isinstance(value, str):
+        raise ValueError(value)  # noqa: TRY004 - one kind of error for every unreadable key
+    return UUID(value)
 
 
 def _zoned(value: Any) -> datetime:
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         raise ValueError(value)
-    return moment
+    return moment.astimezone(UTC)  # Postgres knows no zones beyond 16 hours from UTC
 
 
 def _naive(value: Any) -> datetime:
@@ -53,7 +69,7 @@ def _naive(value: Any) -> datetime:
 _PARSERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     **{kind: (_integer(kind), f"a whole number of {bits} bits") for kind, bits in _INTEGER_BITS.items()},
     "text": (_text, "text without NUL"),
-    "uuid": (lambda value: UUID(value), "a UUID such as 8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d"),
+    "uuid": (_uuid, "a UUID such as 8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d"),
     "date": (lambda value: date.fromisoformat(value), "a date such as 2013-07-04"),
     "timestamp": (_naive, "a time without zone such as 2013-07-04T17:30:00"),
     "timestamptz": (_zoned, "a time with zone such as 2013-07-04T17:30:00Z"),
@@ -75,5 +91,5 @@ def _value(column: Column, value: Any) -> Any:
     parser, takes = _PARSERS[column["type"]]
     try:
         return parser(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise errors.KeyInvalid(f"{column['name']} takes {takes}, not {str(value)[:60]!r}.") from error

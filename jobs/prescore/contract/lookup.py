@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import sql
 
@@ -43,21 +43,15 @@ def statement(model: str, key: Sequence[Column], outputs: Sequence[Column]) -> s
 
     Rows come in the order of the keys; `position` is null when no key was asked for.
     """
-    names = [_identifier(column["name"]) for column in key]
-    arrays = [
-        sql.SQL("{}::{}").format(sql.Placeholder(f"key{i}"), _ARRAYS[column["type"]]) for i, column in enumerate(key)
-    ]
+    asked, given = _numbered("key", key), _numbered("output", outputs)
     return query(
         "lookup_keys",
         model=sql.Identifier(model),
-        key_arrays=sql.SQL(", ").join(arrays),
-        key_names=sql.SQL(", ").join(names),
-        key_matches=sql.SQL(" and ").join(sql.SQL("v.{0} = k.{0}").format(name) for name in names),
-        columns=sql.SQL(", ").join(_identifier("v", column["name"]) for column in outputs),
-        outputs=sql.SQL(", ").join(
-            sql.SQL("{} as {}").format(_identifier("p", column["name"]), sql.Identifier(f"output{i}"))
-            for i, column in enumerate(outputs)
-        ),
+        key_arrays=_listed("{}::{}", [sql.Placeholder(f"key{i}") for i in range(len(key))], _arrays(key)),
+        key_names=_listed("{}", asked),
+        key_matches=_listed("{} = k.{}", _columns(key), asked, between=" and "),
+        columns=_listed("{} as {}", _columns(outputs), given),
+        outputs=_listed("p.{}", given),
     )
 
 
@@ -88,6 +82,18 @@ def _answer(model: str, outputs: Sequence[Column], key: Mapping[str, Any], row: 
     }
 
 
-def _identifier(*names: str) -> sql.Identifier:
-    """An identifier in a statement that has parameters: psycopg reads a percent sign there as the mark of one."""
-    return sql.Identifier(*(name.replace("%", "%%") for name in names))
+def _listed(template: LiteralString, *parts: Iterable[sql.Composable], between: LiteralString = ", ") -> sql.Composed:
+    return sql.SQL(between).join(sql.SQL(template).format(*row) for row in zip(*parts, strict=True))
+
+
+def _numbered(word: str, columns: Sequence[Column]) -> list[sql.Composable]:
+    return [sql.Identifier(f"{word}{i}") for i in range(len(columns))]
+
+
+def _arrays(columns: Sequence[Column]) -> list[sql.Composable]:
+    return [_ARRAYS[column["type"]] for column in columns]
+
+
+def _columns(columns: Sequence[Column]) -> list[sql.Composable]:
+    """Columns of the view. psycopg reads a percent sign in a statement with parameters as the mark of one."""
+    return [sql.Identifier("v", column["name"].replace("%", "%%")) for column in columns]

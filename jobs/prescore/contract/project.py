@@ -10,12 +10,10 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prescore.contract import spec
-from prescore.contract.database import Database
+from prescore.contract.database import EMBEDDED, URL
 from prescore.contract.errors import Mistake, SpecInvalid
 
 FILE = "prescore.toml"
-URL = "PRESCORE_DATABASE_URL"
-EMBEDDED = "embedded"
 
 
 class Settings(BaseModel):
@@ -69,20 +67,6 @@ class Project:
         if not named:
             raise Mistake(f'No database is named. Set {URL}, or write database = "{EMBEDDED}" in {self.root / FILE}.')
         return named
-
-
-def environment_database() -> Database:
-    """The database for servers and schedulers: from the environment and nowhere else; raises Mistake without it.
-
-    A lost variable must not make them publish into, or serve, a private database.
-    """
-    url = os.environ.get(URL)
-    if not url or url == EMBEDDED:
-        raise Mistake(
-            f"{URL} is not set. Servers and schedulers take their database from it alone: "
-            f'export {URL}="$(prescore db url)".'
-        )
-    return Database(url)
 
 
 def _settings(path: Path) -> Settings:

@@ -1,0 +1,56 @@
+"""What a command opens before it works: the project's database, its catalog, a job. Nothing heavy is imported early."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from prescore.contract.errors import Mistake
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prescore.contract.catalog import Catalog
+    from prescore.contract.database import Database
+    from prescore.job import Job
+
+
+def flow() -> Any:
+    """The modules of the flow and of its material; raises Mistake where only the lookup API is installed."""
+    try:
+        from prescore import job, materialize
+    except ImportError as error:
+        raise Mistake(f"The jobs are not installed ({error}): pip install 'prescore[jobs]'.") from error
+    return materialize, job
+
+
+def database() -> Database:
+    """The database of the project here, started first if it is the embedded one."""
+    from prescore import embedded
+    from prescore.contract.project import Project
+
+    return embedded.database(Project.find())
+
+
+@contextmanager
+def catalog() -> Iterator[Catalog]:
+    """The catalog of the project here, brought up to date first."""
+    from prescore.contract.catalog import Catalog
+
+    opened = database()
+    opened.migrate()
+    with opened.connect() as connection:
+        yield Catalog(connection)
+
+
+@contextmanager
+def job(name: str) -> Iterator[Job]:
+    """A model of the project here on its database, with progress bars."""
+    from prescore import display, embedded
+    from prescore.contract.project import Project
+    from prescore.job import Job
+
+    project = Project.find()
+    spec = project.spec(name)
+    with display.bars() as bars:
+        yield Job(project, spec, embedded.database(project), on_rows=bars)
