@@ -1,3 +1,4 @@
 """Fixtures live in files named by topic."""
 
-pytest_plugins = ["fix_postgres", "fix_project"]
+# Those that others import come first: pytest must see them before anyone does.
+pytest_plugins = ["fix_postgres", "fix_project", "fix_api", "fix_airflow"]

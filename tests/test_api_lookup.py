@@ -10,27 +10,27 @@ from uuid import UUID
 import httpx
 import pytest
 
-from fix_api import Shelf
+from fix_api import Api, Shelf
 from prescore_api.lookup import MAX_KEYS
 
 ID = UUID("8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d")
-NOON = datetime(2013, 7, 4, 12, 30)
+NOON = datetime.fromisoformat("2013-07-04T12:30:00")
 FLIGHT = {"carrier": "text", "flight": "bigint", "day": "date"}
 NASTY = [
-    "", " ", "a/b", "a//b/", "/", "lookup", "a b", "50%", "%2F", "a+b", "a?b=c#d", "ä ö ü", "日本語", "🛫", "line\nbreak\n",
-    "NULL", "{1,2}", 'quo"te', "quo'te", "back\\slash", "a,b", "\t", "\ufeff", "e\u0301", "\u0000".replace("\u0000", "nul"),
+    "", " ", "a/b", "a//b/", "/", "lookup", "a b", "50%", "%2F", "a+b", "a?b=c#d", "ä ö ü", "日本語", "🛫", "e\u0301",
+    "line\nbreak\n", "\t", "\ufeff", "NULL", "{1,2}", 'quo"te', "quo'te", "back\\slash", "a,b",
 ]  # fmt: skip
 
 
-def test_an_answer_says_what_it_is_and_how_old(shelf: Shelf, client: httpx.Client) -> None:
+def test_an_answer_says_what_it_is_and_how_old(api: Api) -> None:
     clock = datetime.now(UTC) - timedelta(hours=2)
-    shelf.publish("churn", {"customer": "bigint"}, [(7, 0.1)], data_as_of=clock, freshness={"max_age": "1h"})
-    reply = client.get("/v1/predictions/churn/7")
+    m = api.publish({"customer": "bigint"}, [(7, 0.1)], data_as_of=clock, freshness={"max_age": "1h"})
+    reply = api.client.get(f"/v1/predictions/{m}/7")
     answer = reply.json()
     assert (reply.status_code, reply.headers["content-type"]) == (200, "application/json")
     published, age = datetime.fromisoformat(answer.pop("published_at")), answer.pop("age_seconds")
     assert answer == {
-        "model": "churn",
+        "model": m,
         "version": 1,
         "key": {"customer": 7},
         "found": True,
@@ -42,9 +42,9 @@ def test_an_answer_says_what_it_is_and_how_old(shelf: Shelf, client: httpx.Clien
     assert 7200 <= age < 7260
 
 
-def test_an_unknown_key_is_an_answer_too(shelf: Shelf, client: httpx.Client) -> None:
-    shelf.publish("churn", {"customer": "bigint"}, [(7, 0.1)])
-    for reply in (client.get("/v1/predictions/churn/8"), client.get("/v1/predictions/churn?customer=8")):
+def test_an_unknown_key_is_an_answer_too(api: Api) -> None:
+    m = api.publish({"customer": "bigint"}, [(7, 0.1)])
+    for reply in (api.client.get(f"/v1/predictions/{m}/8"), api.client.get(f"/v1/predictions/{m}?customer=8")):
         answer = reply.json()
         assert reply.status_code == 404
         assert (answer["found"], answer["prediction"], answer["key"], answer["version"], answer["stale"]) == (
@@ -71,80 +71,80 @@ def test_an_unknown_key_is_an_answer_too(shelf: Shelf, client: httpx.Client) -> 
         ("timestamptz", NOON.replace(tzinfo=UTC), "2013-07-05T11:30:00+23:00", "2013-07-04T12:30:00+00:00"),
     ],
 )
-def test_keys_of_every_type(shelf: Shelf, client: httpx.Client, kind: str, stored: Any, asked: str, told: Any) -> None:
-    shelf.publish("m", {"k": kind}, [(stored, 0.5)])
-    single = client.get(f"/v1/predictions/m/{quote(asked, safe='')}")
-    named = client.get("/v1/predictions/m", params={"k": asked})
-    bulk = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": asked}, {"k": told}]})
+def test_keys_of_every_type(api: Api, kind: str, stored: Any, asked: str, told: Any) -> None:
+    m = api.publish({"k": kind}, [(stored, 0.5)])
+    single = api.client.get(f"/v1/predictions/{m}/{quote(asked, safe='')}")
+    named = api.client.get(f"/v1/predictions/{m}", params={"k": asked})
+    bulk = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": [{"k": asked}, {"k": told}]})
     answers = [single.json(), named.json(), *bulk.json()["answers"]]
     assert [(a["found"], a["key"]) for a in answers] == [(True, {"k": told})] * 4
 
 
-def test_text_keys_hold_anything(shelf: Shelf, client: httpx.Client) -> None:
-    shelf.publish("m", {"k": "text"}, [(k, i) for i, k in enumerate(NASTY)], {"place": "integer"})
-    bulk = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": k} for k in NASTY]}).json()["answers"]
+def test_text_keys_hold_anything(api: Api) -> None:
+    m = api.publish({"k": "text"}, [(k, i) for i, k in enumerate(NASTY)], {"place": "integer"})
+    bulk = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": [{"k": k} for k in NASTY]}).json()["answers"]
     assert [(a["key"]["k"], a["prediction"]["place"]) for a in bulk] == [(k, i) for i, k in enumerate(NASTY)]
     for i, k in enumerate(NASTY):
         for reply in (
-            client.get(f"/v1/predictions/m/{quote(k, safe='')}"),
-            client.get("/v1/predictions/m", params={"k": k}),
+            api.client.get(f"/v1/predictions/{m}/{quote(k, safe='')}"),
+            api.client.get(f"/v1/predictions/{m}", params={"k": k}),
         ):
             assert (reply.status_code, reply.json()["key"], reply.json()["prediction"]) == (200, {"k": k}, {"place": i})
 
 
-def test_slashes_need_no_escape(shelf: Shelf, client: httpx.Client) -> None:
-    shelf.publish("m", {"k": "text"}, [("a/b c", 0.5)])
-    assert client.get("/v1/predictions/m/a/b c").json()["key"] == {"k": "a/b c"}
+def test_slashes_need_no_escape(api: Api) -> None:
+    m = api.publish({"k": "text"}, [("a/b c", 0.5)])
+    assert api.client.get(f"/v1/predictions/{m}/a/b c").json()["key"] == {"k": "a/b c"}
 
 
-def test_composite_keys_go_by_column_name(shelf: Shelf, client: httpx.Client) -> None:
-    shelf.publish("f", FLIGHT, [("UA", 1545, date(2013, 1, 1), 0.25), ("UA", 1545, date(2013, 1, 2), 0.5)])
+def test_composite_keys_go_by_column_name(api: Api) -> None:
+    f = api.publish(FLIGHT, [("UA", 1545, date(2013, 1, 1), 0.25), ("UA", 1545, date(2013, 1, 2), 0.5)])
     asked = {"day": "2013-01-02", "flight": "1545", "carrier": "UA"}
-    assert client.get("/v1/predictions/f", params=asked).json()["prediction"] == {"score": 0.5}
-    bulk = client.post("/v1/predictions/f/lookup", json={"keys": [asked, asked | {"day": "2013-01-01"}]}).json()
+    assert api.client.get(f"/v1/predictions/{f}", params=asked).json()["prediction"] == {"score": 0.5}
+    bulk = api.client.post(f"/v1/predictions/{f}/lookup", json={"keys": [asked, asked | {"day": "2013-01-01"}]}).json()
     assert [a["prediction"]["score"] for a in bulk["answers"]] == [0.5, 0.25]
     assert list(bulk["answers"][0]["key"]) == ["carrier", "flight", "day"]
 
 
-def test_a_composite_key_in_the_path_is_told_its_form(shelf: Shelf, client: httpx.Client) -> None:
-    shelf.publish("f", FLIGHT, [])
-    reply = client.get("/v1/predictions/f/UA")
+def test_a_composite_key_in_the_path_is_told_its_form(api: Api) -> None:
+    f = api.publish(FLIGHT, [])
+    reply = api.client.get(f"/v1/predictions/{f}/UA")
     assert (reply.status_code, reply.json()["error"]["code"]) == (422, "key_invalid")
-    assert "/v1/predictions/f?carrier=…&flight=…&day=…" in reply.json()["error"]["message"]
+    assert f"/v1/predictions/{f}?carrier=…&flight=…&day=…" in reply.json()["error"]["message"]
 
 
-def test_column_names_may_be_anything(shelf: Shelf, client: httpx.Client) -> None:
+def test_column_names_may_be_anything(api: Api) -> None:
     key = {"position": "bigint", "key0": "bigint", "a b&c=d": "text", "100%": "text"}
     outputs = {"found": "real", "model": "text", "output0": "integer", 'quo"te': "boolean", "%(model)s": "text"}
-    shelf.publish("m", key, [(1, 2, "x", "y", 0.5, "z", 3, True, "w")], outputs)
-    reply = client.get("/v1/predictions/m", params={"position": 1, "key0": 2, "a b&c=d": "x", "100%": "y"})
+    m = api.publish(key, [(1, 2, "x", "y", 0.5, "z", 3, True, "w")], outputs)
+    reply = api.client.get(f"/v1/predictions/{m}", params={"position": 1, "key0": 2, "a b&c=d": "x", "100%": "y"})
     assert reply.json()["key"] == {"position": 1, "key0": 2, "a b&c=d": "x", "100%": "y"}
     assert reply.json()["prediction"] == dict(zip(outputs, (0.5, "z", 3, True, "w"), strict=True))
 
 
-def test_bulk_answers_keep_order_and_duplicates(shelf: Shelf, client: httpx.Client) -> None:
-    shelf.publish("m", {"k": "bigint"}, [(k, k) for k in range(100)], {"twice": "integer"})
+def test_bulk_answers_keep_order_and_duplicates(api: Api) -> None:
+    m = api.publish({"k": "bigint"}, [(k, k) for k in range(100)], {"twice": "integer"})
     asked = [99, 3, 3, 1000, 0, 99, -1, 42]
-    reply = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": k} for k in asked]})
+    reply = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": [{"k": k} for k in asked]})
     answers = reply.json()["answers"]
     assert reply.status_code == 200
     assert [a["key"]["k"] for a in answers] == asked
     assert [a["found"] for a in answers] == [True, True, True, False, True, True, False, True]
     assert [a["prediction"] and a["prediction"]["twice"] for a in answers] == [99, 3, 3, None, 0, 99, None, 42]
-    assert set(answers[0]) == set(client.get("/v1/predictions/m/1").json())
+    assert set(answers[0]) == set(api.client.get(f"/v1/predictions/{m}/1").json())
 
 
-def test_no_keys_no_answers(shelf: Shelf, client: httpx.Client) -> None:
-    shelf.publish("m", {"k": "bigint"}, [])
-    assert client.post("/v1/predictions/m/lookup", json={"keys": []}).json() == {"answers": []}
+def test_no_keys_no_answers(api: Api) -> None:
+    m = api.publish({"k": "bigint"}, [])
+    assert api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": []}).json() == {"answers": []}
 
 
-def test_bulk_is_bounded_and_says_so(shelf: Shelf, client: httpx.Client) -> None:
-    shelf.publish("m", {"k": "bigint"}, [(MAX_KEYS - 1, 0.5)])
+def test_bulk_is_bounded_and_says_so(api: Api) -> None:
+    m = api.publish({"k": "bigint"}, [(MAX_KEYS - 1, 0.5)])
     keys = [{"k": k} for k in range(MAX_KEYS + 1)]
-    full = client.post("/v1/predictions/m/lookup", json={"keys": keys[:MAX_KEYS]}).json()["answers"]
+    full = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": keys[:MAX_KEYS]}).json()["answers"]
     assert (len(full), [a["key"]["k"] for a in full if a["found"]]) == (MAX_KEYS, [MAX_KEYS - 1])
-    over = client.post("/v1/predictions/m/lookup", json={"keys": keys})
+    over = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": keys})
     assert (over.status_code, over.json()["error"]["code"]) == (422, "request_invalid")
     assert str(MAX_KEYS) in over.json()["error"]["message"]
 
@@ -168,11 +168,11 @@ def test_bulk_is_bounded_and_says_so(shelf: Shelf, client: httpx.Client) -> None
         ("timestamptz", "0001-01-01T00:00:00+14:00"),
     ],
 )
-def test_malformed_keys_are_refused(shelf: Shelf, client: httpx.Client, kind: str, value: str) -> None:
-    shelf.publish("m", {"k": kind}, [])
+def test_malformed_keys_are_refused(api: Api, kind: str, value: str) -> None:
+    m = api.publish({"k": kind}, [])
     for reply in (
-        client.get(f"/v1/predictions/m/{quote(value, safe='')}"),
-        client.get("/v1/predictions/m", params={"k": value}),
+        api.client.get(f"/v1/predictions/{m}/{quote(value, safe='')}"),
+        api.client.get(f"/v1/predictions/{m}", params={"k": value}),
     ):
         assert (reply.status_code, reply.json()["error"]["code"]) == (422, "key_invalid")
         assert reply.json()["error"]["message"].startswith("k takes ")
@@ -194,10 +194,12 @@ def test_malformed_keys_are_refused(shelf: Shelf, client: httpx.Client, kind: st
         ("timestamptz", 1372941000),
     ],
 )
-def test_a_wrong_key_in_bulk_names_its_position(shelf: Shelf, client: httpx.Client, kind: str, value: Any) -> None:
-    shelf.publish("m", {"k": kind}, [])
-    good = {"text": "a", "bigint": 1, "uuid": str(ID), "date": "2013-07-04", "timestamptz": "2013-07-04T12:30:00Z"}[kind]
-    reply = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": good}, {"k": good}, {"k": value}]})
+def test_a_wrong_key_in_bulk_names_its_position(api: Api, kind: str, value: Any) -> None:
+    m = api.publish({"k": kind}, [])
+    good = {"text": "a", "bigint": 1, "uuid": str(ID), "date": "2013-07-04", "timestamptz": "2013-07-04T12:30:00Z"}[
+        kind
+    ]
+    reply = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": [{"k": good}, {"k": good}, {"k": value}]})
     assert (reply.status_code, reply.json()["error"]["code"]) == (422, "key_invalid")
     assert reply.json()["error"]["message"].startswith("keys[2]: k takes ")
 
@@ -210,54 +212,69 @@ def test_a_wrong_key_in_bulk_names_its_position(shelf: Shelf, client: httpx.Clie
         (["UA", 1, "2013-01-01"], "is not an object"),
     ],
 )
-def test_bulk_keys_have_exactly_their_columns(shelf: Shelf, client: httpx.Client, key: Any, words: str) -> None:
-    shelf.publish("f", FLIGHT, [])
-    reply = client.post("/v1/predictions/f/lookup", json={"keys": [key]})
+def test_bulk_keys_have_exactly_their_columns(api: Api, key: Any, words: str) -> None:
+    f = api.publish(FLIGHT, [])
+    reply = api.client.post(f"/v1/predictions/{f}/lookup", json={"keys": [key]})
     assert reply.status_code == 422
     assert reply.json()["error"]["message"].startswith("keys[0]")
     assert words in reply.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
+    ("asked", "words"),
     [
-        ("/v1/predictions/f?carrier=UA&day=2013-01-01", ["lacks flight"]),
-        ("/v1/predictions/f", ["lacks carrier, flight, day"]),
-        ("/v1/predictions/f?carrier=UA&flight=1&day=2013-01-01&dest=X", ["has no column dest"]),
-        ("/v1/predictions/f?carrier=UA&flight=1&day=2013-01-01&carrier=AA", ["more than once", "carrier"]),
-        ("/v1/predictions/f?carrier=UA&flight=1&day=2013-01-01&version=3", ["version", "not supported yet"]),
-        ("/v1/predictions/m/1?max_age=60", ["max_age", "not supported yet"]),
-        ("/v1/predictions/m/1?k=1", ["Unknown parameters: k"]),
-        ("/v1/predictions/m/%FF", ["not UTF-8"]),
-        ("/v1/predictions/m?k=%C3", ["not UTF-8"]),
+        ("?carrier=UA&day=2013-01-01", ["lacks flight"]),
+        ("", ["lacks carrier, flight, day"]),
+        ("?carrier=UA&flight=1&day=2013-01-01&dest=X", ["has no column dest"]),
+        ("?carrier=UA&flight=1&day=2013-01-01&carrier=AA", ["more than once", "carrier"]),
+        ("?carrier=UA&flight=1&day=2013-01-01&version=3", ["version", "not supported yet"]),
+        ("/1?max_age=60", ["max_age", "not supported yet"]),
+        ("/1?k=1", ["Unknown parameters: k"]),
+        ("/%FF", ["not UTF-8"]),
+        ("?carrier=%C3", ["not UTF-8"]),
     ],
 )
-def test_no_parameter_is_ignored(shelf: Shelf, client: httpx.Client, path: str, words: list[str]) -> None:
-    shelf.publish("f", FLIGHT, [])
-    shelf.publish("m", {"k": "text"}, [])
-    reply = client.get(path)
+def test_no_parameter_is_ignored(api: Api, asked: str, words: list[str]) -> None:
+    m = api.publish(FLIGHT, [])
+    reply = api.client.get(f"/v1/predictions/{m}{asked}")
     assert reply.status_code == 422
     assert [word for word in words if word not in reply.json()["error"]["message"]] == []
 
 
-def test_values_are_exact(shelf: Shelf, client: httpx.Client) -> None:
-    outputs = {"a": "real", "b": "double precision", "c": "bigint", "d": "boolean", "e": "text", "f": "real", "g": "real"}
+def test_bulk_takes_no_parameters(api: Api) -> None:
+    m = api.publish(FLIGHT, [])
+    for name in ("version", "max_age", "other"):
+        reply = api.client.post(f"/v1/predictions/{m}/lookup?{name}=1", json={"keys": []})
+        assert reply.status_code == 422
+        assert name in reply.json()["error"]["message"]
+
+
+def test_values_are_exact(api: Api) -> None:
+    outputs = {
+        "a": "real",
+        "b": "double precision",
+        "c": "bigint",
+        "d": "boolean",
+        "e": "text",
+        "f": "real",
+        "g": "real",
+    }
     values = (0.1, 0.1 + 0.2, 2**53 + 1, False, 'ä"\n', 3.4028235e38, 16777216.0)
-    shelf.publish("m", {"k": "bigint"}, [(2**63 - 1, *values)], outputs)
-    reply = client.get(f"/v1/predictions/m/{2**63 - 1}")
+    m = api.publish({"k": "bigint"}, [(2**63 - 1, *values)], outputs)
+    reply = api.client.get(f"/v1/predictions/{m}/{2**63 - 1}")
     assert b'"key":{"k":9223372036854775807}' in reply.content
     assert b'"a":0.1,"b":0.30000000000000004,"c":9007199254740993,"d":false' in reply.content
     assert reply.json()["prediction"] == dict(zip(outputs, values, strict=True))
 
 
-def test_passed_through_values_as_json(shelf: Shelf, client: httpx.Client) -> None:
+def test_passed_through_values_as_json(api: Api) -> None:
     kinds = {
         "u": "uuid", "d": "date", "t": "timestamp", "z": "timestamptz",
         "nan": "double precision", "inf": "real", "none": "text",
     }  # fmt: skip
     row = (ID, date(2013, 7, 4), NOON, "2013-07-04T12:30:00.5+02:00", float("nan"), float("-inf"), None)
-    shelf.publish("m", {"k": "bigint"}, [(1, 0.5, *row)], passthrough=kinds)
-    assert client.get("/v1/predictions/m/1").json()["prediction"] == {
+    m = api.publish({"k": "bigint"}, [(1, 0.5, *row)], passthrough=kinds)
+    assert api.client.get(f"/v1/predictions/{m}/1").json()["prediction"] == {
         "score": 0.5,
         "u": str(ID),
         "d": "2013-07-04",
@@ -269,14 +286,14 @@ def test_passed_through_values_as_json(shelf: Shelf, client: httpx.Client) -> No
     }
 
 
-def test_times_that_python_has_not_pass_as_text(shelf: Shelf, client: httpx.Client) -> None:
+def test_times_that_python_has_not_pass_as_text(api: Api) -> None:
     kinds = {"d": "date", "t": "timestamp", "z": "timestamptz", "ok": "timestamptz"}
     rows = [
         (1, 0.5, "infinity", "-infinity", "infinity", "2013-07-04T12:30:00Z"),
         (2, 0.5, "10000-01-01", "12013-07-04T12:30:00", "12013-07-04T12:30:00Z", None),
     ]
-    shelf.publish("m", {"k": "bigint"}, rows, passthrough=kinds)
-    first, second = (client.get(f"/v1/predictions/m/{k}").json()["prediction"] for k in (1, 2))
+    m = api.publish({"k": "bigint"}, rows, passthrough=kinds)
+    first, second = (api.client.get(f"/v1/predictions/{m}/{k}").json()["prediction"] for k in (1, 2))
     assert [first[n] for n in kinds] == ["infinity", "-infinity", "infinity", "2013-07-04T12:30:00+00:00"]
     assert [second[n] for n in kinds] == ["10000-01-01", "12013-07-04T12:30:00", "12013-07-04T12:30:00+00", None]
 

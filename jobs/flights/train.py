@@ -5,6 +5,7 @@ Run as `python jobs/flights/train.py`. Nothing is written until ONNX Runtime and
 
 import argparse
 import contextlib
+import os
 import sys
 import time
 import warnings
@@ -224,7 +225,7 @@ def main(arguments: list[str] | None = None) -> int:
     write_whole(options.out, lambda path: path.write_bytes(model.onnx))
     if options.keep_pipeline:
         write_whole(options.keep_pipeline, lambda path: joblib.dump(model.pipeline, path))
-    print(f"wrote {options.out} in {time.monotonic() - started:.0f} s")
+    print(f"wrote {os.path.relpath(options.out)} in {time.monotonic() - started:.0f} s")
     return 0
 
 

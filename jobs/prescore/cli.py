@@ -26,7 +26,7 @@ db = typer.Typer(help="The database that this project uses.", no_args_is_help=Tr
 app.add_typer(db, name="db")
 
 Model = Annotated[str, typer.Argument(metavar="NAME", help="The model: specs/NAME.toml.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for programs.")]
 Reason = Annotated[str | None, typer.Option(help="Why, for the history.")]
 
 
@@ -62,7 +62,7 @@ def init(name: Model) -> None:
 
 @app.command()
 def check(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One model; all of them if left out.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One model; all of them if left out.")] = None,
 ) -> None:
     """Validate spec, model, domain and checks without writing anything."""
     from prescore import display
@@ -102,12 +102,13 @@ def _show_refused(job: Job, *, json: bool) -> None:
 
     report = Report.newest(job).as_dict()
     display.print_json(report) if json else display.report(report)
-    if report["served"] is not None:
-        sys.stderr.write(f"Version {report['served']} is still served.\n")
 
 
 @app.command()
-def publish(name: Model, version: Annotated[int, typer.Argument(help="A checked version.")]) -> None:
+def publish(
+    name: Model,
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="A checked version, or an earlier one.")],
+) -> None:
     """Let readers see a checked version."""
     from prescore.contract.project import Project
     from prescore.steps import publish as step
@@ -206,7 +207,12 @@ def status(json: Json = False) -> None:
 
 
 @app.command()
-def diff(name: Model, a: int, b: int, json: Json = False) -> None:
+def diff(
+    name: Model,
+    a: Annotated[int, typer.Argument(metavar="A", help="The version to start from.")],
+    b: Annotated[int, typer.Argument(metavar="B", help="The version to compare with it.")],
+    json: Json = False,
+) -> None:
     """What changed from version A to version B."""
     from prescore import comparison, display
 
@@ -242,7 +248,10 @@ def lookup(
 
 
 @app.command()
-def serve(host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")] = 8000,
+) -> None:
     """Serve lookups over HTTP; takes its database from PRESCORE_DATABASE_URL alone."""
     try:
         from prescore_api import server

@@ -12,9 +12,10 @@ from prescore.contract.catalog import Version
 from prescore.contract.database import Database
 from prescore.contract.errors import DatabaseAway, SpecInvalid
 from prescore.contract.spec import Check, Spec
+from prescore.results import Result, faults, of
 
-Result = dict[str, Any]
-"""One check: `{name, passed, observed, expected}`."""
+# What SQLAlchemy calls a lost connection, a cancelled statement, a full disk: no verdict on the data.
+_LOST = "OperationalError"
 
 
 def build(spec: Spec) -> list[Any]:
@@ -67,11 +68,11 @@ def validate(database: Database, version: Version, expectations: list[Any]) -> l
     finally:
         source.get_execution_engine().close()
         source.get_engine().dispose()
-    lost = [fault for result in validated.results for fault in _faults(result.exception_info) if _LOST in str(fault)]
+    lost = [fault for result in validated.results for fault in faults(result.exception_info) if _LOST in str(fault)]
     if lost:
         raise DatabaseAway(f"The database went away during the checks: {lost[0]['exception_message']}")
     # Great Expectations gives its results in an order of its own.
-    by_title = {result.expectation_config.meta["title"]: _result(result) for result in validated.results}
+    by_title = {result.expectation_config.meta["title"]: of(result) for result in validated.results}
     return [by_title[expectation.meta["title"]] for expectation in expectations]
 
 
@@ -94,41 +95,3 @@ def _strangers(check: Check, spec: Spec) -> list[str]:
     arguments = check.model_extra or {}
     named = [arguments.get(n) for n in ("column", "column_A", "column_B")] + list(arguments.get("column_list", []))
     return [column for column in named if isinstance(column, str) and column not in known]
-
-
-def _result(validated: Any) -> Result:
-    config = validated.expectation_config
-    return {
-        "name": config.meta["title"],
-        "passed": bool(validated.success),
-        "observed": _observed(validated.result, validated.exception_info),
-        "expected": _expected(config.kwargs),
-    }
-
-
-def _observed(seen: dict[str, Any], exception: dict[str, Any]) -> Any:
-    """What was seen, small enough for a message: a value, or how many rows were off and three of them."""
-    for fault in _faults(exception):
-        return f"the check itself failed: {fault['exception_message']}"
-    if "unexpected_count" in seen and seen.get("observed_value") is None:
-        examples = ", ".join(str(value) for value in seen.get("partial_unexpected_list", [])[:3])
-        return f"{seen['unexpected_count']} values off" + (f", such as {examples}" if examples else "")
-    value = seen.get("observed_value")
-    return value if isinstance(value, int | float | str | bool) or value is None else str(value)[:200]
-
-
-# What SQLAlchemy calls a lost connection, a cancelled statement, a full disk: no verdict on the data.
-_LOST = "OperationalError"
-
-
-def _faults(exception: dict[str, Any]) -> list[dict[str, Any]]:
-    """The exceptions behind a result: it holds one, or one a metric."""
-    parts = (exception, *(part for part in exception.values() if isinstance(part, dict)))
-    return [part for part in parts if part.get("raised_exception")]
-
-
-def _expected(kwargs: dict[str, Any]) -> str:
-    bounds = {
-        k: v for k, v in kwargs.items() if k not in ("batch_id", "column", "unexpected_rows_query") and v is not None
-    }
-    return ", ".join(f"{k} {v}" for k, v in bounds.items())

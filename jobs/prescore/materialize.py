@@ -6,6 +6,7 @@ own; `run` runs them here, one after the other. The ledger, not the caller, know
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,18 +14,20 @@ from contextlib import contextmanager
 from threading import Event
 from typing import Any
 
-from psycopg.types.json import Jsonb
+from psycopg.pq import TransactionStatus
 
 from prescore import expectations, retirement, sources, versions
 from prescore.contract import lease
 from prescore.contract.catalog import Catalog, Version
-from prescore.contract.errors import LeaseLost, Refused, Terminal
+from prescore.contract.errors import LeaseLost, Refused, Terminal, Transient
 from prescore.contract.lease import Lease
 from prescore.job import Job, Material
 from prescore.report import Report
 from prescore.scorer import Scorer
 from prescore.steps import check, publish, score, snapshot, stage
 from prescore.store import read_model
+
+_log = logging.getLogger("prescore")
 
 
 def run(job: Job, *, publishing: bool = True, full: bool = False) -> Report:
@@ -192,10 +195,17 @@ def publish_version(job: Job, held: Lease, version: int) -> None:
 
 
 def retire_old(job: Job) -> list[int]:
-    """Retire what the spec's retention no longer asks for; what is still being read waits for the next time."""
-    with job.database.connect() as connection:
-        keep = job.spec.retention.versions
-        return [v["version"] for v in retirement.retire(connection, job.store, job.model, keep)]
+    """Retire what the spec's retention no longer asks for; what is still being read waits for the next time.
+
+    So does everything when the database goes away now: the version is published, and the run has done its work.
+    """
+    try:
+        with job.database.connect() as connection:
+            keep = job.spec.retention.versions
+            return [v["version"] for v in retirement.retire(connection, job.store, job.model, keep)]
+    except Transient as error:
+        _log.warning("retirement of %s is left for the next run: %s", job.model, error)
+        return []
 
 
 def on_hold(job: Job) -> bool:
@@ -206,17 +216,34 @@ def on_hold(job: Job) -> bool:
 
 @contextmanager
 def giving_up(job: Job, held: Lease, version: int) -> Iterator[None]:
-    """A terminal error ends the version and drops its table; after anything else the next run goes on with it."""
+    """A terminal error ends the version and drops its table; after anything else the next run goes on with it.
+
+    A refused version keeps its table, and the refusal is told together with what is still served.
+    """
     try:
         yield
     except LeaseLost:
         raise  # it is another run's by now
+    except Refused as error:
+        give_up(job, held, version, str(error), error.checks)
+        raise Refused(f"{error}\n{served(job)}", error.checks) from error
     except Terminal as error:
-        with job.database.connect() as connection, connection.transaction():
-            checks = error.checks if isinstance(error, Refused) else None
-            versions.fail(connection, job.store, job.model, version, str(error), checks)
-            held.check(connection)
+        give_up(job, held, version, str(error))
         raise
+
+
+def give_up(job: Job, held: Lease, version: int, error: str, checks: list[Any] | None = None) -> None:
+    """Mark the version as failed unless it came as far as its checks."""
+    with job.database.connect() as connection, connection.transaction():
+        versions.fail(connection, job.store, job.model, version, error, checks)
+        held.check(connection)
+
+
+def served(job: Job) -> str:
+    """What readers see now, as a sentence."""
+    with job.database.connect() as connection:
+        version = Catalog(connection).model(job.model)["published_version"]
+    return "No version is served yet." if version is None else f"Version {version} is still served."
 
 
 @contextmanager
@@ -225,6 +252,9 @@ def timed(job: Job, version: int, step: str) -> Iterator[Catalog]:
     began = time.perf_counter()
     with job.database.connect() as connection:
         catalog = Catalog(connection)
-        yield catalog
-        seconds = Jsonb({step: round(time.perf_counter() - began, 3)})
-        catalog.execute("versions_time", model=job.model, version=version, seconds=seconds)
+        try:
+            yield catalog
+        finally:
+            if connection.info.transaction_status == TransactionStatus.IDLE:  # not lost, nor in the middle of an error
+                took = time.perf_counter() - began
+                catalog.execute("versions_time", model=job.model, version=version, step=step, seconds=took)

@@ -45,8 +45,9 @@ class Store:
         return self.root / "snapshots" / model / f"{version}.parquet"
 
     def drop_snapshot(self, model: str, version: int) -> None:
-        """Remove a version's snapshot if it is there."""
-        self.snapshot_path(model, version).unlink(missing_ok=True)
+        """Remove a version's snapshot, and what attempts at it left behind."""
+        for path in self.snapshot_path(model, version).parent.glob(f"{version}.*"):
+            path.unlink(missing_ok=True)
 
     def drop_model(self, fingerprint: str) -> None:
         """Remove a kept model if it is there."""

@@ -16,9 +16,8 @@ from prescore.contract.catalog import Catalog
 from prescore.contract.database import Connection, Database
 
 SECONDS = 120.0
-BETWEEN = (
-    900.0  # nobody renews an unwatched lease between a scheduler's tasks: it must outlast a queue, a retry's back-off
-)
+# Nobody renews an unwatched lease between a scheduler's tasks: it must outlast a queue and a retry's back-off.
+BETWEEN = 900.0
 
 
 @dataclass(frozen=True)

@@ -26,16 +26,31 @@ _ARRAYS = {
 
 def one(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, Any]:
     """The answer to one key, given as text in key order; raises Unknown or KeyInvalid."""
-    described = catalog.one("lookup_described", model=model)
-    if described is None:
-        raise errors.Unknown(f"No model {model!r} is published here. `prescore status` lists those that are.")
-    names = [column["name"] for column in described["key_columns"]]
+    while True:
+        described = catalog.one("lookup_described", model=model)
+        if described is None:
+            raise errors.Unknown(f"No model {model!r} is published here. `prescore status` lists those that are.")
+        key, outputs = described["key_columns"], described["output_columns"]
+        parsed = [_in_order(model, key, values)]
+        rows = catalog.connection.execute(statement(model, key, outputs), parameters(model, key, parsed)).fetchall()
+        if settled(rows, described["version"]):
+            return answers(model, outputs, parsed, rows)[0]
+
+
+def settled(rows: Sequence[Mapping[str, Any]], version: int) -> bool:
+    """Whether the rows are of the version that was known when they were asked for; if not, ask again with its columns.
+
+    It may have other columns; and Postgres plans a statement before it takes its snapshot, so that one which meets a
+    publication half-way can point at a version whose partition is not in its plan, and find nothing.
+    """
+    return bool(rows) and rows[0]["version"] == version
+
+
+def _in_order(model: str, key: Sequence[Column], values: Sequence[str]) -> dict[str, Any]:
+    names = [column["name"] for column in key]
     if len(values) != len(names):
         raise errors.KeyInvalid(f"The key of {model} is {' '.join(names)}: {len(names)} values, not {len(values)}.")
-    parsed = [keys.parse(described["key_columns"], dict(zip(names, values, strict=True)))]
-    asked = statement(model, described["key_columns"], described["output_columns"])
-    rows = catalog.connection.execute(asked, parameters(model, described["key_columns"], parsed)).fetchall()
-    return answers(model, described["output_columns"], parsed, rows)[0]
+    return keys.parse(key, dict(zip(names, values, strict=True)))
 
 
 def statement(model: str, key: Sequence[Column], outputs: Sequence[Column]) -> sql.Composed:

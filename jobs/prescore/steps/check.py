@@ -14,7 +14,7 @@ from prescore.contract.errors import Refused
 from prescore.contract.lease import Lease
 from prescore.contract.queries import query
 from prescore.contract.tables import names
-from prescore.expectations import Result
+from prescore.results import Result, sentence
 
 
 def check(
@@ -34,11 +34,6 @@ def check(
     if failed:
         raise Refused(_refusal(version, results, failed), results)
     return results
-
-
-def sentence(result: Result) -> str:
-    """One result in a line: which check, what was seen, what was allowed."""
-    return f"{result['name']}: saw {result['observed']}, allowed is {result['expected']}"
 
 
 def _note(catalog: Catalog, version: Version, results: list[Result], failed: list[Result]) -> None:
@@ -93,5 +88,5 @@ def _counted(connection: Connection, version: Version, finite: Result) -> Result
             "checks_count_not_finite", table=sql.Identifier(version["table_name"]), conditions=_not_finite(version)
         )
         row = connection.execute(count).fetchone() or {}
-        observed = f"{row['rows']} rows that are not" if row["rows"] else finite["observed"]
+        observed = f"{row['rows']:,} rows that are not" if row["rows"] else finite["observed"]
     return {**finite, "observed": observed, "expected": "every prediction finite and not null"}

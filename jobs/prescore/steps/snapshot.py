@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -110,7 +111,9 @@ def freeze(
     The file appears under its name only when it is complete.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
+    part = path.with_suffix(
+        f".{uuid4().hex}.part"
+    )  # a stopped attempt that wakes up writes beside this one, not into it
     texts = [f.name for f in freezer.schema if pa.types.is_string(f.type)]
     try:
         with pq.ParquetWriter(

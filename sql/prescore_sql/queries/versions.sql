@@ -61,8 +61,11 @@ where model = %(model)s and version < %(version)s and state = 'superseded' and w
 order by version desc limit 1;
 
 -- name: versions_time
--- How long a step took.
-update prescore.versions set seconds = seconds || %(seconds)s where model = %(model)s and version = %(version)s;
+-- How long a step took, all its attempts and tasks together.
+update prescore.versions
+set seconds = seconds || jsonb_build_object(
+  %(step)s::text, round((coalesce((seconds ->> %(step)s::text)::numeric, 0) + %(seconds)s::numeric), 3))
+where model = %(model)s and version = %(version)s;
 
 -- name: versions_fail
 -- The run could not finish; the table is dropped with it.

@@ -1,0 +1,108 @@
+"""One DAG a spec. Runs whenever Airflow reads a DAG file: it reads TOML and touches neither database nor model."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, CronTriggerTimetable, literal
+from airflow.sdk.exceptions import AirflowTimetableInvalid
+
+from prescore.contract.errors import PrescoreError, SpecInvalid
+from prescore.contract.project import Project
+from prescore.contract.spec import Schedule
+from prescore_dags import tasks
+
+GROUPS = 8
+RETRIES: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=5),  # well within lease.BETWEEN, or the next run could step in
+}
+
+
+def airflow_dags(project: str | Path | None = None, *, groups: int = GROUPS) -> list[DAG]:
+    """The DAGs of a project, registered with the DAG file that calls this.
+
+    `project` is its folder: by default PRESCORE_PROJECT, or the folder around the calling file. `groups` is how many
+    score tasks there are at most; a version of fewer chunks has fewer. It has its name because Airflow looks only into
+    files in which the words airflow and dag stand.
+    """
+    if groups < 1:
+        raise SpecInvalid(f"groups is the number of score tasks, at least 1 (given: {groups}).")
+    caller = Path(inspect.stack(0)[1].filename).parent
+    found = Project.find(Path(project or os.environ.get("PRESCORE_PROJECT") or caller))
+    return [_materialization(found, model, groups) for model in found.models()]
+
+
+def _materialization(project: Project, model: str, groups: int) -> DAG:
+    """A model's DAG. One whose spec is broken is there too, and its runs fail with what is wrong: others go on.
+
+    An import error would take down every DAG of the file, and nobody hears of a run that no longer happens.
+    """
+    description, schedule, fault = _read(project, model)
+    root = str(project.root)
+    with DAG(
+        dag_id="prescore_" + re.sub(r"[^\w.-]", "_", model),
+        description=description,
+        doc_md=_doc(model, fault),
+        schedule=schedule,
+        catchup=False,
+        max_active_runs=1,
+        default_args=RETRIES,
+        tags=["prescore", "broken spec"] if fault else ["prescore"],
+    ) as dag:
+        told: Any = literal(fault)  # whatever it quotes is no template
+        shares: Any = tasks.snapshot(model, root, groups, told)
+        scored = tasks.score.partial(model=model, root=root).expand(share=shares)
+        staged: Any = tasks.stage(model, root, shares)
+        checked: Any = tasks.check(model, root, staged)
+        published = tasks.publish(model, root, checked)
+        scored >> staged
+        # Of score too: when one of its tasks fails, publish is given up while others may still be writing.
+        [scored, published] >> tasks.give_back().as_teardown()
+    return dag
+
+
+def _read(project: Project, model: str) -> tuple[str, CronTriggerTimetable | None, str | None]:
+    """Of a spec: its description, its schedule, and what is wrong with it."""
+    try:
+        spec = project.spec(model)
+        return spec.description, _timetable(spec.schedule), None
+    except (PrescoreError, OSError) as error:
+        return "", _salvaged(project.root / "specs" / f"{model}.toml"), str(error)
+
+
+def _timetable(schedule: Schedule | None) -> CronTriggerTimetable | None:
+    if schedule is None:
+        return None
+    timetable = CronTriggerTimetable(schedule.cron, timezone=schedule.timezone)
+    try:
+        timetable.validate()
+    except AirflowTimetableInvalid as error:
+        raise SpecInvalid(f'schedule.cron: Airflow cannot read "{schedule.cron}": {error}') from error
+    return timetable
+
+
+def _salvaged(path: Path) -> CronTriggerTimetable | None:
+    """The schedule of a spec that is broken elsewhere: its runs fail when they are due, and so alert as any other."""
+    try:
+        return _timetable(Schedule.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))["schedule"]))
+    except (PrescoreError, OSError, ValueError, KeyError):
+        return None
+
+
+def _doc(model: str, fault: str | None) -> str:
+    if fault:
+        return f"The spec of `{model}` is broken, so runs fail at once:\n\n```\n{fault}\n```"
+    return (
+        f"Makes a version of `{model}`'s predictions from `specs/{model}.toml`, checks it, "
+        "and only then lets readers see it.\n\n"
+        f"`prescore versions {model}` lists what there is, `prescore rollback {model}` goes back."
+    )

@@ -1,0 +1,216 @@
+"""The tasks of a materialization: each is one step of `prescore.materialize`, in a process of its own.
+
+They tell each other ids and counts, never data. What is done and what is left stands in prescore's own ledger, so any
+task may be retried, cleared or killed. What takes long to import is imported inside the tasks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from airflow.sdk import get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from prescore.contract import lease
+from prescore.contract.catalog import Catalog
+from prescore.contract.database import environment_database
+from prescore.contract.errors import NotAllowed, SpecInvalid, Terminal
+from prescore.contract.lease import Lease
+from prescore.contract.project import Project
+
+if TYPE_CHECKING:
+    from prescore.job import Job
+    from prescore.scorer import Scorer
+
+
+class Work(TypedDict):
+    """What a run works on: its version, under the token of its lease."""
+
+    version: int
+    token: int
+
+
+class Share(Work):
+    """One score task's chunks: from `first` up to, but not with, `end`."""
+
+    first: int
+    end: int
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Errors as Airflow takes them: a terminal one fails at once, anything else is tried again."""
+    try:
+        yield
+    except Terminal as error:
+        raise AirflowFailException(str(error)) from error
+
+
+@task
+@told()
+def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> list[Share]:
+    """Take the lease, freeze the domain, and share out the chunks. A broken spec ends here."""
+    if fault:
+        raise SpecInvalid(fault)
+    from prescore import materialize
+
+    job = _job(model, root)
+    scorer = materialize.validate(job)
+    job.database.migrate()
+    with lease.kept(job.database, _take(job)) as held, ThreadPoolExecutor(1) as background:
+        wanted = background.submit(_wanted, job)  # seconds of imports, while the domain is frozen
+        version = materialize.begin(job, held)
+        with materialize.giving_up(job, held, version):
+            materialize.freeze(job, held, version, scorer)
+            wanted.result()  # a misspelt check shows before anything is scored
+        return _shares(job, held, version, groups)
+
+
+@task(map_index_template="chunks {{ task.op_kwargs['share']['first'] }} to {{ task.op_kwargs['share']['end'] - 1 }}")
+@told()
+def score(model: str, root: str, share: Share) -> int:
+    """Score and stage this share's chunks, but for those that the ledger has; gives how many that were."""
+    from prescore import materialize
+
+    with _working(model, root, share) as (job, held):
+        version = share["version"]
+        left = [n for n in materialize.pending(job, version) if share["first"] <= n < share["end"]]
+        if left:
+            materialize.score_chunks(job, held, version, left, _scorer(job, version))
+    return len(left)
+
+
+@task
+@told()
+def stage(model: str, root: str, shares: list[Share]) -> Work:
+    """Finish the table: from here on it never changes."""
+    from prescore import materialize
+
+    work = Work(version=shares[0]["version"], token=shares[0]["token"])
+    with _working(model, root, work) as (job, held):
+        materialize.finish_table(job, held, work["version"])
+    return work
+
+
+@task
+@told()
+def check(model: str, root: str, work: Work) -> Work:
+    """Check the staged version; one that is refused fails the run, and the version from before stays served."""
+    from prescore import materialize
+
+    with _working(model, root, work) as (job, held):
+        materialize.check_table(job, held, work["version"], _wanted(job))
+    return work
+
+
+@task
+@told()
+def publish(model: str, root: str, work: Work) -> int:
+    """Let readers see the version; skipped while the model is on hold."""
+    from prescore import materialize
+    from prescore.report import Report
+
+    with _working(model, root, work) as (job, held):
+        report = Report.of(job, work["version"])
+        if not report.published:  # it is, if an attempt before this one came that far
+            if report.held:
+                raise AirflowSkipException(
+                    f"{job.model} is on hold ({report.held}): version {report.version} passed its checks and waits. "
+                    f"After `prescore release {job.model}`, clear this task to publish it."
+                )
+            materialize.publish_version(job, held, work["version"])
+            materialize.retire_old(job)
+        materialize.retire_old(job)
+    _free()  # for a publish task that was cleared alone, too
+    return work["version"]
+
+
+@task
+@told()
+def give_back() -> None:
+    """Give the lease back, however the run ended: the next one need not wait until it runs out."""
+    environment_database().migrate()  # a first run may have ended before there was a catalog
+    _free()
+
+
+def _job(model: str, root: str) -> Job:
+    """A job on the database that the environment names; raises Mistake without one."""
+    from prescore.job import Job
+
+    project = Project.find(Path(root))
+    return Job(project, project.spec(model), environment_database())
+
+
+def _holder() -> str:
+    """The run's name on its lease: an attempt that comes after another in the same run has the same."""
+    run = get_current_context()["dag_run"]
+    return f"Airflow run {run.run_id} of {run.dag_id}"
+
+
+def _take(job: Job) -> Lease:
+    with job.database.connect() as connection:
+        return lease.take(connection, job.model, watched=False, seconds=lease.BETWEEN, holder=_holder())
+
+
+def _free() -> None:
+    with environment_database().connect() as connection:
+        lease.give_back(connection, _holder())
+
+
+def _shares(job: Job, held: Lease, version: int, groups: int) -> list[Share]:
+    """The snapshot's chunks in at most so many shares, as even as can be; done ones too, so none is missed."""
+    with job.database.connect() as connection:
+        chunks = Catalog(connection).version(job.model, version)["snapshot_chunks"] or 0
+    n = min(groups, chunks)
+    bounds = [chunks * i // n for i in range(n + 1)]
+    return [Share(version=version, token=held.token, first=first, end=end) for first, end in pairwise(bounds)]
+
+
+@contextmanager
+def _working(model: str, root: str, work: Work) -> Iterator[tuple[Job, Lease]]:
+    """A task's job and its run's lease; a terminal error ends the version as it does in any other run."""
+    from prescore import materialize
+
+    job = _job(model, root)
+    _still_ours(job, work["version"])
+    with (
+        lease.kept(job.database, Lease(job.model, work["token"])) as held,
+        materialize.giving_up(job, held, work["version"]),
+    ):
+        yield job, held
+
+
+def _still_ours(job: Job, version: int) -> None:
+    """Raises NotAllowed for a version that another task gave up, or that was begun with another spec."""
+    with job.database.connect() as connection:
+        row = Catalog(connection).version(job.model, version)
+    if row["state"] in ("failed", "retired"):
+        raise NotAllowed(f"{job.model} version {version} is {row['state']}: {row['error'] or 'its table is gone'}")
+    if row["spec_fingerprint"] != job.spec.fingerprint:
+        raise NotAllowed(
+            f"The spec of {job.model} was changed after version {version} was begun. "
+            "Clear the snapshot task to begin anew."
+        )
+
+
+def _scorer(job: Job, version: int) -> Scorer:
+    """The model as it was when the version was begun, whatever lies in its place by now."""
+    from prescore.scorer import Scorer
+
+    with job.database.connect() as connection:
+        fingerprint = Catalog(connection).version(job.model, version)["model_fingerprint"]
+    return Scorer(job.store.model(fingerprint), job.spec)
+
+
+def _wanted(job: Job) -> list[Any]:
+    """The spec's own checks."""
+    from prescore import expectations
+
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # or it fills the task's log with its insides
+    return expectations.build(job.spec)

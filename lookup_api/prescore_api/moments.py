@@ -1,0 +1,42 @@
+"""Times that Postgres knows and Python does not, such as `infinity` or the year 10000: they pass as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import DataError
+from psycopg.abc import Buffer
+from psycopg.adapt import AdaptersMap, Loader
+from psycopg.types.datetime import DateLoader, TimestampLoader, TimestamptzLoader
+
+
+def pass_as_text(adapters: AdaptersMap) -> None:
+    """Let a cursor's results hold text where Python has no such date or time; slower for those that it has."""
+    for name, loader in (("date", _Date), ("timestamp", _Timestamp), ("timestamptz", _Timestamptz)):
+        adapters.register_loader(name, loader)
+
+
+class _Lenient(Loader):
+    def load(self, data: Buffer) -> Any:
+        try:
+            return super().load(data)  # type: ignore[safe-super] # of the class beside this one
+        except DataError:
+            return bytes(data).decode()
+
+
+class _LenientTime(_Lenient):
+    def load(self, data: Buffer) -> Any:
+        loaded = super().load(data)
+        return loaded.replace(" ", "T", 1) if isinstance(loaded, str) else loaded
+
+
+class _Date(_Lenient, DateLoader):
+    pass
+
+
+class _Timestamp(_LenientTime, TimestampLoader):
+    pass
+
+
+class _Timestamptz(_LenientTime, TimestamptzLoader):
+    pass

@@ -1,0 +1,115 @@
+"""The database as the API uses it: a few read-only connections, and every wait bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Self
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from prescore.contract.database import Database, first_line, translated
+from prescore.contract.errors import DatabaseRefused
+from prescore.contract.queries import query
+from prescore_api.moments import pass_as_text
+
+Connection = psycopg.AsyncConnection[DictRow]
+Statement = bytes | sql.Composed
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How long a request may wait for a connection and for an answer, and how many connections there may be."""
+
+    connection_seconds: float = 2.0
+    statement_seconds: float = 5.0
+    connections: int = 8
+
+
+class Reader:
+    """Runs statements on pooled connections; an async context manager that opens and closes them."""
+
+    def __init__(self, database: Database, bounds: Bounds) -> None:
+        self._url, self._bounds = database.url, bounds
+        self._pool = AsyncConnectionPool(
+            database.url,
+            connection_class=Connection,
+            kwargs={"autocommit": True, "row_factory": dict_row, "application_name": "prescore api"}
+            | {"connect_timeout": 5, "tcp_user_timeout": 5000, "keepalives_idle": 10},
+            configure=self._configure,
+            min_size=1,
+            max_size=bounds.connections,
+            timeout=bounds.connection_seconds,
+            reconnect_timeout=1.0,  # its attempts come ever more rarely; given up, the next request starts a new one
+            open=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close()
+
+    async def rows(self, statement: Statement, parameters: Mapping[str, Any]) -> list[DictRow]:
+        """What a statement gives; raises DatabaseAway or DatabaseRefused."""
+        with translated(self._url):
+            try:
+                return await self._rows(statement, parameters)
+            except (pg.UndefinedTable, pg.UndefinedColumn) as error:
+                raise DatabaseRefused(f"The database lacks what a lookup needs: {first_line(error)}") from error
+
+    async def _rows(self, statement: Statement, parameters: Mapping[str, Any], *, again: bool = True) -> list[DictRow]:
+        async with self._pool.connection() as connection:
+            deadline = _Deadline(connection, self._bounds.statement_seconds + 1)
+            try:
+                return await _fetch(connection, statement, parameters)
+            except psycopg.OperationalError:
+                if deadline.passed or not (again and connection.closed):
+                    raise
+            finally:
+                deadline.cancel()
+        # The connection had died in the pool, and others with it, probably. Reading twice harms nobody.
+        await self._pool.check()
+        return await self._rows(statement, parameters, again=False)
+
+    async def _configure(self, connection: Connection) -> None:
+        milliseconds = str(round(self._bounds.statement_seconds * 1000))
+        await connection.execute(query("lookup_session"), {"statement_timeout": milliseconds})
+
+
+async def _fetch(connection: Connection, statement: Statement, parameters: Mapping[str, Any]) -> list[DictRow]:
+    cursor = connection.cursor()
+    try:
+        return await (await cursor.execute(statement, parameters)).fetchall()
+    except psycopg.DataError as error:
+        if error.sqlstate is not None:  # Postgres's own complaint, not Python's about a value that it cannot hold
+            raise
+    pass_as_text(cursor.adapters)
+    return await (await cursor.execute(statement, parameters)).fetchall()
+
+
+class _Deadline:
+    """Cuts a connection whose server has stopped answering: it can no more be trusted to keep its own timeout."""
+
+    def __init__(self, connection: Connection, seconds: float) -> None:
+        self._connection, self.passed = connection, False
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._cut)
+
+    def cancel(self) -> None:
+        """The answer is there."""
+        self._timer.cancel()
+
+    def _cut(self) -> None:
+        self.passed = True
+        # What waits for the socket then finds its end, as if the server had closed it.
+        with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,117 @@
+"""Airflow in a process of its own: reads what to do as a line of JSON, answers with a line of JSON, logs to a file.
+
+    python airflow_runner.py LOG
+
+The suite's process never imports Airflow: it changes logging, warnings and signal handlers of the process that does.
+One process serves many tests, since importing Airflow and Great Expectations takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+
+def main(log: Path) -> None:
+    """Answer until the input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    for line in sys.stdin:
+        try:
+            answer = answered(**json.loads(line))
+        except BaseException:
+            answer = {"crash": traceback.format_exc()}
+        sys.stdout.flush()
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def answered(what: str, environment: dict[str, str | None], **arguments: Any) -> dict[str, Any]:
+    """Call the function of this name in an environment; None takes a variable away."""
+    for name, value in environment.items():
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    answer: dict[str, Any] = globals()[what](**arguments)
+    return answer
+
+
+def load(folder: str) -> dict[str, Any]:
+    """The DAGs of a folder, what went wrong, and what reading them imported and opened."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    opened: list[str] = []
+    sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
+    before = set(sys.modules)
+    bag = DagBag(folder)
+    return {
+        "errors": bag.import_errors,
+        "imported": sorted({name.partition(".")[0] for name in set(sys.modules) - before}),
+        "opened": sorted(set(opened)),
+        "dags": {dag_id: described(dag) for dag_id, dag in bag.dags.items()},
+    }
+
+
+def described(dag: Any) -> dict[str, Any]:
+    """A DAG as the scheduler has it: `runs` are those of three nights around a change to summer time, in UTC."""
+    from airflow.sdk.timezone import parse
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    scheduled = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+    infos = scheduled.iter_dagrun_infos_between(parse("2026-03-07T00:00:00+00:00"), parse("2026-03-10T00:00:00+00:00"))
+    return {
+        "runs": [info.run_after.isoformat() for info in infos],
+        "catchup": dag.catchup,
+        "max_active_runs": dag.max_active_runs,
+        "tags": sorted(dag.tags),
+        "doc": dag.doc_md,
+        "tasks": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
+        "retries": {task.task_id: task.retries for task in dag.tasks},
+    }
+
+
+def run(folder: str, dag_id: str, when: str, impatient: bool) -> dict[str, Any]:
+    """The run of that time, cleared if it was there. `impatient`: retry at once."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    dag = DagBag(folder).dags[dag_id]
+    for task in dag.tasks if impatient else []:
+        task.retry_delay, task.retry_exponential_backoff = timedelta(0), 0
+    at = datetime.fromisoformat(when)
+    return seen(dag.test(logical_date=at, run_after=at))
+
+
+def again(dag_id: str, when: str, task_id: str, map_index: int) -> dict[str, Any]:
+    """One task of that run once more, with what the others told it then."""
+    from airflow.cli.cli_parser import get_parser
+    from airflow.models.dagrun import DagRun
+
+    at = datetime.fromisoformat(when)
+    run_id = DagRun.find(dag_id=dag_id, logical_date=at)[0].run_id
+    asked = get_parser().parse_args(["tasks", "test", dag_id, task_id, run_id, "--map-index", str(map_index)])
+    asked.func(asked)
+    return seen(DagRun.find(dag_id=dag_id, logical_date=at)[0])
+
+
+def seen(done: Any) -> dict[str, Any]:
+    """What became of a run and its tasks; `titles` are those of mapped ones."""
+    tasks = sorted(done.get_task_instances(), key=lambda ti: (ti.task_id, ti.map_index))
+    return {
+        "state": str(done.state),
+        "states": {name(ti): str(ti.state) for ti in tasks},
+        "tries": {name(ti): ti.try_number for ti in tasks},
+        "titles": [ti.rendered_map_index for ti in tasks if ti.map_index >= 0],
+    }
+
+
+def name(ti: Any) -> str:
+    """`stage`, or `score[2]`."""
+    return str(ti.task_id) if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,177 @@
+"""The lookup API on a real socket, and published versions of any shape without a model or a run behind them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from psycopg import sql
+
+from fix_postgres import TEMPLATE, at, recreate
+from prescore import versions
+from prescore.contract.catalog import Catalog, Version
+from prescore.contract.database import Connection, Database
+from prescore.contract.queries import query
+from prescore.contract.spec import Spec
+from prescore.contract.tables import names
+from prescore.steps import publish
+from prescore_api import server
+from prescore_api.app import build
+
+SCORE = {"score": "real"}
+_MADE_OF = dict.fromkeys(("model_fingerprint", "domain_fingerprint", "spec_fingerprint"), "test")
+
+_END = b"""
+select pg_terminate_backend(pid, 5000) from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid()
+"""
+_numbers = itertools.count()
+
+
+@dataclass
+class Shelf:
+    """Puts versions where readers see them: the catalog, tables and publication are real, the predictions are given."""
+
+    database: Database
+
+    def publish(
+        self,
+        model: str,
+        key: dict[str, str],
+        rows: Sequence[tuple[Any, ...]],
+        outputs: dict[str, str] = SCORE,
+        passthrough: dict[str, str] | None = None,
+        *,
+        data_as_of: datetime | None = None,
+        **more: Any,
+    ) -> int:
+        """Publish rows of key, outputs and passed-through columns; `more` goes into the spec. Gives the version."""
+        spec = _spec(model, key, outputs, passthrough or {}, more)
+        with self.database.connect() as connection:
+            version = self._stage(connection, spec, rows, data_as_of or datetime.now(UTC))
+            return publish.publish(connection, model, version["version"])["version"]
+
+    def rollback(self, model: str) -> None:
+        """Back to the version before."""
+        with self.database.connect() as connection:
+            publish.rollback(connection, model)
+
+    def alter_database(self, setting: str) -> None:
+        """Give new connections another default; `setting` is SQL."""
+        with self.database.connect() as connection:
+            name = sql.Identifier(connection.info.dbname)
+            connection.execute(sql.SQL("alter database {} set ").format(name).as_bytes() + setting.encode())
+
+    def end_connections(self) -> int:
+        """Let Postgres end every other connection to the database, as a restart does; gives how many there were."""
+        with self.database.connect() as connection:
+            return len(connection.execute(_END).fetchall())
+
+    def _stage(self, connection: Connection, spec: Spec, rows: Sequence[tuple[Any, ...]], clock: datetime) -> Version:
+        catalog = Catalog(connection)
+        catalog.execute("models_register", model=spec.model, description=spec.description)
+        number = versions.create(connection, spec, _MADE_OF)
+        version = catalog.version(spec.model, number)
+        table, columns = sql.Identifier(version["table_name"]), [*spec.key, *spec.outputs, *spec.passthrough]
+        with connection.cursor() as cursor:
+            places = sql.SQL(", ").join(sql.Placeholder() * len(columns))
+            insert = sql.SQL("insert into prescore_versions.{} ({}) values ({})")
+            cursor.executemany(insert.format(table, _escaped(columns), places), rows)
+        connection.execute(query("tables_key", table=table, keys=names(spec.key)))
+        connection.execute(
+            "update prescore.versions set state = 'checked', checked_at = now(), data_as_of = %s, rows = %s "
+            "where model = %s and version = %s",
+            (clock, len(rows), spec.model, number),
+        )
+        return version
+
+
+def _escaped(columns: Sequence[str]) -> sql.Composed:
+    return names([column.replace("%", "%%") for column in columns])
+
+
+def _spec(model: str, key: dict[str, str], outputs: dict[str, str], passthrough: dict[str, str], more: Any) -> Spec:
+    return Spec.model_validate(
+        {
+            "model": model,
+            "domain": {"query": "none.sql"},
+            "key": key,
+            "onnx": {"file": "none.onnx", "inputs": {"x": "x"}},
+            "outputs": {name: {"from": name, "type": kind, "comment": f"the {name}"} for name, kind in outputs.items()},
+            "passthrough": passthrough,
+            **more,
+        }
+    )
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[httpx.Client]:
+    """A client of an app that runs behind uvicorn in a thread, configured as `prescore serve` does it."""
+    with server.listen("127.0.0.1", 0) as listening:
+        config = server.configured(app)
+        config.log_config = None
+        running = uvicorn.Server(config)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            with httpx.Client(base_url=server.address(listening), timeout=30) as client:
+                yield client
+        finally:
+            running.should_exit = True
+            thread.join()
+
+
+@dataclass
+class Api:
+    """A server that the tests of a file share, each with models of its own."""
+
+    shelf: Shelf
+    client: httpx.Client
+    models: int = 0
+
+    def publish(self, *arguments: Any, **more: Any) -> str:
+        """Publish a model's first version; gives its name."""
+        self.models += 1
+        self.shelf.publish(f"m{self.models}", *arguments, **more)
+        return f"m{self.models}"
+
+
+@pytest.fixture(scope="module")
+def api(server: str) -> Iterator[Api]:
+    """The API on a database that the tests of a file share."""
+    with fresh_database(server) as database, serving(build(database)) as client:
+        yield Api(Shelf(database), client)
+
+
+@contextmanager
+def fresh_database(server: str) -> Iterator[Database]:
+    """A migrated database that outlives a test."""
+    name = f"prescore_api_{os.getpid()}_{next(_numbers)}"
+    recreate(server, name, template=TEMPLATE)
+    yield Database(at(server, name))
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def shelf(database: Database) -> Shelf:
+    """Published versions by the line."""
+    return Shelf(database)
+
+
+@pytest.fixture
+def client(database: Database) -> Iterator[httpx.Client]:
+    """A client of the API on this test's database."""
+    with serving(build(database)) as opened:
+        yield opened

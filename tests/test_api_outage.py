@@ -1,0 +1,128 @@
+"""Postgres away, stuck, or back again: a 503 in time, and recovery without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from fix_api import Shelf, serving
+from prescore import embedded
+from prescore.contract.database import Database
+from prescore.contract.project import Project, Settings
+from prescore_api.app import build
+from prescore_api.reader import Bounds, Reader
+
+SOON = Bounds(connection_seconds=0.5, statement_seconds=0.2, connections=2)
+AWAY = "postgresql://postgres:swordfish@127.0.0.1:1/secret_name"
+ENDPOINTS = ("/v1/predictions/m/1", "/v1/predictions/m?k=1", "/v1/models", "/v1/models/m", "/health/ready")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """A Postgres of this test's own, to stop and start."""
+    made = Project(tmp_path, Settings(database="embedded"))
+    Database(embedded.start(made)).migrate()
+    try:
+        yield made
+    finally:
+        embedded.stop(made)
+
+
+def _unavailable(client: httpx.Client, path: str = ENDPOINTS[0]) -> None:
+    began = time.monotonic()
+    reply = client.get(path)
+    assert time.monotonic() - began < 5
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "database_away")
+    assert int(reply.headers["retry-after"]) > 0
+
+
+def test_without_postgres_every_answer_is_503() -> None:
+    with serving(build(Database(AWAY), SOON)) as client:
+        for path in ENDPOINTS:
+            _unavailable(client, path)
+        reply = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": 1}]})
+        assert reply.status_code == 503
+        assert [word for word in ("swordfish", "secret_name", "127.0.0.1") if word in reply.text] == []
+        assert client.get("/health/live").status_code == 200
+
+
+def test_a_restart_of_postgres_is_survived(project: Project) -> None:
+    database = Database(embedded.start(project))
+    Shelf(database).publish("m", {"k": "bigint"}, [(1, 0.5)])
+    with serving(build(database, SOON)) as client:
+        assert client.get("/v1/predictions/m/1").status_code == 200
+        embedded.stop(project)
+        for path in ENDPOINTS:
+            _unavailable(client, path)
+        assert client.get("/health/live").status_code == 200
+        embedded.start(project)
+        _eventually(client, "/health/ready", 200)
+        assert client.get("/v1/predictions/m/1").json()["prediction"] == {"score": 0.5}
+
+
+def test_a_quick_restart_is_not_even_seen(shelf: Shelf, client: httpx.Client) -> None:
+    shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
+    for _ in range(3):
+        assert client.get("/v1/predictions/m/1").status_code == 200
+        assert shelf.end_connections() > 0
+
+
+def test_a_lock_gives_503_in_time(shelf: Shelf) -> None:
+    shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
+    with serving(build(shelf.database, SOON)) as client:
+        with shelf.database.connect() as connection, connection.transaction():
+            connection.execute("lock table prescore.models in access exclusive mode")
+            for path in ENDPOINTS:
+                _unavailable(client, path)
+        assert client.get("/v1/predictions/m/1").status_code == 200
+
+
+def test_a_frozen_server_gives_503_in_time(project: Project) -> None:
+    database = Database(embedded.start(project))
+    Shelf(database).publish("m", {"k": "bigint"}, [(1, 0.5)])
+    with serving(build(database, SOON)) as client:
+        assert client.get("/v1/predictions/m/1").status_code == 200
+        with _frozen(database):
+            _unavailable(client)
+        _eventually(client, "/v1/predictions/m/1", 200)
+
+
+def test_the_api_cannot_write(database: Database) -> None:
+    async def write() -> None:
+        async with Reader(database, SOON) as reader:
+            await reader.rows(b"create table mine ()", {})
+
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        asyncio.run(write())
+
+
+def _eventually(client: httpx.Client, path: str, status: int, within: float = 10) -> None:
+    """Ask until the status is there: each try waits for the server by itself."""
+    until = time.monotonic() + within
+    while client.get(path).status_code != status:
+        assert time.monotonic() < until, f"{path} does not come to give {status}"
+
+
+@contextmanager
+def _frozen(database: Database) -> Iterator[None]:
+    """Stop the API's backends in their tracks, as a dead disk or a paused machine does."""
+    with database.connect() as connection:
+        found = connection.execute("select pid from pg_stat_activity where application_name = 'prescore api'")
+        backends = [row["pid"] for row in found]
+    assert backends
+    for process in backends:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in backends:
+            os.kill(process, signal.SIGCONT)

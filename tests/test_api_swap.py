@@ -1,0 +1,123 @@
+"""Publications and roll-backs under the API's feet: followed at once, and never two versions in one answer."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from fix_api import Shelf, serving
+from prescore.contract import lookup
+from prescore.contract.catalog import Catalog
+from prescore.contract.database import Connection
+from prescore_api.app import build
+from prescore_api.reader import Bounds
+
+# Postgres asks a stable function for an estimate after it has listed the partitions and before it takes the snapshot.
+PAUSE = """
+create function public.pause() returns bigint stable language plpgsql as $$
+begin perform pg_advisory_lock_shared(42), pg_advisory_unlock_shared(42); return -1; end $$
+"""
+PLANNING = "select exists (select from pg_locks where locktype = 'advisory' and not granted) as waits"
+KEY = {"k": "bigint"}
+NARROW, WIDE = {"score": "real"}, {"score": "real", "lift": "integer"}
+
+
+def _answer(client: httpx.Client) -> tuple[int, dict[str, Any]]:
+    answer = client.get("/v1/predictions/m/1").json()
+    return answer["version"], answer["prediction"]
+
+
+def test_a_publication_is_followed_at_once(shelf: Shelf, client: httpx.Client) -> None:
+    for version in (1, 2, 3):
+        shelf.publish("m", KEY, [(1, version / 2)])
+        assert _answer(client) == (version, {"score": version / 2})
+    shelf.rollback("m")
+    assert _answer(client) == (2, {"score": 1.0})
+
+
+def test_outputs_come_and_go_with_their_version(shelf: Shelf, client: httpx.Client) -> None:
+    shelf.publish("m", KEY, [(1, 0.5)], NARROW)
+    assert _answer(client) == (1, {"score": 0.5})
+    shelf.publish("m", KEY, [(1, 0.25, 3)], WIDE)
+    assert _answer(client) == (2, {"score": 0.25, "lift": 3})
+    shelf.rollback("m")
+    assert _answer(client) == (1, {"score": 0.5})
+
+
+@pytest.mark.parametrize("asker", ["http", "contract"])
+def test_a_lookup_that_meets_a_publication_half_way(
+    shelf: Shelf, client: httpx.Client, connection: Connection, asker: str
+) -> None:
+    """Its plan is from before the publication, its snapshot from after: it points where it cannot look."""
+    shelf.publish("m", KEY, [(1, 0.5)])
+    connection.execute(PAUSE.encode())
+    view = connection.execute("select pg_get_viewdef('predictions.m') as text").fetchone()
+    assert view is not None
+    paused = f"create or replace view predictions.m as {view['text'].rstrip(';')} and k <> public.pause()"
+    connection.execute(paused.encode())
+    connection.execute("select pg_advisory_lock(42)")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(_answer, client) if asker == "http" else pool.submit(_contract, shelf)
+        while not _is(connection, PLANNING):
+            pass
+        shelf.publish("m", KEY, [(1, 0.25)])
+        connection.execute("select pg_advisory_unlock(42)")
+        assert asked.result() == (2, {"score": 0.25})
+
+
+def _contract(shelf: Shelf) -> tuple[int, dict[str, Any]]:
+    with shelf.database.connect() as connection:
+        answer = lookup.one(Catalog(connection), "m", ["1"])
+    return answer["version"], answer["prediction"]
+
+
+def _is(connection: Connection, question: str) -> bool:
+    row = connection.execute(question.encode()).fetchone()
+    assert row is not None
+    return bool(next(iter(row.values())))
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+def test_prepared_statements_outlive_a_new_output(shelf: Shelf, connections: int) -> None:
+    shelf.publish("m", KEY, [(1, 0.5)], NARROW)
+    with serving(build(shelf.database, Bounds(connections=connections))) as client:
+        for _ in range(20):  # psycopg prepares what it has seen five times
+            assert _answer(client) == (1, {"score": 0.5})
+            assert client.get("/v1/models/m").status_code == 200
+        shelf.publish("m", KEY, [(1, 0.25, 3)], WIDE)
+        for _ in range(20):
+            assert _answer(client) == (2, {"score": 0.25, "lift": 3})
+            assert len(client.get("/v1/models/m").json()["outputs"]) == 2
+
+
+def test_no_bulk_answer_mixes_versions(shelf: Shelf, client: httpx.Client) -> None:
+    """Every prediction is its version's number, and every other version has an output more."""
+    rows = 300
+    shelf.publish("m", KEY, [(k, 1) for k in range(rows)], NARROW)
+    publishing = threading.Thread(target=_publish_on, args=(shelf, rows))
+    publishing.start()
+    seen: list[int] = []
+    while publishing.is_alive() or not seen:
+        answers = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": k} for k in range(rows)]}).json()[
+            "answers"
+        ]
+        version = answers[0]["version"]
+        expected = {"score": version} | ({"lift": version} if version > 5 else {})
+        assert {a["version"] for a in answers} == {version}
+        assert [a["prediction"] for a in answers] == [expected] * rows
+        assert len({(a["data_as_of"], a["published_at"], a["age_seconds"]) for a in answers}) == 1
+        seen.append(version)
+    publishing.join()
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 2
+    assert _answer(client)[0] == 15
+
+
+def _publish_on(shelf: Shelf, rows: int) -> None:
+    for version in range(2, 16):
+        more = (version,) if version > 5 else ()
+        shelf.publish("m", KEY, [(k, version, *more) for k in range(rows)], WIDE if more else NARROW)
