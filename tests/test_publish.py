@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+from itertools import pairwise
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from fix_project import Sandbox, linear
 from prescore import materialize
@@ -200,3 +202,38 @@ def test_the_swap_needs_no_lock_that_readers_hold(sandbox: Sandbox) -> None:
         writer.execute("set lock_timeout = '1ms'")
         publish.rollback(writer, "churn")
     assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
+
+
+def test_no_statement_falls_between_two_versions(sandbox: Sandbox) -> None:
+    """Postgres plans before it takes a snapshot: a publication between the two must not leave a reader without rows."""
+    first, second = _run(sandbox, 0.1), _run(sandbox, 0.2)
+    done, seen = threading.Event(), []
+
+    def read() -> None:
+        with psycopg.connect(sandbox.database.url, autocommit=True, row_factory=dict_row) as reader:
+            while not done.is_set():
+                seen.append(_seen(reader))
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    try:
+        with sandbox.database.connect() as writer:
+            for version in (first, second) * 40:
+                _forget_partition(writer, version)
+                publish.publish(writer, "churn", version)
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert {(low == high, rows) for low, high, rows in seen} == {(True, 1000)}
+    changes = sum(before != after for before, after in pairwise(seen))
+    assert changes > 40  # reads and swaps did overlap
+
+
+def _forget_partition(connection: Connection, version: int) -> None:
+    """A version as it is before it is first published: a table alone."""
+    connection.execute(
+        f"alter table prescore_versions.churn detach partition prescore_versions.churn_v{version} concurrently".encode()
+    )
+    connection.execute("update prescore.versions set attached = false where version = %s", [version])

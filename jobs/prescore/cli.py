@@ -93,6 +93,9 @@ def run(
         except Refused:
             _show_refused(job, json=json)
             raise
+        except KeyboardInterrupt:
+            sys.stderr.write("prescore: stopped. What was scored is kept: the next run goes on from there.\n")
+            raise
     display.print_json(report.as_dict()) if json else display.report(report.as_dict())
 
 

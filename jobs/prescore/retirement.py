@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from psycopg import errors as pg
 from psycopg import sql
 
+from prescore.contract import partitions
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import Connection
 from prescore.contract.queries import query
@@ -34,7 +35,7 @@ def retire(connection: Connection, store: Store, model: str, keep: int) -> Itera
     for version in due(catalog.versions(model), keep):
         connection.execute(query("tables_retire_timeout"))
         try:
-            _detach(connection, version)
+            partitions.detach(connection, version)
             _drop(connection, version)
         except (pg.LockNotAvailable, pg.QueryCanceled):
             continue
@@ -44,17 +45,6 @@ def retire(connection: Connection, store: Store, model: str, keep: int) -> Itera
         if catalog.one("versions_of_model_file", model_fingerprint=version["model_fingerprint"])["versions"] == 0:
             store.drop_model(version["model_fingerprint"])
         yield version
-
-
-def _detach(connection: Connection, version: Version) -> None:
-    """Take the version out of its parent, or finish doing so; waits for the transactions that may read it."""
-    parent, table = sql.Identifier(version["model"]), sql.Identifier(version["table_name"])
-    catalog = Catalog(connection)
-    attached = catalog.one("tables_detach_pending", table=version["table_name"])
-    if attached is not None:
-        step = "tables_detach_finalize" if attached["pending"] else "tables_detach"
-        connection.execute(query(step, parent=parent, table=table))
-    catalog.execute("versions_attached", model=version["model"], version=version["version"], attached=False)
 
 
 def _drop(connection: Connection, version: Version) -> None:

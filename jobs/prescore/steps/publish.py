@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from psycopg import errors as pg
-from psycopg import sql
-
-from prescore.contract import views
-from prescore.contract.catalog import Catalog, Version
+from prescore.contract import partitions
+from prescore.contract.catalog import Catalog, Model, Version
 from prescore.contract.database import Connection
-from prescore.contract.errors import Busy, NotAllowed
+from prescore.contract.errors import NotAllowed
 from prescore.contract.lease import Lease
-from prescore.contract.queries import query
-from prescore.contract.tables import definitions
 
 
 def publish(
@@ -19,23 +14,16 @@ def publish(
 ) -> Version:
     """Point readers at a checked version; gives its row. Raises NotAllowed on hold, or for a version that may not.
 
-    Everything is in one transaction: readers see the old version whole, then the new one whole.
+    The pointer moves in one transaction: readers see the old version whole, then the new one whole.
     """
+    catalog = Catalog(connection)
+    partitions.attach(connection, _publishable(catalog, model, version), grants)
     with connection.transaction():
-        catalog = Catalog(connection)
-        row = catalog.model(model, lock=True)
-        if row["held_at"] is not None:
-            raise NotAllowed(
-                f"{model} is on hold since {row['held_at']:%Y-%m-%d %H:%M} by {row['held_by']} ({row['hold_reason']}). "
-                f"Nothing is published until `prescore release {model}`."
-            )
-        chosen = catalog.version(model, version)
-        if chosen["state"] not in ("checked", "superseded"):
-            raise NotAllowed(_why_not(chosen))
-        _point(connection, chosen, "published", grants=grants, was=row["published_version"])
+        was = catalog.model(model, lock=True)["published_version"]
+        _point(catalog, _publishable(catalog, model, version), "published", was=was)
         if lease is not None:
             lease.check(connection)
-    return Catalog(connection).version(model, version)
+    return catalog.version(model, version)
 
 
 def rollback(connection: Connection, model: str, to: int | None = None, reason: str | None = None) -> Version:
@@ -44,25 +32,15 @@ def rollback(connection: Connection, model: str, to: int | None = None, reason: 
     The version that is left is marked as withdrawn, so that a second roll-back goes further back and not forth.
     Raises NotAllowed when there is nothing to go back to.
     """
+    catalog = Catalog(connection)
+    chosen = _earlier(catalog, catalog.model(model), to)
+    partitions.attach(connection, chosen)
     with connection.transaction():
-        catalog = Catalog(connection)
         row = catalog.model(model, lock=True)
-        now = row["published_version"]
-        if now is None:
-            raise NotAllowed(f"{model} has no published version to roll back from.")
-        chosen = (
-            catalog.version(model, to) if to is not None else catalog.one("versions_before", model=model, version=now)
-        )
-        if chosen is None:
-            raise NotAllowed(
-                f"{model} has no earlier good version to go back to. `prescore versions {model}` lists what there is."
-            )
-        if chosen["state"] != "superseded":
-            raise NotAllowed(_why_not(chosen))
-        _point(connection, chosen, "rolled back", withdraw=True, was=now, reason=reason)
-        held = reason or f"rolled back from version {now} to {chosen['version']}"
-        hold(connection, model, held)
-    return Catalog(connection).version(model, chosen["version"])
+        chosen = _earlier(catalog, row, chosen["version"])
+        _point(catalog, chosen, "rolled back", withdraw=True, was=row["published_version"], reason=reason)
+        hold(connection, model, reason or f"rolled back from version {row['published_version']} to {chosen['version']}")
+    return catalog.version(model, chosen["version"])
 
 
 def hold(connection: Connection, model: str, reason: str) -> None:
@@ -84,47 +62,44 @@ def release(connection: Connection, model: str) -> None:
         catalog.event(model, None, "released")
 
 
+def _publishable(catalog: Catalog, model: str, version: int) -> Version:
+    row = catalog.model(model)
+    if row["held_at"] is not None:
+        raise NotAllowed(
+            f"{model} is on hold since {row['held_at']:%Y-%m-%d %H:%M} by {row['held_by']} ({row['hold_reason']}). "
+            f"Nothing is published until `prescore release {model}`."
+        )
+    chosen = catalog.version(model, version)
+    if chosen["state"] not in ("checked", "superseded"):
+        raise NotAllowed(_why_not(chosen))
+    return chosen
+
+
+def _earlier(catalog: Catalog, row: Model, to: int | None) -> Version:
+    model, now = row["model"], row["published_version"]
+    if now is None:
+        raise NotAllowed(f"{model} has no published version to roll back from.")
+    chosen: Version | None = (
+        catalog.version(model, to) if to is not None else catalog.one("versions_before", model=model, version=now)
+    )
+    if chosen is None:
+        raise NotAllowed(
+            f"{model} has no earlier good version to go back to. `prescore versions {model}` lists what there is."
+        )
+    if chosen["state"] != "superseded":
+        raise NotAllowed(_why_not(chosen))
+    return chosen
+
+
 def _point(
-    connection: Connection,
-    chosen: Version,
-    event: str,
-    *,
-    was: int | None,
-    withdraw: bool = False,
-    grants: tuple[str, ...] = (),
-    reason: str | None = None,
+    catalog: Catalog, chosen: Version, event: str, *, was: int | None, withdraw: bool = False, reason: str | None = None
 ) -> None:
     model, version = chosen["model"], chosen["version"]
-    catalog = Catalog(connection)
-    try:
-        connection.execute(query("tables_lock_timeout"))
-        attach(connection, chosen)
-        views.create(connection, chosen, grants)
-    except pg.LockNotAvailable as error:
-        raise Busy(
-            f"Something holds a lock on {model}'s tables that publishing needs (a change of columns, a dump?). "
-            "Readers still see the version from before; try again when it is through."
-        ) from error
     catalog.execute("versions_supersede", model=model, withdraw=withdraw)
     catalog.execute("versions_publish", model=model, version=version)
     catalog.execute("models_point", model=model, version=version)
     catalog.event(model, version, event, reason, was=was)
     catalog.execute("models_notify", model=model)
-
-
-def attach(connection: Connection, chosen: Version) -> None:
-    """Make the version's table a partition of its model's parent, which then has all of its columns."""
-    if chosen["attached"]:
-        return
-    model, parent = chosen["model"], sql.Identifier(chosen["model"])
-    columns = [*chosen["key_columns"], *chosen["output_columns"]]
-    connection.execute(
-        query("tables_parent", parent=parent, columns=definitions(columns, [c["name"] for c in chosen["key_columns"]]))
-    )
-    views.align(connection, chosen)
-    table = sql.Identifier(chosen["table_name"])
-    connection.execute(query("tables_attach", parent=parent, table=table, version=sql.Literal(chosen["version"])))
-    Catalog(connection).execute("versions_attached", model=model, version=chosen["version"], attached=True)
 
 
 def _why_not(version: Version) -> str:

@@ -69,6 +69,12 @@ where inhrelid = to_regclass(format('prescore_versions.%%I', %(table)s::text));
 -- Finish an interrupted detach.
 alter table prescore_versions.{parent} detach partition prescore_versions.{table} finalize;
 
+-- name: tables_readers
+-- The transactions that have a table open; a statement opens what it reads when it is planned.
+select virtualtransaction as transaction from pg_locks
+where locktype = 'relation' and relation = to_regclass(%(relation)s) and pid <> pg_backend_pid()
+  and database = (select oid from pg_database where datname = current_database());
+
 -- name: tables_retire_timeout
 -- Detaching and dropping wait for readers; they may wait so long and no longer.
 set statement_timeout = '3s';
