@@ -32,7 +32,7 @@ def attach(connection: Connection, version: Version, grants: tuple[str, ...] = (
             views.create(connection, version, grants)
     except pg.LockNotAvailable as error:
         raise Busy(
-            f"Something holds a lock on {version['model']}'s tables that publishing needs: a change of columns, a dump? "
+            f"Something holds a lock on {version['model']}'s tables that publishing needs: new columns, a dump? "
             "Readers still see the version from before; try again when it is through."
         ) from error
     if not version["attached"]:
