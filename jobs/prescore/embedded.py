@@ -16,14 +16,17 @@ from prescore.contract.errors import DatabaseAway, Mistake
 from prescore.contract.project import Project
 
 # What initdb's defaults are too small for; everything that makes it safe stays on.
-_SETTINGS = """
-# prescore
+_SETTINGS = """\
+# Written anew at every start by prescore.
+listen_addresses = ''
+unix_socket_directories = '{sockets}'
 shared_buffers = '256MB'
 max_wal_size = '4GB'
 checkpoint_timeout = '15min'
 maintenance_work_mem = '128MB'
 wal_compression = on
 """
+_INCLUDE = "include 'prescore.conf'\n"
 
 
 def database(project: Project) -> Database:
@@ -78,11 +81,7 @@ def stop(project: Project) -> bool:
     data = folder(project)
     if running(data) is None:
         return False
-    wheel = _wheel()
-    server = wheel.PostgresServer(data, cleanup_mode=None)
-    wheel.pgexec.pgexec(
-        "pg_ctl", ("-w", "-D", str(data), "-m", "fast", "stop"), bin_path=server.bin_path, user=server.system_user
-    )
+    _pg_ctl(data, "-m", "fast", "stop")
     return True
 
 
@@ -94,11 +93,13 @@ def psql(url: str, arguments: list[str]) -> int:
 
 
 def _start(data: Path) -> None:
-    server = _wheel().PostgresServer(data, cleanup_mode=None)
+    wheel = _wheel()
     try:
-        server.ensure_pgdata_inited()
-        _configure(data / "postgresql.conf")
-        server.ensure_postgres_running()
+        wheel.PostgresServer(data, cleanup_mode=None).ensure_pgdata_inited()
+        # The data folder, or a shorter one where that is too long for the name of a socket.
+        sockets = wheel.postgres_server.find_suitable_socket_dir(data, wheel.PostgresServer.runtime_path)
+        _configure(data, sockets)
+        _pg_ctl(data, "-t", "60", "-l", str(data / "log"), "start")
     except (subprocess.SubprocessError, OSError, AssertionError) as error:
         raise DatabaseAway(f"The embedded Postgres does not start: {_last_words(data / 'log') or error}") from error
 
@@ -110,10 +111,21 @@ def _last_words(log: Path) -> str:
         return ""
 
 
-def _configure(file: Path) -> None:
-    text = file.read_text()
-    if _SETTINGS not in text:
-        file.write_text(text + _SETTINGS)
+def _configure(data: Path, sockets: Path) -> None:
+    if os.geteuid() == 0 and sockets != data:
+        sockets.chmod(0o777)  # as root the server runs as a user of its own, who must write here
+    (data / "prescore.conf").write_text(_SETTINGS.format(sockets=str(sockets).replace("'", "''")))
+    main = data / "postgresql.conf"
+    text = main.read_text()
+    if _INCLUDE not in text:
+        main.write_text(text + _INCLUDE)
+
+
+def _pg_ctl(data: Path, *arguments: str) -> None:
+    wheel = _wheel()
+    server = wheel.PostgresServer(data, cleanup_mode=None)
+    command = ("-w", "-D", str(data), *arguments)
+    wheel.pgexec.pgexec("pg_ctl", command, bin_path=server.bin_path, user=server.system_user)
 
 
 def _alive(process: int) -> bool:
