@@ -18,6 +18,9 @@ install: .venv/installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
+demo: install  ## the whole of prescore in a minute, on real flights
+	$(BIN)/python jobs/flights/demo.py
+
 test: install check  ## the whole suite, on a real Postgres
 	$(BIN)/pytest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,6 +72,21 @@ def test_a_new_model_is_served_at_once(shelf: Shelf, client: httpx.Client) -> No
     assert client.get("/v1/predictions/m/1").status_code == 404
     shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
     assert client.get("/v1/predictions/m/1").json()["found"] is True
+
+
+def test_a_catalog_made_anew_is_followed(shelf: Shelf, connection: Connection, client: httpx.Client) -> None:
+    """Version 1 of another life has other keys; what is remembered of the first is not trusted for long."""
+    shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
+    assert client.get("/v1/predictions/m/1").status_code == 200
+    connection.execute(
+        "truncate prescore.models, prescore.versions, prescore.chunks;"
+        "drop view predictions.m; drop table prescore_versions.m"
+    )
+    shelf.publish("m", {"name": "text"}, [("a/b", 0.25)])
+    until = time.monotonic() + 10
+    while (reply := client.get("/v1/predictions/m/a/b")).status_code != 200:
+        assert time.monotonic() < until
+    assert reply.json()["prediction"] == {"score": 0.25}
 
 
 def test_healthy(client: httpx.Client) -> None:

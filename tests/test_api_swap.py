@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -95,26 +94,31 @@ def test_prepared_statements_outlive_a_new_output(shelf: Shelf, connections: int
 
 
 def test_no_bulk_answer_mixes_versions(shelf: Shelf, client: httpx.Client) -> None:
-    """Every prediction is its version's number, and every other version has an output more."""
+    """Every prediction is its version's number, and those from the sixth on have an output more."""
     rows = 300
     shelf.publish("m", KEY, [(k, 1) for k in range(rows)], NARROW)
-    publishing = threading.Thread(target=_publish_on, args=(shelf, rows))
-    publishing.start()
     seen: list[int] = []
-    while publishing.is_alive() or not seen:
-        answers = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": k} for k in range(rows)]}).json()[
-            "answers"
-        ]
-        version = answers[0]["version"]
-        expected = {"score": version} | ({"lift": version} if version > 5 else {})
-        assert {a["version"] for a in answers} == {version}
-        assert [a["prediction"] for a in answers] == [expected] * rows
-        assert len({(a["data_as_of"], a["published_at"], a["age_seconds"]) for a in answers}) == 1
-        seen.append(version)
-    publishing.join()
+    with ThreadPoolExecutor(1) as pool:
+        publishing = pool.submit(_publish_on, shelf, rows)
+        while not publishing.done():
+            seen.append(_whole(client, rows))
+        publishing.result()
     assert seen == sorted(seen)
     assert len(set(seen)) > 2
     assert _answer(client)[0] == 15
+
+
+def _whole(client: httpx.Client, rows: int) -> int:
+    """The one version that a bulk answer is from."""
+    reply = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": k} for k in range(rows)]})
+    assert reply.status_code == 200, reply.text
+    answers = reply.json()["answers"]
+    version: int = answers[0]["version"]
+    expected = {"score": version} | ({"lift": version} if version > 5 else {})
+    assert {a["version"] for a in answers} == {version}
+    assert [a["prediction"] for a in answers] == [expected] * rows
+    assert len({(a["data_as_of"], a["published_at"], a["age_seconds"]) for a in answers}) == 1
+    return version
 
 
 def _publish_on(shelf: Shelf, rows: int) -> None:

@@ -1,0 +1,256 @@
+"""The documentation is true: what a page shows is what happens, and what the code has is in the reference."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from fastapi.routing import APIRoute
+
+from doc_pages import DOCS, ROOT, Terminal, blocks, fits, name, prose, rows, sections
+from prescore import cli
+from prescore.contract import errors, queries, spec
+from prescore.contract.database import Connection, Database
+from prescore.contract.project import Settings
+from prescore_api.routes import router
+
+REFERENCE = ROOT / "docs/reference"
+GLOSSARY = {"model", "spec", "domain", "snapshot", "chunk", "version", "publish", "roll back", "retire", "data_as_of"}
+GLOSSARY |= {"freshness", "hold", "reject"}
+# What the SQL would allow and no step does: a failed version's table is dropped at once.
+NEVER = {("failed", "retired")}
+SOURCES = ("jobs", "lookup_api", "dags", "sql", "benchmarks", "tests")
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, database: Database) -> Iterator[Terminal]:
+    """An empty folder, and a database of this page's own."""
+    opened = Terminal(tmp_path, database.url)
+    yield opened
+    opened.close()
+
+
+def _flights(folder: Path) -> None:
+    """What README's reader has after `make demo` began: the repo's own project, with its model trained."""
+    for part in ("specs", "sql/domains", "jobs/flights"):
+        shutil.copytree(ROOT / part, folder / part)
+    shutil.copy(ROOT / "prescore.toml", folder)
+    subprocess.run([sys.executable, "jobs/flights/train.py"], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("page", [p for p in DOCS if any(b.live for b in blocks(p))], ids=name)
+def test_what_a_page_shows_is_what_happens(page: Path, terminal: Terminal) -> None:
+    if page == ROOT / "README.md":
+        _flights(terminal.folder)
+    for block in blocks(page):
+        terminal.do(block)
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "same"),
+    [
+        ("a\n…\nb", "a\nb\n", True),
+        ("a\n…\nb", "a\n1\n2\nb  \n", True),
+        ("…", "", True),
+        ("", "", True),
+        ("", "a", False),
+        ("score  0.1…", "score  0.1612", True),
+        ("score  0.1…", "score  0.2612", False),
+        ("a", "a\nb", False),
+        ("(a|b)*", "(a|b)*", True),
+    ],
+)
+def test_ellipses(expected: str, printed: str, *, same: bool) -> None:
+    assert fits(expected, printed) is same
+
+
+def test_blocks_that_are_only_read_can_be_read() -> None:
+    for block in (block for page in DOCS for block in blocks(page)):
+        if block.language == "toml":
+            tomllib.loads(block.text)
+        elif block.language == "python":
+            compile(block.text, f"{block.page}, line {block.line}", "exec")
+
+
+def test_links_lead_somewhere() -> None:
+    wrong = [f"{name(page)}: {link}" for page in DOCS for link in _links(page) if not _leads(page, link)]
+    assert not wrong, f"Links within the documentation that lead nowhere; mend or write: {wrong}"
+
+
+def _links(page: Path) -> list[str]:
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)) if not link.startswith("http")]
+
+
+def _leads(page: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = (page.parent / path).resolve() if path else page
+    return target.exists() and (not anchor or anchor in map(_anchor, sections(target)))
+
+
+def _anchor(heading: str) -> str:
+    """A heading's anchor as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_page_can_be_found() -> None:
+    linked = {(page.parent / link.partition("#")[0]).resolve() for page in DOCS for link in _links(page)}
+    lost = [name(page) for page in DOCS if page not in linked and page.name != "README.md"]
+    assert not lost, f"Pages that no other page links to; add a link, in README.md perhaps: {lost}"
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {target for page in DOCS for target in re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(), re.MULTILINE)}
+    assert named <= targets, f"The documentation names targets that the Makefile lacks: {named - targets}"
+
+
+def _commands(group: Any, prefix: str = "prescore") -> Iterator[tuple[str, Any]]:
+    for called, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{prefix} {called}")
+        else:
+            yield f"{prefix} {called}", command
+
+
+def test_every_command_and_option_is_documented() -> None:
+    described = {h: text for h, text in sections(REFERENCE / "cli.md").items() if h.startswith("prescore ")}
+    commands = dict(_commands(typer.main.get_command(cli.app)))
+    assert set(described) == set(commands), "docs/reference/cli.md takes a heading `## prescore …` for each command"
+    for called, command in commands.items():
+        options = {o for p in command.params for o in (*p.opts, *p.secondary_opts) if o.startswith("--")} - {"--help"}
+        documented = set(rows(described[called]))
+        assert documented == options, f"docs/reference/cli.md, {called}: a row for each option, and for no other"
+        arguments = (p for p in command.params if p.param_type_name == "argument")
+        usage = " ".join([f"`{called}", *(a.metavar if a.required else f"[{a.metavar}]" for a in arguments)])
+        assert usage in described[called], f"docs/reference/cli.md, {called}: begin with {usage}`"
+
+
+def _keys(schema: dict[str, Any], node: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every key of a JSON schema as the reference writes it, with its node; `*` for names of the author's own."""
+    inner = dict(node.get("properties", {}))
+    if isinstance(values := node.get("additionalProperties"), dict):
+        inner["*"] = values
+    for key, value in inner.items():
+        below = f"{path}.{key}".lstrip(".")
+        yield below, value
+        yield from _keys(schema, value, below)
+    for branch in [*node.get("anyOf", []), *([node["items"]] if "items" in node else [])]:
+        yield from _keys(schema, branch, path)
+    if "$ref" in node:
+        yield from _keys(schema, schema["$defs"][node["$ref"].split("/")[-1]], path)
+
+
+def test_every_key_of_the_spec_is_documented() -> None:
+    schema = spec.json_schema()
+    keys = dict(_keys(schema, schema))
+    leaves = {key for key in keys if not any(other.startswith(f"{key}.") for other in keys)}
+    documented = {key: row for text in sections(REFERENCE / "spec.md").values() for key, row in _spec_rows(text)}
+    assert leaves <= set(documented), f"docs/reference/spec.md lacks {sorted(leaves - set(documented))}"
+    assert set(documented) <= set(keys), f"No such key in the spec: {sorted(set(documented) - set(keys))}"
+    for key, row in documented.items():
+        _default_is_told("docs/reference/spec.md", key, keys[key].get("default"), row)
+
+
+def _spec_rows(text: str) -> list[tuple[str, str]]:
+    """Rows of the tables that describe keys, not of those that list expectations."""
+    return list(rows(text[text.index("| key ") :].split("\n\n")[0]).items()) if "| key " in text else []
+
+
+def _default_is_told(page: str, key: str, default: object, row: str) -> None:
+    if default and isinstance(default, str | int):
+        told = f'"{default}"' if isinstance(default, str) else str(default)
+        assert told in row, f"{page}: the default of {key} is {told}"
+
+
+@pytest.mark.parametrize("kind", [spec.KeyType, spec.OutputType, spec.PassthroughType])
+def test_every_type_is_documented(kind: Any) -> None:
+    text = (REFERENCE / "spec.md").read_text()
+    absent = [told for told in kind.__args__ if f'"{told}"' not in text]
+    assert not absent, f"docs/reference/spec.md lacks the types {absent}"
+
+
+def test_every_setting_is_documented() -> None:
+    documented = rows(sections(REFERENCE / "settings.md")["prescore.toml"])
+    assert set(documented) == set(Settings.model_fields), "docs/reference/settings.md: a row for each setting"
+    for key, setting in Settings.model_fields.items():
+        _default_is_told("docs/reference/settings.md", key, setting.default, documented[key])
+
+
+def test_every_environment_variable_is_documented() -> None:
+    files = [
+        ROOT / "Makefile",
+        *(p for s in SOURCES for k in ("py", "sql", "toml") for p in (ROOT / s).rglob(f"*.{k}")),
+    ]
+    used = {v for file in files for v in re.findall(r"PRESCORE_[A-Z]+(?:_[A-Z]+)*", file.read_text())}
+    documented = set(rows(sections(REFERENCE / "settings.md")["Environment variables"]))
+    assert documented == used, "docs/reference/settings.md: a row for each environment variable, and for no other"
+
+
+def _errors(kind: type[errors.PrescoreError]) -> Iterator[type[errors.PrescoreError]]:
+    yield kind
+    for inner in kind.__subclasses__():
+        yield from _errors(inner)
+
+
+def test_every_error_is_documented() -> None:
+    documented = rows((REFERENCE / "errors.md").read_text())
+    known = {error("").code: cli.exit_code(error("")) for error in _errors(errors.PrescoreError)}
+    assert set(documented) == set(known), "docs/reference/errors.md: a row for each error's code, and for no other"
+    for code, exit_code in known.items():
+        assert documented[code].endswith(f"| {exit_code} |"), f"docs/reference/errors.md: {code} exits with {exit_code}"
+
+
+def test_every_endpoint_is_documented() -> None:
+    served = {f"{m} {r.path_format}" for r in router.routes if isinstance(r, APIRoute) for m in r.methods}
+    documented = {heading for heading in sections(REFERENCE / "http.md") if heading.startswith(("GET ", "POST "))}
+    assert documented == served, "docs/reference/http.md takes a heading `## GET /…` for each endpoint"
+
+
+def test_every_table_and_column_is_documented(connection: Connection) -> None:
+    page = (REFERENCE / "catalog.md").read_text()
+    columns = connection.execute(
+        "select table_schema || '.' || table_name as name, column_name as column"
+        " from information_schema.columns where table_schema in ('prescore', 'predictions')"
+    ).fetchall()
+    for column in columns:
+        part = re.search(
+            rf"^(?:#+ |\*\*){re.escape(column['name'])}(.*?)(?=^#|^\*\*|\Z)", page, re.DOTALL | re.MULTILINE
+        )
+        assert part, f"docs/reference/catalog.md takes a heading ## {column['name']}"
+        assert f"`{column['column']}`" in part[1], (
+            f"docs/reference/catalog.md, {column['name']}: add {column['column']}"
+        )
+
+
+def test_every_state_is_documented(connection: Connection) -> None:
+    constraint = connection.execute(
+        "select string_agg(pg_get_constraintdef(oid), ' ') as text from pg_constraint"
+        " where conrelid = 'prescore.versions'::regclass and contype = 'c'"
+    ).fetchone() or {"text": ""}
+    states = set(re.findall(r"'(\w+)'::text", constraint["text"]))
+    assert set(rows((ROOT / "docs/versions.md").read_text())) == states, "docs/versions.md: a row for each state"
+
+
+def test_the_diagram_has_the_moves_that_the_sql_makes() -> None:
+    moves: set[tuple[str, str]] = set()
+    for called, statement in queries.statements().items():
+        setting = re.search(r"set state = (?:'(\w+)'|%\(state\)s)", statement)
+        if called.startswith("versions_") and setting:
+            came = re.findall(r"'(\w+)'", statement.rpartition("where")[2])
+            moves |= {(old, new) for old in came for new in ([setting[1]] if setting[1] else ["checked", "refused"])}
+    drawn = re.findall(r"^ +(\w+) --> (\w+)", (ROOT / "docs/versions.md").read_text(), re.MULTILINE)
+    assert set(drawn) == moves - NEVER, "docs/versions.md: draw the moves of sql/prescore_sql/queries/versions.sql"
+
+
+def test_every_word_is_in_the_glossary() -> None:
+    words = re.findall(r"^\*\*([^*]+)\*\*:", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+    assert set(words) >= GLOSSARY, f"docs/glossary.md lacks {sorted(GLOSSARY - set(words))}"
+    assert words == sorted(words, key=str.lower), "docs/glossary.md is in the order of the alphabet"
