@@ -75,7 +75,7 @@ def test_data_as_of_is_what_the_spec_says(sandbox: Sandbox) -> None:
     [
         (["seven"], "customer takes a whole number of 64 bits, not 'seven'"),
         (["9223372036854775808"], "customer takes a whole number of 64 bits"),
-        (["1", "2"], "The key of churn is customer: 1 values, not 2"),
+        (["1", "2"], "The key of churn is customer; given: 1 2."),
     ],
 )
 def test_a_malformed_key(sandbox: Sandbox, key: list[str], told: str) -> None:

@@ -76,7 +76,8 @@ def test_schedules_and_promises_do_not_make_another_table(tmp_path: Path) -> Non
     first = _load(tmp_path, GOOD)
     second = _load(tmp_path, GOOD + '[freshness]\nmax_age = "1h"\n[schedule]\ncron = "0 5 * * *"\n')
     third = _load(tmp_path, GOOD.replace('type = "real"', 'type = "double precision"'))
-    assert first.fingerprint == second.fingerprint != third.fingerprint
+    told = _load(tmp_path, GOOD.replace('type = "real"', 'type = "real", comment = "from 0 to 1"'))
+    assert first.fingerprint == second.fingerprint == told.fingerprint != third.fingerprint
 
 
 def test_the_committed_json_schema_is_this_releases() -> None:

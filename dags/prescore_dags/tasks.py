@@ -126,7 +126,6 @@ def publish(model: str, root: str, work: Work) -> int:
                 )
             materialize.publish_version(job, held, work["version"])
             materialize.retire_old(job)
-        materialize.retire_old(job)
     _free()  # for a publish task that was cleared alone, too
     return work["version"]
 

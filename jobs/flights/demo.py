@@ -126,6 +126,7 @@ def serving() -> Iterator[str]:
     port = free_port(8000)
     url = subprocess.check_output([BIN / "prescore", "db", "url"], cwd=ROOT, text=True).strip()  # noqa: S603
     command = [str(BIN / "prescore"), "serve", "--port", str(port)]
+    print("$ export PRESCORE_DATABASE_URL=$(prescore db url)", flush=True)
     print(f"$ {shlex.join(['prescore', *command[1:]])} &", flush=True)
     with (ROOT / ".prescore/demo-serve.log").open("w") as log:
         environment = os.environ | {"PRESCORE_DATABASE_URL": url}

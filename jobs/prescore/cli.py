@@ -5,12 +5,13 @@ Imports are inside the commands: `prescore --help` must not wait for pyarrow.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prescore import opening
+from prescore import cli_db, opening
 from prescore.contract.errors import LeaseLost, Mistake, PrescoreError, Refused, Terminal, Transient
 
 if TYPE_CHECKING:
@@ -22,8 +23,25 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-db = typer.Typer(help="The database that this project uses.", no_args_is_help=True)
-app.add_typer(db, name="db")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"prescore {version('prescore')}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
+
+
+@app.callback()
+def _options(version: Version = False) -> None:
+    pass
+
+
+app.add_typer(cli_db.db, name="db")
 
 Model = Annotated[str, typer.Argument(metavar="NAME", help="The model: specs/NAME.toml.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for programs.")]
@@ -56,7 +74,7 @@ def init(name: Model) -> None:
     from prescore import scaffold
 
     for path in scaffold.write(name):
-        typer.echo(f"wrote {path}")
+        typer.echo(f"wrote {os.path.relpath(path)}")
     typer.echo(f"Fill them in, then: prescore check {name}")
 
 
@@ -270,33 +288,3 @@ def schema() -> None:
     from prescore.contract import spec
 
     display.print_json(spec.json_schema())
-
-
-@db.command()
-def url() -> None:
-    """Print the database's URL, starting the embedded one if need be."""
-    typer.echo(opening.database().url)
-
-
-@db.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def psql(context: typer.Context) -> None:
-    """Open psql on it; further arguments are psql's."""
-    from prescore import embedded
-
-    raise typer.Exit(embedded.psql(opening.database().url, context.args))
-
-
-@db.command()
-def stop() -> None:
-    """Stop the embedded server."""
-    from prescore import embedded
-    from prescore.contract.project import Project
-
-    typer.echo("stopped" if embedded.stop(Project.find()) else "was not running")
-
-
-@db.command()
-def migrate() -> None:
-    """Bring the catalog up to date."""
-    applied = opening.database().migrate()
-    typer.echo("\n".join(applied) if applied else "up to date")

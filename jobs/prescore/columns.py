@@ -30,14 +30,24 @@ ARROW: dict[str, pa.DataType] = {
 _EXACT = {pa.float32(): 2**24, pa.float64(): 2**53}
 
 
+_NAMES = {arrow: postgres for postgres, arrow in ARROW.items()}
+
+
+def said(kind: pa.DataType) -> str:
+    """An Arrow type in the words of a spec, where it has one."""
+    return _NAMES.get(kind, str(kind))
+
+
 def check_type(name: str, have: pa.DataType, want: pa.DataType, *, narrow: bool = False) -> None:
     """Whether a column of one type can become another at all, before any value is seen; raises DomainInvalid."""
     have = have.value_type if pa.types.is_dictionary(have) else have
     if not _convertible(have, want):
-        raise DomainInvalid(f"Column {name} is {have} in the domain and must be {want}. Cast it in the domain query.")
+        raise DomainInvalid(
+            f"Column {name} is {said(have)} in the domain and must be {said(want)}. Cast it in the domain query."
+        )
     if _loses(have, want) and not narrow:
         raise DomainInvalid(
-            f"Column {name} is {have} in the domain and {want} in the model: digits would be lost. "
+            f"Column {name} is {said(have)} in the domain and {said(want)} in the model: digits would be lost. "
             f"Cast it in the domain query, or accept the loss with onnx.narrow = [{name!r}]."
         )
 
@@ -57,7 +67,7 @@ def convert(name: str, column: pa.Array, want: pa.DataType, *, narrow: bool = Fa
         return column.cast(want)
     except pa.ArrowInvalid as error:
         raise DomainInvalid(
-            f"Column {name} does not fit {want}: {error}. Widen the type in the spec, or mend the query."
+            f"Column {name} does not fit {said(want)}: {error}. Widen the type in the spec, or mend the query."
         ) from error
 
 
@@ -94,16 +104,16 @@ def _floats(name: str, column: pa.Array, want: pa.DataType, *, narrow: bool) -> 
         worst = max((v for v in bounds.values() if v is not None), key=abs, default=0)
         if abs(worst) > _EXACT[want]:
             raise DomainInvalid(
-                f"Column {name} holds {worst}: past {_EXACT[want]} not every integer has a {want} of its own, so the "
-                "model would see another number. Export the model with wider inputs, or accept it with "
+                f"Column {name} holds {worst}: past {_EXACT[want]} not every integer has a {said(want)} of its own, so "
+                "the model would see another number. Export the model with wider inputs, or accept it with "
                 f"onnx.narrow = [{name!r}]."
             )
     try:
         converted = column.cast(want, safe=False)
     except pa.ArrowInvalid as error:
-        raise DomainInvalid(f"Column {name} does not fit {want}: {error}.") from error
+        raise DomainInvalid(f"Column {name} does not fit {said(want)}: {error}.") from error
     if narrow and pa.types.is_floating(column.type) and _infinities(converted) != _infinities(column):
-        raise DomainInvalid(f"Column {name} holds numbers too large for {want}: they would become infinite.")
+        raise DomainInvalid(f"Column {name} holds numbers too large for {said(want)}: they would become infinite.")
     return converted
 
 

@@ -72,13 +72,20 @@ def report(run: Mapping[str, Any]) -> None:
     """A run in a few lines."""
     seconds = ", ".join(f"{step} {took:.1f}" for step, took in run["seconds"].items())
     passed = sum(result["passed"] for result in run["checks"])
-    out.print(f"[bold]{run['model']}[/bold] version {run['version']}: {run['rows']:,} rows in {run['chunks']} chunks")
+    out.print(
+        f"[bold]{run['model']}[/bold] version {run['version']}: "
+        f"{_count(run['rows'], 'row')} in {_count(run['chunks'], 'chunk')}"
+    )
     out.print(f"  seconds  {seconds}")
     out.print(f"  checks   {passed} of {len(run['checks'])} passed")
     for result in run["checks"]:
         if result["passed"]:  # those that failed are told by the error, with what was allowed
             out.print(f"    [green]passed[/green]  {result['name']}: {words(result['observed'])}")
     out.print(f"  {_outcome(run)}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def status(rows: Sequence[Mapping[str, Any]]) -> None:

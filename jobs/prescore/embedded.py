@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
 import subprocess
 import warnings
 from pathlib import Path
@@ -86,9 +87,8 @@ def stop(project: Project) -> bool:
 
 
 def psql(url: str, arguments: list[str]) -> int:
-    """Run the wheel's psql on a database; gives its exit status."""
-    wheel = _wheel()
-    binary = wheel.PostgresServer(Path(), cleanup_mode=None).bin_path / "psql"
+    """Run psql on a database, the machine's own or else the wheel's; gives its exit status."""
+    binary = shutil.which("psql") or _wheel().PostgresServer(Path(), cleanup_mode=None).bin_path / "psql"
     return subprocess.run([str(binary), url, *arguments], check=False).returncode  # noqa: S603 - the user's own arguments
 
 

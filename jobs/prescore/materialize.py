@@ -17,7 +17,7 @@ from typing import Any
 from psycopg.pq import TransactionStatus
 
 from prescore import expectations, retirement, sources, versions
-from prescore.contract import lease
+from prescore.contract import lease, views
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.errors import LeaseLost, Refused, Terminal, Transient
 from prescore.contract.lease import Lease
@@ -44,7 +44,8 @@ def run(job: Job, *, publishing: bool = True, full: bool = False) -> Report:
         version = begin(job, held, full=full)
         with giving_up(job, held, version):
             freeze(job, held, version, scorer)
-            wanted.result()
+            with timed(job, version, "check"):
+                wanted.result()
             score_chunks(job, held, version, pending(job, version), scorer)
             finish_table(job, held, version)
             check_table(job, held, version, wanted.result())
@@ -67,6 +68,7 @@ def rehearse(job: Material) -> int:
     """Everything short of writing: validate, then freeze every row into nothing; gives the number of rows."""
     expectations.build(job.spec)
     scorer = validate(job)
+    snapshot.asked_clock(job.source, job.spec)
     rows = 0
     with job.source.open(
         job.query, job.project.settings.chunk_rows, snapshot.expected(job.spec, scorer.features)
@@ -89,6 +91,7 @@ def begin(job: Job, held: Lease, *, full: bool = False) -> int:
         "spec_fingerprint": job.spec.fingerprint,
     }
     with job.database.connect() as connection, connection.transaction():
+        views.require_roles(connection, job.spec.grants.select)
         Catalog(connection).execute("models_register", model=job.model, description=job.spec.description)
         going_on = None if full else versions.unfinished(connection, job.model, made_of)
         versions.abandon(connection, job.store, job.model, but=going_on)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from psycopg import errors as pg
 from psycopg import sql
 
+from prescore import versions
 from prescore.contract import partitions
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import Connection
@@ -14,15 +15,15 @@ from prescore.contract.queries import query
 from prescore.store import Store
 
 
-def due(versions: list[Version], keep: int) -> list[Version]:
+def due(known: list[Version], keep: int) -> list[Version]:
     """Which versions a retention of `keep` no longer holds, oldest first.
 
     Kept are the published version and the newest superseded ones up to `keep` in all, and every candidate (checked,
     refused) that is newer than the published version: somebody may want to look at it, or publish it.
     """
-    published = next((v["version"] for v in versions if v["state"] == "published"), 0)
-    served = [v for v in versions if v["state"] == "superseded"]
-    candidates = [v for v in versions if v["state"] in ("checked", "refused") and v["version"] < published]
+    published = next((v["version"] for v in known if v["state"] == "published"), 0)
+    served = [v for v in known if v["state"] == "superseded"]
+    candidates = [v for v in known if v["state"] in ("checked", "refused") and v["version"] < published]
     return sorted([*served[max(keep - 1, 0) :], *candidates], key=lambda v: v["version"])
 
 
@@ -41,9 +42,7 @@ def retire(connection: Connection, store: Store, model: str, keep: int) -> Itera
             continue
         finally:
             connection.execute(query("tables_retire_timeout_off"))
-        store.drop_snapshot(model, version["version"])
-        if catalog.one("versions_of_model_file", model_fingerprint=version["model_fingerprint"])["versions"] == 0:
-            store.drop_model(version["model_fingerprint"])
+        versions.forget(catalog, store, version)
         yield version
 
 

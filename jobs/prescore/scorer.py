@@ -159,7 +159,7 @@ def _shape_faults(node: Any, sources: tuple[str, ...]) -> list[str]:
     if len(node.shape) > 2:
         return [f"input {node.name} has {len(node.shape)} dimensions; prescore feeds rows and columns"]
     if isinstance(width, int) and width != len(sources):
-        return [f"onnx.inputs.{node.name} names {len(sources)} columns; the model takes {width}"]
+        return [f"onnx.inputs.{node.name} takes {width} columns; the spec names {', '.join(sources)}"]
     return []
 
 

@@ -58,4 +58,11 @@ def fail(
         table = catalog.version(model, version)["table_name"]
         connection.execute(query("tables_drop", table=sql.Identifier(table)))
         catalog.event(model, version, "failed", error)
-        store.drop_snapshot(model, version)
+        forget(catalog, store, catalog.version(model, version))
+
+
+def forget(catalog: Catalog, store: Store, version: Version) -> None:
+    """Remove what a version was made from, its model file only if no other version needs it."""
+    store.drop_snapshot(version["model"], version["version"])
+    if catalog.one("versions_of_model_file", model_fingerprint=version["model_fingerprint"])["versions"] == 0:
+        store.drop_model(version["model_fingerprint"])

@@ -45,6 +45,7 @@ class Database:
                 self.url, autocommit=True, row_factory=dict_row, application_name="prescore", connect_timeout=10
             ) as connection,
         ):
+            connection.execute(query("session_settings"))
             yield connection
 
     def migrate(self) -> list[str]:

@@ -49,7 +49,7 @@ def settled(rows: Sequence[Mapping[str, Any]], version: int) -> bool:
 def _in_order(model: str, key: Sequence[Column], values: Sequence[str]) -> dict[str, Any]:
     names = [column["name"] for column in key]
     if len(values) != len(names):
-        raise errors.KeyInvalid(f"The key of {model} is {' '.join(names)}: {len(names)} values, not {len(values)}.")
+        raise errors.KeyInvalid(f"The key of {model} is {' '.join(names)}; given: {' '.join(values)}.")
     return keys.parse(key, dict(zip(names, values, strict=True)))
 
 

@@ -232,7 +232,8 @@ class Spec(Section):
     @property
     def fingerprint(self) -> str:
         """SHA-256 of what decides the table's content: not of schedules, checks, promises and comments."""
-        content = self.model_dump_json(include={"domain", "key", "passthrough", "onnx", "outputs", "indexes"})
+        parts = {"domain", "key", "passthrough", "onnx", "outputs", "indexes"}
+        content = self.model_dump_json(include=parts, exclude={"outputs": {"__all__": {"comment"}}})
         return hashlib.sha256(content.encode()).hexdigest()
 
 

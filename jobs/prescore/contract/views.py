@@ -6,7 +6,7 @@ from psycopg import sql
 
 from prescore.contract.catalog import Catalog, Column, Version
 from prescore.contract.database import Connection
-from prescore.contract.errors import NotAllowed
+from prescore.contract.errors import Mistake, NotAllowed
 from prescore.contract.queries import query
 from prescore.contract.tables import definition, names
 
@@ -37,6 +37,8 @@ def align(connection: Connection, version: Version) -> None:
             f"{version['model']} version {version['version']} would break its readers: {'; '.join(breaks)}. "
             "Keep the column, add the new one beside it, or publish under another model name."
         )
+    if set(table) - set(parent):
+        connection.execute(query("views_lock", model=sql.Identifier(version["model"])))
     for name in [n for n in table if n not in parent]:
         _extend(connection, version["model"], described[name])
     for name in [n for n in parent if n not in table]:
@@ -63,6 +65,14 @@ def create(connection: Connection, version: Version, grants: tuple[str, ...]) ->
     _describe(connection, version)
     for role in grants:
         _grant(connection, model, role)
+
+
+def require_roles(connection: Connection, roles: tuple[str, ...]) -> None:
+    """Raises Mistake for a role under [grants] that the server does not have."""
+    if missing := [row["role"] for row in Catalog(connection).all("views_missing_roles", roles=list(roles))]:
+        raise Mistake(
+            f"grants.select names {', '.join(missing)}, which this server does not have. Create the role first."
+        )
 
 
 def _grant(connection: Connection, model: str, role: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +18,8 @@ from prescore import columns
 from prescore.contract.errors import DomainInvalid, Refused
 from prescore.contract.spec import Spec
 from prescore.sources import Source
+
+_SKEW = timedelta(minutes=5)  # by which the clocks of a source and of this machine may differ
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,15 @@ class Freezer:
             newest = pc.max(batch.column(clock.column)).as_py()
             self.newest = max((t for t in (self.newest, newest) if t is not None), default=None)
 
+    def data_as_of(self) -> datetime | None:
+        """The newest time in the clock column, if the spec names one; raises DomainInvalid when it has none."""
+        clock = self.spec.domain.data_as_of
+        if clock is None or clock.column is None:
+            return None
+        if self.newest is None:
+            raise DomainInvalid(f"domain.data_as_of: column {clock.column} is NULL in every row, so it tells no time.")
+        return moment(self.newest)
+
     def _only_features(self, table: dict[str, Any]) -> Iterator[tuple[str, pa.DataType]]:
         return ((name, kind) for name, kind in self.features.items() if name not in table)
 
@@ -101,6 +112,9 @@ class Freezer:
                     columns.check_type(name, domain.field(name).type, kind, narrow=narrow)
                 except DomainInvalid as error:
                     yield str(error)
+        clock = self.spec.domain.data_as_of
+        if clock is not None and clock.column in domain.names and not _tells_time(domain.field(clock.column).type):
+            yield f"column {clock.column}, for data_as_of, is {domain.field(clock.column).type} and no time"
 
 
 def freeze(
@@ -131,7 +145,7 @@ def freeze(
         part.rename(path)
     finally:
         part.unlink(missing_ok=True)
-    return Frozen(total, chunks, fingerprint, moment(freezer.newest))
+    return Frozen(total, chunks, fingerprint, freezer.data_as_of())
 
 
 def expected(spec: Spec, features: dict[str, pa.DataType]) -> dict[str, pa.DataType]:
@@ -166,7 +180,13 @@ def moment(value: Any) -> datetime | None:
         value = datetime.combine(value, time())
     if not isinstance(value, datetime):
         raise DomainInvalid(f"data_as_of must be a date or a time; the domain gives {value!r}.")
-    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+    when: datetime = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+    if when > datetime.now(UTC) + _SKEW:
+        raise DomainInvalid(
+            f"data_as_of would be {when:%Y-%m-%d %H:%M %Z}, which is yet to come: predictions would seem newer than "
+            "they are. A time without zone is read as UTC; give it its zone in the query."
+        )
+    return when
 
 
 def _chunks(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
@@ -181,6 +201,10 @@ def _chunks(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
             waiting.append(part)
     if waiting:
         yield pa.Table.from_batches(waiting)
+
+
+def _tells_time(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind))
 
 
 def _absent(spec: Spec, features: dict[str, pa.DataType], domain: pa.Schema) -> list[str]:

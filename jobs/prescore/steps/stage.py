@@ -57,17 +57,28 @@ def finish(connection: Connection, lease: Lease, version: Version, indexes: Sequ
 
     Keys that stand twice leave the table without its primary key, for the check step to say so.
     """
-    table, keys = sql.Identifier(version["table_name"]), [c["name"] for c in version["key_columns"]]
-    connection.execute(query("tables_memory"))
     if not has_key(connection, version):
-        with suppress(pg.UniqueViolation):  # the check step sees it, and tells it with examples
-            connection.execute(query("tables_key", table=table, keys=names(keys)))
-        for index in indexes:
-            connection.execute(query("tables_index", table=table, columns=names(index)))
-    connection.execute(query("tables_vacuum", table=table))
+        try:
+            with suppress(pg.UniqueViolation):  # the check step sees it, and tells it with examples
+                _index(connection, version, indexes)
+        except pg.ProgramLimitExceeded as error:
+            raise DomainInvalid(
+                f"A value is too long for Postgres to index: {first_line(error)} Shorten it."
+            ) from error
+    connection.execute(query("tables_vacuum", table=sql.Identifier(version["table_name"])))
     with connection.transaction():
         Catalog(connection).execute("versions_stage", **of(version))
         lease.check(connection)
+
+
+def _index(connection: Connection, version: Version, indexes: Sequence[Sequence[str]]) -> None:
+    """Primary key and indexes, all or none: a run that goes on after a crash takes the key as a sign of the rest."""
+    table, keys = sql.Identifier(version["table_name"]), [column["name"] for column in version["key_columns"]]
+    with connection.transaction():
+        connection.execute(query("tables_memory"))
+        connection.execute(query("tables_key", table=table, keys=names(keys)))
+        for index in indexes:
+            connection.execute(query("tables_index", table=table, columns=names(index)))
 
 
 def has_key(connection: Connection, version: Version) -> bool:

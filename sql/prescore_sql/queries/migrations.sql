@@ -1,6 +1,10 @@
 -- Format of every file here: `-- name: subject_verb`, a line on what it does, the statement.
 -- Values are %(named)s; {braces} are identifiers, composed by psycopg.sql, never formatted.
 
+-- name: session_settings
+-- Values are spelt in one way whatever the server's settings are: Python reads no other dates.
+set datestyle = 'ISO';
+
 -- name: migrations_lock
 -- One migration at a time, whoever starts it; released at the end of the transaction.
 select pg_advisory_xact_lock(7737263);

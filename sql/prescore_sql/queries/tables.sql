@@ -11,7 +11,7 @@ copy prescore_versions.{table} ({columns}) from stdin (format binary);
 
 -- name: tables_memory
 -- Building the primary key sorts the table.
-set maintenance_work_mem = '256MB';
+set local maintenance_work_mem = '256MB';
 
 -- name: tables_key
 -- The primary key, built once, after the last chunk.

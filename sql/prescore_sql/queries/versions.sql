@@ -79,7 +79,7 @@ update prescore.versions set attached = %(attached)s where model = %(model)s and
 -- name: versions_retire
 -- Its table is gone; the row stays as history.
 update prescore.versions set state = 'retired', retired_at = now(), attached = false
-where model = %(model)s and version = %(version)s and state in ('superseded', 'refused', 'failed', 'checked');
+where model = %(model)s and version = %(version)s and state in ('superseded', 'refused', 'checked');
 
 -- name: versions_of_model_file
 -- How many retained versions still need a model file.

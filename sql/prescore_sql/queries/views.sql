@@ -11,6 +11,11 @@ select {keys},
 from prescore_versions.{parent} p
 where p.version = (select m.published_version from prescore.models m where m.model = {name});
 
+-- name: views_lock
+-- Readers take the view first, then what is below it; whoever changes both in another order meets them in a deadlock.
+-- LOCK TABLE would lock what is below as well; this changes nothing and locks the view alone.
+alter view if exists predictions.{model} reset (security_barrier);
+
 -- name: views_comment
 -- What the view is, for people who meet it in a BI tool.
 comment on view predictions.{model} is {comment};
@@ -18,6 +23,10 @@ comment on view predictions.{model} is {comment};
 -- name: views_comment_column
 -- What a column is.
 comment on column predictions.{model}.{column} is {comment};
+
+-- name: views_missing_roles
+-- Which of these roles the server does not have.
+select role from unnest(%(roles)s::text[]) role where not exists (select from pg_roles where rolname = role);
 
 -- name: views_schema_grant
 -- Readers need the schema as well as the view.
