@@ -110,7 +110,7 @@ def _long_key(sandbox: Sandbox) -> None:
     sandbox.edit("[onnx]", '[passthrough]\nname = "text"\n[onnx]')
     sandbox.edit("[domain]", 'indexes = [["name"]]\n[domain]')
     rows = customers()
-    noise = [hashlib.sha512(str(i).encode()).hexdigest() * 100 for i in range(1000)]
+    noise = ["".join(hashlib.sha512(f"{i} {j}".encode()).hexdigest() for j in range(60)) for i in range(1000)]
     sandbox.data(rows.append_column("name", pa.array(noise)))
     sandbox.query("select customer, visits, spend, name from read_parquet('data/customers.parquet')")
 

@@ -77,8 +77,9 @@ def rehearse(job: Material) -> int:
         for batch in stream.batches:
             rows += freezer.freeze(batch).num_rows
             job.on_rows("check", batch.num_rows, None)
-    if rows == 0:
-        raise snapshot.empty(job.model)
+        if rows == 0:
+            raise snapshot.empty(job.model)
+        freezer.data_as_of()
     return rows
 
 
