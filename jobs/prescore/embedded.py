@@ -25,7 +25,6 @@ shared_buffers = '256MB'
 max_wal_size = '4GB'
 checkpoint_timeout = '15min'
 maintenance_work_mem = '128MB'
-wal_compression = on
 """
 _INCLUDE = "include 'prescore.conf'\n"
 
