@@ -266,3 +266,19 @@ def test_outside_a_project(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) ->
     done = sandbox.cli("run", "churn")
     assert done.code == 2
     assert "prescore init NAME" in done.err
+
+
+@pytest.mark.parametrize("url", ["foo", "sqlite:///x.db", "postgresql://h:abc/x"])
+def test_a_url_that_is_none(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", url)
+    done = sandbox.cli("status")
+    assert done.code in (2, 3), done.err
+    assert "Traceback" not in done.err
+    assert "Postgres" in done.err
+
+
+def test_a_folder_that_cannot_be_written(sandbox: Sandbox) -> None:
+    (sandbox.root / ".prescore").write_text("a file where a folder should be")
+    done = sandbox.cli("run", "churn")
+    assert done.code == 3, done.err
+    assert ".prescore" in done.err

@@ -236,4 +236,21 @@ def _forget_partition(connection: Connection, version: int) -> None:
     connection.execute(
         f"alter table prescore_versions.churn detach partition prescore_versions.churn_v{version} concurrently".encode()
     )
-    connection.execute("update prescore.versions set attached = false where version = %s", [version])
+    connection.execute("update prescore.versions set attached_at = null where version = %s", [version])
+
+
+@pytest.mark.parametrize("threshold", [0, None], ids=["prepared", "unprepared"])
+def test_a_read_committed_transaction_goes_on_with_the_version_that_it_began_with(
+    sandbox: Sandbox, threshold: int | None
+) -> None:
+    """It keeps its list of partitions until it ends, while each of its statements has a newer snapshot."""
+    _run(sandbox, 0.1)
+    with psycopg.connect(sandbox.database.url, row_factory=dict_row, prepare_threshold=threshold) as reader:
+        for version in (1, 2):
+            assert {_seen(reader) for _ in range(3)} == {(version, version, 1000)}
+            _run(sandbox, version / 10)
+            assert {_seen(reader) for _ in range(3)} == {(version, version, 1000)}
+            clocks = reader.execute("select version from predictions.freshness").fetchone()
+            assert clocks == {"version": version}
+            reader.commit()
+        assert _seen(reader) == (3, 3, 1000)

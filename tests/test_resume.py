@@ -126,3 +126,28 @@ def test_an_unwatched_lease_outlives_its_connection_until_it_expires(sandbox: Sa
             first.check(connection)
         lease.drop(connection, Lease("churn", first.token))
         assert Catalog(connection).one("leases_get", model="churn")["token"] == second.token
+
+
+def test_a_run_begun_anew_keeps_the_model_of_the_published_version(sandbox: Sandbox) -> None:
+    assert sandbox.cli("run", "churn").code == 0
+    _killed(sandbox)
+    assert sandbox.cli("run", "churn", "--full").code == 0
+    kept = [path.stem for path in (sandbox.root / ".prescore/store/models").iterdir()]
+    assert kept == [
+        fingerprint for (fingerprint,) in sandbox.rows("select distinct model_fingerprint from prescore.versions")
+    ]
+
+
+@pytest.mark.parametrize("harm", ["changed", "truncated", "gone"])
+def test_a_snapshot_that_was_harmed_is_not_gone_on_with(sandbox: Sandbox, harm: str) -> None:
+    _killed(sandbox)
+    snapshot = next((sandbox.root / ".prescore/store/snapshots/churn").iterdir())
+    content = bytearray(snapshot.read_bytes())
+    if harm == "gone":
+        snapshot.unlink()
+    else:
+        content[100] ^= 1
+        snapshot.write_bytes(content if harm == "changed" else content[:1000])
+    report = materialize.run(sandbox.job())
+    assert (report.version, report.rows) == (2, 1000)
+    assert sandbox.rows("select state from prescore.versions where version = 1") == [("failed",)]

@@ -11,6 +11,7 @@ from prescore import materialize
 @pytest.fixture
 def five(sandbox: Sandbox) -> Sandbox:
     """Five versions under a retention of three."""
+    sandbox.edit("versions = 3", 'versions = 3\ngrace = "0s"')
     for bias in range(5):
         sandbox.onnx(linear([1.0, -0.5], bias / 10))
         materialize.run(sandbox.job())
@@ -23,7 +24,7 @@ def test_a_run_retires_what_retention_no_longer_asks_for(five: Sandbox) -> None:
     tables = five.rows("select tablename from pg_tables where schemaname = 'prescore_versions' order by 1")
     assert [name for (name,) in tables] == ["churn", "churn_v3", "churn_v4", "churn_v5"]
     kept = {path.name for path in (five.root / ".prescore/store").rglob("*") if path.is_file()}
-    assert {"3.parquet", "4.parquet", "5.parquet"} == {name for name in kept if name.endswith(".parquet")}
+    assert sorted(name.split(".")[0] for name in kept if name.endswith(".parquet")) == ["3", "4", "5"]
     assert len([name for name in kept if name.endswith(".onnx")]) == 3
 
 
@@ -57,3 +58,23 @@ def test_a_refused_candidate_stays_for_inspection_until_a_newer_version_is_publi
     sandbox.onnx(linear([1.0, -0.5], 0.1))
     assert sandbox.cli("run", "churn").code == 0
     assert sandbox.rows("select state from prescore.versions where version = 2") == [("retired",)]
+
+
+def test_a_rollback_to_a_half_detached_version_shows_all_of_it(five: Sandbox) -> None:
+    five.edit("versions = 3", "versions = 2")
+    with five.database.connect() as reader, reader.transaction():
+        reader.execute("set transaction isolation level repeatable read")
+        reader.execute("select count(*) from predictions.churn")
+        five.cli("retire", "churn")
+    with five.database.connect() as connection:  # as if the decision to retire it had never been taken
+        connection.execute("update prescore.versions set state = 'superseded' where version = 3")
+    assert five.cli("rollback", "churn", "--to", "3").code == 0
+    assert five.rows("select count(*), min(version) from predictions.churn") == [(1000, 3)]
+
+
+def test_what_was_just_replaced_stays_through_its_grace(sandbox: Sandbox) -> None:
+    sandbox.edit("versions = 3", "versions = 1")
+    for bias in (0.1, 0.2):
+        sandbox.onnx(linear([1.0, -0.5], bias))
+        materialize.run(sandbox.job())
+    assert sandbox.rows("select state from prescore.versions where version = 1") == [("superseded",)]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -90,3 +93,12 @@ def test_the_json_schema_knows_every_key_of_the_example() -> None:
     example = tomllib.loads((Path(__file__).parents[1] / "specs/flight_delay.toml").read_text())
     assert set(example) <= set(schema["properties"])
     assert "model" not in schema["required"]
+
+
+def test_a_fingerprint_is_the_same_in_every_process(tmp_path: Path) -> None:
+    path = tmp_path / "good.toml"
+    path.write_text(GOOD.replace('file = "m.onnx"', 'file = "m.onnx"\nnullable = ["a", "b"]\nnarrow = ["b", "a"]'))
+    code = f"from pathlib import Path; from prescore.contract import spec; print(spec.load(Path({str(path)!r})).fingerprint)"
+    seeds = [os.environ | {"PYTHONHASHSEED": str(seed)} for seed in range(4)]
+    said = {subprocess.check_output([sys.executable, "-c", code], env=environment) for environment in seeds}
+    assert len(said) == 1

@@ -26,7 +26,6 @@ from prescore.contract.project import Project
 
 if TYPE_CHECKING:
     from prescore.job import Job
-    from prescore.scorer import Scorer
 
 
 class Work(TypedDict):
@@ -61,13 +60,13 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
     from prescore import materialize
 
     job = _job(model, root)
-    scorer = materialize.validate(job)
+    materialize.validate(job)
     job.database.migrate()
     with lease.kept(job.database, _take(job)) as held, ThreadPoolExecutor(1) as background:
         wanted = background.submit(_wanted, job)  # seconds of imports, while the domain is frozen
         version = materialize.begin(job, held)
         with materialize.giving_up(job, held, version):
-            materialize.freeze(job, held, version, scorer)
+            materialize.freeze(job, held, version, materialize.kept_scorer(job, version))
             wanted.result()  # a misspelt check shows before anything is scored
         return _shares(job, held, version, groups)
 
@@ -82,7 +81,7 @@ def score(model: str, root: str, share: Share) -> int:
         version = share["version"]
         left = [n for n in materialize.pending(job, version) if share["first"] <= n < share["end"]]
         if left:
-            materialize.score_chunks(job, held, version, left, _scorer(job, version))
+            materialize.score_chunks(job, held, version, left, materialize.kept_scorer(job, version))
     return len(left)
 
 
@@ -196,15 +195,6 @@ def _still_ours(job: Job, version: int) -> None:
             f"The spec of {job.model} was changed after version {version} was begun. "
             "Clear the snapshot task to begin anew."
         )
-
-
-def _scorer(job: Job, version: int) -> Scorer:
-    """The model as it was when the version was begun, whatever lies in its place by now."""
-    from prescore.scorer import Scorer
-
-    with job.database.connect() as connection:
-        fingerprint = Catalog(connection).version(job.model, version)["model_fingerprint"]
-    return Scorer(job.store.model(fingerprint), job.spec)
 
 
 def _wanted(job: Job) -> list[Any]:

@@ -59,6 +59,13 @@ def main() -> None:
             display.print_json({"error": {"code": error.code, "message": str(error)}})
         sys.stderr.write(f"prescore: {error}\n")
         sys.exit(exit_code(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.stderr.write(
+            f"prescore: {error.filename}: {error.strerror}. May this user write there, and is there room?\n"
+        )
+        sys.exit(3)
 
 
 def exit_code(error: PrescoreError) -> int:
@@ -185,13 +192,17 @@ def retire(name: Model, dry_run: Annotated[bool, typer.Option("--dry-run", help=
     from prescore.store import Store
 
     project = Project.find()
-    keep = project.spec(name).retention.versions
+    retention = project.spec(name).retention
     with opening.catalog() as catalog:
-        due = retirement.due(catalog.versions(name), keep)
-        gone = due if dry_run else list(retirement.retire(catalog.connection, Store(project.store), name, keep))
+        catalog.model(name)
+        if dry_run:
+            gone = retirement.due(catalog.versions(name), retention)
+        else:
+            gone = list(retirement.retire(catalog.connection, Store(project.store), name, retention))
+        waiting = [] if dry_run else retirement.leftover(catalog.connection, name)
     typer.echo(f"{'Would retire' if dry_run else 'Retired'}: {', '.join(str(v['version']) for v in gone) or 'nothing'}")
-    if waiting := [v["version"] for v in due if v not in gone]:
-        typer.echo(f"Still being read, left for the next time: {', '.join(map(str, waiting))}")
+    if waiting:
+        typer.echo(f"Still being read, left for the next time: {', '.join(str(v['version']) for v in waiting)}")
 
 
 @app.command()

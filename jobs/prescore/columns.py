@@ -54,6 +54,7 @@ def check_type(name: str, have: pa.DataType, want: pa.DataType, *, narrow: bool 
 
 def convert(name: str, column: pa.Array, want: pa.DataType, *, narrow: bool = False) -> pa.Array:
     """The column as another type with every value unchanged; raises DomainInvalid that shows a value which is not."""
+    _refuse_infinite(name, column)
     if column.type == want:
         return column
     check_type(name, column.type, want, narrow=narrow)
@@ -115,6 +116,18 @@ def _floats(name: str, column: pa.Array, want: pa.DataType, *, narrow: bool) -> 
     if narrow and pa.types.is_floating(column.type) and _infinities(converted) != _infinities(column):
         raise DomainInvalid(f"Column {name} holds numbers too large for {said(want)}: they would become infinite.")
     return converted
+
+
+def _refuse_infinite(name: str, column: pa.Array) -> None:
+    """DuckDB writes infinite times as the largest integers, which elsewhere are dates 292,000 years away."""
+    if not (pa.types.is_timestamp(column.type) or pa.types.is_date32(column.type)):
+        return
+    bounds = pc.min_max(column.view(pa.int32() if pa.types.is_date32(column.type) else pa.int64())).as_py()
+    largest = 2 ** (column.type.bit_width - 1) - 1
+    if any(value is not None and abs(value) >= largest for value in bounds.values()):
+        raise DomainInvalid(
+            f"Column {name} holds an infinite time, which has no place in a table. Make it NULL, or a date."
+        )
 
 
 def _infinities(column: pa.Array) -> int:

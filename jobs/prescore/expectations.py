@@ -16,6 +16,7 @@ from prescore.results import Result, faults, of
 
 # What SQLAlchemy calls a lost connection, a cancelled statement, a full disk: no verdict on the data.
 _LOST = "OperationalError"
+_TAKEN = {"id", "meta"}
 
 
 def build(spec: Spec) -> list[Any]:
@@ -34,6 +35,9 @@ def build(spec: Spec) -> list[Any]:
         faults += [f"{check.title}: the table has no column {column}" for column in _strangers(check, spec)]
     titles = [check.title for check in spec.checks]
     faults += [f"{title}: two checks have this name" for title in sorted({t for t in titles if titles.count(t) > 1})]
+    faults += [
+        f"{c.title}: {n} is Great Expectations' own" for c in spec.checks for n in _TAKEN & set(c.model_extra or {})
+    ]
     faults += [f"{title}: this name is prescore's own" for title in titles if title in ("rows", "keys", "finite")]
     if faults:
         raise SpecInvalid(f"Checks of {spec.model} do not hold together:\n  " + "\n  ".join(faults))

@@ -37,12 +37,13 @@ def run(job: Job, *, publishing: bool = True, full: bool = False) -> Report:
     Raises what the steps raise; whatever that is, readers keep seeing the version from before.
     """
     started = time.perf_counter()
-    scorer = validate(job)
+    validate(job)
     job.database.migrate()
     with lease.held(job.database, job.model) as held, ThreadPoolExecutor(1) as background:
         wanted = background.submit(expectations.build, job.spec)  # seconds of imports, while the domain is frozen
         version = begin(job, held, full=full)
         with giving_up(job, held, version):
+            scorer = kept_scorer(job, version)
             freeze(job, held, version, scorer)
             with timed(job, version, "check"):
                 wanted.result()
@@ -94,19 +95,30 @@ def begin(job: Job, held: Lease, *, full: bool = False) -> int:
     with job.database.connect() as connection, connection.transaction():
         views.require_roles(connection, job.spec.grants.select)
         Catalog(connection).execute("models_register", model=job.model, description=job.spec.description)
-        going_on = None if full else versions.unfinished(connection, job.model, made_of)
-        versions.abandon(connection, job.store, job.model, but=going_on)
+        going_on = None if full else versions.unfinished(connection, job.store, job.model, made_of)
         version = going_on or versions.create(connection, job.spec, made_of)
+        given_up = versions.abandon(connection, job.model, but=version)
         held.check(connection)
+    for other in given_up:
+        with job.database.connect() as connection:
+            versions.forget(connection, job.store, other)
     return version
+
+
+def kept_scorer(job: Job, version: int) -> Scorer:
+    """The model that the version was begun with, whatever lies in its file by now."""
+    with job.database.connect() as connection:
+        fingerprint = Catalog(connection).version(job.model, version)["model_fingerprint"]
+    return Scorer(job.store.model(fingerprint), job.spec)
 
 
 def freeze(job: Job, held: Lease, version: int, scorer: Scorer) -> None:
     """Freeze the domain, unless an earlier attempt at this version already did."""
-    path = job.store.snapshot_path(job.model, version)
+    path = job.store.new_snapshot(job.model, version)
     with timed(job, version, "snapshot") as catalog:
         if catalog.version(job.model, version)["snapshot_rows"] is not None:
             return
+        asked = snapshot.asked_clock(job.source, job.spec)  # before the rows are read: they are at least as new
         with job.source.open(
             job.query, job.project.settings.chunk_rows, snapshot.expected(job.spec, scorer.features)
         ) as stream:
@@ -119,7 +131,6 @@ def freeze(job: Job, held: Lease, version: int, scorer: Scorer) -> None:
                 lambda n: job.on_rows("snapshot", n, None),
             )
         job.store.drop_spill(job.model)
-        clock = frozen.data_as_of or snapshot.asked_clock(job.source, job.spec)
         with catalog.connection.transaction():
             catalog.execute(
                 "versions_freeze",
@@ -129,7 +140,7 @@ def freeze(job: Job, held: Lease, version: int, scorer: Scorer) -> None:
                 fingerprint=frozen.fingerprint,
                 rows=frozen.rows,
                 chunks=frozen.chunks,
-                data_as_of=clock,
+                data_as_of=frozen.data_as_of or asked,
             )
             held.check(catalog.connection)
 
@@ -161,7 +172,7 @@ def score_chunks(job: Job, held: Lease, version: int, chunks: Sequence[int], sco
 
 def _work(job: Job, held: Lease, version: Version, scorer: Scorer, left: Iterator[int], stop: Event) -> None:
     """One worker, with its own connection and its own view of the snapshot; what ends one ends all."""
-    frozen = score.Snapshot(job.store.snapshot_path(job.model, version["version"]))
+    frozen = score.Snapshot(job.store.snapshot_path(version))
     try:
         with job.database.connect() as connection:
             for chunk in left:  # `next` on a list's iterator is atomic: no two workers get the same chunk
@@ -205,8 +216,8 @@ def retire_old(job: Job) -> list[int]:
     """
     try:
         with job.database.connect() as connection:
-            keep = job.spec.retention.versions
-            return [v["version"] for v in retirement.retire(connection, job.store, job.model, keep)]
+            retired = retirement.retire(connection, job.store, job.model, job.spec.retention)
+            return [version["version"] for version in retired]
     except Transient as error:
         _log.warning("retirement of %s is left for the next run: %s", job.model, error)
         return []
@@ -238,9 +249,13 @@ def giving_up(job: Job, held: Lease, version: int) -> Iterator[None]:
 
 def give_up(job: Job, held: Lease, version: int, error: str, checks: list[Any] | None = None) -> None:
     """Mark the version as failed unless it came as far as its checks."""
-    with job.database.connect() as connection, connection.transaction():
-        versions.fail(connection, job.store, job.model, version, error, checks)
-        held.check(connection)
+    with job.database.connect() as connection:
+        row = Catalog(connection).version(job.model, version)
+        with connection.transaction():
+            failed = versions.fail(connection, row, error, checks)
+            held.check(connection)
+        if failed:
+            versions.forget(connection, job.store, row)
 
 
 def served(job: Job) -> str:

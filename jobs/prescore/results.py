@@ -45,7 +45,7 @@ def _observed(seen: dict[str, Any], exception: dict[str, Any]) -> Any:
     value = seen.get("observed_value")
     if value is None and "unexpected_count" in seen:
         examples = ", ".join(map(short, seen.get("partial_unexpected_list", [])[:3]))
-        return f"{seen['unexpected_count']:,} values off" + (f", such as {examples}" if examples else "")
+        return f"{seen['unexpected_count'] or 0:,} values off" + (f", such as {examples}" if examples else "")
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "no number"  # what a mean is of values of which one is no number
     if isinstance(value, dict) and set(value) == {"quantiles", "values"}:

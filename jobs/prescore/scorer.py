@@ -89,16 +89,20 @@ class Scorer:
         return values
 
     def _prediction(self, name: str, output: Output, answer: Any, rows: int) -> pa.Array:
+        if answer.ndim not in (1, 2):
+            raise ModelInvalid(f"Output {output.source} has {answer.ndim} dimensions; prescore reads rows and columns.")
         if len(answer) != rows:
             raise ModelInvalid(f"Output {output.source} has {len(answer)} rows for {rows} rows of input.")
-        values = answer if answer.ndim == 1 else answer.reshape(rows, -1)[:, output.index or 0]
+        if answer.ndim == 2 and output.index is None and answer.shape[1] != 1:
+            raise ModelInvalid(f"Output {output.source} has {answer.shape[1]} columns; say which with index.")
+        values = answer if answer.ndim == 1 else answer[:, output.index or 0]
         want = columns.ARROW[output.type]
         array = pa.array(np.ascontiguousarray(values), from_pandas=False)
         if output.type == "boolean" and pa.types.is_integer(array.type):
             return _booleans(name, array)
         try:
             # The type in the spec names the narrowing, so a float may lose digits here; an integer may not.
-            return columns.convert(name, array, want, narrow=True)
+            return columns.convert(name, array, want, narrow=pa.types.is_floating(array.type))
         except DomainInvalid as error:
             raise ModelInvalid(f"Output {name}: {error}") from error
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
+from prescore.contract.catalog import Version
 from prescore.contract.errors import ModelInvalid, Unknown
 
 
@@ -21,10 +26,8 @@ class Store:
         fingerprint = hashlib.sha256(content).hexdigest()
         kept = self.model_path(fingerprint)
         if not kept.exists():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            part = kept.with_suffix(".part")
-            part.write_bytes(content)
-            part.rename(kept)
+            with appearing(kept) as part:
+                part.write_bytes(content)
         return fingerprint
 
     def model(self, fingerprint: str) -> bytes:
@@ -40,13 +43,28 @@ class Store:
         """Where a model of this content is kept."""
         return self.root / "models" / f"{fingerprint}.onnx"
 
-    def snapshot_path(self, model: str, version: int) -> Path:
-        """Where a version's snapshot is kept."""
-        return self.root / "snapshots" / model / f"{version}.parquet"
+    def snapshot_path(self, version: Version) -> Path:
+        """Where a version's snapshot is; raises Unknown before there is one."""
+        if version["snapshot_location"] is None:
+            raise Unknown(f"{version['model']} version {version['version']} has no snapshot yet.")
+        return self.root / version["snapshot_location"]
+
+    def new_snapshot(self, model: str, version: int) -> Path:
+        """Where to write a version's snapshot: a name of its own, so that a stopped attempt never writes over it."""
+        return self.root / "snapshots" / model / f"{version}.{uuid4().hex}.parquet"
+
+    def intact(self, version: Version) -> bool:
+        """Whether a version's snapshot, if it has one yet, is there and as it was when it was frozen."""
+        if version["snapshot_location"] is None:
+            return True
+        try:
+            return hash_file(self.snapshot_path(version)) == version["snapshot_fingerprint"]
+        except OSError:
+            return False
 
     def drop_snapshot(self, model: str, version: int) -> None:
         """Remove a version's snapshot, and what attempts at it left behind."""
-        for path in self.snapshot_path(model, version).parent.glob(f"{version}.*"):
+        for path in (self.root / "snapshots" / model).glob(f"{version}.*"):
             path.unlink(missing_ok=True)
 
     def drop_model(self, fingerprint: str) -> None:
@@ -54,12 +72,32 @@ class Store:
         self.model_path(fingerprint).unlink(missing_ok=True)
 
     def spill(self, model: str) -> Path:
-        """A folder for what does not fit in memory; emptied by `drop_spill`."""
-        return self.root / "spill" / model
+        """This process's folder for what does not fit in memory; emptied by `drop_spill`."""
+        return self.root / "spill" / f"{model}.{os.getpid()}"
 
     def drop_spill(self, model: str) -> None:
         """Remove what was spilled."""
         shutil.rmtree(self.spill(model), ignore_errors=True)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A name to write under; the file appears under its own when it is complete and on disk, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{uuid4().hex}.part")
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_model(file: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import sql
@@ -13,6 +14,8 @@ from prescore.contract.queries import query
 from prescore.contract.spec import Spec
 from prescore.steps import stage
 from prescore.store import Store
+
+STALE = timedelta(days=1)
 
 
 def create(connection: Connection, spec: Spec, made_of: dict[str, str]) -> int:
@@ -34,35 +37,46 @@ def create(connection: Connection, spec: Spec, made_of: dict[str, str]) -> int:
     return version
 
 
-def unfinished(connection: Connection, model: str, made_of: dict[str, str]) -> int | None:
-    """The newest version that a run left behind, if it is made of the same model file, query and spec."""
+def unfinished(connection: Connection, store: Store, model: str, made_of: dict[str, str]) -> int | None:
+    """The newest version that a run left behind, if it can be gone on with.
+
+    It must be made of the same model file, query and spec, its snapshot must be as it was, and its inputs not older
+    than a day: last week's half is no help tonight.
+    """
     left: list[Version] = Catalog(connection).all("versions_unfinished", model=model)
-    same = (v for v in left if {name: v[name] for name in made_of} == made_of)  # type: ignore[literal-required]
-    newest = next(same, None)
-    return newest["version"] if newest else None
+    for version in left:
+        same = all(version[name] == value for name, value in made_of.items())  # type: ignore[literal-required]
+        if same and datetime.now(UTC) - version["started_at"] < STALE and store.intact(version):
+            return version["version"]
+    return None
 
 
-def abandon(connection: Connection, store: Store, model: str, *, but: int | None) -> None:
-    """Give up what earlier runs left behind, but for the version that this run goes on with."""
-    for left in Catalog(connection).all("versions_unfinished", model=model):
-        if left["version"] != but:
-            fail(connection, store, model, left["version"], "its run ended early, and a later run began anew")
+def abandon(connection: Connection, model: str, *, but: int) -> list[Version]:
+    """Give up what earlier runs left behind, but for one version; gives the others, for `forget` after the commit."""
+    left: list[Version] = Catalog(connection).all("versions_unfinished", model=model)
+    others = [version for version in left if version["version"] != but]
+    for version in others:
+        fail(connection, version, "its run ended early, and a later run began anew")
+    return others
 
 
-def fail(
-    connection: Connection, store: Store, model: str, version: int, error: str, checks: list[Any] | None = None
-) -> None:
-    """Mark a version that cannot be finished, and drop its table and snapshot; one that was checked stays as it is."""
-    catalog = Catalog(connection)
-    if catalog.execute("versions_fail", model=model, version=version, error=error, checks=Jsonb(checks or [])):
-        table = catalog.version(model, version)["table_name"]
-        connection.execute(query("tables_drop", table=sql.Identifier(table)))
-        catalog.event(model, version, "failed", error)
-        forget(catalog, store, catalog.version(model, version))
+def fail(connection: Connection, version: Version, error: str, checks: list[Any] | None = None) -> bool:
+    """Mark a version that cannot be finished and drop its table; False, and nothing done, for one that was checked."""
+    catalog, name = Catalog(connection), {"model": version["model"], "version": version["version"]}
+    if not catalog.execute("versions_fail", **name, error=error, checks=Jsonb(checks or [])):
+        return False
+    connection.execute(query("tables_lock_timeout"))  # a stopped process may hold the table open for ever
+    connection.execute(query("tables_drop", table=sql.Identifier(version["table_name"])))
+    catalog.event(version["model"], version["version"], "failed", error)
+    return True
 
 
-def forget(catalog: Catalog, store: Store, version: Version) -> None:
-    """Remove what a version was made from, its model file only if no other version needs it."""
+def forget(connection: Connection, store: Store, version: Version) -> None:
+    """Remove what a version was made from, its model file only if no other version needs it.
+
+    Call it after the commit that gave the version up: files do not come back when a transaction is rolled back.
+    """
     store.drop_snapshot(version["model"], version["version"])
-    if catalog.one("versions_of_model_file", model_fingerprint=version["model_fingerprint"])["versions"] == 0:
+    needed = Catalog(connection).one("versions_of_model_file", model_fingerprint=version["model_fingerprint"])
+    if needed["versions"] == 0:
         store.drop_model(version["model_fingerprint"])

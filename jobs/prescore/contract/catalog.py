@@ -45,7 +45,7 @@ class Version(TypedDict):
     version: int
     state: str
     table_name: str
-    attached: bool
+    attached_at: datetime | None
     model_fingerprint: str
     domain_fingerprint: str
     spec_fingerprint: str

@@ -117,6 +117,12 @@ def translated(url: str) -> Iterator[None]:
         yield
     except psycopg.OperationalError as error:
         raise _away(url, error) from error
+    except psycopg.ProgrammingError as error:
+        if _readable(url):
+            raise
+        raise errors.DatabaseRefused(
+            f"{URL} is no Postgres URL: {first_line(error)} Write postgresql://user:password@host:port/database."
+        ) from error
     except pg.InsufficientPrivilege as error:
         raise errors.DatabaseRefused(
             f"Postgres forbids it: {first_line(error)} Grant it, or use a role that may."
@@ -139,6 +145,14 @@ def first_line(error: Exception) -> str:
     """The first line of an error's text that says something, as a sentence."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return line if line.endswith(".") else f"{line}."
+
+
+def _readable(url: str) -> bool:
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return False
+    return True
 
 
 def redacted(url: str) -> str:

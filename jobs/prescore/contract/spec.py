@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
 
 from prescore.contract.catalog import Column
 from prescore.contract.errors import SpecInvalid, Unknown
@@ -118,6 +127,10 @@ class Onnx(Section):
     narrow: frozenset[str] = Field(frozenset(), description="features that may lose digits on their way into the model")
     nullable: frozenset[str] = Field(frozenset(), description="features whose NULLs reach the model as NaN")
 
+    @field_serializer("narrow", "nullable")
+    def _in_order(self, names: frozenset[str]) -> list[str]:
+        return sorted(names)  # a set's own order differs from process to process, and so would the fingerprint
+
     @property
     def features(self) -> list[str]:
         """Feature columns, each once, in the order of the inputs."""
@@ -173,6 +186,8 @@ class Retention(Section):
     """What is kept when newer versions come."""
 
     versions: int = Field(5, ge=1, description="published and superseded versions that are kept")
+    # A transaction that began before a publication goes on with the version from before.
+    grace: Duration = Field(timedelta(minutes=10), description="how long a superseded version is kept in any case")
 
 
 class Grants(Section):

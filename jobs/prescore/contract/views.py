@@ -76,6 +76,10 @@ def require_roles(connection: Connection, roles: tuple[str, ...]) -> None:
 
 
 def _grant(connection: Connection, model: str, role: str) -> None:
+    catalog, view = Catalog(connection), sql.Identifier("predictions", model).as_string(connection)
+    if catalog.one("views_granted", role=role, view=view)["granted"]:
+        return
+    catalog.one("views_grant_lock")
     connection.execute(query("views_schema_grant", role=sql.Identifier(role)))
     connection.execute(query("views_grant", model=sql.Identifier(model), role=sql.Identifier(role)))
 

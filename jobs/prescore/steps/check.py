@@ -51,8 +51,9 @@ def _refusal(version: Version, results: list[Result], failed: list[Result]) -> s
 def _compulsory(connection: Connection, version: Version) -> list[Any]:
     expected = (version["snapshot_rows"] or 0) - (version["rejected"] or 0)
     text = query("checks_not_finite", conditions=_not_finite(version)).as_string(connection)
-    # Great Expectations fills {batch} and takes every other brace, as in a column's name, for a mistake unless doubled.
-    doubled = text.replace("{", "{{").replace("}", "}}").replace("{{batch}}", "{batch}")
+    # Great Expectations fills {batch} and takes every other brace, as in a column's name, for a mistake unless doubled;
+    # SQLAlchemy takes a colon for the beginning of a parameter unless escaped.
+    doubled = text.replace("{", "{{").replace("}", "}}").replace("{{batch}}", "{batch}").replace(":", "\\:")
     return expectations.compulsory(expected, doubled)
 
 

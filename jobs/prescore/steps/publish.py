@@ -5,7 +5,7 @@ from __future__ import annotations
 from prescore.contract import partitions
 from prescore.contract.catalog import Catalog, Model, Version
 from prescore.contract.database import Connection
-from prescore.contract.errors import NotAllowed
+from prescore.contract.errors import Busy, NotAllowed
 from prescore.contract.lease import Lease
 
 
@@ -95,9 +95,13 @@ def _point(
     catalog: Catalog, chosen: Version, event: str, *, was: int | None, withdraw: bool = False, reason: str | None = None
 ) -> None:
     model, version = chosen["model"], chosen["version"]
+    if not partitions.is_attached(catalog.connection, chosen):
+        raise Busy(f"{model} version {version} was detached while it was being published; try again.")
     catalog.execute("versions_supersede", model=model, withdraw=withdraw)
-    catalog.execute("versions_publish", model=model, version=version)
+    if catalog.execute("versions_publish", model=model, version=version) != 1:
+        raise Busy(f"{model} version {version} changed while it was being published; try again.")
     catalog.execute("models_point", model=model, version=version)
+    catalog.execute("models_note_publication", model=model, version=version)
     catalog.event(model, version, event, reason, was=was)
     catalog.execute("models_notify", model=model)
 

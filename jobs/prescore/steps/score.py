@@ -18,9 +18,9 @@ class Snapshot:
     def __init__(self, path: Path) -> None:
         try:
             self._file = pq.ParquetFile(path)
-        except FileNotFoundError as error:
+        except (OSError, pa.ArrowException) as error:
             raise Unknown(
-                f"The snapshot {path} is gone, so the run cannot go on. Start anew: prescore run --full."
+                f"The snapshot {path} cannot be read, so the run cannot go on. Start anew: prescore run --full."
             ) from error
 
     def chunk(self, number: int) -> pa.RecordBatch:

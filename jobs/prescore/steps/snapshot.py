@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +16,7 @@ from prescore import columns
 from prescore.contract.errors import DomainInvalid, Refused
 from prescore.contract.spec import Spec
 from prescore.sources import Source
+from prescore.store import appearing, hash_file
 
 _SKEW = timedelta(minutes=5)  # by which the clocks of a source and of this machine may differ
 
@@ -124,27 +123,19 @@ def freeze(
 
     The file appears under its name only when it is complete.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(
-        f".{uuid4().hex}.part"
-    )  # a stopped attempt that wakes up writes beside this one, not into it
     texts = [f.name for f in freezer.schema if pa.types.is_string(f.type)]
-    try:
+    total, chunks = 0, 0
+    with appearing(path) as part:
         with pq.ParquetWriter(
             part, freezer.schema, compression="lz4", use_dictionary=texts, write_statistics=False
         ) as writer:
-            total, chunks = 0, 0
             for chunk in _chunks((freezer.freeze(batch) for batch in batches), rows):
                 writer.write_table(chunk, row_group_size=chunk.num_rows)
                 total, chunks = total + chunk.num_rows, chunks + 1
                 on_rows(chunk.num_rows)
         if total == 0:
             raise empty(freezer.spec.model)
-        with part.open("rb") as file:
-            fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
-        part.rename(path)
-    finally:
-        part.unlink(missing_ok=True)
+        fingerprint = hash_file(part)
     return Frozen(total, chunks, fingerprint, freezer.data_as_of())
 
 

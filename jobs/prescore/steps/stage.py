@@ -75,6 +75,7 @@ def _index(connection: Connection, version: Version, indexes: Sequence[Sequence[
     """Primary key and indexes, all or none: a run that goes on after a crash takes the key as a sign of the rest."""
     table, keys = sql.Identifier(version["table_name"]), [column["name"] for column in version["key_columns"]]
     with connection.transaction():
+        connection.execute(query("tables_lock_timeout"))  # a stopped process may hold an open COPY for ever
         connection.execute(query("tables_memory"))
         connection.execute(query("tables_key", table=table, keys=names(keys)))
         for index in indexes:

@@ -29,7 +29,7 @@ create table prescore.versions (
   state                text not null default 'building'
     check (state in ('building', 'staged', 'checked', 'published', 'superseded', 'refused', 'failed', 'retired')),
   table_name           text not null,
-  attached             boolean not null default false,
+  attached_at          timestamptz,
   model_fingerprint    text not null,
   domain_fingerprint   text not null,
   spec_fingerprint     text not null,
@@ -58,7 +58,7 @@ create table prescore.versions (
 );
 comment on table prescore.versions is 'one row a version: a complete prediction table, never changed after it is staged';
 comment on column prescore.versions.table_name is 'its table, in schema prescore_versions';
-comment on column prescore.versions.attached is 'whether that table is a partition of its model''s parent';
+comment on column prescore.versions.attached_at is 'since when that table is a partition of its model''s parent';
 comment on column prescore.versions.model_fingerprint is 'SHA-256 of the ONNX file';
 comment on column prescore.versions.domain_fingerprint is 'SHA-256 of the domain''s source and query';
 comment on column prescore.versions.spec_fingerprint is 'SHA-256 of what in the spec decides the table''s content';
@@ -111,6 +111,33 @@ create table prescore.events (
 comment on table prescore.events is 'what happened to a model and who did it; rows are only ever added';
 create index events_by_model on prescore.events (model, id desc);
 
+create table prescore.publications (
+  id           bigint generated always as identity primary key,
+  model        text not null,
+  version      integer not null,
+  published_at timestamptz not null default now(),
+  foreign key (model, version) references prescore.versions
+);
+comment on table prescore.publications is 'the pointer''s history, newest last: what each transaction is to see';
+create index publications_by_model on prescore.publications (model, id desc);
+
+-- A transaction that has read a model once keeps its list of partitions until it ends, even at read committed, where
+-- each statement has a newer snapshot. It must not be pointed at a partition that came after it began: it goes on
+-- seeing the version from before. now() is the time at which the transaction began.
+create view prescore.visible as
+select m.model,
+       coalesce(
+         (select p.version
+          from prescore.publications p
+          join prescore.versions v on v.model = p.model and v.version = p.version
+          where p.model = m.model and v.attached_at < now()
+          order by p.id desc
+          limit 1),
+         m.published_version
+       ) as version
+from prescore.models m;
+comment on view prescore.visible is 'which version of each model the asking transaction sees';
+
 create view predictions.freshness as
 select m.model,
        v.version,
@@ -121,5 +148,6 @@ select m.model,
        coalesce(extract(epoch from now() - v.data_as_of) > v.max_age_seconds, false) as stale,
        m.held_at is not null as held
 from prescore.models m
-join prescore.versions v on v.model = m.model and v.version = m.published_version;
+join prescore.visible s on s.model = m.model
+join prescore.versions v on v.model = m.model and v.version = s.version;
 comment on view predictions.freshness is 'how old each published version is, against what its owner promised';

@@ -22,6 +22,10 @@ select model from prescore.models order by model;
 -- The publication itself: readers follow this pointer.
 update prescore.models set published_version = %(version)s where model = %(model)s;
 
+-- name: models_note_publication
+-- The pointer's history, by which a transaction that began earlier goes on with what it saw.
+insert into prescore.publications (model, version) values (%(model)s, %(version)s);
+
 -- name: models_hold
 -- From now on nothing is published.
 update prescore.models set held_at = now(), held_by = %(actor)s, hold_reason = %(reason)s where model = %(model)s;

@@ -61,19 +61,13 @@ alter table prescore_versions.{parent} attach partition prescore_versions.{table
 alter table prescore_versions.{parent} detach partition prescore_versions.{table} concurrently;
 
 -- name: tables_detach_pending
--- Whether an earlier detach was interrupted half-way.
+-- Whether the table is a partition, and if so, whether a detach was interrupted half-way.
 select inhdetachpending as pending from pg_inherits
 where inhrelid = to_regclass(format('prescore_versions.%%I', %(table)s::text));
 
 -- name: tables_detach_finalize
 -- Finish an interrupted detach.
 alter table prescore_versions.{parent} detach partition prescore_versions.{table} finalize;
-
--- name: tables_readers
--- The transactions that have a table open; a statement opens what it reads when it is planned.
-select virtualtransaction as transaction from pg_locks
-where locktype = 'relation' and relation = to_regclass(%(relation)s) and pid <> pg_backend_pid()
-  and database = (select oid from pg_database where datname = current_database());
 
 -- name: tables_retire_timeout
 -- Detaching and dropping wait for readers; they may wait so long and no longer.

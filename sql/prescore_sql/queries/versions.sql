@@ -74,12 +74,20 @@ where model = %(model)s and version = %(version)s and state in ('building', 'sta
 
 -- name: versions_attached
 -- Whether the version's table is a partition that readers can reach.
-update prescore.versions set attached = %(attached)s where model = %(model)s and version = %(version)s;
+update prescore.versions set attached_at = case when %(attached)s then clock_timestamp() end
+where model = %(model)s and version = %(version)s;
 
 -- name: versions_retire
--- Its table is gone; the row stays as history.
-update prescore.versions set state = 'retired', retired_at = now(), attached = false
+-- Nobody may publish it from now on; its table goes as soon as nobody reads it, the row stays as history.
+update prescore.versions set state = 'retired', retired_at = now()
 where model = %(model)s and version = %(version)s and state in ('superseded', 'refused', 'checked');
+
+-- name: versions_leftover
+-- Retired versions whose table is still there: somebody was reading it, or the retirement was interrupted.
+select * from prescore.versions
+where model = %(model)s and state = 'retired'
+  and to_regclass(format('prescore_versions.%%I', table_name)) is not null
+order by version;
 
 -- name: versions_of_model_file
 -- How many retained versions still need a model file.

@@ -1,15 +1,13 @@
 -- name: views_create
--- The stable name. Both sub-selects run once a statement; unread partitions are pruned when it starts.
+-- The stable name. The sub-selects run once a statement; unread partitions are pruned when it starts.
 create or replace view predictions.{model} as
 select {keys},
        p.version,
-       (select v.data_as_of from prescore.versions v join prescore.models m on m.published_version = v.version
-         where v.model = {name} and m.model = {name}) as data_as_of,
-       (select v.published_at from prescore.versions v join prescore.models m on m.published_version = v.version
-         where v.model = {name} and m.model = {name}) as published_at,
+       (select f.data_as_of from predictions.freshness f where f.model = {name}) as data_as_of,
+       (select f.published_at from predictions.freshness f where f.model = {name}) as published_at,
        {outputs}
 from prescore_versions.{parent} p
-where p.version = (select m.published_version from prescore.models m where m.model = {name});
+where p.version = (select s.version from prescore.visible s where s.model = {name});
 
 -- name: views_lock
 -- Readers take the view first, then what is below it; whoever changes both in another order meets them in a deadlock.
@@ -27,6 +25,16 @@ comment on column predictions.{model}.{column} is {comment};
 -- name: views_missing_roles
 -- Which of these roles the server does not have.
 select role from unnest(%(roles)s::text[]) role where not exists (select from pg_roles where rolname = role);
+
+-- name: views_granted
+-- Whether a role can read the view already; granting again would only get in another publication's way.
+select has_schema_privilege(%(role)s, 'predictions', 'usage')
+   and has_table_privilege(%(role)s, 'predictions.freshness', 'select')
+   and has_table_privilege(%(role)s, %(view)s, 'select') as granted;
+
+-- name: views_grant_lock
+-- One grant at a time: Postgres does not let two transactions change the rights on one schema.
+select pg_advisory_xact_lock(7737265);
 
 -- name: views_schema_grant
 -- Readers need the schema as well as the view.
