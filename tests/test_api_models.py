@@ -79,7 +79,7 @@ def test_a_catalog_made_anew_is_followed(shelf: Shelf, connection: Connection, c
     shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
     assert client.get("/v1/predictions/m/1").status_code == 200
     connection.execute(
-        "truncate prescore.models, prescore.versions, prescore.chunks;"
+        "truncate prescore.models, prescore.publications, prescore.versions, prescore.chunks;"
         "drop view predictions.m; drop table prescore_versions.m"
     )
     shelf.publish("m", {"name": "text"}, [("a/b", 0.25)])

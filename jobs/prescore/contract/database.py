@@ -117,15 +117,15 @@ def translated(url: str) -> Iterator[None]:
         yield
     except psycopg.OperationalError as error:
         raise _away(url, error) from error
+    except pg.InsufficientPrivilege as error:
+        raise errors.DatabaseRefused(
+            f"Postgres forbids it: {first_line(error)} Grant it, or use a role that may."
+        ) from error
     except psycopg.ProgrammingError as error:
         if _readable(url):
             raise
         raise errors.DatabaseRefused(
             f"{URL} is no Postgres URL: {first_line(error)} Write postgresql://user:password@host:port/database."
-        ) from error
-    except pg.InsufficientPrivilege as error:
-        raise errors.DatabaseRefused(
-            f"Postgres forbids it: {first_line(error)} Grant it, or use a role that may."
         ) from error
 
 

@@ -187,7 +187,11 @@ class Retention(Section):
 
     versions: int = Field(5, ge=1, description="published and superseded versions that are kept")
     # A transaction that began before a publication goes on with the version from before.
-    grace: Duration = Field(timedelta(minutes=10), description="how long a superseded version is kept in any case")
+    grace: Duration = Field(
+        default_factory=lambda: timedelta(minutes=10),
+        description="how long a superseded version is kept in any case",
+        json_schema_extra={"default": "10m"},
+    )
 
 
 class Grants(Section):
