@@ -1,0 +1,131 @@
+"""What the work of a run is made of: the steps together, each step by itself, ONNX Runtime by itself.
+
+All on prescore's own functions, in this process.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+import pyarrow as pa
+from benchmarks.meter import CORES, Work, measured
+from benchmarks.world import FEATURES, World
+from psycopg import sql
+
+from prescore import materialize
+from prescore.contract import lease
+from prescore.contract.catalog import Catalog, Version
+from prescore.contract.database import Connection, Database
+from prescore.contract.lease import Lease
+from prescore.contract.queries import query
+from prescore.contract.tables import names
+from prescore.job import Job
+from prescore.scorer import Scorer
+from prescore.steps import score, stage
+
+Matrix = npt.NDArray[np.float32]
+
+
+def flow(world: World, name: str) -> Work:
+    """The steps of a run as a run composes them, overlaps and all, without checks and without starting a process."""
+    world.fresh_database()
+    job = _job(world, name)
+    with measured(world.server) as work:
+        scorer = materialize.validate(job)
+        job.database.migrate()
+        with lease.held(job.database, name) as held:
+            version = materialize.begin(job, held)
+            materialize.freeze(job, held, version, scorer)
+            materialize.score_chunks(job, held, version, materialize.pending(job, version), scorer)
+            materialize.finish_table(job, held, version)
+    return work
+
+
+class Alone:
+    """One step after the other, each measured: `works` in core-seconds, and the matrices that the model was given."""
+
+    def __init__(self, world: World, name: str) -> None:
+        world.fresh_database()
+        self.server = world.server
+        self.job = _job(world, name)
+        self.works: dict[str, Work] = defaultdict(Work)
+        self.matrices: list[Matrix] = []
+        self.job.database.migrate()
+        with lease.held(self.job.database, name) as held:
+            self._steps(held)
+
+    @property
+    def total(self) -> Work:
+        """All steps."""
+        return sum(self.works.values(), Work())
+
+    def _steps(self, held: Lease) -> None:
+        scorer = materialize.validate(self.job)
+        version = materialize.begin(self.job, held)
+        with measured(self.server) as self.works["freeze"]:
+            materialize.freeze(self.job, held, version, scorer)
+        with self.job.database.connect() as connection:
+            row = Catalog(connection).version(self.job.model, version)
+            self._copy(connection, held, row, self._score(row, scorer))
+            self._finish(connection, row)
+
+    def _score(self, version: Version, scorer: Scorer) -> list[pa.RecordBatch]:
+        frozen = score.Snapshot(self.job.store.snapshot_path(version))
+        made = []
+        for chunk in range(version["snapshot_chunks"] or 0):
+            with measured() as read:
+                batch = frozen.chunk(chunk)
+            with measured() as scored:
+                made.append(score.score(scorer, batch))
+            self.works["read"] += read
+            self.works["score"] += scored
+            self.matrices.append(np.column_stack([batch.column(name) for name in FEATURES]))
+        frozen.close()
+        return made
+
+    def _copy(self, connection: Connection, held: Lease, version: Version, batches: list[pa.RecordBatch]) -> None:
+        with measured(self.server) as self.works["copy"]:
+            for chunk, rows in enumerate(batches):
+                stage.copy_chunk(connection, held, version, chunk, rows, 0.0)
+
+    def _finish(self, connection: Connection, version: Version) -> None:
+        table = sql.Identifier(version["table_name"])
+        connection.execute(query("tables_memory"))
+        connection.execute(b"set max_parallel_maintenance_workers = 0")
+        with measured(self.server) as self.works["key"]:
+            keys = [column["name"] for column in version["key_columns"]]
+            connection.execute(query("tables_key", table=table, keys=names(keys)))
+        with measured(self.server) as self.works["vacuum"]:
+            connection.execute(query("tables_vacuum", table=table))
+
+
+def _job(world: World, name: str) -> Job:
+    project = world.project()
+    return Job(project, project.spec(name), Database(world.database))
+
+
+def onnxruntime(content: bytes, matrices: list[Matrix]) -> Work:
+    """ONNX Runtime by itself on all cores: the quicker of its own threads and of calls side by side."""
+    tried = _scored(_session(content, CORES), matrices, 1), _scored(_session(content, 1), matrices, CORES)
+    return min(tried, key=lambda work: work.wall)
+
+
+def _session(content: bytes, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _scored(session: ort.InferenceSession, matrices: list[Matrix], side_by_side: int) -> Work:
+    def run(matrix: Matrix) -> Any:
+        return session.run(["probabilities"], {"features": matrix})
+
+    run(matrices[0])
+    with ThreadPoolExecutor(side_by_side) as pool, measured() as work:
+        list(pool.map(run, matrices))
+    return work

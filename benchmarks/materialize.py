@@ -1,0 +1,93 @@
+"""The figures of docs/benchmarks.md: `python benchmarks/materialize.py speed|memory|naive|all`.
+
+Everything happens in a temporary project with a Postgres of its own, which are gone afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in benchmarks/ only
+from benchmarks import memory, naive, speed, world
+from benchmarks.models import KINDS
+
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Measure what was asked for; tables to stdout, and every single measurement to a file if wanted."""
+    arguments = _arguments()
+    for figure in ("speed", "memory", "naive") if arguments.figure == "all" else (arguments.figure,):
+        rows, table = FIGURES[figure](arguments)
+        print(f"\n{figure}\n\n{table}", flush=True)
+        if arguments.out is not None:
+            _keep(arguments.out / f"{figure}.jsonl", rows)
+
+
+def _speed(arguments: argparse.Namespace) -> tuple[list[Row], str]:
+    size = (arguments.rows or [5_000_000])[0]
+    rows: list[Row] = []
+    for kind in arguments.model:
+        with _world(arguments) as where:
+            rows += speed.measure(where, kind, size, arguments.repeat, arguments.depth)
+    return rows, speed.tables(rows)
+
+
+def _memory(arguments: argparse.Namespace) -> tuple[list[Row], str]:
+    rows: list[Row] = []
+    for kind in arguments.model:
+        with _world(arguments) as where:
+            rows += memory.measure(where, kind, arguments.rows or [1_000_000, 5_000_000, 20_000_000])
+    return rows, memory.tables(rows)
+
+
+def _naive(arguments: argparse.Namespace) -> tuple[list[Row], str]:
+    rows: list[Row] = []
+    for kind in arguments.model:
+        with _world(arguments) as where:
+            for size in arguments.rows or [200_000, 1_000_000]:
+                rows += naive.measure(where, kind, size, arguments.repeat)
+    return rows, naive.tables(rows)
+
+
+FIGURES: dict[str, Callable[[argparse.Namespace], tuple[list[Row], str]]] = {
+    "speed": _speed,
+    "memory": _memory,
+    "naive": _naive,
+}
+
+
+@contextmanager
+def _world(arguments: argparse.Namespace) -> Iterator[world.World]:
+    named = {"workers": arguments.workers, "chunk_rows": arguments.chunk_rows}
+    with world.opened({name: value for name, value in named.items() if value}) as where:
+        yield where
+
+
+def _keep(path: Path, rows: list[Row]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("figure", choices=[*FIGURES, "all"])
+    parser.add_argument("--rows", type=int, nargs="+", help="rows of the domain; several for memory and naive")
+    parser.add_argument("--model", choices=KINDS, nargs="+", default=list(KINDS))
+    parser.add_argument("--depth", type=int, default=6, help="of the 100 trees (default: 6)")
+    parser.add_argument("--repeat", type=int, default=3, help="calm repetitions (default: 3)")
+    parser.add_argument("--workers", type=int, default=0, help="prescore.toml's workers; 0: its default")
+    parser.add_argument("--chunk-rows", type=int, default=0, help="prescore.toml's chunk_rows; 0: its default")
+    parser.add_argument("--out", type=Path, help="a folder for every measurement as JSON lines")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""How much memory a run takes as its domain grows: a join and a filter in the domain query."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks import models, world
+from benchmarks.tables import markdown
+from benchmarks.world import FEATURES, World
+
+Row = dict[str, Any]
+
+
+def measure(where: World, kind: str, sizes: list[int]) -> list[Row]:
+    """A run a size, and the peak of its processes; Postgres is not one of them."""
+    models.train(where.root / "models", kind, len(FEATURES))
+    return [_once(where, kind, rows) for rows in sizes]
+
+
+def _once(where: World, kind: str, rows: int) -> Row:
+    name = f"joined_{rows}"
+    where.model(name, kind, world.joined(where, rows))
+    run = where.run(name, watch_memory=True)
+    where.forget(name)
+    return {"kind": kind, "rows": run.rows, "peak": run.peak, "seconds": run.report["seconds"], "wall": run.work.wall}
+
+
+def tables(rows: list[Row]) -> str:
+    """One line a size."""
+    return markdown(
+        [
+            {
+                "model": row["kind"],
+                "rows": f"{row['rows']:,}",
+                "peak, MB": f"{row['peak']:.0f}",
+                "command, s": f"{row['wall']:.1f}",
+            }
+            for row in rows
+        ]
+    )

@@ -1,0 +1,50 @@
+"""The two models that are measured: gradient-boosted trees and a logistic regression, by scikit-learn, as ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import joblib  # type: ignore[import-untyped]
+import numpy as np
+import numpy.typing as npt
+from skl2onnx import to_onnx
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+
+KINDS = ("trees", "logistic")
+_OPSETS = {"": 18, "ai.onnx.ml": 3}
+_SAMPLE = 20_000
+
+
+def train(folder: Path, kind: str, features: int, depth: int = 6) -> None:
+    """Train a model on random rows; writes KIND.onnx, and KIND.joblib for the naive way."""
+    random = np.random.default_rng(7)
+    matrix = random.uniform(-1, 1, (_SAMPLE, features)).astype(np.float32)
+    model = _model(kind, depth).fit(matrix, _labels(matrix, random))
+    exported = to_onnx(model, matrix[:1], options={"zipmap": False}, target_opset=_OPSETS)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{kind}.onnx").write_bytes(_named(exported).SerializeToString())
+    joblib.dump(model, folder / f"{kind}.joblib")
+
+
+def _model(kind: str, depth: int) -> Any:
+    if kind == "trees":
+        return GradientBoostingClassifier(n_estimators=100, max_depth=depth, random_state=7)
+    return LogisticRegression(max_iter=1000)
+
+
+def _labels(matrix: npt.NDArray[np.float32], random: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """A boundary that is bent, so that the trees have something to grow on, and not certain."""
+    odds = 2 * matrix[:, 0] + 3 * matrix[:, 1] * matrix[:, 2] + np.sin(4 * matrix[:, 3]) + matrix[:, 4:].sum(axis=1)
+    made: npt.NDArray[np.bool_] = random.uniform(size=len(matrix)) < 1 / (1 + np.exp(-odds))
+    return made
+
+
+def _named(exported: Any) -> Any:
+    """The same model with its input called `features`."""
+    old = exported.graph.input[0].name
+    exported.graph.input[0].name = "features"
+    for node in exported.graph.node:
+        node.input[:] = ["features" if name == old else name for name in node.input]
+    return exported

@@ -1,0 +1,187 @@
+"""A temporary project on an embedded Postgres: generated Parquet, trained models, specs and domain queries."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+from benchmarks.meter import Peak, Server, Work, measured
+from psycopg import sql
+
+from prescore import embedded
+from prescore.contract.database import EMBEDDED
+from prescore.contract.project import Project, Settings
+
+FEATURES = [f"f{i:02d}" for i in range(12)]
+_DATABASE = "benchmark"
+_SPEC = """
+[domain]
+query = "sql/domains/{name}.sql"
+[key]
+id = "bigint"
+[onnx]
+file = "models/{model}.onnx"
+[onnx.inputs]
+features = {features}
+[outputs]
+probability = {{ from = "probabilities", index = 1, type = "real" }}
+[[checks]]
+expect = "column_values_to_be_between"
+column = "probability"
+min_value = 0
+max_value = 1
+[[checks]]
+expect = "column_mean_to_be_between"
+column = "probability"
+min_value = 0.2
+max_value = 0.8
+[[checks]]
+expect = "column_stdev_to_be_between"
+column = "probability"
+min_value = 0.01
+max_value = 0.6
+[retention]
+versions = 1
+"""
+# Uniform from -1 to 1, different for every row and column, the same every time. Keys are unique and in no order, as
+# those of a real table: multiplying by an odd number permutes the numbers below 2^40.
+_KEY = "(i * 2654435761) % 1099511627776 as id"
+_PLAIN = "select {key}, {features} from range({rows}) as t(i)"
+_FACTS = (
+    "select {key}, (hash(i) % 1000000)::integer as place, i % 10 = 0 as void, {features} from range({rows}) as t(i)"
+)
+_PLACES = "select i::integer as place, {features} from range(1000000) as t(i)"
+_JOIN = """
+select facts.id, {features}
+from read_parquet('data/facts_{rows}.parquet') as facts join read_parquet('data/places.parquet') as places using (place)
+where not facts.void
+"""
+
+
+@dataclass
+class Run:
+    """One `prescore run`: its report, what it cost, and its peak memory in MB if that was asked for."""
+
+    report: dict[str, Any]
+    work: Work
+    peak: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        """Rows published."""
+        return int(self.report["rows"])
+
+    @property
+    def unchecked(self) -> float:
+        """Seconds of the whole command but for the check step."""
+        return float(self.work.wall - self.report["seconds"]["check"])
+
+
+@dataclass
+class World:
+    """The project's folder and its server. `settings` go into prescore.toml."""
+
+    root: Path
+    url: str
+    server: Server
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def database(self) -> str:
+        """The URL of the database that runs publish into."""
+        return self.url.replace("/postgres?", f"/{_DATABASE}?", 1)
+
+    def project(self) -> Project:
+        """The project as prescore sees it."""
+        return Project.find(self.root)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a text file of the project."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def model(self, name: str, model: str, query: str) -> None:
+        """Write a spec and its domain query."""
+        self.write(f"specs/{name}.toml", _SPEC.format(name=name, model=model, features=json.dumps(FEATURES)))
+        self.write(f"sql/domains/{name}.sql", query)
+
+    def forget(self, name: str) -> None:
+        """Remove what a run left in the store, and the data it came from: disks are not endless."""
+        shutil.rmtree(self.project().store / "snapshots" / name, ignore_errors=True)
+        self.fresh_database()
+
+    def fresh_database(self) -> None:
+        """Start from an empty database, with nothing left for the server to write."""
+        name = sql.Identifier(_DATABASE)
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(name))
+            connection.execute(sql.SQL("create database {}").format(name))
+            connection.execute("checkpoint")
+        os.sync()
+
+    def run(self, name: str, *, watch_memory: bool = False) -> Run:
+        """`prescore run NAME --json` as a user would type it, into an empty database."""
+        self.fresh_database()
+        command = [str(Path(sys.executable).with_name("prescore")), "run", name, "--json"]
+        environment = os.environ | {"PRESCORE_DATABASE_URL": self.database, "PRESCORE_PROJECT": str(self.root)}
+        with measured(self.server) as work:
+            process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+            peak = Peak(process.pid) if watch_memory else None
+            out, _ = process.communicate()
+        if process.returncode:
+            raise SystemExit(f"prescore run {name} ended with {process.returncode}: {out}")
+        return Run(json.loads(out), work, peak.stop() if peak else 0.0)
+
+
+@contextmanager
+def opened(settings: dict[str, Any], *, parent: Path | None = None) -> Iterator[World]:
+    """A world for a while; server and files are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="prescore-benchmark-", dir=parent) as folder:
+        root = Path(folder)
+        project = Project(root, Settings(database=EMBEDDED))
+        url = embedded.start(project)
+        try:
+            world = World(root, url, Server(embedded.folder(project)), settings)
+            world.write("prescore.toml", "".join(f"{k} = {json.dumps(v)}\n" for k, v in settings.items()))
+            yield world
+        finally:
+            embedded.stop(project)
+
+
+def plain(world: World, rows: int) -> str:
+    """A Parquet file of keys and 12 float columns; gives the domain query that reads it."""
+    path = f"data/plain_{rows}.parquet"
+    _parquet(world.root / path, _PLAIN.format(key=_KEY, features=_random(FEATURES), rows=rows))
+    return f"select id, {', '.join(FEATURES)} from read_parquet('{path}')"
+
+
+def joined(world: World, rows: int) -> str:
+    """Facts and a million places to join them with; the query drops every tenth fact, and `rows` are left."""
+    total = -(-rows * 10 // 9)
+    facts = _FACTS.format(key=_KEY, features=_random(FEATURES[:6]), rows=total)
+    _parquet(world.root / f"data/facts_{rows}.parquet", facts)
+    _parquet(world.root / "data/places.parquet", _PLACES.format(features=_random(FEATURES[6:])))
+    return _JOIN.format(features=", ".join(FEATURES), rows=rows)
+
+
+def _random(features: list[str]) -> str:
+    return ", ".join(f"(hash(i, '{name}') / 9223372036854775808.0 - 1)::float as {name}" for name in features)
+
+
+def _parquet(path: Path, query: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        with duckdb.connect() as connection:
+            connection.execute(f"copy ({query}) to '{path}' (format parquet)")
