@@ -11,13 +11,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in benchmarks/ only
 from benchmarks import memory, naive, speed, world
+from benchmarks.meter import Row
 from benchmarks.models import KINDS
-
-Row = dict[str, Any]
 
 
 def main() -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from benchmarks import models, world
+from benchmarks.meter import Row
 from benchmarks.tables import markdown
 from benchmarks.world import FEATURES, World
-
-Row = dict[str, Any]
 
 
 def measure(where: World, kind: str, sizes: list[int]) -> list[Row]:

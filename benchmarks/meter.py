@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+Row = dict[str, Any]
 CORES = len(os.sched_getaffinity(0))
 CALM = 0.05
 """The share of the machine that others may have before a measurement counts as disturbed."""
@@ -83,6 +87,23 @@ def wait_for_calm(seconds: float = 300.0) -> None:
         time.sleep(1)
         if (_machine() - before) / CORES < CALM:
             return
+
+
+def calm(once: Callable[[], Row], repeat: int) -> list[Row]:
+    """So many repetitions during which others had little of the machine, as each row's `disturbance` tells.
+
+    All of them go to stderr. Raises SystemExit when calm does not come.
+    """
+    made: list[Row] = []
+    for _ in range(4 * repeat):
+        wait_for_calm()
+        row = once()
+        print(json.dumps(row), file=sys.stderr, flush=True)
+        if row["disturbance"] <= CALM:
+            made.append(row)
+        if len(made) == repeat:
+            return made
+    raise SystemExit(f"Others kept this machine busy: {len(made)} of {repeat} repetitions were calm. Try again later.")
 
 
 class Peak:

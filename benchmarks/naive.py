@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
+from functools import partial
 
 from benchmarks import models, world
-from benchmarks.meter import measured, wait_for_calm
+from benchmarks.meter import Row, Work, calm, measured
 from benchmarks.tables import markdown, spread
 from benchmarks.world import FEATURES, World
 
-Row = dict[str, Any]
 # What people write; a script of its own, so that its imports count as ours do. multi: as many rows a statement as
 # Postgres has parameters for (65,535), in round numbers.
 _SCRIPT = f"""
@@ -29,16 +28,11 @@ with engine.begin() as connection:
 
 
 def measure(where: World, kind: str, rows: int, repeat: int) -> list[Row]:
-    """The naive way twice, as pandas does it by default and with many rows a statement, and ours, in turns."""
+    """The naive way twice, as pandas does it by default and with many rows a statement, then ours."""
     models.train(where.root / "models", kind, len(FEATURES))
     where.model(kind, kind, world.plain(where, rows))
-    made = []
-    for _ in range(repeat):
-        wait_for_calm()
-        made += [_naive(where, kind, rows, method) for method in ("default", "multi")]
-        run = where.run(kind)
-        made.append({"way": "prescore run, with its checks", "kind": kind, "rows": run.rows, "wall": run.work.wall})
-    return made
+    ways = [partial(_naive, where, kind, rows, method) for method in ("default", "multi")]
+    return [row for way in (*ways, partial(_ours, where, kind)) for row in calm(way, repeat)]
 
 
 def _naive(where: World, kind: str, rows: int, method: str) -> Row:
@@ -47,7 +41,16 @@ def _naive(where: World, kind: str, rows: int, method: str) -> Row:
     url = where.database.replace("postgresql://", "postgresql+psycopg://", 1)
     with measured(where.server) as work:
         subprocess.run([sys.executable, "-c", _SCRIPT, str(data), str(model), url, method], check=True)
-    return {"way": f"pandas, to_sql {method}", "kind": kind, "rows": rows, "wall": work.wall}
+    return _row(kind, rows, f"pandas, to_sql {method}", work)
+
+
+def _ours(where: World, kind: str) -> Row:
+    run = where.run(kind)
+    return _row(kind, run.rows, "prescore run, with its checks", run.work)
+
+
+def _row(kind: str, rows: int, way: str, work: Work) -> Row:
+    return {"kind": kind, "rows": rows, "way": way, "wall": work.wall, "disturbance": work.disturbance}
 
 
 def tables(rows: list[Row]) -> str:

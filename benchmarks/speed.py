@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from statistics import median
-from typing import Any
 
 from benchmarks import models, world
 from benchmarks.alone import Alone, flow, onnxruntime
-from benchmarks.meter import CALM, CORES, wait_for_calm
+from benchmarks.meter import CORES, Row, calm
 from benchmarks.tables import markdown, spread
 from benchmarks.world import FEATURES, World
 
-Row = dict[str, Any]
-
 
 def measure(where: World, kind: str, rows: int, repeat: int, depth: int) -> list[Row]:
-    """As many calm repetitions as asked for; all of them go to stderr, those that others disturbed as well."""
+    """As many calm repetitions as asked for, after one that is not counted."""
     models.train(where.root / "models", kind, len(FEATURES), depth)
     where.model(kind, kind, world.plain(where, rows))
     _once(where, kind)  # a server's first run makes files that later ones find
-    made: list[Row] = []
-    for _ in range(4 * repeat):
-        row = _once(where, kind)
-        print(json.dumps(row), file=sys.stderr, flush=True)
-        if row["disturbance"] <= CALM:
-            made.append(row)
-        if len(made) == repeat:
-            return made
-    raise SystemExit(f"Others kept this machine busy: {len(made)} of {repeat} repetitions were calm. Try again later.")
+    return calm(lambda: _once(where, kind), repeat)
 
 
 def _once(where: World, kind: str) -> Row:
     """The command, the steps together, the steps one by one, ONNX Runtime: one after the other, to be compared."""
-    wait_for_calm()
     run = where.run(kind)
     steps = flow(where, kind)
     alone = Alone(where, kind)
