@@ -6,13 +6,11 @@ task may be retried, cleared or killed. What takes long to import is imported in
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -62,12 +60,11 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
     job = _job(model, root)
     materialize.validate(job)
     job.database.migrate()
-    with lease.kept(job.database, _take(job)) as held, ThreadPoolExecutor(1) as background:
-        wanted = background.submit(_wanted, job)  # seconds of imports, while the domain is frozen
+    materialize.vet_checks(job)
+    with lease.kept(job.database, _take(job)) as held:
         version = materialize.begin(job, held)
         with materialize.giving_up(job, held, version):
             materialize.freeze(job, held, version, materialize.kept_scorer(job, version))
-            wanted.result()  # a misspelt check shows before anything is scored
         return _shares(job, held, version, groups)
 
 
@@ -101,10 +98,10 @@ def stage(model: str, root: str, shares: list[Share]) -> Work:
 @told()
 def check(model: str, root: str, work: Work) -> Work:
     """Check the staged version; one that is refused fails the run, and the version from before stays served."""
-    from prescore import materialize
+    from prescore import expectations, materialize
 
     with _working(model, root, work) as (job, held):
-        materialize.check_table(job, held, work["version"], _wanted(job))
+        materialize.check_table(job, held, work["version"], expectations.build(job.spec))
     return work
 
 
@@ -195,11 +192,3 @@ def _still_ours(job: Job, version: int) -> None:
             f"The spec of {job.model} was changed after version {version} was begun. "
             "Clear the snapshot task to begin anew."
         )
-
-
-def _wanted(job: Job) -> list[Any]:
-    """The spec's own checks."""
-    from prescore import expectations
-
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # or it fills the task's log with its insides
-    return expectations.build(job.spec)

@@ -5,6 +5,7 @@ It takes seconds to import, so it is imported here, inside the functions that ne
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -25,6 +26,7 @@ def build(spec: Spec) -> list[Any]:
     Raises SpecInvalid with every fault at once.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "False"  # it would report usage from the first import on
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # or it fills a task's log with its insides
     made: list[Any] = []
     faults: list[str] = []
     for check in spec.checks:

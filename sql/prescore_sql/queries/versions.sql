@@ -21,6 +21,12 @@ select * from prescore.versions where model = %(model)s order by version desc;
 -- The versions that a run left behind, newest first.
 select * from prescore.versions where model = %(model)s and state in ('building', 'staged') order by version desc;
 
+-- name: versions_vetted
+-- Whether a spec's checks have run before, whatever they said.
+select exists (select from prescore.versions
+               where model = %(model)s and spec_fingerprint = %(spec_fingerprint)s
+                 and checked_at is not null) as vetted;
+
 -- name: versions_freeze
 -- The snapshot is complete: from here on the version's inputs are fixed.
 update prescore.versions
