@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -60,6 +61,32 @@ def test_a_killed_run_is_gone_on_with(sandbox: Sandbox) -> None:
     assert len(after) == 10
     assert {c: after[c] for c in finished} == finished
     assert sandbox.rows("select customer, score from predictions.churn order by customer") == expected
+
+
+def test_a_run_that_goes_on_says_so(sandbox: Sandbox) -> None:
+    sandbox.settings("chunk_rows = 100\nworkers = 1\n")
+    _killed(sandbox)
+    with sandbox.database.connect() as connection:  # as if the run that was killed had been at it for an hour
+        connection.execute("""update prescore.versions set seconds = seconds || '{"score": 3600}'""")
+    told = sandbox.cli("run", "churn", "--json")
+    report = json.loads(told.out)
+    assert (report["version"], report["resumed"], report["chunks_before"], report["chunks"]) == (1, True, 1, 10)
+    assert 0 <= report["seconds"]["score"] <= report["seconds"]["total"]
+    assert sandbox.rows("select (seconds ->> 'score')::float >= 3600 from prescore.versions") == [(True,)]
+
+    fresh = json.loads(sandbox.cli("run", "churn", "--json").out)
+    assert (fresh["version"], fresh["resumed"], fresh["chunks_before"]) == (2, False, 0)
+    assert "resumed" not in sandbox.cli("run", "churn").out
+    _killed(sandbox)
+    assert "resumed  went on with version 4: 1 of 10 chunks were there already" in sandbox.cli("run", "churn").out
+
+
+def test_a_refused_run_says_too_that_it_went_on(sandbox: Sandbox) -> None:
+    sandbox.settings("chunk_rows = 100\nworkers = 1\n")
+    sandbox.onnx(linear([1.0, -0.5], add=5.0))
+    _killed(sandbox)
+    refused = json.loads(sandbox.cli("run", "churn", "--json").out)
+    assert (refused["state"], refused["resumed"], refused["chunks_before"]) == ("refused", True, 1)
 
 
 @pytest.mark.parametrize("changed", ["model", "spec", "query", "full"])

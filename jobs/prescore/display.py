@@ -76,6 +76,9 @@ def report(run: Mapping[str, Any]) -> None:
         f"[bold]{run['model']}[/bold] version {run['version']}: "
         f"{_count(run['rows'], 'row')} in {_count(run['chunks'], 'chunk')}"
     )
+    if run["resumed"]:
+        there = f"{run['chunks_before']:,} of {_count(run['chunks'], 'chunk')}"
+        out.print(f"  resumed  went on with version {run['version']}: {there} were there already")
     out.print(f"  seconds  {seconds}")
     out.print(f"  checks   {passed} of {len(run['checks'])} passed")
     for result in run["checks"]:

@@ -107,6 +107,8 @@ def begin(job: Job, held: Lease, *, full: bool = False) -> int:
         Catalog(connection).execute("models_register", model=job.model, description=job.spec.description)
         going_on = None if full else versions.unfinished(connection, job.store, job.model, made_of)
         version = going_on or versions.create(connection, job.spec, made_of)
+        if going_on is not None:
+            versions.note_resumption(connection, job.model, version)
         given_up = versions.abandon(connection, job.model, but=version)
         held.check(connection)
     for other in given_up:

@@ -14,12 +14,19 @@ STEPS = ("snapshot", "score", "stage", "check", "publish")
 
 @dataclass(frozen=True)
 class Report:
-    """One version after its run. `seconds` has an entry a step and `total`; `served` is what readers see now."""
+    """One version after its run.
+
+    `resumed` says whether the run went on with a version that an earlier one left unfinished, and `chunks_before` how
+    many chunks it found. `seconds` has an entry a step and `total`, all of this run alone: the catalog adds up attempts,
+    and a part must not be larger than the whole. `served` is what readers see now.
+    """
 
     model: str
     version: int
     state: str
     published: bool
+    resumed: bool
+    chunks_before: int
     rows: int
     rejected: int
     chunks: int
@@ -37,16 +44,19 @@ class Report:
             catalog = Catalog(connection)
             row = catalog.version(job.model, version)
             model = catalog.model(job.model)
-        seconds = {step: row["seconds"][step] for step in STEPS if step in row["seconds"]}
+            resumption = catalog.one("events_last_resumption", model=job.model, version=version)
+        found = resumption["detail"] if resumption else {"chunks": 0, "seconds": {}}
         return cls(
             model=job.model,
             version=version,
             state=row["state"],
             published=model["published_version"] == version,
+            resumed=resumption is not None,
+            chunks_before=found["chunks"],
             rows=row["rows"] or 0,
             rejected=row["rejected"] or 0,
             chunks=row["snapshot_chunks"] or 0,
-            seconds=seconds | ({} if total is None else {"total": round(total, 3)}),
+            seconds=_since(found["seconds"], row["seconds"]) | ({} if total is None else {"total": round(total, 3)}),
             checks=row["checks"] or [],
             data_as_of=row["data_as_of"],
             served=model["published_version"],
@@ -64,3 +74,8 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+
+def _since(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:
+    """What each step took since a run went on, in the order of the steps."""
+    return {step: round(now[step] - before.get(step, 0.0), 3) for step in STEPS if step in now}

@@ -51,6 +51,14 @@ def unfinished(connection: Connection, store: Store, model: str, made_of: dict[s
     return None
 
 
+def note_resumption(connection: Connection, model: str, version: int) -> None:
+    """Note in the history that a run goes on with a version, and what it found: chunks, and the time they had taken."""
+    catalog = Catalog(connection)
+    chunks = catalog.one("chunks_total", model=model, version=version)["chunks"]
+    seconds = catalog.version(model, version)["seconds"]
+    catalog.event(model, version, "resumed", chunks=chunks, seconds=seconds)
+
+
 def abandon(connection: Connection, model: str, *, but: int) -> list[Version]:
     """Give up what earlier runs left behind, but for one version; gives the others, for `forget` after the commit."""
     left: list[Version] = Catalog(connection).all("versions_unfinished", model=model)
