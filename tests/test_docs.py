@@ -17,6 +17,7 @@ from fastapi.routing import APIRoute
 
 from doc_pages import DOCS, ROOT, Terminal, blocks, fits, name, prose, rows, sections
 from prescore import cli
+from prescore.cli_errors import exit_code
 from prescore.contract import errors, queries, spec
 from prescore.contract.database import Connection, Database
 from prescore.contract.project import Settings
@@ -202,7 +203,7 @@ def _errors(kind: type[errors.PrescoreError]) -> Iterator[type[errors.PrescoreEr
 
 def test_every_error_is_documented() -> None:
     documented = rows((REFERENCE / "errors.md").read_text())
-    known = {error("").code: cli.exit_code(error("")) for error in _errors(errors.PrescoreError)}
+    known = {error("").code: exit_code(error("")) for error in _errors(errors.PrescoreError)}
     assert set(documented) == set(known), "docs/reference/errors.md: a row for each error's code, and for no other"
     for code, exit_code in known.items():
         assert documented[code].endswith(f"| {exit_code} |"), f"docs/reference/errors.md: {code} exits with {exit_code}"

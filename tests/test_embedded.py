@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
+from fix_project import Sandbox, customers
 from prescore import embedded
 from prescore.contract.errors import DatabaseAway
 from prescore.contract.project import Project
@@ -69,3 +72,93 @@ def test_a_named_server_is_used_instead(project: Project, server: str, monkeypat
     monkeypatch.setenv("PRESCORE_DATABASE_URL", server)
     assert embedded.database(project).url == server
     assert not embedded.folder(project).exists()
+
+
+STOP_IN_THE_SECOND_CHUNK = """
+create function stop_server() returns trigger language plpgsql as $$
+begin
+  if (select count(*) from prescore.chunks) = 1 then
+    copy (select 1) to program 'kill -INT $(head -1 "$PGDATA/postmaster.pid")';
+    perform pg_sleep(60);
+  end if;
+  return null;
+end $$;
+create function watch_table() returns trigger language plpgsql as $$
+begin
+  execute format(
+    'create trigger stop before insert on prescore_versions.%I for each statement execute function stop_server()',
+    new.table_name);
+  return null;
+end $$;
+create trigger watch after update of snapshot_rows on prescore.versions for each row execute function watch_table();
+"""
+
+
+def test_a_server_that_is_stopped_in_the_middle_of_a_run(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox.settings('database = "embedded"\nchunk_rows = 100_000\nworkers = 1\n')
+    sandbox.data(customers(200_000))  # chunks that no buffer takes whole: the server goes while one is being sent
+    monkeypatch.delenv("PRESCORE_DATABASE_URL")
+    data = embedded.folder(Project.find(sandbox.root))
+    try:
+        _prescore("db", "migrate")
+        _prescore("db", "psql", "-qc", STOP_IN_THE_SECOND_CHUNK.replace("$PGDATA", str(data)))
+        stopped = subprocess.run([PRESCORE, "run", "churn"], check=False, capture_output=True, text=True)
+        assert stopped.returncode == 3, stopped.stderr
+        assert "The project's embedded Postgres went away: " in stopped.stderr
+        assert "the next run goes on where this one stopped" in stopped.stderr
+        assert len(stopped.stderr.splitlines()) == 1
+        assert "5432" not in stopped.stderr
+
+        _prescore("db", "psql", "-qc", "drop function stop_server() cascade")
+        assert "went on with version 1: 1 of 2 chunks were there already" in _prescore("run", "churn")
+    finally:
+        _prescore("db", "stop")
+
+
+A_PARENT_THAT_DOES_NOT_ASK = """
+import ctypes, os, signal, subprocess, sys
+from pathlib import Path
+import psutil
+
+assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER: orphans below become ours
+subprocess.run([sys.argv[1], "db", "url"], check=True, stdout=subprocess.DEVNULL)
+process = int(Path(sys.argv[2], "postmaster.pid").read_text().splitlines()[0])
+helpers = psutil.Process(process).children()
+os.kill(process, signal.SIGKILL)
+os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
+for helper in helpers:
+    os.waitpid(helper.pid, 0)
+print("killed", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no subreapers")
+def test_a_killed_server_that_is_still_a_zombie_is_started_again(project: Project) -> None:
+    data = embedded.folder(project)
+    command = [sys.executable, "-c", A_PARENT_THAT_DOES_NOT_ASK, PRESCORE, str(data)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        try:
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == "killed\n"
+            assert embedded.running(data) is None
+            assert _prescore("db", "psql", "-Atc", "select 1 + 1") == "2"
+        finally:
+            parent.communicate()
+            _prescore("db", "stop")
+
+
+def test_a_long_path_has_a_socket_that_others_cannot_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / ("a-long-name-" * 10)
+    root.mkdir()
+    (root / "prescore.toml").write_text('database = "embedded"\n')
+    monkeypatch.delenv("PRESCORE_DATABASE_URL", raising=False)
+    monkeypatch.setenv("PRESCORE_PROJECT", str(root))
+    try:
+        sockets = Path(str(conninfo_to_dict(_prescore("db", "url"))["host"]))
+        assert not sockets.is_relative_to(root)
+        assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
+        assert _prescore("db", "psql", "-Atc", "select 1 + 1") == "2"
+    finally:
+        _prescore("db", "stop")
+    assert not sockets.exists()

@@ -1,4 +1,4 @@
-"""The edge for people: every command, and the one place where errors become words and exit codes.
+"""The edge for people: every command.
 
 Imports are inside the commands: `prescore --help` must not wait for pyarrow.
 """
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prescore import cli_db, opening
-from prescore.contract.errors import LeaseLost, Mistake, PrescoreError, Refused, Terminal, Transient
+from prescore.cli_errors import told
+from prescore.contract.errors import Mistake, Refused
 
 if TYPE_CHECKING:
     from prescore.job import Job
@@ -49,30 +50,9 @@ Reason = Annotated[str | None, typer.Option(help="Why, for the history.")]
 
 
 def main() -> None:
-    """Run a command; exit 0 done, 4 a check refused it, 2 the user's mistake, 3 worth a retry, 1 a bug of ours."""
-    try:
+    """Run a command; what goes wrong becomes words and an exit code."""
+    with told():
         app()
-    except PrescoreError as error:
-        if "--json" in sys.argv and not isinstance(error, Refused):
-            from prescore import display
-
-            display.print_json({"error": {"code": error.code, "message": str(error)}})
-        sys.stderr.write(f"prescore: {error}\n")
-        sys.exit(exit_code(error))
-    except OSError as error:
-        if error.filename is None:
-            raise
-        sys.stderr.write(
-            f"prescore: {error.filename}: {error.strerror}. May this user write there, and is there room?\n"
-        )
-        sys.exit(3)
-
-
-def exit_code(error: PrescoreError) -> int:
-    """What a script is told of an error."""
-    if isinstance(error, Refused):
-        return 4
-    return 3 if isinstance(error, Transient | LeaseLost) else 2 if isinstance(error, Terminal) else 1
 
 
 @app.command()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import shutil
 import subprocess
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -26,13 +28,16 @@ max_wal_size = '4GB'
 checkpoint_timeout = '15min'
 maintenance_work_mem = '128MB'
 """
+_SOCKET = ".s.PGSQL.5432"
+_LONGEST = 103  # bytes in a socket's name; macOS takes the fewest
+_SHORT = "prescore-"
 _INCLUDE = "include 'prescore.conf'\n"
 
 
 def database(project: Project) -> Database:
     """The project's database, started first if it is the embedded one; raises Mistake or DatabaseAway."""
     named = project.database_name
-    return Database(start(project) if named == EMBEDDED else named)
+    return Database(start(project), embedded=True) if named == EMBEDDED else Database(named)
 
 
 def folder(project: Project) -> Path:
@@ -82,6 +87,7 @@ def stop(project: Project) -> bool:
     if running(data) is None:
         return False
     _pg_ctl(data, "-m", "fast", "stop")
+    _drop_sockets(data)
     return True
 
 
@@ -95,9 +101,9 @@ def _start(data: Path) -> None:
     wheel = _wheel()
     try:
         wheel.PostgresServer(data, cleanup_mode=None).ensure_pgdata_inited()
-        # The data folder, or a shorter one where that is too long for the name of a socket.
-        sockets = wheel.postgres_server.find_suitable_socket_dir(data, wheel.PostgresServer.runtime_path)
-        _configure(data, sockets)
+        _drop_sockets(data)
+        _forget_dead(data)
+        _configure(data, _sockets(data))
         _pg_ctl(data, "-t", "60", "-l", str(data / "log"), "start")
     except (subprocess.SubprocessError, OSError, AssertionError) as error:
         raise DatabaseAway(f"The embedded Postgres does not start: {_last_words(data / 'log') or error}") from error
@@ -110,9 +116,27 @@ def _last_words(log: Path) -> str:
         return ""
 
 
+def _sockets(data: Path) -> Path:
+    """Where the socket goes: the data folder, or a short one that only the server's user and root can enter."""
+    if len(os.fsencode(data / _SOCKET)) <= _LONGEST:
+        return data
+    sockets = Path(tempfile.mkdtemp(prefix=_SHORT, dir="/tmp"))  # noqa: S108 - $TMPDIR may be long, or closed to others
+    if os.geteuid() == 0:  # the server is then of the user to whom the wheel gave the data
+        os.chown(sockets, data.stat().st_uid, data.stat().st_gid)
+    return sockets
+
+
+def _drop_sockets(data: Path) -> None:
+    """Remove the short folder that the last start made, if it did."""
+    try:
+        found = re.search(r"^unix_socket_directories = '(.*)'$", (data / "prescore.conf").read_text(), re.MULTILINE)
+    except OSError:
+        return
+    if found and found[1].startswith(f"/tmp/{_SHORT}"):  # noqa: S108 - the one that mkdtemp made
+        shutil.rmtree(found[1], ignore_errors=True)
+
+
 def _configure(data: Path, sockets: Path) -> None:
-    if os.geteuid() == 0 and sockets != data:
-        sockets.chmod(0o777)  # as root the server runs as a user of its own, who must write here
     (data / "prescore.conf").write_text(_SETTINGS.format(sockets=str(sockets).replace("'", "''")))
     main = data / "postgresql.conf"
     text = main.read_text()
@@ -133,8 +157,28 @@ def _alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    return not _zombie(process)
+
+
+def _zombie(process: int) -> bool:
+    """Whether a process has ended, and whoever its parent is by now has not asked how: a signal still reaches it."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except OSError:  # macOS has no /proc; its launchd asks at once
+        return False
+    return status.rpartition(")")[2].split()[0] == "Z"
+
+
+def _forget_dead(data: Path) -> None:
+    """Remove the lock files of a server that is a zombie: Postgres asks by signal, and would take it for running."""
+    try:
+        lines = (data / "postmaster.pid").read_text().splitlines()
+    except OSError:
+        return
+    if len(lines) > 4 and _zombie(int(lines[0])):
+        (Path(lines[4]) / f"{_SOCKET}.lock").unlink(missing_ok=True)
+        (data / "postmaster.pid").unlink()
 
 
 def _wheel() -> Any:

@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from prescore.contract.catalog import Version
-from prescore.contract.database import Database
+from prescore.contract.database import Database, gone
 from prescore.contract.errors import DatabaseAway, SpecInvalid
 from prescore.contract.spec import Check, Spec
 from prescore.results import Result, faults, of
@@ -76,7 +76,8 @@ def validate(database: Database, version: Version, expectations: list[Any]) -> l
         source.get_engine().dispose()
     lost = [fault for result in validated.results for fault in faults(result.exception_info) if _LOST in str(fault)]
     if lost:
-        raise DatabaseAway(f"The database went away during the checks: {lost[0]['exception_message']}")
+        why = str(lost[0]["exception_message"])
+        raise gone(why) if database.embedded else DatabaseAway(f"The database went away during the checks: {why}")
     # Great Expectations gives its results in an order of its own.
     by_title = {result.expectation_config.meta["title"]: of(result) for result in validated.results}
     return [by_title[expectation.meta["title"]] for expectation in expectations]

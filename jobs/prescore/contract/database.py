@@ -28,9 +28,13 @@ _LOGIN_WORDS = ("authentication failed", "no password supplied", "does not exist
 
 @dataclass(frozen=True)
 class Database:
-    """A Postgres by its libpq URL; opening it is cheap and every step opens its own connections."""
+    """A Postgres by its libpq URL; opening it is cheap and every step opens its own connections.
+
+    `embedded` is true of a project's own server, of which messages say other things than of one elsewhere.
+    """
 
     url: str
+    embedded: bool = False
 
     def __post_init__(self) -> None:
         """SQLAlchemy's spelling of the URL is accepted too."""
@@ -40,7 +44,7 @@ class Database:
     def connect(self) -> Iterator[Connection]:
         """An autocommitting connection with rows as dicts; raises DatabaseAway or DatabaseRefused."""
         with (
-            translated(self.url),
+            translated(self.url, embedded=self.embedded),
             psycopg.connect(
                 self.url, autocommit=True, row_factory=dict_row, application_name="prescore", connect_timeout=10
             ) as connection,
@@ -111,12 +115,12 @@ def _apply(connection: Connection, number: int, name: str, text: Any) -> str:
 
 
 @contextmanager
-def translated(url: str) -> Iterator[None]:
+def translated(url: str, *, embedded: bool = False) -> Iterator[None]:
     """Driver errors cross the border here, once, with their cause kept."""
     try:
         yield
     except psycopg.OperationalError as error:
-        raise _away(url, error) from error
+        raise (gone(first_line(error)) if embedded and _ended(error) else _away(url, error)) from error
     except pg.InsufficientPrivilege as error:
         raise errors.DatabaseRefused(
             f"Postgres forbids it: {first_line(error)} Grant it, or use a role that may."
@@ -124,9 +128,20 @@ def translated(url: str) -> Iterator[None]:
     except psycopg.ProgrammingError as error:
         if _readable(url):
             raise
-        raise errors.DatabaseRefused(
-            f"{URL} is no Postgres URL: {first_line(error)} Write postgresql://user:password@host:port/database."
-        ) from error
+        raise _unreadable(error) from error
+
+
+def gone(why: str) -> errors.DatabaseAway:
+    """What to raise when a project's embedded server, which was there when the command began, no longer is."""
+    return errors.DatabaseAway(
+        f"The project's embedded Postgres went away: {why} It was stopped or killed. The next command starts it "
+        "again, and the next run goes on where this one stopped."
+    )
+
+
+def _ended(error: psycopg.OperationalError) -> bool:
+    """Whether the server is gone, and not only short of disk or patience: libpq itself has no SQLSTATE."""
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
 
 
 def _away(url: str, error: psycopg.OperationalError) -> errors.PrescoreError:
@@ -136,6 +151,8 @@ def _away(url: str, error: psycopg.OperationalError) -> errors.PrescoreError:
             f"Postgres at {redacted(url)} refuses the login: {text} "
             "Check user, password and database in PRESCORE_DATABASE_URL."
         )
+    if _misplaced(url):
+        return _unreadable(error)
     return errors.DatabaseAway(
         f"Cannot work with Postgres at {redacted(url)}: {text} Is it running and reachable? Then try again."
     )
@@ -145,6 +162,18 @@ def first_line(error: Exception) -> str:
     """The first line of an error's text that says something, as a sentence."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return line if line.endswith(".") else f"{line}."
+
+
+def _unreadable(error: psycopg.Error) -> errors.DatabaseRefused:
+    return errors.DatabaseRefused(
+        f"{URL} is no Postgres URL: {first_line(error)} Write postgresql://user:password@host:port/database."
+    )
+
+
+def _misplaced(url: str) -> bool:
+    """Whether a port of the URL is none: libpq notices when it connects, and calls it a failure to do so."""
+    ports = [port for port in str(conninfo_to_dict(url).get("port", "")).split(",") if port]
+    return not all(port.isdecimal() and 0 < int(port) < 65536 for port in ports)
 
 
 def _readable(url: str) -> bool:
@@ -161,4 +190,7 @@ def redacted(url: str) -> str:
         parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         return "an unreadable URL"
-    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+    host, database = str(parts.get("host", "localhost")), parts.get("dbname", "")
+    if host.startswith("/"):
+        return f"the socket in {host} (database {database})"
+    return f"{host}:{parts.get('port', 5432)}/{database}"
