@@ -37,7 +37,7 @@ def _load(tmp_path: Path, text: str, name: str = "good") -> spec.Spec:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('id = "bigint"', 'id = "int"', "key.id: Input should be 'smallint', 'integer', 'bigint'"),
+        ('id = "bigint"', 'id = "int"', "key.id: must be 'smallint', 'integer', 'bigint'"),
         ('id = "bigint"', 'version = "bigint"', "key.version: version is prescore's own column"),
         ('id = "bigint"', "", "key: Dictionary should have at least 1 item"),
         ('x = ["a", "b"]', "x = 3", 'onnx.inputs.x: write one column, "distance", or a list of them'),
@@ -57,7 +57,8 @@ def _load(tmp_path: Path, text: str, name: str = "good") -> spec.Spec:
         ),
         ("[outputs]", '[freshness]\nmax_age = "1 day"\n[outputs]', "freshness.max_age: write a number and a unit"),
         ("[outputs]", '[domain.data_as_of]\ncolumn = "t"\nquery = "q"\n[outputs]', "give either column or query"),
-        ("[domain]", "[domian]", "domian: no such key here"),
+        ("[domain]", "[domian]", "domian: no such key here; did you mean domain?"),
+        ('type = "real"', 'typ = "real"', "outputs.y.typ: no such key here; did you mean type?"),
         ("[outputs]", '[comments]\nz = "?"\n[outputs]', "comments.z: no such column"),
     ],
 )

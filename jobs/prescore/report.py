@@ -17,8 +17,8 @@ class Report:
     """One version after its run.
 
     `resumed` says whether the run went on with a version that an earlier one left unfinished, and `chunks_before` how
-    many chunks it found. `seconds` has an entry a step and `total`, all of this run alone: the catalog adds up attempts,
-    and a part must not be larger than the whole. `served` is what readers see now.
+    many chunks it found. `seconds` has an entry a step and `total`, all of this run alone: the catalog adds up
+    attempts, and a part must not be larger than the whole. `served` is what readers see now.
     """
 
     model: str
@@ -45,7 +45,7 @@ class Report:
             row = catalog.version(job.model, version)
             model = catalog.model(job.model)
             resumption = catalog.one("events_last_resumption", model=job.model, version=version)
-        found = resumption["detail"] if resumption else {"chunks": 0, "seconds": {}}
+        found: dict[str, Any] = resumption["detail"] if resumption else {"chunks": 0, "seconds": {}}
         return cls(
             model=job.model,
             version=version,

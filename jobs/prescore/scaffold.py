@@ -6,11 +6,9 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
-from prescore.contract.errors import Mistake
+from prescore.contract.errors import Mistake, SpecInvalid
 from prescore.contract.project import FILE, Project
-from prescore.contract.spec import Name, json_schema
+from prescore.contract.spec import json_schema, name_fault
 
 
 def write(name: str) -> list[Path]:
@@ -18,16 +16,15 @@ def write(name: str) -> list[Path]:
 
     Raises Mistake for a name that Postgres would cut, and when the model has a spec already.
     """
+    if fault := name_fault(name):
+        raise Mistake(f"{name!r} cannot name a model: {fault}.")
+    here = Project.here().resolve()
     try:
-        TypeAdapter(Name).validate_python(name)
-    except ValidationError as error:
-        raise Mistake(
-            f"{name!r} cannot name a model: {error.errors()[0]['msg'].removeprefix('Value error, ')}."
-        ) from error
-    try:
-        root = Project.find().root
+        root = Project.find(here).root
+    except SpecInvalid:
+        raise  # a prescore.toml that cannot be read is there, and wants mending
     except Mistake:
-        root = Path.cwd()
+        root = here
     texts = {
         root / FILE: "prescore.toml",
         root / f"specs/{name}.toml": "spec.toml",

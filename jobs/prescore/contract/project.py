@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from prescore.contract import spec
+from prescore.contract import faults, spec
 from prescore.contract.database import EMBEDDED, URL
-from prescore.contract.errors import Mistake, SpecInvalid
+from prescore.contract.errors import Mistake, SpecInvalid, Unknown
 
 FILE = "prescore.toml"
+
+
+def _memory(value: str) -> str:
+    if not re.fullmatch(r"\d+(MB|GB)", value):
+        raise ValueError('write a whole number and MB or GB, such as "384MB"')
+    return value
+
+
+Memory = Annotated[str, AfterValidator(_memory)]
 
 
 class Settings(BaseModel):
@@ -26,9 +37,7 @@ class Settings(BaseModel):
     sources: dict[str, str] = Field({}, description="name = SQLAlchemy URL, or env:VARIABLE, for specs' domain.source")
     workers: int = Field(0, ge=0, description="chunks scored side by side; 0: one a core")
     chunk_rows: int = Field(102_400, ge=1, description="rows a chunk, about: sources deliver in batches of their own")
-    memory_limit: str = Field(
-        "384MB", pattern=r"^\d+(MB|GB)$", description="what DuckDB may hold before it spills to disk"
-    )
+    memory_limit: Memory = Field("384MB", description="what DuckDB may hold before it spills to disk")
 
 
 class Project:
@@ -41,15 +50,36 @@ class Project:
     @classmethod
     def find(cls, start: Path | None = None) -> Self:
         """The project around a folder (PRESCORE_PROJECT or the current one by default); raises Mistake."""
-        begin = (start or Path(os.environ.get("PRESCORE_PROJECT", "."))).resolve()
+        begin = (start or cls.here()).resolve()
         root = next((folder for folder in (begin, *begin.parents) if (folder / FILE).is_file()), None)
         if root is None:
             raise Mistake(f"No {FILE} in {begin} or above. `prescore init NAME` starts a project here.")
         return cls(root, _settings(root / FILE))
 
+    @staticmethod
+    def here() -> Path:
+        """The folder to begin from: PRESCORE_PROJECT or the current one; raises Mistake when that is no folder."""
+        named = Path(os.environ.get("PRESCORE_PROJECT", "."))
+        if not named.is_dir():
+            raise Mistake(
+                f"PRESCORE_PROJECT names {named}, which is no folder. Set it to the one with {FILE}, or unset it."
+            )
+        return named
+
     def spec(self, model: str) -> spec.Spec:
         """The spec of a model; raises Unknown or SpecInvalid."""
-        return spec.load(self.root / "specs" / f"{model}.toml")
+        path = self.root / "specs" / f"{model}.toml"
+        if not path.exists():
+            raise Unknown(f"There is no spec {path}. {self._instead(model)}")
+        return spec.load(path)
+
+    def _instead(self, model: str) -> str:
+        """What to do about a model that has no spec: name one that is there, or one that could be."""
+        near = get_close_matches(model.lower(), self.models(), n=1)
+        meant = f"Did you mean {near[0]}? " if near else ""
+        if fault := spec.name_fault(model):
+            return f"{meant}{model!r} cannot name a model: {fault}."
+        return f"{meant}`prescore init {model}` writes one to start from."
 
     def models(self) -> list[str]:
         """The names of the specs."""
@@ -72,8 +102,8 @@ class Project:
 def _settings(path: Path) -> Settings:
     try:
         return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecInvalid(f"{path} is not readable as TOML: {error}.") from error
     except ValidationError as error:
-        faults = "\n".join(f"  {'.'.join(str(p) for p in f['loc'])}: {f['msg']}" for f in error.errors())
-        raise SpecInvalid(f"{path} does not hold together:\n{faults}") from error
+        told = "\n".join(faults.lines(error, Settings, "docs/reference/settings.md"))
+        raise SpecInvalid(f"{path} does not hold together:\n{told}") from error

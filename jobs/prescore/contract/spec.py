@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from prescore.contract import agreement, faults
 from prescore.contract.catalog import Column
 from prescore.contract.errors import SpecInvalid, Unknown
 
@@ -58,6 +59,15 @@ def _name(value: str) -> str:
     if re.search(r"_v\d+$", value):
         raise ValueError("a name must not end like churn_v2: that is what the second version of churn is called")
     return value
+
+
+def name_fault(name: str) -> str | None:
+    """Why a model cannot have this name; None when it can."""
+    try:
+        _name(name)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _column(value: str) -> str:
@@ -220,17 +230,7 @@ class Spec(Section):
 
     @model_validator(mode="after")
     def _columns_agree(self) -> Self:
-        tables = {"key": set(self.key), "outputs": set(self.outputs), "passthrough": set(self.passthrough)}
-        wrong = [f"{n} is both under [{a}] and under [{b}]" for a, b in _PAIRS for n in sorted(tables[a] & tables[b])]
-        known = set().union(*tables.values())
-        wrong += [f"comments.{n}: no such column" for n in sorted(set(self.comments) - known)]
-        wrong += [f"indexes: no column {n}" for index in self.indexes for n in index if n not in known]
-        for name in ("narrow", "nullable"):
-            unknown = sorted(getattr(self.onnx, name) - set(self.onnx.features))
-            wrong += [
-                f"onnx.{name}: {n} is not a feature; features are {', '.join(self.onnx.features)}" for n in unknown
-            ]
-        if wrong:
+        if wrong := agreement.faults(self.model_dump(by_alias=True)):
             raise ValueError("; ".join(wrong))
         return self
 
@@ -256,9 +256,6 @@ class Spec(Section):
         return hashlib.sha256(content.encode()).hexdigest()
 
 
-_PAIRS = (("key", "outputs"), ("key", "passthrough"), ("outputs", "passthrough"))
-
-
 def load(path: Path) -> Spec:
     """Read a spec; raises Unknown when there is none, SpecInvalid with everything that is wrong at once."""
     try:
@@ -270,27 +267,8 @@ def load(path: Path) -> Spec:
     try:
         return Spec.model_validate({**content, "model": content.get("model", path.stem)})
     except ValidationError as error:
-        raise SpecInvalid(f"{path} does not hold together:\n" + "\n".join(_lines(error))) from error
-
-
-def _lines(error: ValidationError) -> list[str]:
-    """One line a fault: where, what is wrong, what was there."""
-    return [f"  {_place(fault)}: {_words(fault)}" for fault in error.errors()]
-
-
-def _place(fault: Any) -> str:
-    # The branches of a union and the marks of mapping keys say nothing to the author of a TOML file.
-    parts = [str(part) for part in fault["loc"] if not str(part).startswith(("str", "list[", "constrained-", "[key]"))]
-    return ".".join(parts) or "the spec"
-
-
-def _words(fault: Any) -> str:
-    if fault["type"] == "extra_forbidden":
-        return "no such key here; the reference lists those that there are (docs/reference/spec.md)"
-    if fault["type"] == "missing":
-        return "is missing"
-    given = "" if isinstance(fault["input"], dict) else f" (given: {str(fault['input'])[:60]!r})"
-    return str(fault["msg"]).removeprefix("Value error, ") + given
+        told = faults.lines(error, Spec, "docs/reference/spec.md") + [f"  {f}" for f in agreement.faults(content)]
+        raise SpecInvalid(f"{path} does not hold together:\n" + "\n".join(told)) from error
 
 
 def json_schema() -> dict[str, Any]:
