@@ -72,10 +72,10 @@ def report(run: Mapping[str, Any]) -> None:
     """A run in a few lines."""
     seconds = ", ".join(f"{step} {took:.1f}" for step, took in run["seconds"].items())
     passed = sum(result["passed"] for result in run["checks"])
-    out.print(
-        f"[bold]{run['model']}[/bold] version {run['version']}: "
-        f"{_count(run['rows'], 'row')} in {_count(run['chunks'], 'chunk')}"
-    )
+    size = f"{_count(run['rows'], 'row')} in {_count(run['chunks'], 'chunk')}"
+    if not run["chunks"]:
+        size = "nothing was staged, since the domain itself was refused"
+    out.print(f"[bold]{run['model']}[/bold] version {run['version']}: {size}")
     if run["resumed"]:
         there = f"{run['chunks_before']:,} of {_count(run['chunks'], 'chunk')}"
         out.print(f"  resumed  went on with version {run['version']}: {there} were there already")

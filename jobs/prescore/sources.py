@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,23 +35,33 @@ class Source:
     root: Path
     spill: Path
     memory_limit: str
+    file: str
 
     @contextmanager
     def open(
-        self, query: str, rows: int, expected: dict[str, pa.DataType] | None = None, *, limit: int | None = None
+        self,
+        query: str,
+        rows: int,
+        expected: dict[str, pa.DataType] | None = None,
+        *,
+        limit: int | None = None,
+        named: str | None = None,
     ) -> Iterator[Stream]:
         """Run a query and stream batches of about `rows` rows, at most `limit` rows in all.
 
-        `expected` are the types that a row-wise database's values are to be read as; DuckDB has its own.
+        `expected` are the types that a row-wise database's values are to be read as; DuckDB has its own. `named` is
+        what messages call the query, where it is not the domain's.
         """
-        if limit is not None:
-            query = f"select * from ({query}\n) as domain limit {limit:d}"
-        opened = self._duckdb(query, rows) if self.url is None else _rows(self.url, query, rows, expected or {})
+        named = named or f"The domain query {self.file}"
+        if self.url is None:
+            opened = self._duckdb(query, rows, limit, named)
+        else:
+            opened = _rows(self.url, query, rows, expected or {}, limit, named)
         with opened as stream:
             yield stream
 
     @contextmanager
-    def _duckdb(self, query: str, rows: int) -> Iterator[Stream]:
+    def _duckdb(self, query: str, rows: int, limit: int | None, named: str) -> Iterator[Stream]:
         import duckdb
 
         self.spill.mkdir(parents=True, exist_ok=True)
@@ -62,11 +73,13 @@ class Source:
         # elsewhere would read whatever lies there under the same name.
         with contextlib.chdir(self.root), duckdb.connect(":memory:", config=settings) as connection:
             try:
-                reader = connection.sql(query).to_arrow_reader(rows)
+                relation = connection.sql(query)
+                # Limited by the relation, not by a SELECT around it: what DuckDB quotes is then the author's own text.
+                reader = (relation if limit is None else relation.limit(limit)).to_arrow_reader(rows)
             except duckdb.Error as error:
-                raise DomainInvalid(f"The domain query does not run: {error}") from error
+                raise DomainInvalid(f"{named} does not run: {error}") from error
             except AttributeError as error:  # a statement without a result has no relation to read from
-                raise DomainInvalid("The domain query gives no rows: it must be one SELECT.") from error
+                raise DomainInvalid(f"{named} gives no rows: it must be one SELECT.") from error
             yield Stream(reader.schema, _translated(iter(reader), duckdb.Error, pa.ArrowException))
 
 
@@ -74,18 +87,24 @@ def of(project: Project, spec: Spec, spill: Path) -> Source:
     """The source that a spec names; raises Mistake when prescore.toml does not know it."""
     name = spec.domain.source
     url = None if name == "duckdb" else _named(project, name)
-    return Source(url, project.root, spill, project.settings.memory_limit)
+    return Source(url, project.root, spill, project.settings.memory_limit, spec.domain.query)
 
 
 def query_text(project: Project, spec: Spec) -> str:
-    """The domain query's text; raises DomainInvalid when its file is not there."""
+    """The domain query's text; raises DomainInvalid when its file is not there, or holds no query.
+
+    What stands before the query stays, so that the lines that a database counts are those of the file.
+    """
     path = project.root / spec.domain.query
     try:
-        return path.read_text(encoding="utf-8").strip().removesuffix(";")
+        text = path.read_text(encoding="utf-8").rstrip().removesuffix(";")
     except (OSError, UnicodeDecodeError) as error:
         raise DomainInvalid(
             f"There is no readable domain query {path}: {error}. Mend domain.query in the spec."
         ) from error
+    if not re.sub(r"--[^\n]*|/\*.*?\*/|;", "", text, flags=re.DOTALL).strip():
+        raise DomainInvalid(f"The domain query {path} is empty: write the SELECT that gives every row to predict.")
+    return text
 
 
 def fingerprint(spec: Spec, query: str) -> str:
@@ -109,13 +128,15 @@ def _named(project: Project, name: str) -> str:
 
 
 @contextmanager
-def _rows(url: str, query: str, rows: int, expected: dict[str, pa.DataType]) -> Iterator[Stream]:
+def _rows(
+    url: str, query: str, rows: int, expected: dict[str, pa.DataType], limit: int | None, named: str
+) -> Iterator[Stream]:
     import sqlalchemy as sa
 
     engine = sa.create_engine(url)
     try:
         with engine.connect().execution_options(stream_results=True, max_row_buffer=rows) as connection:
-            result = connection.execute(sa.text(query))
+            result = connection.execute(sa.text(_limited(connection, query, limit)))
             batches = _translated(
                 (_batch(part, expected) for part in result.mappings().partitions(rows)), sa.exc.SQLAlchemyError
             )
@@ -129,9 +150,24 @@ def _rows(url: str, query: str, rows: int, expected: dict[str, pa.DataType]) -> 
     except sa.exc.OperationalError as error:
         raise DatabaseAway(f"The domain's database does not answer: {error.orig}") from error
     except sa.exc.SQLAlchemyError as error:
-        raise DomainInvalid(f"The domain query does not run: {error}") from error
+        raise DomainInvalid(f"{named} does not run: {getattr(error, 'orig', None) or error}") from error
     finally:
         engine.dispose()
+
+
+def _limited(connection: Any, query: str, limit: int | None) -> str:
+    """The query with a limit around it; where it does not run so, as it is, for its author to see what is wrong."""
+    import sqlalchemy as sa
+
+    if limit is None:
+        return query
+    limited = f"select * from ({query}\n) as domain limit {limit:d}"
+    try:
+        connection.execute(sa.text(limited)).close()
+    except sa.exc.DBAPIError:
+        connection.rollback()
+        return query
+    return limited
 
 
 def _batch(rows: Any, expected: dict[str, pa.DataType]) -> pa.RecordBatch:

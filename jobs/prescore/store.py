@@ -102,6 +102,8 @@ def hash_file(path: Path) -> str:
 
 def read_model(file: Path) -> bytes:
     """An ONNX file's content; raises ModelInvalid when it is not there or empty."""
+    if file.is_dir():
+        raise ModelInvalid(f"{file} is a folder; onnx.file in the spec must name the ONNX file itself.")
     try:
         content = file.read_bytes()
     except OSError as error:

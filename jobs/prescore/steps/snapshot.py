@@ -73,14 +73,14 @@ class Freezer:
             if nulls := batch.column(name).null_count:
                 raise _refused(
                     "keys",
-                    f"Key column {name} is null in {nulls} rows or more: a row without a key cannot be looked up.",
+                    f"Key column {name} is null in {_at_least(nulls)}: a row without a key cannot be looked up.",
                 )
         for name in self.features:
             nulls = 0 if name in self.spec.onnx.nullable else batch.column(name).null_count
             if nulls:
                 raise _refused(
                     "features",
-                    f"Feature {name} is null in {nulls} rows or more. Fill it in the domain query, or hand it to the "
+                    f"Feature {name} is null in {_at_least(nulls)}. Fill it in the domain query, or hand it to the "
                     f"model as NaN with onnx.nullable = [{name!r}].",
                 )
 
@@ -148,7 +148,7 @@ def asked_clock(source: Source, spec: Spec) -> datetime | None:
     """What the spec's data_as_of query says, if there is one; raises DomainInvalid when that is not one value."""
     if spec.domain.data_as_of is None or spec.domain.data_as_of.query is None:
         return None
-    with source.open(spec.domain.data_as_of.query, 2) as stream:
+    with source.open(spec.domain.data_as_of.query, 2, named="domain.data_as_of.query") as stream:
         values = [row for batch in stream.batches for row in batch.to_pylist()]
     if len(values) != 1 or len(values[0]) != 1 or None in values[0].values():
         raise DomainInvalid(f"domain.data_as_of.query must give one time; it gives {values[:2]}.")
@@ -213,6 +213,11 @@ def _absent(spec: Spec, features: dict[str, pa.DataType], domain: pa.Schema) -> 
         f"{role} column {n} is missing; the query gives {have}" for n, role in needed.items() if n not in domain.names
     ]
     return faults + [f"column {n} stands twice in the query; give one of them another name" for n in twice]
+
+
+def _at_least(rows: int) -> str:
+    # The rows that come after this batch have not been looked at.
+    return f"at least {rows:,} row{'' if rows == 1 else 's'}"
 
 
 def _refused(check: str, message: str) -> Refused:
