@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -100,3 +101,10 @@ def test_the_lock_names_no_index_and_hashes_everything() -> None:
     pinned = [line for line in lock.splitlines() if "==" in line and not line.startswith((" ", "#"))]
     assert pinned
     assert all(line.endswith("\\") for line in pinned)
+
+
+def test_scoring_leaves_nothing_in_the_home_folder(tmp_path: Path) -> None:
+    environment = os.environ | {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", "import prescore.scorer"], check=True, env=environment)
+    assert list(tmp_path.iterdir()) == []

@@ -8,15 +8,18 @@ Used by the score step, by the live API, and by applications that score in their
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pyarrow as pa
 
 from prescore import columns
 from prescore.contract.errors import DomainInvalid, ModelInvalid
 from prescore.contract.spec import Output, Spec
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it gives the machine an id when it is imported, and asks no later
+import onnxruntime as ort
 
 _TENSORS: dict[str, pa.DataType] = {
     "tensor(float)": pa.float32(),
@@ -139,8 +142,9 @@ class Scorer:
 
 def missing(column: str, nulls: int) -> str:
     """What to say of a feature that is null where the spec does not allow it."""
+    rows = f"{nulls:,} row{'' if nulls == 1 else 's'}"
     return (
-        f"Feature {column} is null in {nulls} rows. Fill it in the domain query, or hand it to the model as NaN "
+        f"Feature {column} is null in {rows}. Fill it in the domain query, or hand it to the model as NaN "
         f"with onnx.nullable = [{column!r}]."
     )
 
@@ -153,6 +157,11 @@ def _session(content: bytes, spec: Spec, threads: int) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
+        if "INVALID_PROTOBUF" in str(error):
+            raise ModelInvalid(
+                f"{spec.onnx.file} cannot be loaded as an ONNX model: it was cut short, or is a file of another kind "
+                "under that name. Export the model again, and see that onnx.file names what the export wrote."
+            ) from error
         raise ModelInvalid(f"{spec.onnx.file} cannot be loaded as an ONNX model: {error}") from error
 
 
