@@ -254,3 +254,12 @@ def test_a_read_committed_transaction_goes_on_with_the_version_that_it_began_wit
             assert clocks == {"version": version}
             reader.commit()
         assert _seen(reader) == (3, 3, 1000)
+
+
+def test_a_release_names_the_version_that_waits(sandbox: Sandbox) -> None:
+    assert sandbox.cli("run", "churn").code == 0
+    sandbox.cli("hold", "churn", "--reason", "wait")
+    assert "waits" not in sandbox.cli("release", "churn").out
+    sandbox.cli("hold", "churn", "--reason", "wait")
+    assert sandbox.cli("run", "churn").code == 0
+    assert "`prescore publish churn 2` publishes it" in sandbox.cli("release", "churn").out

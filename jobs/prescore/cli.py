@@ -68,6 +68,7 @@ def init(name: Model) -> None:
 @app.command()
 def check(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One model; all of them if left out.")] = None,
+    json: Json = False,
 ) -> None:
     """Validate spec, model, domain and checks without writing anything."""
     from prescore import display
@@ -75,10 +76,15 @@ def check(
 
     flow, job = opening.flow()
     project = Project.find()
+    fitting = []
     for model in [name] if name else project.models():
         with display.bars() as bars:
             rows = flow.rehearse(job.Material(project, project.spec(model), on_rows=bars))
-        typer.echo(f"{model}: spec, model and domain fit; {rows:,} rows")
+        fitting.append({"model": model, "rows": rows})
+        if not json:
+            typer.echo(f"{model}: spec, model and domain fit; {rows:,} rows")
+    if json:
+        display.print_json(fitting)
 
 
 @app.command()
@@ -161,7 +167,11 @@ def release(name: Model) -> None:
 
     with opening.catalog() as catalog:
         step.release(catalog.connection, name)
+        waiting = catalog.one("versions_waiting", model=name)
     typer.echo(f"{name} is released: the next run publishes again.")
+    if waiting:
+        number = waiting["version"]
+        typer.echo(f"Version {number} passed its checks and waits: `prescore publish {name} {number}` publishes it.")
 
 
 @app.command()

@@ -60,6 +60,12 @@ update prescore.versions
 set state = 'published', published_at = now(), superseded_at = null, withdrawn_at = null
 where model = %(model)s and version = %(version)s and state in ('checked', 'superseded');
 
+-- name: versions_waiting
+-- The newest version that passed its checks and is newer than the published one.
+select v.version from prescore.versions v join prescore.models m on m.model = v.model
+where v.model = %(model)s and v.state = 'checked' and v.version > coalesce(m.published_version, 0)
+order by v.version desc limit 1;
+
 -- name: versions_before
 -- Where a roll-back goes: the newest earlier version that was good when it was replaced and is still retained.
 select * from prescore.versions
