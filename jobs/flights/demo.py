@@ -29,7 +29,7 @@ FLIGHT = "carrier=UA&flight=1545&origin=EWR&date=2013-01-01"
 def main() -> None:
     """Train, publish, look up, publish again, refuse a broken model, roll back."""
     say("1. Train on nine months of flights from New York, test on the three after.")
-    shell("python jobs/flights/train.py")
+    shell("python jobs/flights/train.py", shown="learned|judged|model  |ROC|agree|wrote")
 
     say("2. Score every flight of the year into Postgres, check the table, publish it.")
     first = published()
@@ -43,7 +43,7 @@ def main() -> None:
 
         say("4. A second model: a second version takes the place of the first, in one transaction.")
         shell("python jobs/flights/train.py --seed 2 --iterations 120", quiet=True)
-        second = published()
+        second = published(shown="version|passed$|published")
         shell(f"prescore diff flight_delay {first} {second}")
 
         say("5. A broken model, which answers NaN for long flights: refused, and nobody notices.")
@@ -51,7 +51,7 @@ def main() -> None:
         shutil.copy(MODEL, good)
         try:
             shell("python jobs/flights/broken.py nan --out models/flight_delay.onnx", quiet=True)
-            shell("prescore run flight_delay", expected=4)
+            shell("prescore run flight_delay", expected=4, shown="rows in|refused by|saw|served")
         finally:
             good.replace(MODEL)
         get(f"{address}/v1/predictions/flight_delay?{FLIGHT}")
@@ -69,18 +69,15 @@ def main() -> None:
 
 NEXT = """
 Now yours:
-  .venv/bin/prescore status                       how old the predictions are, against the promise
   .venv/bin/prescore db psql                      select * from predictions.flight_delay
   .venv/bin/prescore init churn                   a spec and a domain query to start from
-  export PRESCORE_DATABASE_URL=$(.venv/bin/prescore db url)
-  .venv/bin/prescore serve                        then open http://127.0.0.1:8000/docs
   .venv/bin/prescore db stop                      stop the Postgres that this demo started
 """
 
 
-def published() -> int:
+def published(shown: str = "") -> int:
     """Run the flow, show what it says, and give the version that it published."""
-    said = shell("prescore run flight_delay")
+    said = shell("prescore run flight_delay", shown=shown)
     found = re.search(r"version (\d+)", said)
     if found is None:
         raise SystemExit("the run did not tell its version")
@@ -92,8 +89,11 @@ def say(text: str) -> None:
     print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
 
 
-def shell(command: str, *, expected: int = 0, quiet: bool = False) -> str:
-    """Run a command as the shell would, with this environment's programs first; stop the demo if it ends otherwise."""
+def shell(command: str, *, expected: int = 0, quiet: bool = False, shown: str = "") -> str:
+    """Run a command as the shell would, with this environment's programs first; stop the demo if it ends otherwise.
+
+    Of what it prints, only lines with the words in `shown` are shown: what the reader has seen before is left out.
+    """
     print(f"$ {command}", flush=True)
     environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "120"}
     done = subprocess.run(  # noqa: S602 - our own lines, shown as they are typed
@@ -107,7 +107,9 @@ def shell(command: str, *, expected: int = 0, quiet: bool = False) -> str:
         check=False,
     )
     if not quiet or done.returncode != expected:
-        print("  " + done.stdout.rstrip().replace("\n", "\n  "), flush=True)
+        whole = done.returncode != expected
+        lines = [line for line in done.stdout.splitlines() if line.strip() and (whole or re.search(shown, line))]
+        print("\n".join(f"  {line}" for line in lines), flush=True)
     if done.returncode != expected:
         raise SystemExit(f"that ended with {done.returncode}, and should have with {expected}")
     return done.stdout
