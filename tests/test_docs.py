@@ -205,8 +205,8 @@ def test_every_error_is_documented() -> None:
     documented = rows((REFERENCE / "errors.md").read_text())
     known = {error("").code: exit_code(error("")) for error in _errors(errors.PrescoreError)}
     assert set(documented) == set(known), "docs/reference/errors.md: a row for each error's code, and for no other"
-    for code, exit_code in known.items():
-        assert documented[code].endswith(f"| {exit_code} |"), f"docs/reference/errors.md: {code} exits with {exit_code}"
+    for code, status in known.items():
+        assert documented[code].endswith(f"| {status} |"), f"docs/reference/errors.md: {code} exits with {status}"
 
 
 def test_every_endpoint_is_documented() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -85,6 +86,22 @@ def _no_query(sandbox: Sandbox) -> None:
     (sandbox.root / "sql/domains/churn.sql").unlink()
 
 
+def _query_misspelt(sandbox: Sandbox) -> None:
+    sandbox.query("\n-- the third line is blank\n\nform nowhere select 1;\n")
+
+
+def _empty_query(sandbox: Sandbox) -> None:
+    sandbox.query("-- select 1\n/* nothing;\n yet */ ;\n")
+
+
+def _folder_for_model(sandbox: Sandbox) -> None:
+    sandbox.edit('file = "models/churn.onnx"', 'file = "models"')
+
+
+def _text_for_model(sandbox: Sandbox) -> None:
+    sandbox.onnx(b"not a model\n")
+
+
 def _query_fails(sandbox: Sandbox) -> None:
     sandbox.query("select customer, visits, spend from read_parquet('data/elsewhere.parquet')")
 
@@ -135,8 +152,8 @@ def _clock_in_the_future(sandbox: Sandbox) -> None:
 
 MISHAPS: list[tuple[Callable[[Sandbox], None], int, str]] = [
     (_duplicates, 4, "keys that stand more than once: (0) 2 times"),
-    (_null_key, 4, "Key column customer is null"),
-    (_null_feature, 4, "Feature visits is null"),
+    (_null_key, 4, "Key column customer is null in at least 1 row: "),
+    (_null_feature, 4, "Feature visits is null in at least 100 rows."),
     (_empty, 4, "The domain of churn is empty"),
     (_missing_column, 2, "feature column spend is missing; the query gives customer, visits"),
     (_text_for_number, 2, "Column visits is text in the domain and must be real"),
@@ -151,7 +168,11 @@ MISHAPS: list[tuple[Callable[[Sandbox], None], int, str]] = [
     (_malformed, 2, 'freshness.max_age: write a number and a unit, such as "90m"'),
     (_not_toml, 2, "is not readable as TOML"),
     (_no_query, 2, "There is no readable domain query"),
-    (_query_fails, 2, "The domain query does not run"),
+    (_query_fails, 2, "The domain query sql/domains/churn.sql does not run"),
+    (_query_misspelt, 2, "LINE 4: form nowhere"),
+    (_empty_query, 2, "sql/domains/churn.sql is empty"),
+    (_folder_for_model, 2, "models is a folder"),
+    (_text_for_model, 2, "or is a file of another kind under that name"),
     (_query_fails_half_way, 2, "a bad row"),
     (_no_such_expectation, 2, "Great Expectations has no expect_column_values_to_be_betwixt"),
     (_nul_in_text, 2, "Postgres cannot hold a value of chunk"),
@@ -211,16 +232,58 @@ def test_every_fault_of_a_spec_is_told_at_once(sandbox: Sandbox) -> None:
     sandbox.edit('customer = "bigint"', 'customer = "int8"')
     sandbox.edit('max_age = "26h"', 'max_age = "soon"')
     sandbox.edit("versions = 3", "version = 3")
+    sandbox.edit("[domain]", 'indexes = [["when"]]\n[domain]')
     done = sandbox.cli("check", "churn")
     assert done.code == 2
-    for key in ("key.customer", "freshness.max_age", "retention.version"):
+    for key in ("key.customer", "freshness.max_age", "retention.version", "indexes: no column when"):
         assert key in done.err
+
+
+def test_every_fault_of_the_settings_is_told_at_once(sandbox: Sandbox) -> None:
+    sandbox.settings('chunk_row = 10\nworkers = "many"\nstore = 3\nmemory_limit = "lots"\n')
+    done = sandbox.cli("run", "churn")
+    assert done.code == 2
+    assert "chunk_row: no such key here; did you mean chunk_rows?" in done.err
+    assert "workers: must be a whole number (given: 'many')" in done.err
+    assert "store: must be text, in quotes (given: '3')" in done.err
+    assert "memory_limit: write a whole number and MB or GB" in done.err
+
+
+def test_a_query_is_quoted_as_its_author_wrote_it(sandbox: Sandbox) -> None:
+    sandbox.query("select customer,\n  visits spned spend\nfrom read_parquet('data/customers.parquet');\n")
+    done = sandbox.cli("check", "churn")
+    assert "LINE 2:   visits spned spend" in done.err
+    assert "limit 0" not in done.err
+    sandbox.query("select customer, visits, spend from read_parquet('data/customers.parquet');\n")
+    assert sandbox.cli("check", "churn").code == 0
+
+
+def test_a_database_quotes_a_query_as_its_author_wrote_it(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAREHOUSE_URL", sandbox.database.sqlalchemy_url)
+    sandbox.settings('[sources]\nwarehouse = "env:WAREHOUSE_URL"\n')
+    sandbox.edit('query = "sql', 'source = "warehouse"\nquery = "sql')
+    sandbox.query("select 1 as customer,\n  2 form nowhere")
+    done = sandbox.cli("check", "churn")
+    assert (done.code, "LINE 2:   2 form nowhere" in done.err) == (2, True), done.err
+    assert "as domain" not in done.err
+
+
+def test_a_refused_domain_counts_no_rows(sandbox: Sandbox) -> None:
+    sandbox.data(customers(0))
+    done = sandbox.cli("run", "churn")
+    assert "churn version 1: nothing was staged, since the domain itself was refused" in done.out
+    assert "0 rows" not in done.out
 
 
 def test_a_model_that_has_no_spec(sandbox: Sandbox) -> None:
     done = sandbox.cli("run", "nosuch")
     assert done.code == 2
     assert "prescore init nosuch" in done.err
+    misspelt = sandbox.cli("run", "Churn")
+    assert misspelt.code == 2
+    assert "Did you mean churn?" in misspelt.err
+    assert "names are lower case letters" in misspelt.err
+    assert "init" not in misspelt.err
 
 
 def test_a_wrong_password(sandbox: Sandbox, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,6 +329,22 @@ def test_outside_a_project(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) ->
     done = sandbox.cli("run", "churn")
     assert done.code == 2
     assert "prescore init NAME" in done.err
+
+
+@pytest.mark.parametrize("command", [["run", "churn"], ["init", "other"]])
+def test_a_project_that_is_nowhere(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    nowhere = sandbox.root / "nowhere"  # below the project: the one above must not step in
+    monkeypatch.setenv("PRESCORE_PROJECT", str(nowhere))
+    done = sandbox.cli(*command)
+    assert done.code == 2
+    assert f"PRESCORE_PROJECT names {nowhere}, which is no folder" in done.err
+
+
+def test_check_tells_programs_what_fits(sandbox: Sandbox) -> None:
+    done = sandbox.cli("check", "--json")
+    assert (done.code, json.loads(done.out)) == (0, [{"model": "churn", "rows": 1000}])
+    sandbox.query("select")
+    assert json.loads(sandbox.cli("check", "--json").out)["error"]["code"] == "domain_invalid"
 
 
 @pytest.mark.parametrize("url", ["foo", "sqlite:///x.db", "postgresql://h:abc/x", "postgresql://h:99999/x"])

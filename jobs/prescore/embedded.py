@@ -120,7 +120,7 @@ def _sockets(data: Path) -> Path:
     """Where the socket goes: the data folder, or a short one that only the server's user and root can enter."""
     if len(os.fsencode(data / _SOCKET)) <= _LONGEST:
         return data
-    sockets = Path(tempfile.mkdtemp(prefix=_SHORT, dir="/tmp"))  # noqa: S108 - $TMPDIR may be long, or closed to others
+    sockets = Path(tempfile.mkdtemp(prefix=_SHORT, dir="/tmp"))
     if os.geteuid() == 0:  # the server is then of the user to whom the wheel gave the data
         os.chown(sockets, data.stat().st_uid, data.stat().st_gid)
     return sockets

@@ -53,7 +53,9 @@ class Material:
     @property
     def workers(self) -> int:
         """Chunks scored side by side."""
-        return self.project.settings.workers or len(os.sched_getaffinity(0))
+        if self.project.settings.workers:
+            return self.project.settings.workers
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS
 
 
 @dataclass(frozen=True)
