@@ -26,3 +26,12 @@ def test_a_refused_version_leaves_the_old_one_served(sandbox: Sandbox) -> None:
     assert "Version 1 is still served" in refused.err
     assert json.loads(refused.out)["state"] == "refused"
     assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
+
+
+def test_a_check_that_is_misspelt_later_is_found_before_anything_is_written(sandbox: Sandbox) -> None:
+    assert sandbox.cli("run", "churn").code == 0
+    sandbox.edit("max_value = 1", "max_valu = 1")
+    misspelt = sandbox.cli("run", "churn")
+    assert misspelt.code == 2, misspelt.err
+    assert "max_valu" in misspelt.err
+    assert sandbox.rows("select count(*) from prescore.versions") == [(1,)]

@@ -67,10 +67,15 @@ def validate(job: Material) -> Scorer:
 def vet_checks(job: Job) -> None:
     """Raise SpecInvalid for a misspelt check before anything is scored for it.
 
-    A spec whose checks have run before needs no look: Great Expectations takes seconds to import.
+    Checks that have run before need no look: Great Expectations takes seconds to import.
     """
     with job.database.connect() as connection:
-        known = Catalog(connection).one("versions_vetted", model=job.model, spec_fingerprint=job.spec.fingerprint)
+        known = Catalog(connection).one(
+            "versions_vetted",
+            model=job.model,
+            spec_fingerprint=job.spec.fingerprint,
+            checks_fingerprint=job.spec.checks_fingerprint,
+        )
     if not known["vetted"]:
         expectations.build(job.spec)
 
@@ -212,7 +217,8 @@ def finish_table(job: Job, held: Lease, version: int) -> None:
 def check_table(job: Job, held: Lease, version: int, wanted: list[Any]) -> None:
     """Check the staged version; raises Refused."""
     with timed(job, version, "check") as catalog:
-        check.check(job.database, catalog.connection, held, catalog.version(job.model, version), wanted)
+        row, fingerprint = catalog.version(job.model, version), job.spec.checks_fingerprint
+        check.check(job.database, catalog.connection, held, row, wanted, fingerprint)
 
 
 def publish_version(job: Job, held: Lease, version: int) -> None:

@@ -60,6 +60,7 @@ class Version(TypedDict):
     rows: int | None
     rejected: int | None
     checks: list[dict[str, Any]] | None
+    checks_fingerprint: str | None
     seconds: dict[str, float]
     error: str | None
     started_at: datetime

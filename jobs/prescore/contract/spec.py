@@ -252,8 +252,16 @@ class Spec(Section):
     def fingerprint(self) -> str:
         """SHA-256 of what decides the table's content: not of schedules, checks, promises and comments."""
         parts = {"domain", "key", "passthrough", "onnx", "outputs", "indexes"}
-        content = self.model_dump_json(include=parts, exclude={"outputs": {"__all__": {"comment"}}})
-        return hashlib.sha256(content.encode()).hexdigest()
+        return _hash(self.model_dump_json(include=parts, exclude={"outputs": {"__all__": {"comment"}}}))
+
+    @property
+    def checks_fingerprint(self) -> str:
+        """SHA-256 of the spec's own checks."""
+        return _hash(self.model_dump_json(include={"checks"}))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def load(path: Path) -> Spec:

@@ -18,27 +18,40 @@ from prescore.results import Result, sentence
 
 
 def check(
-    database: Database, connection: Connection, lease: Lease, version: Version, wanted: list[Any]
+    database: Database,
+    connection: Connection,
+    lease: Lease,
+    version: Version,
+    wanted: list[Any],
+    fingerprint: str,
 ) -> list[Result]:
     """Every check's result, noted with the version, which is then `checked` or `refused`.
 
     The three that no spec can switch off come first: rows, keys, finite. `wanted` are the spec's own, built by
-    `expectations.build`. Raises Refused, naming what failed; the refused table is kept for inspection.
+    `expectations.build`, and `fingerprint` is theirs. Raises Refused, naming what failed; the refused table is kept
+    for inspection.
     """
     rows, finite, *own = expectations.validate(database, version, [*_compulsory(connection, version), *wanted])
     results = [rows, _keys(connection, version), _counted(connection, version, finite), *own]
     failed = [result for result in results if not result["passed"]]
     with connection.transaction():
-        _note(Catalog(connection), version, results, failed)
+        _note(Catalog(connection), version, results, failed, fingerprint)
         lease.check(connection)
     if failed:
         raise Refused(_refusal(version, results, failed), results)
     return results
 
 
-def _note(catalog: Catalog, version: Version, results: list[Result], failed: list[Result]) -> None:
+def _note(catalog: Catalog, version: Version, results: list[Result], failed: list[Result], fingerprint: str) -> None:
     model, number, state = version["model"], version["version"], "refused" if failed else "checked"
-    catalog.execute("versions_check", model=model, version=number, state=state, checks=Jsonb(results))
+    catalog.execute(
+        "versions_check",
+        model=model,
+        version=number,
+        state=state,
+        checks=Jsonb(results),
+        checks_fingerprint=fingerprint,
+    )
     catalog.event(model, number, state, "; ".join(sentence(result) for result in failed) or None)
 
 

@@ -44,6 +44,7 @@ create table prescore.versions (
   rows                 bigint,
   rejected             bigint,
   checks               jsonb,
+  checks_fingerprint   text,
   seconds              jsonb not null default '{}',
   error                text,
   started_at           timestamptz not null default now(),
@@ -66,6 +67,7 @@ comment on column prescore.versions.key_columns is '[{name, type, comment, role}
 comment on column prescore.versions.output_columns is '[{name, type, comment, role}] in table order; role tells outputs from passed-through columns';
 comment on column prescore.versions.data_as_of is 'the time that the inputs describe';
 comment on column prescore.versions.max_age_seconds is 'the freshness promise: how old data_as_of may be';
+comment on column prescore.versions.checks_fingerprint is 'SHA-256 of the spec''s checks, set when they have run';
 comment on column prescore.versions.withdrawn_at is 'set when a roll-back took it from readers: a later roll-back passes over it';
 
 create unique index versions_one_published on prescore.versions (model) where state = 'published';

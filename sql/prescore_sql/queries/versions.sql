@@ -22,10 +22,10 @@ select * from prescore.versions where model = %(model)s order by version desc;
 select * from prescore.versions where model = %(model)s and state in ('building', 'staged') order by version desc;
 
 -- name: versions_vetted
--- Whether a spec's checks have run before, whatever they said.
+-- Whether the same checks have run before on a table of the same columns, whatever they said.
 select exists (select from prescore.versions
                where model = %(model)s and spec_fingerprint = %(spec_fingerprint)s
-                 and checked_at is not null) as vetted;
+                 and checks_fingerprint = %(checks_fingerprint)s) as vetted;
 
 -- name: versions_freeze
 -- The snapshot is complete: from here on the version's inputs are fixed.
@@ -45,7 +45,7 @@ where v.model = %(model)s and v.version = %(version)s and v.state = 'building';
 -- name: versions_check
 -- The checks have spoken: checked, or refused and kept for inspection.
 update prescore.versions
-set state = %(state)s, checked_at = now(), checks = %(checks)s
+set state = %(state)s, checked_at = now(), checks = %(checks)s, checks_fingerprint = %(checks_fingerprint)s
 where model = %(model)s and version = %(version)s and state = 'staged';
 
 -- name: versions_supersede
