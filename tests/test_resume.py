@@ -15,7 +15,6 @@ import pytest
 from fix_project import Sandbox, linear
 from prescore import materialize
 from prescore.contract import lease
-from prescore.contract.catalog import Catalog
 from prescore.contract.errors import Busy, LeaseLost
 from prescore.contract.lease import Lease
 
@@ -33,6 +32,27 @@ def die(step, rows, total):
 
 project = Project.find(Path(sys.argv[1]))
 materialize.run(Job(project, project.spec("churn"), Database(sys.argv[2]), on_rows=die))
+"""
+
+
+STOPPED_IN_A_COPY = """
+import os, signal, sys
+from pathlib import Path
+from prescore import cli
+from prescore.steps import stage
+
+class Stopping:
+    def __init__(self, schema):
+        self._encoder = Encoder(schema)
+
+    def __getattr__(self, name):
+        if name == "finish":
+            os.kill(os.getpid(), signal.SIGSTOP)  # the rows are on their way, their end is not
+        return getattr(self._encoder, name)
+
+Encoder, stage.ArrowToPostgresBinaryEncoder = stage.ArrowToPostgresBinaryEncoder, Stopping
+sys.argv = ["prescore", "run", "churn"]
+cli.main()
 """
 
 
@@ -152,7 +172,7 @@ def test_an_unwatched_lease_outlives_its_connection_until_it_expires(sandbox: Sa
         with pytest.raises(LeaseLost), connection.transaction():
             first.check(connection)
         lease.drop(connection, Lease("churn", first.token))
-        assert Catalog(connection).one("leases_get", model="churn")["token"] == second.token
+        assert connection.execute("select token from prescore.leases").fetchone() == {"token": second.token}
 
 
 def test_a_run_begun_anew_keeps_the_model_of_the_published_version(sandbox: Sandbox) -> None:
@@ -178,3 +198,33 @@ def test_a_snapshot_that_was_harmed_is_not_gone_on_with(sandbox: Sandbox, harm: 
     report = materialize.run(sandbox.job())
     assert (report.version, report.rows) == (2, 1000)
     assert sandbox.rows("select state from prescore.versions where version = 1") == [("failed",)]
+
+
+def test_a_run_that_was_stopped_in_a_copy_is_taken_over_and_writes_nothing_more(sandbox: Sandbox) -> None:
+    sandbox.settings("chunk_rows = 100\nworkers = 1\n")
+    command = [sys.executable, "-c", STOPPED_IN_A_COPY]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as stopped:
+        os.waitid(os.P_PID, stopped.pid, os.WSTOPPED)
+        assert sandbox.cli("run", "churn").code == 3  # its lease has not run out
+        sandbox.rows("update prescore.leases set expires_at = now() - interval '1 second' returning token")
+        report = materialize.run(sandbox.job())
+        os.kill(stopped.pid, signal.SIGCONT)
+        _, told = stopped.communicate()
+    assert (report.version, report.rows, report.published) == (1, 1000, True)
+    assert stopped.returncode == 3
+    assert "Another run took over churn" in told
+    assert sandbox.rows("select count(*), count(distinct customer) as customers from predictions.churn") == [
+        (1000, 1000)
+    ]
+    assert sandbox.rows("select state from prescore.versions") == [("published",)]
+
+
+def test_a_run_waits_for_another_if_asked(sandbox: Sandbox) -> None:
+    command = [str(Path(sys.executable).with_name("prescore")), "run", "churn", "--wait"]
+    with lease.held(sandbox.database, "churn"):
+        waiting = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert waiting.stderr is not None
+        assert "Another run of churn is at work" in waiting.stderr.readline()
+    waiting.communicate()
+    assert waiting.returncode == 0
+    assert sandbox.rows("select count(*) from predictions.churn") == [(1000,)]

@@ -62,6 +62,7 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
     job.database.migrate()
     materialize.vet_checks(job)
     with lease.kept(job.database, _take(job)) as held:
+        job = job.under(held)
         version = materialize.begin(job, held)
         with materialize.giving_up(job, held, version):
             materialize.freeze(job, held, version, materialize.kept_scorer(job, version))
@@ -176,9 +177,9 @@ def _working(model: str, root: str, work: Work) -> Iterator[tuple[Job, Lease]]:
     _still_ours(job, work["version"])
     with (
         lease.kept(job.database, Lease(job.model, work["token"])) as held,
-        materialize.giving_up(job, held, work["version"]),
+        materialize.giving_up(job.under(held), held, work["version"]),
     ):
-        yield job, held
+        yield job.under(held), held
 
 
 def _still_ours(job: Job, version: int) -> None:

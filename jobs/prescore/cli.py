@@ -92,6 +92,7 @@ def run(
     name: Model,
     full: Annotated[bool, typer.Option("--full", help="Begin anew, even if an earlier run was interrupted.")] = False,
     publish: Annotated[bool, typer.Option("--publish/--no-publish", help="Whether readers get to see it.")] = True,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait while another run writes this model.")] = False,
     json: Json = False,
 ) -> None:
     """Make a version: snapshot, score, stage, check, publish."""
@@ -100,7 +101,7 @@ def run(
     flow, _ = opening.flow()
     with opening.job(name) as job:
         try:
-            report = flow.run(job, publishing=publish, full=full)
+            report = flow.run(job, publishing=publish, full=full, on_busy=display.wait if wait else None)
         except Refused:
             _show_refused(job, json=json)
             raise

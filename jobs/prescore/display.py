@@ -91,6 +91,11 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def wait(why: Exception) -> None:
+    """Say that a command waits, and why."""
+    err.print(f"prescore: {why}\nWaiting for it.", markup=False)
+
+
 def status(rows: Sequence[Mapping[str, Any]]) -> None:
     """Every model in a line: what is served and how old it is, and what became of its newest version."""
     shown = [

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Self
 
 from prescore import sources
 from prescore.contract.database import Database
+from prescore.contract.lease import Lease
 from prescore.contract.project import Project
 from prescore.contract.spec import Spec
 from prescore.sources import Source
@@ -63,3 +65,7 @@ class Job(Material):
     """The same, on its way into a database."""
 
     database: Database
+
+    def under(self, lease: Lease) -> Self:
+        """The same job, its connections named after the lease: a successor ends them when this run is stuck."""
+        return replace(self, database=replace(self.database, name=lease.connections))

@@ -20,7 +20,7 @@ from prescore import expectations, retirement, sources, versions
 from prescore.contract import lease, views
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.errors import LeaseLost, Refused, Terminal, Transient
-from prescore.contract.lease import Lease
+from prescore.contract.lease import Lease, OnBusy
 from prescore.job import Job, Material
 from prescore.report import Report
 from prescore.scorer import Scorer
@@ -30,8 +30,8 @@ from prescore.store import read_model
 _log = logging.getLogger("prescore")
 
 
-def run(job: Job, *, publishing: bool = True, full: bool = False) -> Report:
-    """Make a version and, unless told otherwise, publish it.
+def run(job: Job, *, publishing: bool = True, full: bool = False, on_busy: OnBusy | None = None) -> Report:
+    """Make a version and, unless told otherwise, publish it. While another run writes the model: Busy, or `on_busy`.
 
     An unfinished version of the same model file, spec and query is finished rather than begun again, unless `full`.
     Raises what the steps raise; whatever that is, readers keep seeing the version from before.
@@ -40,7 +40,8 @@ def run(job: Job, *, publishing: bool = True, full: bool = False) -> Report:
     validate(job)
     job.database.migrate()
     vet_checks(job)
-    with lease.held(job.database, job.model) as held, ThreadPoolExecutor(1) as background:
+    with lease.held(job.database, job.model, on_busy=on_busy) as held, ThreadPoolExecutor(1) as background:
+        job = job.under(held)
         version = begin(job, held, full=full)
         with giving_up(job, held, version):
             scorer = kept_scorer(job, version)

@@ -30,11 +30,13 @@ _LOGIN_WORDS = ("authentication failed", "no password supplied", "does not exist
 class Database:
     """A Postgres by its libpq URL; opening it is cheap and every step opens its own connections.
 
-    `embedded` is true of a project's own server, of which messages say other things than of one elsewhere.
+    `embedded` is true of a project's own server, of which messages say other things than of one elsewhere. `name` is
+    what its connections are called in pg_stat_activity.
     """
 
     url: str
     embedded: bool = False
+    name: str = "prescore"
 
     def __post_init__(self) -> None:
         """SQLAlchemy's spelling of the URL is accepted too."""
@@ -46,7 +48,7 @@ class Database:
         with (
             translated(self.url, embedded=self.embedded),
             psycopg.connect(
-                self.url, autocommit=True, row_factory=dict_row, application_name="prescore", connect_timeout=10
+                self.url, autocommit=True, row_factory=dict_row, application_name=self.name, connect_timeout=10
             ) as connection,
         ):
             connection.execute(query("session_settings"))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 
@@ -18,6 +20,9 @@ from prescore.contract.database import Connection, Database
 SECONDS = 120.0
 # Nobody renews an unwatched lease between a scheduler's tasks: it must outlast a queue and a retry's back-off.
 BETWEEN = 900.0
+OnBusy = Callable[[errors.Busy], None]
+_LOOK_AGAIN = 1.0
+_NOBODY: dict[str, Any] = {"token": 0, "holder": "nobody", "expires_at": "-infinity", "free": True}
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,11 @@ class Lease:
 
     model: str
     token: int
+
+    @property
+    def connections(self) -> str:
+        """What the connections that write under it are called, for a successor to end them."""
+        return f"prescore lease {self.token}"
 
     def check(self, connection: Connection) -> None:
         """Ask, last thing in a writing transaction, whether the right still stands; raises LeaseLost.
@@ -46,28 +56,33 @@ def take(
     own, may come back for its unwatched lease, and gets a new token: a retry is not shut out by the attempt before it.
     """
     catalog = Catalog(connection)
+    named = holder or f"{socket.gethostname()} process {os.getpid()}"
     with connection.transaction():
-        named = holder or f"{socket.gethostname()} process {os.getpid()}"
-        row = catalog.one(
-            "leases_take", model=model, holder=named, back=holder is not None, watched=watched, seconds=seconds
-        )
+        before = catalog.one("leases_before", model=model, holder=named, back=holder is not None) or _NOBODY
+        if not before["free"]:
+            raise _busy(model, before)
+        catalog.execute("leases_end_sessions", connections=Lease(model, before["token"]).connections)
+        mine = {"model": model, "holder": named, "watched": watched, "seconds": seconds}
+        row = catalog.one("leases_take", **mine, before=before["token"], expired=before["expires_at"])
         if row is None:
-            held = catalog.one("leases_get", model=model) or {"holder": "someone", "expires_at": "soon"}
-            raise errors.Busy(
-                f"Another run of {model} is at work ({held['holder']}, lease until {held['expires_at']}). "
-                "Two runs never write one model at once; try again when it has finished."
-            )
+            raise _busy(model, before)
+        lease = Lease(model, row["token"])
         if watched:
-            catalog.execute("leases_watch", token=row["token"])
-    return Lease(model, row["token"])
+            catalog.execute("leases_watch", token=lease.token)
+            catalog.execute("leases_name_session", connections=lease.connections)
+    return lease
 
 
 @contextmanager
-def held(database: Database, model: str) -> Iterator[Lease]:
-    """Take the lease for a whole run in this process, keep it, and give it back at the end."""
+def held(database: Database, model: str, *, on_busy: OnBusy | None = None) -> Iterator[Lease]:
+    """Take the lease for a whole run in this process, keep it, and give it back at the end.
+
+    Raises Busy while another holder is alive; with `on_busy` that is told, once, and the lease waited for. What fails
+    because a successor ended this run's connections is raised as LeaseLost.
+    """
     with database.connect() as connection:
-        lease = take(connection, model, watched=True)
-        with _renewing(connection, lease):
+        lease = _waited(connection, model, on_busy) if on_busy else take(connection, model, watched=True)
+        with _fenced(database, lease), _renewing(connection, lease):
             yield lease
         drop(connection, lease)
 
@@ -78,7 +93,7 @@ def kept(database: Database, lease: Lease) -> Iterator[Lease]:
     with database.connect() as connection:
         if renew(connection, lease, BETWEEN) is None:
             raise lost(lease)
-        with _renewing(connection, lease, BETWEEN):
+        with _fenced(database, lease), _renewing(connection, lease, BETWEEN):
             yield lease
 
 
@@ -103,6 +118,41 @@ def lost(lease: Lease) -> errors.LeaseLost:
     return errors.LeaseLost(
         f"Another run took over {lease.model} while this one was not looking. Nothing more was written by this run."
     )
+
+
+def _busy(model: str, before: dict[str, Any]) -> errors.Busy:
+    return errors.Busy(
+        f"Another run of {model} is at work ({before['holder']}, lease until {before['expires_at']}). "
+        "Two runs never write one model at once; try again when it has finished, or wait for it with --wait."
+    )
+
+
+def _waited(connection: Connection, model: str, on_busy: OnBusy) -> Lease:
+    try:
+        return take(connection, model, watched=True)
+    except errors.Busy as busy:
+        on_busy(busy)
+    while True:
+        time.sleep(_LOOK_AGAIN)
+        with suppress(errors.Busy):
+            return take(connection, model, watched=True)
+
+
+@contextmanager
+def _fenced(database: Database, lease: Lease) -> Iterator[None]:
+    try:
+        yield
+    except errors.Transient as error:
+        if _taken_over(database, lease):
+            raise lost(lease) from error
+        raise
+
+
+def _taken_over(database: Database, lease: Lease) -> bool:
+    """Whether it is known to be another's; a database that does not answer knows nothing."""
+    with suppress(errors.PrescoreError), database.connect() as connection:
+        return Catalog(connection).one("leases_check", model=lease.model, token=lease.token) is None
+    return False
 
 
 @contextmanager

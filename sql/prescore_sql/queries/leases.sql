@@ -1,21 +1,35 @@
+-- name: leases_before
+-- The lease as it stands; free when it is expired, its watched holder's session is gone, or a named holder comes back
+-- for its own.
+select l.token, l.holder, l.expires_at::text,
+       l.expires_at < now()
+       or (%(back)s and not l.watched and l.holder = %(holder)s)
+       or (l.watched and pg_try_advisory_xact_lock_shared(7737264, (l.token %% 2147483647)::integer)) as free
+from prescore.leases l where l.model = %(model)s;
+
+-- name: leases_end_sessions
+-- End what the holder before left open: a stopped process would keep its table, and this lease's row, locked for ever.
+select pg_terminate_backend(pid, 5000)
+from pg_stat_activity
+where application_name = %(connections)s and datname = current_database() and pid <> pg_backend_pid()
+  and pg_has_role(usesysid, 'member');
+
 -- name: leases_take
--- Take the lease if it is free, expired, its watched holder's session is gone, or a named holder comes back for its own.
+-- Take the lease, if nobody else did and its holder did not renew it meanwhile.
 insert into prescore.leases as l (model, token, holder, watched, expires_at)
 values (%(model)s, nextval('prescore.lease_token'), %(holder)s, %(watched)s, now() + %(seconds)s * interval '1 second')
 on conflict (model) do update
   set token = excluded.token, holder = excluded.holder, watched = excluded.watched, expires_at = excluded.expires_at
-  where l.expires_at < now()
-     or (%(back)s and not l.watched and l.holder = excluded.holder)
-     or (l.watched and pg_try_advisory_xact_lock_shared(7737264, (l.token %% 2147483647)::integer))
+  where l.token = %(before)s and l.expires_at = %(expired)s::timestamptz
 returning token;
+
+-- name: leases_name_session
+-- So that a successor can tell which sessions are this lease's.
+select set_config('application_name', %(connections)s, false);
 
 -- name: leases_watch
 -- Held for as long as the holder's session lives.
 select pg_advisory_lock(7737264, (%(token)s %% 2147483647)::integer);
-
--- name: leases_get
--- Who holds the lease now.
-select token, holder, expires_at from prescore.leases where model = %(model)s and expires_at >= now();
 
 -- name: leases_renew
 -- Keep it a while longer.
