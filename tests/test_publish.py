@@ -73,6 +73,32 @@ def test_no_publish_stages_and_stops(sandbox: Sandbox) -> None:
     assert sandbox.rows("select to_regclass('predictions.churn') is null as absent") == [(True,)]
 
 
+def test_inputs_older_than_those_published_are_not_published_unless_said(sandbox: Sandbox) -> None:
+    _run(sandbox, 0.1)
+    sandbox.rows("update prescore.versions set data_as_of = now() + interval '1 hour' returning version")
+    older = sandbox.cli("run", "churn")
+    assert older.code == 2
+    assert "churn version 2 is of data as of" in older.err
+    assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
+    assert sandbox.cli("publish", "churn", "2").code == 2
+    assert sandbox.cli("publish", "churn", "2", "--older").code == 0
+    assert sandbox.rows("select distinct version from predictions.churn") == [(2,)]
+
+
+def test_several_models_appear_together_or_not_at_all(sandbox: Sandbox) -> None:
+    sandbox.spec((sandbox.root / "specs/churn.toml").read_text(), "upsell")
+    for model in ("churn", "upsell"):
+        assert sandbox.cli("run", model, "--no-publish").code == 0
+    assert "models and versions in turn" in sandbox.cli("publish", "churn", "1", "upsell").err
+    unknown = sandbox.cli("publish", "churn", "1", "upsell", "7")
+    assert unknown.code == 2
+    assert "upsell has no version 7" in unknown.err
+    assert sandbox.rows("select * from predictions.freshness") == []
+    assert sandbox.cli("publish", "churn", "1", "upsell", "1").code == 0
+    assert sandbox.rows("select model, version from predictions.freshness order by 1") == [("churn", 1), ("upsell", 1)]
+    assert sandbox.rows("select count(distinct attached_at) from prescore.versions") == [(1,)]
+
+
 @pytest.mark.parametrize("state", ["refused", "building", "published"])
 def test_only_checked_versions_are_published(sandbox: Sandbox, connection: Connection, state: str) -> None:
     _run(sandbox, 0.1)
@@ -180,7 +206,10 @@ def test_the_history_tells_who_did_what(sandbox: Sandbox, monkeypatch: pytest.Mo
     _run(sandbox, 0.2)
     sandbox.cli("rollback", "churn", "--reason", "scores look odd")
     sandbox.cli("release", "churn")
-    events = sandbox.rows("select event, version, actor, reason from prescore.events order by id")
+    events = [
+        (event["event"], event["version"], event["actor"], event["reason"])
+        for event in reversed(json.loads(sandbox.cli("history", "churn", "--json").out))
+    ]
     assert [e[:2] for e in events] == [
         ("checked", 1),
         ("published", 1),
@@ -221,7 +250,7 @@ def test_no_statement_falls_between_two_versions(sandbox: Sandbox) -> None:
         with sandbox.database.connect() as writer:
             for version in (first, second) * 40:
                 _forget_partition(writer, version)
-                publish.publish(writer, "churn", version)
+                publish.publish_together(writer, {"churn": version}, grants={}, older=True)
     finally:
         done.set()
         for reader in readers:

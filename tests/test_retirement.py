@@ -49,7 +49,7 @@ def test_a_version_that_is_being_read_waits(five: Sandbox) -> None:
     assert five.rows("select count(*) from predictions.churn") == [(1000,)]
 
 
-def test_a_refused_candidate_stays_for_inspection_until_a_newer_version_is_published(sandbox: Sandbox) -> None:
+def test_a_refused_candidate_stays_for_inspection_for_its_time(sandbox: Sandbox) -> None:
     materialize.run(sandbox.job())
     sandbox.onnx(linear([1.0, -0.5], add=9.0))
     assert sandbox.cli("run", "churn").code == 4
@@ -57,7 +57,33 @@ def test_a_refused_candidate_stays_for_inspection_until_a_newer_version_is_publi
     assert sandbox.rows("select min(score) > 1 as wrong from prescore_versions.churn_v2") == [(True,)]
     sandbox.onnx(linear([1.0, -0.5], 0.1))
     assert sandbox.cli("run", "churn").code == 0
-    assert sandbox.rows("select state from prescore.versions where version = 2") == [("retired",)]
+    assert sandbox.rows("select state from prescore.versions where version = 2") == [("refused",)]
+    sandbox.edit("versions = 3", 'versions = 3\ncandidates = "0s"')
+    assert "Retired: 2" in sandbox.cli("retire", "churn").out
+
+
+def test_the_version_that_waits_for_its_publication_stays(sandbox: Sandbox) -> None:
+    sandbox.edit("versions = 3", 'versions = 3\ncandidates = "0s"')
+    materialize.run(sandbox.job())
+    sandbox.cli("hold", "churn", "--reason", "a holiday")
+    for bias in (0.1, 0.2):
+        sandbox.onnx(linear([1.0, -0.5], bias))
+        assert sandbox.cli("run", "churn").code == 0
+    assert "Retired: 2" in sandbox.cli("retire", "churn").out
+    sandbox.cli("release", "churn")
+    assert sandbox.cli("publish", "churn", "3").code == 0
+
+
+def test_a_pinned_version_outlives_its_retention(five: Sandbox) -> None:
+    five.edit("versions = 3", "versions = 1")
+    assert five.cli("pin", "churn", "3", "--reason", "the audit").code == 0
+    assert "Retired: 4" in five.cli("retire", "churn").out
+    assert five.cli("pin", "churn", "3").code == 2
+    assert five.cli("rollback", "churn", "--to", "3").code == 0
+    five.cli("rollback", "churn", "--to", "5")
+    assert five.cli("unpin", "churn", "3").code == 0
+    assert "Retired: 3" in five.cli("retire", "churn").out
+    assert five.cli("pin", "churn", "3").code == 2
 
 
 def test_a_rollback_to_a_half_detached_version_shows_all_of_it(five: Sandbox) -> None:

@@ -1,4 +1,4 @@
-"""The edge for people: every command.
+"""The edge for people: the commands that make, show and serve predictions.
 
 Imports are inside the commands: `prescore --help` must not wait for pyarrow.
 """
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prescore import cli_db, opening
+from prescore import cli_db, cli_versions, opening
 from prescore.cli_errors import told
+from prescore.cli_versions import Json, Model
 from prescore.contract.errors import Mistake, Refused
 
 if TYPE_CHECKING:
@@ -42,11 +43,8 @@ def _options(version: Version = False) -> None:
     pass
 
 
+app.add_typer(cli_versions.app)
 app.add_typer(cli_db.db, name="db")
-
-Model = Annotated[str, typer.Argument(metavar="NAME", help="The model: specs/NAME.toml.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for programs.")]
-Reason = Annotated[str | None, typer.Option(help="Why, for the history.")]
 
 
 def main() -> None:
@@ -120,101 +118,6 @@ def _show_refused(job: Job, *, json: bool) -> None:
 
 
 @app.command()
-def publish(
-    name: Model,
-    version: Annotated[int, typer.Argument(metavar="VERSION", help="A checked version, or an earlier one.")],
-) -> None:
-    """Let readers see a checked version."""
-    from prescore.contract.project import Project
-    from prescore.steps import publish as step
-
-    grants = Project.find().spec(name).grants.select
-    with opening.catalog() as catalog:
-        step.publish(catalog.connection, name, version, grants=grants)
-    typer.echo(f"{name} version {version} is published.")
-
-
-@app.command()
-def rollback(
-    name: Model,
-    to: Annotated[int | None, typer.Option(help="The version to go back to; the last good one if left out.")] = None,
-    reason: Reason = None,
-) -> None:
-    """Go back to an earlier version, and hold the model there."""
-    from prescore.steps import publish as step
-
-    with opening.catalog() as catalog:
-        version = step.rollback(catalog.connection, name, to, reason)
-    typer.echo(
-        f"{name} is back on version {version['version']} and on hold: "
-        f"`prescore release {name}` lets new versions through."
-    )
-
-
-@app.command()
-def hold(name: Model, reason: Annotated[str, typer.Option(help="Why, for the history.")]) -> None:
-    """Keep the model on its version: runs go on, nothing is published."""
-    from prescore.steps import publish as step
-
-    with opening.catalog() as catalog:
-        step.hold(catalog.connection, name, reason)
-    typer.echo(f"{name} is on hold.")
-
-
-@app.command()
-def release(name: Model) -> None:
-    """End a hold."""
-    from prescore.steps import publish as step
-
-    with opening.catalog() as catalog:
-        step.release(catalog.connection, name)
-        waiting = catalog.one("versions_waiting", model=name)
-    typer.echo(f"{name} is released: the next run publishes again.")
-    if waiting:
-        number = waiting["version"]
-        typer.echo(f"Version {number} passed its checks and waits: `prescore publish {name} {number}` publishes it.")
-
-
-@app.command()
-def retire(name: Model, dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell.")] = False) -> None:
-    """Drop the versions that retention no longer asks for."""
-    from prescore import retirement
-    from prescore.contract.project import Project
-    from prescore.store import Store
-
-    project = Project.find()
-    retention = project.spec(name).retention
-    with opening.catalog() as catalog:
-        catalog.model(name)
-        if dry_run:
-            gone = retirement.due(catalog.versions(name), retention)
-        else:
-            gone = list(retirement.retire(catalog.connection, Store(project.store), name, retention))
-        waiting = [] if dry_run else retirement.leftover(catalog.connection, name)
-    typer.echo(f"{'Would retire' if dry_run else 'Retired'}: {', '.join(str(v['version']) for v in gone) or 'nothing'}")
-    if waiting:
-        typer.echo(f"Still being read, left for the next time: {', '.join(str(v['version']) for v in waiting)}")
-
-
-@app.command()
-def versions(name: Model, json: Json = False) -> None:
-    """The versions of a model, newest first."""
-    from prescore import display
-
-    with opening.catalog() as catalog:
-        catalog.model(name)
-        rows = catalog.versions(name)
-    columns = {
-        "version": "version",
-        "state": "state",
-        "rows": "rows",
-        "data_as_of": "data as of",
-        "published_at": "published at",
-    }
-    display.print_json(rows) if json else display.table(rows, columns)
-
-
-@app.command()
 def status(json: Json = False) -> None:
     """Every model: what is served, how old it is, what became of the last run."""
     from prescore import display
@@ -227,27 +130,6 @@ def status(json: Json = False) -> None:
         display.status(rows)
     else:
         typer.echo("No model was run on this database yet: prescore run NAME")
-
-
-@app.command()
-def diff(
-    name: Model,
-    a: Annotated[int, typer.Argument(metavar="A", help="The version to start from.")],
-    b: Annotated[int, typer.Argument(metavar="B", help="The version to compare with it.")],
-    json: Json = False,
-) -> None:
-    """What changed from version A to version B."""
-    from prescore import comparison, display
-
-    with opening.catalog() as catalog:
-        found = comparison.compare(catalog.connection, catalog.version(name, a), catalog.version(name, b))
-    if json:
-        display.print_json(found)
-        return
-    display.table([found["keys"]], {n: n for n in ("added", "vanished", "common", "changed")})
-    display.table(
-        found["columns"], {"column": "column", "mean_difference": "mean difference", "largest_difference": "largest"}
-    )
 
 
 @app.command()

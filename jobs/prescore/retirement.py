@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from psycopg import errors as pg
 from psycopg import sql
@@ -12,6 +12,7 @@ from prescore import versions
 from prescore.contract import partitions
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import Connection
+from prescore.contract.errors import NotAllowed
 from prescore.contract.queries import query
 from prescore.contract.spec import Retention
 from prescore.store import Store
@@ -20,16 +21,22 @@ from prescore.store import Store
 def due(known: list[Version], retention: Retention) -> list[Version]:
     """Which versions a retention no longer holds, oldest first.
 
-    Kept are the published version and the newest superseded ones, so many in all, those superseded within the grace
-    time, and every candidate (checked, refused) that is newer than the published version: somebody may want to look
-    at it, or publish it.
+    Kept are what is published or pinned, the newest superseded versions, those superseded within the grace time,
+    candidates (checked, refused) that are not old, and the newest that waits for its publication.
     """
+    now = datetime.now(UTC)
     published = next((v["version"] for v in known if v["state"] == "published"), 0)
-    served = [v for v in known if v["state"] == "superseded"][retention.versions - 1 :]
-    candidates = [v for v in known if v["state"] in ("checked", "refused") and v["version"] < published]
-    graced = datetime.now(UTC) - retention.grace
-    old = [v for v in served if v["superseded_at"] is not None and v["superseded_at"] <= graced]
-    return sorted([*old, *candidates], key=lambda v: v["version"])
+    waiting = next((v["version"] for v in known if v["state"] == "checked" and v["version"] > published), 0)
+    free = [v for v in known if v["pinned_at"] is None and v["version"] != waiting]
+    served = [v for v in free if v["state"] == "superseded"][retention.versions - 1 :]
+    candidates = [v for v in free if v["state"] in ("checked", "refused")]
+    old = [v for v in served if _since(v["superseded_at"], now) >= retention.grace]
+    old += [v for v in candidates if _since(v["checked_at"], now) >= retention.candidates]
+    return sorted(old, key=lambda v: v["version"])
+
+
+def _since(then: datetime | None, now: datetime) -> timedelta:
+    return timedelta(0) if then is None else now - then
 
 
 def retire(connection: Connection, store: Store, model: str, retention: Retention) -> Iterator[Version]:
@@ -47,6 +54,27 @@ def retire(connection: Connection, store: Store, model: str, retention: Retentio
         if _drop(connection, version):
             versions.forget(connection, store, version)
             yield version
+
+
+def pin(connection: Connection, model: str, version: int, reason: str | None = None) -> None:
+    """Keep a version whatever retention says; raises NotAllowed when it is kept already, or has no table to keep."""
+    _pin(connection, model, version, reason, pinned=True)
+
+
+def unpin(connection: Connection, model: str, version: int, reason: str | None = None) -> None:
+    """Leave a version to retention again; raises NotAllowed when it is not pinned."""
+    _pin(connection, model, version, reason, pinned=False)
+
+
+def _pin(connection: Connection, model: str, version: int, reason: str | None, *, pinned: bool) -> None:
+    catalog = Catalog(connection)
+    with connection.transaction():
+        catalog.model(model, lock=True)  # not while its retirement is being decided
+        row = catalog.version(model, version)
+        if catalog.execute("versions_pin", model=model, version=version, pinned=pinned) != 1:
+            now = "pinned" if row["pinned_at"] else f"{row['state']}, and not pinned"
+            raise NotAllowed(f"{model} version {version} is {now}. `prescore versions {model}` lists what there is.")
+        catalog.event(model, version, "pinned" if pinned else "unpinned", reason)
 
 
 def leftover(connection: Connection, model: str) -> list[Version]:

@@ -69,6 +69,7 @@ class Version(TypedDict):
     published_at: datetime | None
     superseded_at: datetime | None
     withdrawn_at: datetime | None
+    pinned_at: datetime | None
     retired_at: datetime | None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from psycopg import errors as pg
 from psycopg import sql
 
@@ -13,14 +15,22 @@ from prescore.contract.queries import query
 from prescore.contract.tables import definitions
 
 
-def attach(connection: Connection, version: Version, grants: tuple[str, ...] = ()) -> None:
-    """Make a version reachable without showing it: the view goes on to show the old one.
+def attach(connection: Connection, versions: Sequence[Version], grants: Mapping[str, tuple[str, ...]]) -> None:
+    """Make versions reachable without showing them: the views go on to show the old ones.
 
-    It is noted as attached only after the attachment is committed, because a transaction may see a version if it
+    They are noted as attached only after the attachments are committed, because a transaction may see a version if it
     began after that: Postgres plans before it takes a snapshot, and a transaction that has read the parent once keeps
     its list of partitions. Raises NotAllowed for columns that would break readers, Busy when something locks the
     model's tables.
     """
+    new = [_attached(connection, version, grants.get(version["model"], ())) for version in versions]
+    if any(new):
+        named = {"models": [v["model"] for v in versions], "versions": [v["version"] for v in versions]}
+        Catalog(connection).execute("versions_attached", **named)
+
+
+def _attached(connection: Connection, version: Version, grants: tuple[str, ...]) -> bool:
+    """Attach one version; gives whether it was not before."""
     try:
         with connection.transaction():
             connection.execute(query("tables_lock_timeout"))
@@ -33,8 +43,7 @@ def attach(connection: Connection, version: Version, grants: tuple[str, ...] = (
             f"Something holds a lock on {version['model']}'s tables that publishing needs: new columns, a dump? "
             "Readers still see the version from before; try again when it is through."
         ) from error
-    if attached is not True or version["attached_at"] is None:
-        note(connection, version, attached=True)
+    return attached is not True or version["attached_at"] is None
 
 
 def detach(connection: Connection, version: Version) -> None:
@@ -43,19 +52,13 @@ def detach(connection: Connection, version: Version) -> None:
     if attached is not None:
         step = "tables_detach" if attached else "tables_detach_finalize"
         connection.execute(query(step, parent=_parent(version), table=sql.Identifier(version["table_name"])))
-    note(connection, version, attached=False)
+    Catalog(connection).execute("versions_detached", model=version["model"], version=version["version"])
 
 
 def is_attached(connection: Connection, version: Version) -> bool | None:
     """Whether the table is a partition: True, None if not, False if it is half detached. Asked of Postgres itself."""
     row = Catalog(connection).one("tables_detach_pending", table=version["table_name"])
     return None if row is None else not row["pending"]
-
-
-def note(connection: Connection, version: Version, *, attached: bool) -> None:
-    """Note in the catalog since when, or that no longer, the version is attached."""
-    name = {"model": version["model"], "version": version["version"]}
-    Catalog(connection).execute("versions_attached", **name, attached=attached)
 
 
 def _attach(connection: Connection, version: Version, *, pending: bool) -> None:

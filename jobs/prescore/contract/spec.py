@@ -202,6 +202,11 @@ class Retention(Section):
         description="how long a superseded version is kept in any case",
         json_schema_extra={"default": "10m"},
     )
+    candidates: Duration = Field(
+        default_factory=lambda: timedelta(days=3),
+        description="how long a version that was refused, or never published, is kept for inspection",
+        json_schema_extra={"default": "3d"},
+    )
 
 
 class Grants(Section):

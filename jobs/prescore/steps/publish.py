@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prescore.contract import partitions
 from prescore.contract.catalog import Catalog, Model, Version
 from prescore.contract.database import Connection
@@ -16,14 +18,30 @@ def publish(
 
     The pointer moves in one transaction: readers see the old version whole, then the new one whole.
     """
-    catalog = Catalog(connection)
-    partitions.attach(connection, _publishable(catalog, model, version), grants)
+    return publish_together(connection, {model: version}, lease=lease, grants={model: grants})[0]
+
+
+def publish_together(
+    connection: Connection,
+    chosen: Mapping[str, int],
+    *,
+    lease: Lease | None = None,
+    grants: Mapping[str, tuple[str, ...]],
+    older: bool = False,
+) -> list[Version]:
+    """Point readers at versions of several models, all in one transaction or none; gives their rows.
+
+    `older` allows inputs that are older than those of the published version.
+    """
+    catalog, ordered = Catalog(connection), sorted(chosen.items())  # in one order everywhere: no deadlock
+    partitions.attach(connection, [_publishable(catalog, m, v, older=older) for m, v in ordered], grants)
     with connection.transaction():
-        was = catalog.model(model, lock=True)["published_version"]
-        _point(catalog, _publishable(catalog, model, version), "published", was=was)
+        for model, version in ordered:
+            was = catalog.model(model, lock=True)["published_version"]
+            _point(catalog, _publishable(catalog, model, version, older=older), "published", was=was)
         if lease is not None:
             lease.check(connection)
-    return catalog.version(model, version)
+    return [catalog.version(model, version) for model, version in ordered]
 
 
 def rollback(connection: Connection, model: str, to: int | None = None, reason: str | None = None) -> Version:
@@ -34,7 +52,7 @@ def rollback(connection: Connection, model: str, to: int | None = None, reason: 
     """
     catalog = Catalog(connection)
     chosen = _earlier(catalog, catalog.model(model), to)
-    partitions.attach(connection, chosen)
+    partitions.attach(connection, [chosen], {})
     with connection.transaction():
         row = catalog.model(model, lock=True)
         chosen = _earlier(catalog, row, chosen["version"])
@@ -62,7 +80,7 @@ def release(connection: Connection, model: str) -> None:
         catalog.event(model, None, "released")
 
 
-def _publishable(catalog: Catalog, model: str, version: int) -> Version:
+def _publishable(catalog: Catalog, model: str, version: int, *, older: bool) -> Version:
     row = catalog.model(model)
     if row["held_at"] is not None:
         raise NotAllowed(
@@ -72,7 +90,21 @@ def _publishable(catalog: Catalog, model: str, version: int) -> Version:
     chosen = catalog.version(model, version)
     if chosen["state"] not in ("checked", "superseded"):
         raise NotAllowed(_why_not(chosen))
+    if row["published_version"] is not None and not older:
+        _require_newer(chosen, catalog.version(model, row["published_version"]))
     return chosen
+
+
+def _require_newer(chosen: Version, published: Version) -> None:
+    mine, theirs = chosen["data_as_of"], published["data_as_of"]
+    if mine is not None and theirs is not None and mine < theirs:
+        model, version = chosen["model"], chosen["version"]
+        raise NotAllowed(
+            f"{model} version {version} is of data as of {mine:%Y-%m-%d %H:%M:%S %Z}; the published version "
+            f"{published['version']} is of {theirs:%Y-%m-%d %H:%M:%S %Z}. Was the source loaded with older data? To go "
+            f"back, use `prescore rollback {model}`; to publish it all the same, "
+            f"`prescore publish {model} {version} --older`."
+        )
 
 
 def _earlier(catalog: Catalog, row: Model, to: int | None) -> Version:

@@ -53,6 +53,7 @@ create table prescore.versions (
   published_at         timestamptz,
   superseded_at        timestamptz,
   withdrawn_at         timestamptz,
+  pinned_at            timestamptz,
   retired_at           timestamptz,
   primary key (model, version),
   check (state not in ('published', 'superseded') or (checked_at is not null and published_at is not null))
@@ -69,6 +70,8 @@ comment on column prescore.versions.data_as_of is 'the time that the inputs desc
 comment on column prescore.versions.max_age_seconds is 'the freshness promise: how old data_as_of may be';
 comment on column prescore.versions.checks_fingerprint is 'SHA-256 of the spec''s checks, set when they have run';
 comment on column prescore.versions.withdrawn_at is 'set when a roll-back took it from readers: a later roll-back passes over it';
+
+comment on column prescore.versions.pinned_at is 'set while somebody wants it kept, whatever retention says';
 
 create unique index versions_one_published on prescore.versions (model) where state = 'published';
 

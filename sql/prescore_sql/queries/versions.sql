@@ -85,14 +85,26 @@ update prescore.versions set state = 'failed', error = %(error)s, checks = %(che
 where model = %(model)s and version = %(version)s and state in ('building', 'staged');
 
 -- name: versions_attached
--- Whether the version's table is a partition that readers can reach.
-update prescore.versions set attached_at = case when %(attached)s then clock_timestamp() end
-where model = %(model)s and version = %(version)s;
+-- Since when the version's table is a partition that readers can reach. Versions that are published together are
+-- given one time, so that no transaction sees some of them and not the others.
+update prescore.versions set attached_at = statement_timestamp()
+where (model, version) in (select * from unnest(%(models)s::text[], %(versions)s::integer[]));
+
+-- name: versions_detached
+-- The version's table is no partition any more.
+update prescore.versions set attached_at = null where model = %(model)s and version = %(version)s;
+
+-- name: versions_pin
+-- Keep it, or leave it to retention again.
+update prescore.versions set pinned_at = case when %(pinned)s then now() end
+where model = %(model)s and version = %(version)s and state in ('checked', 'refused', 'published', 'superseded')
+  and (pinned_at is null) = %(pinned)s;
 
 -- name: versions_retire
 -- Nobody may publish it from now on; its table goes as soon as nobody reads it, the row stays as history.
 update prescore.versions set state = 'retired', retired_at = now()
-where model = %(model)s and version = %(version)s and state in ('superseded', 'refused', 'checked');
+where model = %(model)s and version = %(version)s and state in ('superseded', 'refused', 'checked')
+  and pinned_at is null;
 
 -- name: versions_leftover
 -- Retired versions whose table is still there: somebody was reading it, or the retirement was interrupted.
