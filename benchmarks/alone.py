@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
-import pyarrow as pa
 from benchmarks.meter import CORES, Work, measured
 from benchmarks.world import FEATURES, World
 from psycopg import sql
 
-from prescore import materialize
+from prescore import materialize, rehearsal
 from prescore.contract import lease
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import Connection, Database
@@ -25,6 +24,7 @@ from prescore.contract.lease import Lease
 from prescore.contract.queries import query
 from prescore.contract.tables import names
 from prescore.job import Job
+from prescore.rejects import Scored
 from prescore.scorer import Scorer
 from prescore.steps import score, stage
 
@@ -36,7 +36,7 @@ def flow(world: World, name: str) -> Work:
     world.fresh_database()
     job = _job(world, name)
     with measured(world.server) as work:
-        scorer = materialize.validate(job)
+        scorer = rehearsal.validate(job)
         job.database.migrate()
         with lease.held(job.database, name) as held:
             version = materialize.begin(job, held)
@@ -65,7 +65,7 @@ class Alone:
         return sum(self.works.values(), Work())
 
     def _steps(self, held: Lease) -> None:
-        scorer = materialize.validate(self.job)
+        scorer = rehearsal.validate(self.job)
         version = materialize.begin(self.job, held)
         with measured(self.server) as self.works["freeze"]:
             materialize.freeze(self.job, held, version, scorer)
@@ -74,24 +74,24 @@ class Alone:
             self._copy(connection, held, row, self._score(row, scorer))
             self._finish(connection, row)
 
-    def _score(self, version: Version, scorer: Scorer) -> list[pa.RecordBatch]:
+    def _score(self, version: Version, scorer: Scorer) -> list[Scored]:
         frozen = score.Snapshot(self.job.store.snapshot_path(version))
         made = []
         for chunk in range(version["snapshot_chunks"] or 0):
             with measured() as read:
                 batch = frozen.chunk(chunk)
             with measured() as scored:
-                made.append(score.score(scorer, batch))
+                made.append(score.score(scorer, batch, 0))
             self.works["read"] += read
             self.works["score"] += scored
             self.matrices.append(np.column_stack([batch.column(name) for name in FEATURES]))
         frozen.close()
         return made
 
-    def _copy(self, connection: Connection, held: Lease, version: Version, batches: list[pa.RecordBatch]) -> None:
+    def _copy(self, connection: Connection, held: Lease, version: Version, chunks: list[Scored]) -> None:
         with measured(self.server) as self.works["copy"]:
-            for chunk, rows in enumerate(batches):
-                stage.copy_chunk(connection, held, version, chunk, rows, 0.0)
+            for chunk, scored in enumerate(chunks):
+                stage.copy_chunk(connection, held, version, chunk, scored, 0.0)
 
     def _finish(self, connection: Connection, version: Version) -> None:
         table = sql.Identifier(version["table_name"])

@@ -55,12 +55,12 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
     """Take the lease, freeze the domain, and share out the chunks. A broken spec ends here."""
     if fault:
         raise SpecInvalid(fault)
-    from prescore import materialize
+    from prescore import materialize, rehearsal
 
     job = _job(model, root)
-    materialize.validate(job)
+    rehearsal.validate(job)
     job.database.migrate()
-    materialize.vet_checks(job)
+    rehearsal.vet_checks(job)
     with lease.kept(job.database, _take(job)) as held:
         job = job.under(held)
         version = materialize.begin(job, held)

@@ -72,15 +72,16 @@ def check(
     from prescore import display
     from prescore.contract.project import Project
 
-    flow, job = opening.flow()
+    _, rehearsal, job = opening.flow()
     project = Project.find()
     fitting = []
     for model in [name] if name else project.models():
         with display.bars() as bars:
-            rows = flow.rehearse(job.Material(project, project.spec(model), on_rows=bars))
-        fitting.append({"model": model, "rows": rows})
+            rows, rejected = rehearsal.rehearse(job.Material(project, project.spec(model), on_rows=bars))
+        fitting.append({"model": model, "rows": rows, "rejected": rejected})
         if not json:
-            typer.echo(f"{model}: spec, model and domain fit; {rows:,} rows")
+            aside = f", of which {rejected:,} would be set aside" if rejected else ""
+            typer.echo(f"{model}: spec, model and domain fit; {rows:,} rows{aside}")
     if json:
         display.print_json(fitting)
 
@@ -96,7 +97,7 @@ def run(
     """Make a version: snapshot, score, stage, check, publish."""
     from prescore import display
 
-    flow, _ = opening.flow()
+    flow, _, _ = opening.flow()
     with opening.job(name) as job:
         try:
             report = flow.run(job, publishing=publish, full=full, on_busy=display.wait if wait else None)

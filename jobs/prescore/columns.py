@@ -130,6 +130,12 @@ def _refuse_infinite(name: str, column: pa.Array) -> None:
         )
 
 
+def refuse_nul(name: str, column: pa.Array) -> None:
+    """Postgres holds every character but this one; raises DomainInvalid."""
+    if pa.types.is_string(column.type) and pc.any(pc.match_substring(column, "\x00")).as_py():
+        raise DomainInvalid(f"Column {name} holds a NUL character, which no text in Postgres can. Take it out.")
+
+
 def _infinities(column: pa.Array) -> int:
     return int(pc.sum(pc.is_inf(column)).as_py() or 0)
 

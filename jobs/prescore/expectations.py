@@ -40,7 +40,9 @@ def build(spec: Spec) -> list[Any]:
     faults += [
         f"{c.title}: {n} is Great Expectations' own" for c in spec.checks for n in _TAKEN & set(c.model_extra or {})
     ]
-    faults += [f"{title}: this name is prescore's own" for title in titles if title in ("rows", "keys", "finite")]
+    faults += [
+        f"{title}: this name is prescore's own" for title in titles if title in ("rows", "rejects", "keys", "finite")
+    ]
     if faults:
         raise SpecInvalid(f"Checks of {spec.model} do not hold together:\n  " + "\n  ".join(faults))
     return made

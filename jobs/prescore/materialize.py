@@ -16,16 +16,16 @@ from typing import Any
 
 from psycopg.pq import TransactionStatus
 
-from prescore import expectations, retirement, sources, versions
+from prescore import expectations, rehearsal, rejects, retirement, sources, versions
 from prescore.contract import lease, views
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.errors import LeaseLost, Refused, Terminal, Transient
 from prescore.contract.lease import Lease, OnBusy
-from prescore.job import Job, Material
+from prescore.job import Job
+from prescore.rejects import Reject
 from prescore.report import Report
 from prescore.scorer import Scorer
 from prescore.steps import check, publish, score, snapshot, stage
-from prescore.store import read_model
 
 _log = logging.getLogger("prescore")
 
@@ -37,9 +37,9 @@ def run(job: Job, *, publishing: bool = True, full: bool = False, on_busy: OnBus
     Raises what the steps raise; whatever that is, readers keep seeing the version from before.
     """
     started = time.perf_counter()
-    validate(job)
+    rehearsal.validate(job)
     job.database.migrate()
-    vet_checks(job)
+    rehearsal.vet_checks(job)
     with lease.held(job.database, job.model, on_busy=on_busy) as held, ThreadPoolExecutor(1) as background:
         job = job.under(held)
         version = begin(job, held, full=full)
@@ -54,50 +54,6 @@ def run(job: Job, *, publishing: bool = True, full: bool = False, on_busy: OnBus
             publish_version(job, held, version)
             retire_old(job)
         return Report.of(job, version, total=time.perf_counter() - started)
-
-
-def validate(job: Material) -> Scorer:
-    """The model, held against the spec and the domain's columns before anything is written; raises Mistake."""
-    scorer = Scorer(read_model(job.project.root / job.spec.onnx.file), job.spec)
-    expected = snapshot.expected(job.spec, scorer.features)
-    with job.source.open(job.query, 1, expected, limit=0) as stream:
-        snapshot.Freezer(job.spec, scorer.features, stream.schema)
-    return scorer
-
-
-def vet_checks(job: Job) -> None:
-    """Raise SpecInvalid for a misspelt check before anything is scored for it.
-
-    Checks that have run before need no look: Great Expectations takes seconds to import.
-    """
-    with job.database.connect() as connection:
-        known = Catalog(connection).one(
-            "versions_vetted",
-            model=job.model,
-            spec_fingerprint=job.spec.fingerprint,
-            checks_fingerprint=job.spec.checks_fingerprint,
-        )
-    if not known["vetted"]:
-        expectations.build(job.spec)
-
-
-def rehearse(job: Material) -> int:
-    """Everything short of writing: validate, then freeze every row into nothing; gives the number of rows."""
-    expectations.build(job.spec)
-    scorer = validate(job)
-    snapshot.asked_clock(job.source, job.spec)
-    rows = 0
-    with job.source.open(
-        job.query, job.project.settings.chunk_rows, snapshot.expected(job.spec, scorer.features)
-    ) as stream:
-        freezer = snapshot.Freezer(job.spec, scorer.features, stream.schema)
-        for batch in stream.batches:
-            rows += freezer.freeze(batch).num_rows
-            job.on_rows("check", batch.num_rows, None)
-        if rows == 0:
-            raise snapshot.empty(job.model)
-        freezer.data_as_of()
-    return rows
 
 
 def begin(job: Job, held: Lease, *, full: bool = False) -> int:
@@ -131,36 +87,45 @@ def kept_scorer(job: Job, version: int) -> Scorer:
 
 
 def freeze(job: Job, held: Lease, version: int, scorer: Scorer) -> None:
-    """Freeze the domain, unless an earlier attempt at this version already did."""
-    path = job.store.new_snapshot(job.model, version)
+    """Freeze the domain, unless an earlier attempt did; raises Refused when too little of it is left."""
     with timed(job, version, "snapshot") as catalog:
-        if catalog.version(job.model, version)["snapshot_rows"] is not None:
-            return
-        asked = snapshot.asked_clock(job.source, job.spec)  # before the rows are read: they are at least as new
-        with job.source.open(
-            job.query, job.project.settings.chunk_rows, snapshot.expected(job.spec, scorer.features)
-        ) as stream:
-            freezer = snapshot.Freezer(job.spec, scorer.features, stream.schema)
-            frozen = snapshot.freeze(
-                stream.batches,
-                freezer,
-                path,
-                job.project.settings.chunk_rows,
-                lambda n: job.on_rows("snapshot", n, None),
-            )
-        job.store.drop_spill(job.model)
-        with catalog.connection.transaction():
-            catalog.execute(
-                "versions_freeze",
-                model=job.model,
-                version=version,
-                location=str(path.relative_to(job.project.store)),
-                fingerprint=frozen.fingerprint,
-                rows=frozen.rows,
-                chunks=frozen.chunks,
-                data_as_of=frozen.data_as_of or asked,
-            )
-            held.check(catalog.connection)
+        if catalog.version(job.model, version)["snapshot_rows"] is None:
+            _freeze(job, held, catalog, catalog.version(job.model, version), scorer)
+        row = catalog.version(job.model, version)
+        few = rejects.check(catalog.connection, row, job.spec.max_rejects)
+    if not few["passed"]:
+        raise rejects.refusal(job.model, few)
+    if not row["snapshot_chunks"]:
+        raise snapshot.empty(job.model)
+
+
+def _freeze(job: Job, held: Lease, catalog: Catalog, version: Version, scorer: Scorer) -> None:
+    path, rows = job.store.new_snapshot(job.model, version["version"]), job.project.settings.chunk_rows
+    rejects.forget(catalog.connection, version)  # of an attempt that did not come to its end
+    tally = rejects.Tally(job.spec, keep=lambda found: _set_aside(held, catalog, version, found))
+    asked = snapshot.asked_clock(job.source, job.spec)  # before the rows are read: they are at least as new
+    with job.source.open(job.query, rows, snapshot.expected(job.spec, scorer.features)) as stream:
+        freezer = snapshot.Freezer(job.spec, scorer.features, stream.schema)
+        frozen = snapshot.freeze(stream.batches, freezer, path, rows, lambda n: job.on_rows("snapshot", n, None), tally)
+    job.store.drop_spill(job.model)
+    with catalog.connection.transaction():
+        catalog.execute(
+            "versions_freeze",
+            **stage.of(version),
+            location=str(path.relative_to(job.project.store)),
+            fingerprint=frozen.fingerprint,
+            rows=frozen.rows + tally.count,
+            rejected=tally.count,
+            chunks=frozen.chunks,
+            data_as_of=frozen.data_as_of or asked,
+        )
+        held.check(catalog.connection)
+
+
+def _set_aside(held: Lease, catalog: Catalog, version: Version, found: list[Reject]) -> None:
+    with catalog.connection.transaction():
+        rejects.keep(catalog.connection, version, found)
+        held.check(catalog.connection)
 
 
 def pending(job: Job, version: int) -> list[int]:
@@ -191,15 +156,16 @@ def score_chunks(job: Job, held: Lease, version: int, chunks: Sequence[int], sco
 def _work(job: Job, held: Lease, version: Version, scorer: Scorer, left: Iterator[int], stop: Event) -> None:
     """One worker, with its own connection and its own view of the snapshot; what ends one ends all."""
     frozen = score.Snapshot(job.store.snapshot_path(version))
+    patience = rejects.patience(job.spec.max_rejects, version["snapshot_rows"])
     try:
         with job.database.connect() as connection:
             for chunk in left:  # `next` on a list's iterator is atomic: no two workers get the same chunk
                 if stop.is_set():
                     return
                 began = time.perf_counter()
-                rows = score.score(scorer, frozen.chunk(chunk))
-                stage.copy_chunk(connection, held, version, chunk, rows, time.perf_counter() - began)
-                job.on_rows("score", rows.num_rows, version["snapshot_rows"])
+                scored = score.score(scorer, frozen.chunk(chunk), patience)
+                stage.copy_chunk(connection, held, version, chunk, scored, time.perf_counter() - began)
+                job.on_rows("score", scored.rows.num_rows + scored.rejected, version["snapshot_rows"])
     except BaseException:
         stop.set()
         raise
@@ -218,8 +184,7 @@ def finish_table(job: Job, held: Lease, version: int) -> None:
 def check_table(job: Job, held: Lease, version: int, wanted: list[Any]) -> None:
     """Check the staged version; raises Refused."""
     with timed(job, version, "check") as catalog:
-        row, fingerprint = catalog.version(job.model, version), job.spec.checks_fingerprint
-        check.check(job.database, catalog.connection, held, row, wanted, fingerprint)
+        check.check(job.database, catalog.connection, held, catalog.version(job.model, version), job.spec, wanted)
 
 
 def publish_version(job: Job, held: Lease, version: int) -> None:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def flow() -> Any:
     """The modules of the flow and of its material; raises Mistake where only the lookup API is installed."""
     try:
-        from prescore import job, materialize
+        from prescore import job, materialize, rehearsal
     except ImportError as error:
         raise Mistake(f"The jobs are not installed ({error}): pip install 'prescore[jobs]'.") from error
-    return materialize, job
+    return materialize, rehearsal, job
 
 
 def database() -> Database:

@@ -50,6 +50,7 @@ def retire(connection: Connection, store: Store, model: str, retention: Retentio
         for version in due(catalog.versions(model), retention):
             catalog.execute("versions_retire", model=model, version=version["version"])
             catalog.event(model, version["version"], "retired")
+        catalog.execute("rejects_sweep", model=model, seconds=retention.candidates.total_seconds())
     for version in leftover(connection, model):
         if _drop(connection, version):
             versions.forget(connection, store, version)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from prescore import columns
-from prescore.contract.errors import DomainInvalid, ModelInvalid
+from prescore.contract.errors import DomainInvalid, ModelFailed, ModelInvalid
 from prescore.contract.spec import Output, Spec
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it gives the machine an id when it is imported, and asks no later
@@ -57,14 +57,14 @@ class Scorer:
         """Predictions of every row: one column an output of the spec, in its order and type.
 
         `batch` holds the feature columns (others are passed over). Raises DomainInvalid for a feature that is absent,
-        null where the spec forbids it, or not exactly convertible, and ModelInvalid when the model fails or answers
-        with another number of rows.
+        null where the spec forbids it, or not exactly convertible, ModelFailed when the model fails on some row, and
+        ModelInvalid when it answers with another number of rows.
         """
         feed = {name: self._tensor(name, cs, batch) for name, cs in self.spec.onnx.inputs.items()}
         try:
             answers = self.session.run(self._wanted, feed)
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
-            raise ModelInvalid(f"{self.spec.onnx.file} failed on a chunk: {error}") from error
+            raise ModelFailed(f"{self.spec.onnx.file} fails: {error}") from error
         by_name = dict(zip(self._wanted, answers, strict=True))
         arrays = [self._prediction(n, o, by_name[o.source], batch.num_rows) for n, o in self.spec.outputs.items()]
         return pa.record_batch(arrays, names=list(self.spec.outputs))

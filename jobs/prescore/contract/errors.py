@@ -5,6 +5,7 @@
     │   ├── Mistake                 what was asked for cannot be done as it stands
     │   │   ├── SpecInvalid
     │   │   ├── ModelInvalid
+    │   │   │   └── ModelFailed
     │   │   ├── DomainInvalid
     │   │   ├── KeyInvalid
     │   │   ├── RequestInvalid
@@ -57,6 +58,10 @@ class SpecInvalid(Mistake):
 
 class ModelInvalid(Mistake):
     """The ONNX file does not do what the spec says."""
+
+
+class ModelFailed(ModelInvalid):
+    """The ONNX model has no answer for some input."""
 
 
 class DomainInvalid(Mistake):

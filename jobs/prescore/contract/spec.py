@@ -52,6 +52,13 @@ def _duration(value: object) -> object:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
+def _limit(value: object) -> object:
+    rows = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if not rows and not (isinstance(value, float) and 0 <= value < 1):
+        raise ValueError("write a number of rows, such as 10, or a fraction of the domain below 1, such as 0.001")
+    return value
+
+
 def _name(value: str) -> str:
     # Postgres cuts an identifier at 63 bytes without a word; our table names append the version.
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,47}", value):
@@ -97,6 +104,7 @@ Feed = Annotated[tuple[str, ...], BeforeValidator(_feed, json_schema_input_type=
 Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
 Name = Annotated[str, AfterValidator(_name)]
 ColumnName = Annotated[str, AfterValidator(_column)]
+Limit = Annotated[int | float, BeforeValidator(_limit, json_schema_input_type=float)]
 Zone = Annotated[str, AfterValidator(_zone)]
 
 
@@ -228,6 +236,7 @@ class Spec(Section):
     comments: dict[str, str] = Field({}, description="comments on key and passed-through columns")
     indexes: tuple[tuple[str, ...], ...] = Field((), description="secondary indexes, each a list of columns")
     checks: tuple[Check, ...] = ()
+    max_rejects: Limit = Field(0, description="how many rows may be set aside: so many, or a fraction of the domain")
     schedule: Schedule | None = None
     freshness: Freshness = Freshness()
     retention: Retention = Retention()

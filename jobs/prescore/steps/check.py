@@ -7,12 +7,13 @@ from typing import Any
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from prescore import expectations
+from prescore import expectations, rejects
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import Connection, Database
 from prescore.contract.errors import Refused
 from prescore.contract.lease import Lease
 from prescore.contract.queries import query
+from prescore.contract.spec import Spec
 from prescore.contract.tables import names
 from prescore.results import Result, sentence
 
@@ -22,20 +23,20 @@ def check(
     connection: Connection,
     lease: Lease,
     version: Version,
+    spec: Spec,
     wanted: list[Any],
-    fingerprint: str,
 ) -> list[Result]:
     """Every check's result, noted with the version, which is then `checked` or `refused`.
 
-    The three that no spec can switch off come first: rows, keys, finite. `wanted` are the spec's own, built by
-    `expectations.build`, and `fingerprint` is theirs. Raises Refused, naming what failed; the refused table is kept
-    for inspection.
+    Those that no spec can switch off come first: rows, rejects, keys, finite. `wanted` are the spec's own, built by
+    `expectations.build`. Raises Refused, naming what failed; the refused table is kept for inspection.
     """
     rows, finite, *own = expectations.validate(database, version, [*_compulsory(connection, version), *wanted])
-    results = [rows, _keys(connection, version), _counted(connection, version, finite), *own]
+    few = rejects.check(connection, version, spec.max_rejects)
+    results = [rows, few, _keys(connection, version), _counted(connection, version, finite), *own]
     failed = [result for result in results if not result["passed"]]
     with connection.transaction():
-        _note(Catalog(connection), version, results, failed, fingerprint)
+        _note(Catalog(connection), version, results, failed, spec.checks_fingerprint)
         lease.check(connection)
     if failed:
         raise Refused(_refusal(version, results, failed), results)

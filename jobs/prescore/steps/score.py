@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from prescore.contract.errors import Unknown
+from prescore import columns, rejects
+from prescore.contract.errors import ModelFailed, Unknown
+from prescore.contract.spec import Spec
+from prescore.rejects import Reject, Scored
 from prescore.scorer import Scorer
 
 
@@ -37,10 +41,58 @@ class Snapshot:
         self._file.close()
 
 
-def score(scorer: Scorer, chunk: pa.RecordBatch) -> pa.RecordBatch:
-    """A chunk's rows for the table: key columns, outputs, passed-through columns, in the catalog's order."""
-    spec = scorer.spec
-    predictions = scorer.score(chunk)
-    kept = {name: chunk.column(name) for name in (*spec.key, *spec.passthrough)}
+def score(scorer: Scorer, chunk: pa.RecordBatch, patience: int) -> Scored:
+    """Score a chunk: key columns, outputs, passed-through columns, in the catalog's order.
+
+    Rows on which the model fails, or whose predictions are not finite, are set aside, the first `patience` of them
+    with their reasons. Raises ModelInvalid when the model fails on more than that.
+    """
+    rows, found = _answered(scorer, chunk, patience)
+    rejected = len(found)
+    for name in (n for n, output in scorer.spec.outputs.items() if output.type in ("real", "double precision")):
+        finite = pc.is_finite(rows.column(name))
+        if not pc.all(finite).as_py():
+            odd = rows.filter(pc.invert(finite))
+            rejected += odd.num_rows
+            found += rejects.of(
+                odd[: max(patience - len(found), 0)], scorer.spec.key, name, f"Prediction {name} is NaN or infinite"
+            )
+            rows = rows.filter(finite)
+    return Scored(rows, rejected, found)
+
+
+def _answered(scorer: Scorer, chunk: pa.RecordBatch, patience: int) -> tuple[pa.RecordBatch, list[Reject]]:
+    """The rows that the model has an answer for, and those on which it fails."""
+    done, failed = [_nothing(scorer.spec)], list[Reject]()
+    for part, answer in _halving(scorer, chunk):
+        if isinstance(answer, ModelFailed):
+            failed += rejects.of(part, scorer.spec.key, None, str(answer))
+            if len(failed) > patience:
+                raise answer
+        else:
+            done.append(_ordered(scorer.spec, part, answer))
+    return done[1] if len(done) == 2 else pa.concat_batches(done), failed
+
+
+def _halving(scorer: Scorer, rows: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch | ModelFailed]]:
+    """Predictions for as large a part at a time as the model manages; where it fails on one row alone, its error."""
+    try:
+        yield rows, scorer.score(rows)
+    except ModelFailed as error:
+        if rows.num_rows == 1:
+            yield rows, error
+            return
+        half = rows.num_rows // 2
+        yield from _halving(scorer, rows[:half])
+        yield from _halving(scorer, rows[half:])
+
+
+def _ordered(spec: Spec, rows: pa.RecordBatch, predictions: pa.RecordBatch) -> pa.RecordBatch:
+    kept = {name: rows.column(name) for name in (*spec.key, *spec.passthrough)}
     made = dict(zip(predictions.schema.names, predictions.columns, strict=True))
     return pa.record_batch({name: {**kept, **made}[name] for name in (*spec.key, *spec.outputs, *spec.passthrough)})
+
+
+def _nothing(spec: Spec) -> pa.RecordBatch:
+    kinds = {**spec.key, **{name: output.type for name, output in spec.outputs.items()}, **spec.passthrough}
+    return pa.record_batch({name: pa.array([], columns.ARROW[kind]) for name, kind in kinds.items()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from prescore import columns
+from prescore import columns, rejects
 from prescore.contract.errors import DomainInvalid, Refused
 from prescore.contract.spec import Spec
+from prescore.rejects import Reject
 from prescore.sources import Source
 from prescore.store import appearing, hash_file
 
@@ -31,6 +32,23 @@ class Frozen:
     data_as_of: datetime | None
 
 
+@dataclass(frozen=True)
+class Conversion:
+    """What a column must become; a text that goes into the table must be one that Postgres can hold."""
+
+    name: str
+    kind: pa.DataType
+    narrow: bool = False
+    stored: bool = False
+
+    def __call__(self, column: pa.Array) -> pa.Array:
+        """The column as that; raises DomainInvalid."""
+        converted = columns.convert(self.name, column, self.kind, narrow=self.narrow)
+        if self.stored:
+            columns.refuse_nul(self.name, converted)
+        return converted
+
+
 class Freezer:
     """Turns the batches of a domain into those of a snapshot: only the columns that are needed, each of its exact type.
 
@@ -40,9 +58,13 @@ class Freezer:
 
     def __init__(self, spec: Spec, features: dict[str, pa.DataType], domain: pa.Schema) -> None:
         self.spec = spec
-        self.features = features
         table = {**spec.key, **spec.passthrough}
-        self.schema = pa.schema([*((n, columns.ARROW[t]) for n, t in table.items()), *self._only_features(table)])
+        stored = [Conversion(n, columns.ARROW[t], stored=True) for n, t in table.items()]
+        fed = [Conversion(n, kind, narrow=n in spec.onnx.narrow) for n, kind in features.items()]
+        kept = [*stored, *(c for c in fed if c.name not in table)]
+        self.schema = pa.schema([(c.name, c.kind) for c in kept])
+        self._conversions = [*kept, *(c for c in fed if c.name in table)]
+        self._never_null = _never_null(spec, features)
         faults = [*_absent(spec, features, domain), *self._untypable(domain)]
         if faults:
             raise DomainInvalid(
@@ -50,39 +72,38 @@ class Freezer:
             )
         self.newest: Any = None
 
-    def freeze(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """A batch as the snapshot keeps it; raises Refused for nulls where none may be, DomainInvalid for misfits."""
-        self._refuse_nulls(batch)
-        for name in self.features:
-            if name in self.spec.key or name in self.spec.passthrough:
-                self._feature(name, batch)
-        arrays = [self._kept(field, batch) for field in self.schema]
+    def freeze(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
+        """A batch as the snapshot keeps it, and the rows that it cannot keep: null where none may be, or misfits."""
+        batch, rejects = self._without_nulls(batch)
+        try:
+            kept = self._converted(batch)
+        except DomainInvalid:
+            batch, misfits = self._without_misfits(batch)
+            kept, rejects = self._converted(batch), rejects + misfits
         self._watch_clock(batch)
-        return pa.record_batch(arrays, schema=self.schema)
+        return kept, rejects
 
-    def _kept(self, field: pa.Field, batch: pa.RecordBatch) -> pa.Array:
-        if field.name in self.spec.key or field.name in self.spec.passthrough:
-            return columns.convert(field.name, batch.column(field.name), field.type)
-        return self._feature(field.name, batch)
+    def _converted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        arrays = [convert(batch.column(convert.name)) for convert in self._conversions]
+        return pa.record_batch(arrays[: len(self.schema)], schema=self.schema)
 
-    def _feature(self, name: str, batch: pa.RecordBatch) -> pa.Array:
-        return columns.convert(name, batch.column(name), self.features[name], narrow=name in self.spec.onnx.narrow)
+    def _without_nulls(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
+        found: list[Reject] = []
+        for name, why in self._never_null.items():
+            if batch.column(name).null_count:
+                there = batch.column(name).is_valid()
+                found += rejects.of(batch.filter(pc.invert(there)), self.spec.key, name, why)
+                batch = batch.filter(there)
+        return batch, found
 
-    def _refuse_nulls(self, batch: pa.RecordBatch) -> None:
-        for name in self.spec.key:
-            if nulls := batch.column(name).null_count:
-                raise _refused(
-                    "keys",
-                    f"Key column {name} is null in {_at_least(nulls)}: a row without a key cannot be looked up.",
-                )
-        for name in self.features:
-            nulls = 0 if name in self.spec.onnx.nullable else batch.column(name).null_count
-            if nulls:
-                raise _refused(
-                    "features",
-                    f"Feature {name} is null in {_at_least(nulls)}. Fill it in the domain query, or hand it to the "
-                    f"model as NaN with onnx.nullable = [{name!r}].",
-                )
+    def _without_misfits(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
+        faults: dict[int, tuple[str, str]] = {}
+        for convert in self._conversions:
+            for row, why in _misfits(convert, batch.column(convert.name)):
+                faults.setdefault(row, (convert.name, why))
+        found = [r for row, fault in faults.items() for r in rejects.of(batch.slice(row, 1), self.spec.key, *fault)]
+        fit = [row not in faults for row in range(batch.num_rows)]
+        return batch.filter(pa.array(fit, pa.bool_())), found
 
     def _watch_clock(self, batch: pa.RecordBatch) -> None:
         clock = self.spec.domain.data_as_of
@@ -99,16 +120,11 @@ class Freezer:
             raise DomainInvalid(f"domain.data_as_of: column {clock.column} is NULL in every row, so it tells no time.")
         return moment(self.newest)
 
-    def _only_features(self, table: dict[str, Any]) -> Iterator[tuple[str, pa.DataType]]:
-        return ((name, kind) for name, kind in self.features.items() if name not in table)
-
     def _untypable(self, domain: pa.Schema) -> Iterator[str]:
-        wanted = [(f.name, f.type) for f in self.schema] + list(self.features.items())
-        for name, kind in dict.fromkeys(wanted):
-            if domain.get_field_index(name) >= 0:
-                narrow = name in self.spec.onnx.narrow and kind == self.features.get(name)
+        for wanted in self._conversions:
+            if domain.get_field_index(wanted.name) >= 0:
                 try:
-                    columns.check_type(name, domain.field(name).type, kind, narrow=narrow)
+                    columns.check_type(wanted.name, domain.field(wanted.name).type, wanted.kind, narrow=wanted.narrow)
                 except DomainInvalid as error:
                     yield str(error)
         clock = self.spec.domain.data_as_of
@@ -117,9 +133,14 @@ class Freezer:
 
 
 def freeze(
-    batches: Iterator[pa.RecordBatch], freezer: Freezer, path: Path, rows: int, on_rows: Callable[[int], None]
+    batches: Iterator[pa.RecordBatch],
+    freezer: Freezer,
+    path: Path,
+    rows: int,
+    on_rows: Callable[[int], None],
+    on_rejects: Callable[[list[Reject]], None],
 ) -> Frozen:
-    """Write the snapshot, one row group a chunk of at most `rows` rows; raises Refused when the domain is empty.
+    """Write the snapshot, one row group a chunk of at most `rows` rows.
 
     The file appears under its name only when it is complete.
     """
@@ -129,14 +150,22 @@ def freeze(
         with pq.ParquetWriter(
             part, freezer.schema, compression="lz4", use_dictionary=texts, write_statistics=False
         ) as writer:
-            for chunk in _chunks((freezer.freeze(batch) for batch in batches), rows):
+            for chunk in _chunks(_kept(batches, freezer, on_rejects), rows):
                 writer.write_table(chunk, row_group_size=chunk.num_rows)
                 total, chunks = total + chunk.num_rows, chunks + 1
                 on_rows(chunk.num_rows)
-        if total == 0:
-            raise empty(freezer.spec.model)
         fingerprint = hash_file(part)
-    return Frozen(total, chunks, fingerprint, freezer.data_as_of())
+    return Frozen(total, chunks, fingerprint, freezer.data_as_of() if total else None)
+
+
+def _kept(
+    batches: Iterator[pa.RecordBatch], freezer: Freezer, on_rejects: Callable[[list[Reject]], None]
+) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        kept, found = freezer.freeze(batch)
+        if found:
+            on_rejects(found)
+        yield kept
 
 
 def expected(spec: Spec, features: dict[str, pa.DataType]) -> dict[str, pa.DataType]:
@@ -157,10 +186,10 @@ def asked_clock(source: Source, spec: Spec) -> datetime | None:
 
 def empty(model: str) -> Refused:
     """An empty domain is refused: it would replace every prediction with nothing."""
-    return _refused(
-        "rows",
-        f"The domain of {model} is empty. An empty version would take every prediction away. Is the source loaded?",
+    message = (
+        f"The domain of {model} is empty. An empty version would take every prediction away. Is the source loaded?"
     )
+    return Refused(message, [{"name": "rows", "passed": False, "observed": 0, "expected": "at least 1"}])
 
 
 def moment(value: Any) -> datetime | None:
@@ -215,10 +244,21 @@ def _absent(spec: Spec, features: dict[str, pa.DataType], domain: pa.Schema) -> 
     return faults + [f"column {n} stands twice in the query; give one of them another name" for n in twice]
 
 
-def _at_least(rows: int) -> str:
-    # The rows that come after this batch have not been looked at.
-    return f"at least {rows:,} row{'' if rows == 1 else 's'}"
+def _never_null(spec: Spec, features: Iterable[str]) -> dict[str, str]:
+    """Columns that must not be null, and why."""
+    keys = {name: f"Key column {name} is null: a row without a key cannot be looked up" for name in spec.key}
+    missing = "Feature {0} is null: fill it in the domain query, or hand it to the model as NaN with onnx.nullable"
+    return keys | {n: missing.format(n) for n in features if n not in spec.onnx.nullable and n not in spec.key}
 
 
-def _refused(check: str, message: str) -> Refused:
-    return Refused(message, [{"name": check, "passed": False, "observed": message, "expected": "see the message"}])
+def _misfits(convert: Conversion, column: pa.Array, first: int = 0) -> Iterator[tuple[int, str]]:
+    """Which rows cannot be converted, found by halving."""
+    try:
+        convert(column)
+    except DomainInvalid as error:
+        if len(column) == 1:
+            yield first, str(error)
+            return
+        half = len(column) // 2
+        yield from _misfits(convert, column[:half], first)
+        yield from _misfits(convert, column[half:], first + half)

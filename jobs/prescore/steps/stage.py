@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import errors as pg
 from psycopg import sql
 
+from prescore import rejects
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import Connection, first_line
 from prescore.contract.errors import DomainInvalid
 from prescore.contract.lease import Lease
 from prescore.contract.queries import query
 from prescore.contract.tables import definitions, names
+from prescore.rejects import Scored
 
 
 def create(connection: Connection, version: Version) -> None:
@@ -27,12 +28,13 @@ def create(connection: Connection, version: Version) -> None:
 
 
 def copy_chunk(
-    connection: Connection, lease: Lease, version: Version, chunk: int, rows: pa.RecordBatch, seconds: float
+    connection: Connection, lease: Lease, version: Version, chunk: int, scored: Scored, seconds: float
 ) -> None:
     """Copy a chunk in and note it in the ledger, in one transaction that only the holder of the lease can commit.
 
-    Raises LeaseLost, or DomainInvalid for text that Postgres cannot hold.
+    Raises LeaseLost, or DomainInvalid for a value that Postgres cannot hold.
     """
+    rows = scored.rows
     encoder = ArrowToPostgresBinaryEncoder(rows.schema)
     statement = query("tables_copy", table=sql.Identifier(version["table_name"]), columns=names(rows.schema.names))
     try:
@@ -42,9 +44,9 @@ def copy_chunk(
                 copy.write(encoder.write_header())
                 copy.write(encoder.write_batch(rows))
                 copy.write(encoder.finish())
-            Catalog(connection).execute(
-                "chunks_finish", **of(version), chunk=chunk, rows=rows.num_rows, rejected=0, seconds=seconds
-            )
+            rejects.keep(connection, version, scored.rejects, chunk)
+            done = {"chunk": chunk, "rows": rows.num_rows, "rejected": scored.rejected, "seconds": seconds}
+            Catalog(connection).execute("chunks_finish", **of(version), **done)
             lease.check(connection)
     except pg.DataError as error:
         raise DomainInvalid(

@@ -69,8 +69,9 @@ comment on column prescore.versions.output_columns is '[{name, type, comment, ro
 comment on column prescore.versions.data_as_of is 'the time that the inputs describe';
 comment on column prescore.versions.max_age_seconds is 'the freshness promise: how old data_as_of may be';
 comment on column prescore.versions.checks_fingerprint is 'SHA-256 of the spec''s checks, set when they have run';
+comment on column prescore.versions.snapshot_rows is 'rows of the domain, those set aside included';
+comment on column prescore.versions.rejected is 'rows set aside, in prescore.rejects';
 comment on column prescore.versions.withdrawn_at is 'set when a roll-back took it from readers: a later roll-back passes over it';
-
 comment on column prescore.versions.pinned_at is 'set while somebody wants it kept, whatever retention says';
 
 create unique index versions_one_published on prescore.versions (model) where state = 'published';
@@ -90,6 +91,21 @@ create table prescore.chunks (
   foreign key (model, version) references prescore.versions
 );
 comment on table prescore.chunks is 'the ledger: one row a finished chunk, committed together with the chunk''s predictions';
+
+create table prescore.rejects (
+  model       text not null,
+  version     integer not null,
+  chunk       integer,
+  key         jsonb not null,
+  column_name text,
+  reason      text not null,
+  foreign key (model, version) references prescore.versions
+);
+comment on table prescore.rejects is 'rows set aside: they could not be scored, or their prediction is not finite';
+comment on column prescore.rejects.chunk is 'the chunk that was being scored; null for a row that the snapshot left out';
+comment on column prescore.rejects.key is 'the row''s key by column, as the domain gave it';
+comment on column prescore.rejects.column_name is 'the column at fault; null when the model failed on the row';
+create index rejects_by_version on prescore.rejects (model, version);
 
 create table prescore.leases (
   model      text primary key,

@@ -8,8 +8,8 @@ values (%(model)s, %(version)s, %(chunk)s, %(rows)s, %(rejected)s, %(seconds)s);
 select chunk from prescore.chunks where model = %(model)s and version = %(version)s order by chunk;
 
 -- name: chunks_total
--- Rows in, rows out.
-select coalesce(sum(rows), 0)::bigint as rows, coalesce(sum(rejected), 0)::bigint as rejected, count(*) as chunks
+-- How many there are.
+select count(*) as chunks
 from prescore.chunks where model = %(model)s and version = %(version)s;
 
 -- name: chunks_commit_soon

@@ -31,13 +31,13 @@ select exists (select from prescore.versions
 -- The snapshot is complete: from here on the version's inputs are fixed.
 update prescore.versions
 set snapshot_location = %(location)s, snapshot_fingerprint = %(fingerprint)s, snapshot_rows = %(rows)s,
-    snapshot_chunks = %(chunks)s, data_as_of = coalesce(%(data_as_of)s, started_at)
+    snapshot_chunks = %(chunks)s, rejected = %(rejected)s, data_as_of = coalesce(%(data_as_of)s, started_at)
 where model = %(model)s and version = %(version)s and state = 'building';
 
 -- name: versions_stage
 -- Every chunk is in and the table is finished: it never changes again.
 update prescore.versions v
-set state = 'staged', staged_at = now(), rows = c.rows, rejected = c.rejected
+set state = 'staged', staged_at = now(), rows = c.rows, rejected = v.rejected + c.rejected
 from (select coalesce(sum(rows), 0) as rows, coalesce(sum(rejected), 0) as rejected
       from prescore.chunks where model = %(model)s and version = %(version)s) c
 where v.model = %(model)s and v.version = %(version)s and v.state = 'building';
@@ -81,7 +81,10 @@ where model = %(model)s and version = %(version)s;
 
 -- name: versions_fail
 -- The run could not finish; the table is dropped with it.
-update prescore.versions set state = 'failed', error = %(error)s, checks = %(checks)s
+update prescore.versions
+set state = 'failed', error = %(error)s, checks = %(checks)s,
+    rejected = greatest(rejected, (select count(*) from prescore.rejects
+                                   where model = %(model)s and version = %(version)s))
 where model = %(model)s and version = %(version)s and state in ('building', 'staged');
 
 -- name: versions_attached

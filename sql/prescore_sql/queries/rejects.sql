@@ -1,0 +1,20 @@
+-- name: rejects_copy
+-- Rows set aside.
+copy prescore.rejects (model, version, chunk, key, column_name, reason) from stdin;
+
+-- name: rejects_examples
+-- One row set aside for each of the columns that most of them are about.
+select column_name, (min(array[key::text, reason]))[1]::jsonb as key, (min(array[key::text, reason]))[2] as reason
+from prescore.rejects
+where model = %(model)s and version = %(version)s
+group by column_name order by count(*) desc, column_name limit 3;
+
+-- name: rejects_forget
+-- A version's rejects go.
+delete from prescore.rejects where model = %(model)s and version = %(version)s;
+
+-- name: rejects_sweep
+-- Rejects of versions that nobody will look at any more.
+delete from prescore.rejects r using prescore.versions v
+where r.model = %(model)s and v.model = r.model and v.version = r.version
+  and (v.state = 'retired' or (v.state = 'failed' and v.started_at < now() - %(seconds)s * interval '1 second'));

@@ -1,0 +1,176 @@
+"""Rows set aside: one bad row does not lose its chunk, and too many lose the version."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from fix_project import Sandbox, model
+
+CUSTOMERS = "read_parquet('data/customers.parquet')"
+BAD_ROWS = f"""
+select case when customer = 7 then null else customer end as customer,
+       case when customer in (15, 515) then null else visits end as visits,
+       case when customer = 23 then 16777217 else 1 end as spend
+from {CUSTOMERS}
+"""
+
+
+def _allow(sandbox: Sandbox, limit: float) -> None:
+    sandbox.edit("[domain]", f"max_rejects = {limit}\n[domain]")
+
+
+def _set_aside(sandbox: Sandbox) -> list[tuple[Any, ...]]:
+    return sandbox.rows(
+        "select key ->> 'customer', chunk, column_name, reason from prescore.rejects order by (key ->> 'customer')::int"
+    )
+
+
+def _logarithm() -> bytes:
+    """score = log(visits): NaN below zero, minus infinity at zero."""
+    nodes = [
+        helper.make_node("Gather", ["features", "first"], ["visits"], axis=1),
+        helper.make_node("Log", ["visits"], ["score"]),
+    ]
+    constants = {"first": np.array([0], np.int64)}
+    return model(
+        nodes, [("features", TensorProto.FLOAT, [None, 2])], [("score", TensorProto.FLOAT, [None, 1])], constants
+    )
+
+
+def _table() -> bytes:
+    """score = a hundredth of entry number `visits` of a table of 900: the model fails beyond it."""
+    nodes = [
+        helper.make_node("Gather", ["features", "first"], ["visits"], axis=1),
+        helper.make_node("Cast", ["visits"], ["entry"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["entries", "entry"], ["score"]),
+    ]
+    constants = {"first": np.array([0], np.int64), "entries": np.linspace(0, 1, 900, dtype=np.float32)}
+    return model(
+        nodes, [("features", TensorProto.FLOAT, [None, 2])], [("score", TensorProto.FLOAT, [None, 1])], constants
+    )
+
+
+def test_bad_rows_of_the_domain_are_set_aside_and_the_rest_is_served(sandbox: Sandbox) -> None:
+    sandbox.query(BAD_ROWS)
+    _allow(sandbox, 4)
+    report = json.loads(sandbox.cli("run", "churn", "--json").out)
+    assert (report["published"], report["rows"], report["rejected"]) == (True, 996, 4)
+    (nobody,) = [row for row in _set_aside(sandbox) if row[0] is None]
+    assert nobody[1:3] == (None, "customer")
+    others = [(key, column) for key, _, column, _ in _set_aside(sandbox) if key is not None]
+    assert others == [("15", "visits"), ("23", "spend"), ("515", "visits")]
+    assert sandbox.rows("select count(*) from predictions.churn where customer in (7, 15, 23, 515)") == [(0,)]
+    assert "16777217" in next(reason for key, _, _, reason in _set_aside(sandbox) if key == "23")
+    checked = {check["name"]: check for check in report["checks"]}
+    assert checked["rows"]["observed"] == 996
+    assert checked["rejects"]["observed"].startswith("4 rows set aside: such as Feature visits is null")
+
+
+@pytest.mark.parametrize(("limit", "code"), [(3, 4), (4, 0), (0.0039, 4), (0.004, 0)])
+def test_the_limit_is_so_many_rows_or_a_fraction(sandbox: Sandbox, limit: float, code: int) -> None:
+    sandbox.query(BAD_ROWS)
+    _allow(sandbox, limit)
+    done = sandbox.cli("run", "churn")
+    assert done.code == code, done.err
+    if code:
+        assert "rejects: saw 4 rows set aside" in done.err
+        assert "allowed is at most 3" in done.err
+        assert "allow them with max_rejects in the spec" in done.err
+        assert len(_set_aside(sandbox)) == 4
+    assert sandbox.rows("select rejected, state from prescore.versions") == [(4, "failed" if code else "published")]
+
+
+def test_check_tells_how_many_rows_would_be_set_aside(sandbox: Sandbox) -> None:
+    sandbox.query(BAD_ROWS)
+    refused = sandbox.cli("check", "churn")
+    assert (refused.code, "saw 4 rows set aside" in refused.err) == (4, True)
+    _allow(sandbox, 4)
+    assert sandbox.cli("check", "churn").out.endswith("1,000 rows, of which 4 would be set aside\n")
+    assert json.loads(sandbox.cli("check", "--json").out) == [{"model": "churn", "rows": 1000, "rejected": 4}]
+
+
+def test_predictions_that_are_not_finite_are_set_aside(sandbox: Sandbox) -> None:
+    sandbox.onnx(_logarithm())
+    sandbox.query(
+        "select customer, case customer when 7 then -1 when 450 then 0 else 2 end::float as visits, spend "
+        f"from {CUSTOMERS}"
+    )
+    refused = sandbox.cli("run", "churn")
+    assert refused.code == 4
+    assert "rejects: saw 2 rows set aside: such as Prediction score is NaN or infinite (customer=450)" in refused.err
+    _allow(sandbox, 2)
+    report = json.loads(sandbox.cli("run", "churn", "--json").out)
+    assert (report["published"], report["rows"], report["rejected"]) == (True, 998, 2)
+    found = sandbox.rows(
+        "select key ->> 'customer', chunk, column_name from prescore.rejects where version = 2 order by 2"
+    )
+    assert found == [("7", 0, "score"), ("450", 4, "score")]
+    assert sandbox.rows(
+        "select rows, rejected from prescore.chunks where version = 2 and chunk in (0, 1) order by chunk"
+    ) == [
+        (99, 1),
+        (100, 0),
+    ]
+
+
+def test_rows_on_which_the_model_fails_do_not_lose_their_chunk(sandbox: Sandbox) -> None:
+    sandbox.onnx(_table())
+    sandbox.query(
+        f"select customer, customer::float as visits, spend from {CUSTOMERS} where customer < 902 or customer = 950"
+    )
+    _allow(sandbox, 3)
+    report = json.loads(sandbox.cli("run", "churn", "--json").out)
+    assert (report["published"], report["rows"], report["rejected"]) == (True, 900, 3)
+    assert [(key, column) for key, _, column, _ in _set_aside(sandbox)] == [("900", None), ("901", None), ("950", None)]
+    assert all("models/churn.onnx fails: " in reason for *_, reason in _set_aside(sandbox))
+    scores = dict(sandbox.rows("select customer, score from predictions.churn"))
+    assert scores == pytest.approx({customer: customer / 899 for customer in range(900)}, abs=1e-6)
+
+
+def test_a_model_that_fails_on_everything_is_told_as_that(sandbox: Sandbox) -> None:
+    sandbox.onnx(_table())
+    sandbox.settings("chunk_rows = 2000\n")
+    sandbox.query(
+        f"select customer + 1000 * i as customer, 901::float as visits, spend from {CUSTOMERS}, range(2) r(i)"
+    )
+    done = sandbox.cli("run", "churn", "--json")
+    assert (done.code, json.loads(done.out)["error"]["code"]) == (2, "model_failed")
+
+
+def test_a_domain_of_which_nothing_is_left_is_refused_whatever_is_allowed(sandbox: Sandbox) -> None:
+    sandbox.query(f"select null::bigint as customer, visits, spend from {CUSTOMERS}")
+    _allow(sandbox, 1000)
+    done = sandbox.cli("run", "churn")
+    assert (done.code, "The domain of churn is empty" in done.err) == (4, True), done.err
+
+
+def test_a_hopeless_domain_is_not_read_to_its_end(sandbox: Sandbox) -> None:
+    sandbox.query(f"select null::bigint as customer, visits, spend from {CUSTOMERS}, range(20)")
+    done = sandbox.cli("run", "churn")
+    assert done.code == 4
+    (kept,) = sandbox.rows("select count(*) from prescore.rejects")[0]
+    assert 1000 < kept < 20_000
+    assert f"rejects: saw {kept:,} rows set aside" in done.err
+    assert sandbox.rows("select rejected from prescore.versions") == [(kept,)]
+
+
+def test_rejects_go_with_their_version(sandbox: Sandbox) -> None:
+    sandbox.query(BAD_ROWS)
+    assert sandbox.cli("run", "churn").code == 4
+    _allow(sandbox, 4)
+    sandbox.edit("versions = 3", 'versions = 1\ngrace = "0s"\ncandidates = "0s"')
+    for _ in range(2):
+        assert sandbox.cli("run", "churn").code == 0
+    assert sandbox.rows("select version, count(*) from prescore.rejects group by version order by version") == [(3, 4)]
+
+
+@pytest.mark.parametrize("limit", ["-1", "1.0", "true", '"1%"', "nan"])
+def test_a_limit_that_is_none_is_told(sandbox: Sandbox, limit: str) -> None:
+    sandbox.edit("[domain]", f"max_rejects = {limit}\n[domain]")
+    done = sandbox.cli("check", "churn")
+    assert (done.code, "max_rejects: write a number of rows" in done.err) == (2, True), done.err
