@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
+from onnx import TensorProto, helper
 
 from fix_postgres import LOCKED
 from fix_project import Sandbox, customers, linear
@@ -88,6 +89,29 @@ def _no_query(sandbox: Sandbox) -> None:
 
 def _query_misspelt(sandbox: Sandbox) -> None:
     sandbox.query("\n-- the third line is blank\n\nform nowhere select 1;\n")
+
+
+def _two_statements(sandbox: Sandbox) -> None:
+    sandbox.query(f"copy (select 1) to '{sandbox.root}/written.csv'; select customer from 'data/customers.parquet'")
+
+
+def _no_select(sandbox: Sandbox) -> None:
+    sandbox.query("create table a as select 1")
+
+
+def _name_in_the_spec(sandbox: Sandbox) -> None:
+    sandbox.edit("description", 'model = "other"\ndescription')
+
+
+def _maps_for_tensors(sandbox: Sandbox) -> None:
+    values = [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, 2])]
+    scalar = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    mapped = helper.make_sequence_type_proto(helper.make_map_type_proto(TensorProto.INT64, scalar))
+    maps = helper.make_value_info("probabilities", mapped)
+    node = helper.make_node("ZipMap", ["features"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])
+    graph = helper.make_graph([node], "maps", values, [maps])
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
+    sandbox.onnx(bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()))
 
 
 def _empty_query(sandbox: Sandbox) -> None:
@@ -170,6 +194,10 @@ MISHAPS: list[tuple[Callable[[Sandbox], None], int, str]] = [
     (_no_query, 2, "There is no readable domain query"),
     (_query_fails, 2, "The domain query sql/domains/churn.sql does not run"),
     (_query_misspelt, 2, "LINE 4: form nowhere"),
+    (_two_statements, 2, "must be one SELECT; it is COPY, then SELECT. Nothing of it was run."),
+    (_no_select, 2, "must be one SELECT; it is CREATE"),
+    (_name_in_the_spec, 2, "a model has the name of its file, churn"),
+    (_maps_for_tensors, 2, "(skl2onnx: zipmap=False)"),
     (_empty_query, 2, "sql/domains/churn.sql is empty"),
     (_folder_for_model, 2, "models is a folder"),
     (_text_for_model, 2, "or is a file of another kind under that name"),
@@ -198,6 +226,7 @@ def test_a_mishap_is_told_and_changes_nothing(
     done = sandbox.cli("run", "churn")
     assert (done.code, message in done.err) == (code, True), done.err
     assert "Traceback" not in done.err
+    assert not (sandbox.root / "written.csv").exists()
     assert sandbox.rows("select customer, version, score from predictions.churn order by customer") == before
 
     for path, content in good.items():

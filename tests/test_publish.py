@@ -223,6 +223,19 @@ def test_the_history_tells_who_did_what(sandbox: Sandbox, monkeypatch: pytest.Mo
     assert events[4][3] == "scores look odd"
 
 
+@pytest.mark.parametrize(
+    ("pairs", "told"),
+    [
+        (["churn"], "churn has no version behind it"),
+        (["churn", "one"], "one is no version"),
+        (["churn", "1", "churn", "2"], "churn is named twice"),
+    ],
+)
+def test_publishing_takes_models_and_versions_in_turn(sandbox: Sandbox, pairs: list[str], told: str) -> None:
+    done = sandbox.cli("publish", *pairs)
+    assert (done.code, told in done.err) == (2, True), done.err
+
+
 def test_the_swap_needs_no_lock_that_readers_hold(sandbox: Sandbox) -> None:
     _run(sandbox, 0.1)
     _run(sandbox, 0.2)

@@ -28,6 +28,7 @@ FLIGHT = "carrier=UA&flight=1545&origin=EWR&date=2013-01-01"
 
 def main() -> None:
     """Train, publish, look up, publish again, refuse a broken model, roll back."""
+    require_released()
     say("1. Train on nine months of flights from New York, test on the three after.")
     shell("python jobs/flights/train.py", shown="learned|judged|model  |ROC|agree|wrote")
 
@@ -71,8 +72,20 @@ NEXT = """
 Now yours:
   .venv/bin/prescore db psql                      select * from predictions.flight_delay
   .venv/bin/prescore init churn                   a spec and a domain query to start from
-  .venv/bin/prescore db stop                      stop the Postgres that this demo started
+  .venv/bin/prescore db stop                      stop the Postgres that this demo started; the next command starts it
+  docs/tutorial.md                                a model of your own, from training to rollback
 """
+
+
+def require_released() -> None:
+    """Stop before anything is done when somebody has put the model on hold: nothing would be published."""
+    status = subprocess.check_output([BIN / "prescore", "status", "--json"], cwd=ROOT, text=True)  # noqa: S603
+    for model in json.loads(status):
+        if model["model"] == "flight_delay" and model["held"]:
+            raise SystemExit(
+                f"flight_delay is on hold ({model['hold_reason']}), so the demo could publish nothing. "
+                "`.venv/bin/prescore release flight_delay` ends that; then make demo again."
+            )
 
 
 def published(shown: str = "") -> int:

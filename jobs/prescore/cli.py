@@ -105,7 +105,7 @@ def run(
             _show_refused(job, json=json)
             raise
         except KeyboardInterrupt:
-            sys.stderr.write("prescore: stopped. What was scored is kept: the next run goes on from there.\n")
+            sys.stderr.write("prescore: stopped. What was finished is kept: the next run goes on from there.\n")
             raise
     display.print_json(report.as_dict()) if json else display.report(report.as_dict())
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from prescore import opening
+from prescore.contract.catalog import Version
 from prescore.contract.errors import Mistake
 
 app = typer.Typer()
@@ -23,7 +24,7 @@ def publish(
     ],
     older: Annotated[bool, typer.Option("--older", help="Even if its inputs are older than the published.")] = False,
 ) -> None:
-    """Let readers see a checked version; several models' versions appear all at once."""
+    """Let readers see a checked version; several models' appear at once: publish churn 7 upsell 3."""
     from prescore.contract.project import Project
     from prescore.steps import publish as step
 
@@ -37,8 +38,13 @@ def publish(
 
 def _chosen(pairs: list[str]) -> dict[str, int]:
     names, numbers = pairs[::2], pairs[1::2]
-    if len(names) != len(numbers) or len(set(names)) != len(names) or not all(n.isdecimal() for n in numbers):
-        raise Mistake(f"It takes models and versions in turn, as in churn 7 upsell 3, not {' '.join(pairs)}.")
+    faults = [f"{names[-1]} has no version behind it"] if len(names) > len(numbers) else []
+    faults += [f"{number} is no version" for number in numbers if not number.isdecimal()]
+    faults += [f"{name} is named twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    if faults:
+        raise Mistake(
+            f"{'; '.join(faults)}. Write models and versions in turn, as in `prescore publish churn 7 upsell 3`."
+        )
     return dict(zip(names, map(int, numbers), strict=True))
 
 
@@ -133,7 +139,10 @@ def history(name: Model, json: Json = False) -> None:
         catalog.model(name)
         rows = catalog.all("events_list", model=name)
     columns = {"at": "at", "event": "event", "version": "version", "actor": "by", "reason": "why"}
-    display.print_json(rows) if json else display.table(rows, columns)
+    if json:
+        display.print_json(rows)
+        return
+    display.table([{**row, "reason": display.beginning(row["reason"])} for row in rows], columns)
 
 
 @app.command()
@@ -154,7 +163,13 @@ def versions(name: Model, json: Json = False) -> None:
     if json:
         display.print_json(rows)
         return
-    display.table([{**row, "state": row["state"] + (", pinned" if row["pinned_at"] else "")} for row in rows], columns)
+    display.table([{**row, "state": _state(row)} for row in rows], columns)
+
+
+def _state(row: Version) -> str:
+    """A version's state, with what else decides whether it may be gone back to, or goes."""
+    marks = {"withdrawn": row["withdrawn_at"], "pinned": row["pinned_at"]}
+    return ", ".join([row["state"], *(mark for mark, since in marks.items() if since)])
 
 
 @app.command()

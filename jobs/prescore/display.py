@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from textwrap import shorten
 from typing import Any
 from uuid import UUID
 
@@ -58,6 +59,11 @@ def words(value: Any) -> str:
             return str(value)
 
 
+def beginning(text: str | None, width: int = 80) -> str | None:
+    """The first line of a text, cut where it is too long for a table."""
+    return text and shorten(text.splitlines()[0], width, placeholder=" …")
+
+
 def age(seconds: float | None) -> str:
     """A number of seconds as a person says it."""
     if seconds is None:
@@ -93,7 +99,7 @@ def _count(number: int, noun: str) -> str:
 
 def wait(why: Exception) -> None:
     """Say that a command waits, and why."""
-    err.print(f"prescore: {why}\nWaiting for it.", markup=False)
+    err.print(f"prescore: {str(why).partition('. ')[0]}. Waiting for it.", markup=False)
 
 
 def status(rows: Sequence[Mapping[str, Any]]) -> None:

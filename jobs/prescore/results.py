@@ -44,7 +44,7 @@ def _observed(seen: dict[str, Any], exception: dict[str, Any]) -> Any:
         return f"that the check itself failed: {fault['exception_message']}"
     value = seen.get("observed_value")
     if value is None and "unexpected_count" in seen:
-        examples = ", ".join(map(short, seen.get("partial_unexpected_list", [])[:3]))
+        examples = ", ".join(list(dict.fromkeys(map(short, seen.get("partial_unexpected_list", []))))[:3])
         return f"{seen['unexpected_count'] or 0:,} values off" + (f", such as {examples}" if examples else "")
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "no number"  # what a mean is of values of which one is no number
@@ -57,9 +57,7 @@ _KNOWN = ("batch_id", "column", "unexpected_rows_query")  # said already, or of 
 
 
 def _expected(kwargs: dict[str, Any]) -> str:
-    given = {
-        k: v for k, v in kwargs.items() if k not in ("batch_id", "column", "unexpected_rows_query") and v is not None
-    }
+    given = {k: v for k, v in kwargs.items() if k not in _KNOWN and v is not None}
     if (ranges := given.pop("quantile_ranges", None)) is not None:
         return _pairs(ranges["quantiles"], (_range(low, high) for low, high in ranges["value_ranges"]))
     low, high = given.pop("min_value", None), given.pop("max_value", None)

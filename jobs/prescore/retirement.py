@@ -73,9 +73,16 @@ def _pin(connection: Connection, model: str, version: int, reason: str | None, *
         catalog.model(model, lock=True)  # not while its retirement is being decided
         row = catalog.version(model, version)
         if catalog.execute("versions_pin", model=model, version=version, pinned=pinned) != 1:
-            now = "pinned" if row["pinned_at"] else f"{row['state']}, and not pinned"
-            raise NotAllowed(f"{model} version {version} is {now}. `prescore versions {model}` lists what there is.")
+            raise NotAllowed(f"{model} version {version} {_why_not(row, pinned=pinned)}.")
         catalog.event(model, version, "pinned" if pinned else "unpinned", reason)
+
+
+def _why_not(row: Version, *, pinned: bool) -> str:
+    if row["state"] in ("failed", "retired"):
+        return f"is {row['state']}: its table is gone, and there is nothing to keep"
+    if row["state"] in ("building", "staged"):
+        return "is not finished; pin it when its run has ended"
+    return "is pinned already" if pinned else "is not pinned"
 
 
 def leftover(connection: Connection, model: str) -> list[Version]:

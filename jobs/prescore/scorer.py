@@ -86,7 +86,7 @@ class Scorer:
             raise DomainInvalid(f"The model needs feature {column}, which the batch lacks.") from error
         onnx = self.spec.onnx
         if array.null_count and column not in onnx.nullable:
-            raise DomainInvalid(missing(column, array.null_count))
+            raise DomainInvalid(missing(column, want))
         array = columns.convert(column, array, want, narrow=column in onnx.narrow)
         values: np.ndarray[Any, Any] = array.to_numpy(zero_copy_only=False)
         return values
@@ -140,13 +140,10 @@ class Scorer:
         return [f for name, output in self.spec.outputs.items() for f in _output_faults(name, output, self._outputs)]
 
 
-def missing(column: str, nulls: int) -> str:
+def missing(column: str, kind: pa.DataType) -> str:
     """What to say of a feature that is null where the spec does not allow it."""
-    rows = f"{nulls:,} row{'' if nulls == 1 else 's'}"
-    return (
-        f"Feature {column} is null in {rows}. Fill it in the domain query, or hand it to the model as NaN "
-        f"with onnx.nullable = [{column!r}]."
-    )
+    as_nan = f", or hand it to the model as NaN with onnx.nullable = [{column!r}]" if pa.types.is_floating(kind) else ""
+    return f"Feature {column} is null: fill it in the domain query{as_nan}."
 
 
 def _session(content: bytes, spec: Spec, threads: int) -> ort.InferenceSession:
@@ -178,7 +175,9 @@ def _shape_faults(node: Any, sources: tuple[str, ...]) -> list[str]:
 
 def _output_faults(name: str, output: Output, nodes: dict[str, Any]) -> list[str]:
     if output.source not in nodes:
-        return [f"outputs.{name}.from: the model has no output {output.source}; it has {', '.join(nodes)}"]
+        maps = any(node.type.startswith("seq") for node in nodes.values())
+        way_out = "; export the model with tensors, not maps (skl2onnx: zipmap=False)" if maps else ""
+        return [f"outputs.{name}.from: the model has no output {output.source}; it has {', '.join(nodes)}{way_out}"]
     node = nodes[output.source]
     if node.type not in _TENSORS:
         return [

@@ -73,14 +73,20 @@ class Source:
         # elsewhere would read whatever lies there under the same name.
         with contextlib.chdir(self.root), duckdb.connect(":memory:", config=settings) as connection:
             try:
+                _require_select(connection.extract_statements(query), named)
                 relation = connection.sql(query)
                 # Limited by the relation, not by a SELECT around it: what DuckDB quotes is then the author's own text.
                 reader = (relation if limit is None else relation.limit(limit)).to_arrow_reader(rows)
             except duckdb.Error as error:
                 raise DomainInvalid(f"{named} does not run: {error}") from error
-            except AttributeError as error:  # a statement without a result has no relation to read from
-                raise DomainInvalid(f"{named} gives no rows: it must be one SELECT.") from error
             yield Stream(reader.schema, _translated(iter(reader), duckdb.Error, pa.ArrowException))
+
+
+def _require_select(statements: list[Any], named: str) -> None:
+    """Raise DomainInvalid before anything runs: what is no SELECT could write, and only the last would give rows."""
+    kinds = [statement.type.name for statement in statements]
+    if kinds not in (["SELECT"], ["MULTI"]):  # MULTI is what DuckDB makes of a PIVOT
+        raise DomainInvalid(f"{named} must be one SELECT; it is {', then '.join(kinds)}. Nothing of it was run.")
 
 
 def of(project: Project, spec: Spec, spill: Path) -> Source:
@@ -99,8 +105,9 @@ def query_text(project: Project, spec: Spec) -> str:
     try:
         text = path.read_text(encoding="utf-8").rstrip().removesuffix(";")
     except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise DomainInvalid(
-            f"There is no readable domain query {path}: {error}. Mend domain.query in the spec."
+            f"There is no readable domain query {path}: {why}. Mend domain.query in the spec."
         ) from error
     if not re.sub(r"--[^\n]*|/\*.*?\*/|;", "", text, flags=re.DOTALL).strip():
         raise DomainInvalid(f"The domain query {path} is empty: write the SELECT that gives every row to predict.")

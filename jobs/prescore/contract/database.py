@@ -88,8 +88,9 @@ def environment_database() -> Database:
     """
     url = os.environ.get(URL)
     if not url or url == EMBEDDED:
+        state = f"says {EMBEDDED}, which starts no server here" if url else "is not set"
         raise errors.Mistake(
-            f"{URL} is not set. Servers and schedulers take their database from it alone: "
+            f"{URL} {state}. Servers and schedulers take their database from it alone: "
             f'export {URL}="$(prescore db url)".'
         )
     return Database(url)

@@ -24,6 +24,13 @@ def _memory(value: str) -> str:
     return value
 
 
+def _database(value: str) -> str:
+    if value != EMBEDDED and not value.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
+        raise ValueError(f'write "{EMBEDDED}", or a URL such as "postgresql://user:password@host:port/database"')
+    return value
+
+
+DatabaseName = Annotated[str, AfterValidator(_database)]
 Memory = Annotated[str, AfterValidator(_memory)]
 
 
@@ -32,7 +39,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    database: str | None = Field(None, description=f'a libpq URL, or "{EMBEDDED}"; {URL} overrides it')
+    database: DatabaseName | None = Field(None, description=f'a libpq URL, or "{EMBEDDED}"; {URL} overrides it')
     store: str = Field(".prescore/store", description="where snapshots and model files are kept")
     sources: dict[str, str] = Field({}, description="name = SQLAlchemy URL, or env:VARIABLE, for specs' domain.source")
     workers: int = Field(0, ge=0, description="chunks scored side by side; 0: one a core")

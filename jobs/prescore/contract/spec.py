@@ -286,8 +286,10 @@ def load(path: Path) -> Spec:
         raise Unknown(f"There is no spec {path}. `prescore init {path.stem}` writes one to start from.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecInvalid(f"{path} is not readable as TOML: {error}.") from error
+    if "model" in content:
+        raise SpecInvalid(f"{path}: a model has the name of its file, {path.stem}. Leave the key model out.")
     try:
-        return Spec.model_validate({**content, "model": content.get("model", path.stem)})
+        return Spec.model_validate({**content, "model": path.stem})
     except ValidationError as error:
         told = faults.lines(error, Spec, "docs/reference/spec.md") + [f"  {f}" for f in agreement.faults(content)]
         raise SpecInvalid(f"{path} does not hold together:\n" + "\n".join(told)) from error
@@ -299,4 +301,5 @@ def json_schema() -> dict[str, Any]:
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "prescore spec"
     schema["required"].remove("model")
+    del schema["properties"]["model"]
     return schema

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from prescore import columns, rejects
 from prescore.contract.errors import DomainInvalid, Refused
 from prescore.contract.spec import Spec
 from prescore.rejects import Reject
+from prescore.scorer import missing
 from prescore.sources import Source
 from prescore.store import appearing, hash_file
 
@@ -244,11 +245,11 @@ def _absent(spec: Spec, features: dict[str, pa.DataType], domain: pa.Schema) -> 
     return faults + [f"column {n} stands twice in the query; give one of them another name" for n in twice]
 
 
-def _never_null(spec: Spec, features: Iterable[str]) -> dict[str, str]:
+def _never_null(spec: Spec, features: dict[str, pa.DataType]) -> dict[str, str]:
     """Columns that must not be null, and why."""
     keys = {name: f"Key column {name} is null: a row without a key cannot be looked up" for name in spec.key}
-    missing = "Feature {0} is null: fill it in the domain query, or hand it to the model as NaN with onnx.nullable"
-    return keys | {n: missing.format(n) for n in features if n not in spec.onnx.nullable and n not in spec.key}
+    fed = {n: missing(n, kind) for n, kind in features.items() if n not in spec.onnx.nullable and n not in spec.key}
+    return keys | fed
 
 
 def _misfits(convert: Conversion, column: pa.Array, first: int = 0) -> Iterator[tuple[int, str]]:
