@@ -263,7 +263,7 @@ def test_no_statement_falls_between_two_versions(sandbox: Sandbox) -> None:
         with sandbox.database.connect() as writer:
             for version in (first, second) * 40:
                 _forget_partition(writer, version)
-                publish.publish_together(writer, {"churn": version}, grants={}, older=True)
+                publish.publish(writer, "churn", version, publish.Terms(older=True))
     finally:
         done.set()
         for reader in readers:

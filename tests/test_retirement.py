@@ -49,6 +49,48 @@ def test_a_version_that_is_being_read_waits(five: Sandbox) -> None:
     assert five.rows("select count(*) from predictions.churn") == [(1000,)]
 
 
+@pytest.mark.parametrize("level", ["read committed", "repeatable read"])
+def test_a_transaction_from_before_the_publication_keeps_its_version(sandbox: Sandbox, level: str) -> None:
+    sandbox.edit("versions = 3", 'versions = 1\ngrace = "0s"')
+    for bias in range(2):
+        sandbox.onnx(linear([1.0, -0.5], bias / 10))
+        if bias:
+            with sandbox.database.connect() as reader, reader.transaction():
+                reader.execute(f"set transaction isolation level {level}".encode())
+                reader.execute("select 1")  # its snapshot, not yet a look at the model
+                materialize.run(sandbox.job())
+                assert sandbox.cli("retire", "churn").out.endswith("Still being read, left for the next time: 1\n")
+                seen = reader.execute("select count(*), min(version), max(version) from predictions.churn").fetchone()
+                assert seen == {"count": 1000, "min": 1, "max": 1}
+        materialize.run(sandbox.job())
+    assert sandbox.rows("select count(*) from pg_tables where tablename ~ '^churn_v'") == [(1,)]
+
+
+def test_two_versions_that_are_being_read_wait_together(five: Sandbox) -> None:
+    five.edit("versions = 3", "versions = 1")
+    with five.database.connect() as reader, reader.transaction():
+        reader.execute("set transaction isolation level repeatable read")
+        reader.execute("select count(*) from predictions.churn")
+        told = five.cli("retire", "churn")
+        assert (told.code, "left for the next time: 3, 4" in told.out) == (0, True), told.err
+    assert "Retired: 3, 4" in five.cli("retire", "churn").out
+
+
+def test_a_withdrawn_version_takes_no_good_ones_place(sandbox: Sandbox) -> None:
+    sandbox.edit("versions = 3", 'versions = 2\ngrace = "0s"')
+    for bias in range(2):
+        sandbox.onnx(linear([1.0, -0.5], bias / 10))
+        materialize.run(sandbox.job())
+    sandbox.cli("rollback", "churn")
+    sandbox.cli("release", "churn")
+    sandbox.onnx(linear([1.0, -0.5], 0.2))
+    materialize.run(sandbox.job())
+    assert sandbox.cli("rollback", "churn").code == 0
+    assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
+    sandbox.edit('grace = "0s"', 'grace = "0s"\ncandidates = "0s"')
+    assert "Retired: 2, 3" in sandbox.cli("retire", "churn").out
+
+
 def test_a_refused_candidate_stays_for_inspection_for_its_time(sandbox: Sandbox) -> None:
     materialize.run(sandbox.job())
     sandbox.onnx(linear([1.0, -0.5], add=9.0))
@@ -75,7 +117,7 @@ def test_the_version_that_waits_for_its_publication_stays(sandbox: Sandbox) -> N
 
 
 def test_a_pinned_version_outlives_its_retention(five: Sandbox) -> None:
-    five.edit("versions = 3", "versions = 1")
+    five.edit("versions = 3", 'versions = 1\ncandidates = "0s"')
     assert five.cli("pin", "churn", "3", "--reason", "the audit").code == 0
     assert "Retired: 4" in five.cli("retire", "churn").out
     assert five.cli("pin", "churn", "3").code == 2

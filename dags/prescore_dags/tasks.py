@@ -116,7 +116,7 @@ def publish(model: str, root: str, work: Work) -> int:
     with _working(model, root, work) as (job, held):
         report = Report.of(job, work["version"])
         if not report.published:  # it is, if an attempt before this one came that far
-            if report.held:
+            if materialize.on_hold(job, report.version):
                 raise AirflowSkipException(
                     f"{job.model} is on hold ({report.held}): version {report.version} passed its checks and waits. "
                     f"After `prescore release {job.model}`, clear this task to publish it."

@@ -29,9 +29,9 @@ def publish(
     from prescore.steps import publish as step
 
     chosen, project = _chosen(pairs), Project.find()
-    grants = {name: project.spec(name).grants.select for name in chosen}
+    terms = {name: (version, step.Terms.of(project.spec(name), older=older)) for name, version in chosen.items()}
     with opening.catalog() as catalog:
-        step.publish_together(catalog.connection, chosen, grants=grants, older=older)
+        step.publish_together(catalog.connection, terms)
     for name, version in chosen.items():
         typer.echo(f"{name} version {version} is published.")
 

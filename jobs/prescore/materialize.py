@@ -26,6 +26,7 @@ from prescore.rejects import Reject
 from prescore.report import Report
 from prescore.scorer import Scorer
 from prescore.steps import check, publish, score, snapshot, stage
+from prescore.store import hash_bytes, read_model
 
 _log = logging.getLogger("prescore")
 
@@ -42,7 +43,7 @@ def run(job: Job, *, publishing: bool = True, full: bool = False, on_busy: OnBus
     rehearsal.vet_checks(job)
     with lease.held(job.database, job.model, on_busy=on_busy) as held, ThreadPoolExecutor(1) as background:
         job = job.under(held)
-        version = begin(job, held, full=full)
+        version = begin(job, held, publishing=publishing, full=full)
         with giving_up(job, held, version):
             scorer = kept_scorer(job, version)
             freeze(job, held, version, scorer)
@@ -50,32 +51,37 @@ def run(job: Job, *, publishing: bool = True, full: bool = False, on_busy: OnBus
             wanted = background.submit(expectations.build, job.spec)  # seconds of imports, while Postgres sorts keys
             finish_table(job, held, version)
             check_table(job, held, version, wanted.result())
-        if publishing and not on_hold(job):
-            publish_version(job, held, version)
-            retire_old(job)
+            if publishing and not on_hold(job, version):
+                publish_version(job, held, version)
+                retire_old(job)
         return Report.of(job, version, total=time.perf_counter() - started)
 
 
-def begin(job: Job, held: Lease, *, full: bool = False) -> int:
+def begin(job: Job, held: Lease, *, publishing: bool = True, full: bool = False) -> int:
     """The version to work on: the unfinished one if it was made of the same things, else a new, empty one."""
-    fingerprint = job.store.keep_model(job.project.root / job.spec.onnx.file)
+    onnx = read_model(job.project.root / job.spec.onnx.file)
     made_of = {
-        "model_fingerprint": fingerprint,
+        "model_fingerprint": hash_bytes(onnx),
         "domain_fingerprint": sources.fingerprint(job.spec, job.query),
         "spec_fingerprint": job.spec.fingerprint,
     }
     with job.database.connect() as connection, connection.transaction():
         views.require_roles(connection, job.spec.grants.select)
+        versions.lock_model_file(connection, made_of["model_fingerprint"])
+        job.store.keep_model(onnx)
         Catalog(connection).execute("models_register", model=job.model, description=job.spec.description)
         going_on = None if full else versions.unfinished(connection, job.store, job.model, made_of)
         version = going_on or versions.create(connection, job.spec, made_of)
         if going_on is not None:
             versions.note_resumption(connection, job.model, version)
+        versions.intend(connection, job.model, version, publishing=publishing)
         given_up = versions.abandon(connection, job.model, but=version)
         held.check(connection)
-    for other in given_up:
-        with job.database.connect() as connection:
+    with job.database.connect() as connection:
+        for other in given_up:
             versions.forget(connection, job.store, other)
+        known = Catalog(connection).versions(job.model)
+    job.store.sweep(job.model, {v["snapshot_location"] for v in known if v["snapshot_location"]})
     return version
 
 
@@ -107,7 +113,6 @@ def _freeze(job: Job, held: Lease, catalog: Catalog, version: Version, scorer: S
     with job.source.open(job.query, rows, snapshot.expected(job.spec, scorer.features)) as stream:
         freezer = snapshot.Freezer(job.spec, scorer.features, stream.schema)
         frozen = snapshot.freeze(stream.batches, freezer, path, rows, lambda n: job.on_rows("snapshot", n, None), tally)
-    job.store.drop_spill(job.model)
     with catalog.connection.transaction():
         catalog.execute(
             "versions_freeze",
@@ -190,7 +195,7 @@ def check_table(job: Job, held: Lease, version: int, wanted: list[Any]) -> None:
 def publish_version(job: Job, held: Lease, version: int) -> None:
     """Point readers at the checked version; raises NotAllowed."""
     with timed(job, version, "publish") as catalog:
-        publish.publish(catalog.connection, job.model, version, lease=held, grants=job.spec.grants.select)
+        publish.publish(catalog.connection, job.model, version, publish.Terms.of(job.spec), lease=held)
 
 
 def retire_old(job: Job) -> list[int]:
@@ -207,10 +212,13 @@ def retire_old(job: Job) -> list[int]:
         return []
 
 
-def on_hold(job: Job) -> bool:
-    """Whether the model's owner has stopped publications."""
+def on_hold(job: Job, version: int) -> bool:
+    """Whether the model's owner has stopped publications: the version then waits for somebody to publish it."""
     with job.database.connect() as connection:
-        return Catalog(connection).model(job.model)["held_at"] is not None
+        held = Catalog(connection).model(job.model)["held_at"] is not None
+        if held:
+            versions.intend(connection, job.model, version, publishing=False)
+    return held
 
 
 @contextmanager
@@ -232,10 +240,11 @@ def giving_up(job: Job, held: Lease, version: int) -> Iterator[None]:
 
 
 def give_up(job: Job, held: Lease, version: int, error: str, checks: list[Any] | None = None) -> None:
-    """Mark the version as failed unless it came as far as its checks."""
+    """Mark the version as failed, or, if it came as far as its checks, as one that no run is to publish."""
     with job.database.connect() as connection:
         row = Catalog(connection).version(job.model, version)
         with connection.transaction():
+            versions.intend(connection, job.model, version, publishing=False)
             failed = versions.fail(connection, row, error, checks)
             held.check(connection)
         if failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -17,20 +18,25 @@ from prescore.contract.queries import query
 from prescore.contract.spec import Retention
 from prescore.store import Store
 
+_PATIENCE = 3.0  # seconds; what readers do not end in that time waits for the next run
+
 
 def due(known: list[Version], retention: Retention) -> list[Version]:
     """Which versions a retention no longer holds, oldest first.
 
     Kept are what is published or pinned, the newest superseded versions, those superseded within the grace time,
-    candidates (checked, refused) that are not old, and the newest that waits for its publication.
+    candidates (checked, refused, withdrawn) that are not old, and the newest that waits for its publication.
     """
     now = datetime.now(UTC)
     published = next((v["version"] for v in known if v["state"] == "published"), 0)
     waiting = next((v["version"] for v in known if v["state"] == "checked" and v["version"] > published), 0)
     free = [v for v in known if v["pinned_at"] is None and v["version"] != waiting]
-    served = [v for v in free if v["state"] == "superseded"][retention.versions - 1 :]
+    superseded = [v for v in free if v["state"] == "superseded"]
+    good = [v for v in superseded if v["withdrawn_at"] is None][retention.versions - 1 :]
+    withdrawn = [v for v in superseded if v["withdrawn_at"] is not None]
     candidates = [v for v in free if v["state"] in ("checked", "refused")]
-    old = [v for v in served if _since(v["superseded_at"], now) >= retention.grace]
+    old = [v for v in good if _since(v["superseded_at"], now) >= retention.grace]
+    old += [v for v in withdrawn if _since(v["withdrawn_at"], now) >= max(retention.candidates, retention.grace)]
     old += [v for v in candidates if _since(v["checked_at"], now) >= retention.candidates]
     return sorted(old, key=lambda v: v["version"])
 
@@ -92,12 +98,28 @@ def leftover(connection: Connection, model: str) -> list[Version]:
 
 def _drop(connection: Connection, version: Version) -> bool:
     """Detach and drop the table; gives False when transactions that may read it do not end in time."""
+    if version["attached_at"] is not None and not _unseen(connection, version):
+        return False
     connection.execute(query("tables_retire_timeout"))
     try:
         partitions.detach(connection, version)
         connection.execute(query("tables_drop", table=sql.Identifier(version["table_name"])))
-    except (pg.LockNotAvailable, pg.QueryCanceled):
+    except (pg.LockNotAvailable, pg.QueryCanceled, pg.ObjectNotInPrerequisiteState):  # the last: one detach at a time
         return False
     finally:
         connection.execute(query("tables_retire_timeout_off"))
     return True
+
+
+def _unseen(connection: Connection, version: Version) -> bool:
+    """Whether the transactions that may see a version as the published one have ended, or do so in a moment.
+
+    Detaching would wait for those that have read it, but first hide it from them, and from those that are yet to read.
+    """
+    deadline, old = time.monotonic() + _PATIENCE, None
+    while True:
+        now = {tuple(row.values()) for row in Catalog(connection).all("tables_readers", since=version["superseded_at"])}
+        old = now if old is None else old & now
+        if not old or time.monotonic() > deadline:
+            return not old
+        time.sleep(0.05)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,14 +65,13 @@ class Source:
     def _duckdb(self, query: str, rows: int, limit: int | None, named: str) -> Iterator[Stream]:
         import duckdb
 
-        self.spill.mkdir(parents=True, exist_ok=True)
         settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": self.memory_limit,
             "temp_directory": str(self.spill),
         }
         # DuckDB looks for a relative path in the process's folder before it looks in file_search_path: a run started
         # elsewhere would read whatever lies there under the same name.
-        with contextlib.chdir(self.root), duckdb.connect(":memory:", config=settings) as connection:
+        with self._spilling(), contextlib.chdir(self.root), duckdb.connect(":memory:", config=settings) as connection:
             try:
                 _require_select(connection.extract_statements(query), named)
                 relation = connection.sql(query)
@@ -80,6 +80,14 @@ class Source:
             except duckdb.Error as error:
                 raise DomainInvalid(f"{named} does not run: {error}") from error
             yield Stream(reader.schema, _translated(iter(reader), duckdb.Error, pa.ArrowException))
+
+    @contextmanager
+    def _spilling(self) -> Iterator[None]:
+        self.spill.mkdir(parents=True, exist_ok=True)
+        try:
+            yield
+        finally:
+            shutil.rmtree(self.spill, ignore_errors=True)
 
 
 def _require_select(statements: list[Any], named: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,24 +21,27 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def keep_model(self, file: Path) -> str:
-        """Keep a copy of an ONNX file; gives its SHA-256. Raises ModelInvalid when the file is not there."""
-        content = read_model(file)
-        fingerprint = hashlib.sha256(content).hexdigest()
-        kept = self.model_path(fingerprint)
-        if not kept.exists():
+    def keep_model(self, content: bytes) -> None:
+        """Keep an ONNX file's content, under its SHA-256."""
+        kept = self.model_path(fingerprint := hash_bytes(content))
+        if not kept.exists() or hash_file(kept) != fingerprint:
             with appearing(kept) as part:
                 part.write_bytes(content)
-        return fingerprint
 
     def model(self, fingerprint: str) -> bytes:
-        """A kept model's content; raises Unknown."""
+        """A kept model's content; raises Unknown when it is not there, or is another by now."""
         try:
-            return self.model_path(fingerprint).read_bytes()
+            content = self.model_path(fingerprint).read_bytes()
         except FileNotFoundError as error:
             raise Unknown(
                 f"The store {self.root} has no model {fingerprint[:12]}. Does every worker reach the same store?"
             ) from error
+        if hash_bytes(content) != fingerprint:
+            raise Unknown(
+                f"{self.model_path(fingerprint)} was changed: it is not the model that the version was begun with. "
+                "The next run keeps a good copy."
+            )
+        return content
 
     def model_path(self, fingerprint: str) -> Path:
         """Where a model of this content is kept."""
@@ -72,12 +76,20 @@ class Store:
         self.model_path(fingerprint).unlink(missing_ok=True)
 
     def spill(self, model: str) -> Path:
-        """This process's folder for what does not fit in memory; emptied by `drop_spill`."""
-        return self.root / "spill" / f"{model}.{os.getpid()}"
+        """This process's folder for what does not fit in memory."""
+        return self.root / "spill" / f"{model}.{socket.gethostname()}.{os.getpid()}"
 
-    def drop_spill(self, model: str) -> None:
-        """Remove what was spilled."""
-        shutil.rmtree(self.spill(model), ignore_errors=True)
+    def sweep(self, model: str, needed: set[str]) -> None:
+        """Remove what runs that were killed left of a model: snapshots that are not at `needed` places, and spills.
+
+        For the holder of the model's lease: nobody else writes snapshots of it now.
+        """
+        for path in (self.root / "snapshots" / model).glob("*"):
+            if str(path.relative_to(self.root)) not in needed:
+                path.unlink(missing_ok=True)
+        for folder in (self.root / "spill").glob(f"{model}.{socket.gethostname()}.*"):
+            if not _alive(int(folder.suffix[1:])):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -92,6 +104,21 @@ def appearing(path: Path) -> Iterator[Path]:
         part.rename(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
+
+
+def hash_bytes(content: bytes) -> str:
+    """SHA-256 of a file's content that was read."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def hash_file(path: Path) -> str:

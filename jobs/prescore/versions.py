@@ -60,12 +60,21 @@ def note_resumption(connection: Connection, model: str, version: int) -> None:
 
 
 def abandon(connection: Connection, model: str, *, but: int) -> list[Version]:
-    """Give up what earlier runs left behind, but for one version; gives the others, for `forget` after the commit."""
+    """Give up what earlier runs left behind, but for one version; gives those that are, for `forget` after the commit.
+
+    One that passed its checks stays for whoever wants to publish it.
+    """
     left: list[Version] = Catalog(connection).all("versions_unfinished", model=model)
     others = [version for version in left if version["version"] != but]
     for version in others:
-        fail(connection, version, "its run ended early, and a later run began anew")
-    return others
+        intend(connection, model, version["version"], publishing=False)
+    why = "its run ended early, and a later run began anew"
+    return [version for version in others if fail(connection, version, why)]
+
+
+def intend(connection: Connection, model: str, version: int, *, publishing: bool) -> None:
+    """Note whether a run means to publish a version, so that the next one does if this one does not come to that."""
+    Catalog(connection).execute("versions_intend", model=model, version=version, publishing=publishing)
 
 
 def fail(connection: Connection, version: Version, error: str, checks: list[Any] | None = None) -> bool:
@@ -85,6 +94,13 @@ def forget(connection: Connection, store: Store, version: Version) -> None:
     Call it after the commit that gave the version up: files do not come back when a transaction is rolled back.
     """
     store.drop_snapshot(version["model"], version["version"])
-    needed = Catalog(connection).one("versions_of_model_file", model_fingerprint=version["model_fingerprint"])
-    if needed["versions"] == 0:
-        store.drop_model(version["model_fingerprint"])
+    fingerprint = version["model_fingerprint"]
+    with connection.transaction():
+        lock_model_file(connection, fingerprint)
+        if Catalog(connection).one("versions_of_model_file", model_fingerprint=fingerprint)["versions"] == 0:
+            store.drop_model(fingerprint)
+
+
+def lock_model_file(connection: Connection, fingerprint: str) -> None:
+    """Until the transaction ends nobody else keeps or removes this model file: it must not go as a version needs it."""
+    Catalog(connection).one("versions_lock_model_file", model_fingerprint=fingerprint)

@@ -212,7 +212,7 @@ class Retention(Section):
     )
     candidates: Duration = Field(
         default_factory=lambda: timedelta(days=3),
-        description="how long a version that was refused, or never published, is kept for inspection",
+        description="how long a refused, withdrawn or never published version is kept for inspection",
         json_schema_extra={"default": "3d"},
     )
 
@@ -270,8 +270,8 @@ class Spec(Section):
 
     @property
     def checks_fingerprint(self) -> str:
-        """SHA-256 of the spec's own checks."""
-        return _hash(self.model_dump_json(include={"checks"}))
+        """SHA-256 of what the spec asks of a version before it may be published."""
+        return _hash(self.model_dump_json(include={"checks", "max_rejects"}))
 
 
 def _hash(text: str) -> str:

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from prescore import expectations, rejects
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import Connection, Database
-from prescore.contract.errors import Refused
+from prescore.contract.errors import NotAllowed, Refused
 from prescore.contract.lease import Lease
 from prescore.contract.queries import query
 from prescore.contract.spec import Spec
@@ -29,8 +29,11 @@ def check(
     """Every check's result, noted with the version, which is then `checked` or `refused`.
 
     Those that no spec can switch off come first: rows, rejects, keys, finite. `wanted` are the spec's own, built by
-    `expectations.build`. Raises Refused, naming what failed; the refused table is kept for inspection.
+    `expectations.build`. Raises Refused, naming what failed; the refused table is kept for inspection. A version that
+    has passed the same checks already is not asked again.
     """
+    if version["state"] == "checked" and version["checks_fingerprint"] == spec.checks_fingerprint:
+        return version["checks"] or []
     rows, finite, *own = expectations.validate(database, version, [*_compulsory(connection, version), *wanted])
     few = rejects.check(connection, version, spec.max_rejects)
     results = [rows, few, _keys(connection, version), _counted(connection, version, finite), *own]
@@ -45,14 +48,9 @@ def check(
 
 def _note(catalog: Catalog, version: Version, results: list[Result], failed: list[Result], fingerprint: str) -> None:
     model, number, state = version["model"], version["version"], "refused" if failed else "checked"
-    catalog.execute(
-        "versions_check",
-        model=model,
-        version=number,
-        state=state,
-        checks=Jsonb(results),
-        checks_fingerprint=fingerprint,
-    )
+    said = {"state": state, "checks": Jsonb(results), "checks_fingerprint": fingerprint}
+    if catalog.execute("versions_check", model=model, version=number, **said) != 1:
+        raise NotAllowed(f"{model} version {number} is {version['state']}, and not one whose checks decide anything.")
     catalog.event(model, number, state, "; ".join(sentence(result) for result in failed) or None)
 
 

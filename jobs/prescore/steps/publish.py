@@ -3,45 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
 
 from prescore.contract import partitions
 from prescore.contract.catalog import Catalog, Model, Version
 from prescore.contract.database import Connection
 from prescore.contract.errors import Busy, NotAllowed
 from prescore.contract.lease import Lease
+from prescore.contract.spec import Spec
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On which a version is published.
+
+    `grants` are roles that may read the view. `checks` is the fingerprint of the checks that it must have passed, None
+    for whatever they were. `older` allows inputs that are older than those of the published version.
+    """
+
+    grants: tuple[str, ...] = ()
+    checks: str | None = None
+    older: bool = False
+
+    @classmethod
+    def of(cls, spec: Spec, *, older: bool = False) -> Self:
+        """Those of a spec."""
+        return cls(spec.grants.select, spec.checks_fingerprint, older)
 
 
 def publish(
-    connection: Connection, model: str, version: int, *, lease: Lease | None = None, grants: tuple[str, ...] = ()
+    connection: Connection, model: str, version: int, terms: Terms | None = None, *, lease: Lease | None = None
 ) -> Version:
-    """Point readers at a checked version; gives its row. Raises NotAllowed on hold, or for a version that may not.
+    """Point readers at a checked version, or at a superseded one again; gives its row. Raises NotAllowed or Busy.
 
     The pointer moves in one transaction: readers see the old version whole, then the new one whole.
     """
-    return publish_together(connection, {model: version}, lease=lease, grants={model: grants})[0]
+    return publish_together(connection, {model: (version, terms or Terms())}, lease=lease)[0]
 
 
 def publish_together(
-    connection: Connection,
-    chosen: Mapping[str, int],
-    *,
-    lease: Lease | None = None,
-    grants: Mapping[str, tuple[str, ...]],
-    older: bool = False,
+    connection: Connection, chosen: Mapping[str, tuple[int, Terms]], *, lease: Lease | None = None
 ) -> list[Version]:
-    """Point readers at versions of several models, all in one transaction or none; gives their rows.
-
-    `older` allows inputs that are older than those of the published version.
-    """
-    catalog, ordered = Catalog(connection), sorted(chosen.items())  # in one order everywhere: no deadlock
-    partitions.attach(connection, [_publishable(catalog, m, v, older=older) for m, v in ordered], grants)
+    """Point readers at versions of several models, all in one transaction or none; gives their rows."""
+    catalog = Catalog(connection)
+    ordered = [(model, *chosen[model]) for model in sorted(chosen)]  # in one order everywhere: no deadlock
+    publishable = [_publishable(catalog, *named) for named in ordered]
+    partitions.attach(connection, publishable, {model: terms.grants for model, _, terms in ordered})
     with connection.transaction():
-        for model, version in ordered:
+        for model, version, terms in ordered:
             was = catalog.model(model, lock=True)["published_version"]
-            _point(catalog, _publishable(catalog, model, version, older=older), "published", was=was)
+            _point(catalog, _publishable(catalog, model, version, terms), "published", was=was)
         if lease is not None:
             lease.check(connection)
-    return [catalog.version(model, version) for model, version in ordered]
+    return [catalog.version(model, version) for model, version, _ in ordered]
 
 
 def rollback(connection: Connection, model: str, to: int | None = None, reason: str | None = None) -> Version:
@@ -57,7 +72,12 @@ def rollback(connection: Connection, model: str, to: int | None = None, reason: 
         row = catalog.model(model, lock=True)
         chosen = _earlier(catalog, row, chosen["version"])
         _point(catalog, chosen, "rolled back", withdraw=True, was=row["published_version"], reason=reason)
-        hold(connection, model, reason or f"rolled back from version {row['published_version']} to {chosen['version']}")
+        if row["held_at"] is None:  # a hold that is there already has its own reason, and its own owner
+            hold(
+                connection,
+                model,
+                reason or f"rolled back from version {row['published_version']} to {chosen['version']}",
+            )
     return catalog.version(model, chosen["version"])
 
 
@@ -80,7 +100,7 @@ def release(connection: Connection, model: str) -> None:
         catalog.event(model, None, "released")
 
 
-def _publishable(catalog: Catalog, model: str, version: int, *, older: bool) -> Version:
+def _publishable(catalog: Catalog, model: str, version: int, terms: Terms) -> Version:
     row = catalog.model(model)
     if row["held_at"] is not None:
         raise NotAllowed(
@@ -90,7 +110,12 @@ def _publishable(catalog: Catalog, model: str, version: int, *, older: bool) -> 
     chosen = catalog.version(model, version)
     if chosen["state"] not in ("checked", "superseded"):
         raise NotAllowed(_why_not(chosen))
-    if row["published_version"] is not None and not older:
+    if chosen["state"] == "checked" and terms.checks not in (None, chosen["checks_fingerprint"]):
+        raise NotAllowed(
+            f"{model} version {version} passed other checks than those that the spec has now. "
+            f"`prescore run {model}` makes a version that must pass these."
+        )
+    if row["published_version"] is not None and not terms.older:
         _require_newer(chosen, catalog.version(model, row["published_version"]))
     return chosen
 

@@ -47,6 +47,7 @@ create table prescore.versions (
   checks_fingerprint   text,
   seconds              jsonb not null default '{}',
   error                text,
+  to_publish           boolean not null default false,
   started_at           timestamptz not null default now(),
   staged_at            timestamptz,
   checked_at           timestamptz,
@@ -71,6 +72,7 @@ comment on column prescore.versions.max_age_seconds is 'the freshness promise: h
 comment on column prescore.versions.checks_fingerprint is 'SHA-256 of the spec''s checks, set when they have run';
 comment on column prescore.versions.snapshot_rows is 'rows of the domain, those set aside included';
 comment on column prescore.versions.rejected is 'rows set aside, in prescore.rejects';
+comment on column prescore.versions.to_publish is 'the run that makes it means to publish it, and has not come to that yet';
 comment on column prescore.versions.withdrawn_at is 'set when a roll-back took it from readers: a later roll-back passes over it';
 comment on column prescore.versions.pinned_at is 'set while somebody wants it kept, whatever retention says';
 

@@ -18,8 +18,16 @@ select * from prescore.versions where model = %(model)s and version = %(version)
 select * from prescore.versions where model = %(model)s order by version desc;
 
 -- name: versions_unfinished
--- The versions that a run left behind, newest first.
-select * from prescore.versions where model = %(model)s and state in ('building', 'staged') order by version desc;
+-- The versions that a run left behind, newest first: not finished, or finished and not published though it meant to.
+select v.* from prescore.versions v join prescore.models m on m.model = v.model
+where v.model = %(model)s
+  and (v.state in ('building', 'staged')
+       or (v.state = 'checked' and v.to_publish and v.version > coalesce(m.published_version, 0)))
+order by v.version desc;
+
+-- name: versions_intend
+-- Whether a run means to publish it.
+update prescore.versions set to_publish = %(publishing)s where model = %(model)s and version = %(version)s;
 
 -- name: versions_vetted
 -- Whether the same checks have run before on a table of the same columns, whatever they said.
@@ -46,18 +54,18 @@ where v.model = %(model)s and v.version = %(version)s and v.state = 'building';
 -- The checks have spoken: checked, or refused and kept for inspection.
 update prescore.versions
 set state = %(state)s, checked_at = now(), checks = %(checks)s, checks_fingerprint = %(checks_fingerprint)s
-where model = %(model)s and version = %(version)s and state = 'staged';
+where model = %(model)s and version = %(version)s and state in ('staged', 'checked');
 
 -- name: versions_supersede
 -- Take the published version from its place; a roll-back also marks it as withdrawn.
 update prescore.versions
-set state = 'superseded', superseded_at = now(), withdrawn_at = case when %(withdraw)s then now() else withdrawn_at end
+set state = 'superseded', superseded_at = clock_timestamp(), withdrawn_at = case when %(withdraw)s then now() else withdrawn_at end
 where model = %(model)s and state = 'published';
 
 -- name: versions_publish
 -- Put a version in the published place.
 update prescore.versions
-set state = 'published', published_at = now(), superseded_at = null, withdrawn_at = null
+set state = 'published', to_publish = false, published_at = now(), superseded_at = null, withdrawn_at = null
 where model = %(model)s and version = %(version)s and state in ('checked', 'superseded');
 
 -- name: versions_waiting
@@ -115,6 +123,10 @@ select * from prescore.versions
 where model = %(model)s and state = 'retired'
   and to_regclass(format('prescore_versions.%%I', table_name)) is not null
 order by version;
+
+-- name: versions_lock_model_file
+-- Whoever keeps or removes a model file goes through here, one after the other.
+select pg_advisory_xact_lock(7737266, hashtext(%(model_fingerprint)s));
 
 -- name: versions_of_model_file
 -- How many retained versions still need a model file.
