@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,10 +27,12 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """The URL of a server with a migrated template database."""
     named = os.environ.get("PRESCORE_TEST_DATABASE_URL")
-    project = Project(Path(tmp_path_factory.mktemp("server")), Settings(database="embedded"))
+    # Not in pytest's folder: a second session shuts out everybody but its own user, and the server's is another.
+    folder = tempfile.TemporaryDirectory(prefix="prescore-tests-")
+    project = Project(Path(folder.name), Settings(database="embedded"))
     url = named or embedded.start(project)
     try:
         if named is None:
@@ -40,6 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         if named is None:
             embedded.stop(project)
+        folder.cleanup()
 
 
 @pytest.fixture

@@ -50,6 +50,9 @@ def test_what_fits_is_unchanged(values: pa.Array, want: pa.DataType) -> None:
         (pa.array([0], pa.timestamp("us")), ARROW["timestamptz"]),
         (pa.array([1], pa.timestamp("ns")), ARROW["timestamp"]),
         (pa.array(["not a uuid"]), ARROW["uuid"]),
+        (pa.array([2**31 - 1], pa.int32()).view(pa.date32()), ARROW["date"]),
+        (pa.array([-(2**31) + 1], pa.int32()).view(pa.date32()), ARROW["date"]),
+        (pa.array([2**63 - 1], pa.int64()).view(pa.timestamp("us")), ARROW["timestamp"]),
     ],
 )
 def test_what_would_change_is_refused_by_name(values: pa.Array, want: pa.DataType) -> None:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
+
+import pytest
 
 from fix_project import Sandbox, linear
+from prescore import expectations, materialize
+from prescore.contract import lease
+from prescore.contract.errors import Refused
 
 
 def test_a_run_publishes_every_row(sandbox: Sandbox) -> None:
@@ -26,6 +32,31 @@ def test_a_refused_version_leaves_the_old_one_served(sandbox: Sandbox) -> None:
     assert "Version 1 is still served" in refused.err
     assert json.loads(refused.out)["state"] == "refused"
     assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", None])
+def test_a_table_that_was_tampered_with_is_refused(sandbox: Sandbox, value: str | None) -> None:
+    job = sandbox.job()
+    with lease.held(job.database, "churn") as held:
+        version = materialize.begin(job, held)
+        scorer = materialize.kept_scorer(job, version)
+        materialize.freeze(job, held, version, scorer)
+        materialize.score_chunks(job, held, version, materialize.pending(job, version), scorer)
+        materialize.finish_table(job, held, version)
+        with job.database.connect() as connection:
+            connection.execute("update prescore_versions.churn_v1 set score = %s where customer = 7", [value])
+        with pytest.raises(Refused, match="finite: saw 1 rows that are not"):
+            materialize.check_table(job, held, version, expectations.build(job.spec))
+
+
+def test_the_clock_is_asked_before_the_rows_are_read(sandbox: Sandbox) -> None:
+    clock = sandbox.root / "data/clock.csv"
+    clock.write_text("seen\n2024-01-01\n")
+    sandbox.edit("[key]", "[domain.data_as_of]\nquery = \"select seen from 'data/clock.csv'\"\n[key]")
+    job = sandbox.job()
+    object.__setattr__(job, "on_rows", lambda *_: clock.write_text("seen\n2025-01-01\n"))
+    report = materialize.run(job)
+    assert report.data_as_of == datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def test_a_check_that_is_misspelt_later_is_found_before_anything_is_written(sandbox: Sandbox) -> None:

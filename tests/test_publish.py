@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from itertools import pairwise
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 
 from fix_project import Sandbox, linear
 from prescore import materialize
+from prescore.contract import partitions
 from prescore.contract.database import Connection
 from prescore.contract.errors import NotAllowed
 from prescore.steps import publish
@@ -236,6 +237,28 @@ def test_publishing_takes_models_and_versions_in_turn(sandbox: Sandbox, pairs: l
     assert (done.code, told in done.err) == (2, True), done.err
 
 
+def test_a_hold_in_the_last_moment_is_heeded(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    _run(sandbox, 0.1)
+    assert sandbox.cli("run", "churn", "--no-publish").code == 0
+    attach = partitions.attach
+
+    def held_meanwhile(connection: Connection, *arguments: Any) -> None:
+        attach(connection, *arguments)
+        publish.hold(connection, "churn", "wait")
+
+    monkeypatch.setattr(partitions, "attach", held_meanwhile)
+    assert sandbox.cli("publish", "churn", "2").code == 2
+    assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
+
+
+def test_a_hold_keeps_its_reason_through_a_roll_back(sandbox: Sandbox) -> None:
+    _run(sandbox, 0.1)
+    _run(sandbox, 0.2)
+    sandbox.cli("hold", "churn", "--reason", "frozen by audit")
+    assert sandbox.cli("rollback", "churn", "--reason", "looks odd").code == 0
+    assert sandbox.rows("select hold_reason from prescore.models") == [("frozen by audit",)]
+
+
 def test_the_swap_needs_no_lock_that_readers_hold(sandbox: Sandbox) -> None:
     _run(sandbox, 0.1)
     _run(sandbox, 0.2)
@@ -244,41 +267,6 @@ def test_the_swap_needs_no_lock_that_readers_hold(sandbox: Sandbox) -> None:
         writer.execute("set lock_timeout = '1ms'")
         publish.rollback(writer, "churn")
     assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
-
-
-def test_no_statement_falls_between_two_versions(sandbox: Sandbox) -> None:
-    """Postgres plans before it takes a snapshot: a publication between the two must not leave a reader without rows."""
-    first, second = _run(sandbox, 0.1), _run(sandbox, 0.2)
-    done, seen = threading.Event(), []
-
-    def read() -> None:
-        with psycopg.connect(sandbox.database.url, autocommit=True, row_factory=dict_row) as reader:
-            while not done.is_set():
-                seen.append(_seen(reader))
-
-    readers = [threading.Thread(target=read) for _ in range(4)]
-    for reader in readers:
-        reader.start()
-    try:
-        with sandbox.database.connect() as writer:
-            for version in (first, second) * 40:
-                _forget_partition(writer, version)
-                publish.publish(writer, "churn", version, publish.Terms(older=True))
-    finally:
-        done.set()
-        for reader in readers:
-            reader.join()
-    assert {(low == high, rows) for low, high, rows in seen} == {(True, 1000)}
-    changes = sum(before != after for before, after in pairwise(seen))
-    assert changes > 40  # reads and swaps did overlap
-
-
-def _forget_partition(connection: Connection, version: int) -> None:
-    """A version as it is before it is first published: a table alone."""
-    connection.execute(
-        f"alter table prescore_versions.churn detach partition prescore_versions.churn_v{version} concurrently".encode()
-    )
-    connection.execute("update prescore.versions set attached_at = null where version = %s", [version])
 
 
 @pytest.mark.parametrize("threshold", [0, None], ids=["prepared", "unprepared"])

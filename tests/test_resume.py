@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from fix_project import Sandbox, linear
-from prescore import materialize
+from prescore import expectations, materialize
 from prescore.contract import lease
-from prescore.contract.errors import Busy, LeaseLost
+from prescore.contract.errors import Busy, LeaseLost, Refused, Unknown
 from prescore.contract.lease import Lease
 
 KILLED_IN_THE_MIDDLE = """
@@ -125,6 +126,77 @@ def test_what_is_made_of_other_things_is_begun_anew(sandbox: Sandbox, changed: s
     ]
     assert sandbox.rows("select to_regclass('prescore_versions.churn_v1') is null as dropped") == [(True,)]
     assert not Path(sandbox.root, ".prescore/store/snapshots/churn/1.parquet").exists()
+
+
+def test_last_weeks_half_is_no_help_tonight(sandbox: Sandbox) -> None:
+    _killed(sandbox)
+    sandbox.rows("update prescore.versions set started_at = now() - interval '25 hours' returning version")
+    assert materialize.run(sandbox.job()).version == 2
+
+
+def test_what_was_about_to_be_published_is_published_by_the_next_run(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise Busy("a lock, a pulled plug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(materialize, "publish_version", interrupted)
+        with pytest.raises(Busy):
+            materialize.run(sandbox.job())
+    ledger = _ledger(sandbox)
+    report = materialize.run(sandbox.job())
+    assert (report.version, report.published, report.chunks_before) == (1, True, 10)
+    assert _ledger(sandbox) == ledger
+
+
+@pytest.mark.parametrize("why", ["not asked to", "on hold", "other checks now"])
+def test_what_nobody_meant_to_publish_is_left_alone(sandbox: Sandbox, why: str) -> None:
+    if why == "on hold":
+        assert sandbox.cli("run", "churn").code == 0
+        sandbox.cli("hold", "churn", "--reason", "month's end")
+    assert sandbox.cli("run", "churn", *(["--no-publish"] if why != "on hold" else [])).code == 0
+    waiting = 2 if why == "on hold" else 1
+    if why == "other checks now":
+        sandbox.edit("max_value = 1", "max_value = 0.9999")
+        refused = sandbox.cli("publish", "churn", "1")
+        assert (refused.code, "passed other checks than those that the spec has now" in refused.err) == (2, True)
+    report = json.loads(sandbox.cli("run", "churn", "--json").out)
+    assert (report["version"], report["resumed"]) == (waiting + 1, False)
+    assert sandbox.rows(f"select state from prescore.versions where version = {waiting}") == [("checked",)]
+
+
+def test_a_check_that_is_asked_again_may_refuse(sandbox: Sandbox) -> None:
+    assert sandbox.cli("run", "churn", "--no-publish").code == 0
+    sandbox.edit("max_value = 1", "max_value = 0.1")
+    job = sandbox.job()
+    with lease.held(job.database, "churn") as held, pytest.raises(Refused):
+        materialize.check_table(job, held, 1, expectations.build(job.spec))
+    assert sandbox.rows("select state from prescore.versions") == [("refused",)]
+
+
+def test_killed_runs_leave_nothing_in_the_store(sandbox: Sandbox) -> None:
+    _killed(sandbox)
+    sandbox.query("select customer, visits, spend from read_parquet('data/customers.parquet') where customer < 500")
+    store = sandbox.root / ".prescore/store"
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (store / f"spill/churn.{socket.gethostname()}.{dead.pid}").mkdir(parents=True)
+    (store / "snapshots/churn/1.half.part").touch()
+    assert sandbox.cli("run", "churn").code == 0
+    assert [path.name.split(".")[0] for path in (store / "snapshots/churn").iterdir()] == ["2"]
+    assert list((store / "spill").iterdir()) == []
+
+
+def test_a_kept_model_that_was_changed_is_not_scored_with(sandbox: Sandbox) -> None:
+    assert sandbox.cli("run", "churn").code == 0
+    good = sandbox.rows("select customer, score from predictions.churn order by customer")
+    (kept,) = (sandbox.root / ".prescore/store/models").iterdir()
+    kept.write_bytes(linear([9.0, 9.0]))
+    with pytest.raises(Unknown, match="was changed"):
+        materialize.kept_scorer(sandbox.job(), 1)
+    assert sandbox.cli("run", "churn").code == 0
+    assert sandbox.rows("select customer, score from predictions.churn order by customer") == good
 
 
 def test_two_runs_of_one_model_never_write_together(sandbox: Sandbox) -> None:

@@ -1,0 +1,77 @@
+"""The fencing token: whoever lost its place writes nothing, in whichever step it wakes up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from fix_project import Sandbox
+from prescore import expectations, materialize
+from prescore.contract import lease
+from prescore.contract.database import Connection
+from prescore.contract.errors import LeaseLost
+from prescore.contract.lease import Lease
+from prescore.job import Job
+
+STEPS: list[tuple[str, Callable[..., object]]] = [
+    ("freeze", lambda job, held: materialize.freeze(job, held, 1, materialize.kept_scorer(job, 1))),
+    ("score", lambda job, held: _score(job, held)),
+    ("finish", lambda job, held: materialize.finish_table(job, held, 1)),
+    ("check", lambda job, held: materialize.check_table(job, held, 1, expectations.build(job.spec))),
+    ("publish", lambda job, held: materialize.publish_version(job, held, 1)),
+    ("give up", lambda job, held: materialize.give_up(job, held, 1, "no good")),
+]
+CATALOG = "select state, snapshot_rows, attached_at is null, checks is null from prescore.versions"
+
+
+def _score(job: Job, held: Lease) -> None:
+    materialize.score_chunks(job, held, 1, materialize.pending(job, 1), materialize.kept_scorer(job, 1))
+
+
+def _expire(connection: Connection) -> None:
+    connection.execute("update prescore.leases set expires_at = now() - interval '1 second'")
+
+
+@pytest.mark.parametrize("late", range(len(STEPS)), ids=[name for name, _ in STEPS])
+def test_a_step_that_wakes_up_without_its_lease_changes_nothing(
+    sandbox: Sandbox, connection: Connection, late: int
+) -> None:
+    job = sandbox.job()
+    mine = lease.take(connection, "churn", watched=False)
+    materialize.begin(job, mine)
+    before_it = STEPS[:late] if STEPS[late][0] != "give up" else STEPS[:2]
+    for _, step in before_it:
+        step(job, mine)
+    before = sandbox.rows(CATALOG)
+    _expire(connection)
+    lease.take(connection, "churn", watched=False)
+    with pytest.raises(LeaseLost):
+        STEPS[late][1](job, mine)
+    # A partition may be there already: it shows nothing until the pointer moves.
+    assert [row[:2] + row[3:] for row in sandbox.rows(CATALOG)] == [row[:2] + row[3:] for row in before]
+    assert sandbox.rows("select count(*) from prescore.chunks") == [(10 if late > 1 else 0,)]
+    assert sandbox.rows("select published_version from prescore.models") == [(None,)]
+
+
+def test_beginning_without_a_lease_makes_no_version(sandbox: Sandbox, connection: Connection) -> None:
+    mine = lease.take(connection, "churn", watched=False)
+    _expire(connection)
+    lease.take(connection, "churn", watched=False)
+    with pytest.raises(LeaseLost):
+        materialize.begin(sandbox.job(), mine)
+    assert sandbox.rows("select count(*) from prescore.versions") == [(0,)]
+
+
+def test_nobody_takes_over_between_the_last_look_and_the_commit(sandbox: Sandbox, connection: Connection) -> None:
+    mine = lease.take(connection, "churn", watched=False)
+    with psycopg.connect(sandbox.database.url, autocommit=True) as expiring:
+        expiring.execute("update prescore.leases set expires_at = now() - interval '1 second'")
+    with sandbox.database.connect() as successor:
+        successor.execute("set lock_timeout = '100ms'")
+        with connection.transaction():
+            mine.check(connection)
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                lease.take(successor, "churn", watched=False)
+        assert lease.take(successor, "churn", watched=False).token > mine.token
