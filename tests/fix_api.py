@@ -57,7 +57,7 @@ class Shelf:
         **more: Any,
     ) -> int:
         """Publish rows of key, outputs and passed-through columns; `more` goes into the spec. Gives the version."""
-        spec = _spec(model, key, outputs, passthrough or {}, more)
+        spec = spec_of(model, key, outputs, passthrough or {}, more)
         with self.database.connect() as connection:
             version = self._stage(connection, spec, rows, data_as_of or datetime.now(UTC))
             return publish.publish(connection, model, version["version"])["version"]
@@ -101,7 +101,7 @@ def _escaped(columns: Sequence[str]) -> sql.Composed:
     return names([column.replace("%", "%%") for column in columns])
 
 
-def _spec(model: str, key: dict[str, str], outputs: dict[str, str], passthrough: dict[str, str], more: Any) -> Spec:
+def spec_of(model: str, key: dict[str, str], outputs: dict[str, str], passthrough: dict[str, str], more: Any) -> Spec:
     return Spec.model_validate(
         {
             "model": model,

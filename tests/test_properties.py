@@ -1,0 +1,152 @@
+"""What must hold whatever the data and whatever the order of events."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from fix_project import Sandbox, linear
+from prescore import materialize
+from prescore.columns import ARROW
+from prescore.contract import lease, lookup, spec
+from prescore.contract.catalog import Catalog
+from prescore.steps import publish, score, snapshot
+
+SAME_FIXTURES = settings(
+    deadline=None,
+    max_examples=8,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    **{
+        kind: st.integers(-(2 ** (n - 1)), 2 ** (n - 1) - 1)
+        for kind, n in (("smallint", 16), ("integer", 32), ("bigint", 64))
+    },
+    "text": st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=300),
+    "uuid": st.uuids(),
+    "date": st.dates(),
+    "timestamp": st.datetimes(),
+    "timestamptz": st.datetimes(timezones=st.just(UTC)),
+    "real": st.floats(width=32),
+    "double precision": st.floats(),
+    "boolean": st.booleans(),
+}
+KEYS = [kind for kind in VALUES if kind not in ("real", "double precision", "boolean")]
+SPEC = """
+[domain]
+query = "sql/domains/churn.sql"
+[key]
+"the key" = "{key}"
+[passthrough]
+{passthrough}
+[onnx]
+file = "models/churn.onnx"
+inputs.features = ["x", "y"]
+[outputs]
+score = {{ from = "score", type = "real" }}
+"""
+
+
+def _column(kind: str, values: list[Any]) -> pa.Array:
+    """Python values as a file may hold them."""
+    return pa.array(
+        [str(v) if isinstance(v, uuid.UUID) else v for v in values], pa.string() if kind == "uuid" else ARROW[kind]
+    )
+
+
+def _exact(kind: str, value: Any) -> Any:
+    """Python has no 4-byte floats: the shortest digits that tell one from its neighbours make another 8-byte one."""
+    return np.float32(value) if kind == "real" and value is not None else value
+
+
+def _rows(kind: str) -> st.SearchStrategy[list[dict[str, Any]]]:
+    others = {name: st.none() | values for name, values in VALUES.items()}
+    return st.lists(
+        st.fixed_dictionaries({"the key": VALUES[kind], **others}),
+        min_size=1,
+        max_size=12,
+        unique_by=lambda row: row["the key"],
+    )
+
+
+def _published(sandbox: Sandbox) -> None:
+    """Through every step but the checks, which the data here would not pass, and which change nothing."""
+    job = sandbox.job()
+    with lease.held(job.database, "churn") as held:
+        version = materialize.begin(job, held, full=True)
+        scorer = materialize.kept_scorer(job, version)
+        materialize.freeze(job, held, version, scorer)
+        materialize.score_chunks(job, held, version, materialize.pending(job, version), scorer)
+        materialize.finish_table(job, held, version)
+        with job.database.connect() as connection:
+            connection.execute(
+                "update prescore.versions set state = 'checked', checked_at = now() where state = 'staged'"
+            )
+            publish.publish(connection, "churn", version)
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_what_goes_in_is_what_a_lookup_gives(sandbox: Sandbox, kind: str) -> None:
+    sandbox.settings("chunk_rows = 5\n")
+    sandbox.spec(SPEC.format(key=kind, passthrough="\n".join(f'"a {name}" = "{name}"' for name in VALUES)))
+    sandbox.query("select *, 0::real as x, 0::real as y from read_parquet('data/customers.parquet')")
+    sandbox.onnx(linear([1.0, 1.0]))
+
+    @SAME_FIXTURES
+    @given(_rows(kind))
+    def holds(rows: list[dict[str, Any]]) -> None:
+        table = {f"a {name}": _column(name, [row[name] for row in rows]) for name in VALUES}
+        sandbox.data(pa.table({"the key": _column(kind, [row["the key"] for row in rows]), **table}))
+        _published(sandbox)
+        with sandbox.database.connect() as connection:
+            for row in rows:
+                key = row["the key"]
+                asked = key.isoformat() if isinstance(key, date | datetime) else str(key)
+                answer = lookup.one(Catalog(connection), "churn", [asked])
+                assert (answer["found"], answer["key"]) == (True, {"the key": key})
+                for name in VALUES:
+                    np.testing.assert_equal(_exact(name, answer["prediction"][f"a {name}"]), _exact(name, row[name]))
+
+    holds()
+
+
+@given(
+    keys=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=200),
+    cuts=st.lists(st.integers(0, 200), max_size=8),
+    chunk_rows=st.integers(1, 250),
+)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_chunks_cover_a_domain_exactly_once(tmp_path: Path, keys: list[int], cuts: list[int], chunk_rows: int) -> None:
+    """However the source's batches are cut, empty ones included."""
+    table = pa.table({"customer": pa.array(keys, pa.int64()), "visits": pa.array([1.0] * len(keys), pa.float32())})
+    bounds = [0, *sorted(min(cut, len(keys)) for cut in cuts), len(keys)]
+    cut = [table.slice(a, b - a) for a, b in itertools.pairwise(bounds)]
+    batches = [pa.RecordBatch.from_arrays([c.combine_chunks() for c in t.columns], schema=t.schema) for t in cut]
+    made = spec.Spec.model_validate(
+        {
+            "model": "churn",
+            "domain": {"query": "q.sql"},
+            "key": {"customer": "bigint"},
+            "onnx": {"file": "m.onnx", "inputs": {"x": "visits"}},
+            "outputs": {"score": {"from": "score", "type": "real"}},
+        }
+    )
+    freezer = snapshot.Freezer(made, {"visits": pa.float32()}, table.schema)
+    path = tmp_path / f"{uuid.uuid4()}.parquet"
+    frozen = snapshot.freeze(iter(batches), freezer, path, chunk_rows, lambda _: None, lambda _: None)
+    opened = score.Snapshot(path)
+    chunks = [opened.chunk(n) for n in range(frozen.chunks)]
+    opened.close()
+    assert [key for chunk in chunks for key in chunk.column("customer").to_pylist()] == keys
+    assert frozen.rows == len(keys)
+    assert all(0 < chunk.num_rows <= chunk_rows for chunk in chunks)
