@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,15 @@ def test_a_long_path_has_a_socket_that_others_cannot_reach(tmp_path: Path, monke
     finally:
         _prescore("db", "stop")
     assert not sockets.exists()
+
+
+def test_a_project_that_is_named_as_a_socket_folder_would_be_keeps_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(prefix="prescore-", dir="/tmp") as folder:
+        Path(folder, "prescore.toml").write_text('database = "embedded"\n')
+        monkeypatch.chdir(folder)
+        try:
+            _prescore("db", "psql", "-qc", "create table kept as select 1 as one")
+            _prescore("db", "stop")
+            assert _prescore("db", "psql", "-qtAc", "select one from kept") == "1"
+        finally:
+            _prescore("db", "stop")

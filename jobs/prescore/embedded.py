@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -132,8 +133,11 @@ def _drop_sockets(data: Path) -> None:
         found = re.search(r"^unix_socket_directories = '(.*)'$", (data / "prescore.conf").read_text(), re.MULTILINE)
     except OSError:
         return
-    if found and found[1].startswith(f"/tmp/{_SHORT}"):  # noqa: S108 - the one that mkdtemp made
-        shutil.rmtree(found[1], ignore_errors=True)
+    if found and re.fullmatch(f"/tmp/{_SHORT}[^/]+", found[1]):  # noqa: S108 - the one that mkdtemp made
+        with suppress(OSError):  # nothing but what a server leaves there: a project may lie in such a folder as well
+            for name in (_SOCKET, f"{_SOCKET}.lock"):
+                Path(found[1], name).unlink(missing_ok=True)
+            Path(found[1]).rmdir()
 
 
 def _configure(data: Path, sockets: Path) -> None:

@@ -1,0 +1,277 @@
+"""Runs that are killed, and what is left: `python tests/fault_matrix.py --kills 20` (make faults).
+
+A run is killed inside each step at a random moment, and at each boundary between its transactions: the job, the
+Postgres server, or both, by SIGKILL. The catalog proves where it was. Then readers are asked what they see, the next
+run is started as anybody would, and its table is compared with that of a run that nobody disturbed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from fix_project import QUERY, SPEC, customers, linear
+from prescore import embedded, expectations, materialize, retirement
+from prescore.contract import partitions
+from prescore.contract.project import Project
+from prescore.steps import publish, snapshot, stage
+
+STEPS = ("snapshot", "score", "stage", "check", "publish")
+VICTIMS = ("job", "server", "both")
+BOUNDARIES: dict[str, tuple[Any, str]] = {
+    "begun": (materialize, "begin"),
+    "frozen, not noted": (snapshot, "freeze"),
+    "first chunk": (stage, "copy_chunk"),
+    "all chunks": (materialize, "score_chunks"),
+    "keyed, not vacuumed": (stage, "_index"),
+    "staged": (materialize, "finish_table"),
+    "checks run, not noted": (expectations, "validate"),
+    "checked": (materialize, "check_table"),
+    "attached, not shown": (partitions, "attach"),
+    "shown": (publish, "publish"),
+    "retirement decided": (retirement, "leftover"),
+}
+COMMAND = Path(sys.executable).with_name("prescore")
+
+
+@dataclass
+class Tally:
+    """What the kills hit, and what was wrong after them: nothing, or the proof has failed."""
+
+    hits: Counter[tuple[str, str]] = field(default_factory=Counter)
+    missed: int = 0
+    scored_again: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+# --- the run that will be killed -----------------------------------------------------------------------------------
+
+
+def child(root: Path, place: str) -> None:
+    """Run the model; at a place say so, and go on when told to."""
+    if place in STEPS:
+        _stop_inside(place)
+    else:
+        _stop_after(*BOUNDARIES[place])
+    os.chdir(root)
+    sys.argv = ["prescore", "run", "churn"]
+    from prescore import cli
+
+    cli.main()
+
+
+def _here() -> None:
+    sys.stdout.write("here\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+
+
+def _stop_inside(step: str) -> None:
+    timed = materialize.timed
+
+    @contextmanager
+    def stopping(job: Any, version: int, name: str) -> Iterator[Any]:
+        with timed(job, version, name) as catalog:
+            if name == step:
+                _here()
+            yield catalog
+
+    setattr(materialize, "timed", stopping)  # noqa: B010 - mypy knows the function that was there
+
+
+def _stop_after(module: Any, name: str) -> None:
+    function: Callable[..., Any] = getattr(module, name)
+
+    def stopping(*arguments: Any, **named: Any) -> Any:
+        answer = function(*arguments, **named)
+        setattr(module, name, function)
+        _here()
+        return answer
+
+    setattr(module, name, stopping)
+
+
+# --- the one that kills --------------------------------------------------------------------------------------------
+
+
+class World:
+    """A project on its own server, with one version published that nobody disturbed."""
+
+    def __init__(self, root: Path, rows: int, chunk_rows: int) -> None:
+        self.root, self.rows = root, rows
+        for name in ("specs", "sql/domains", "models", "data"):
+            (root / name).mkdir(parents=True)
+        (root / "prescore.toml").write_text(f'database = "embedded"\nchunk_rows = {chunk_rows}\n')
+        (root / "specs/churn.toml").write_text(SPEC.replace("versions = 3", 'versions = 2\ngrace = "0s"'))
+        (root / "sql/domains/churn.sql").write_text(QUERY)
+        (root / "models/churn.onnx").write_bytes(linear([1.0, -0.5]))
+        import pyarrow.parquet as pq
+
+        pq.write_table(customers(rows), root / "data/customers.parquet", row_group_size=chunk_rows)
+        for command in (["run", "churn"], ["pin", "churn", "1"], ["run", "churn"]):
+            self.prescore(*command)
+
+    def prescore(self, *arguments: str) -> str:
+        """A command, which must succeed; gives what it prints."""
+        done = subprocess.run([COMMAND, *arguments], cwd=self.root, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise AssertionError(f"prescore {' '.join(arguments)} ended with {done.returncode}: {done.stderr}")
+        return done.stdout
+
+    def ask(self, statement: str) -> list[dict[str, Any]]:
+        """A query, on a server that is started again if it is dead."""
+        with psycopg.connect(embedded.start(Project.find(self.root)), row_factory=dict_row) as connection:
+            return connection.execute(statement.encode()).fetchall()
+
+    def kill_server(self) -> None:
+        """As the kernel does when memory runs out."""
+        pid = (embedded.folder(Project.find(self.root)) / "postmaster.pid").read_text().splitlines()[0]
+        os.kill(int(pid), signal.SIGKILL)
+
+
+def strike(world: World, place: str, victim: str, delay: float, tally: Tally) -> None:
+    """One kill and what comes after it."""
+    before = world.ask("select published_version as version from prescore.models")[0]["version"]
+    _kill(world, place, victim, delay, tally)
+    left = world.ask("select * from prescore.versions order by version desc limit 1")[0]
+    ledger = _ledger(world, left["version"])
+    where = _where(left, ledger, before)
+    if place in STEPS and where != place:
+        tally.missed += 1
+    else:
+        tally.hits[place, victim] += 1
+    _look(
+        world,
+        tally,
+        f"after killing the {victim} in {place}",
+        {before, left["version"]} if where == "over" else {before},
+    )
+    report = json.loads(world.prescore("run", "churn", "--json"))
+    if where not in ("over", "nowhere") and report["version"] != left["version"]:
+        tally.wrong.append(f"{place}, {victim}: version {left['version']} was not gone on with")
+    after = _ledger(world, report["version"])
+    if where not in ("over", "nowhere"):
+        tally.scored_again += sum(after.get(chunk) != at for chunk, at in ledger.items())
+    _look(world, tally, f"after the run that followed {place}, {victim}", {report["version"]})
+
+
+def _kill(world: World, place: str, victim: str, delay: float, tally: Tally) -> None:
+    command = [sys.executable, __file__, "child", str(world.root), place]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdin is not None
+        assert run.stdout is not None
+        if run.stdout.readline() != "here\n":
+            raise AssertionError(f"the run never came to {place}: {run.communicate()[1]}")
+        if place in STEPS:
+            run.stdin.write("\n")
+            run.stdin.flush()
+            time.sleep(delay)
+        if victim in ("server", "both"):
+            world.kill_server()
+        if victim in ("job", "both"):
+            run.kill()
+        told = run.communicate("\n" if victim == "server" and place not in STEPS else None)[1]
+    if victim == "server" and run.returncode not in (0, 3):
+        tally.wrong.append(f"{place}, server: the run ended with {run.returncode}: {told}")
+
+
+def _ledger(world: World, version: int) -> dict[int, Any]:
+    rows = world.ask(f"select chunk, committed_at from prescore.chunks where version = {version}")
+    return {row["chunk"]: row["committed_at"] for row in rows}
+
+
+def _where(left: dict[str, Any], ledger: dict[int, Any], before: int) -> str:
+    """Which step the catalog shows the newest version to be in."""
+    if left["version"] == before:
+        return "nowhere"
+    if left["state"] == "building":
+        if left["snapshot_rows"] is None:
+            return "snapshot"
+        return "score" if len(ledger) < left["snapshot_chunks"] else "stage"
+    return {"staged": "check", "checked": "publish"}.get(left["state"], "over")
+
+
+def _look(world: World, tally: Tally, when: str, allowed: set[int]) -> None:
+    """What readers see: one whole version, with the keys of the undisturbed one and its values."""
+    seen = world.ask(
+        "select count(*) as rows, count(distinct customer) as keys, min(v.version) as low, max(v.version) as high, "
+        "count(r.score) as known, max(abs(v.score - r.score)) as off "
+        "from predictions.churn v left join prescore_versions.churn_v1 r using (customer)"
+    )[0]
+    whole = seen["rows"] == seen["keys"] == seen["known"] == world.rows and seen["off"] <= 1e-6
+    if not whole or seen["low"] != seen["high"] or seen["low"] not in allowed:
+        tally.wrong.append(f"{when}: readers see {seen}, and should see all of version {allowed}")
+
+
+def durations(world: World) -> dict[str, float]:
+    """How long each step takes when nobody disturbs it, in seconds."""
+    seconds: dict[str, float] = json.loads(world.prescore("run", "churn", "--json"))["seconds"]
+    return seconds
+
+
+def matrix(world: World, kills: int, seed: int, on_kill: Callable[[str], object] = lambda _: None) -> Tally:
+    """`kills` inside each step, and each victim at each boundary."""
+    chance, tally, long = random.Random(seed), Tally(), durations(world)
+    for place in BOUNDARIES:
+        for victim in VICTIMS[: 3 if kills > 1 else 1]:
+            strike(world, place, victim, 0.0, tally)
+            on_kill(f"{place}: {victim}")
+    for step in STEPS:
+        tried = 0
+        while sum(n for (place, _), n in tally.hits.items() if place == step) < kills and tried < 5 * kills:
+            victim, tried = VICTIMS[tried % 3], tried + 1
+            strike(world, step, victim, chance.uniform(0, 0.8 * long[step]), tally)
+            on_kill(f"{step}: {victim}")
+    return tally
+
+
+def told(tally: Tally) -> str:
+    """The table of docs/faults.md."""
+    places = [*STEPS, *BOUNDARIES]
+    lines = ["| killed in | job | server | both |", "|---|---|---|---|"]
+    lines += [f"| {place} | {' | '.join(str(tally.hits[place, victim]) for victim in VICTIMS)} |" for place in places]
+    lines.append(f"\n{sum(tally.hits.values())} kills where they were meant to be, {tally.missed} elsewhere.")
+    lines.append(f"Chunks scored again though they were finished: {tally.scored_again}. Wrong: {len(tally.wrong)}.")
+    return "\n".join([*lines, *tally.wrong])
+
+
+def main() -> None:
+    """The command line."""
+    if sys.argv[1:2] == ["child"]:
+        child(Path(sys.argv[2]), sys.argv[3])
+        return
+    parser = argparse.ArgumentParser(description="Kill runs in every step, and look at what is left.")
+    parser.add_argument("--kills", type=int, default=20, help="inside each step")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="prescore-faults-") as folder:
+        world = World(Path(folder), rows=60_000, chunk_rows=2_000)
+        try:
+            tally = matrix(world, options.kills, options.seed, lambda what: sys.stderr.write(f"{what}\n"))
+        finally:
+            world.prescore("db", "stop")
+    sys.stdout.write(f"{told(tally)}\n")
+    sys.exit(1 if tally.wrong or tally.scored_again else 0)
+
+
+if __name__ == "__main__":
+    main()
