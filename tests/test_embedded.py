@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from fix_project import Sandbox, customers
-from prescore import embedded
+from prescore import embedded, postmaster
 from prescore.contract.errors import DatabaseAway
 from prescore.contract.project import Project
 
@@ -67,6 +69,118 @@ def test_a_server_that_cannot_start_says_why(project: Project) -> None:
             embedded.start(project)
     finally:
         embedded.stop(project)
+
+
+def test_a_server_that_cannot_start_quotes_no_earlier_start(project: Project) -> None:
+    log = embedded.folder(project) / "log"
+    try:
+        embedded.start(project)
+        embedded.stop(project)
+        with log.open("a") as file:
+            file.write("FATAL:  a complaint of last week\n")
+        log.chmod(0o400)  # the server's user cannot write to it, so that this start says nothing
+        with pytest.raises(DatabaseAway, match="does not start") as refused:
+            embedded.start(project)
+        assert "last week" not in str(refused.value)
+    finally:
+        log.chmod(0o600)
+        embedded.stop(project)
+
+
+def _told(*arguments: str, code: int = 2) -> str:
+    """What a command that fails says, in words alone."""
+    done = subprocess.run([PRESCORE, *arguments], check=False, capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    return done.stderr
+
+
+@pytest.mark.usefixtures("project")
+def test_a_copy_made_while_the_server_ran_is_no_second_door_to_it(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path_factory.mktemp("copies") / "copy"
+    try:
+        _prescore("db", "psql", "-qc", "create table kept as select 42 as answer")
+        subprocess.run(["cp", "-a", str(tmp_path), str(copy)], check=True)
+        monkeypatch.setenv("PRESCORE_PROJECT", str(copy))
+        for command in (["db", "url"], ["status"], ["db", "stop"]):
+            told = _told(*command)
+            assert f"was copied from {tmp_path}/.prescore/postgres while the server there was running" in told
+            assert f"or remove {copy}/.prescore/postgres to begin with an empty database" in told
+
+        shutil.rmtree(copy / ".prescore/postgres")
+        assert _prescore("db", "psql", "-Atc", "select to_regclass('kept') is null") == "t"
+        assert _prescore("db", "stop") == "stopped"
+        monkeypatch.setenv("PRESCORE_PROJECT", str(tmp_path))
+        assert _prescore("db", "psql", "-Atc", "select answer from kept") == "42"
+    finally:
+        for root in (copy, tmp_path):
+            monkeypatch.setenv("PRESCORE_PROJECT", str(root))
+            subprocess.run([PRESCORE, "db", "stop"], check=False, capture_output=True)
+
+
+def test_a_project_that_moves_keeps_its_running_server(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = tmp_path_factory.mktemp("m") / "p"
+    too_long = moved.parent / ("a-long-name-" * 10)
+    try:
+        _prescore("db", "psql", "-qc", "create table kept as select 42 as answer")
+        process = postmaster.read(embedded.folder(project))
+        project.root.rename(moved)
+        monkeypatch.setenv("PRESCORE_PROJECT", str(moved))
+        assert _prescore("db", "psql", "-Atc", "select answer from kept") == "42"
+        assert postmaster.read(moved / ".prescore/postgres") == process
+
+        moved.rename(too_long)
+        monkeypatch.setenv("PRESCORE_PROJECT", str(too_long))
+        assert process is not None
+        assert f"Stop it with `kill -INT {process.process}`" in _told("db", "stop")
+        too_long.rename(moved)
+        monkeypatch.setenv("PRESCORE_PROJECT", str(moved))
+        assert _prescore("db", "stop") == "stopped"
+        assert _prescore("db", "psql", "-Atc", "select answer from kept") == "42"
+    finally:
+        _prescore("db", "stop")
+
+
+def test_a_process_number_that_somebody_else_has_by_now_is_no_server(project: Project) -> None:
+    data = embedded.folder(project)
+    try:
+        _prescore("db", "url")
+        left = (data / "postmaster.pid").read_text()
+        _prescore("db", "stop")
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, user=data.stat().st_uid) as stranger:
+            (data / "postmaster.pid").write_text("\n".join([str(stranger.pid), *left.splitlines()[1:]]))
+            assert embedded.running(data) is None
+            assert _prescore("db", "stop") == "was not running"
+            assert _prescore("db", "psql", "-Atc", "select 1 + 1") == "2"
+            stranger.communicate()
+    finally:
+        _prescore("db", "stop")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of another user")
+def test_data_of_another_user_is_told_as_that(project: Project) -> None:
+    data = embedded.folder(project)
+    _prescore("db", "url")
+    _prescore("db", "stop")
+    owner = data.owner()
+    subprocess.run(["chown", "-R", "root", str(data)], check=True)
+    told = _told("db", "url")
+    assert f"belongs to user root, and Postgres would run as {owner}" in told
+    assert f"chown -R {owner} {data}" in told
+    subprocess.run(["chown", "-R", owner, str(data)], check=True)
+    assert _prescore("db", "psql", "-Atc", "select 1 + 1") == "2"
+    _prescore("db", "stop")
+
+
+def test_git_passes_over_what_a_project_made_itself(sandbox: Sandbox) -> None:
+    subprocess.run(["git", "init", "--quiet", str(sandbox.root)], check=True)
+    assert sandbox.cli("run", "churn").code == 0
+    status = ["git", "-C", str(sandbox.root), "status", "--porcelain", "--untracked-files=all"]
+    assert (sandbox.root / ".prescore/store").is_dir()
+    assert ".prescore" not in subprocess.check_output(status, text=True)
 
 
 def test_a_named_server_is_used_instead(project: Project, server: str, monkeypatch: pytest.MonkeyPatch) -> None:

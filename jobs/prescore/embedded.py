@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from prescore import postmaster
 from prescore.contract.database import EMBEDDED, Database
 from prescore.contract.errors import DatabaseAway, Mistake
-from prescore.contract.project import Project
+from prescore.contract.project import FOLDER, Project, make_folder
 
 # What initdb's defaults are too small for; everything that makes it safe stays on.
 _SETTINGS = """\
@@ -29,8 +31,6 @@ max_wal_size = '4GB'
 checkpoint_timeout = '15min'
 maintenance_work_mem = '128MB'
 """
-_SOCKET = ".s.PGSQL.5432"
-_LONGEST = 103  # bytes in a socket's name; macOS takes the fewest
 _SHORT = "prescore-"
 _INCLUDE = "include 'prescore.conf'\n"
 
@@ -43,22 +43,17 @@ def database(project: Project) -> Database:
 
 def folder(project: Project) -> Path:
     """Where the embedded server keeps its data."""
-    return project.root / ".prescore" / "postgres"
+    return project.root / FOLDER / "postgres"
 
 
 def running(data: Path) -> str | None:
-    """The URL of the server on this data folder, if one says that it is ready.
-
-    The lines of postmaster.pid are process, folder, start time, port, socket folder, address, shared memory, status
-    (PostgreSQL, src/include/utils/pidfile.h).
-    """
-    try:
-        lines = (data / "postmaster.pid").read_text().splitlines()
-    except OSError:
+    """The URL of the server on this data folder, if one answers; raises Mistake for a copy of another's folder."""
+    noted = postmaster.read(data)
+    if noted is None:
         return None
-    if len(lines) < 8 or lines[7].strip() != "ready" or not _alive(int(lines[0])):
-        return None
-    return url(lines[4])
+    postmaster.refuse_copy(noted, data)
+    sockets = postmaster.sockets(noted, data)
+    return url(str(sockets)) if noted.ready and postmaster.answers(sockets) else None
 
 
 def url(sockets: str) -> str:
@@ -71,7 +66,7 @@ def start(project: Project) -> str:
     data = folder(project)
     if (address := running(data)) is not None:
         return address
-    data.mkdir(parents=True, exist_ok=True)
+    make_folder(data)
     with (data.parent / "postgres.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two commands at once: the second finds it running
         if running(data) is None:
@@ -83,11 +78,17 @@ def start(project: Project) -> str:
 
 
 def stop(project: Project) -> bool:
-    """Stop the embedded server if it runs; gives whether it did."""
+    """Stop the embedded server if it runs; gives whether it did. Raises Mistake when it cannot be stopped from here."""
     data = folder(project)
     if running(data) is None:
         return False
-    _pg_ctl(data, "-m", "fast", "stop")
+    try:
+        _pg_ctl(_server(data), "-m", "fast", "stop")
+    except (subprocess.SubprocessError, OSError) as error:
+        raise Mistake(
+            f"The embedded Postgres in {data} does not stop. It runs, but perhaps as another user or in another "
+            "container: stop it there."
+        ) from error
     _drop_sockets(data)
     return True
 
@@ -99,27 +100,52 @@ def psql(url: str, arguments: list[str]) -> int:
 
 
 def _start(data: Path) -> None:
-    wheel = _wheel()
+    log = data / "log"
+    before = log.stat().st_size if log.exists() else 0
     try:
-        wheel.PostgresServer(data, cleanup_mode=None).ensure_pgdata_inited()
+        server = _server(data)
         _drop_sockets(data)
-        _forget_dead(data)
+        postmaster.forget_stale(data)
         _configure(data, _sockets(data))
-        _pg_ctl(data, "-t", "60", "-l", str(data / "log"), "start")
+        _pg_ctl(server, "-t", "60", "-l", str(log), "start")
     except (subprocess.SubprocessError, OSError, AssertionError) as error:
-        raise DatabaseAway(f"The embedded Postgres does not start: {_last_words(data / 'log') or error}") from error
+        raise DatabaseAway(f"The embedded Postgres does not start: {_last_words(log, before) or error}") from error
 
 
-def _last_words(log: Path) -> str:
+def _require_own(data: Path, user: str | None) -> None:
+    """Raise Mistake for data of another user than the server's: Postgres reads only what is its own."""
+    own = pwd.getpwnam(user).pw_uid if user else os.geteuid()
+    # As root the wheel gives away the folder itself each time, but not what is in it; other users may not look in.
+    proof = data / "PG_VERSION" if os.access(data, os.X_OK) else data
+    if proof.exists() and proof.stat().st_uid != own:
+        name = _name(own)
+        raise Mistake(
+            f"{data} belongs to user {_name(proof.stat().st_uid)}, and Postgres would run as {name}, who cannot use "
+            f"it. It was copied by somebody else, perhaps. Give it back: `chown -R {name} {data}`; `cp -a` as root "
+            "keeps owners."
+        )
+
+
+def _name(user: int) -> str:
     try:
-        return f"{log.read_text(errors='replace').splitlines()[-1]} (the whole log is {log})"
-    except (OSError, IndexError):
+        return pwd.getpwuid(user).pw_name
+    except KeyError:  # a container's user id need not have a name
+        return str(user)
+
+
+def _last_words(log: Path, before: int) -> str:
+    """What the server wrote of its end to its log since that was `before` bytes long."""
+    try:
+        lines = log.read_bytes()[before:].decode(errors="replace").splitlines()
+    except OSError:
         return ""
+    fatal = [line for line in lines if "FATAL" in line or "PANIC" in line]
+    return f"{(fatal or lines)[-1]} (the whole log is {log})" if lines else ""
 
 
 def _sockets(data: Path) -> Path:
     """Where the socket goes: the data folder, or a short one that only the server's user and root can enter."""
-    if len(os.fsencode(data / _SOCKET)) <= _LONGEST:
+    if postmaster.short_enough(data):
         return data
     sockets = Path(tempfile.mkdtemp(prefix=_SHORT, dir="/tmp"))
     if os.geteuid() == 0:  # the server is then of the user to whom the wheel gave the data
@@ -148,41 +174,17 @@ def _configure(data: Path, sockets: Path) -> None:
         main.write_text(text + _INCLUDE)
 
 
-def _pg_ctl(data: Path, *arguments: str) -> None:
-    wheel = _wheel()
-    server = wheel.PostgresServer(data, cleanup_mode=None)
-    command = ("-w", "-D", str(data), *arguments)
-    wheel.pgexec.pgexec("pg_ctl", command, bin_path=server.bin_path, user=server.system_user)
+def _server(data: Path) -> Any:
+    """The wheel's own server, with data to work on that its user can reach; raises Mistake for another user's data."""
+    server = _wheel().PostgresServer(data, cleanup_mode=None)
+    _require_own(data, server.system_user)
+    server.ensure_pgdata_inited()
+    return server
 
 
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return not _zombie(process)
-
-
-def _zombie(process: int) -> bool:
-    """Whether a process has ended, and whoever its parent is by now has not asked how: a signal still reaches it."""
-    try:
-        status = Path(f"/proc/{process}/stat").read_text()
-    except OSError:  # macOS has no /proc; its launchd asks at once
-        return False
-    return status.rpartition(")")[2].split()[0] == "Z"
-
-
-def _forget_dead(data: Path) -> None:
-    """Remove the lock files of a server that is a zombie: Postgres asks by signal, and would take it for running."""
-    try:
-        lines = (data / "postmaster.pid").read_text().splitlines()
-    except OSError:
-        return
-    if len(lines) > 4 and _zombie(int(lines[0])):
-        (Path(lines[4]) / f"{_SOCKET}.lock").unlink(missing_ok=True)
-        (data / "postmaster.pid").unlink()
+def _pg_ctl(server: Any, *arguments: str) -> None:
+    command = ("-w", "-D", str(server.pgdata), *arguments)
+    _wheel().pgexec.pgexec("pg_ctl", command, bin_path=server.bin_path, user=server.system_user)
 
 
 def _wheel() -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from prescore.contract.errors import DatabaseAway, DomainInvalid, Mistake
-from prescore.contract.project import Project
+from prescore.contract.project import Project, make_folder
 from prescore.contract.spec import Spec
 
 
@@ -83,7 +83,7 @@ class Source:
 
     @contextmanager
     def _spilling(self) -> Iterator[None]:
-        self.spill.mkdir(parents=True, exist_ok=True)
+        make_folder(self.spill)
         try:
             yield
         finally:

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from prescore.contract.catalog import Version
 from prescore.contract.errors import ModelInvalid, Unknown
+from prescore.contract.project import make_folder
 
 
 class Store:
@@ -95,7 +96,7 @@ class Store:
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
     """A name to write under; the file appears under its own when it is complete and on disk, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     part = path.with_suffix(f".{uuid4().hex}.part")
     try:
         yield part

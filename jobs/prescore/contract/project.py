@@ -16,6 +16,8 @@ from prescore.contract.database import EMBEDDED, URL
 from prescore.contract.errors import Mistake, SpecInvalid, Unknown
 
 FILE = "prescore.toml"
+FOLDER = ".prescore"
+"""Where a project keeps what it made itself."""
 
 
 def _memory(value: str) -> str:
@@ -40,7 +42,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     database: DatabaseName | None = Field(None, description=f'a libpq URL, or "{EMBEDDED}"; {URL} overrides it')
-    store: str = Field(".prescore/store", description="where snapshots and model files are kept")
+    store: str = Field(f"{FOLDER}/store", description="where snapshots and model files are kept")
     sources: dict[str, str] = Field({}, description="name = SQLAlchemy URL, or env:VARIABLE, for specs' domain.source")
     workers: int = Field(0, ge=0, description="chunks scored side by side; 0: one a core")
     chunk_rows: int = Field(102_400, ge=1, description="rows a chunk, about: sources deliver in batches of their own")
@@ -104,6 +106,15 @@ class Project:
         if not named:
             raise Mistake(f'No database is named. Set {URL}, or write database = "{EMBEDDED}" in {self.root / FILE}.')
         return named
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; git is told to pass over a new .prescore, whose content is no source."""
+    private = next((above for above in (folder, *folder.parents) if above.name == FOLDER), None)
+    if private is not None and not private.exists():
+        private.mkdir(parents=True, exist_ok=True)
+        (private / ".gitignore").write_text("*\n")
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _settings(path: Path) -> Settings:
