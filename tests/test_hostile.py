@@ -389,3 +389,32 @@ def test_a_folder_that_cannot_be_written(sandbox: Sandbox) -> None:
     done = sandbox.cli("run", "churn")
     assert done.code == 3, done.err
     assert ".prescore" in done.err
+
+
+def test_the_catalogs_commands_need_no_project(
+    sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        assert sandbox.cli("run", "churn", "--full").code == 0
+    monkeypatch.delenv("PRESCORE_PROJECT")
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    for command in (
+        ["status"],
+        ["versions", "churn"],
+        ["history", "churn"],
+        ["lookup", "churn", "7"],
+        ["diff", "churn", "1", "2"],
+        ["hold", "churn", "--reason", "a look"],
+        ["release", "churn"],
+        ["pin", "churn", "1"],
+        ["unpin", "churn", "1"],
+        ["rollback", "churn"],
+        ["db", "url"],
+        ["db", "migrate"],
+    ):
+        done = sandbox.cli(*command)
+        assert done.code == 0, (command, done.err)
+    assert sandbox.rows("select published_version from prescore.models") == [(1,)]
+    for command in (["run", "churn"], ["publish", "churn", "2"], ["retire", "churn"]):
+        done = sandbox.cli(*command)
+        assert (done.code, "`prescore init NAME` starts a project here" in done.err) == (2, True)

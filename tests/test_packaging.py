@@ -42,6 +42,18 @@ def test_status_and_versions_need_only_the_catalog() -> None:
     )
 
 
+def test_so_do_rolling_back_holding_and_comparing() -> None:
+    assert _imports("import prescore.opening, prescore.comparison, prescore.steps.publish") == set()
+
+
+@pytest.mark.parametrize("command", [["pin", "churn", "1"], ["unpin", "churn", "1"], ["run", "churn"]])
+def test_a_command_that_needs_the_jobs_says_so(command: list[str]) -> None:
+    code = "import sys; sys.modules['pyarrow'] = None; from prescore import cli; cli.main()"
+    done = subprocess.run([sys.executable, "-c", code, *command], check=False, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "pip install 'prescore[jobs]'" in done.stderr
+
+
 def test_the_api_needs_nothing_of_the_jobs() -> None:
     assert _imports("import prescore_api.app, prescore_api.server") == set()
 

@@ -92,11 +92,10 @@ def release(name: Model) -> None:
 @app.command()
 def retire(name: Model, dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell.")] = False) -> None:
     """Drop the versions that retention no longer asks for."""
-    from prescore import retirement
     from prescore.contract.project import Project
     from prescore.store import Store
 
-    project = Project.find()
+    retirement, project = opening.retirement(), Project.find()
     retention = project.spec(name).retention
     with opening.catalog() as catalog:
         catalog.model(name)
@@ -113,8 +112,7 @@ def retire(name: Model, dry_run: Annotated[bool, typer.Option("--dry-run", help=
 @app.command()
 def pin(name: Model, version: Number, reason: Reason = None) -> None:
     """Keep a version whatever retention says."""
-    from prescore import retirement
-
+    retirement = opening.retirement()
     with opening.catalog() as catalog:
         retirement.pin(catalog.connection, name, version, reason)
     typer.echo(f"{name} version {version} is kept until `prescore unpin {name} {version}`.")
@@ -123,8 +121,7 @@ def pin(name: Model, version: Number, reason: Reason = None) -> None:
 @app.command()
 def unpin(name: Model, version: Number, reason: Reason = None) -> None:
     """Leave a version to retention again."""
-    from prescore import retirement
-
+    retirement = opening.retirement()
     with opening.catalog() as catalog:
         retirement.unpin(catalog.connection, name, version, reason)
     typer.echo(f"{name} version {version} is left to retention again.")

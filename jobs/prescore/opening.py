@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,31 @@ def flow() -> Any:
     try:
         from prescore import job, materialize, rehearsal
     except ImportError as error:
-        raise Mistake(f"The jobs are not installed ({error}): pip install 'prescore[jobs]'.") from error
+        raise _not_installed(error) from error
     return materialize, rehearsal, job
 
 
+def retirement() -> Any:
+    """The module that keeps and drops versions; raises Mistake where the jobs are not installed."""
+    try:
+        from prescore import retirement
+    except ImportError as error:
+        raise _not_installed(error) from error
+    return retirement
+
+
+def _not_installed(error: ImportError) -> Mistake:
+    return Mistake(f"The jobs are not installed ({error}): pip install 'prescore[jobs]'.")
+
+
 def database() -> Database:
-    """The database of the project here, started first if it is the embedded one."""
+    """The database that the environment names, or else the project here, whose embedded one is started first."""
+    from prescore.contract.database import EMBEDDED, URL, Database
+
+    named = os.environ.get(URL)
+    if named and named != EMBEDDED:
+        return Database(named)
+
     from prescore import embedded
     from prescore.contract.project import Project
 
@@ -34,7 +54,7 @@ def database() -> Database:
 
 @contextmanager
 def catalog() -> Iterator[Catalog]:
-    """The catalog of the project here, brought up to date first."""
+    """The catalog, brought up to date first: nothing of a project is needed where the environment names a database."""
     from prescore.contract.catalog import Catalog
 
     opened = database()
