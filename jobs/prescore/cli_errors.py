@@ -17,19 +17,21 @@ def told() -> Iterator[None]:
     try:
         yield
     except PrescoreError as error:
-        if "--json" in sys.argv and not isinstance(error, Refused):
-            from prescore import display
-
-            display.print_json({"error": {"code": error.code, "message": str(error)}})
-        sys.stderr.write(f"prescore: {error}\n")
+        _tell(error)
         sys.exit(exit_code(error))
     except OSError as error:
         if error.filename is None:
             raise
-        sys.stderr.write(
-            f"prescore: {error.filename}: {error.strerror}. May this user write there, and is there room?\n"
-        )
+        _tell(Transient(f"{error.filename}: {error.strerror}. May this user write there, and is there room?"))
         sys.exit(3)
+
+
+def _tell(error: PrescoreError) -> None:
+    if "--json" in sys.argv and not isinstance(error, Refused):
+        from prescore import display
+
+        display.print_json({"error": {"code": error.code, "message": str(error)}})
+    sys.stderr.write(f"prescore: {error}\n")
 
 
 def exit_code(error: PrescoreError) -> int:
