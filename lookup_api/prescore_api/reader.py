@@ -18,8 +18,8 @@ from psycopg_pool import AsyncConnectionPool
 
 from prescore.contract.database import Database, first_line, translated
 from prescore.contract.errors import DatabaseRefused
+from prescore.contract.moments import beyond_python, pass_as_text
 from prescore.contract.queries import query
-from prescore_api.moments import pass_as_text
 
 Connection = psycopg.AsyncConnection[DictRow]
 Statement = bytes | sql.Composed
@@ -91,7 +91,7 @@ async def _fetch(connection: Connection, statement: Statement, parameters: Mappi
     try:
         return await (await cursor.execute(statement, parameters)).fetchall()
     except psycopg.DataError as error:
-        if error.sqlstate is not None:  # Postgres's own complaint, not Python's about a value that it cannot hold
+        if not beyond_python(error):
             raise
     pass_as_text(cursor.adapters)
     return await (await cursor.execute(statement, parameters)).fetchall()

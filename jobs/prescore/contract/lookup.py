@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, LiteralString
 
-from psycopg import sql
+from psycopg import DataError, sql
+from psycopg.rows import DictRow
 
 from prescore.contract import errors, keys
 from prescore.contract.catalog import Catalog, Column
+from prescore.contract.database import Connection
+from prescore.contract.moments import beyond_python, pass_as_text
 from prescore.contract.queries import query
 
 # Fixed spellings, so that a column's type enters the statement as a literal of ours.
@@ -32,9 +35,20 @@ def one(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, Any]:
             raise errors.Unknown(f"No model {model!r} is published here. `prescore status` lists those that are.")
         key, outputs = described["key_columns"], described["output_columns"]
         parsed = [_in_order(model, key, values)]
-        rows = catalog.connection.execute(statement(model, key, outputs), parameters(model, key, parsed)).fetchall()
+        rows = _rows(catalog.connection, statement(model, key, outputs), parameters(model, key, parsed))
         if settled(rows, described["version"]):
             return answers(model, outputs, parsed, rows)[0]
+
+
+def _rows(connection: Connection, asked: sql.Composed, values: Mapping[str, Any]) -> list[DictRow]:
+    cursor = connection.cursor()
+    try:
+        return cursor.execute(asked, values).fetchall()
+    except DataError as error:
+        if not beyond_python(error):
+            raise
+    pass_as_text(cursor.adapters)
+    return cursor.execute(asked, values).fetchall()
 
 
 def settled(rows: Sequence[Mapping[str, Any]], version: int) -> bool:

@@ -10,6 +10,11 @@ from psycopg.adapt import AdaptersMap, Loader
 from psycopg.types.datetime import DateLoader, TimestampLoader, TimestamptzLoader
 
 
+def beyond_python(error: DataError) -> bool:
+    """Whether it is Python that complains of a value that it cannot hold, and not Postgres."""
+    return error.sqlstate is None
+
+
 def pass_as_text(adapters: AdaptersMap) -> None:
     """Let a cursor's results hold text where Python has no such date or time; slower for those that it has."""
     for name, loader in (("date", _Date), ("timestamp", _Timestamp), ("timestamptz", _Timestamptz)):
