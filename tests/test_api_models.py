@@ -51,6 +51,15 @@ def test_a_model_tells_its_columns(shelf: Shelf, client: httpx.Client) -> None:
     assert set(told) - {"key", "outputs"} == set(client.get("/v1/models").json()["models"][0])
 
 
+def test_models_take_no_parameters_and_health_takes_what_comes(shelf: Shelf, client: httpx.Client) -> None:
+    shelf.publish("m", {"k": "bigint"}, [])
+    for path in ("/v1/models?x=1", "/v1/models/m?verbose=yes"):
+        reply = client.get(path)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (422, "request_invalid")
+    for path in ("/health/live?x=1", "/health/ready?x=1"):
+        assert client.get(path).status_code == 200
+
+
 def test_a_rolled_back_model_is_told_as_held(shelf: Shelf, client: httpx.Client) -> None:
     for _ in range(2):
         shelf.publish("m", {"k": "bigint"}, [])
@@ -62,6 +71,9 @@ def test_a_rolled_back_model_is_told_as_held(shelf: Shelf, client: httpx.Client)
 def test_a_model_that_was_never_published_is_unknown(connection: Connection, client: httpx.Client) -> None:
     connection.execute("insert into prescore.models (model) values ('draft')")
     for path in ("/v1/models/draft", "/v1/predictions/draft/1", "/v1/models/none", "/v1/predictions/none/1"):
+        reply = client.get(path)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (404, "unknown")
+    for path in ("/v1/models/m%00", "/v1/predictions/m%00/1", "/v1/predictions/m%00?k=1"):
         reply = client.get(path)
         assert (reply.status_code, reply.json()["error"]["code"]) == (404, "unknown")
     reply = client.post("/v1/predictions/none/lookup", json={"keys": []})
@@ -79,7 +91,7 @@ def test_a_catalog_made_anew_is_followed(shelf: Shelf, connection: Connection, c
     shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
     assert client.get("/v1/predictions/m/1").status_code == 200
     connection.execute(
-        "truncate prescore.models, prescore.publications, prescore.versions, prescore.chunks;"
+        "truncate prescore.models, prescore.publications, prescore.versions, prescore.chunks, prescore.rejects;"
         "drop view predictions.m; drop table prescore_versions.m"
     )
     shelf.publish("m", {"name": "text"}, [("a/b", 0.25)])

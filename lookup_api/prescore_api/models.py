@@ -56,24 +56,26 @@ class Models:
 
     async def one(self, model: str) -> dict[str, Any]:
         """A published model with its clocks and columns; raises Unknown."""
-        rows = await self._reader.rows(query("lookup_described"), {"model": model})
-        if not rows:
-            raise unknown(model)
-        key, outputs = rows[0]["key_columns"], rows[0]["output_columns"]
-        return _told(rows[0]) | {
+        row = await self._first("lookup_described", model)
+        key, outputs = row["key_columns"], row["output_columns"]
+        return _told(row) | {
             "key": [{name: column[name] for name in ("name", "type", "comment")} for column in key],
             "outputs": [{name: column[name] for name in ("name", "type", "comment", "role")} for column in outputs],
         }
 
     async def _see(self, model: str, version: int | None) -> Described:
-        rows = await self._reader.rows(query("lookup_columns"), {"model": model, "version": version})
-        if not rows:
-            raise unknown(model)
-        row = rows[0]
+        row = await self._first("lookup_columns", model, version=version)
         key, outputs = row["key_columns"], row["output_columns"]
         statement = lookup.statement(model, key, outputs).as_bytes(None)
         self._seen[model] = Described(model, row["version"], key, outputs, statement)
         return self._seen[model]
+
+    async def _first(self, name: str, model: str, **values: Any) -> dict[str, Any]:
+        # Postgres takes no NUL, not even to say that there is no such name.
+        rows = [] if "\x00" in model else await self._reader.rows(query(name), {"model": model, **values})
+        if not rows:
+            raise unknown(model)
+        return rows[0]
 
 
 def unknown(model: str) -> Unknown:

@@ -51,15 +51,17 @@ _BY_NAME = {
 router = APIRouter(responses=_ERRORS)
 
 
-@router.get("/v1/models", tags=["models"], responses={200: {"model": schemas.Models}})
+@router.get("/v1/models", tags=["models"], responses=_MALFORMED | {200: {"model": schemas.Models}})
 async def list_models(request: Request) -> Response:
     """Every published model with its clocks."""
+    no_parameters(request)
     return reply({"models": await _models(request).every()})
 
 
-@router.get("/v1/models/{model}", tags=["models"], responses=_UNKNOWN | {200: {"model": schemas.Model}})
+@router.get("/v1/models/{model}", tags=["models"], responses=_UNKNOWN | _MALFORMED | {200: {"model": schemas.Model}})
 async def describe_model(request: Request, model: str) -> Response:
     """One published model with its clocks and columns."""
+    no_parameters(request)
     return reply(await _models(request).one(model))
 
 
