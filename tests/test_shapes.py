@@ -196,3 +196,18 @@ def test_a_domain_in_another_database(sandbox: Sandbox, monkeypatch: pytest.Monk
     assert json.loads(done.out)["chunks"] == 3
     wrong = "select count(*) from predictions.churn p join people using (customer) where p.card <> people.card"
     assert sandbox.rows(wrong) == [(0,)]
+
+
+def test_a_databases_query_reaches_it_as_it_is(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAREHOUSE_URL", sandbox.database.sqlalchemy_url)
+    sandbox.settings('[sources]\nwarehouse = "env:WAREHOUSE_URL"\n')
+    sandbox.edit("[domain]", '[domain]\nsource = "warehouse"')
+    sandbox.edit('file = "models/churn.onnx"', 'file = "models/churn.onnx"\nnarrow = ["visits", "spend"]')
+    sandbox.query(
+        """select i::bigint as customer, ('{"k":true, "n": 2}'::jsonb ->> 'n')::real as visits, 0::real as spend
+from generate_series(1, 20) i where 'a 10% b :i' like '%10\\% b :i' and i % 2 = 0"""
+    )
+    checked = sandbox.cli("check", "churn", "--json")
+    assert checked.code == 0, checked.err
+    assert json.loads(checked.out)[0]["rows"] == 10
+    assert sandbox.cli("run", "churn").code == 0

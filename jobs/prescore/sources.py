@@ -150,8 +150,12 @@ def _rows(
 
     engine = sa.create_engine(url)
     try:
-        with engine.connect().execution_options(stream_results=True, max_row_buffer=rows) as connection:
-            result = connection.execute(sa.text(_limited(connection, query, limit)))
+        # The text reaches the database as it is: no colon in it begins a parameter, and no percent sign does.
+        options = {"stream_results": True, "max_row_buffer": rows, "no_parameters": True}
+        with (
+            engine.connect().execution_options(**options) as connection,
+            connection.exec_driver_sql(_limited(connection, query, limit)) as result,
+        ):
             batches = _translated(
                 (_batch(part, expected) for part in result.mappings().partitions(rows)), sa.exc.SQLAlchemyError
             )
@@ -178,7 +182,7 @@ def _limited(connection: Any, query: str, limit: int | None) -> str:
         return query
     limited = f"select * from ({query}\n) as domain limit {limit:d}"
     try:
-        connection.execute(sa.text(limited)).close()
+        connection.exec_driver_sql(limited).close()
     except sa.exc.DBAPIError:
         connection.rollback()
         return query
