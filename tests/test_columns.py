@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from decimal import Decimal
 
 import numpy as np
@@ -53,6 +54,9 @@ def test_what_fits_is_unchanged(values: pa.Array, want: pa.DataType) -> None:
         (pa.array([2**31 - 1], pa.int32()).view(pa.date32()), ARROW["date"]),
         (pa.array([-(2**31) + 1], pa.int32()).view(pa.date32()), ARROW["date"]),
         (pa.array([2**63 - 1], pa.int64()).view(pa.timestamp("us")), ARROW["timestamp"]),
+        (pa.array(["urn:uuid:8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d"]), ARROW["uuid"]),
+        (pa.array(["{8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d}"]), ARROW["uuid"]),
+        (pa.array(["8c5f-0a3e-0f6b4d5c9c1e2f1f6a7b8c9d"]), ARROW["uuid"]),
     ],
 )
 def test_what_would_change_is_refused_by_name(values: pa.Array, want: pa.DataType) -> None:
@@ -78,7 +82,8 @@ def test_an_integer_reaches_a_float_exactly_or_not_at_all(values: list[int | Non
         assert [None if v is None else int(v) for v in converted] == values
 
 
-@given(st.lists(st.none() | st.uuids(), max_size=20))
-def test_uuids_become_their_bytes(values: list[uuid.UUID | None]) -> None:
-    column = pa.array([None if v is None else str(v) for v in values], pa.string())
+@pytest.mark.parametrize("spelt", [str, lambda v: v.hex, lambda v: str(v).upper()])
+@given(values=st.lists(st.none() | st.uuids(), max_size=20))
+def test_uuids_become_their_bytes(spelt: Callable[[uuid.UUID], str], values: list[uuid.UUID | None]) -> None:
+    column = pa.array([None if v is None else spelt(v) for v in values], pa.string())
     assert convert("c", column, ARROW["uuid"]).to_pylist() == [None if v is None else v.bytes for v in values]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fix_api import Shelf
 from fix_project import Sandbox, customers, linear
 from prescore import materialize
 from prescore.contract import lookup
@@ -83,3 +84,24 @@ def test_a_malformed_key(sandbox: Sandbox, key: list[str], told: str) -> None:
     done = sandbox.cli("lookup", "churn", *key)
     assert done.code == 2
     assert told in done.err
+
+
+def test_values_that_json_and_python_have_not(sandbox: Sandbox, shelf: Shelf) -> None:
+    kinds = {"nan": "double precision", "inf": "real", "d": "date", "t": "timestamp", "z": "timestamptz"}
+    rows = [(1, 0.5, float("nan"), float("-inf"), "0044-03-15 BC", "12013-07-04T12:30:00", "infinity")]
+    for _ in range(2):
+        shelf.publish("odd", {"k": "bigint"}, rows, passthrough=kinds)
+    found = sandbox.cli("lookup", "odd", "1", "--json")
+    assert found.code == 0, found.err
+    told = ["0044-03-15 BC", "12013-07-04T12:30:00", "infinity"]
+    assert json.loads(found.out)["prediction"] == dict(zip(["score", *kinds], [0.5, None, None, *told], strict=True))
+    assert "d  0044-03-15 BC" in sandbox.cli("lookup", "odd", "1").out
+    moved = json.loads(sandbox.cli("diff", "odd", "1", "2", "--json").out)["columns"]
+    assert {row["column"]: row["mean_difference"] for row in moved} == {"score": 0, "nan": None, "inf": None}
+
+
+def test_a_key_is_read_exactly(sandbox: Sandbox, shelf: Shelf) -> None:
+    shelf.publish("seen", {"k": "timestamp"}, [("2013-07-04T12:30:00.123456", 0.5)])
+    assert sandbox.cli("lookup", "seen", "2013-07-04T12:30:00.123456").code == 0
+    finer = sandbox.cli("lookup", "seen", "2013-07-04T12:30:00.1234567", "--json")
+    assert (finer.code, json.loads(finer.out)["error"]["code"]) == (2, "key_invalid")

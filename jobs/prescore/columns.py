@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from prescore.contract.errors import DomainInvalid
+from prescore.contract.keys import UUID_FORM
 
 ARROW: dict[str, pa.DataType] = {
     "smallint": pa.int16(),
@@ -144,10 +145,11 @@ def _uuids(name: str, column: pa.Array) -> pa.Array:
     """UUIDs as their 16 bytes, from the 36 characters of RFC 9562 or the 32 without dashes."""
     if pa.types.is_fixed_size_binary(column.type):
         return column.cast(ARROW["uuid"])
-    texts = pc.replace_substring(column.cast(pa.string()), "-", "")
-    wrong = pc.invert(pc.match_substring_regex(texts, r"^[0-9a-fA-F]{32}$"))
+    column = column.cast(pa.string())
+    wrong = pc.invert(pc.match_substring_regex(column, f"^(?:{UUID_FORM})$"))
     if pc.any(wrong).as_py():
         raise DomainInvalid(f"Column {name} holds {column.filter(wrong)[0].as_py()!r}, which is no UUID.")
+    texts = pc.replace_substring(column, "-", "")
     packed = bytes.fromhex("".join(pc.fill_null(texts, "0" * 32).to_pylist()))
     filled = pa.FixedSizeBinaryArray.from_buffers(ARROW["uuid"], len(texts), [None, pa.py_buffer(packed)])
     return pc.if_else(texts.is_valid(), filled, pa.scalar(None, ARROW["uuid"])) if texts.null_count else filled

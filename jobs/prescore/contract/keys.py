@@ -15,6 +15,9 @@ from prescore.contract import errors
 from prescore.contract.catalog import Column
 
 _DIGITS = re.compile(r"[+-]?[0-9]+")
+_TOO_FINE = re.compile(r"[.,][0-9]{7}")
+UUID_FORM = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[0-9a-fA-F]{32}"
+"""A uuid as RFC 9562 writes it, or without its dashes."""
 _INTEGER_BITS = {"smallint": 16, "integer": 32, "bigint": 64}
 
 
@@ -47,20 +50,27 @@ def _text(value: Any) -> str:
 
 
 def _uuid(value: Any) -> UUID:
-    if not isinstance(value, str):
-        raise ValueError(value)  # noqa: TRY004 - one kind of error for every unreadable key
+    # UUID() takes dashes anywhere, braces and "urn:uuid:" too.
+    if not isinstance(value, str) or not re.fullmatch(UUID_FORM, value):
+        raise ValueError(value)
     return UUID(value)
 
 
+def _moment(value: Any) -> datetime:
+    if _TOO_FINE.search(value):  # Python would cut the digits that neither it nor Postgres holds, and find another key
+        raise ValueError(value)
+    return datetime.fromisoformat(value)
+
+
 def _zoned(value: Any) -> datetime:
-    moment = datetime.fromisoformat(value)
+    moment = _moment(value)
     if moment.tzinfo is None:
         raise ValueError(value)
     return moment.astimezone(UTC)  # Postgres knows no zones beyond 16 hours from UTC
 
 
 def _naive(value: Any) -> datetime:
-    moment = datetime.fromisoformat(value)
+    moment = _moment(value)
     if moment.tzinfo is not None:
         raise ValueError(value)
     return moment
