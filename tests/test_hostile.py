@@ -418,3 +418,18 @@ def test_the_catalogs_commands_need_no_project(
     for command in (["run", "churn"], ["publish", "churn", "2"], ["retire", "churn"]):
         done = sandbox.cli(*command)
         assert (done.code, "`prescore init NAME` starts a project here" in done.err) == (2, True)
+
+
+def test_a_store_that_cannot_be_is_told_to_programs_too(sandbox: Sandbox) -> None:
+    sandbox.settings('store = "prescore.toml/x"\n')
+    done = sandbox.cli("run", "churn", "--json")
+    told = json.loads(done.out)["error"]
+    assert (done.code, told["code"]) == (3, "transient")
+    assert f"{sandbox.root}/prescore.toml/x" in told["message"]
+    assert done.err == f"prescore: {told['message']}\n"
+
+
+def test_nothing_of_a_duration_that_is_too_long_is_run(sandbox: Sandbox) -> None:
+    sandbox.edit("versions = 3", 'grace = "99999999d"')
+    done = sandbox.cli("check", "churn")
+    assert (done.code, "at most" in done.err) == (2, True), done.err

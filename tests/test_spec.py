@@ -60,6 +60,24 @@ def _load(tmp_path: Path, text: str, name: str = "good") -> spec.Spec:
         ("[domain]", "[domian]", "domian: no such key here; did you mean domain?"),
         ('type = "real"', 'typ = "real"', "outputs.y.typ: no such key here; did you mean type?"),
         ("[outputs]", '[comments]\nz = "?"\n[outputs]', "comments.z: no such column"),
+        ("[outputs]", '[freshness]\nmax_age = "9999999999d"\n[outputs]', 'freshness.max_age: write at most "36500d"'),
+        ("[outputs]", '[retention]\ngrace = "99999999d"\n[outputs]', 'retention.grace: write at most "36500d"'),
+        ("[outputs]", f'[retention]\ngrace = "{"9" * 5000}s"\n[outputs]', "retention.grace: write a number and a unit"),
+        ('id = "bigint"', 'ctid = "bigint"', "key.ctid: ctid is a column that Postgres has in every table"),
+        ("[domain]", 'indexes = ["id"]\n[domain]', "indexes: write a list of lists"),
+        ("[domain]", 'description = "\\u0000"\n[domain]', "description: holds a NUL character"),
+        ("[outputs]", '[comments]\nid = "a\\u0000b"\n[outputs]', "comments.id: holds a NUL character"),
+        ("[outputs]", '[[checks]]\nexpect = "a"\nname = "\\u0000"\n[outputs]', "checks.0.name: holds a NUL character"),
+        (
+            "[outputs]",
+            '[[checks]]\nexpect = "a"\nset = ["\\u0000"]\n[outputs]',
+            "checks.0.set.0: holds a NUL character",
+        ),
+        (
+            "[outputs]",
+            '[[checks]]\nexpect = "expect_column_mean_to_be_between"\n[outputs]',
+            "checks.0.expect: leave out the leading expect_: column_mean_to_be_between",
+        ),
     ],
 )
 def test_a_fault_is_told_by_its_key(tmp_path: Path, old: str, new: str, told: str) -> None:
@@ -70,10 +88,16 @@ def test_a_fault_is_told_by_its_key(tmp_path: Path, old: str, new: str, told: st
     assert told in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["Churn", "churn-rate", "2nd", "churn_v2", "a" * 49])
+@pytest.mark.parametrize("name", ["Churn", "churn-rate", "2nd", "churn_v2", "freshness", "a" * 49])
 def test_a_name_that_postgres_would_not_keep_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(SpecInvalid, match="model"):
         _load(tmp_path, GOOD, name)
+
+
+def test_a_duration_may_be_a_hundred_years(tmp_path: Path) -> None:
+    for longest in ("36500d", "876000h"):
+        kept = _load(tmp_path, GOOD + f'[retention]\ngrace = "{longest}"\n').retention
+        assert kept.grace.days == 36500
 
 
 def test_schedules_and_promises_do_not_make_another_table(tmp_path: Path) -> None:

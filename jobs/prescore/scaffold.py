@@ -8,7 +8,8 @@ from pathlib import Path
 
 from prescore.contract.errors import Mistake, SpecInvalid
 from prescore.contract.project import FILE, Project
-from prescore.contract.spec import json_schema, name_fault
+from prescore.contract.spec import json_schema
+from prescore.contract.values import name_fault
 
 
 def write(name: str) -> list[Path]:

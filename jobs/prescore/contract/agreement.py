@@ -19,6 +19,7 @@ def faults(content: Mapping[str, Any]) -> list[str]:
     wrong += [f"comments.{n}: no such column" for n in sorted(_names(content.get("comments")) - known)]
     indexed = [name for index in _listed(content.get("indexes")) for name in _texts(index)]
     wrong += [f"indexes: no column {n}" for n in indexed if n not in known]
+    wrong += [f"{key}: holds a NUL character, which no text in Postgres can" for key in _with_nul(content)]
     onnx = content.get("onnx")
     return wrong + list(_strangers(onnx if isinstance(onnx, Mapping) else {}))
 
@@ -30,6 +31,15 @@ def _strangers(onnx: Mapping[str, Any]) -> Iterator[str]:
     for key in ("narrow", "nullable"):
         for name in sorted(set(_texts(onnx.get(key))) - set(features)):
             yield f"onnx.{key}: {name} is not a feature; features are {', '.join(features)}"
+
+
+def _with_nul(value: object, key: str = "") -> Iterator[str]:
+    """The keys of texts that hold a NUL."""
+    inner = value.items() if isinstance(value, Mapping) else enumerate(_listed(value))
+    for part, below in inner:
+        yield from _with_nul(below, f"{key}.{part}".lstrip("."))
+    if isinstance(value, str) and "\x00" in value:
+        yield key
 
 
 def _names(table: object) -> set[str]:

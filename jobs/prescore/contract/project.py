@@ -11,7 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from prescore.contract import faults, spec
+from prescore.contract import faults, spec, values
 from prescore.contract.database import EMBEDDED, URL
 from prescore.contract.errors import Mistake, SpecInvalid, Unknown
 
@@ -86,7 +86,7 @@ class Project:
         """What to do about a model that has no spec: name one that is there, or one that could be."""
         near = get_close_matches(model.lower(), self.models(), n=1)
         meant = f"Did you mean {near[0]}? " if near else ""
-        if fault := spec.name_fault(model):
+        if fault := values.name_fault(model):
             return f"{meant}{model!r} cannot name a model: {fault}."
         return f"{meant}`prescore init {model}` writes one to start from."
 

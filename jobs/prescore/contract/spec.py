@@ -7,23 +7,14 @@ import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
 
 from prescore.contract import agreement, faults
 from prescore.contract.catalog import Column
 from prescore.contract.errors import SpecInvalid, Unknown
+from prescore.contract.values import ColumnName, Duration, Expectation, Feed, Indexes, Limit, Name, Zone
 
 KeyType = Literal["smallint", "integer", "bigint", "text", "uuid", "date", "timestamp", "timestamptz"]
 OutputType = Literal["real", "double precision", "smallint", "integer", "bigint", "boolean", "text"]
@@ -40,72 +31,6 @@ PassthroughType = Literal[
     "timestamp",
     "timestamptz",
 ]
-# The view and the HTTP query string give these names a meaning of their own.
-RESERVED = frozenset({"version", "data_as_of", "published_at", "max_age"})
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def _duration(value: object) -> object:
-    match = re.fullmatch(r"(\d+)([smhd])", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('write a number and a unit, such as "90m", "26h" or "7d"')
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
-
-
-def _limit(value: object) -> object:
-    rows = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    if not rows and not (isinstance(value, float) and 0 <= value < 1):
-        raise ValueError("write a number of rows, such as 10, or a fraction of the domain below 1, such as 0.001")
-    return value
-
-
-def _name(value: str) -> str:
-    # Postgres cuts an identifier at 63 bytes without a word; our table names append the version.
-    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,47}", value):
-        raise ValueError("names are lower case letters, digits and underscores, at most 48, and start with no digit")
-    if re.search(r"_v\d+$", value):
-        raise ValueError("a name must not end like churn_v2: that is what the second version of churn is called")
-    return value
-
-
-def name_fault(name: str) -> str | None:
-    """Why a model cannot have this name; None when it can."""
-    try:
-        _name(name)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def _column(value: str) -> str:
-    if value in RESERVED:
-        raise ValueError(f"{value} is prescore's own column; give yours another name in the domain query")
-    if not value or len(value.encode()) > 63 or "\x00" in value:
-        raise ValueError("Postgres takes column names of 1 to 63 bytes")
-    return value
-
-
-def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, IsADirectoryError) as error:
-        raise ValueError('no such time zone; write one such as "Europe/Zurich" or "UTC"') from error
-    return value
-
-
-def _feed(value: object) -> tuple[str, ...]:
-    columns = [value] if isinstance(value, str) else value
-    if not isinstance(columns, list | tuple) or not columns or not all(isinstance(c, str) for c in columns):
-        raise ValueError('write one column, "distance", or a list of them, ["hour", "distance"]')
-    return tuple(columns)
-
-
-Feed = Annotated[tuple[str, ...], BeforeValidator(_feed, json_schema_input_type=str | list[str])]
-Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
-Name = Annotated[str, AfterValidator(_name)]
-ColumnName = Annotated[str, AfterValidator(_column)]
-Limit = Annotated[int | float, BeforeValidator(_limit, json_schema_input_type=float)]
-Zone = Annotated[str, AfterValidator(_zone)]
 
 
 class Section(BaseModel):
@@ -171,7 +96,9 @@ class Check(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    expect: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="its name in snake case, without the leading expect_")
+    expect: Expectation = Field(
+        pattern=r"^[a-z][a-z0-9_]*$", description="its name in snake case, without the leading expect_"
+    )
     name: str | None = Field(None, description="what messages call it")
 
     @property
@@ -234,7 +161,7 @@ class Spec(Section):
     onnx: Onnx
     outputs: dict[ColumnName, Output] = Field(min_length=1)
     comments: dict[str, str] = Field({}, description="comments on key and passed-through columns")
-    indexes: tuple[tuple[str, ...], ...] = Field((), description="secondary indexes, each a list of columns")
+    indexes: Indexes = Field((), description="secondary indexes, each a list of columns")
     checks: tuple[Check, ...] = ()
     max_rejects: Limit = Field(0, description="how many rows may be set aside: so many, or a fraction of the domain")
     schedule: Schedule | None = None
