@@ -8,7 +8,7 @@ import pytest
 
 from fix_postgres import at, recreate
 from prescore.contract.database import Database
-from prescore.contract.errors import DatabaseRefused
+from prescore.contract.errors import DatabaseAway, DatabaseRefused
 from prescore.contract.queries import migrations, statements
 
 
@@ -60,6 +60,39 @@ def test_a_role_without_rights_is_told_so(server: str, database: Database) -> No
                 other.execute("select * from prescore.models")
         finally:
             connection.execute("drop role prescore_nobody")
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("set lock_timeout = '1ms'; select * from prescore.models", "Somebody else holds a lock"),
+        ("set statement_timeout = '1ms'; select pg_sleep(60)", "took longer than statement_timeout allows"),
+        ("do $$ begin raise exception 'no space' using errcode = 'disk_full'; end $$", "disk is full. Make room there"),
+        ("do $$ begin raise exception 'no room' using errcode = 'out_of_memory'; end $$", "is out of memory"),
+    ],
+)
+def test_what_a_server_is_short_of_is_told_as_that(database: Database, statement: str, told: str) -> None:
+    with database.connect() as holder, holder.transaction():
+        holder.execute("lock table prescore.models")
+        with pytest.raises(DatabaseAway) as short, database.connect() as other:
+            other.execute(statement.encode())
+    assert told in str(short.value)
+    assert "Is it running" not in str(short.value)
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+def test_a_server_that_takes_no_more_connections_says_so(server: str, database: Database, *, embedded: bool) -> None:
+    if "host=/" not in server:
+        pytest.skip("a named server may want a password for a new role")
+    with database.connect() as connection:
+        connection.execute("drop role if exists prescore_crowd")
+        connection.execute("create role prescore_crowd login connection limit 0")
+        try:
+            crowded = Database(database.url.replace("postgres@", "prescore_crowd@", 1), embedded=embedded)
+            with pytest.raises(DatabaseAway, match="takes no more connections"), crowded.connect():
+                pass
+        finally:
+            connection.execute("drop role prescore_crowd")
 
 
 def test_every_statement_has_a_name_and_every_name_a_statement() -> None:

@@ -22,8 +22,18 @@ EMBEDDED = "embedded"
 Connection = psycopg.Connection[DictRow]
 
 _LOGIN = (pg.InvalidPassword, pg.InvalidAuthorizationSpecification, pg.InvalidCatalogName)
-# libpq reports a refused login without an SQLSTATE; these are what the server's messages have in common.
+# libpq tells what goes wrong while connecting without an SQLSTATE; these are what the server's messages have in common.
 _LOGIN_WORDS = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
+_FULL_WORDS = ("too many clients", "too many connections", "remaining connection slots")
+_FULL = "53300"
+# What a server that runs may be short of, by SQLSTATE: what to do about each is not what one does about an outage.
+_SHORT = {
+    "55P03": "Somebody else holds a lock that this waited for. Try again when they are done; pg_locks shows who it is.",
+    "57014": "The statement was cancelled, or took longer than statement_timeout allows. Try again, or allow it more.",
+    "53100": "The server's disk is full. Make room there, then try again.",
+    "53200": "The server is out of memory. Give it more, or fewer things to do at once, then try again.",
+    _FULL: "The server takes no more connections. Close some, or raise max_connections, then try again.",
+}
 
 
 @dataclass(frozen=True)
@@ -144,7 +154,12 @@ def gone(why: str) -> errors.DatabaseAway:
 
 def _ended(error: psycopg.OperationalError) -> bool:
     """Whether the server is gone, and not only short of disk or patience: libpq itself has no SQLSTATE."""
-    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+    state = _state(error)
+    return state is None or state.startswith(("08", "57P"))
+
+
+def _state(error: psycopg.OperationalError) -> str | None:
+    return error.sqlstate or (_FULL if any(word in str(error) for word in _FULL_WORDS) else None)
 
 
 def _away(url: str, error: psycopg.OperationalError) -> errors.PrescoreError:
@@ -156,9 +171,8 @@ def _away(url: str, error: psycopg.OperationalError) -> errors.PrescoreError:
         )
     if _misplaced(url):
         return _unreadable(error)
-    return errors.DatabaseAway(
-        f"Cannot work with Postgres at {redacted(url)}: {text} Is it running and reachable? Then try again."
-    )
+    advice = _SHORT.get(_state(error) or "", "Is it running and reachable? Then try again.")
+    return errors.DatabaseAway(f"Cannot work with Postgres at {redacted(url)}: {text} {advice}")
 
 
 def first_line(error: Exception) -> str:

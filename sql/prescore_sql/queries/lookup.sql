@@ -12,13 +12,6 @@ left join lateral (
 where s.model = %(model)s
 order by k.position;
 
--- name: lookup_freshness
--- Clocks of every published model, or of one.
-select model, version, data_as_of, published_at, age_seconds, max_age_seconds, stale, held
-from predictions.freshness
-where %(model)s::text is null or model = %(model)s
-order by model;
-
 -- name: lookup_described
 -- Everything a reader needs to serve a model: its columns and types are in the catalog.
 select f.model, m.description, f.version, f.data_as_of, f.published_at, f.age_seconds, f.max_age_seconds, f.stale,

@@ -14,10 +14,6 @@ from prescore.models where model = %(model)s;
 select model, description, published_version, last_version, held_at, held_by, hold_reason
 from prescore.models where model = %(model)s for no key update;
 
--- name: models_list
--- Every model by name.
-select model from prescore.models order by model;
-
 -- name: models_point
 -- The publication itself: readers follow this pointer.
 update prescore.models set published_version = %(version)s where model = %(model)s;
