@@ -9,15 +9,15 @@ import logging
 import os
 from typing import Any
 
+from prescore import vetting
 from prescore.contract.catalog import Version
 from prescore.contract.database import Database, gone
 from prescore.contract.errors import DatabaseAway, SpecInvalid
-from prescore.contract.spec import Check, Spec
+from prescore.contract.spec import Spec
 from prescore.results import Result, faults, of
 
 # What SQLAlchemy calls a lost connection, a cancelled statement, a full disk: no verdict on the data.
 _LOST = "OperationalError"
-_TAKEN = {"id", "meta"}
 
 
 def build(spec: Spec) -> list[Any]:
@@ -31,15 +31,11 @@ def build(spec: Spec) -> list[Any]:
     faults: list[str] = []
     for check in spec.checks:
         try:
-            made.append(_expectation(check))
-        except (LookupError, ValueError) as error:
+            made.append(vetting.make(check, spec))
+        except ValueError as error:
             faults.append(f"{check.title}: {error}")
-        faults += [f"{check.title}: the table has no column {column}" for column in _strangers(check, spec)]
     titles = [check.title for check in spec.checks]
     faults += [f"{title}: two checks have this name" for title in sorted({t for t in titles if titles.count(t) > 1})]
-    faults += [
-        f"{c.title}: {n} is Great Expectations' own" for c in spec.checks for n in _TAKEN & set(c.model_extra or {})
-    ]
     faults += [
         f"{title}: this name is prescore's own" for title in titles if title in ("rows", "rejects", "keys", "finite")
     ]
@@ -83,24 +79,3 @@ def validate(database: Database, version: Version, expectations: list[Any]) -> l
     # Great Expectations gives its results in an order of its own.
     by_title = {result.expectation_config.meta["title"]: of(result) for result in validated.results}
     return [by_title[expectation.meta["title"]] for expectation in expectations]
-
-
-def _expectation(check: Check) -> Any:
-    from great_expectations.exceptions import ExpectationNotFoundError
-    from great_expectations.expectations.registry import get_expectation_impl
-
-    try:
-        kind = get_expectation_impl(f"expect_{check.expect}")
-    except ExpectationNotFoundError as error:
-        raise LookupError(f"Great Expectations has no expect_{check.expect}") from error
-    try:
-        return kind(**(check.model_extra or {}), meta={"title": check.title})
-    except ValueError as error:
-        raise ValueError("; ".join(line.strip() for line in str(error).splitlines()[1:])) from error
-
-
-def _strangers(check: Check, spec: Spec) -> list[str]:
-    known = {*spec.key, *spec.outputs, *spec.passthrough}
-    arguments = check.model_extra or {}
-    named = [arguments.get(n) for n in ("column", "column_A", "column_B")] + list(arguments.get("column_list", []))
-    return [column for column in named if isinstance(column, str) and column not in known]
