@@ -60,7 +60,7 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
     job = _job(model, root)
     rehearsal.validate(job)
     job.database.migrate()
-    rehearsal.vet_checks(job)
+    rehearsal.vet(job)
     with lease.kept(job.database, _take(job)) as held:
         job = job.under(held)
         version = materialize.begin(job, held)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from prescore import opening
@@ -37,3 +39,19 @@ def migrate() -> None:
     """Bring the catalog up to date."""
     applied = opening.database().migrate()
     typer.echo("\n".join(applied) if applied else "up to date")
+
+
+@db.command()
+def grant(
+    writer: Annotated[list[str] | None, typer.Option(help="A role that is to run jobs.")] = None,
+    reader: Annotated[list[str] | None, typer.Option(help="A role that is to look up.")] = None,
+) -> None:
+    """Give roles the rights of a writer or a reader; for the catalog's owner."""
+    from prescore.contract import roles
+
+    opened = opening.database()
+    opened.require_migrated()
+    with opened.connect() as connection:
+        writers, readers = roles.grant(connection, writer or (), reader or ())
+    typer.echo(f"may write: {', '.join(writers) or 'nobody but the owner'}")
+    typer.echo(f"may read: {', '.join(readers) or 'nobody else'}")

@@ -40,7 +40,7 @@ def run(job: Job, *, publishing: bool = True, full: bool = False, on_busy: OnBus
     started = time.perf_counter()
     rehearsal.validate(job)
     job.database.migrate()
-    rehearsal.vet_checks(job)
+    rehearsal.vet(job)
     with lease.held(job.database, job.model, on_busy=on_busy) as held, ThreadPoolExecutor(1) as background:
         job = job.under(held)
         version = begin(job, held, publishing=publishing, full=full)

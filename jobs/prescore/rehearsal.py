@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prescore import expectations, rejects
+from prescore.contract import roles
 from prescore.contract.catalog import Catalog
 from prescore.job import Job, Material
 from prescore.scorer import Scorer
@@ -17,6 +18,13 @@ def validate(job: Material) -> Scorer:
     with job.source.open(job.query, 1, expected, limit=0) as stream:
         snapshot.Freezer(job.spec, scorer.features, stream.schema)
     return scorer
+
+
+def vet(job: Job) -> None:
+    """What only the database can tell, before anything is written: raises a Mistake for what would end the run."""
+    with job.database.connect() as connection:
+        roles.require_writer(connection, job.model)
+    vet_checks(job)
 
 
 def vet_checks(job: Job) -> None:

@@ -13,7 +13,7 @@ from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 
-from prescore.contract import errors
+from prescore.contract import errors, roles
 from prescore.contract.queries import migrations, query
 
 URL = "PRESCORE_DATABASE_URL"
@@ -65,14 +65,21 @@ class Database:
             yield connection
 
     def migrate(self) -> list[str]:
-        """Apply the migrations that are missing, under a lock; gives their names."""
+        """Apply the migrations that are missing, under a lock; gives their names. Raises DatabaseRefused if it may not.
+
+        Writers and readers get what rights this release needs.
+        """
         with self.connect() as connection:
-            if not pending(connection):
+            if not (missing := pending(connection)):
                 return []
-            with connection.transaction():
-                connection.execute(query("migrations_lock"))
-                connection.execute(query("migrations_table"))
-                return [_apply(connection, *migration) for migration in pending(connection)]
+            try:
+                return _migrated(connection)
+            except pg.InsufficientPrivilege as error:
+                names = ", ".join(name for _, name, _ in missing)
+                raise errors.DatabaseRefused(
+                    f"The catalog at {redacted(self.url)} lacks {names}, which this role may not apply: "
+                    f"{first_line(error)} Its owner brings it up to date: `prescore db migrate`."
+                ) from error
 
     def require_migrated(self) -> None:
         """For readers, which never migrate: raises DatabaseRefused when the catalog is missing or behind."""
@@ -80,7 +87,7 @@ class Database:
             if pending(connection):
                 raise errors.DatabaseRefused(
                     f"The database at {redacted(self.url)} has no prescore catalog of this release. "
-                    "A writer brings it up to date: run `prescore db migrate`."
+                    "Its owner brings it up to date: run `prescore db migrate`."
                 )
 
     @property
@@ -119,6 +126,15 @@ def pending(connection: Connection) -> list[tuple[int, str, Any]]:
             "Upgrade prescore here, or point it elsewhere."
         )
     return [m for m in ours if m[0] not in applied]
+
+
+def _migrated(connection: Connection) -> list[str]:
+    with connection.transaction():
+        connection.execute(query("migrations_lock"))
+        connection.execute(query("migrations_table"))
+        applied = [_apply(connection, *migration) for migration in pending(connection)]
+        roles.grant(connection)
+        return applied
 
 
 def _apply(connection: Connection, number: int, name: str, text: Any) -> str:

@@ -12,7 +12,7 @@ from prescore.leases l where l.model = %(model)s;
 select pg_terminate_backend(pid, 5000)
 from pg_stat_activity
 where application_name = %(connections)s and datname = current_database() and pid <> pg_backend_pid()
-  and pg_has_role(usesysid, 'member');
+  and pg_has_role(usesysid, 'usage');
 
 -- name: leases_take
 -- Take the lease, if nobody else did and its holder did not renew it meanwhile.

@@ -1,0 +1,338 @@
+"""Owner, writer and reader on a server where none of them is a superuser, nor whoever made them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from doc_pages import ROOT, blocks, sections
+from fix_api import serving
+from fix_postgres import at
+from fix_project import Sandbox, linear
+from prescore import materialize
+from prescore.contract import database as contract
+from prescore.contract import lease
+from prescore.contract.database import Database
+from prescore.contract.errors import DatabaseRefused
+from prescore.contract.queries import migrations
+from prescore.contract.roles import grant
+from prescore_api.app import build
+
+PASSWORD = "right"
+TYPED = "Use a Postgres of your own"
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Roles:
+    """A server's roles under names of their own, and what they log in to."""
+
+    server: str
+    prefix: str
+
+    def name(self, role: str) -> str:
+        return f"{self.prefix}_{role}"
+
+    def database(self, role: str) -> Database:
+        return Database(self.url(role, self.prefix))
+
+    def url(self, role: str, name: str) -> str:
+        user = conninfo_to_dict(self.server).get("user", "postgres")
+        old, new = f"//{user}", f"//{self.name(role)}:{PASSWORD}"
+        return at(re.sub(r"//([^:@/]+)(:[^@/]*)?@", r"//\1@", self.server), name).replace(old, new, 1)
+
+    def type(self, text: str, role: str = "dba", name: str = "postgres") -> None:
+        """SQL as the documentation shows it, typed by a role; statements by themselves, as psql does."""
+        ours = re.sub(r"\b(prescore_(?=owner|writer|reader)|(?=anna\b))", f"{self.prefix}_", text).replace(
+            "…", PASSWORD
+        )
+        with psycopg.connect(self.url(role, name), autocommit=True) as connection:
+            for statement in re.sub(r"database predictions\b", f"database {self.prefix}", ours).split(";\n"):
+                connection.execute(statement.encode())
+
+
+@pytest.fixture
+def roles(server: str) -> Iterator[Roles]:
+    """A database and three roles, made by typing what the documentation says, by one who is no superuser."""
+    made = Roles(server, f"prescore_roles_{os.getpid()}_{next(_numbers)}")
+    with psycopg.connect(server, autocommit=True) as connection:
+        if not (connection.execute("select rolcreaterole from pg_roles where rolname = user").fetchone() or [0])[0]:
+            pytest.skip("the role of PRESCORE_TEST_DATABASE_URL may not make roles")
+        connection.execute(f"create role {made.name('dba')} login createdb createrole password '{PASSWORD}'".encode())
+        try:
+            made.type(typed(TYPED, 0))
+            yield made
+        finally:
+            connection.execute(f"drop database if exists {made.prefix} with (force)".encode())
+            left = connection.execute("select rolname from pg_roles where starts_with(rolname, %s)", [made.prefix])
+            names = sql.SQL(", ").join(sql.Identifier(row[0]) for row in left)
+            connection.execute(sql.SQL("drop role {}").format(names))  # in one go: they are members of each other
+
+
+def typed(heading: str, number: int) -> str:
+    """A block of SQL below a heading of the how-to."""
+    text = sections(ROOT / "docs/how-to.md")[heading]
+    return [b.text for b in blocks(ROOT / "docs/how-to.md") if b.language == "sql" and b.text in text][number]
+
+
+@pytest.fixture
+def database(roles: Roles) -> Database:
+    """What the sandbox's commands and jobs use unless they are told otherwise: the writer's login."""
+    return roles.database("writer")
+
+
+@pytest.fixture
+def become(sandbox: Sandbox, roles: Roles) -> Callable[[str], None]:
+    """Log in as another from the next command on."""
+    return lambda role: sandbox.monkeypatch.setenv("PRESCORE_DATABASE_URL", roles.database(role).url)
+
+
+@pytest.fixture
+def granted(sandbox: Sandbox, roles: Roles, become: Callable[[str], None]) -> Sandbox:
+    """The project after the owner has migrated and granted; commands are the writer's."""
+    become("owner")
+    assert sandbox.cli("db", "migrate").code == 0
+    told = sandbox.cli("db", "grant", "--writer", roles.name("writer"), "--reader", roles.name("reader"))
+    assert (told.code, roles.name("writer") in told.out, roles.name("reader") in told.out) == (0, True, True), told.err
+    become("writer")
+    return sandbox
+
+
+def run(sandbox: Sandbox, bias: float) -> int:
+    """Another version, by a command; gives its exit code."""
+    sandbox.onnx(linear([1.0, -0.5], bias))
+    return sandbox.cli("run", "churn").code
+
+
+def refused(database: Database, *statements: str) -> None:
+    """Each of the statements is forbidden."""
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        for statement in statements:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement.encode())
+
+
+def test_nobody_is_a_superuser(granted: Sandbox, roles: Roles) -> None:
+    special = granted.rows(
+        f"select count(*) from pg_roles where rolname ~ '^{roles.prefix}_(owner|writer|reader)'"
+        " and (rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls)"
+    )
+    assert special == [(0,)]
+
+
+def test_a_writers_whole_life(granted: Sandbox, roles: Roles) -> None:
+    roles.type("revoke all on database predictions from public")  # what a strict administrator does
+    roles.type(f"grant connect on database predictions to {roles.name('writer')}")
+    granted.edit("versions = 3", 'versions = 2\ngrace = "0s"')
+    for bias in (0.0, 0.1, 0.2):
+        assert run(granted, bias) == 0
+    assert granted.rows("select state from prescore.versions order by version") == [
+        ("retired",), ("superseded",), ("published",),
+    ]  # fmt: skip
+    for command in ("rollback churn", "release churn", "publish churn 3", "pin churn 2", "unpin churn 2"):
+        told = granted.cli(*command.split())
+        assert told.code == 0, told.err
+    assert granted.cli("hold", "churn", "--reason", "a holiday").code == 0
+    assert run(granted, 0.3) == 0
+    assert granted.cli("release", "churn").code == 0
+    assert granted.cli("publish", "churn", "4").code == 0
+    assert granted.cli("retire", "churn").out == "Retired: 2\n"
+    assert granted.rows("select count(*), min(version) from predictions.churn") == [(1000, 4)]
+    for command in ("status", "versions churn", "history churn", "diff churn 3 4", "lookup churn 7"):
+        assert granted.cli(*command.split()).code == 0
+
+
+def test_a_writer_does_what_checks_refuse_and_outputs_that_come_later_need(granted: Sandbox) -> None:
+    assert run(granted, 0.0) == 0
+    granted.onnx(linear([1.0, -0.5], add=9.0))
+    assert granted.cli("run", "churn").code == 4
+    granted.edit("[[checks]]", 'later = { from = "score", type = "real" }\n[[checks]]')
+    assert run(granted, 0.1) == 0
+    assert granted.rows("select later = score from predictions.churn limit 1") == [(True,)]
+
+
+def test_a_writer_cannot_rewrite_history_or_touch_the_catalog(granted: Sandbox, roles: Roles) -> None:
+    assert run(granted, 0.0) == 0
+    refused(
+        roles.database("writer"),
+        "update prescore.events set actor = 'nobody'",
+        "delete from prescore.events",
+        "update prescore.publications set version = 1",
+        "delete from prescore.publications",
+        "delete from prescore.versions",
+        "delete from prescore.models",
+        "truncate prescore.chunks",
+        "insert into prescore.migrations (number, name) values (9, 'x')",
+        "alter table prescore.models add column x integer",
+        "create table prescore.x (x integer)",
+        "create or replace view predictions.freshness as select 1",
+        "drop schema predictions cascade",
+        "create schema x",
+        "create role x",
+    )
+
+
+def test_a_writer_lets_the_specs_roles_read(granted: Sandbox, roles: Roles) -> None:
+    roles.type(f"create role {roles.name('analyst')} login password '…'")
+    granted.edit("[freshness]", f'[grants]\nselect = ["{roles.name("analyst")}"]\n[freshness]')
+    assert run(granted, 0.0) == 0
+    with roles.database("analyst").connect() as analyst:
+        assert analyst.execute("select count(*) as n from predictions.churn").fetchone() == {"n": 1000}
+        assert analyst.execute("select held from predictions.freshness").fetchone() == {"held": False}
+    refused(roles.database("analyst"), "select * from prescore.models", "select * from prescore_versions.churn_v1")
+
+
+def test_a_reader_reads_by_sql_by_http_and_by_command(
+    granted: Sandbox, roles: Roles, become: Callable[[str], None]
+) -> None:
+    reader = roles.database("reader")
+    with serving(build(reader)) as client:
+        for model, bias in (("churn", 0.0), ("upsell", 0.1), ("churn", 0.2)):
+            if model == "upsell":  # a model that nobody knew of when the reader got its rights
+                granted.spec((granted.root / "specs/churn.toml").read_text(), "upsell")
+            granted.onnx(linear([1.0, -0.5], bias))
+            assert granted.cli("run", model).code == 0
+            answer = client.get(f"/v1/predictions/{model}/7").json()
+            with reader.connect() as connection:
+                row = connection.execute(
+                    f"select score, version from predictions.{model} where customer = 7".encode()
+                ).fetchone()
+            assert row == {"score": answer["prediction"]["score"], "version": answer["version"]}
+        assert client.get("/health/ready").status_code == 200
+        assert {m["model"] for m in client.get("/v1/models").json()["models"]} == {"churn", "upsell"}
+    become("reader")
+    for command in ("status", "versions churn", "history churn", "lookup churn 7"):
+        told = granted.cli(*command.split())
+        assert told.code == 0, told.err
+
+
+def test_a_reader_does_nothing_else(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
+    for bias in (0.0, 0.1):
+        assert run(granted, bias) == 0
+    refused(
+        roles.database("reader"),
+        "insert into prescore.events (model, event, actor) values ('churn', 'x', 'x')",
+        "update prescore.models set published_version = 1",
+        "delete from prescore.versions",
+        "delete from predictions.churn",
+        "create view predictions.x as select 1",
+        "create table prescore_versions.x (x integer)",
+        "select * from prescore_versions.churn_v1",
+        "select * from prescore.leases",
+        "select * from prescore.rejects",
+        "create schema x",
+    )
+    become("reader")
+    for command in (
+        "publish churn 1 --older",
+        "rollback churn",
+        "hold churn --reason x",
+        "retire churn",
+        "pin churn 1",
+    ):
+        told = granted.cli(*command.split())
+        assert (told.code, "Postgres forbids it: permission denied for" in told.err) == (2, True), (command, told)
+    told = granted.cli("run", "churn")
+    assert told.code == 2
+    assert f"The role {roles.name('reader')} may not write here" in told.err
+
+
+def test_who_cannot_migrate_is_told_who_can(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
+    granted.monkeypatch.setattr(
+        contract, "migrations", lambda: [*migrations(), (2, "0002_more.sql", "create table prescore.more (x integer)")]
+    )
+    for role in ("writer", "reader"):
+        become(role)
+        told = granted.cli("status")
+        assert told.code == 2
+        assert "lacks 0002_more.sql, which this role may not apply" in told.err
+        assert "Its owner brings it up to date: `prescore db migrate`" in told.err
+    with roles.database("owner").connect() as owner:
+        owner.execute(f"revoke insert on prescore.chunks from {roles.name('writer')}".encode())
+        owner.execute(f"revoke select on prescore.events from {roles.name('reader')}".encode())
+    become("owner")
+    assert granted.cli("db", "migrate").out == "0002_more.sql\n"
+    become("writer")
+    assert run(granted, 0.0) == 0
+    become("reader")
+    assert granted.cli("history", "churn").code == 0
+
+
+def test_a_database_without_catalog_is_the_owners_to_begin(sandbox: Sandbox, become: Callable[[str], None]) -> None:
+    for role in ("writer", "reader"):
+        become(role)
+        told = sandbox.cli("run", "churn")
+        assert told.code == 2
+        assert "Its owner brings it up to date: `prescore db migrate`" in told.err
+
+
+def test_a_second_writer_is_told_whose_the_tables_are(
+    granted: Sandbox, roles: Roles, become: Callable[[str], None]
+) -> None:
+    assert run(granted, 0.0) == 0
+    roles.type(f"create role anna login password '…';\ngrant {roles.name('anna')} to {roles.name('owner')}")
+    become("owner")
+    assert granted.cli("db", "grant", "--writer", roles.name("anna")).code == 0
+    become("anna")
+    told = granted.cli("run", "churn")
+    assert told.code == 2
+    assert f"The tables of churn belong to the role {roles.name('writer')}" in told.err
+    roles.type(typed(TYPED, 1))
+    told = granted.cli("run", "churn")
+    assert told.code == 0, told.err
+    become("writer")
+    assert run(granted, 0.2) == 0
+    owners = granted.rows("select distinct tableowner from pg_tables where schemaname = 'prescore_versions'")
+    assert owners == [(roles.name("writer"),)]
+
+
+def test_the_owner_may_what_the_writer_may(granted: Sandbox, become: Callable[[str], None]) -> None:
+    for bias in (0.0, 0.1):
+        assert run(granted, bias) == 0
+    become("owner")
+    assert granted.cli("rollback", "churn").code == 0
+    assert granted.rows("select distinct version from predictions.churn") == [(1,)]
+
+
+def test_a_run_ends_the_sessions_of_the_one_it_takes_over_from(granted: Sandbox, roles: Roles) -> None:
+    writer = roles.database("writer")
+    with writer.connect() as connection:
+        stuck = lease.take(connection, "churn", watched=False, seconds=0)
+    with granted.job().under(stuck).database.connect() as left, roles.database("owner").connect() as bystander:
+        materialize.run(granted.job())
+        with pytest.raises(psycopg.OperationalError):
+            left.execute("select 1")
+        left.close()
+        bystander.execute("select 1")
+
+
+def test_grants_are_the_owners_to_give(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
+    roles.type(f"create role {roles.name('other')} login")
+    become("writer")
+    told = granted.cli("db", "grant", "--reader", roles.name("other"))
+    assert (told.code, f"that is {roles.name('owner')}" in told.err) == (2, True), told.err
+    become("owner")
+    told = granted.cli("db", "grant", "--writer", roles.name("other"))
+    assert (told.code, f"grant {roles.name('other')} to {roles.name('owner')};" in told.err) == (2, True), told.err
+    told = granted.cli("db", "grant", "--reader", "nobody_at_all")
+    assert (told.code, "no role nobody_at_all" in told.err) == (2, True), told.err
+
+
+def test_rights_can_be_taken_away(granted: Sandbox, roles: Roles) -> None:
+    assert run(granted, 0.0) == 0
+    roles.type(typed("Let others read", 0), "owner", roles.prefix)
+    assert run(granted, 0.1) == 0
+    refused(roles.database("reader"), "select * from predictions.churn", "select * from prescore.models")
+    with roles.database("owner").connect() as owner:
+        _, readers = grant(owner)
+    assert readers == []
+    with pytest.raises(DatabaseRefused):
+        roles.database("reader").require_migrated()
