@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prescore import expectations, rejects
+from prescore import disk, expectations, rejects
 from prescore.contract import roles
 from prescore.contract.catalog import Catalog
 from prescore.job import Job, Material
@@ -24,6 +24,7 @@ def vet(job: Job) -> None:
     """What only the database can tell, before anything is written: raises a Mistake for what would end the run."""
     with job.database.connect() as connection:
         roles.require_writer(connection, job.model)
+        disk.require_room(connection, job)
     vet_checks(job)
 
 

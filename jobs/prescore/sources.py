@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from prescore.contract.errors import DatabaseAway, DomainInvalid, Mistake
+from prescore.contract.errors import DatabaseAway, DomainInvalid, Mistake, StoreFull
 from prescore.contract.project import Project, make_folder
 from prescore.contract.spec import Spec
 
@@ -30,7 +30,10 @@ class Stream:
 
 @dataclass(frozen=True)
 class Source:
-    """A way to run a query. `open` gives a Stream, and must be closed; both raise DomainInvalid or DatabaseAway."""
+    """A way to run a query. `open` gives a Stream, and must be closed.
+
+    Both raise DomainInvalid, DatabaseAway, or StoreFull when what does not fit in memory does not fit on disk either.
+    """
 
     url: str | None
     root: Path
@@ -78,8 +81,19 @@ class Source:
                 # Limited by the relation, not by a SELECT around it: what DuckDB quotes is then the author's own text.
                 reader = (relation if limit is None else relation.limit(limit)).to_arrow_reader(rows)
             except duckdb.Error as error:
+                if _spilled_over(error):
+                    raise StoreFull.at(self.spill) from error
                 raise DomainInvalid(f"{named} does not run: {error}") from error
-            yield Stream(reader.schema, _translated(iter(reader), duckdb.Error, pa.ArrowException))
+            yield Stream(reader.schema, _translated(self._filled(iter(reader)), duckdb.Error, pa.ArrowException))
+
+    def _filled(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Batches; a disk that they fill as they are spilt raises StoreFull."""
+        try:
+            yield from batches
+        except Exception as error:
+            if _spilled_over(error):
+                raise StoreFull.at(self.spill) from error
+            raise
 
     @contextmanager
     def _spilling(self) -> Iterator[None]:
@@ -88,6 +102,11 @@ class Source:
             yield
         finally:
             shutil.rmtree(self.spill, ignore_errors=True)
+
+
+def _spilled_over(error: Exception) -> bool:
+    """Whether DuckDB ran out of disk, not of memory; it has no code for that, and takes the free space as a limit."""
+    return "max_temp_directory_size" in str(error) or "No space left on device" in str(error)
 
 
 def _require_select(statements: list[Any], named: str) -> None:

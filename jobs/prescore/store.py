@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from prescore.contract.catalog import Version
-from prescore.contract.errors import ModelInvalid, Unknown
+from prescore.contract.errors import ModelInvalid, StoreFull, Unknown
 from prescore.contract.project import make_folder
 
 
@@ -76,6 +77,14 @@ class Store:
         """Remove a kept model if it is there."""
         self.model_path(fingerprint).unlink(missing_ok=True)
 
+    def snapshot_bytes(self, location: str | None) -> int:
+        """How large a snapshot is; 0 when it is not there."""
+        return _bytes(self.root / location) if location else 0
+
+    def total_bytes(self) -> int:
+        """How much the whole store takes."""
+        return sum(_bytes(path) for path in self.root.rglob("*"))
+
     def spill(self, model: str) -> Path:
         """This process's folder for what does not fit in memory."""
         return self.root / "spill" / f"{model}.{socket.gethostname()}.{os.getpid()}"
@@ -95,7 +104,10 @@ class Store:
 
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
-    """A name to write under; the file appears under its own when it is complete and on disk, or not at all."""
+    """A name to write under; the file appears under its own when it is complete and on disk, or not at all.
+
+    Raises StoreFull when there is no room for it.
+    """
     make_folder(path.parent)
     part = path.with_suffix(f".{uuid4().hex}.part")
     try:
@@ -103,8 +115,20 @@ def appearing(path: Path) -> Iterator[Path]:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.rename(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull.at(path.parent) from error
+        raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def _bytes(path: Path) -> int:
+    """A file's size; 0 for one that is gone by now, and for a folder."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
 
 
 def _alive(process: int) -> bool:

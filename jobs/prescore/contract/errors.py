@@ -16,6 +16,7 @@
     │   └── LeaseLost               another run took this one's place
     └── Transient                   worth another try
         ├── DatabaseAway
+        ├── StoreFull
         ├── PortTaken
         └── Busy
 
@@ -25,7 +26,8 @@ The class says whether a retry can help. The edges turn it into words, exit code
 from __future__ import annotations
 
 import re
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 
 class PrescoreError(Exception):
@@ -105,6 +107,18 @@ class LeaseLost(Terminal):
 
 class DatabaseAway(Transient):
     """The database cannot be reached."""
+
+
+class StoreFull(Transient):
+    """There is no room left on the disk that the store is on."""
+
+    @classmethod
+    def at(cls, folder: Path) -> Self:
+        """The error for a folder of the store that takes no more."""
+        return cls(
+            f"The disk is full that the store is on: {folder} takes no more. Readers keep the version that they have. "
+            "Make room there, or name a larger store in prescore.toml; the next run goes on where this one stopped."
+        )
 
 
 class PortTaken(Transient):

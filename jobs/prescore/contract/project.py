@@ -20,10 +20,18 @@ FOLDER = ".prescore"
 """Where a project keeps what it made itself."""
 
 
-def _memory(value: str) -> str:
+_UNITS = {"MB": 10**6, "GB": 10**9}
+
+
+def _size(value: str) -> str:
     if not re.fullmatch(r"\d+(MB|GB)", value):
         raise ValueError('write a whole number and MB or GB, such as "384MB"')
     return value
+
+
+def size_bytes(size: str) -> int:
+    """How many bytes a size of the settings is."""
+    return int(size[:-2]) * _UNITS[size[-2:]]
 
 
 def _database(value: str) -> str:
@@ -33,7 +41,7 @@ def _database(value: str) -> str:
 
 
 DatabaseName = Annotated[str, AfterValidator(_database)]
-Memory = Annotated[str, AfterValidator(_memory)]
+Size = Annotated[str, AfterValidator(_size)]
 
 
 class Settings(BaseModel):
@@ -46,7 +54,8 @@ class Settings(BaseModel):
     sources: dict[str, str] = Field({}, description="name = SQLAlchemy URL, or env:VARIABLE, for specs' domain.source")
     workers: int = Field(0, ge=0, description="chunks scored side by side; 0: one a core")
     chunk_rows: int = Field(102_400, ge=1, description="rows a chunk, about: sources deliver in batches of their own")
-    memory_limit: Memory = Field("384MB", description="what DuckDB may hold before it spills to disk")
+    memory_limit: Size = Field("384MB", description="what DuckDB may hold before it spills to disk")
+    disk_budget: Size | None = Field(None, description="what versions' tables and the store may take together")
 
 
 class Project:
