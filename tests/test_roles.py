@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 import pytest
@@ -302,16 +302,45 @@ def test_the_owner_may_what_the_writer_may(granted: Sandbox, become: Callable[[s
     assert granted.rows("select distinct version from predictions.churn") == [(1,)]
 
 
-def test_a_run_ends_the_sessions_of_the_one_it_takes_over_from(granted: Sandbox, roles: Roles) -> None:
-    writer = roles.database("writer")
-    with writer.connect() as connection:
+@pytest.mark.parametrize("login", ["writer", "anna"])
+def test_a_run_ends_the_sessions_of_the_one_it_takes_over_from(
+    granted: Sandbox, roles: Roles, server: str, login: str
+) -> None:
+    if login == "anna":
+        roles.type(f"create role anna login password '…';\n{typed(TYPED, 1)}")
+        with psycopg.connect(server, autocommit=True) as administrator:
+            administrator.execute(f"grant pg_signal_backend, pg_read_all_stats to {roles.name('writer')}".encode())
+    with roles.database(login).connect() as connection:
         stuck = lease.take(connection, "churn", watched=False, seconds=0)
-    with granted.job().under(stuck).database.connect() as left, roles.database("owner").connect() as bystander:
+    stopped = replace(roles.database(login), name=stuck.connections)
+    with stopped.connect() as left, at_same_name(server, roles, stuck.connections).connect() as superusers:
         materialize.run(granted.job())
         with pytest.raises(psycopg.OperationalError):
             left.execute("select 1")
         left.close()
-        bystander.execute("select 1")
+        superusers.execute("select 1")
+
+
+def at_same_name(server: str, roles: Roles, name: str) -> Database:
+    """Somebody who calls a session as a run's are called, and whom no run may end."""
+    return Database(at(server, roles.prefix), name=name)
+
+
+def test_a_writer_that_sees_how_old_transactions_are_retires_past_new_ones(
+    granted: Sandbox, roles: Roles, server: str
+) -> None:
+    granted.edit("versions = 3", "versions = 1")
+    for bias in (0.0, 0.1):
+        assert run(granted, bias) == 0
+    granted.edit("versions = 1", 'versions = 1\ngrace = "0s"')
+    with granted.database.connect() as connection:
+        connection.execute("update prescore.versions set superseded_at = now() - interval '1 hour' where version = 1")
+    with roles.database("reader").connect() as reader, reader.transaction():
+        reader.execute("select count(*) from prescore.models")
+        assert "left for the next time: 1" in granted.cli("retire", "churn").out
+        with psycopg.connect(server, autocommit=True) as administrator:
+            administrator.execute(f"grant pg_read_all_stats to {roles.name('writer')}".encode())
+        assert granted.cli("retire", "churn").out == "Retired: 1\n"
 
 
 def test_grants_are_the_owners_to_give(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:

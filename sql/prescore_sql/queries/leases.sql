@@ -9,10 +9,13 @@ from prescore.leases l where l.model = %(model)s;
 
 -- name: leases_end_sessions
 -- End what the holder before left open: a stopped process would keep its table, and this lease's row, locked for ever.
+-- Only what Postgres lets this role end: its own sessions, or with pg_signal_backend those of all but superusers.
 select pg_terminate_backend(pid, 5000)
 from pg_stat_activity
 where application_name = %(connections)s and datname = current_database() and pid <> pg_backend_pid()
-  and pg_has_role(usesysid, 'usage');
+  and (pg_has_role(usesysid, 'usage')
+       or (pg_has_role('pg_signal_backend', 'usage')
+           and exists (select from pg_roles r where r.oid = usesysid and not r.rolsuper)));
 
 -- name: leases_take
 -- Take the lease, if nobody else did and its holder did not renew it meanwhile.
