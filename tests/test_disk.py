@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from fix_airflow import Airflow
 from fix_project import Sandbox, customers, linear
 
 SETTINGS = "chunk_rows = 5000\n"
@@ -120,6 +121,15 @@ def test_a_run_that_would_not_fit_the_budget_is_not_begun(big: Sandbox) -> None:
     big.settings(SETTINGS + 'disk_budget = "1GB"\n')
     assert big.cli("run", "churn").code == 0
     assert _published(big) == [(2, 40_000)]
+
+
+def test_airflow_does_not_begin_it_either(big: Sandbox, airflow: Airflow) -> None:
+    assert big.cli("run", "churn").code == 0
+    big.settings(SETTINGS + 'disk_budget = "5MB"\n')
+    states = airflow.run()["states"]
+    assert (states["snapshot"], states["publish"]) == ("failed", "upstream_failed")
+    assert "The disk budget of 5MB has no room" in airflow.log()
+    assert big.rows("select version, state from prescore.versions") == [(1, "published")]
 
 
 def test_retiring_makes_room_in_the_budget(big: Sandbox) -> None:

@@ -14,6 +14,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from doc_pages import ROOT, blocks, sections
+from fix_airflow import Airflow
 from fix_api import serving
 from fix_postgres import at
 from fix_project import Sandbox, linear
@@ -157,6 +158,11 @@ def test_a_writer_does_what_checks_refuse_and_outputs_that_come_later_need(grant
     granted.edit("[[checks]]", 'later = { from = "score", type = "real" }\n[[checks]]')
     assert run(granted, 0.1) == 0
     assert granted.rows("select later = score from predictions.churn limit 1") == [(True,)]
+
+
+def test_airflow_needs_no_more_than_the_writer(granted: Sandbox, airflow: Airflow) -> None:
+    assert airflow.run()["state"] == "success"
+    assert granted.rows("select count(*), min(version) from predictions.churn") == [(1000, 1)]
 
 
 def test_a_writer_cannot_rewrite_history_or_touch_the_catalog(granted: Sandbox, roles: Roles) -> None:
