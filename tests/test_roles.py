@@ -308,6 +308,20 @@ def test_the_owner_may_what_the_writer_may(granted: Sandbox, become: Callable[[s
     assert granted.rows("select distinct version from predictions.churn") == [(1,)]
 
 
+def test_one_role_for_everything_may_let_others_read(
+    sandbox: Sandbox, roles: Roles, become: Callable[[str], None]
+) -> None:
+    become("owner")
+    assert run(sandbox, 0.0) == 0
+    told = sandbox.cli("db", "grant", "--reader", roles.name("reader"))
+    assert told.out == f"may write: nobody but the owner\nmay read: {roles.name('reader')}\n"
+    sandbox.spec((sandbox.root / "specs/churn.toml").read_text(), "upsell")
+    assert sandbox.cli("run", "upsell").code == 0
+    become("reader")
+    for model in ("churn", "upsell"):
+        assert sandbox.cli("lookup", model, "7").code == 0
+
+
 @pytest.mark.parametrize("login", ["writer", "anna"])
 def test_a_run_ends_the_sessions_of_the_one_it_takes_over_from(
     granted: Sandbox, roles: Roles, server: str, login: str
