@@ -161,8 +161,8 @@ def _drop_sockets(data: Path) -> None:
         return
     if found and re.fullmatch(f"/tmp/{_SHORT}[^/]+", found[1]):  # noqa: S108 - the one that mkdtemp made
         with suppress(OSError):  # nothing but what a server leaves there: a project may lie in such a folder as well
-            for name in (_SOCKET, f"{_SOCKET}.lock"):
-                Path(found[1], name).unlink(missing_ok=True)
+            for path in Path(found[1]).glob(".s.PGSQL.*"):
+                path.unlink()
             Path(found[1]).rmdir()
 
 
