@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -10,15 +9,13 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from prescore import versions
-from prescore.contract import partitions
+from prescore.contract import partitions, readers
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import Connection
 from prescore.contract.errors import NotAllowed
 from prescore.contract.queries import query
 from prescore.contract.spec import Retention
 from prescore.store import Store
-
-_PATIENCE = 3.0  # seconds; what readers do not end in that time waits for the next run
 
 
 def due(known: list[Version], retention: Retention) -> list[Version]:
@@ -98,7 +95,9 @@ def leftover(connection: Connection, model: str) -> list[Version]:
 
 def _drop(connection: Connection, version: Version) -> bool:
     """Detach and drop the table; gives False when transactions that may read it do not end in time."""
-    if version["attached_at"] is not None and not _unseen(connection, version):
+    # Detaching would wait for those that have read it, but first hide it from them, and from those yet to read.
+    seen = version["attached_at"] is not None and version["superseded_at"] is not None
+    if seen and readers.remaining(connection, version["superseded_at"]):
         return False
     connection.execute(query("tables_retire_timeout"))
     try:
@@ -109,17 +108,3 @@ def _drop(connection: Connection, version: Version) -> bool:
     finally:
         connection.execute(query("tables_retire_timeout_off"))
     return True
-
-
-def _unseen(connection: Connection, version: Version) -> bool:
-    """Whether the transactions that may see a version as the published one have ended, or do so in a moment.
-
-    Detaching would wait for those that have read it, but first hide it from them, and from those that are yet to read.
-    """
-    deadline, old = time.monotonic() + _PATIENCE, None
-    while True:
-        now = {tuple(row.values()) for row in Catalog(connection).all("tables_readers", since=version["superseded_at"])}
-        old = now if old is None else old & now
-        if not old or time.monotonic() > deadline:
-            return not old
-        time.sleep(0.05)

@@ -70,13 +70,13 @@ where inhrelid = to_regclass(format('prescore_versions.%%I', %(table)s::text));
 alter table prescore_versions.{parent} detach partition prescore_versions.{table} finalize;
 
 -- name: tables_readers
--- Transactions of others that may have begun before a version was superseded, or as that was being committed. Not
--- everybody may see when another role's transaction began: such a one counts as old.
+-- Transactions of others that may have begun before a moment, such as that at which a version was superseded, or as that
+-- was being committed. Not everybody may see when another role's transaction began: such a one counts as old.
 select l.pid, l.virtualxid
 from pg_locks l join pg_stat_activity a on a.pid = l.pid
 where l.locktype = 'virtualxid' and l.mode = 'ExclusiveLock' and a.datname = current_database()
   and a.usesysid is not null and a.pid <> pg_backend_pid()
-  and coalesce(a.xact_start < %(since)s + interval '10 seconds', true);
+  and coalesce(a.xact_start < %(since)s::timestamptz + interval '10 seconds', true);
 
 -- name: tables_retire_timeout
 -- Detaching and dropping wait for readers; they may wait so long and no longer.
