@@ -51,8 +51,8 @@ def _large_integer(sandbox: Sandbox) -> None:
 
 
 def _key_too_small(sandbox: Sandbox) -> None:
-    sandbox.edit('customer = "bigint"', 'customer = "smallint"')
-    sandbox.query("select customer + 32000 as customer, visits, spend from read_parquet('data/customers.parquet')")
+    beyond = "customer + 9223372036854775807::hugeint as customer"
+    sandbox.query(f"select {beyond}, visits, spend from read_parquet('data/customers.parquet')")
 
 
 def _no_model(sandbox: Sandbox) -> None:
@@ -183,7 +183,7 @@ MISHAPS: list[tuple[Callable[[Sandbox], None], int, str]] = [
     (_text_for_number, 2, "Column visits is text in the domain and must be real"),
     (_narrowing, 2, "digits would be lost"),
     (_large_integer, 4, "past 16777216 not every integer has a real of its own"),
-    (_key_too_small, 4, "Column customer does not fit smallint"),
+    (_key_too_small, 4, "Column customer does not fit bigint"),
     (_no_model, 2, "There is no ONNX file"),
     (_empty_model, 2, "is empty"),
     (_truncated_model, 2, "cannot be loaded as an ONNX model"),

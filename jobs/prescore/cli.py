@@ -91,6 +91,7 @@ def run(
     name: Model,
     full: Annotated[bool, typer.Option("--full", help="Begin anew, even if an earlier run was interrupted.")] = False,
     publish: Annotated[bool, typer.Option("--publish/--no-publish", help="Whether readers get to see it.")] = True,
+    breaking: Annotated[bool, typer.Option("--breaking", help="Even if its columns break readers.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait while another run writes this model.")] = False,
     json: Json = False,
 ) -> None:
@@ -100,7 +101,8 @@ def run(
     flow, _, _ = opening.flow()
     with opening.job(name) as job:
         try:
-            report = flow.run(job, publishing=publish, full=full, on_busy=display.wait if wait else None)
+            on_busy = display.wait if wait else None
+            report = flow.run(job, publishing=publish, full=full, breaking=breaking, on_busy=on_busy)
         except Refused:
             _show_refused(job, json=json)
             raise

@@ -23,13 +23,15 @@ def publish(
         list[str], typer.Argument(metavar="NAME VERSION...", help="A checked version, or an earlier one.")
     ],
     older: Annotated[bool, typer.Option("--older", help="Even if its inputs are older than the published.")] = False,
+    breaking: Annotated[bool, typer.Option("--breaking", help="Even if its columns break readers.")] = False,
 ) -> None:
     """Let readers see a checked version; several models' appear at once: publish churn 7 upsell 3."""
     from prescore.contract.project import Project
     from prescore.steps import publish as step
 
     chosen, project = _chosen(pairs), Project.find()
-    terms = {name: (version, step.Terms.of(project.spec(name), older=older)) for name, version in chosen.items()}
+    said = {"older": older, "breaking": breaking}
+    terms = {name: (version, step.Terms.of(project.spec(name), **said)) for name, version in chosen.items()}
     with opening.catalog() as catalog:
         step.publish_together(catalog.connection, terms)
     for name, version in chosen.items():

@@ -31,10 +31,13 @@ from prescore.store import hash_bytes, read_model
 _log = logging.getLogger("prescore")
 
 
-def run(job: Job, *, publishing: bool = True, full: bool = False, on_busy: OnBusy | None = None) -> Report:
+def run(
+    job: Job, *, publishing: bool = True, full: bool = False, breaking: bool = False, on_busy: OnBusy | None = None
+) -> Report:
     """Make a version and, unless told otherwise, publish it. While another run writes the model: Busy, or `on_busy`.
 
     An unfinished version of the same model file, spec and query is finished rather than begun again, unless `full`.
+    Columns that would break readers are an error before anything is scored, unless `breaking`.
     Raises what the steps raise; whatever that is, readers keep seeing the version from before.
     """
     started = time.perf_counter()
@@ -43,7 +46,7 @@ def run(job: Job, *, publishing: bool = True, full: bool = False, on_busy: OnBus
     rehearsal.vet(job)
     with lease.held(job.database, job.model, on_busy=on_busy) as held, ThreadPoolExecutor(1) as background:
         job = job.under(held)
-        version = begin(job, held, publishing=publishing, full=full)
+        version = begin(job, held, publishing=publishing, full=full, breaking=breaking)
         with giving_up(job, held, version):
             scorer = kept_scorer(job, version)
             freeze(job, held, version, scorer)
@@ -52,13 +55,16 @@ def run(job: Job, *, publishing: bool = True, full: bool = False, on_busy: OnBus
             finish_table(job, held, version)
             check_table(job, held, version, wanted.result())
             if publishing and not on_hold(job, version):
-                publish_version(job, held, version)
+                publish_version(job, held, version, breaking=breaking)
                 retire_old(job)
         return Report.of(job, version, total=time.perf_counter() - started)
 
 
-def begin(job: Job, held: Lease, *, publishing: bool = True, full: bool = False) -> int:
-    """The version to work on: the unfinished one if it was made of the same things, else a new, empty one."""
+def begin(job: Job, held: Lease, *, publishing: bool = True, full: bool = False, breaking: bool = False) -> int:
+    """The version to work on: the unfinished one if it was made of the same things, else a new, empty one.
+
+    Raises NotAllowed for columns that would break readers, if it is to be published and not `breaking`.
+    """
     onnx = read_model(job.project.root / job.spec.onnx.file)
     made_of = {
         "model_fingerprint": hash_bytes(onnx),
@@ -67,6 +73,8 @@ def begin(job: Job, held: Lease, *, publishing: bool = True, full: bool = False)
     }
     with job.database.connect() as connection, connection.transaction():
         views.require_roles(connection, job.spec.grants.select)
+        if publishing and not breaking:
+            rehearsal.vet_columns(connection, job.spec)
         versions.lock_model_file(connection, made_of["model_fingerprint"])
         job.store.keep_model(onnx)
         Catalog(connection).execute("models_register", model=job.model, description=job.spec.description)
@@ -192,10 +200,11 @@ def check_table(job: Job, held: Lease, version: int, wanted: list[Any]) -> None:
         check.check(job.database, catalog.connection, held, catalog.version(job.model, version), job.spec, wanted)
 
 
-def publish_version(job: Job, held: Lease, version: int) -> None:
+def publish_version(job: Job, held: Lease, version: int, *, breaking: bool = False) -> None:
     """Point readers at the checked version; raises NotAllowed."""
     with timed(job, version, "publish") as catalog:
-        publish.publish(catalog.connection, job.model, version, publish.Terms.of(job.spec), lease=held)
+        terms = publish.Terms.of(job.spec, breaking=breaking)
+        publish.publish(catalog.connection, job.model, version, terms, lease=held)
 
 
 def retire_old(job: Job) -> list[int]:

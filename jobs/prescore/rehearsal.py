@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from prescore import disk, expectations, rejects
-from prescore.contract import roles
+from prescore.contract import roles, views
 from prescore.contract.catalog import Catalog
+from prescore.contract.database import Connection
+from prescore.contract.spec import Spec
 from prescore.job import Job, Material
 from prescore.scorer import Scorer
 from prescore.steps import snapshot
@@ -42,6 +44,18 @@ def vet_checks(job: Job) -> None:
         )
     if not known["vetted"]:
         expectations.build(job.spec)
+
+
+def vet_columns(connection: Connection, spec: Spec) -> None:
+    """Raise NotAllowed for columns that would break readers, before anything is scored for them.
+
+    While the model is on hold nothing is published, and before the first publication there is nobody to break.
+    """
+    model = Catalog(connection).one("models_get", model=spec.model)
+    if model is None or model["held_at"] is not None or model["published_version"] is None:
+        return
+    if found := views.breaks(connection, spec.model, spec.key_columns, spec.output_columns):
+        raise views.broken(f"A version of {spec.model} by this spec", found, f"prescore run {spec.model}")
 
 
 def rehearse(job: Material) -> tuple[int, int]:

@@ -45,7 +45,8 @@ def _since(then: datetime | None, now: datetime) -> timedelta:
 def retire(connection: Connection, store: Store, model: str, retention: Retention) -> Iterator[Version]:
     """Retire what is due, and yield each version as its table goes.
 
-    A version that a transaction may still read is left for the next time; readers are never blocked.
+    A version that a transaction may still read is left for the next time; readers are never blocked. A parent that
+    readers were led away from goes with its last version.
     """
     catalog = Catalog(connection)
     with connection.transaction():
@@ -58,6 +59,7 @@ def retire(connection: Connection, store: Store, model: str, retention: Retentio
         if _drop(connection, version):
             versions.forget(connection, store, version)
             yield version
+    partitions.drop_empty(connection, model)
 
 
 def pin(connection: Connection, model: str, version: int, reason: str | None = None) -> None:

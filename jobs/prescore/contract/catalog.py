@@ -32,6 +32,7 @@ class Model(TypedDict):
     model: str
     description: str
     published_version: int | None
+    parent_name: str | None
     last_version: int
     held_at: datetime | None
     held_by: str | None

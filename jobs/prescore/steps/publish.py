@@ -19,17 +19,19 @@ class Terms:
     """On which a version is published.
 
     `grants` are roles that may read the view. `checks` is the fingerprint of the checks that it must have passed, None
-    for whatever they were. `older` allows inputs that are older than those of the published version.
+    for whatever they were. `older` allows inputs that are older than those of the published version, `breaking` columns
+    that break readers.
     """
 
     grants: tuple[str, ...] = ()
     checks: str | None = None
     older: bool = False
+    breaking: bool = False
 
     @classmethod
-    def of(cls, spec: Spec, *, older: bool = False) -> Self:
+    def of(cls, spec: Spec, *, older: bool = False, breaking: bool = False) -> Self:
         """Those of a spec."""
-        return cls(spec.grants.select, spec.checks_fingerprint, older)
+        return cls(spec.grants.select, spec.checks_fingerprint, older, breaking)
 
 
 def publish(
@@ -49,11 +51,14 @@ def publish_together(
     catalog = Catalog(connection)
     ordered = [(model, *chosen[model]) for model in sorted(chosen)]  # in one order everywhere: no deadlock
     publishable = [_publishable(catalog, *named) for named in ordered]
-    partitions.attach(connection, publishable, {model: terms.grants for model, _, terms in ordered})
+    grants = {model: terms.grants for model, _, terms in ordered}
+    led = partitions.attach(connection, publishable, grants, {model for model, _, terms in ordered if terms.breaking})
     with connection.transaction():
         for model, version, terms in ordered:
             was = catalog.model(model, lock=True)["published_version"]
-            _point(catalog, _publishable(catalog, model, version, terms), "published", was=was)
+            row = _publishable(catalog, model, version, terms)
+            partitions.lead(connection, row, led, grants[model])
+            _point(catalog, row, "published", was=was)
         if lease is not None:
             lease.check(connection)
     return [catalog.version(model, version) for model, version, _ in ordered]
@@ -67,10 +72,11 @@ def rollback(connection: Connection, model: str, to: int | None = None, reason: 
     """
     catalog = Catalog(connection)
     chosen = _earlier(catalog, catalog.model(model), to)
-    partitions.attach(connection, [chosen], {})
+    led = partitions.attach(connection, [chosen], {}, {model})  # whoever rolls back wants the columns from before, too
     with connection.transaction():
         row = catalog.model(model, lock=True)
         chosen = _earlier(catalog, row, chosen["version"])
+        partitions.lead(connection, chosen, led)
         _point(catalog, chosen, "rolled back", withdraw=True, was=row["published_version"], reason=reason)
         if row["held_at"] is None:  # a hold that is there already has its own reason, and its own owner
             hold(
@@ -152,8 +158,6 @@ def _point(
     catalog: Catalog, chosen: Version, event: str, *, was: int | None, withdraw: bool = False, reason: str | None = None
 ) -> None:
     model, version = chosen["model"], chosen["version"]
-    if not partitions.is_attached(catalog.connection, chosen):
-        raise Busy(f"{model} version {version} was detached while it was being published; try again.")
     catalog.execute("versions_supersede", model=model, withdraw=withdraw)
     if catalog.execute("versions_publish", model=model, version=version) != 1:
         raise Busy(f"{model} version {version} changed while it was being published; try again.")

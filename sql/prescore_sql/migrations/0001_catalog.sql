@@ -11,6 +11,7 @@ create table prescore.models (
   model             text primary key,
   description       text not null default '',
   published_version integer,
+  parent_name       text,
   last_version      integer not null default 0,
   held_at           timestamptz,
   held_by           text,
@@ -20,6 +21,7 @@ create table prescore.models (
 );
 comment on table prescore.models is 'one row a model; published_version is the pointer that readers follow';
 comment on column prescore.models.published_version is 'the version that predictions.<model> shows; one UPDATE of this is a publication';
+comment on column prescore.models.parent_name is 'the table, in prescore_versions, that the view reads: null means the model''s own name';
 comment on column prescore.models.last_version is 'the last version number given out';
 comment on column prescore.models.held_at is 'set while the model is on hold: runs go on, nothing is published';
 
@@ -138,6 +140,7 @@ create table prescore.publications (
   id           bigint generated always as identity primary key,
   model        text not null,
   version      integer not null,
+  parent_name  text not null,
   published_at timestamptz not null default now(),
   foreign key (model, version) references prescore.versions
 );
@@ -149,17 +152,31 @@ create index publications_by_model on prescore.publications (model, id desc);
 -- seeing the version from before. now() is the time at which the transaction began.
 create view prescore.visible as
 select m.model,
-       coalesce(
-         (select p.version
-          from prescore.publications p
-          join prescore.versions v on v.model = p.model and v.version = p.version
-          where p.model = m.model and v.attached_at < now()
-          order by p.id desc
-          limit 1),
-         m.published_version
-       ) as version
-from prescore.models m;
-comment on view prescore.visible is 'which version of each model the asking transaction sees';
+       coalesce(p.version, m.published_version) as version,
+       coalesce(p.parent_name, m.parent_name, m.model) as parent_name
+from prescore.models m
+left join lateral (
+  select p.version, p.parent_name
+  from prescore.publications p
+  join prescore.versions v on v.model = p.model and v.version = p.version
+  where p.model = m.model and v.attached_at < now()
+  order by p.id desc
+  limit 1
+) p on true;
+comment on view prescore.visible is 'which version of each model the asking transaction sees, and under which parent';
+
+-- A model's view reads one parent. A transaction whose snapshot is from before the view was made over another parent
+-- would look there for a version that is not in it: an error that says so, and not no rows.
+create function prescore.began_before(model text) returns integer
+language plpgsql stable parallel safe as $$
+begin
+  raise exception using
+    errcode = 'serialization_failure',
+    message = format('the columns of predictions.%I changed after this transaction began', model),
+    hint = 'Begin it anew.';
+end
+$$;
+comment on function prescore.began_before is 'tells a transaction that a model''s view has other columns than its snapshot knows of';
 
 create view predictions.freshness as
 select m.model,

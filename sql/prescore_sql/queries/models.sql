@@ -6,12 +6,12 @@ on conflict (model) do update set description = excluded.description
 
 -- name: models_get
 -- One model's pointer and hold.
-select model, description, published_version, last_version, held_at, held_by, hold_reason
+select model, description, published_version, parent_name, last_version, held_at, held_by, hold_reason
 from prescore.models where model = %(model)s;
 
 -- name: models_lock
 -- The same, locked: whoever publishes, holds or rolls back goes through here, one after the other.
-select model, description, published_version, last_version, held_at, held_by, hold_reason
+select model, description, published_version, parent_name, last_version, held_at, held_by, hold_reason
 from prescore.models where model = %(model)s for no key update;
 
 -- name: models_point
@@ -20,7 +20,12 @@ update prescore.models set published_version = %(version)s where model = %(model
 
 -- name: models_note_publication
 -- The pointer's history, by which a transaction that began earlier goes on with what it saw.
-insert into prescore.publications (model, version) values (%(model)s, %(version)s);
+insert into prescore.publications (model, version, parent_name)
+select model, %(version)s, coalesce(parent_name, model) from prescore.models where model = %(model)s;
+
+-- name: models_lead
+-- The view reads another parent from now on.
+update prescore.models set parent_name = nullif(%(parent)s, model) where model = %(model)s;
 
 -- name: models_hold
 -- From now on nothing is published.

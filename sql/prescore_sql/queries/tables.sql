@@ -60,10 +60,20 @@ alter table prescore_versions.{parent} attach partition prescore_versions.{table
 -- Take a version out; waits for the transactions that may still read it, blocks none of them.
 alter table prescore_versions.{parent} detach partition prescore_versions.{table} concurrently;
 
--- name: tables_detach_pending
--- Whether the table is a partition, and if so, whether a detach was interrupted half-way.
-select inhdetachpending as pending from pg_inherits
-where inhrelid = to_regclass(format('prescore_versions.%%I', %(table)s::text));
+-- name: tables_attachment
+-- Which parent the table is a partition of, if any, and whether a detach was interrupted half-way.
+select c.relname as parent, i.inhdetachpending as pending
+from pg_inherits i join pg_class c on c.oid = i.inhparent
+where i.inhrelid = to_regclass(format('prescore_versions.%%I', %(table)s::text));
+
+-- name: tables_empty_parents
+-- Parents of a model that its view does not read and that have no version left.
+select c.relname as parent
+from prescore.models m
+join pg_class c on c.relnamespace = 'prescore_versions'::regnamespace and c.relkind = 'p'
+  and c.relname ~ ('^' || m.model || '(_V[0-9]+)?$') and c.relname <> coalesce(m.parent_name, m.model)
+where m.model = %(model)s and not exists (select from pg_inherits i where i.inhparent = c.oid)
+order by c.relname;
 
 -- name: tables_detach_finalize
 -- Finish an interrupted detach.

@@ -7,7 +7,23 @@ select {keys},
        (select f.published_at from predictions.freshness f where f.model = {name}) as published_at,
        {outputs}
 from prescore_versions.{parent} p
-where p.version = (select s.version from prescore.visible s where s.model = {name});
+where p.version = (select case s.parent_name when {parent_name} then s.version else prescore.began_before(s.model) end
+                   from prescore.visible s where s.model = {name});
+
+-- name: views_drop
+-- The view over another parent takes its place, in the same transaction.
+drop view if exists predictions.{model};
+
+-- name: views_readers
+-- Who was granted the view, but for its owner: null stands for everybody.
+select r.rolname as role, bool_or(a.is_grantable) as may_grant
+from pg_class c cross join lateral aclexplode(c.relacl) a left join pg_roles r on r.oid = a.grantee
+where c.oid = to_regclass(%(view)s) and a.privilege_type = 'SELECT' and a.grantee <> c.relowner
+group by r.rolname order by r.rolname;
+
+-- name: views_grant_again
+-- What a reader had been granted on the view that this one takes the place of.
+grant select on predictions.{model} to {role}{may_grant};
 
 -- name: views_lock
 -- Readers take the view first, then what is below it; whoever changes both in another order meets them in a deadlock.
