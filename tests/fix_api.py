@@ -54,13 +54,15 @@ class Shelf:
         passthrough: dict[str, str] | None = None,
         *,
         data_as_of: datetime | None = None,
+        breaking: bool = False,
         **more: Any,
     ) -> int:
         """Publish rows of key, outputs and passed-through columns; `more` goes into the spec. Gives the version."""
         spec = spec_of(model, key, outputs, passthrough or {}, more)
         with self.database.connect() as connection:
             version = self._stage(connection, spec, rows, data_as_of or datetime.now(UTC))
-            return publish.publish(connection, model, version["version"])["version"]
+            terms = publish.Terms(breaking=breaking)
+            return publish.publish(connection, model, version["version"], terms)["version"]
 
     def rollback(self, model: str) -> None:
         """Back to the version before."""

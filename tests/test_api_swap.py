@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -126,3 +127,48 @@ def _publish_on(shelf: Shelf, rows: int) -> None:
     for version in range(2, 16):
         more = (version,) if version > 5 else ()
         shelf.publish("m", KEY, [(k, version, *more) for k in range(rows)], WIDE if more else NARROW)
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+def test_other_columns_are_followed_without_an_error(shelf: Shelf, connections: int) -> None:
+    columns = [{"score": "real"}, {"score": "text"}, {"chance": "integer"}, {"score": "real"}]
+    values: list[Any] = [1.5, "two", 3, 4.5]
+    rows = [[(k, value) for k in range(3)] for value in values]
+    shelf.publish("m", KEY, rows[0], columns[0])
+    with serving(build(shelf.database, Bounds(connections=connections))) as client, ThreadPoolExecutor(5) as pool:
+        done = threading.Event()
+        readers = [pool.submit(_read_on, client, done) for _ in range(3)]
+        readers.append(pool.submit(_look_up_on, shelf, done))
+        try:
+            for version in (2, 3, 4):
+                shelf.publish("m", KEY, rows[version - 1], columns[version - 1], breaking=True)
+                assert _answer(client)[0] == version
+            for version in (3, 2, 1):
+                shelf.rollback("m")
+                assert _answer(client)[0] == version
+        finally:
+            done.set()
+        seen = {answer for reader in readers for answer in reader.result()}
+    assert seen == {(1, "score", 1.5), (2, "score", "two"), (3, "chance", 3), (4, "score", 4.5)}
+
+
+def _read_on(client: httpx.Client, done: threading.Event) -> set[tuple[int, str, Any]]:
+    seen = set()
+    while not done.is_set():
+        reply = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": 1}, {"k": 2}]})
+        assert reply.status_code == 200, reply.text
+        first, second = reply.json()["answers"]
+        assert (first["version"], first["prediction"]) == (second["version"], second["prediction"])
+        [(name, value)] = first["prediction"].items()
+        seen.add((first["version"], name, value))
+    return seen
+
+
+def _look_up_on(shelf: Shelf, done: threading.Event) -> set[tuple[int, str, Any]]:
+    seen = set()
+    with shelf.database.connect() as connection:
+        while not done.is_set():
+            answer = lookup.one(Catalog(connection), "m", ["1"])
+            [(name, value)] = answer["prediction"].items()
+            seen.add((answer["version"], name, value))
+    return seen

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import psycopg
 from psycopg.rows import DictRow
 
 from prescore.contract import keys, lookup
-from prescore.contract.errors import KeyInvalid, RequestInvalid, Transient
+from prescore.contract.errors import DatabaseRefused, KeyInvalid, RequestInvalid, Transient
 from prescore_api.models import Described, Models, unknown
 from prescore_api.reader import Reader
 
@@ -44,7 +45,13 @@ class Lookup:
         columns = await self._models.described(model)
         for _ in range(_ATTEMPTS):
             parsed = parse(columns)
-            rows = await self._rows(columns, parsed)
+            try:
+                rows = await self._rows(columns, parsed)
+            except (DatabaseRefused, psycopg.Error):
+                was, columns = columns, await self._models.renewed(columns)
+                if columns.version == was.version:
+                    raise
+                continue
             if lookup.settled(rows, columns.version):
                 return lookup.answers(model, columns.outputs, parsed, rows)
             columns = await self._models.follow(model, rows[0]["version"])

@@ -50,6 +50,13 @@ class Models:
             return seen
         return await self._see(model, version)
 
+    async def renewed(self, columns: Described) -> Described:
+        """The columns of a model whose view did not take those: of the same version, if it has not moved."""
+        seen = self._seen.get(columns.model)
+        if seen is not None and seen.version != columns.version:  # another request was here first
+            return seen
+        return await self._see(columns.model, None)
+
     async def every(self) -> list[dict[str, Any]]:
         """Every published model with its clocks, by name."""
         return [_told(row) for row in await self._reader.rows(query("lookup_described"), {"model": None})]

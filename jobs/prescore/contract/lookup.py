@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, LiteralString
 
-from psycopg import DataError, sql
+from psycopg import DataError, ProgrammingError, sql
 from psycopg.rows import DictRow
 
 from prescore.contract import errors, keys
@@ -13,6 +13,7 @@ from prescore.contract.catalog import Catalog, Column
 from prescore.contract.database import Connection
 from prescore.contract.moments import beyond_python, pass_as_text
 from prescore.contract.queries import query
+from prescore.contract.tables import TYPES
 
 # Fixed spellings, so that a column's type enters the statement as a literal of ours.
 _ARRAYS = {
@@ -35,7 +36,13 @@ def one(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, Any]:
             raise errors.Unknown(f"No model {model!r} is published here. `prescore status` lists those that are.")
         key, outputs = described["key_columns"], described["output_columns"]
         parsed = [_in_order(model, key, values)]
-        rows = _rows(catalog.connection, statement(model, key, outputs), parameters(model, key, parsed))
+        try:
+            rows = _rows(catalog.connection, statement(model, key, outputs), parameters(model, key, parsed))
+        except (ProgrammingError, DataError):  # what is asked for columns that the view has no more
+            now = catalog.one("lookup_columns", model=model, version=None)
+            if now is None or now["version"] == described["version"]:
+                raise
+            continue
         if settled(rows, described["version"]):
             return answers(model, outputs, parsed, rows)[0]
 
@@ -70,7 +77,8 @@ def _in_order(model: str, key: Sequence[Column], values: Sequence[str]) -> dict[
 def statement(model: str, key: Sequence[Column], outputs: Sequence[Column]) -> sql.Composed:
     """The lookup of any number of keys: parameters are `model` and one array a key column, named `key0`, `key1`, ….
 
-    Rows come in the order of the keys; `position` is null when no key was asked for.
+    Rows come in the order of the keys; `position` is null when no key was asked for. Outputs are cast to the types that
+    they are said to have: a prepared statement must not change its types when those of the view change.
     """
     asked, given = _numbered("key", key), _numbered("output", outputs)
     return query(
@@ -79,7 +87,7 @@ def statement(model: str, key: Sequence[Column], outputs: Sequence[Column]) -> s
         key_arrays=_listed("{}::{}", [sql.Placeholder(f"key{i}") for i in range(len(key))], _arrays(key)),
         key_names=_listed("{}", asked),
         key_matches=_listed("{} = k.{}", _columns(key), asked, between=" and "),
-        columns=_listed("{} as {}", _columns(outputs), given),
+        columns=_listed("{}::{} as {}", _columns(outputs), [TYPES[column["type"]] for column in outputs], given),
         outputs=_listed("p.{}", given),
     )
 
