@@ -140,7 +140,6 @@ create table prescore.publications (
   id           bigint generated always as identity primary key,
   model        text not null,
   version      integer not null,
-  parent_name  text not null,
   published_at timestamptz not null default now(),
   foreign key (model, version) references prescore.versions
 );
@@ -152,18 +151,18 @@ create index publications_by_model on prescore.publications (model, id desc);
 -- seeing the version from before. now() is the time at which the transaction began.
 create view prescore.visible as
 select m.model,
-       coalesce(p.version, m.published_version) as version,
-       coalesce(p.parent_name, m.parent_name, m.model) as parent_name
-from prescore.models m
-left join lateral (
-  select p.version, p.parent_name
-  from prescore.publications p
-  join prescore.versions v on v.model = p.model and v.version = p.version
-  where p.model = m.model and v.attached_at < now()
-  order by p.id desc
-  limit 1
-) p on true;
-comment on view prescore.visible is 'which version of each model the asking transaction sees, and under which parent';
+       coalesce(
+         (select p.version
+          from prescore.publications p
+          join prescore.versions v on v.model = p.model and v.version = p.version
+          where p.model = m.model and v.attached_at < now()
+          order by p.id desc
+          limit 1),
+         m.published_version
+       ) as version,
+       coalesce(m.parent_name, m.model) as parent_name
+from prescore.models m;
+comment on view prescore.visible is 'which version of each model the asking transaction sees, and the parent that its snapshot knows of';
 
 -- A model's view reads one parent. A transaction whose snapshot is from before the view was made over another parent
 -- would look there for a version that is not in it: an error that says so, and not no rows.

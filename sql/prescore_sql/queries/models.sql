@@ -20,8 +20,7 @@ update prescore.models set published_version = %(version)s where model = %(model
 
 -- name: models_note_publication
 -- The pointer's history, by which a transaction that began earlier goes on with what it saw.
-insert into prescore.publications (model, version, parent_name)
-select model, %(version)s, coalesce(parent_name, model) from prescore.models where model = %(model)s;
+insert into prescore.publications (model, version) values (%(model)s, %(version)s);
 
 -- name: models_lead
 -- The view reads another parent from now on.
