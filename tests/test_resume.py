@@ -137,7 +137,7 @@ def test_last_weeks_half_is_no_help_tonight(sandbox: Sandbox) -> None:
 def test_what_was_about_to_be_published_is_published_by_the_next_run(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise Busy("a lock, a pulled plug")
 
     with monkeypatch.context() as patched:
