@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from fix_project import Sandbox
-from prescore import expectations, materialize
+from prescore import expectations, failure, materialize
 from prescore.contract import lease
 from prescore.contract.database import Connection
 from prescore.contract.errors import LeaseLost
@@ -21,7 +21,7 @@ STEPS: list[tuple[str, Callable[..., object]]] = [
     ("finish", lambda job, held: materialize.finish_table(job, held, 1)),
     ("check", lambda job, held: materialize.check_table(job, held, 1, expectations.build(job.spec))),
     ("publish", lambda job, held: materialize.publish_version(job, held, 1)),
-    ("give up", lambda job, held: materialize.give_up(job, held, 1, "no good")),
+    ("give up", lambda job, held: failure.give_up(job, held, 1, "no good")),
 ]
 CATALOG = "select state, snapshot_rows, attached_at is null, checks is null from prescore.versions"
 

@@ -55,7 +55,7 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
     """Take the lease, freeze the domain, and share out the chunks. A broken spec ends here."""
     if fault:
         raise SpecInvalid(fault)
-    from prescore import materialize, rehearsal
+    from prescore import failure, materialize, rehearsal
 
     job = _job(model, root)
     rehearsal.validate(job)
@@ -64,7 +64,7 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
     with lease.kept(job.database, _take(job)) as held:
         job = job.under(held)
         version = materialize.begin(job, held)
-        with materialize.giving_up(job, held, version):
+        with failure.giving_up(job, held, version):
             materialize.freeze(job, held, version, materialize.kept_scorer(job, version))
         return _shares(job, held, version, groups)
 
@@ -171,13 +171,13 @@ def _shares(job: Job, held: Lease, version: int, groups: int) -> list[Share]:
 @contextmanager
 def _working(model: str, root: str, work: Work) -> Iterator[tuple[Job, Lease]]:
     """A task's job and its run's lease; a terminal error ends the version as it does in any other run."""
-    from prescore import materialize
+    from prescore import failure
 
     job = _job(model, root)
     _still_ours(job, work["version"])
     with (
         lease.kept(job.database, Lease(job.model, work["token"])) as held,
-        materialize.giving_up(job.under(held), held, work["version"]),
+        failure.giving_up(job.under(held), held, work["version"]),
     ):
         yield job.under(held), held
 

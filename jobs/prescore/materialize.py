@@ -16,10 +16,11 @@ from typing import Any
 
 from psycopg.pq import TransactionStatus
 
-from prescore import expectations, rehearsal, rejects, retirement, sources, versions
+from prescore import expectations, failure, rehearsal, rejects, retirement, sources, versions
 from prescore.contract import lease, views
 from prescore.contract.catalog import Catalog, Version
-from prescore.contract.errors import LeaseLost, Refused, Terminal, Transient
+from prescore.contract.database import may_come_back
+from prescore.contract.errors import DatabaseAway, Transient
 from prescore.contract.lease import Lease, OnBusy
 from prescore.job import Job
 from prescore.rejects import Reject
@@ -27,6 +28,9 @@ from prescore.report import Report
 from prescore.scorer import Scorer
 from prescore.steps import check, publish, score, snapshot, stage
 from prescore.store import hash_bytes, read_model
+
+PAUSES = (1.0, 5.0, 15.0)
+"""Seconds that a run waits for a database that went away, from one attempt to the next."""
 
 _log = logging.getLogger("prescore")
 
@@ -38,16 +42,34 @@ def run(
 
     An unfinished version of the same model file, spec and query is finished rather than begun again, unless `full`.
     Columns that would break readers are an error before anything is scored, unless `breaking`.
+    When the database goes away in the middle, the run waits for it a while and goes on where it was.
     Raises what the steps raise; whatever that is, readers keep seeing the version from before.
     """
     started = time.perf_counter()
     rehearsal.validate(job)
     job.database.migrate()
     rehearsal.vet(job)
+    begun: list[int] = []
+    for pause in (*PAUSES, None):
+        try:
+            if not _is_published(job, begun):
+                _run(job, begun, publishing=publishing, full=full and not begun, breaking=breaking, on_busy=on_busy)
+            return Report.of(job, begun[-1], total=time.perf_counter() - started)
+        except DatabaseAway as error:
+            if pause is None or job.database.embedded or not may_come_back(error):
+                raise
+            _log.warning("%s Trying again in %.0f s.", error, pause)
+            time.sleep(pause)
+    raise AssertionError("the last attempt has no pause, and raises")
+
+
+def _run(job: Job, begun: list[int], *, publishing: bool, full: bool, breaking: bool, on_busy: OnBusy | None) -> None:
+    """One attempt; `begun` is told its version."""
     with lease.held(job.database, job.model, on_busy=on_busy) as held, ThreadPoolExecutor(1) as background:
         job = job.under(held)
         version = begin(job, held, publishing=publishing, full=full, breaking=breaking)
-        with giving_up(job, held, version):
+        begun.append(version)
+        with failure.giving_up(job, held, version):
             scorer = kept_scorer(job, version)
             freeze(job, held, version, scorer)
             score_chunks(job, held, version, pending(job, version), scorer)
@@ -57,7 +79,14 @@ def run(
             if publishing and not on_hold(job, version):
                 publish_version(job, held, version, breaking=breaking)
                 retire_old(job)
-        return Report.of(job, version, total=time.perf_counter() - started)
+
+
+def _is_published(job: Job, begun: list[int]) -> bool:
+    """Whether an attempt came that far, and only never heard of it."""
+    if not begun:
+        return False
+    with job.database.connect() as connection:
+        return Catalog(connection).version(job.model, begun[-1])["state"] == "published"
 
 
 def begin(job: Job, held: Lease, *, publishing: bool = True, full: bool = False, breaking: bool = False) -> int:
@@ -228,43 +257,6 @@ def on_hold(job: Job, version: int) -> bool:
         if held:
             versions.intend(connection, job.model, version, publishing=False)
     return held
-
-
-@contextmanager
-def giving_up(job: Job, held: Lease, version: int) -> Iterator[None]:
-    """A terminal error ends the version and drops its table; after anything else the next run goes on with it.
-
-    A refused version keeps its table, and the refusal is told together with what is still served.
-    """
-    try:
-        yield
-    except LeaseLost:
-        raise  # it is another run's by now
-    except Refused as error:
-        give_up(job, held, version, str(error), error.checks)
-        raise Refused(f"{error}\n{served(job)}", error.checks) from error
-    except Terminal as error:
-        give_up(job, held, version, str(error))
-        raise
-
-
-def give_up(job: Job, held: Lease, version: int, error: str, checks: list[Any] | None = None) -> None:
-    """Mark the version as failed, or, if it came as far as its checks, as one that no run is to publish."""
-    with job.database.connect() as connection:
-        row = Catalog(connection).version(job.model, version)
-        with connection.transaction():
-            versions.intend(connection, job.model, version, publishing=False)
-            failed = versions.fail(connection, row, error, checks)
-            held.check(connection)
-        if failed:
-            versions.forget(connection, job.store, row)
-
-
-def served(job: Job) -> str:
-    """What readers see now, as a sentence."""
-    with job.database.connect() as connection:
-        version = Catalog(connection).model(job.model)["published_version"]
-    return "No version is served yet." if version is None else f"Version {version} is still served."
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 from psycopg import errors as pg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from prescore.contract import errors, roles
@@ -20,6 +20,15 @@ URL = "PRESCORE_DATABASE_URL"
 EMBEDDED = "embedded"
 
 Connection = psycopg.Connection[DictRow]
+
+# A server that vanished without a word is noticed within a minute or so, and not when the kernel gives up after hours.
+_NOTICING: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 
 _LOGIN = (pg.InvalidPassword, pg.InvalidAuthorizationSpecification, pg.InvalidCatalogName)
 # libpq tells what goes wrong while connecting without an SQLSTATE; these are what the server's messages have in common.
@@ -58,7 +67,10 @@ class Database:
         with (
             translated(self.url, embedded=self.embedded),
             psycopg.connect(
-                self.url, autocommit=True, row_factory=dict_row, application_name=self.name, connect_timeout=10
+                make_conninfo(**(_NOTICING | conninfo_to_dict(self.url))),
+                autocommit=True,
+                row_factory=dict_row,
+                application_name=self.name,
             ) as connection,
         ):
             connection.execute(query("session_settings"))
@@ -158,6 +170,12 @@ def translated(url: str, *, embedded: bool = False) -> Iterator[None]:
         if _readable(url):
             raise
         raise _unreadable(error) from error
+
+
+def may_come_back(error: errors.DatabaseAway) -> bool:
+    """Whether a connection was lost, as in a restart or a failover: a server short of something will stay so."""
+    cause = error.__cause__
+    return not isinstance(cause, psycopg.OperationalError) or _ended(cause)
 
 
 def gone(why: str) -> errors.DatabaseAway:

@@ -2,8 +2,10 @@
 -- Values are %(named)s; {braces} are identifiers, composed by psycopg.sql, never formatted.
 
 -- name: session_settings
--- Values are spelt in one way whatever the server's settings are: Python reads no other dates.
+-- Values are spelt in one way whatever the server's settings are: Python reads no other dates. Nothing waits for ever
+-- for a lock that somebody forgot to give back.
 set datestyle = 'ISO';
+set lock_timeout = '30s';
 
 -- name: migrations_lock
 -- One migration at a time, whoever starts it; released at the end of the transaction.

@@ -1,0 +1,31 @@
+"""The fault matrix's short form: `make faults` has all of it, docs/faults.md what it found."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fault_matrix import Tally, World, strike
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """A project on a server of its own, which will be killed; not in pytest's folder, see fix_postgres."""
+    with tempfile.TemporaryDirectory(prefix="prescore-faults-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PRESCORE_DATABASE_URL", raising=False)
+        made = World(Path(folder), rows=4_000, chunk_rows=200)
+        yield made
+        made.prescore("db", "stop")
+
+
+@pytest.mark.parametrize(
+    ("place", "victim"),
+    [("first chunk", "both"), ("keyed, not vacuumed", "server"), ("attached, not shown", "job"), ("shown", "both")],
+)
+def test_a_kill_costs_no_more_than_a_chunk(world: World, place: str, victim: str) -> None:
+    tally = Tally()
+    strike(world, place, victim, 0.0, tally)
+    assert (tally.wrong, tally.scored_again, sum(tally.hits.values())) == ([], 0, 1)
