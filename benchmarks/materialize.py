@@ -1,4 +1,4 @@
-"""The figures of docs/benchmarks.md: `python benchmarks/materialize.py speed|memory|naive|all`.
+"""The figures of docs/benchmarks.md: `python benchmarks/materialize.py speed|memory|naive|swap|faults|all`.
 
 Everything happens in a temporary project with a Postgres of its own, which are gone afterwards.
 """
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in benchmarks/ only
-from benchmarks import memory, naive, speed, world
+from benchmarks import faults, memory, naive, speed, swap, world
 from benchmarks.meter import Row
 from benchmarks.models import KINDS
 
@@ -21,7 +21,7 @@ from benchmarks.models import KINDS
 def main() -> None:
     """Measure what was asked for; tables to stdout, and every single measurement to a file if wanted."""
     arguments = _arguments()
-    for figure in ("speed", "memory", "naive") if arguments.figure == "all" else (arguments.figure,):
+    for figure in FIGURES if arguments.figure == "all" else (arguments.figure,):
         rows, table = FIGURES[figure](arguments)
         print(f"\n{figure}\n\n{table}", flush=True)
         if arguments.out is not None:
@@ -54,10 +54,26 @@ def _naive(arguments: argparse.Namespace) -> tuple[list[Row], str]:
     return rows, naive.tables(rows)
 
 
+def _swap(arguments: argparse.Namespace) -> tuple[list[Row], str]:
+    with _world(arguments) as where:
+        rows = swap.measure(where, arguments.rows or [1_000_000, 5_000_000, 20_000_000], 20)
+    return rows, swap.tables(rows)
+
+
+def _faults(arguments: argparse.Namespace) -> tuple[list[Row], str]:
+    rows: list[Row] = []
+    for kind in arguments.model:
+        with _world(arguments) as where:
+            rows += faults.measure(where, kind, (arguments.rows or [5_000_000])[0], arguments.repeat)
+    return rows, faults.tables(rows)
+
+
 FIGURES: dict[str, Callable[[argparse.Namespace], tuple[list[Row], str]]] = {
     "speed": _speed,
     "memory": _memory,
     "naive": _naive,
+    "swap": _swap,
+    "faults": _faults,
 }
 
 

@@ -136,14 +136,18 @@ class World:
         path = self.root / f"sql/domains/{name}.sql"
         whole = path.read_text()
         path.write_text(f"select * from ({whole}) limit 1000")
-        self._prescore("run", name)
+        self.prescore("run", name)
         path.write_text(whole)
         self._settle()
         with measured(self.server) as work:
-            out, peak = self._prescore("run", name, "--json", watch_memory=watch_memory)
+            out, peak = self.watched("run", name, "--json", watch_memory=watch_memory)
         return Run(json.loads(out), work, peak)
 
-    def _prescore(self, *arguments: str, watch_memory: bool = False) -> tuple[str, float]:
+    def prescore(self, *arguments: str) -> str:
+        """What a command prints."""
+        return self.watched(*arguments, watch_memory=False)[0]
+
+    def watched(self, *arguments: str, watch_memory: bool) -> tuple[str, float]:
         """What a command prints, and its peak memory in MB if that is asked for."""
         environment = os.environ | {"PRESCORE_DATABASE_URL": self.database, "PRESCORE_PROJECT": str(self.root)}
         command = [str(Path(sys.executable).with_name("prescore")), *arguments]

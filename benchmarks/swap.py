@@ -1,0 +1,109 @@
+"""How long a publication and a roll-back take, whatever the table's size and whoever is reading."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import psycopg
+from benchmarks.meter import Row
+from benchmarks.tables import markdown, spread
+from benchmarks.world import World
+from psycopg import sql
+
+from prescore import retirement, versions
+from prescore.contract.catalog import Catalog
+from prescore.contract.database import Connection, Database
+from prescore.contract.queries import query
+from prescore.contract.spec import Retention, Spec
+from prescore.contract.tables import names
+from prescore.steps import publish
+from prescore.store import Store
+
+_SPEC = {
+    "model": "swapped",
+    "domain": {"query": "none.sql"},
+    "key": {"id": "bigint"},
+    "onnx": {"file": "none.onnx", "inputs": {"x": "x"}},
+    "outputs": {"score": {"from": "score", "type": "real"}},
+}
+_MADE_OF = dict.fromkeys(("model_fingerprint", "domain_fingerprint", "spec_fingerprint"), "none")
+_KEEP_NONE = Retention.model_validate({"versions": 1, "grace": "0s", "candidates": "0s"})
+
+
+def measure(where: World, sizes: list[int], repeat: int) -> list[Row]:
+    """Three versions a size: the first publication of the second, then back and forth, with and without a reader."""
+    made: list[Row] = []
+    for rows in sizes:
+        where.fresh_database()
+        database = Database(where.database)
+        database.migrate()
+        made += [_swaps(database, where.root / "none", rows, repeat, reader=reader) for reader in (False, True)]
+    return made
+
+
+def _swaps(database: Database, store: Path, rows: int, repeat: int, *, reader: bool) -> Row:
+    with database.connect() as connection:
+        first = _staged(connection, rows)
+        publish.publish(connection, "swapped", first)
+        second = _staged(connection, rows)
+        with _long_reader(database) if reader else nullcontext():
+            attached = _seconds(lambda: publish.publish(connection, "swapped", second))
+            back, forth = [], []
+            for _ in range(repeat):
+                back.append(_seconds(lambda: publish.rollback(connection, "swapped", first)))
+                publish.release(connection, "swapped")
+                again = publish.Terms(older=True)
+                forth.append(_seconds(lambda terms=again: publish.publish(connection, "swapped", second, terms)))  # type: ignore[misc]
+        list(retirement.retire(connection, Store(store), "swapped", _KEEP_NONE))
+    return {"rows": rows, "reader": reader, "first": attached, "back": back, "forth": forth}
+
+
+def _staged(connection: Connection, rows: int) -> int:
+    """A checked version of so many rows, from Postgres itself."""
+    catalog, spec = Catalog(connection), Spec.model_validate(_SPEC)
+    catalog.execute("models_register", model=spec.model, description="")
+    number = versions.create(connection, spec, _MADE_OF)
+    table = sql.Identifier(catalog.version(spec.model, number)["table_name"])
+    fill = sql.SQL("insert into prescore_versions.{} select i, 0.5 from generate_series(1, {}) i")
+    connection.execute(fill.format(table, sql.Literal(rows)))
+    connection.execute(query("tables_key", table=table, keys=names(["id"])))
+    connection.execute(query("tables_vacuum", table=table))
+    connection.execute(
+        "update prescore.versions set state = 'checked', checked_at = now(), data_as_of = now() where version = %s",
+        [number],
+    )
+    return number
+
+
+@contextmanager
+def _long_reader(database: Database) -> Iterator[None]:
+    """A report that has read the whole version and is not done with it."""
+    with psycopg.connect(database.url) as reader:
+        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        reader.execute("select count(*), avg(score) from predictions.swapped")
+        yield
+
+
+def _seconds(deed: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    deed()
+    return time.perf_counter() - began
+
+
+def tables(rows: list[Row]) -> str:
+    """One line a size and reader, in milliseconds."""
+    return markdown(
+        [
+            {
+                "rows": f"{row['rows']:,}",
+                "a long reader": "yes" if row["reader"] else "no",
+                "first publication, ms": f"{row['first'] * 1e3:.1f}",
+                "roll-back, ms": spread([s * 1e3 for s in row["back"]], 1),
+                "publishing again, ms": spread([s * 1e3 for s in row["forth"]], 1),
+            }
+            for row in rows
+        ]
+    )
