@@ -1,0 +1,132 @@
+"""A database, a project or a folder that is not as it should be: each a message, an exit code, and nothing changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+import pytest
+
+from fix_postgres import LOCKED
+from fix_project import Sandbox
+
+
+def test_a_wrong_password(sandbox: Sandbox, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "host=/" not in server:
+        pytest.skip("the role with a password is made on the embedded server only")
+    for password in ("", ":wrong"):
+        url = sandbox.database.url.replace("postgres@", f"{LOCKED}{password}@", 1)
+        monkeypatch.setenv("PRESCORE_DATABASE_URL", url)
+        done = sandbox.cli("run", "churn")
+        assert done.code == 2, done.err
+        assert "refuses the login" in done.err
+        assert "Check user, password and database" in done.err
+        assert "wrong" not in done.err.replace("password", "")
+
+
+def test_a_role_that_is_not_there(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", sandbox.database.url.replace("postgres@", "nobody@", 1))
+    done = sandbox.cli("run", "churn")
+    assert done.code == 2
+    assert "refuses the login" in done.err
+    assert "nobody" in done.err
+
+
+def test_no_database(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("PRESCORE_DATABASE_URL", f"postgresql://u:secret@127.0.0.1:{taken.getsockname()[1]}/none")
+        done = sandbox.cli("run", "churn")
+    assert done.code == 3
+    assert "Cannot work with Postgres at 127.0.0.1" in done.err
+    assert "secret" not in done.err
+
+
+def test_no_database_is_named(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PRESCORE_DATABASE_URL")
+    done = sandbox.cli("run", "churn")
+    assert done.code == 2
+    assert "Set PRESCORE_DATABASE_URL" in done.err
+
+
+def test_outside_a_project(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESCORE_PROJECT", os.sep)
+    done = sandbox.cli("run", "churn")
+    assert done.code == 2
+    assert "prescore init NAME" in done.err
+
+
+@pytest.mark.parametrize("command", [["run", "churn"], ["init", "other"]])
+def test_a_project_that_is_nowhere(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    nowhere = sandbox.root / "nowhere"  # below the project: the one above must not step in
+    monkeypatch.setenv("PRESCORE_PROJECT", str(nowhere))
+    done = sandbox.cli(*command)
+    assert done.code == 2
+    assert f"PRESCORE_PROJECT names {nowhere}, which is no folder" in done.err
+
+
+def test_check_tells_programs_what_fits(sandbox: Sandbox) -> None:
+    done = sandbox.cli("check", "--json")
+    assert (done.code, json.loads(done.out)) == (0, [{"model": "churn", "rows": 1000, "rejected": 0}])
+    sandbox.query("select")
+    assert json.loads(sandbox.cli("check", "--json").out)["error"]["code"] == "domain_invalid"
+
+
+@pytest.mark.parametrize("url", ["foo", "sqlite:///x.db", "postgresql://h:abc/x", "postgresql://h:99999/x"])
+def test_a_url_that_is_none(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", url)
+    done = sandbox.cli("status")
+    assert done.code == 2, done.err
+    assert "PRESCORE_DATABASE_URL is no Postgres URL" in done.err
+
+
+def test_a_folder_that_cannot_be_written(sandbox: Sandbox) -> None:
+    (sandbox.root / ".prescore").write_text("a file where a folder should be")
+    done = sandbox.cli("run", "churn")
+    assert done.code == 3, done.err
+    assert ".prescore" in done.err
+
+
+def test_the_catalogs_commands_need_no_project(
+    sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        assert sandbox.cli("run", "churn", "--full").code == 0
+    monkeypatch.delenv("PRESCORE_PROJECT")
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    for command in (
+        ["status"],
+        ["versions", "churn"],
+        ["history", "churn"],
+        ["lookup", "churn", "7"],
+        ["diff", "churn", "1", "2"],
+        ["hold", "churn", "--reason", "a look"],
+        ["release", "churn"],
+        ["pin", "churn", "1"],
+        ["unpin", "churn", "1"],
+        ["rollback", "churn"],
+        ["db", "url"],
+        ["db", "migrate"],
+    ):
+        done = sandbox.cli(*command)
+        assert done.code == 0, (command, done.err)
+    assert sandbox.rows("select published_version from prescore.models") == [(1,)]
+    for command in (["run", "churn"], ["publish", "churn", "2"], ["retire", "churn"]):
+        done = sandbox.cli(*command)
+        assert (done.code, "`prescore init NAME` starts a project here" in done.err) == (2, True)
+
+
+def test_a_store_that_cannot_be_is_told_to_programs_too(sandbox: Sandbox) -> None:
+    sandbox.settings('store = "prescore.toml/x"\n')
+    done = sandbox.cli("run", "churn", "--json")
+    told = json.loads(done.out)["error"]
+    assert (done.code, told["code"]) == (3, "transient")
+    assert f"{sandbox.root}/prescore.toml/x" in told["message"]
+    assert done.err == f"prescore: {told['message']}\n"
+
+
+def test_nothing_of_a_duration_that_is_too_long_is_run(sandbox: Sandbox) -> None:
+    sandbox.edit("versions = 3", 'grace = "99999999d"')
+    done = sandbox.cli("check", "churn")
+    assert (done.code, "at most" in done.err) == (2, True), done.err
