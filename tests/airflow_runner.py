@@ -74,15 +74,15 @@ def described(dag: Any) -> dict[str, Any]:
     }
 
 
-def run(folder: str, dag_id: str, when: str, impatient: bool) -> dict[str, Any]:
-    """The run of that time, cleared if it was there. `impatient`: retry at once."""
+def run(folder: str, dag_id: str, when: str, impatient: bool, form: dict[str, Any]) -> dict[str, Any]:
+    """The run of that time, cleared if it was there. `impatient`: retry at once; `form`: what its trigger chose."""
     from airflow.dag_processing.dagbag import DagBag
 
     dag = DagBag(folder).dags[dag_id]
     for task in dag.tasks if impatient else []:
         task.retry_delay, task.retry_exponential_backoff = timedelta(0), 0
     at = datetime.fromisoformat(when)
-    return seen(dag.test(logical_date=at, run_after=at))
+    return seen(dag.test(logical_date=at, run_after=at, run_conf=form))
 
 
 def again(dag_id: str, when: str, task_id: str, map_index: int) -> dict[str, Any]:
@@ -104,8 +104,20 @@ def seen(done: Any) -> dict[str, Any]:
         "state": str(done.state),
         "states": {name(ti): str(ti.state) for ti in tasks},
         "tries": {name(ti): ti.try_number for ti in tasks},
+        "events": [event.extra for event in _events(done)],
         "titles": [ti.rendered_map_index for ti in tasks if ti.map_index >= 0],
     }
+
+
+def _events(done: Any) -> list[Any]:
+    """What a run told those who wait for its asset, oldest first."""
+    from airflow.models.asset import AssetEvent
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        mine = (AssetEvent.source_dag_id == done.dag_id, AssetEvent.source_run_id == done.run_id)
+        return list(session.scalars(select(AssetEvent).where(*mine).order_by(AssetEvent.id)))
 
 
 def name(ti: Any) -> str:

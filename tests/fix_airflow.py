@@ -36,9 +36,10 @@ class Airflow:
         """What Airflow finds in a DAG folder, seen from this test's environment."""
         return self._asked("load", folder=str(folder or self.folder))
 
-    def run(self, dag_id: str = "prescore_churn", *, impatient: bool = False) -> dict[str, Any]:
-        """The test's one run of a DAG, by `dag.test()`; a second call clears it."""
-        return self._asked("run", folder=str(self.folder), dag_id=dag_id, when=self.when, impatient=impatient)
+    def run(self, dag_id: str = "prescore_churn", *, impatient: bool = False, **form: Any) -> dict[str, Any]:
+        """The test's one run of a DAG, by `dag.test()`; a second call clears it. `form` is what its trigger chose."""
+        chosen = {"dag_id": dag_id, "when": self.when, "impatient": impatient, "form": form}
+        return self._asked("run", folder=str(self.folder), **chosen)
 
     def again(self, task_id: str, map_index: int = -1, dag_id: str = "prescore_churn") -> dict[str, Any]:
         """One task of that run once more."""

@@ -8,6 +8,7 @@ import pytest
 
 from fix_airflow import Airflow, started
 from fix_project import SPEC, Sandbox, linear
+from prescore import materialize
 from prescore.contract import lease
 from prescore.contract.errors import Busy
 
@@ -65,6 +66,28 @@ def test_a_run_publishes_every_row(airflow: Airflow, sandbox: Sandbox) -> None:
     assert sandbox.rows(LEASES) == [(0,)]
     assert airflow.run()["state"] == "success"  # cleared as a whole, the same run makes another version
     assert sandbox.rows(STATES) == [(1, "superseded"), (2, "published")]
+
+
+def test_others_hear_of_a_publication_and_of_nothing_else(airflow: Airflow, sandbox: Sandbox) -> None:
+    _without_checks(sandbox)
+    staged = airflow.run(publish=False)
+    assert (staged["state"], staged["states"]["publish"], staged["events"]) == ("success", "skipped", [])
+    assert "`prescore publish churn 1` publishes it" in airflow.log()
+    assert sandbox.rows(STATES) == [(1, "checked")]
+    published = airflow.run()
+    (event,) = published["events"]
+    assert (event["version"], event["rows"]) == (2, 1000)
+    clocks = sandbox.rows("select data_as_of::text, published_at::text from prescore.versions where version = 2")[0]
+    assert [event["data_as_of"][:19], event["published_at"][:19]] == [clock[:19] for clock in clocks]
+
+
+def test_a_run_may_begin_anew(airflow: Airflow, sandbox: Sandbox) -> None:
+    _without_checks(sandbox)
+    with lease.held(sandbox.database, "churn") as held:
+        version = materialize.begin(sandbox.job(), held)
+    done = airflow.run(full=True)
+    assert done["state"] == "success"
+    assert sandbox.rows(STATES) == [(version, "failed"), (version + 1, "published")]
 
 
 def test_a_refused_version_fails_the_run_at_once(airflow: Airflow, sandbox: Sandbox) -> None:

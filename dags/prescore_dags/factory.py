@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, CronTriggerTimetable, literal
+from airflow.sdk import DAG, CronTriggerTimetable, Param, literal
 from airflow.sdk.exceptions import AirflowTimetableInvalid
 
 from prescore.contract.errors import PrescoreError, SpecInvalid
@@ -56,6 +56,7 @@ def _materialization(project: Project, model: str, groups: int) -> DAG:
         catchup=False,
         max_active_runs=1,
         default_args=RETRIES,
+        params=_form(),
         tags=["prescore", "broken spec"] if fault else ["prescore"],
     ) as dag:
         told: Any = literal(fault)  # whatever it quotes is no template
@@ -63,11 +64,30 @@ def _materialization(project: Project, model: str, groups: int) -> DAG:
         scored = tasks.score.partial(model=model, root=root).expand(share=shares)
         staged: Any = tasks.stage(model, root, shares)
         checked: Any = tasks.check(model, root, staged)
-        published = tasks.publish(model, root, checked)
+        published = tasks.publish.override(outlets=[tasks.predictions(model)])(model, root, checked)
         scored >> staged
         # Of score too: when one of its tasks fails, publish is given up while others may still be writing.
         [scored, published] >> tasks.give_back().as_teardown()
     return dag
+
+
+def _form() -> dict[str, Param]:
+    """What whoever triggers a run may choose."""
+    return {
+        "publish": Param(
+            True,
+            type="boolean",
+            title="Publish",
+            description="Let readers see the version when it has passed its checks. Otherwise it is made, checked and "
+            "kept: `prescore publish` publishes it later.",
+        ),
+        "full": Param(
+            False,
+            type="boolean",
+            title="Begin anew",
+            description="Score everything, even if an earlier run was interrupted and its chunks are there.",
+        ),
+    }
 
 
 def _read(project: Project, model: str) -> tuple[str, CronTriggerTimetable | None, str | None]:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from airflow.sdk import get_current_context, task
+from airflow.sdk import Asset, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from prescore.contract import lease
@@ -24,6 +24,7 @@ from prescore.contract.project import Project
 
 if TYPE_CHECKING:
     from prescore.job import Job
+    from prescore.report import Report
 
 
 class Work(TypedDict):
@@ -61,9 +62,12 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
     rehearsal.validate(job)
     job.database.migrate()
     rehearsal.vet(job)
+    asked = get_current_context()
+    # A retry goes on with what the first attempt began anew.
+    full = asked["params"]["full"] and asked["ti"].try_number == 1
     with lease.kept(job.database, _take(job)) as held:
         job = job.under(held)
-        version = materialize.begin(job, held)
+        version = materialize.begin(job, held, publishing=asked["params"]["publish"], full=full)
         with failure.giving_up(job, held, version):
             materialize.freeze(job, held, version, materialize.kept_scorer(job, version))
         return _shares(job, held, version, groups)
@@ -106,25 +110,46 @@ def check(model: str, root: str, work: Work) -> Work:
     return work
 
 
+def predictions(model: str) -> Asset:
+    """What other DAGs may wait for: an event each time that readers have got a new version, and never else."""
+    return Asset(f"predictions.{model}")
+
+
 @task
 @told()
 def publish(model: str, root: str, work: Work) -> int:
-    """Let readers see the version; skipped while the model is on hold."""
+    """Let readers see the version; skipped while the model is on hold, or when whoever triggered the run said so."""
     from prescore import materialize
     from prescore.report import Report
 
+    asked = get_current_context()
     with _working(model, root, work) as (job, held):
         report = Report.of(job, work["version"])
         if not report.published:  # it is, if an attempt before this one came that far
-            if materialize.on_hold(job, report.version):
-                raise AirflowSkipException(
-                    f"{job.model} is on hold ({report.held}): version {report.version} passed its checks and waits. "
-                    f"After `prescore release {job.model}`, clear this task to publish it."
-                )
+            _require_wanted(job, report, publishing=asked["params"]["publish"])
             materialize.publish_version(job, held, work["version"])
             materialize.retire_old(job)
+        with job.database.connect() as connection:
+            told = Catalog(connection).version(model, work["version"])
+    clocks = {name: str(told[name]) for name in ("data_as_of", "published_at")}
+    asked["outlet_events"][predictions(model)].extra = {"version": told["version"], "rows": told["rows"], **clocks}
     _free()  # for a publish task that was cleared alone, too
     return work["version"]
+
+
+def _require_wanted(job: Job, report: Report, *, publishing: bool) -> None:
+    from prescore import materialize
+
+    if not publishing:
+        raise AirflowSkipException(
+            f"This run was to make a version and not to publish it: {job.model} version {report.version} waits. "
+            f"`prescore publish {job.model} {report.version}` publishes it."
+        )
+    if materialize.on_hold(job, report.version):
+        raise AirflowSkipException(
+            f"{job.model} is on hold ({report.held}): version {report.version} passed its checks and waits. "
+            f"After `prescore release {job.model}`, clear this task to publish it."
+        )
 
 
 @task
