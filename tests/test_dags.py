@@ -14,6 +14,7 @@ from prescore.contract.errors import Busy
 
 REPO = Path(__file__).parents[1]
 HEAVY = {"pyarrow", "onnxruntime", "onnx", "great_expectations", "duckdb", "pandas", "numpy", "pgpq", "sklearn"}
+UPKEEP = {"prescore_watch", "prescore_retire"}
 SERVED = "select distinct version from predictions.churn"
 STATES = "select version, state from prescore.versions order by version"
 LEASES = "select count(*) from prescore.leases where expires_at >= now()"
@@ -25,7 +26,7 @@ def test_the_repos_dags_load_without_work(airflow_home: Path, monkeypatch: pytes
     with started(airflow_home) as fresh:
         loaded = fresh.load(REPO / "dags")
     assert loaded["errors"] == {}
-    assert set(loaded["dags"]) == {f"prescore_{path.stem}" for path in (REPO / "specs").glob("*.toml")}
+    assert set(loaded["dags"]) == {f"prescore_{path.stem}" for path in (REPO / "specs").glob("*.toml")} | UPKEEP
     assert not HEAVY & set(loaded["imported"])
     ours = {
         Path(name)
@@ -79,6 +80,25 @@ def test_others_hear_of_a_publication_and_of_nothing_else(airflow: Airflow, sand
     assert (event["version"], event["rows"]) == (2, 1000)
     clocks = sandbox.rows("select data_as_of::text, published_at::text from prescore.versions where version = 2")[0]
     assert [event["data_as_of"][:19], event["published_at"][:19]] == [clock[:19] for clock in clocks]
+
+
+def test_the_watch_is_red_while_a_model_is_older_than_promised(airflow: Airflow, sandbox: Sandbox) -> None:
+    assert sandbox.cli("run", "churn").code == 0
+    assert airflow.run("prescore_watch")["state"] == "success"
+    sandbox.rows("update prescore.versions set data_as_of = data_as_of - interval '27 hours' returning version")
+    late = airflow.run("prescore_watch")
+    assert (late["state"], late["tries"]["freshness"]) == ("failed", 1)
+    assert "Older than promised: churn version 1 is of " in airflow.log()
+
+
+def test_every_night_what_is_not_asked_for_goes(airflow: Airflow, sandbox: Sandbox) -> None:
+    sandbox.edit("versions = 3", 'versions = 1\ngrace = "1d"')
+    for _ in range(2):
+        assert sandbox.cli("run", "churn").code == 0
+    sandbox.edit('grace = "1d"', 'grace = "0s"')
+    done = airflow.run("prescore_retire")
+    assert done["states"] == {"retire[0]": "success"}
+    assert sandbox.rows(STATES) == [(1, "retired"), (2, "published")]
 
 
 def test_a_run_may_begin_anew(airflow: Airflow, sandbox: Sandbox) -> None:
@@ -146,7 +166,7 @@ def test_a_broken_spec_fails_its_own_runs_only(airflow: Airflow, sandbox: Sandbo
     assert loaded["errors"] == {}
     broken = {name: dag for name, dag in loaded["dags"].items() if "broken spec" in dag["tags"]}
     assert set(broken) == {"prescore_typo", "prescore_late", "prescore_not_a_name"}
-    assert set(loaded["dags"]) - set(broken) == {"prescore_churn"}
+    assert set(loaded["dags"]) - set(broken) == {"prescore_churn", *UPKEEP}
     assert "outputs.score.type" in broken["prescore_typo"]["doc"]
     assert len(broken["prescore_typo"]["runs"]) == 3  # its nights fail, rather than pass in silence
     assert 'schedule.cron: Airflow cannot read "99 5 * * *"' in broken["prescore_late"]["doc"]

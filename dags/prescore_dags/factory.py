@@ -17,6 +17,7 @@ from prescore.contract.errors import PrescoreError, SpecInvalid
 from prescore.contract.project import Project
 from prescore.contract.spec import Schedule
 from prescore_dags import tasks
+from prescore_dags.upkeep import retire_dag, watch_dag
 
 GROUPS = 8
 RETRIES: dict[str, Any] = {
@@ -27,21 +28,28 @@ RETRIES: dict[str, Any] = {
 }
 
 
-def airflow_dags(project: str | Path | None = None, *, groups: int = GROUPS) -> list[DAG]:
+def airflow_dags(
+    project: str | Path | None = None, *, groups: int = GROUPS, upkeep: bool = True, **more: Any
+) -> list[DAG]:
     """The DAGs of a project, registered with the DAG file that calls this.
 
     `project` is its folder: by default PRESCORE_PROJECT, or the folder around the calling file. `groups` is how many
-    score tasks there are at most; a version of fewer chunks has fewer. It has its name because Airflow looks only into
-    files in which the words airflow and dag stand.
+    score tasks there are at most; a version of fewer chunks has fewer. `upkeep` adds the two DAGs that are about all
+    models: of several projects in one Airflow, one has them. `more` goes to every DAG, such as `on_failure_callback`.
+    It has its name because Airflow looks only into files in which the words airflow and dag stand.
     """
     if groups < 1:
         raise SpecInvalid(f"groups is the number of score tasks, at least 1 (given: {groups}).")
     caller = Path(inspect.stack(0)[1].filename).parent
     found = Project.find(Path(project or os.environ.get("PRESCORE_PROJECT") or caller))
-    return [_materialization(found, model, groups) for model in found.models()]
+    more = {"catchup": False, "max_active_runs": 1, "default_args": RETRIES, **more}
+    dags = [_materialization(found, model, groups, more) for model in found.models()]
+    return (
+        [*dags, watch_dag(tags=["prescore"], **more), retire_dag(found, tags=["prescore"], **more)] if upkeep else dags
+    )
 
 
-def _materialization(project: Project, model: str, groups: int) -> DAG:
+def _materialization(project: Project, model: str, groups: int, more: dict[str, Any]) -> DAG:
     """A model's DAG. One whose spec is broken is there too, and its runs fail with what is wrong: others go on.
 
     An import error would take down every DAG of the file, and nobody hears of a run that no longer happens.
@@ -53,11 +61,9 @@ def _materialization(project: Project, model: str, groups: int) -> DAG:
         description=description,
         doc_md=_doc(model, fault),
         schedule=schedule,
-        catchup=False,
-        max_active_runs=1,
-        default_args=RETRIES,
         params=_form(),
         tags=["prescore", "broken spec"] if fault else ["prescore"],
+        **more,
     ) as dag:
         told: Any = literal(fault)  # whatever it quotes is no template
         shares: Any = tasks.snapshot(model, root, groups, told)

@@ -1,3 +1,7 @@
+-- name: status_freshness
+-- How old each published version is, against what its owner promised.
+select * from predictions.freshness order by model;
+
 -- name: status_models
 -- Every model that was ever run: what is served and how old it is, and what became of its newest version.
 select m.model, f.version, f.data_as_of, f.published_at, f.age_seconds, f.max_age_seconds, f.stale,
