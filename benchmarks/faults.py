@@ -25,7 +25,7 @@ from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import Connection, Database
 from prescore.contract.queries import query
 from prescore.contract.tables import names
-from prescore.job import Job
+from prescore.job import Ask, Job
 from prescore.rejects import Scored
 from prescore.steps import score, stage
 
@@ -82,7 +82,7 @@ def _ledger(where: World, kind: str) -> Row:
     job = Job(project, project.spec(kind), Database(where.database))
     scorer = rehearsal.validate(job)
     with lease.held(job.database, kind) as held, job.database.connect() as connection:
-        version = materialize.begin(job, held, full=True)
+        version = materialize.begin(job, held, Ask(full=True))
         materialize.freeze(job, held, version, scorer)
         row = Catalog(connection).version(kind, version)
         frozen = score.Snapshot(job.store.snapshot_path(row))

@@ -19,6 +19,7 @@ import pytest
 from fix_project import Sandbox
 from prescore import materialize
 from prescore.contract.errors import Mistake, PortTaken
+from prescore.job import Ask
 from prescore_api import server
 
 COMMAND = Path(sys.executable).with_name("prescore")
@@ -47,7 +48,7 @@ def test_a_run_is_served(sandbox: Sandbox) -> None:
             n: told[n] for n in ("model", "version", "key", "found", "prediction", "stale")
         }
         assert httpx.get(f"{url}/v1/models/churn").json()["rows"] == 1000
-        materialize.run(sandbox.job(), full=True)
+        materialize.run(sandbox.job(), Ask(full=True))
         assert httpx.get(f"{url}/v1/predictions/churn/7").json()["version"] == 2
         assert sandbox.cli("rollback", "churn").code == 0
         assert httpx.get(f"{url}/v1/predictions/churn/7").json()["version"] == 1

@@ -101,6 +101,14 @@ def test_every_night_what_is_not_asked_for_goes(airflow: Airflow, sandbox: Sandb
     assert sandbox.rows(STATES) == [(1, "retired"), (2, "published")]
 
 
+def test_a_trial_is_made_of_a_few_rows_and_published_never(airflow: Airflow, sandbox: Sandbox) -> None:
+    _without_checks(sandbox)
+    done = airflow.run(trial_rows=150)
+    assert (done["state"], done["states"]["publish"], done["events"]) == ("success", "skipped", [])
+    assert "churn version 1 is a trial, and never published" in airflow.log()
+    assert sandbox.rows("select rows, state from prescore.versions") == [(150, "checked")]
+
+
 def test_a_run_may_begin_anew(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
     with lease.held(sandbox.database, "churn") as held:

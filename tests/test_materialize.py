@@ -10,7 +10,8 @@ import pytest
 from fix_project import Sandbox, linear
 from prescore import expectations, materialize
 from prescore.contract import lease
-from prescore.contract.errors import Refused
+from prescore.contract.errors import Busy, Refused
+from prescore.job import Ask
 
 
 def test_a_run_publishes_every_row(sandbox: Sandbox) -> None:
@@ -57,6 +58,32 @@ def test_the_clock_is_asked_before_the_rows_are_read(sandbox: Sandbox) -> None:
     object.__setattr__(job, "on_rows", lambda *_: clock.write_text("seen\n2025-01-01\n"))
     report = materialize.run(job)
     assert report.data_as_of == datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def test_a_trial_is_checked_and_never_published(sandbox: Sandbox) -> None:
+    trial = sandbox.cli("run", "churn", "--trial", "150")
+    assert (trial.code, "checked, as a trial on at most 150 rows: it is never published" in trial.out) == (0, True)
+    assert sandbox.rows("select count(*) from prescore_versions.churn_v1") == [(150,)]
+    refused = sandbox.cli("publish", "churn", "1")
+    assert (refused.code, "is a trial on at most 150 rows" in refused.err) == (2, True)
+    assert sandbox.rows("select published_version from prescore.models") == [(None,)]
+    assert sandbox.cli("run", "churn").code == 0
+    assert sandbox.rows("select version, count(*) from predictions.churn group by version") == [(2, 1000)]
+
+
+def test_a_trial_takes_nothing_from_a_run_that_was_interrupted(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise Busy("a pulled plug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(materialize, "finish_table", interrupted)
+        with pytest.raises(Busy):
+            materialize.run(sandbox.job())
+    assert materialize.run(sandbox.job(), Ask(trial_rows=10)).rows == 10
+    report = materialize.run(sandbox.job())
+    assert (report.version, report.resumed, report.published) == (1, True, True)
 
 
 def test_a_check_that_is_misspelt_later_is_found_before_anything_is_written(sandbox: Sandbox) -> None:

@@ -19,6 +19,7 @@ from prescore import materialize
 from prescore.columns import ARROW
 from prescore.contract import lease, lookup, spec
 from prescore.contract.catalog import Catalog
+from prescore.job import Ask
 from prescore.steps import publish, score, snapshot
 
 SAME_FIXTURES = settings(
@@ -83,7 +84,7 @@ def _published(sandbox: Sandbox) -> None:
     """Through every step but the checks, which the data here would not pass, and which change nothing."""
     job = sandbox.job()
     with lease.held(job.database, "churn") as held:
-        version = materialize.begin(job, held, full=True)
+        version = materialize.begin(job, held, Ask(full=True))
         scorer = materialize.kept_scorer(job, version)
         materialize.freeze(job, held, version, scorer)
         materialize.score_chunks(job, held, version, materialize.pending(job, version), scorer)

@@ -10,9 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 
 from fix_project import Sandbox, linear
@@ -20,7 +18,7 @@ from prescore import expectations, materialize
 from prescore.contract import lease
 from prescore.contract.errors import Busy, LeaseLost, Refused, Unknown
 from prescore.contract.lease import Lease
-from prescore.steps import check, publish, snapshot, stage
+from prescore.job import Ask
 
 KILLED_IN_THE_MIDDLE = """
 import os, signal, sys
@@ -122,7 +120,7 @@ def test_what_is_made_of_other_things_is_begun_anew(sandbox: Sandbox, changed: s
         sandbox.edit('type = "real"', 'type = "double precision"')
     elif changed == "query":
         sandbox.query("select customer, visits, spend from read_parquet('data/customers.parquet') where customer < 500")
-    report = materialize.run(sandbox.job(), full=changed == "full")
+    report = materialize.run(sandbox.job(), Ask(full=changed == "full"))
     assert (report.version, report.rows) == (2, 500 if changed == "query" else 1000)
     assert sandbox.rows("select state, error from prescore.versions where version = 1") == [
         ("failed", "its run ended early, and a later run began anew")
@@ -151,52 +149,6 @@ def test_what_was_about_to_be_published_is_published_by_the_next_run(
     report = materialize.run(sandbox.job())
     assert (report.version, report.published, report.chunks_before) == (1, True, 10)
     assert _ledger(sandbox) == ledger
-
-
-def _end_connections(sandbox: Sandbox) -> None:
-    with psycopg.connect(sandbox.database.url) as connection:
-        connection.execute(
-            "select pg_terminate_backend(pid, 5000) from pg_stat_activity "
-            "where datname = current_database() and pid <> pg_backend_pid()"
-        )
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize(
-    ("module", "step"),
-    [
-        (snapshot, "freeze"),
-        (stage, "copy_chunk"),
-        (stage, "finish"),
-        (check, "check"),
-        (publish, "publish"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_run_outlives_a_database_that_restarts(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, module: Any, step: str, when: str
-) -> None:
-    function, calls = getattr(module, step), 0
-
-    def disturbed(*arguments: Any, **named: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 1 and when == "before":
-            _end_connections(sandbox)
-        answer = function(*arguments, **named)
-        if calls == 1 and when == "after":
-            _end_connections(sandbox)
-        return answer
-
-    monkeypatch.setattr(module, step, disturbed)
-    monkeypatch.setattr(materialize, "PAUSES", (0.0, 0.0, 0.0))
-    report = materialize.run(sandbox.job())
-    assert (report.version, report.published, report.rows) == (1, True, 1000)
-    assert sandbox.rows("select count(*), count(distinct customer) as customers from predictions.churn") == [
-        (1000, 1000)
-    ]
-    assert len(_ledger(sandbox)) == 10
-    assert sandbox.rows("select count(*) from prescore.versions") == [(1,)]
 
 
 @pytest.mark.parametrize("why", ["not asked to", "on hold", "other checks now"])

@@ -87,6 +87,13 @@ def _form() -> dict[str, Param]:
             description="Let readers see the version when it has passed its checks. Otherwise it is made, checked and "
             "kept: `prescore publish` publishes it later.",
         ),
+        "trial_rows": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Trial rows",
+            description="For a trial: at most so many rows of the domain. Its version is checked and never published.",
+        ),
         "full": Param(
             False,
             type="boolean",

@@ -57,17 +57,19 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
     if fault:
         raise SpecInvalid(fault)
     from prescore import failure, materialize, rehearsal
+    from prescore.job import Ask
 
     job = _job(model, root)
     rehearsal.validate(job)
     job.database.migrate()
     rehearsal.vet(job)
     asked = get_current_context()
+    chosen = asked["params"]
     # A retry goes on with what the first attempt began anew.
-    full = asked["params"]["full"] and asked["ti"].try_number == 1
+    ask = Ask(chosen["publish"], chosen["full"] and asked["ti"].try_number == 1, trial_rows=chosen["trial_rows"])
     with lease.kept(job.database, _take(job)) as held:
         job = job.under(held)
-        version = materialize.begin(job, held, publishing=asked["params"]["publish"], full=full)
+        version = materialize.begin(job, held, ask)
         with failure.giving_up(job, held, version):
             materialize.freeze(job, held, version, materialize.kept_scorer(job, version))
         return _shares(job, held, version, groups)
@@ -140,6 +142,8 @@ def publish(model: str, root: str, work: Work) -> int:
 def _require_wanted(job: Job, report: Report, *, publishing: bool) -> None:
     from prescore import materialize
 
+    if report.trial_rows:
+        raise AirflowSkipException(f"{job.model} version {report.version} is a trial, and never published.")
     if not publishing:
         raise AirflowSkipException(
             f"This run was to make a version and not to publish it: {job.model} version {report.version} waits. "

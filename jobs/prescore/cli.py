@@ -92,17 +92,18 @@ def run(
     full: Annotated[bool, typer.Option("--full", help="Begin anew, even if an earlier run was interrupted.")] = False,
     publish: Annotated[bool, typer.Option("--publish/--no-publish", help="Whether readers get to see it.")] = True,
     breaking: Annotated[bool, typer.Option("--breaking", help="Even if its columns break readers.")] = False,
+    trial: Annotated[int | None, typer.Option(min=1, help="Read so many rows at most; never published.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait while another run writes this model.")] = False,
     json: Json = False,
 ) -> None:
     """Make a version: snapshot, score, stage, check, publish."""
     from prescore import display
 
-    flow, _, _ = opening.flow()
+    flow, _, material = opening.flow()
+    ask = material.Ask(publish, full, breaking, trial)
     with opening.job(name) as job:
         try:
-            on_busy = display.wait if wait else None
-            report = flow.run(job, publishing=publish, full=full, breaking=breaking, on_busy=on_busy)
+            report = flow.run(job, ask, on_busy=display.wait if wait else None)
         except Refused:
             _show_refused(job, json=json)
             raise

@@ -25,6 +25,24 @@ def quiet(step: str, rows: int, total: int | None) -> None:
 
 
 @dataclass(frozen=True)
+class Ask:
+    """What a run is asked for.
+
+    `full` begins anew where an unfinished version could be gone on with; `breaking` allows columns that break readers.
+    A trial reads at most `trial_rows` rows of the domain, and is never published.
+    """
+
+    publishing: bool = True
+    full: bool = False
+    breaking: bool = False
+    trial_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        """No trial is published, whatever else is asked for."""
+        object.__setattr__(self, "publishing", self.publishing and self.trial_rows is None)
+
+
+@dataclass(frozen=True)
 class Material:
     """One model of a project, before there is any database: what it is made from."""
 

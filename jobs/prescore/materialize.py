@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Event
 from typing import Any
 
@@ -22,26 +23,25 @@ from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import may_come_back
 from prescore.contract.errors import DatabaseAway, Transient
 from prescore.contract.lease import Lease, OnBusy
-from prescore.job import Job
+from prescore.job import Ask, Job
 from prescore.rejects import Reject
 from prescore.report import Report
 from prescore.scorer import Scorer
 from prescore.steps import check, publish, score, snapshot, stage
 from prescore.store import hash_bytes, read_model
 
+_AS_EVER = Ask()
 PAUSES = (1.0, 5.0, 15.0)
 """Seconds that a run waits for a database that went away, from one attempt to the next."""
 
 _log = logging.getLogger("prescore")
 
 
-def run(
-    job: Job, *, publishing: bool = True, full: bool = False, breaking: bool = False, on_busy: OnBusy | None = None
-) -> Report:
-    """Make a version and, unless told otherwise, publish it. While another run writes the model: Busy, or `on_busy`.
+def run(job: Job, ask: Ask = _AS_EVER, *, on_busy: OnBusy | None = None) -> Report:
+    """Make a version and, unless asked otherwise, publish it. While another run writes the model: Busy, or `on_busy`.
 
-    An unfinished version of the same model file, spec and query is finished rather than begun again, unless `full`.
-    Columns that would break readers are an error before anything is scored, unless `breaking`.
+    An unfinished version of the same model file, spec and query is finished rather than begun again.
+    Columns that would break readers are an error before anything is scored.
     When the database goes away in the middle, the run waits for it a while and goes on where it was.
     Raises what the steps raise; whatever that is, readers keep seeing the version from before.
     """
@@ -53,7 +53,7 @@ def run(
     for pause in (*PAUSES, None):
         try:
             if not _is_published(job, begun):
-                _run(job, begun, publishing=publishing, full=full and not begun, breaking=breaking, on_busy=on_busy)
+                _run(job, begun, replace(ask, full=ask.full and not begun), on_busy)
             return Report.of(job, begun[-1], total=time.perf_counter() - started)
         except DatabaseAway as error:
             if pause is None or job.database.embedded or not may_come_back(error):
@@ -63,11 +63,11 @@ def run(
     raise AssertionError("the last attempt has no pause, and raises")
 
 
-def _run(job: Job, begun: list[int], *, publishing: bool, full: bool, breaking: bool, on_busy: OnBusy | None) -> None:
+def _run(job: Job, begun: list[int], ask: Ask, on_busy: OnBusy | None) -> None:
     """One attempt; `begun` is told its version."""
     with lease.held(job.database, job.model, on_busy=on_busy) as held, ThreadPoolExecutor(1) as background:
         job = job.under(held)
-        version = begin(job, held, publishing=publishing, full=full, breaking=breaking)
+        version = begin(job, held, ask)
         begun.append(version)
         with failure.giving_up(job, held, version):
             scorer = kept_scorer(job, version)
@@ -76,8 +76,8 @@ def _run(job: Job, begun: list[int], *, publishing: bool, full: bool, breaking: 
             wanted = background.submit(expectations.build, job.spec)  # seconds of imports, while Postgres sorts keys
             finish_table(job, held, version)
             check_table(job, held, version, wanted.result())
-            if publishing and not on_hold(job, version):
-                publish_version(job, held, version, breaking=breaking)
+            if ask.publishing and not on_hold(job, version):
+                publish_version(job, held, version, breaking=ask.breaking)
                 retire_old(job)
 
 
@@ -89,30 +89,31 @@ def _is_published(job: Job, begun: list[int]) -> bool:
         return Catalog(connection).version(job.model, begun[-1])["state"] == "published"
 
 
-def begin(job: Job, held: Lease, *, publishing: bool = True, full: bool = False, breaking: bool = False) -> int:
+def begin(job: Job, held: Lease, ask: Ask = _AS_EVER) -> int:
     """The version to work on: the unfinished one if it was made of the same things, else a new, empty one.
 
-    Raises NotAllowed for columns that would break readers, if it is to be published and not `breaking`.
+    Raises NotAllowed for columns that would break readers, if it is to be published and they may not.
     """
     onnx = read_model(job.project.root / job.spec.onnx.file)
     made_of = {
         "model_fingerprint": hash_bytes(onnx),
-        "domain_fingerprint": sources.fingerprint(job.spec, job.query),
+        "domain_fingerprint": sources.fingerprint(job.spec, job.query, ask.trial_rows),
         "spec_fingerprint": job.spec.fingerprint,
     }
     with job.database.connect() as connection, connection.transaction():
         views.require_roles(connection, job.spec.grants.select)
-        if publishing and not breaking:
+        if ask.publishing and not ask.breaking:
             rehearsal.vet_columns(connection, job.spec)
         versions.lock_model_file(connection, made_of["model_fingerprint"])
         job.store.keep_model(onnx)
         Catalog(connection).execute("models_register", model=job.model, description=job.spec.description)
-        going_on = None if full else versions.unfinished(connection, job.store, job.model, made_of)
-        version = going_on or versions.create(connection, job.spec, made_of)
+        going_on = None if ask.full else versions.unfinished(connection, job.store, job.model, made_of)
+        version = going_on or versions.create(connection, job.spec, made_of, ask.trial_rows)
         if going_on is not None:
             versions.note_resumption(connection, job.model, version)
-        versions.intend(connection, job.model, version, publishing=publishing)
-        given_up = versions.abandon(connection, job.model, but=version)
+        versions.intend(connection, job.model, version, publishing=ask.publishing)
+        # A trial takes nothing from the run that it is a trial of.
+        given_up = [] if ask.trial_rows else versions.abandon(connection, job.model, but=version)
         held.check(connection)
     with job.database.connect() as connection:
         for other in given_up:
@@ -147,7 +148,8 @@ def _freeze(job: Job, held: Lease, catalog: Catalog, version: Version, scorer: S
     rejects.forget(catalog.connection, version)  # of an attempt that did not come to its end
     tally = rejects.Tally(job.spec, keep=lambda found: _set_aside(held, catalog, version, found))
     asked = snapshot.asked_clock(job.source, job.spec)  # before the rows are read: they are at least as new
-    with job.source.open(job.query, rows, snapshot.expected(job.spec, scorer.features)) as stream:
+    expected = snapshot.expected(job.spec, scorer.features)
+    with job.source.open(job.query, rows, expected, limit=version["trial_rows"]) as stream:
         freezer = snapshot.Freezer(job.spec, scorer.features, stream.schema)
         frozen = snapshot.freeze(stream.batches, freezer, path, rows, lambda n: job.on_rows("snapshot", n, None), tally)
     with catalog.connection.transaction():

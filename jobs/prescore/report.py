@@ -33,6 +33,7 @@ class Report:
     seconds: dict[str, float]
     checks: list[dict[str, Any]]
     data_as_of: datetime | None
+    trial_rows: int | None
     served: int | None
     held: str | None
     error: str | None
@@ -59,6 +60,7 @@ class Report:
             seconds=_since(found["seconds"], row["seconds"]) | ({} if total is None else {"total": round(total, 3)}),
             checks=row["checks"] or [],
             data_as_of=row["data_as_of"],
+            trial_rows=row["trial_rows"],
             served=model["published_version"],
             held=model["hold_reason"],
             error=row["error"],

@@ -26,7 +26,9 @@ def due(known: list[Version], retention: Retention) -> list[Version]:
     """
     now = datetime.now(UTC)
     published = next((v["version"] for v in known if v["state"] == "published"), 0)
-    waiting = next((v["version"] for v in known if v["state"] == "checked" and v["version"] > published), 0)
+    waiting = next(
+        (v["version"] for v in known if v["state"] == "checked" and v["version"] > published and not v["trial_rows"]), 0
+    )
     free = [v for v in known if v["pinned_at"] is None and v["version"] != waiting]
     superseded = [v for v in free if v["state"] == "superseded"]
     good = [v for v in superseded if v["withdrawn_at"] is None][retention.versions - 1 :]

@@ -141,9 +141,10 @@ def query_text(project: Project, spec: Spec) -> str:
     return text
 
 
-def fingerprint(spec: Spec, query: str) -> str:
-    """SHA-256 of what is asked of whom."""
-    return hashlib.sha256(f"{spec.domain.source}\n{query}".encode()).hexdigest()
+def fingerprint(spec: Spec, query: str, limit: int | None = None) -> str:
+    """SHA-256 of what is asked of whom, and how much of it."""
+    limited = "" if limit is None else f"\nlimit {limit}"
+    return hashlib.sha256(f"{spec.domain.source}\n{query}{limited}".encode()).hexdigest()
 
 
 def _named(project: Project, name: str) -> str:

@@ -18,8 +18,8 @@ from prescore.store import Store
 STALE = timedelta(days=1)
 
 
-def create(connection: Connection, spec: Spec, made_of: dict[str, str]) -> int:
-    """A new version, building, with its empty table; gives its number."""
+def create(connection: Connection, spec: Spec, made_of: dict[str, str], trial_rows: int | None = None) -> int:
+    """A new version, building, with its empty table; gives its number. With `trial_rows` it is never published."""
     catalog = Catalog(connection)
     version: int = catalog.one("versions_number", model=spec.model)["version"]
     promise = spec.freshness.max_age
@@ -31,6 +31,7 @@ def create(connection: Connection, spec: Spec, made_of: dict[str, str]) -> int:
         key_columns=Jsonb(spec.key_columns),
         output_columns=Jsonb(spec.output_columns),
         max_age_seconds=None if promise is None else promise.total_seconds(),
+        trial_rows=trial_rows,
         **made_of,
     )
     stage.create(connection, catalog.version(spec.model, version))

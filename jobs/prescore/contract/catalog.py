@@ -71,6 +71,7 @@ class Version(TypedDict):
     superseded_at: datetime | None
     withdrawn_at: datetime | None
     pinned_at: datetime | None
+    trial_rows: int | None
     retired_at: datetime | None
 
 

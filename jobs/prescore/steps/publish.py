@@ -116,6 +116,11 @@ def _publishable(catalog: Catalog, model: str, version: int, terms: Terms) -> Ve
     chosen = catalog.version(model, version)
     if chosen["state"] not in ("checked", "superseded"):
         raise NotAllowed(_why_not(chosen))
+    if chosen["trial_rows"] is not None:
+        raise NotAllowed(
+            f"{model} version {version} is a trial on at most {chosen['trial_rows']:,} rows, and never published. "
+            f"`prescore run {model}` makes a whole version."
+        )
     if chosen["state"] == "checked" and terms.checks not in (None, chosen["checks_fingerprint"]):
         raise NotAllowed(
             f"{model} version {version} passed other checks than those that the spec has now. "

@@ -50,6 +50,7 @@ create table prescore.versions (
   seconds              jsonb not null default '{}',
   error                text,
   to_publish           boolean not null default false,
+  trial_rows           bigint check (trial_rows > 0),
   started_at           timestamptz not null default now(),
   staged_at            timestamptz,
   checked_at           timestamptz,
@@ -59,7 +60,8 @@ create table prescore.versions (
   pinned_at            timestamptz,
   retired_at           timestamptz,
   primary key (model, version),
-  check (state not in ('published', 'superseded') or (checked_at is not null and published_at is not null))
+  check (state not in ('published', 'superseded') or (checked_at is not null and published_at is not null)),
+  check (state not in ('published', 'superseded') or trial_rows is null)
 );
 comment on table prescore.versions is 'one row a version: a complete prediction table, never changed after it is staged';
 comment on column prescore.versions.table_name is 'its table, in schema prescore_versions';
@@ -74,6 +76,7 @@ comment on column prescore.versions.max_age_seconds is 'the freshness promise: h
 comment on column prescore.versions.checks_fingerprint is 'SHA-256 of the spec''s checks, set when they have run';
 comment on column prescore.versions.snapshot_rows is 'rows of the domain, those set aside included';
 comment on column prescore.versions.rejected is 'rows set aside, in prescore.rejects';
+comment on column prescore.versions.trial_rows is 'a trial on at most so many rows of the domain, which is never published';
 comment on column prescore.versions.to_publish is 'the run that makes it means to publish it, and has not come to that yet';
 comment on column prescore.versions.withdrawn_at is 'set when a roll-back took it from readers: a later roll-back passes over it';
 comment on column prescore.versions.pinned_at is 'set while somebody wants it kept, whatever retention says';

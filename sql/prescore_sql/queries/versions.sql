@@ -5,9 +5,9 @@ update prescore.models set last_version = last_version + 1 where model = %(model
 -- name: versions_create
 -- A new version, building.
 insert into prescore.versions (model, version, table_name, model_fingerprint, domain_fingerprint, spec_fingerprint,
-                               key_columns, output_columns, max_age_seconds)
+                               key_columns, output_columns, max_age_seconds, trial_rows)
 values (%(model)s, %(version)s, %(table_name)s, %(model_fingerprint)s, %(domain_fingerprint)s, %(spec_fingerprint)s,
-        %(key_columns)s, %(output_columns)s, %(max_age_seconds)s);
+        %(key_columns)s, %(output_columns)s, %(max_age_seconds)s, %(trial_rows)s);
 
 -- name: versions_get
 -- One version.
@@ -66,12 +66,13 @@ where model = %(model)s and state = 'published';
 -- Put a version in the published place.
 update prescore.versions
 set state = 'published', to_publish = false, published_at = now(), superseded_at = null, withdrawn_at = null
-where model = %(model)s and version = %(version)s and state in ('checked', 'superseded');
+where model = %(model)s and version = %(version)s and state in ('checked', 'superseded') and trial_rows is null;
 
 -- name: versions_waiting
 -- The newest version that passed its checks and is newer than the published one.
 select v.version from prescore.versions v join prescore.models m on m.model = v.model
-where v.model = %(model)s and v.state = 'checked' and v.version > coalesce(m.published_version, 0)
+where v.model = %(model)s and v.state = 'checked' and v.trial_rows is null
+  and v.version > coalesce(m.published_version, 0)
 order by v.version desc limit 1;
 
 -- name: versions_before

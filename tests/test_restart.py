@@ -1,0 +1,58 @@
+"""A database that restarts in the middle of a run: the run goes on by itself, and does nothing twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from fix_project import Sandbox
+from prescore import materialize
+from prescore.steps import check, publish, snapshot, stage
+
+
+def _end_connections(sandbox: Sandbox) -> None:
+    with psycopg.connect(sandbox.database.url) as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity "
+            "where datname = current_database() and pid <> pg_backend_pid()"
+        )
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("module", "step"),
+    [
+        (snapshot, "freeze"),
+        (stage, "copy_chunk"),
+        (stage, "finish"),
+        (check, "check"),
+        (publish, "publish"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_run_outlives_a_database_that_restarts(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, module: Any, step: str, when: str
+) -> None:
+    function, calls = getattr(module, step), 0
+
+    def disturbed(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1 and when == "before":
+            _end_connections(sandbox)
+        answer = function(*arguments, **named)
+        if calls == 1 and when == "after":
+            _end_connections(sandbox)
+        return answer
+
+    monkeypatch.setattr(module, step, disturbed)
+    monkeypatch.setattr(materialize, "PAUSES", (0.0, 0.0, 0.0))
+    report = materialize.run(sandbox.job())
+    assert (report.version, report.published, report.rows) == (1, True, 1000)
+    assert sandbox.rows("select count(*), count(distinct customer) as customers from predictions.churn") == [
+        (1000, 1000)
+    ]
+    assert sandbox.rows("select count(*) from prescore.chunks") == [(10,)]
+    assert sandbox.rows("select count(*) from prescore.versions") == [(1,)]
