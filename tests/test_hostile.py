@@ -170,6 +170,13 @@ def _clock_in_the_future(sandbox: Sandbox) -> None:
     sandbox.edit("[key]", "[domain.data_as_of]\nquery = \"select timestamp '2999-01-01' as seen\"\n[key]")
 
 
+def _clock_of_infinity(sandbox: Sandbox) -> None:
+    sandbox.edit("[key]", '[domain.data_as_of]\ncolumn = "seen"\n[key]')
+    sandbox.query(
+        "select customer, visits, spend, 'infinity'::timestamp as seen from read_parquet('data/customers.parquet')"
+    )
+
+
 MISHAPS: list[tuple[Callable[[Sandbox], None], int, str]] = [
     (_duplicates, 4, "keys that stand more than once: (0) 2 times"),
     (_null_key, 4, "Key column customer is null: a row without a key cannot be looked up (customer=None)"),
@@ -204,6 +211,7 @@ MISHAPS: list[tuple[Callable[[Sandbox], None], int, str]] = [
     (_no_such_role, 2, "grants.select names nobody_here, which this server does not have"),
     (_clock_without_time, 2, "column seen is NULL in every row"),
     (_clock_of_text, 2, "column seen, for data_as_of, is string and no time"),
+    (_clock_of_infinity, 2, "column seen holds a time past the year 9999, or infinity"),
     (_clock_in_the_future, 2, "which is yet to come"),
 ]
 

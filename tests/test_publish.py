@@ -219,6 +219,19 @@ def test_publishing_takes_models_and_versions_in_turn(sandbox: Sandbox, pairs: l
     assert (done.code, told in done.err) == (2, True), done.err
 
 
+def test_publishing_together_takes_no_version_from_those_who_see_it(sandbox: Sandbox) -> None:
+    sandbox.spec((sandbox.root / "specs/churn.toml").read_text(), "other")
+    assert sandbox.cli("run", "other", "--no-publish").code == 0
+    for bias in (0.1, 0.2, 0.3):
+        _run(sandbox, bias)
+    with psycopg.connect(sandbox.database.url, row_factory=dict_row) as reader:  # read committed, and still open
+        assert _seen(reader) == (3, 3, 1000)
+        _run(sandbox, 0.4)
+        assert _seen(reader) == (3, 3, 1000)
+        assert sandbox.cli("publish", "churn", "3", "other", "1", "--older").code == 0
+        assert _seen(reader) == (3, 3, 1000)
+
+
 def test_a_hold_in_the_last_moment_is_heeded(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     _run(sandbox, 0.1)
     assert sandbox.cli("run", "churn", "--no-publish").code == 0

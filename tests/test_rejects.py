@@ -10,7 +10,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from fix_project import Sandbox, model
+from prescore import materialize, rejects
+from prescore.contract.errors import Busy
 
+_SHAPES = [("features", TensorProto.FLOAT, [None, 2])], [("score", TensorProto.FLOAT, [None, 1])]
 CUSTOMERS = "read_parquet('data/customers.parquet')"
 BAD_ROWS = f"""
 select case when customer = 7 then null else customer end as customer,
@@ -71,6 +74,10 @@ def test_bad_rows_of_the_domain_are_set_aside_and_the_rest_is_served(sandbox: Sa
     assert checked["rejects"]["observed"].startswith("4 rows set aside: such as Feature visits is null")
 
 
+def test_a_fraction_is_what_it_says() -> None:
+    assert [rejects.allowed(limit, 100) for limit in (0.29, 0.07, 0.57, 0.0, 29)] == [29, 7, 57, 0, 29]
+
+
 @pytest.mark.parametrize(("limit", "code"), [(3, 4), (4, 0), (0.0039, 4), (0.004, 0)])
 def test_the_limit_is_so_many_rows_or_a_fraction(sandbox: Sandbox, limit: float, code: int) -> None:
     sandbox.query(BAD_ROWS)
@@ -118,6 +125,59 @@ def test_predictions_that_are_not_finite_are_set_aside(sandbox: Sandbox) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "odd"), [("integer", "'nan'::float"), ("smallint", "1e9"), ("bigint", "'inf'::float")]
+)
+def test_a_prediction_that_its_output_cannot_hold_costs_its_row_only(sandbox: Sandbox, kind: str, odd: str) -> None:
+    nodes = [helper.make_node("Gather", ["features", "first"], ["score"], axis=1)]
+    sandbox.onnx(model(nodes, *_SHAPES, {"first": np.array([0], np.int64)}))
+    sandbox.edit('type = "real"', f'type = "{kind}"')
+    sandbox.query(
+        f"select customer, case customer when 7 then {odd} else 1 end::float as visits, spend from {CUSTOMERS}"
+    )
+    _allow(sandbox, 1)
+    done = sandbox.cli("run", "churn", "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert (report["published"], report["rows"], report["rejected"]) == (True, 999, 1)
+    assert [key for key, *_ in _set_aside(sandbox)] == ["7"]
+
+
+@pytest.mark.parametrize("key", ["'infinity'::date", "'20000-01-01'::date"])
+def test_a_key_that_python_cannot_hold_is_set_aside_as_any(sandbox: Sandbox, key: str) -> None:
+    sandbox.edit('customer = "bigint"', 'day = "date"')
+    sandbox.query(
+        f"select case customer when 7 then {key} else date '2024-01-01' + customer::integer end as day, "
+        f"case customer when 7 then null else visits end as visits, spend from {CUSTOMERS}"
+    )
+    _allow(sandbox, 1)
+    report = json.loads(sandbox.cli("run", "churn", "--json").out)
+    assert (report["published"], report["rejected"]) == (True, 1)
+
+
+def test_a_version_whose_rejects_were_not_all_kept_is_begun_anew(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.settings("chunk_rows = 3000\n")
+    sandbox.onnx(_logarithm())
+    sandbox.query(f"select customer + 1000 * i as customer, -1::float as visits, spend from {CUSTOMERS}, range(2) r(i)")
+
+    def interrupted(*_: object) -> None:
+        raise Busy("a pulled plug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(materialize, "finish_table", interrupted)
+        with pytest.raises(Busy):
+            materialize.run(sandbox.job())
+    assert sandbox.rows("select count(*) from prescore.rejects") == [(1000,)]
+    _allow(sandbox, 5000)
+    assert sandbox.cli("run", "churn").code == 4  # nothing is left of it, and all of it is told
+    assert sandbox.rows("select version, count(*) from prescore.rejects group by version order by version") == [
+        (1, 1000),
+        (2, 2000),
+    ]
+
+
 def test_rows_on_which_the_model_fails_do_not_lose_their_chunk(sandbox: Sandbox) -> None:
     sandbox.onnx(_table())
     sandbox.query(
@@ -146,7 +206,9 @@ def test_a_domain_of_which_nothing_is_left_is_refused_whatever_is_allowed(sandbo
     sandbox.query(f"select null::bigint as customer, visits, spend from {CUSTOMERS}")
     _allow(sandbox, 1000)
     done = sandbox.cli("run", "churn")
-    assert (done.code, "The domain of churn is empty" in done.err) == (4, True), done.err
+    assert (done.code, "has no row that can be scored: rejects: saw 1,000 rows set aside" in done.err) == (4, True), (
+        done.err
+    )
 
 
 def test_a_hopeless_domain_is_not_read_to_its_end(sandbox: Sandbox) -> None:

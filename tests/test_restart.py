@@ -8,7 +8,10 @@ import psycopg
 import pytest
 
 from fix_project import Sandbox
-from prescore import materialize
+from prescore import materialize, retirement
+from prescore.contract import lease
+from prescore.contract.errors import DatabaseAway
+from prescore.job import Ask
 from prescore.steps import check, publish, snapshot, stage
 
 
@@ -18,6 +21,32 @@ def _end_connections(sandbox: Sandbox) -> None:
             "select pg_terminate_backend(pid, 5000) from pg_stat_activity "
             "where datname = current_database() and pid <> pg_backend_pid()"
         )
+
+
+@pytest.mark.parametrize("why", ["not asked to publish", "on hold", "withdrawn meanwhile"])
+def test_a_run_that_came_to_its_end_is_not_made_again(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    drop, name = (retirement, "retire") if why == "withdrawn meanwhile" else (lease, "drop")
+    if why != "not asked to publish":
+        assert sandbox.cli("run", "churn").code == 0
+    if why == "on hold":
+        sandbox.cli("hold", "churn", "--reason", "month's end")
+    function = getattr(drop, name)
+
+    def lost(*_: Any) -> Any:
+        monkeypatch.setattr(drop, name, function)
+        if why == "withdrawn meanwhile":
+            sandbox.cli("rollback", "churn")
+            sandbox.cli("release", "churn")
+        raise DatabaseAway("a cable")
+
+    monkeypatch.setattr(drop, name, lost)
+    monkeypatch.setattr(materialize, "PAUSES", (0.0,))
+    report = materialize.run(sandbox.job(), Ask(publishing=why != "not asked to publish"))
+    made = 1 if why == "not asked to publish" else 2
+    assert report.version == made
+    assert sandbox.rows("select max(version) from prescore.versions") == [(made,)]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -49,7 +49,7 @@ def compulsory(rows: int, not_finite: str) -> list[Any]:
     import great_expectations.expectations as gxe
 
     return [
-        gxe.ExpectTableRowCountToBeBetween(min_value=max(rows, 1), max_value=rows, meta={"title": "rows"}),
+        gxe.ExpectTableRowCountToBeBetween(min_value=max(rows, 1), max_value=max(rows, 1), meta={"title": "rows"}),
         gxe.UnexpectedRowsExpectation(unexpected_rows_query=not_finite, meta={"title": "finite"}),
     ]
 

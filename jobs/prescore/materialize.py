@@ -52,7 +52,7 @@ def run(job: Job, ask: Ask = _AS_EVER, *, on_busy: OnBusy | None = None) -> Repo
     begun: list[int] = []
     for pause in (*PAUSES, None):
         try:
-            if not _is_published(job, begun):
+            if not _came_to_its_end(job, begun):
                 _run(job, begun, replace(ask, full=ask.full and not begun), on_busy)
             return Report.of(job, begun[-1], total=time.perf_counter() - started)
         except DatabaseAway as error:
@@ -81,12 +81,13 @@ def _run(job: Job, begun: list[int], ask: Ask, on_busy: OnBusy | None) -> None:
                 retire_old(job)
 
 
-def _is_published(job: Job, begun: list[int]) -> bool:
-    """Whether an attempt came that far, and only never heard of it."""
+def _came_to_its_end(job: Job, begun: list[int]) -> bool:
+    """Whether an attempt came as far as it was asked to, and only never heard of it."""
     if not begun:
         return False
     with job.database.connect() as connection:
-        return Catalog(connection).version(job.model, begun[-1])["state"] == "published"
+        row = Catalog(connection).version(job.model, begun[-1])
+    return row["published_at"] is not None or (row["state"] == "checked" and not row["to_publish"])
 
 
 def begin(job: Job, held: Lease, ask: Ask = _AS_EVER) -> int:
@@ -118,8 +119,10 @@ def begin(job: Job, held: Lease, ask: Ask = _AS_EVER) -> int:
     with job.database.connect() as connection:
         for other in given_up:
             versions.forget(connection, job.store, other)
-        known = Catalog(connection).versions(job.model)
-    job.store.sweep(job.model, {v["snapshot_location"] for v in known if v["snapshot_location"]})
+        with connection.transaction():
+            held.check(connection)  # until the end of the transaction no successor begins a snapshot
+            known = Catalog(connection).versions(job.model)
+            job.store.sweep(job.model, {v["snapshot_location"] for v in known if v["snapshot_location"]})
     return version
 
 
@@ -137,15 +140,20 @@ def freeze(job: Job, held: Lease, version: int, scorer: Scorer) -> None:
             _freeze(job, held, catalog, catalog.version(job.model, version), scorer)
         row = catalog.version(job.model, version)
         few = rejects.check(catalog.connection, row, job.spec.max_rejects)
-    if not few["passed"]:
+        refused = row["state"] == "building" and not few["passed"]  # later it is for the check step to say, and to note
+        if refused:
+            rejects.trim(catalog.connection, row)
+    if refused:
         raise rejects.refusal(job.model, few)
     if not row["snapshot_chunks"]:
-        raise snapshot.empty(job.model)
+        raise snapshot.empty(job.model, few if row["rejected"] else None)
 
 
 def _freeze(job: Job, held: Lease, catalog: Catalog, version: Version, scorer: Scorer) -> None:
     path, rows = job.store.new_snapshot(job.model, version["version"]), job.project.settings.chunk_rows
-    rejects.forget(catalog.connection, version)  # of an attempt that did not come to its end
+    with catalog.connection.transaction():
+        rejects.forget(catalog.connection, version)  # of an attempt that did not come to its end
+        held.check(catalog.connection)
     tally = rejects.Tally(job.spec, keep=lambda found: _set_aside(held, catalog, version, found))
     asked = snapshot.asked_clock(job.source, job.spec)  # before the rows are read: they are at least as new
     expected = snapshot.expected(job.spec, scorer.features)

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -48,13 +49,20 @@ class Scored:
 
 def of(rows: pa.RecordBatch, keys: Iterable[str], column: str | None, reason: str) -> list[Reject]:
     """Every row of a batch as a reject, for one reason."""
-    found = rows.select(list(keys)).to_pylist()
-    return [Reject({name: _plain(value) for name, value in key.items()}, column, reason) for key in found]
+    plain = {name: [_plain(value) for value in _values(rows.column(name))] for name in keys}
+    return [Reject(dict(zip(plain, key, strict=True)), column, reason) for key in zip(*plain.values(), strict=True)]
+
+
+def _values(column: pa.Array) -> list[Any]:
+    try:
+        return list(column.to_pylist())
+    except (OverflowError, ValueError):  # Python has no such time: its count of days or microseconds, then
+        return list(column.view(pa.int32() if column.type.bit_width == 32 else pa.int64()).to_pylist())
 
 
 def allowed(limit: float, rows: int) -> int:
     """How many rows of a domain of so many rows a spec's `max_rejects` allows to set aside."""
-    return limit if isinstance(limit, int) else math.floor(limit * rows)
+    return limit if isinstance(limit, int) else math.floor(Decimal(str(limit)) * rows)  # 0.29 of 100 are 29
 
 
 def patience(limit: float, rows: int | None = None) -> int:
@@ -134,6 +142,18 @@ def _examples(connection: Connection, version: Version) -> Iterator[Reject]:
     for row in Catalog(connection).all("rejects_examples", model=version["model"], version=version["version"]):
         key = {column["name"]: row["key"].get(column["name"]) for column in version["key_columns"]}
         yield Reject(key, row["column_name"], row["reason"])
+
+
+def complete(connection: Connection, version: Version) -> bool:
+    """Whether every reject that was counted is kept."""
+    name = {"model": version["model"], "version": version["version"]}
+    return bool(Catalog(connection).one("rejects_complete", **name)["complete"])
+
+
+def trim(connection: Connection, version: Version) -> None:
+    """Keep so many rejects of a refused version as are enough to see why."""
+    name = {"model": version["model"], "version": version["version"]}
+    Catalog(connection).execute("rejects_trim", **name, enough=ENOUGH)
 
 
 def forget(connection: Connection, version: Version) -> None:

@@ -101,7 +101,7 @@ def _drop(connection: Connection, version: Version) -> bool:
     """Detach and drop the table; gives False when transactions that may read it do not end in time."""
     # Detaching would wait for those that have read it, but first hide it from them, and from those yet to read.
     seen = version["attached_at"] is not None and version["superseded_at"] is not None
-    if seen and readers.remaining(connection, version["superseded_at"]):
+    if seen and readers.remaining(connection, version["retired_at"]):
         return False
     connection.execute(query("tables_retire_timeout"))
     try:

@@ -57,8 +57,8 @@ class Scorer:
         """Predictions of every row: one column an output of the spec, in its order and type.
 
         `batch` holds the feature columns (others are passed over). Raises DomainInvalid for a feature that is absent,
-        null where the spec forbids it, or not exactly convertible, ModelFailed when the model fails on some row, and
-        ModelInvalid when it answers with another number of rows.
+        null where the spec forbids it, or not exactly convertible, ModelFailed when the model fails on some row, or
+        answers with a value that its output cannot hold, and ModelInvalid when it answers with another number of rows.
         """
         feed = {name: self._tensor(name, cs, batch) for name, cs in self.spec.onnx.inputs.items()}
         try:
@@ -105,9 +105,11 @@ class Scorer:
             return _booleans(name, array)
         try:
             # The type in the spec names the narrowing, so a float may lose digits here; an integer may not.
-            return columns.convert(name, array, want, narrow=pa.types.is_floating(array.type))
+            converted = columns.convert(name, array, want, narrow=pa.types.is_floating(array.type))
+            columns.refuse_nul(name, converted)
         except DomainInvalid as error:
-            raise ModelInvalid(f"Output {name}: {error}") from error
+            raise ModelFailed(f"Output {name}: {error}") from error
+        return converted
 
     def _input_faults(self) -> list[str]:
         mapped = self.spec.onnx.inputs
@@ -201,5 +203,5 @@ def _booleans(name: str, array: pa.Array) -> pa.Array:
     """0 and 1 as false and true; any other label is no boolean."""
     labels = array.to_numpy()
     if ((labels != 0) & (labels != 1)).any():
-        raise ModelInvalid(f"Output {name}: the model answered {labels.max()}, which is neither 0 nor 1.")
+        raise ModelFailed(f"Output {name}: the model answered {labels.max()}, which is neither 0 nor 1.")
     return pa.array(labels.astype(bool))

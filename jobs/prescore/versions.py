@@ -8,6 +8,7 @@ from typing import Any
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from prescore import rejects
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import Connection
 from prescore.contract.queries import query
@@ -41,13 +42,15 @@ def create(connection: Connection, spec: Spec, made_of: dict[str, str], trial_ro
 def unfinished(connection: Connection, store: Store, model: str, made_of: dict[str, str]) -> int | None:
     """The newest version that a run left behind, if it can be gone on with.
 
-    It must be made of the same model file, query and spec, its snapshot must be as it was, and its inputs not older
-    than a day: last week's half is no help tonight.
+    It must be made of the same model file, query and spec, its snapshot must be as it was, its inputs not older than a
+    day (last week's half is no help tonight), and its rejects kept: of a version that was sure to be refused only the
+    first are, and by now more may be allowed.
     """
     left: list[Version] = Catalog(connection).all("versions_unfinished", model=model)
     for version in left:
         same = all(version[name] == value for name, value in made_of.items())  # type: ignore[literal-required]
-        if same and datetime.now(UTC) - version["started_at"] < STALE and store.intact(version):
+        recent = datetime.now(UTC) - version["started_at"] < STALE
+        if same and recent and store.intact(version) and rejects.complete(connection, version):
             return version["version"]
     return None
 

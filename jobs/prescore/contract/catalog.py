@@ -72,6 +72,7 @@ class Version(TypedDict):
     withdrawn_at: datetime | None
     pinned_at: datetime | None
     trial_rows: int | None
+    to_publish: bool
     retired_at: datetime | None
 
 

@@ -68,7 +68,7 @@ def take(
             raise _busy(model, before)
         lease = Lease(model, row["token"])
         if watched:
-            catalog.execute("leases_watch", token=lease.token)
+            catalog.execute("leases_watch", model=model, token=lease.token)
             catalog.execute("leases_name_session", connections=lease.connections)
     return lease
 

@@ -42,9 +42,9 @@ def attach(
     began after that: Postgres plans before it takes a snapshot, and a transaction that has read the parent once keeps
     its list of partitions.
     """
-    new = [_attached(connection, v, grants.get(v["model"], ()), breaking=v["model"] in breaking) for v in versions]
-    if any(new):
-        named = {"models": [v["model"] for v in versions], "versions": [v["version"] for v in versions]}
+    new = [v for v in versions if _attached(connection, v, grants.get(v["model"], ()), breaking=v["model"] in breaking)]
+    if new:
+        named = {"models": [v["model"] for v in new], "versions": [v["version"] for v in new]}
         Catalog(connection).execute("versions_attached", **named)
     elsewhere = [version for version in versions if _elsewhere(connection, version)]
     for version in elsewhere:

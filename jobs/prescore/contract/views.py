@@ -103,10 +103,19 @@ def replace(connection: Connection, version: Version, parent: str, grants: tuple
             "again and make it anew. Readers still see the version from before."
         ) from error
     create(connection, version, parent, grants)
+    _revoke(connection, version["model"], view, {*(reader["role"] for reader in readers), *grants})
     for reader in readers:
         role = sql.SQL("public") if reader["role"] is None else sql.Identifier(reader["role"])
         may_grant = sql.SQL(" with grant option" if reader["may_grant"] else "")
         connection.execute(query("views_grant_again", model=model, role=role, may_grant=may_grant))
+
+
+def _revoke(connection: Connection, model: str, view: str, readers: set[str | None]) -> None:
+    """Take from a new view what default privileges gave to others than those who could read the one before."""
+    for row in Catalog(connection).all("views_readers", view=view):
+        if row["role"] not in readers:
+            role = sql.SQL("public") if row["role"] is None else sql.Identifier(row["role"])
+            connection.execute(query("views_revoke", model=sql.Identifier(model), role=role))
 
 
 def require_roles(connection: Connection, roles: tuple[str, ...]) -> None:

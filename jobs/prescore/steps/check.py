@@ -85,10 +85,10 @@ def _keys(connection: Connection, version: Version) -> Result:
     keys = [column["name"] for column in version["key_columns"]]
     result: Result = {"name": "keys", "passed": True, "observed": "unique, none null", "expected": "unique, none null"}
     if not Catalog(connection).one("tables_has_key", table=version["table_name"])["has_key"]:
-        duplicates = query("tables_duplicates", table=sql.Identifier(version["table_name"]), keys=names(keys))
-        shown = [
-            f"({', '.join(str(row[k]) for k in keys)}) {row['times']} times" for row in connection.execute(duplicates)
-        ]
+        texts = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(key)) for key in keys)
+        table = sql.Identifier(version["table_name"])
+        duplicates = connection.execute(query("tables_duplicates", table=table, keys=names(keys), texts=texts))
+        shown = [f"({', '.join(row['key'])}) {row['times']} times" for row in duplicates]
         result |= {"passed": False, "observed": "keys that stand more than once: " + ", ".join(shown)}
     return result
 

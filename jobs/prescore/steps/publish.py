@@ -58,7 +58,7 @@ def publish_together(
             was = catalog.model(model, lock=True)["published_version"]
             row = _publishable(catalog, model, version, terms)
             partitions.lead(connection, row, led, grants[model])
-            _point(catalog, row, "published", was=was)
+            _point(catalog, row, "published", was=was, together={m: n for m, n, _ in ordered})
         if lease is not None:
             lease.check(connection)
     return [catalog.version(model, version) for model, version, _ in ordered]
@@ -77,7 +77,9 @@ def rollback(connection: Connection, model: str, to: int | None = None, reason: 
         row = catalog.model(model, lock=True)
         chosen = _earlier(catalog, row, chosen["version"])
         partitions.lead(connection, chosen, led)
-        _point(catalog, chosen, "rolled back", withdraw=True, was=row["published_version"], reason=reason)
+        together = {model: chosen["version"]}
+        was = row["published_version"]
+        _point(catalog, chosen, "rolled back", together=together, withdraw=True, was=was, reason=reason)
         if row["held_at"] is None:  # a hold that is there already has its own reason, and its own owner
             hold(
                 connection,
@@ -160,14 +162,22 @@ def _earlier(catalog: Catalog, row: Model, to: int | None) -> Version:
 
 
 def _point(
-    catalog: Catalog, chosen: Version, event: str, *, was: int | None, withdraw: bool = False, reason: str | None = None
+    catalog: Catalog,
+    chosen: Version,
+    event: str,
+    *,
+    was: int | None,
+    together: Mapping[str, int],
+    withdraw: bool = False,
+    reason: str | None = None,
 ) -> None:
     model, version = chosen["model"], chosen["version"]
     catalog.execute("versions_supersede", model=model, withdraw=withdraw)
     if catalog.execute("versions_publish", model=model, version=version) != 1:
         raise Busy(f"{model} version {version} changed while it was being published; try again.")
     catalog.execute("models_point", model=model, version=version)
-    catalog.execute("models_note_publication", model=model, version=version)
+    group = {"models": list(together), "versions": list(together.values())}
+    catalog.execute("models_note_publication", model=model, version=version, **group)
     catalog.event(model, version, event, reason, was=was)
     catalog.execute("models_notify", model=model)
 

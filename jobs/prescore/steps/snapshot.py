@@ -16,6 +16,7 @@ from prescore import columns, rejects
 from prescore.contract.errors import DomainInvalid, Refused
 from prescore.contract.spec import Spec
 from prescore.rejects import Reject
+from prescore.results import Result, sentence
 from prescore.scorer import missing
 from prescore.sources import Source
 from prescore.store import appearing, hash_file
@@ -109,7 +110,13 @@ class Freezer:
     def _watch_clock(self, batch: pa.RecordBatch) -> None:
         clock = self.spec.domain.data_as_of
         if clock is not None and clock.column is not None:
-            newest = pc.max(batch.column(clock.column)).as_py()
+            try:
+                newest = pc.max(batch.column(clock.column)).as_py()
+            except (OverflowError, ValueError) as error:
+                raise DomainInvalid(
+                    f"domain.data_as_of: column {clock.column} holds a time past the year 9999, or infinity. "
+                    "Make it NULL in the domain query."
+                ) from error
             self.newest = max((t for t in (self.newest, newest) if t is not None), default=None)
 
     def data_as_of(self) -> datetime | None:
@@ -185,11 +192,11 @@ def asked_clock(source: Source, spec: Spec) -> datetime | None:
     return moment(*values[0].values())
 
 
-def empty(model: str) -> Refused:
-    """An empty domain is refused: it would replace every prediction with nothing."""
-    message = (
-        f"The domain of {model} is empty. An empty version would take every prediction away. Is the source loaded?"
-    )
+def empty(model: str, aside: Result | None = None) -> Refused:
+    """An empty domain is refused: it would replace every prediction with nothing. `aside`: rejects, if it had any."""
+    why = f"has no row that can be scored: {sentence(aside)}." if aside else "is empty."
+    hint = "Mend the domain query." if aside else "Is the source loaded?"
+    message = f"The domain of {model} {why} An empty version would take every prediction away. {hint}"
     return Refused(message, [{"name": "rows", "passed": False, "observed": 0, "expected": "at least 1"}])
 
 

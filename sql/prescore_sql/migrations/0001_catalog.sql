@@ -144,8 +144,10 @@ create table prescore.publications (
   model        text not null,
   version      integer not null,
   published_at timestamptz not null default now(),
+  visible_from timestamptz not null,
   foreign key (model, version) references prescore.versions
 );
+comment on column prescore.publications.visible_from is 'transactions that began before this go on with the version from before';
 comment on table prescore.publications is 'the pointer''s history, newest last: what each transaction is to see';
 create index publications_by_model on prescore.publications (model, id desc);
 
@@ -158,7 +160,7 @@ select m.model,
          (select p.version
           from prescore.publications p
           join prescore.versions v on v.model = p.model and v.version = p.version
-          where p.model = m.model and v.attached_at < now()
+          where p.model = m.model and v.attached_at < now() and p.visible_from < now()
           order by p.id desc
           limit 1),
          m.published_version

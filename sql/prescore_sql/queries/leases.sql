@@ -31,8 +31,9 @@ returning token;
 select set_config('application_name', %(connections)s, false);
 
 -- name: leases_watch
--- Held for as long as the holder's session lives.
-select pg_advisory_lock(7737264, (%(token)s %% 2147483647)::integer);
+-- Held for as long as the holder's session lives. Whoever else holds it is none of ours: the clock has to do then.
+update prescore.leases set watched = pg_try_advisory_lock(7737264, (%(token)s %% 2147483647)::integer)
+where model = %(model)s and token = %(token)s;
 
 -- name: leases_renew
 -- Keep it a while longer.

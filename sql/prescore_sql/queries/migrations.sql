@@ -6,6 +6,8 @@
 -- for a lock that somebody forgot to give back.
 set datestyle = 'ISO';
 set lock_timeout = '30s';
+-- A process that was stopped in a transaction must not keep others waiting for as long as it is stopped.
+set idle_in_transaction_session_timeout = '60s';
 
 -- name: migrations_lock
 -- One migration at a time, whoever starts it; released at the end of the transaction.

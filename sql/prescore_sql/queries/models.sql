@@ -20,7 +20,10 @@ update prescore.models set published_version = %(version)s where model = %(model
 
 -- name: models_note_publication
 -- The pointer's history, by which a transaction that began earlier goes on with what it saw.
-insert into prescore.publications (model, version) values (%(model)s, %(version)s);
+-- Those that are published together are shown to the same transactions: all of those that began after the last was attached.
+insert into prescore.publications (model, version, visible_from)
+select %(model)s, %(version)s, max(v.attached_at) from prescore.versions v
+where (v.model, v.version) in (select * from unnest(%(models)s::text[], %(versions)s::integer[]));
 
 -- name: models_lead
 -- The view reads another parent from now on.

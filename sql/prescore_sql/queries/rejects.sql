@@ -9,6 +9,17 @@ from prescore.rejects
 where model = %(model)s and version = %(version)s
 group by column_name order by count(*) desc, column_name limit 3;
 
+-- name: rejects_complete
+-- Whether as many are kept as chunks counted.
+select coalesce(sum(c.rejected), 0) <= (select count(*) from prescore.rejects r
+                                        where r.model = %(model)s and r.version = %(version)s) as complete
+from prescore.chunks c where c.model = %(model)s and c.version = %(version)s;
+
+-- name: rejects_trim
+-- All but so many of a version's rejects go.
+delete from prescore.rejects where model = %(model)s and version = %(version)s and ctid not in
+  (select r.ctid from prescore.rejects r where r.model = %(model)s and r.version = %(version)s limit %(enough)s);
+
 -- name: rejects_forget
 -- A version's rejects go.
 delete from prescore.rejects where model = %(model)s and version = %(version)s;

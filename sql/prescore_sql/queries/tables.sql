@@ -98,8 +98,8 @@ reset statement_timeout;
 
 -- name: tables_duplicates
 -- A few keys that stand more than once, for the message.
-select {keys}, count(*) as times from prescore_versions.{table} group by {keys} having count(*) > 1 order by {keys} limit 3;
+select array[{texts}] as key, count(*) as times from prescore_versions.{table} group by {keys} having count(*) > 1 order by {keys} limit 3;
 
 -- name: tables_lock_timeout
 -- DDL that readers could be in the way of gives up soon instead of making new readers queue behind it.
-set local lock_timeout = '3s';
+select set_config('lock_timeout', '3s', true), set_config('idle_in_transaction_session_timeout', '10s', true);

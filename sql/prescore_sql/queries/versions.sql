@@ -97,8 +97,7 @@ set state = 'failed', error = %(error)s, checks = %(checks)s,
 where model = %(model)s and version = %(version)s and state in ('building', 'staged');
 
 -- name: versions_attached
--- Since when the version's table is a partition that readers can reach. Versions that are published together are
--- given one time, so that no transaction sees some of them and not the others.
+-- Since when the versions' tables are partitions that readers can reach.
 update prescore.versions set attached_at = statement_timestamp()
 where (model, version) in (select * from unnest(%(models)s::text[], %(versions)s::integer[]));
 
@@ -114,7 +113,7 @@ where model = %(model)s and version = %(version)s and state in ('checked', 'refu
 
 -- name: versions_retire
 -- Nobody may publish it from now on; its table goes as soon as nobody reads it, the row stays as history.
-update prescore.versions set state = 'retired', retired_at = now()
+update prescore.versions set state = 'retired', retired_at = clock_timestamp()
 where model = %(model)s and version = %(version)s and state in ('superseded', 'refused', 'checked')
   and pinned_at is null;
 

@@ -25,6 +25,10 @@ group by r.rolname order by r.rolname;
 -- What a reader had been granted on the view that this one takes the place of.
 grant select on predictions.{model} to {role}{may_grant};
 
+-- name: views_revoke
+-- What the role was not granted on the view that this one takes the place of.
+revoke all on predictions.{model} from {role};
+
 -- name: views_lock
 -- Readers take the view first, then what is below it; whoever changes both in another order meets them in a deadlock.
 -- LOCK TABLE would lock what is below as well; this changes nothing and locks the view alone.
