@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from prescore import cli
+from prescore import cli, materialize
 from prescore.contract.database import Database
+from prescore.contract.errors import Busy
 from prescore.contract.project import Project
 from prescore.job import Job
 
@@ -156,6 +157,17 @@ class Sandbox:
         captured = self.capsys.readouterr()
         code = exited.value.code
         return Outcome(code if isinstance(code, int) else 0 if code is None else 1, captured.out, captured.err)
+
+    def interrupted(self, step: str) -> None:
+        """A run that ends as it comes to this step of the flow, as one whose plug is pulled."""
+
+        def pulled(*_: object, **__: object) -> None:
+            raise Busy("a pulled plug")
+
+        with self.monkeypatch.context() as patched:
+            patched.setattr(materialize, step, pulled)
+            with pytest.raises(Busy):
+                materialize.run(self.job())
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """What a query gives."""

@@ -10,7 +10,7 @@ import pytest
 from fix_project import Sandbox, linear
 from prescore import expectations, materialize
 from prescore.contract import lease
-from prescore.contract.errors import Busy, Refused
+from prescore.contract.errors import Refused
 from prescore.job import Ask
 
 
@@ -50,6 +50,21 @@ def test_a_table_that_was_tampered_with_is_refused(sandbox: Sandbox, value: str 
             materialize.check_table(job, held, version, expectations.build(job.spec))
 
 
+def test_what_was_refused_as_older_is_not_gone_on_with(sandbox: Sandbox) -> None:
+    clock = sandbox.root / "data/clock.csv"
+    sandbox.edit("[key]", "[domain.data_as_of]\nquery = \"select seen from 'data/clock.csv'\"\n[key]")
+    codes = []
+    for day in ("2024-01-02", "2024-01-01", "2024-01-03"):
+        clock.write_text(f"seen\n{day}\n")
+        codes.append(sandbox.cli("run", "churn").code)
+    assert codes == [0, 2, 0]
+    assert sandbox.rows("select version, state from prescore.versions order by version") == [
+        (1, "superseded"),
+        (2, "checked"),
+        (3, "published"),
+    ]
+
+
 def test_the_clock_is_asked_before_the_rows_are_read(sandbox: Sandbox) -> None:
     clock = sandbox.root / "data/clock.csv"
     clock.write_text("seen\n2024-01-01\n")
@@ -71,16 +86,8 @@ def test_a_trial_is_checked_and_never_published(sandbox: Sandbox) -> None:
     assert sandbox.rows("select version, count(*) from predictions.churn group by version") == [(2, 1000)]
 
 
-def test_a_trial_takes_nothing_from_a_run_that_was_interrupted(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object) -> None:
-        raise Busy("a pulled plug")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(materialize, "finish_table", interrupted)
-        with pytest.raises(Busy):
-            materialize.run(sandbox.job())
+def test_a_trial_takes_nothing_from_a_run_that_was_interrupted(sandbox: Sandbox) -> None:
+    sandbox.interrupted("finish_table")
     assert materialize.run(sandbox.job(), Ask(trial_rows=10)).rows == 10
     report = materialize.run(sandbox.job())
     assert (report.version, report.resumed, report.published) == (1, True, True)

@@ -10,8 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from fix_project import Sandbox, model
-from prescore import materialize, rejects
-from prescore.contract.errors import Busy
+from prescore import rejects
 
 _SHAPES = [("features", TensorProto.FLOAT, [None, 2])], [("score", TensorProto.FLOAT, [None, 1])]
 CUSTOMERS = "read_parquet('data/customers.parquet')"
@@ -155,20 +154,12 @@ def test_a_key_that_python_cannot_hold_is_set_aside_as_any(sandbox: Sandbox, key
     assert (report["published"], report["rejected"]) == (True, 1)
 
 
-def test_a_version_whose_rejects_were_not_all_kept_is_begun_anew(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_version_whose_rejects_were_not_all_kept_is_begun_anew(sandbox: Sandbox) -> None:
     sandbox.settings("chunk_rows = 3000\n")
     sandbox.onnx(_logarithm())
     sandbox.query(f"select customer + 1000 * i as customer, -1::float as visits, spend from {CUSTOMERS}, range(2) r(i)")
 
-    def interrupted(*_: object) -> None:
-        raise Busy("a pulled plug")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(materialize, "finish_table", interrupted)
-        with pytest.raises(Busy):
-            materialize.run(sandbox.job())
+    sandbox.interrupted("finish_table")
     assert sandbox.rows("select count(*) from prescore.rejects") == [(1000,)]
     _allow(sandbox, 5000)
     assert sandbox.cli("run", "churn").code == 4  # nothing is left of it, and all of it is told

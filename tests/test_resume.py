@@ -135,16 +135,8 @@ def test_last_weeks_half_is_no_help_tonight(sandbox: Sandbox) -> None:
     assert materialize.run(sandbox.job()).version == 2
 
 
-def test_what_was_about_to_be_published_is_published_by_the_next_run(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise Busy("a lock, a pulled plug")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(materialize, "publish_version", interrupted)
-        with pytest.raises(Busy):
-            materialize.run(sandbox.job())
+def test_what_was_about_to_be_published_is_published_by_the_next_run(sandbox: Sandbox) -> None:
+    sandbox.interrupted("publish_version")
     ledger = _ledger(sandbox)
     report = materialize.run(sandbox.job())
     assert (report.version, report.published, report.chunks_before) == (1, True, 10)

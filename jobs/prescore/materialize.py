@@ -142,7 +142,9 @@ def freeze(job: Job, held: Lease, version: int, scorer: Scorer) -> None:
         few = rejects.check(catalog.connection, row, job.spec.max_rejects)
         refused = row["state"] == "building" and not few["passed"]  # later it is for the check step to say, and to note
         if refused:
-            rejects.trim(catalog.connection, row)
+            with catalog.connection.transaction():
+                rejects.trim(catalog.connection, row)
+                held.check(catalog.connection)
     if refused:
         raise rejects.refusal(job.model, few)
     if not row["snapshot_chunks"]:

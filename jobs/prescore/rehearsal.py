@@ -75,8 +75,8 @@ def rehearse(job: Material) -> tuple[int, int]:
             rows += batch.num_rows
             tally(freezer.freeze(batch)[1])
             job.on_rows("check", batch.num_rows, None)
-        tally.require_few(rows)
+        few = tally.require_few(rows)
         if rows == tally.count:
-            raise snapshot.empty(job.model)
+            raise snapshot.empty(job.model, few if rows else None)
         freezer.data_as_of()
     return rows, tally.count

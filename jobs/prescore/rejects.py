@@ -93,11 +93,12 @@ class Tally:
         if self.count > patience(self._spec.max_rejects):
             self.require_few(self.count)
 
-    def require_few(self, rows: int) -> None:
-        """Raise Refused when too many of so many rows were set aside."""
+    def require_few(self, rows: int) -> Result:
+        """What the check says; raises Refused when too many of so many rows were set aside."""
         said = result(self.count, self._spec.max_rejects, rows, self.examples.values())
         if not said["passed"]:
             raise refusal(self._spec.model, said)
+        return said
 
 
 def keep(connection: Connection, version: Version, rejects: Sequence[Reject], chunk: int | None = None) -> None:
