@@ -80,7 +80,9 @@ def test_a_source_that_is_replaced_during_the_run_is_read_once(sandbox: Sandbox,
     def replace(step: str, _rows: int, _total: int | None) -> None:
         if how == "by another file" and new.exists():
             new.replace(path)
-        elif how == "in place" and step == "score":  # earlier it is the reader's to notice: see the domain query's failure
+        elif (
+            how == "in place" and step == "score"
+        ):  # earlier it is the reader's to notice: see the domain query's failure
             path.write_bytes(new.read_bytes())  # from each scoring thread, at once or not
 
     undisturbed = materialize.run(sandbox.job())

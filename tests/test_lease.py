@@ -75,3 +75,21 @@ def test_nobody_takes_over_between_the_last_look_and_the_commit(sandbox: Sandbox
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 lease.take(successor, "churn", watched=False)
         assert lease.take(successor, "churn", watched=False).token > mine.token
+
+
+def test_what_a_run_without_its_lease_sets_aside_is_not_kept(sandbox: Sandbox, connection: Connection) -> None:
+    source = "read_parquet('data/customers.parquet')"
+    sandbox.query(f"select customer, if(customer < 900, visits, null) as visits, spend from {source}")
+    sandbox.edit("[domain]", "max_rejects = 100\n[domain]")
+    job = sandbox.job()
+    mine = lease.take(connection, "churn", watched=False)
+    version = materialize.begin(job, mine)
+
+    def taken_over(*_: object) -> None:
+        with psycopg.connect(sandbox.database.url, autocommit=True) as successor:
+            successor.execute("update prescore.leases set token = token + 1, expires_at = now() + interval '1 minute'")
+
+    object.__setattr__(job, "on_rows", taken_over)  # after the first chunk; the rejects are in the last one
+    with pytest.raises(LeaseLost):
+        materialize.freeze(job, mine, version, materialize.kept_scorer(job, version))
+    assert sandbox.rows("select count(*) from prescore.rejects") == [(0,)]

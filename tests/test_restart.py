@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from fix_project import Sandbox
-from prescore import materialize, retirement
+from prescore import materialize, rehearsal, retirement
 from prescore.contract import lease
 from prescore.contract.errors import DatabaseAway
 from prescore.job import Ask
@@ -85,3 +85,35 @@ def test_a_run_outlives_a_database_that_restarts(
     ]
     assert sandbox.rows("select count(*) from prescore.chunks") == [(10,)]
     assert sandbox.rows("select count(*) from prescore.versions") == [(1,)]
+
+
+def test_a_run_that_begins_anew_does_so_once(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox.interrupted("finish_table")
+    function, lost = stage.finish, list[bool]()
+
+    def disturbed(*arguments: Any) -> None:
+        if not lost:
+            lost.append(True)
+            _end_connections(sandbox)
+        function(*arguments)
+
+    monkeypatch.setattr(stage, "finish", disturbed)
+    monkeypatch.setattr(materialize, "PAUSES", (0.0,))
+    assert materialize.run(sandbox.job(), Ask(full=True)).version == 2
+    assert sandbox.rows("select max(version) from prescore.versions") == [(2,)]
+
+
+def test_a_connection_that_is_lost_before_the_run_begins_its_version_is_waited_for(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vet, lost = rehearsal.vet, list[bool]()
+
+    def disturbed(*arguments: Any) -> None:
+        if not lost:
+            lost.append(True)
+            raise DatabaseAway("a cable")
+        vet(*arguments)
+
+    monkeypatch.setattr(rehearsal, "vet", disturbed)
+    monkeypatch.setattr(materialize, "PAUSES", (0.0,))
+    assert materialize.run(sandbox.job()).published

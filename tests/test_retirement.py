@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
+import psycopg
 import pytest
 
 from fix_project import Sandbox, linear
-from prescore import materialize
+from prescore import materialize, retirement
+from prescore.contract import readers
+from prescore.contract.errors import NotAllowed
+from prescore.steps import publish
 
 
 @pytest.fixture
@@ -146,3 +153,47 @@ def test_what_was_just_replaced_stays_through_its_grace(sandbox: Sandbox) -> Non
         sandbox.onnx(linear([1.0, -0.5], bias))
         materialize.run(sandbox.job())
     assert sandbox.rows("select state from prescore.versions where version = 1") == [("superseded",)]
+
+
+def test_a_version_that_was_left_stays_through_its_grace(sandbox: Sandbox) -> None:
+    sandbox.edit("versions = 3", 'versions = 3\ncandidates = "0s"')
+    for bias in (0.1, 0.2):
+        sandbox.onnx(linear([1.0, -0.5], bias))
+        materialize.run(sandbox.job())
+    sandbox.cli("rollback", "churn")
+    sandbox.cli("retire", "churn")
+    assert sandbox.rows("select version from prescore.versions where state <> 'retired' order by 1") == [(1,), (2,)]
+    sandbox.edit('candidates = "0s"', 'candidates = "0s"\ngrace = "0s"')
+    assert "Retired: 2" in sandbox.cli("retire", "churn").out
+
+
+def test_nobody_goes_back_to_what_is_just_being_retired(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    for bias in (0.1, 0.2):
+        sandbox.onnx(linear([1.0, -0.5], bias))
+        materialize.run(sandbox.job())
+    sandbox.edit("versions = 3", 'versions = 1\ngrace = "0s"')
+    decide = retirement.due
+
+    def decided_meanwhile(*arguments: Any) -> Any:
+        with psycopg.connect(sandbox.database.url, autocommit=True) as other:
+            other.execute("set lock_timeout = '100ms'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                other.execute("select from prescore.models for update")
+        return decide(*arguments)
+
+    monkeypatch.setattr(retirement, "due", decided_meanwhile)
+    assert "Retired: 1" in sandbox.cli("retire", "churn").out
+    with sandbox.database.connect() as connection, pytest.raises(NotAllowed):
+        publish.rollback(connection, "churn")
+
+
+@pytest.mark.parametrize(("seconds", "waited_for"), [(5, True), (60, False)])
+def test_a_transaction_from_while_the_decision_was_being_committed_is_waited_for(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, seconds: int, *, waited_for: bool
+) -> None:
+    monkeypatch.setattr(readers, "_PATIENCE", 0.0)
+    with sandbox.database.connect() as reader, sandbox.database.connect() as connection, reader.transaction():
+        began = reader.execute("select now()").fetchone()
+        assert began is not None
+        decided = began["now"] - timedelta(seconds=seconds)
+        assert readers.remaining(connection, decided) == ([reader.info.backend_pid] if waited_for else [])

@@ -47,11 +47,12 @@ def run(job: Job, ask: Ask = _AS_EVER, *, on_busy: OnBusy | None = None) -> Repo
     """
     started = time.perf_counter()
     rehearsal.validate(job)
-    job.database.migrate()
-    rehearsal.vet(job)
+    job.database.migrate()  # a database that is not there at all is told at once; from here on it is waited for
     begun: list[int] = []
     for pause in (*PAUSES, None):
         try:
+            if not begun:
+                rehearsal.vet(job)
             if not _came_to_its_end(job, begun):
                 _run(job, begun, replace(ask, full=ask.full and not begun), on_busy)
             return Report.of(job, begun[-1], total=time.perf_counter() - started)
