@@ -65,6 +65,7 @@ def described(dag: Any) -> dict[str, Any]:
     infos = scheduled.iter_dagrun_infos_between(parse("2026-03-07T00:00:00+00:00"), parse("2026-03-10T00:00:00+00:00"))
     return {
         "runs": [info.run_after.isoformat() for info in infos],
+        "assets": sorted(getattr(ref, "name", None) or ref.uri for ref in _waited_for(scheduled)),
         "catchup": dag.catchup,
         "max_active_runs": dag.max_active_runs,
         "tags": sorted(dag.tags),
@@ -72,6 +73,12 @@ def described(dag: Any) -> dict[str, Any]:
         "tasks": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
         "retries": {task.task_id: task.retries for task in dag.tasks},
     }
+
+
+def _waited_for(dag: Any) -> Any:
+    """The references to assets whose events begin a run."""
+    condition = getattr(dag.timetable, "asset_condition", None)
+    return condition.iter_asset_refs() if condition else ()
 
 
 def run(folder: str, dag_id: str, when: str, impatient: bool, form: dict[str, Any]) -> dict[str, Any]:

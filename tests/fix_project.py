@@ -18,7 +18,7 @@ from prescore import cli, materialize
 from prescore.contract.database import Database
 from prescore.contract.errors import Busy
 from prescore.contract.project import Project
-from prescore.job import Job
+from prescore.job import AS_EVER, Ask, Job
 
 SPEC = """
 description = "Chance that a customer leaves."
@@ -158,7 +158,7 @@ class Sandbox:
         code = exited.value.code
         return Outcome(code if isinstance(code, int) else 0 if code is None else 1, captured.out, captured.err)
 
-    def interrupted(self, step: str) -> None:
+    def interrupted(self, step: str, ask: Ask = AS_EVER) -> None:
         """A run that ends as it comes to this step of the flow, as one whose plug is pulled."""
 
         def pulled(*_: object, **__: object) -> None:
@@ -167,7 +167,7 @@ class Sandbox:
         with self.monkeypatch.context() as patched:
             patched.setattr(materialize, step, pulled)
             with pytest.raises(Busy):
-                materialize.run(self.job())
+                materialize.run(self.job(), ask)
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """What a query gives."""

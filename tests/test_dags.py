@@ -51,15 +51,29 @@ def test_a_dag_is_scheduled_as_its_spec_says(airflow: Airflow, monkeypatch: pyte
         "snapshot": ["score", "stage"],
         "score": ["give_back", "stage"],
         "stage": ["check"],
-        "check": ["publish"],
+        "check": ["approve", "publish"],
+        "approve": ["publish"],
         "publish": ["give_back"],
         "give_back": [],
     }
 
 
+def test_a_dag_may_wait_for_other_dags_data(airflow: Airflow, sandbox: Sandbox) -> None:
+    for name, schedule in {
+        "both": 'cron = "0 5 * * *"\nassets = ["orders"]',
+        "fed": 'assets = ["orders", "s3://b/x"]',
+    }.items():
+        sandbox.spec(SPEC + f"[schedule]\n{schedule}\n", name)
+    loaded = airflow.load()
+    assert loaded["errors"] == {}
+    both, fed = (loaded["dags"][f"prescore_{name}"] for name in ("both", "fed"))
+    assert (both["assets"], len(both["runs"])) == (["orders"], 3)
+    assert (fed["assets"], fed["runs"]) == (["orders", "s3://b/x"], [])
+
+
 def test_a_run_publishes_every_row(airflow: Airflow, sandbox: Sandbox) -> None:
     done = airflow.run()
-    steps = ["snapshot", *(f"score[{n}]" for n in range(4)), "stage", "check", "publish", "give_back"]
+    steps = ["snapshot", *(f"score[{n}]" for n in range(4)), "stage", "check", "approve", "publish", "give_back"]
     assert done["states"] == dict.fromkeys(sorted(steps), "success")
     assert done["titles"] == ["chunks 0 to 1", "chunks 2 to 4", "chunks 5 to 6", "chunks 7 to 9"]
     assert sandbox.rows("select version, count(*) from predictions.churn group by 1") == [(1, 1000)]
@@ -71,7 +85,7 @@ def test_a_run_publishes_every_row(airflow: Airflow, sandbox: Sandbox) -> None:
 
 def test_others_hear_of_a_publication_and_of_nothing_else(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
-    staged = airflow.run(publish=False)
+    staged = airflow.run(when_checked="keep for later")
     assert (staged["state"], staged["states"]["publish"], staged["events"]) == ("success", "skipped", [])
     assert "`prescore publish churn 1` publishes it" in airflow.log()
     assert sandbox.rows(STATES) == [(1, "checked")]
@@ -89,6 +103,16 @@ def test_the_watch_is_red_while_a_model_is_older_than_promised(airflow: Airflow,
     late = airflow.run("prescore_watch")
     assert (late["state"], late["tries"]["freshness"]) == ("failed", 1)
     assert "Older than promised: churn version 1 is of " in airflow.log()
+
+
+def test_the_watch_is_red_when_a_model_was_not_published_in_time(airflow: Airflow, sandbox: Sandbox) -> None:
+    sandbox.edit("[freshness]", '[schedule]\ncron = "0 5 * * *"\npublished_by = 06:00:00\n[freshness]')
+    assert sandbox.cli("run", "churn").code == 0
+    assert airflow.run("prescore_watch")["state"] == "success"
+    sandbox.rows("update prescore.events set at = at - interval '2 days' returning id")
+    late = airflow.run("prescore_watch")
+    assert (late["states"]["deadlines"], late["tries"]["deadlines"]) == ("failed", 1)
+    assert "Not published in time: churn was to be published by " in airflow.log()
 
 
 def test_every_night_what_is_not_asked_for_goes(airflow: Airflow, sandbox: Sandbox) -> None:
@@ -116,6 +140,37 @@ def test_a_run_may_begin_anew(airflow: Airflow, sandbox: Sandbox) -> None:
     done = airflow.run(full=True)
     assert done["state"] == "success"
     assert sandbox.rows(STATES) == [(version, "failed"), (version + 1, "published")]
+
+
+def test_a_night_of_the_past_is_made_as_it_was_and_kept(airflow: Airflow, sandbox: Sandbox) -> None:
+    _without_checks(sandbox)
+    source = "read_parquet('data/customers.parquet')"
+    sandbox.query(f"select customer, visits, spend from {source} where customer < date_part('day', $as_of)")
+    assert airflow.run(as_of="2026-01-07T00:00:00+00:00")["state"] == "success"
+    assert sandbox.rows("select state, rows, as_of = '2026-01-07 00:00+00' from prescore.versions") == [
+        ("published", 7, True)
+    ]
+    earlier = airflow.run(as_of="2026-01-05T00:00:00Z")
+    assert (earlier["state"], earlier["states"]["publish"]) == ("success", "skipped")
+    assert "version 1, which is served, has newer data: it is kept beside it" in airflow.log()
+    assert sandbox.rows(STATES) == [(1, "published"), (2, "checked")]
+
+
+def test_a_backfill_of_a_query_that_knows_no_time_is_refused(airflow: Airflow, sandbox: Sandbox) -> None:
+    _without_checks(sandbox)
+    done = airflow.run(as_of="2026-01-05T00:00:00Z")
+    assert (done["states"]["snapshot"], done["tries"]["snapshot"]) == ("failed", 1)
+    assert "does not ask for $as_of" in airflow.log()
+    assert sandbox.rows(STATES) == []
+
+
+def test_a_run_waits_while_another_one_writes(airflow: Airflow, sandbox: Sandbox) -> None:
+    _without_checks(sandbox)
+    sandbox.database.migrate()
+    with sandbox.database.connect() as connection:
+        lease.take(connection, "churn", watched=False, seconds=3, holder="a backfill")
+    assert airflow.run()["state"] == "success"
+    assert "Another run of churn is at work (a backfill, lease until" in airflow.log()
 
 
 def test_a_refused_version_fails_the_run_at_once(airflow: Airflow, sandbox: Sandbox) -> None:

@@ -7,6 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fix_postgres import at, recreate
+from fix_project import Sandbox
+from prescore import expectations, materialize
+from prescore.contract.catalog import Catalog
 from prescore.contract.database import Database
 from prescore.contract.errors import DatabaseAway, DatabaseRefused
 from prescore.contract.queries import migrations, statements
@@ -97,3 +100,40 @@ def test_a_server_that_takes_no_more_connections_says_so(server: str, database: 
 
 def test_every_statement_has_a_name_and_every_name_a_statement() -> None:
     assert all(text and not text.startswith("--") for text in statements().values())
+
+
+def test_a_server_that_only_reads_is_told_and_waited_for(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sandbox.cli("run", "churn").code == 0
+    sandbox.monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
+    monkeypatch.setattr(materialize, "PAUSES", (0.0,))
+    for command in ("run", "hold"):
+        done = sandbox.cli(command, "churn", *(["--reason", "no reason"] if command == "hold" else []))
+        assert (done.code, "This server only reads: a standby" in done.err) == (3, True), done.err
+
+
+def test_what_the_url_sets_holds_for_the_checks_too(sandbox: Sandbox) -> None:
+    url = sandbox.database.url
+    more = "options=-c%20statement_timeout%3D60s%20-c%20work_mem%3D8MB"
+    sandbox.monkeypatch.setenv("PRESCORE_DATABASE_URL", f"{url}{'&' if '?' in url else '?'}{more}")
+    done = sandbox.cli("run", "churn")
+    assert (done.code, "published" in done.out) == (0, True), done.err
+
+
+def test_settings_that_would_end_a_run_are_not_the_sessions(sandbox: Sandbox) -> None:
+    sandbox.monkeypatch.setenv(
+        "PGOPTIONS", "-c idle_session_timeout=1s -c default_transaction_isolation=repeatable\\ read"
+    )
+    with sandbox.database.connect() as connection:
+        shown = [
+            connection.execute(f"show {name}".encode()).fetchone()
+            for name in ("idle_session_timeout", "default_transaction_isolation")
+        ]
+    assert shown == [{"idle_session_timeout": "0"}, {"default_transaction_isolation": "read committed"}]
+
+
+def test_no_connection_for_the_checks_is_no_bug(sandbox: Sandbox) -> None:
+    materialize.run(sandbox.job())
+    with sandbox.database.connect() as connection:
+        version = Catalog(connection).version("churn", 1)
+    with pytest.raises(DatabaseAway, match="went away during the checks: .*[Cc]onnection"):
+        expectations.validate(Database("postgresql://nobody@localhost:1/nothing"), version, [])

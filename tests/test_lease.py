@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import psycopg
@@ -93,3 +94,20 @@ def test_what_a_run_without_its_lease_sets_aside_is_not_kept(sandbox: Sandbox, c
     with pytest.raises(LeaseLost):
         materialize.freeze(job, mine, version, materialize.kept_scorer(job, version))
     assert sandbox.rows("select count(*) from prescore.rejects") == [(0,)]
+
+
+def test_one_renewal_in_vain_is_not_the_last(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    renew, tries, again = lease.renew, list[int](), threading.Event()
+
+    def in_vain(connection: Connection, mine: Lease, seconds: float = lease.SECONDS) -> int | None:
+        tries.append(mine.token)
+        if len(tries) == 1:
+            raise psycopg.errors.LockNotAvailable("somebody holds the row")
+        again.set()
+        return renew(connection, mine, seconds)
+
+    monkeypatch.setattr(lease, "renew", in_vain)
+    monkeypatch.setattr(lease, "SECONDS", 0.04)
+    sandbox.database.migrate()
+    with lease.held(sandbox.database, "churn"):
+        assert again.wait(30)

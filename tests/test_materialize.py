@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from fix_project import Sandbox, linear
-from prescore import expectations, materialize
+from prescore import expectations, failure, materialize, waiting
 from prescore.contract import lease
-from prescore.contract.errors import Refused
-from prescore.job import Ask
+from prescore.contract.errors import DatabaseAway, Refused
+from prescore.job import Ask, Job
+from prescore.steps import publish
 
 
 def test_a_run_publishes_every_row(sandbox: Sandbox) -> None:
@@ -100,3 +102,61 @@ def test_a_check_that_is_misspelt_later_is_found_before_anything_is_written(sand
     assert misspelt.code == 2, misspelt.err
     assert "max_valu" in misspelt.err
     assert sandbox.rows("select count(*) from prescore.versions") == [(1,)]
+
+
+def test_a_hold_in_the_last_moment_is_no_error(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = waiting.waits
+
+    def held_meanwhile(job: Job, version: int) -> bool:
+        found = waits(job, version)
+        monkeypatch.setattr(waiting, "waits", waits)
+        with sandbox.database.connect() as connection:
+            publish.hold(connection, "churn", "in the last moment")
+        return found
+
+    monkeypatch.setattr(waiting, "waits", held_meanwhile)
+    done = sandbox.cli("run", "churn")
+    assert (done.code, "churn is on hold (in the last moment)" in done.out) == (0, True), done.err
+
+
+def test_a_refusal_is_told_though_its_version_could_not_be_given_up(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise DatabaseAway("a cable")
+
+    sandbox.onnx(linear([1.0, -0.5], add=5.0))
+    monkeypatch.setattr(failure, "give_up", lost)
+    monkeypatch.setattr(materialize, "PAUSES", (0.0,))
+    with pytest.raises(Refused, match="scores are probabilities"):
+        materialize.run(sandbox.job())
+    assert sandbox.rows("select version, state from prescore.versions") == [(1, "refused")]
+
+
+def test_a_refusal_whose_connection_is_lost_is_not_made_again(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = materialize.check_table
+
+    def lost(*arguments: Any) -> None:
+        try:
+            judged(*arguments)
+        except Refused as error:
+            raise DatabaseAway("a cable") from error
+
+    sandbox.onnx(linear([1.0, -0.5], add=5.0))
+    monkeypatch.setattr(materialize, "check_table", lost)
+    monkeypatch.setattr(materialize, "PAUSES", (0.0,))
+    done = sandbox.cli("run", "churn")
+    assert (done.code, "scores are probabilities" in done.err) == (4, True), done.err
+    assert sandbox.rows("select version, state from prescore.versions") == [(1, "refused")]
+
+
+def test_a_dump_of_an_unfinished_version_stops_no_new_one(sandbox: Sandbox) -> None:
+    sandbox.interrupted("finish_table")
+    with sandbox.database.connect() as dump, dump.transaction():
+        dump.execute("lock table prescore_versions.churn_v1 in access share mode")
+        assert materialize.run(sandbox.job(), Ask(full=True)).published
+        assert sandbox.rows("select state from prescore.versions where version = 1") == [("failed",)]
+    assert "Retired: 1" in sandbox.cli("retire", "churn").out
+    assert sandbox.rows("select to_regclass('prescore_versions.churn_v1')") == [(None,)]

@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from fix_project import Sandbox, linear
 from prescore import materialize
 from prescore.contract import partitions
+from prescore.contract.catalog import Catalog
 from prescore.contract.database import Connection
 from prescore.contract.errors import NotAllowed
 from prescore.steps import publish
@@ -288,3 +289,14 @@ def test_a_release_names_the_version_that_waits(sandbox: Sandbox) -> None:
     sandbox.cli("hold", "churn", "--reason", "wait")
     assert sandbox.cli("run", "churn").code == 0
     assert "`prescore publish churn 2` publishes it" in sandbox.cli("release", "churn").out
+
+
+def test_a_publisher_that_comes_late_takes_nothing_back(sandbox: Sandbox, connection: Connection) -> None:
+    _run(sandbox, 0.1)
+    assert sandbox.cli("run", "churn", "--no-publish").code == 0
+    late = Catalog(connection).version("churn", 2)  # as one saw it who was stopped before the other published
+    assert sandbox.cli("publish", "churn", "2").code == 0
+    with sandbox.database.connect() as reader, reader.transaction():
+        assert _seen(reader) == (2, 2, 1000)
+        partitions.attach(connection, [late], {})
+        assert _seen(reader) == (2, 2, 1000)

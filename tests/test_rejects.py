@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from fix_project import Sandbox, model
-from prescore import rejects
+from prescore import failure, rejects
+from prescore.contract.errors import Busy
 
 _SHAPES = [("features", TensorProto.FLOAT, [None, 2])], [("score", TensorProto.FLOAT, [None, 1])]
 CUSTOMERS = "read_parquet('data/customers.parquet')"
@@ -227,3 +228,22 @@ def test_a_limit_that_is_none_is_told(sandbox: Sandbox, limit: str) -> None:
     sandbox.edit("[domain]", f"max_rejects = {limit}\n[domain]")
     done = sandbox.cli("check", "churn")
     assert (done.code, "max_rejects: write a number of rows" in done.err) == (2, True), done.err
+
+
+def test_a_version_whose_domains_rejects_were_not_all_kept_is_begun_anew(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.query(f"select customer, if(i = 0, visits, null) as visits, spend from {CUSTOMERS}, range(4) r(i)")
+    _allow(sandbox, 0.1)
+
+    def killed(*_: object) -> None:
+        raise Busy("a pulled plug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(failure, "give_up", killed)
+        assert sandbox.cli("run", "churn").code == 4
+    assert sandbox.rows("select count(*) from prescore.rejects") == [(rejects.ENOUGH,)]
+    sandbox.edit("max_rejects = 0.1", "max_rejects = 0.9")
+    report = json.loads(sandbox.cli("run", "churn", "--json").out)
+    assert (report["version"], report["published"], report["rejected"]) == (2, True, 3000)
+    assert sandbox.rows("select count(*) from prescore.rejects where version = 2") == [(3000,)]

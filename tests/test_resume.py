@@ -16,9 +16,12 @@ import pytest
 from fix_project import Sandbox, linear
 from prescore import expectations, materialize
 from prescore.contract import lease
+from prescore.contract.catalog import Version
 from prescore.contract.errors import Busy, LeaseLost, Refused, Unknown
 from prescore.contract.lease import Lease
 from prescore.job import Ask
+from prescore.steps import publish
+from prescore.store import Store
 
 KILLED_IN_THE_MIDDLE = """
 import os, signal, sys
@@ -293,3 +296,47 @@ def test_a_run_waits_for_another_if_asked(sandbox: Sandbox) -> None:
     waiting.communicate()
     assert waiting.returncode == 0
     assert sandbox.rows("select count(*) from predictions.churn") == [(1000,)]
+
+
+def test_another_database_under_the_same_name_is_another_domain(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sandbox.database.connect() as connection:
+        for schema, first in (("staging", 100_001), ("production", 1)):
+            connection.execute(f"create schema {schema}".encode())
+            rows = f"select i as customer, 0.5 as visits, 0.5 as spend from generate_series({first}, {first + 499}) i"
+            connection.execute(f"create table {schema}.customers as {rows}".encode())
+    sandbox.settings('[sources]\nwarehouse = "env:WAREHOUSE_URL"\n')
+    sandbox.edit("[domain]", '[domain]\nsource = "warehouse"')
+    sandbox.edit('file = "models/churn.onnx"', 'file = "models/churn.onnx"\nnarrow = ["visits", "spend"]')
+    sandbox.query("select customer::bigint, visits::real, spend::real from customers")
+    at = f"{sandbox.database.sqlalchemy_url}{'&' if '?' in sandbox.database.url else '?'}options=-csearch_path%3D"
+    monkeypatch.setenv("WAREHOUSE_URL", at + "staging")
+    sandbox.interrupted("score_chunks")
+    monkeypatch.setenv("WAREHOUSE_URL", at + "production")
+    assert materialize.run(sandbox.job()).version == 2
+    assert sandbox.rows("select min(customer), max(customer) from predictions.churn") == [(1, 500)]
+
+
+def test_nobody_waits_while_a_snapshot_is_read_again(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox.interrupted("finish_table")
+    intact = Store.intact
+
+    def looked_at(store: Store, version: Version) -> bool:
+        with sandbox.database.connect() as other:
+            other.execute("set lock_timeout = '100ms'")
+            publish.hold(other, "churn", "in the middle of it")
+        return intact(store, version)
+
+    monkeypatch.setattr(Store, "intact", looked_at)
+    assert materialize.run(sandbox.job()).resumed
+
+
+def test_a_snapshot_that_a_crash_left_behind_is_swept(sandbox: Sandbox) -> None:
+    sandbox.interrupted("score_chunks")
+    (left,) = (sandbox.root / ".prescore/store/snapshots/churn").iterdir()
+    content = left.read_bytes()
+    assert materialize.run(sandbox.job(), Ask(full=True)).version == 2
+    left.write_bytes(content)  # as if the process had died between its commit and this file's end
+    materialize.run(sandbox.job(), Ask(full=True))
+    assert not left.exists()

@@ -197,3 +197,13 @@ def test_a_transaction_from_while_the_decision_was_being_committed_is_waited_for
         assert began is not None
         decided = began["now"] - timedelta(seconds=seconds)
         assert readers.remaining(connection, decided) == ([reader.info.backend_pid] if waited_for else [])
+
+
+def test_what_new_readers_see_is_not_retired_though_a_clock_was_set_back(sandbox: Sandbox) -> None:
+    for bias in (0.1, 0.2):
+        sandbox.onnx(linear([1.0, -0.5], bias))
+        materialize.run(sandbox.job())
+    sandbox.edit("versions = 3", 'versions = 1\ngrace = "0s"')
+    sandbox.rows("update prescore.versions set attached_at = now() + interval '1 hour' where version = 2 returning 1")
+    sandbox.cli("retire", "churn")
+    assert sandbox.rows("select version, count(*) from predictions.churn group by 1") == [(1, 1000)]

@@ -10,13 +10,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, CronTriggerTimetable, Param, literal
-from airflow.sdk.exceptions import AirflowTimetableInvalid
+from airflow.sdk import DAG, literal
 
 from prescore.contract.errors import PrescoreError, SpecInvalid
 from prescore.contract.project import Project
 from prescore.contract.spec import Schedule
-from prescore_dags import tasks
+from prescore_dags import form, tasks
+from prescore_dags.approval import Approve
+from prescore_dags.schedule import timetable
 from prescore_dags.upkeep import retire_dag, watch_dag
 
 GROUPS = 8
@@ -45,7 +46,9 @@ def airflow_dags(
     more = {"catchup": False, "max_active_runs": 1, "default_args": RETRIES, **more}
     dags = [_materialization(found, model, groups, more) for model in found.models()]
     return (
-        [*dags, watch_dag(tags=["prescore"], **more), retire_dag(found, tags=["prescore"], **more)] if upkeep else dags
+        [*dags, watch_dag(found, tags=["prescore"], **more), retire_dag(found, tags=["prescore"], **more)]
+        if upkeep
+        else dags
     )
 
 
@@ -61,7 +64,7 @@ def _materialization(project: Project, model: str, groups: int, more: dict[str, 
         description=description,
         doc_md=_doc(model, fault),
         schedule=schedule,
-        params=_form(),
+        params=form.form(),
         tags=["prescore", "broken spec"] if fault else ["prescore"],
         **more,
     ) as dag:
@@ -70,63 +73,28 @@ def _materialization(project: Project, model: str, groups: int, more: dict[str, 
         scored = tasks.score.partial(model=model, root=root).expand(share=shares)
         staged: Any = tasks.stage(model, root, shares)
         checked: Any = tasks.check(model, root, staged)
+        approved = Approve(task_id="approve", model=model, version="{{ ti.xcom_pull(task_ids='check')['version'] }}")
         published = tasks.publish.override(outlets=[tasks.predictions(model)])(model, root, checked)
         scored >> staged
+        checked >> approved >> published
         # Of score too: when one of its tasks fails, publish is given up while others may still be writing.
         [scored, published] >> tasks.give_back().as_teardown()
     return dag
 
 
-def _form() -> dict[str, Param]:
-    """What whoever triggers a run may choose."""
-    return {
-        "publish": Param(
-            True,
-            type="boolean",
-            title="Publish",
-            description="Let readers see the version when it has passed its checks. Otherwise it is made, checked and "
-            "kept: `prescore publish` publishes it later.",
-        ),
-        "trial_rows": Param(
-            None,
-            type=["null", "integer"],
-            minimum=1,
-            title="Trial rows",
-            description="For a trial: at most so many rows of the domain. Its version is checked and never published.",
-        ),
-        "full": Param(
-            False,
-            type="boolean",
-            title="Begin anew",
-            description="Score everything, even if an earlier run was interrupted and its chunks are there.",
-        ),
-    }
-
-
-def _read(project: Project, model: str) -> tuple[str, CronTriggerTimetable | None, str | None]:
+def _read(project: Project, model: str) -> tuple[str, Any, str | None]:
     """Of a spec: its description, its schedule, and what is wrong with it."""
     try:
         spec = project.spec(model)
-        return spec.description, _timetable(spec.schedule), None
+        return spec.description, timetable(spec.schedule), None
     except (PrescoreError, OSError) as error:
         return "", _salvaged(project.root / "specs" / f"{model}.toml"), str(error)
 
 
-def _timetable(schedule: Schedule | None) -> CronTriggerTimetable | None:
-    if schedule is None:
-        return None
-    timetable = CronTriggerTimetable(schedule.cron, timezone=schedule.timezone)
-    try:
-        timetable.validate()
-    except AirflowTimetableInvalid as error:
-        raise SpecInvalid(f'schedule.cron: Airflow cannot read "{schedule.cron}": {error}') from error
-    return timetable
-
-
-def _salvaged(path: Path) -> CronTriggerTimetable | None:
+def _salvaged(path: Path) -> Any:
     """The schedule of a spec that is broken elsewhere: its runs fail when they are due, and so alert as any other."""
     try:
-        return _timetable(Schedule.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))["schedule"]))
+        return timetable(Schedule.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))["schedule"]))
     except (PrescoreError, OSError, ValueError, KeyError):
         return None
 

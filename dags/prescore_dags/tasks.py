@@ -6,6 +6,7 @@ task may be retried, cleared or killed. What takes long to import is imported in
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -21,10 +22,14 @@ from prescore.contract.database import environment_database
 from prescore.contract.errors import NotAllowed, SpecInvalid, Terminal
 from prescore.contract.lease import Lease
 from prescore.contract.project import Project
+from prescore_dags import form
 
 if TYPE_CHECKING:
     from prescore.job import Job
     from prescore.report import Report
+
+PATIENCE = 600.0  # seconds
+_log = logging.getLogger("prescore")
 
 
 class Work(TypedDict):
@@ -32,6 +37,12 @@ class Work(TypedDict):
 
     version: int
     token: int
+
+
+class Checked(Work):
+    """The same, and what was served when it was checked: 0 for nothing."""
+
+    served: int
 
 
 class Share(Work):
@@ -56,17 +67,13 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
     """Take the lease, freeze the domain, and share out the chunks. A broken spec ends here."""
     if fault:
         raise SpecInvalid(fault)
-    from prescore import failure, materialize, rehearsal
-    from prescore.job import Ask
+    from prescore import failure, materialize, rehearsal, sources
 
     job = _job(model, root)
-    rehearsal.validate(job)
+    ask = form.ask(get_current_context(), dated=sources.asks_as_of(job.query))
+    rehearsal.validate(job, ask.as_of)
     job.database.migrate()
     rehearsal.vet(job)
-    asked = get_current_context()
-    chosen = asked["params"]
-    # A retry goes on with what the first attempt began anew.
-    ask = Ask(chosen["publish"], chosen["full"] and asked["ti"].try_number == 1, trial_rows=chosen["trial_rows"])
     with lease.kept(job.database, _take(job)) as held:
         job = job.under(held)
         version = materialize.begin(job, held, ask)
@@ -103,13 +110,15 @@ def stage(model: str, root: str, shares: list[Share]) -> Work:
 
 @task
 @told()
-def check(model: str, root: str, work: Work) -> Work:
+def check(model: str, root: str, work: Work) -> Checked:
     """Check the staged version; one that is refused fails the run, and the version from before stays served."""
     from prescore import expectations, materialize
 
     with _working(model, root, work) as (job, held):
+        with job.database.connect() as connection:
+            served = Catalog(connection).model(model)["published_version"] or 0
         materialize.check_table(job, held, work["version"], expectations.build(job.spec))
-    return work
+    return Checked(version=work["version"], token=work["token"], served=served)
 
 
 def predictions(model: str) -> Asset:
@@ -119,37 +128,51 @@ def predictions(model: str) -> Asset:
 
 @task
 @told()
-def publish(model: str, root: str, work: Work) -> int:
-    """Let readers see the version; skipped while the model is on hold, or when whoever triggered the run said so."""
+def publish(model: str, root: str, work: Checked) -> int:
+    """Let readers see the version; skipped when it waits for somebody, or is not what is to be served.
+
+    One that somebody approved is published only if what is served is still what they compared it with.
+    """
     from prescore import materialize
     from prescore.report import Report
 
     asked = get_current_context()
+    approved = form.approval_wanted(asked)
+    if approved:  # the lease was given back while the answer was awaited
+        work["token"] = _take(_job(model, root)).token
     with _working(model, root, work) as (job, held):
         report = Report.of(job, work["version"])
         if not report.published:  # it is, if an attempt before this one came that far
-            _require_wanted(job, report, publishing=asked["params"]["publish"])
-            materialize.publish_version(job, held, work["version"])
+            _require_wanted(job, report, asked["params"]["when_checked"])
+            materialize.publish_version(job, held, work["version"], instead_of=work["served"] if approved else None)
             materialize.retire_old(job)
         with job.database.connect() as connection:
             told = Catalog(connection).version(model, work["version"])
     clocks = {name: str(told[name]) for name in ("data_as_of", "published_at")}
     asked["outlet_events"][predictions(model)].extra = {"version": told["version"], "rows": told["rows"], **clocks}
-    _free()  # for a publish task that was cleared alone, too
+    free()  # for a publish task that was cleared alone, too
     return work["version"]
 
 
-def _require_wanted(job: Job, report: Report, *, publishing: bool) -> None:
-    from prescore import materialize
+def _require_wanted(job: Job, report: Report, when_checked: str) -> None:
+    from prescore.waiting import waits
 
     if report.trial_rows:
         raise AirflowSkipException(f"{job.model} version {report.version} is a trial, and never published.")
-    if not publishing:
+    if when_checked == form.KEEP:
         raise AirflowSkipException(
             f"This run was to make a version and not to publish it: {job.model} version {report.version} waits. "
             f"`prescore publish {job.model} {report.version}` publishes it."
         )
-    if materialize.on_hold(job, report.version):
+    if not waits(job, report.version):
+        return
+    if report.past:
+        raise AirflowSkipException(
+            f"{job.model} version {report.version} is as of {report.as_of:%Y-%m-%d %H:%M} UTC, and version "
+            f"{report.served}, which is served, has newer data: it is kept beside it. "
+            f"`prescore publish {job.model} {report.version} --older` publishes it all the same."
+        )
+    if report.held is not None:
         raise AirflowSkipException(
             f"{job.model} is on hold ({report.held}): version {report.version} passed its checks and waits. "
             f"After `prescore release {job.model}`, clear this task to publish it."
@@ -161,7 +184,7 @@ def _require_wanted(job: Job, report: Report, *, publishing: bool) -> None:
 def give_back() -> None:
     """Give the lease back, however the run ended: the next one need not wait until it runs out."""
     environment_database().migrate()  # a first run may have ended before there was a catalog
-    _free()
+    free()
 
 
 def _job(model: str, root: str) -> Job:
@@ -179,11 +202,17 @@ def _holder() -> str:
 
 
 def _take(job: Job) -> Lease:
+    """The lease, waited for a while: a backfill and the nightly run take turns."""
     with job.database.connect() as connection:
-        return lease.take(connection, job.model, watched=False, seconds=lease.BETWEEN, holder=_holder())
+        return lease.waited(
+            lambda: lease.take(connection, job.model, watched=False, seconds=lease.BETWEEN, holder=_holder()),
+            lambda busy: _log.warning("%s Waiting for it.", busy),
+            patience=PATIENCE,
+        )
 
 
-def _free() -> None:
+def free() -> None:
+    """Give back the run's lease, if it has it."""
     with environment_database().connect() as connection:
         lease.give_back(connection, _holder())
 

@@ -1,8 +1,8 @@
-"""What happens to all models: a look at their age every few minutes, and retirement every night."""
+"""What happens to all models: a look at ages and deadlines every few minutes, and retirement every night."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,10 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from prescore.contract.catalog import Catalog
 from prescore.contract.database import environment_database
+from prescore.contract.errors import Mistake
 from prescore.contract.project import Project
+from prescore.contract.spec import Schedule
+from prescore_dags.schedule import missed
 from prescore_dags.tasks import told
 
 WATCH = CronTriggerTimetable("*/5 * * * *", timezone="UTC")
@@ -51,10 +54,47 @@ def retire(model: str, root: str) -> list[int]:
         return [version["version"] for version in gone]
 
 
-def watch_dag(**more: Any) -> DAG:
-    """`prescore_watch`: red while a model is older than promised."""
-    with DAG(dag_id="prescore_watch", schedule=WATCH, doc_md=freshness.__doc__, **more) as dag:
+@task
+@told()
+def deadlines(root: str) -> int:
+    """Fail when a model was not published by the time that its spec gives; gives how many have such a time."""
+    project, now = Project.find(Path(root)), datetime.now(UTC)
+    with environment_database().connect() as connection:
+        rows = Catalog(connection).all("status_publications")
+    promised = [(row, schedule) for row in rows if (schedule := _schedule(project, row["model"]))]
+    late = [
+        _late(row, when)
+        for row, schedule in promised
+        if (when := missed(schedule, row["published_at"] or row["first_run_at"], now))
+    ]
+    if late:
+        raise AirflowFailException("Not published in time: " + "; ".join(late))
+    return len(promised)
+
+
+def _late(row: dict[str, Any], when: datetime) -> str:
+    last = row["published_at"]
+    return (
+        f"{row['model']} was to be published by {when:%Y-%m-%d %H:%M %Z}, and "
+        + (f"was last published at {last:%Y-%m-%d %H:%M} UTC" if last else "never was")
+        + (" (it is on hold)" if row["held"] else "")
+    )
+
+
+def _schedule(project: Project, model: str) -> Schedule | None:
+    """A model's schedule if it has a deadline. One without a spec, or with a broken one, fails elsewhere."""
+    try:
+        schedule = project.spec(model).schedule
+    except Mistake:
+        return None
+    return schedule if schedule and schedule.published_by else None
+
+
+def watch_dag(project: Project, **more: Any) -> DAG:
+    """`prescore_watch`: red while a model is older than promised, or was not published in time."""
+    with DAG(dag_id="prescore_watch", schedule=WATCH, doc_md=watch_dag.__doc__, **more) as dag:
         freshness()
+        deadlines(str(project.root))
     return dag
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ from prescore import cli_db, cli_versions, opening
 from prescore.cli_errors import told
 from prescore.cli_versions import Json, Model
 from prescore.contract.errors import Mistake, Refused
+from prescore.contract.moments import moment
 
 if TYPE_CHECKING:
     from prescore.job import Job
@@ -25,6 +27,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+AS_OF = "Make what a run at this time of the past would have made: the domain query has it as $as_of."
 
 
 def _print_version(asked: bool) -> None:
@@ -93,6 +98,7 @@ def run(
     publish: Annotated[bool, typer.Option("--publish/--no-publish", help="Whether readers get to see it.")] = True,
     breaking: Annotated[bool, typer.Option("--breaking", help="Even if its columns break readers.")] = False,
     trial: Annotated[int | None, typer.Option(min=1, help="Read so many rows at most; never published.")] = None,
+    as_of: Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help=AS_OF)] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait while another run writes this model.")] = False,
     json: Json = False,
 ) -> None:
@@ -100,7 +106,7 @@ def run(
     from prescore import display
 
     flow, _, material = opening.flow()
-    ask = material.Ask(publish, full, breaking, trial)
+    ask = material.Ask(publish, full, breaking, trial, as_of)
     with opening.job(name) as job:
         try:
             report = flow.run(job, ask, on_busy=display.wait if wait else None)

@@ -102,7 +102,7 @@ def retire(name: Model, dry_run: Annotated[bool, typer.Option("--dry-run", help=
     with opening.catalog() as catalog:
         catalog.model(name)
         if dry_run:
-            gone = retirement.due(catalog.versions(name), retention)
+            gone = retirement.due(catalog.versions(name), retention, catalog.now())
         else:
             gone = list(retirement.retire(catalog.connection, Store(project.store), name, retention))
         waiting = [] if dry_run else retirement.leftover(catalog.connection, name)

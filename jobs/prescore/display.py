@@ -148,6 +148,9 @@ def _outcome(run: Mapping[str, Any]) -> str:
         return f"[green]published[/green]: select * from predictions.{model}"
     if run["trial_rows"]:
         return f"{run['state']}, as a trial on at most {_count(run['trial_rows'], 'row')}: it is never published"
+    if run["state"] == "checked" and run["past"]:
+        way_out = f"`prescore publish {model} {version} --older` publishes it all the same"
+        return f"kept: version {run['served']} has newer data; {way_out}"
     if run["state"] == "checked" and run["held"]:
         way_out = f"`prescore release {model}`, then `prescore publish {model} {version}`"
         return f"not published: {model} is on hold ({run['held']}); {way_out}"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from prescore import vetting
@@ -60,22 +62,34 @@ def validate(database: Database, version: Version, expectations: list[Any]) -> l
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    # A table asset's own schema argument is deprecated since 1.14; the search path says the same.
-    schema = {"connect_args": {"options": "-c search_path=prescore_versions"}}
-    source = context.data_sources.add_postgres("prescore", connection_string=database.sqlalchemy_url, kwargs=schema)
-    asset = source.add_table_asset("staged", table_name=version["table_name"])
-    batch = asset.add_batch_definition_whole_table("whole").get_batch()
     try:
-        validated = batch.validate(
-            gx.ExpectationSuite(name="checks", expectations=expectations), result_format="SUMMARY"
-        )
-    finally:
-        source.get_execution_engine().close()
-        source.get_engine().dispose()
+        with _table(context, database, version["table_name"]) as batch:
+            suite = gx.ExpectationSuite(name="checks", expectations=expectations)
+            validated = batch.validate(suite, result_format="SUMMARY")
+    except ConnectionError as error:  # of which Great Expectations has its own
+        raise _away(database, str(error)) from error
     lost = [fault for result in validated.results for fault in faults(result.exception_info) if _LOST in str(fault)]
     if lost:
-        why = str(lost[0]["exception_message"])
-        raise gone(why) if database.embedded else DatabaseAway(f"The database went away during the checks: {why}")
+        raise _away(database, str(lost[0]["exception_message"]))
     # Great Expectations gives its results in an order of its own.
     by_title = {result.expectation_config.meta["title"]: of(result) for result in validated.results}
     return [by_title[expectation.meta["title"]] for expectation in expectations]
+
+
+@contextmanager
+def _table(context: Any, database: Database, name: str) -> Iterator[Any]:
+    # A table asset's own schema argument is deprecated since 1.14; the search path says the same.
+    options = f"{database.options} -c search_path=prescore_versions".strip()
+    schema = {"connect_args": {"options": options}}
+    source = context.data_sources.add_postgres("prescore", connection_string=database.sqlalchemy_url, kwargs=schema)
+    try:
+        asset = source.add_table_asset("staged", table_name=name)
+        yield asset.add_batch_definition_whole_table("whole").get_batch()
+    finally:
+        with suppress(ConnectionError):
+            source.get_execution_engine().close()
+        source.get_engine().dispose()
+
+
+def _away(database: Database, why: str) -> DatabaseAway:
+    return gone(why) if database.embedded else DatabaseAway(f"The database went away during the checks: {why}")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from prescore import versions
-from prescore.contract.catalog import Catalog
-from prescore.contract.errors import LeaseLost, Refused, Terminal
+from prescore.contract.catalog import Catalog, Version
+from prescore.contract.errors import LeaseLost, Mistake, Refused, Terminal, Transient
 from prescore.contract.lease import Lease
 from prescore.job import Job
+from prescore.steps import check
+
+_log = logging.getLogger("prescore")
 
 
 @contextmanager
@@ -23,12 +27,26 @@ def giving_up(job: Job, held: Lease, version: int) -> Iterator[None]:
         yield
     except LeaseLost:
         raise  # it is another run's by now
-    except Refused as error:
-        give_up(job, held, version, str(error), error.checks)
-        raise Refused(f"{error}\n{served(job)}", error.checks) from error
     except Terminal as error:
-        give_up(job, held, version, str(error))
-        raise
+        checks = error.checks if isinstance(error, Refused) else None
+        try:
+            give_up(job, held, version, str(error), checks)
+            still = served(job)
+        except Transient as lost:  # what went wrong first is what is told
+            _log.warning("version %s of %s could not be given up: %s", version, job.model, lost)
+            raise error from lost
+        if checks is None:
+            raise
+        raise Refused(f"{error}\n{still}", checks) from error
+
+
+def ended(job: Job, version: Version) -> Terminal:
+    """What to raise for a version that an attempt gave up whose own error was lost with its connection."""
+    checks = version["checks"] or []
+    if all(result["passed"] for result in checks):
+        return Mistake(version["error"])
+    told = version["error"] or check.refusal(version, checks)
+    return Refused(f"{told}\n{served(job)}", checks)
 
 
 def give_up(job: Job, held: Lease, version: int, error: str, checks: list[Any] | None = None) -> None:
@@ -40,7 +58,7 @@ def give_up(job: Job, held: Lease, version: int, error: str, checks: list[Any] |
             failed = versions.fail(connection, row, error, checks)
             held.check(connection)
         if failed:
-            versions.forget(connection, job.store, row)
+            versions.discard(connection, job.store, row)
 
 
 def served(job: Job) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from typing import Self
 
@@ -14,7 +16,7 @@ from prescore.contract.lease import Lease
 from prescore.contract.project import Project
 from prescore.contract.spec import Spec
 from prescore.sources import Source
-from prescore.store import Store
+from prescore.store import Store, read_model
 
 OnRows = Callable[[str, int, int | None], None]
 """Told of progress: the step, the rows done since the last call, the rows in all if known."""
@@ -29,17 +31,23 @@ class Ask:
     """What a run is asked for.
 
     `full` begins anew where an unfinished version could be gone on with; `breaking` allows columns that break readers.
-    A trial reads at most `trial_rows` rows of the domain, and is never published.
+    A trial reads at most `trial_rows` rows of the domain, and is never published. `as_of` is the moment that the run is
+    for, by default that at which it begins: the domain query has it as $as_of.
     """
 
     publishing: bool = True
     full: bool = False
     breaking: bool = False
     trial_rows: int | None = None
+    as_of: datetime | None = None
 
     def __post_init__(self) -> None:
         """No trial is published, whatever else is asked for."""
         object.__setattr__(self, "publishing", self.publishing and self.trial_rows is None)
+
+
+AS_EVER = Ask()
+"""What a run is asked for when nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,20 @@ class Material:
         """Where the domain is read."""
         return sources.of(self.project, self.spec, self.store.spill(self.model))
 
+    @cached_property
+    def onnx(self) -> bytes:
+        """The model file's content; raises ModelInvalid when it is not there or empty."""
+        return read_model(self.project.root / self.spec.onnx.file)
+
+    @property
+    def parts(self) -> tuple[Spec, str, bytes]:
+        """What decides the predictions, apart from the data: spec, query and model file, as this job has read them."""
+        return self.spec, self.query, self.onnx
+
+    def reread(self) -> Self:
+        """The same job, of what its files are now."""
+        return replace(self, spec=self.project.spec(self.model))
+
     @property
     def workers(self) -> int:
         """Chunks scored side by side."""
@@ -86,4 +108,6 @@ class Job(Material):
 
     def under(self, lease: Lease) -> Self:
         """The same job, its connections named after the lease: a successor ends them when this run is stuck."""
-        return replace(self, database=replace(self.database, name=lease.connections))
+        named = copy(self)  # with what it has read of its files
+        object.__setattr__(named, "database", replace(self.database, name=lease.connections))
+        return named

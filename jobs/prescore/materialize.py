@@ -17,27 +17,26 @@ from typing import Any
 
 from psycopg.pq import TransactionStatus
 
-from prescore import expectations, failure, rehearsal, rejects, retirement, sources, versions
+from prescore import expectations, failure, rehearsal, rejects, retirement, sources, versions, waiting
 from prescore.contract import lease, views
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import may_come_back
-from prescore.contract.errors import DatabaseAway, Transient
+from prescore.contract.errors import DatabaseAway, NotAllowed, Transient
 from prescore.contract.lease import Lease, OnBusy
-from prescore.job import Ask, Job
+from prescore.job import AS_EVER, Ask, Job
 from prescore.rejects import Reject
 from prescore.report import Report
 from prescore.scorer import Scorer
 from prescore.steps import check, publish, score, snapshot, stage
-from prescore.store import hash_bytes, read_model
+from prescore.store import hash_bytes
 
-_AS_EVER = Ask()
 PAUSES = (1.0, 5.0, 15.0)
 """Seconds that a run waits for a database that went away, from one attempt to the next."""
 
 _log = logging.getLogger("prescore")
 
 
-def run(job: Job, ask: Ask = _AS_EVER, *, on_busy: OnBusy | None = None) -> Report:
+def run(job: Job, ask: Ask = AS_EVER, *, on_busy: OnBusy | None = None) -> Report:
     """Make a version and, unless asked otherwise, publish it. While another run writes the model: Busy, or `on_busy`.
 
     An unfinished version of the same model file, spec and query is finished rather than begun again.
@@ -46,7 +45,7 @@ def run(job: Job, ask: Ask = _AS_EVER, *, on_busy: OnBusy | None = None) -> Repo
     Raises what the steps raise; whatever that is, readers keep seeing the version from before.
     """
     started = time.perf_counter()
-    rehearsal.validate(job)
+    rehearsal.validate(job, ask.as_of)
     job.database.migrate()  # a database that is not there at all is told at once; from here on it is waited for
     begun: list[int] = []
     for pause in (*PAUSES, None):
@@ -67,7 +66,7 @@ def run(job: Job, ask: Ask = _AS_EVER, *, on_busy: OnBusy | None = None) -> Repo
 def _run(job: Job, begun: list[int], ask: Ask, on_busy: OnBusy | None) -> None:
     """One attempt; `begun` is told its version."""
     with lease.held(job.database, job.model, on_busy=on_busy) as held, ThreadPoolExecutor(1) as background:
-        job = job.under(held)
+        job = rehearsal.settled(job, ask).under(held)
         version = begin(job, held, ask)
         begun.append(version)
         with failure.giving_up(job, held, version):
@@ -77,9 +76,8 @@ def _run(job: Job, begun: list[int], ask: Ask, on_busy: OnBusy | None) -> None:
             wanted = background.submit(expectations.build, job.spec)  # seconds of imports, while Postgres sorts keys
             finish_table(job, held, version)
             check_table(job, held, version, wanted.result())
-            if ask.publishing and not on_hold(job, version):
-                publish_version(job, held, version, breaking=ask.breaking)
-                retire_old(job)
+            if ask.publishing and not waiting.waits(job, version):
+                _publish(job, held, version, ask)
 
 
 def _came_to_its_end(job: Job, begun: list[int]) -> bool:
@@ -88,42 +86,57 @@ def _came_to_its_end(job: Job, begun: list[int]) -> bool:
         return False
     with job.database.connect() as connection:
         row = Catalog(connection).version(job.model, begun[-1])
+    if row["state"] in ("refused", "failed"):
+        raise failure.ended(job, row)
     return row["published_at"] is not None or (row["state"] == "checked" and not row["to_publish"])
 
 
-def begin(job: Job, held: Lease, ask: Ask = _AS_EVER) -> int:
+def _publish(job: Job, held: Lease, version: int, ask: Ask) -> None:
+    """Publish, unless the model was put on hold, or somebody published the version by hand, in just this moment."""
+    try:
+        publish_version(job, held, version, breaking=ask.breaking)
+    except NotAllowed:
+        if not waiting.waits(job, version) and not Report.of(job, version).published:
+            raise
+    retire_old(job)
+
+
+def begin(job: Job, held: Lease, ask: Ask = AS_EVER) -> int:
     """The version to work on: the unfinished one if it was made of the same things, else a new, empty one.
 
     Raises NotAllowed for columns that would break readers, if it is to be published and they may not.
     """
-    onnx = read_model(job.project.root / job.spec.onnx.file)
     made_of = {
-        "model_fingerprint": hash_bytes(onnx),
-        "domain_fingerprint": sources.fingerprint(job.spec, job.query, ask.trial_rows),
+        "model_fingerprint": hash_bytes(job.onnx),
+        "domain_fingerprint": sources.fingerprint(job.source, job.query, ask.trial_rows, ask.as_of),
         "spec_fingerprint": job.spec.fingerprint,
     }
+    job.store.keep_model(
+        job.onnx
+    )  # this, and reading a large snapshot, takes a while: not while others wait for a lock
+    with job.database.connect() as connection:
+        going_on = None if ask.full else versions.unfinished(connection, job.store, job.model, made_of)
     with job.database.connect() as connection, connection.transaction():
         views.require_roles(connection, job.spec.grants.select)
         if ask.publishing and not ask.breaking:
             rehearsal.vet_columns(connection, job.spec)
         versions.lock_model_file(connection, made_of["model_fingerprint"])
-        job.store.keep_model(onnx)
+        job.store.keep_model(job.onnx)  # nobody removes it from here on, and nobody may have before
         Catalog(connection).execute("models_register", model=job.model, description=job.spec.description)
-        going_on = None if ask.full else versions.unfinished(connection, job.store, job.model, made_of)
-        version = going_on or versions.create(connection, job.spec, made_of, ask.trial_rows)
+        version = going_on or versions.create(connection, job.spec, made_of, ask)
         if going_on is not None:
-            versions.note_resumption(connection, job.model, version)
+            versions.resume(connection, job.spec, version)
         versions.intend(connection, job.model, version, publishing=ask.publishing)
         # A trial takes nothing from the run that it is a trial of.
-        given_up = [] if ask.trial_rows else versions.abandon(connection, job.model, but=version)
+        given_up = [] if ask.trial_rows else versions.abandon(connection, job.model, but=version, as_of=ask.as_of)
         held.check(connection)
     with job.database.connect() as connection:
         for other in given_up:
-            versions.forget(connection, job.store, other)
+            versions.discard(connection, job.store, other)
         with connection.transaction():
             held.check(connection)  # until the end of the transaction no successor begins a snapshot
-            known = Catalog(connection).versions(job.model)
-            job.store.sweep(job.model, {v["snapshot_location"] for v in known if v["snapshot_location"]})
+            kept = [v for v in Catalog(connection).versions(job.model) if v["state"] not in ("failed", "retired")]
+            job.store.sweep(job.model, {v["snapshot_location"] for v in kept if v["snapshot_location"]})
     return version
 
 
@@ -158,9 +171,10 @@ def _freeze(job: Job, held: Lease, catalog: Catalog, version: Version, scorer: S
         rejects.forget(catalog.connection, version)  # of an attempt that did not come to its end
         held.check(catalog.connection)
     tally = rejects.Tally(job.spec, keep=lambda found: _set_aside(held, catalog, version, found))
-    asked = snapshot.asked_clock(job.source, job.spec)  # before the rows are read: they are at least as new
+    source = job.source.at(version["as_of"] or version["started_at"])
+    asked = snapshot.asked_clock(source, job.spec)  # before the rows are read: they are at least as new
     expected = snapshot.expected(job.spec, scorer.features)
-    with job.source.open(job.query, rows, expected, limit=version["trial_rows"]) as stream:
+    with source.open(job.query, rows, expected, limit=version["trial_rows"]) as stream:
         freezer = snapshot.Freezer(job.spec, scorer.features, stream.schema)
         frozen = snapshot.freeze(stream.batches, freezer, path, rows, lambda n: job.on_rows("snapshot", n, None), tally)
     with catalog.connection.transaction():
@@ -242,10 +256,12 @@ def check_table(job: Job, held: Lease, version: int, wanted: list[Any]) -> None:
         check.check(job.database, catalog.connection, held, catalog.version(job.model, version), job.spec, wanted)
 
 
-def publish_version(job: Job, held: Lease, version: int, *, breaking: bool = False) -> None:
-    """Point readers at the checked version; raises NotAllowed."""
+def publish_version(
+    job: Job, held: Lease, version: int, *, breaking: bool = False, instead_of: int | None = None
+) -> None:
+    """Point readers at the checked version, if need be only `instead_of` a certain one; raises NotAllowed."""
     with timed(job, version, "publish") as catalog:
-        terms = publish.Terms.of(job.spec, breaking=breaking)
+        terms = publish.Terms.of(job.spec, breaking=breaking, instead_of=instead_of)
         publish.publish(catalog.connection, job.model, version, terms, lease=held)
 
 
@@ -261,15 +277,6 @@ def retire_old(job: Job) -> list[int]:
     except Transient as error:
         _log.warning("retirement of %s is left for the next run: %s", job.model, error)
         return []
-
-
-def on_hold(job: Job, version: int) -> bool:
-    """Whether the model's owner has stopped publications: the version then waits for somebody to publish it."""
-    with job.database.connect() as connection:
-        held = Catalog(connection).model(job.model)["held_at"] is not None
-        if held:
-            versions.intend(connection, job.model, version, publishing=False)
-    return held
 
 
 @contextmanager

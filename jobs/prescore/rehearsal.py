@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from prescore import disk, expectations, rejects
+from datetime import UTC, datetime
+
+from prescore import disk, expectations, rejects, sources
 from prescore.contract import roles, views
 from prescore.contract.catalog import Catalog
 from prescore.contract.database import Connection
+from prescore.contract.errors import NotAllowed
 from prescore.contract.spec import Spec
-from prescore.job import Job, Material
+from prescore.job import Ask, Job, Material
 from prescore.scorer import Scorer
 from prescore.steps import snapshot
-from prescore.store import read_model
 
 
-def validate(job: Material) -> Scorer:
+def validate(job: Material, as_of: datetime | None = None) -> Scorer:
     """The model, held against the spec and the domain's columns before anything is written; raises Mistake."""
-    scorer = Scorer(read_model(job.project.root / job.spec.onnx.file), job.spec)
+    if as_of is not None:
+        _require_dated(job, as_of)
+    scorer = Scorer(job.onnx, job.spec)
     expected = snapshot.expected(job.spec, scorer.features)
     with job.source.open(job.query, 1, expected, limit=0) as stream:
         snapshot.Freezer(job.spec, scorer.features, stream.schema)
     return scorer
+
+
+def _require_dated(job: Material, as_of: datetime) -> None:
+    """Raise NotAllowed for a run as of a time that has not come, or that the query does not ask for."""
+    if as_of > datetime.now(UTC):
+        raise NotAllowed(f"A run of {job.model} as of {as_of:%Y-%m-%d %H:%M:%S %Z} has to wait: that is yet to come.")
+    if not sources.asks_as_of(job.query):
+        raise NotAllowed(
+            f"A run of {job.model} as of {as_of:%Y-%m-%d %H:%M:%S %Z} would give today's rows: its domain query "
+            f"{job.spec.domain.query} does not ask for $as_of. Let it take only what was known then, "
+            "such as: where seen_at <= $as_of."
+        )
 
 
 def vet(job: Job) -> None:
@@ -28,6 +44,18 @@ def vet(job: Job) -> None:
         roles.require_writer(connection, job.model)
         disk.require_room(connection, job)
     vet_checks(job)
+
+
+def settled(job: Job, ask: Ask) -> Job:
+    """The job of what its files are now, for the holder of the lease: while it waited, others may have come.
+
+    What has changed since the job was validated and vetted, is so again: spec, query and model file must be of a piece.
+    """
+    now = job.reread()
+    if now.parts != job.parts:
+        validate(now, ask.as_of)
+        vet(now)
+    return now
 
 
 def vet_checks(job: Job) -> None:

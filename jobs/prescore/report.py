@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from prescore.contract.catalog import Catalog
 from prescore.job import Job
+from prescore.waiting import of_the_past
 
 STEPS = ("snapshot", "score", "stage", "check", "publish")
 
@@ -18,7 +19,8 @@ class Report:
 
     `resumed` says whether the run went on with a version that an earlier one left unfinished, and `chunks_before` how
     many chunks it found. `seconds` has an entry a step and `total`, all of this run alone: the catalog adds up
-    attempts, and a part must not be larger than the whole. `served` is what readers see now.
+    attempts, and a part must not be larger than the whole. `served` is what readers see now; `past` says that the
+    version was asked for as of a time before that.
     """
 
     model: str
@@ -34,6 +36,8 @@ class Report:
     checks: list[dict[str, Any]]
     data_as_of: datetime | None
     trial_rows: int | None
+    as_of: datetime | None
+    past: bool
     served: int | None
     held: str | None
     error: str | None
@@ -46,6 +50,7 @@ class Report:
             row = catalog.version(job.model, version)
             model = catalog.model(job.model)
             resumption = catalog.one("events_last_resumption", model=job.model, version=version)
+            past = of_the_past(catalog, row)
         found: dict[str, Any] = resumption["detail"] if resumption else {"chunks": 0, "seconds": {}}
         return cls(
             model=job.model,
@@ -61,6 +66,8 @@ class Report:
             checks=row["checks"] or [],
             data_as_of=row["data_as_of"],
             trial_rows=row["trial_rows"],
+            as_of=row["as_of"],
+            past=past,
             served=model["published_version"],
             held=model["hold_reason"],
             error=row["error"],

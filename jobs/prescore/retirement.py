@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from psycopg import errors as pg
 from psycopg import sql
 
 from prescore import versions
 from prescore.contract import partitions, readers
-from prescore.contract.catalog import Catalog, Version
+from prescore.contract.catalog import Catalog, Version, older
 from prescore.contract.database import Connection
 from prescore.contract.errors import NotAllowed
 from prescore.contract.queries import query
@@ -18,18 +18,15 @@ from prescore.contract.spec import Retention
 from prescore.store import Store
 
 
-def due(known: list[Version], retention: Retention) -> list[Version]:
-    """Which versions a retention no longer holds, oldest first.
+def due(known: list[Version], retention: Retention, now: datetime) -> list[Version]:
+    """Which versions a retention no longer holds, by the database's clock, oldest first.
 
     Kept are what is published or pinned, the newest superseded versions, those superseded within the grace time,
-    candidates (checked, refused, withdrawn) that are not old, and the newest that waits for its publication.
+    candidates (checked, refused, withdrawn) that are not old, versions of the past that are not kept long enough, and
+    the newest that waits for its publication.
     """
-    now = datetime.now(UTC)
-    published = next((v["version"] for v in known if v["state"] == "published"), 0)
-    waiting = next(
-        (v["version"] for v in known if v["state"] == "checked" and v["version"] > published and not v["trial_rows"]), 0
-    )
-    free = [v for v in known if v["pinned_at"] is None and v["version"] != waiting]
+    past = [v for v in known if _past(v, known)]
+    free = [v for v in known if v["pinned_at"] is None and v["version"] != _waiting(known) and v not in past]
     superseded = [v for v in free if v["state"] == "superseded"]
     good = [v for v in superseded if v["withdrawn_at"] is None][retention.versions - 1 :]
     withdrawn = [v for v in superseded if v["withdrawn_at"] is not None]
@@ -37,7 +34,27 @@ def due(known: list[Version], retention: Retention) -> list[Version]:
     old = [v for v in good if _since(v["superseded_at"], now) >= retention.grace]
     old += [v for v in withdrawn if _since(v["withdrawn_at"], now) >= max(retention.candidates, retention.grace)]
     old += [v for v in candidates if _since(v["checked_at"], now) >= retention.candidates]
+    old += [v for v in past if v["pinned_at"] is None and _since(v["checked_at"], now) >= retention.past]
     return sorted(old, key=lambda v: v["version"])
+
+
+def _published(known: list[Version]) -> Version | None:
+    return next((v for v in known if v["state"] == "published"), None)
+
+
+def _waiting(known: list[Version]) -> int:
+    """The newest version that passed its checks after the published one was made, or 0."""
+    published = _published(known)
+    last = published["version"] if published else 0
+    passed = (v for v in known if v["state"] == "checked" and not v["trial_rows"] and not _past(v, known))
+    return next((v["version"] for v in passed if v["version"] > last), 0)
+
+
+def _past(version: Version, known: list[Version]) -> bool:
+    """Whether it was made for a time before that of the published one, and passed its checks."""
+    published = _published(known)
+    asked = version["as_of"] is not None and version["state"] == "checked" and not version["trial_rows"]
+    return asked and published is not None and older(version, published)
 
 
 def _since(then: datetime | None, now: datetime) -> timedelta:
@@ -53,7 +70,10 @@ def retire(connection: Connection, store: Store, model: str, retention: Retentio
     catalog = Catalog(connection)
     with connection.transaction():
         catalog.model(model, lock=True)  # nobody publishes or rolls back to what is decided here
-        for version in due(catalog.versions(model), retention):
+        seen = catalog.one("models_visible", model=model)["version"]
+        for version in due(catalog.versions(model), retention, catalog.now()):
+            if version["version"] == seen:  # the server's clock was set back: new readers still get it
+                continue
             catalog.execute("versions_retire", model=model, version=version["version"])
             catalog.event(model, version["version"], "retired")
         catalog.execute("rejects_sweep", model=model, seconds=retention.candidates.total_seconds())

@@ -9,15 +9,19 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
 from prescore.contract.errors import DatabaseAway, DomainInvalid, Mistake, StoreFull
 from prescore.contract.project import Project, make_folder
 from prescore.contract.spec import Spec
+
+_ASIDE = r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'"  # comments and texts
+_AS_OF = re.compile(rf"{_ASIDE}|(\$as_of\b(?!\$))", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Source:
-    """A way to run a query. `open` gives a Stream, and must be closed.
+    """A way to run a query. `open` gives a Stream, and must be closed. `as_of` is what `$as_of` in a query stands for.
 
     Both raise DomainInvalid, DatabaseAway, or StoreFull when what does not fit in memory does not fit on disk either.
     """
@@ -40,6 +44,11 @@ class Source:
     spill: Path
     memory_limit: str
     file: str
+    as_of: datetime | None = None
+
+    def at(self, as_of: datetime) -> Self:
+        """The same source, asked as of a moment; otherwise it is now."""
+        return replace(self, as_of=as_of)
 
     @contextmanager
     def open(
@@ -60,7 +69,7 @@ class Source:
         if self.url is None:
             opened = self._duckdb(query, rows, limit, named)
         else:
-            opened = _rows(self.url, query, rows, expected or {}, limit, named)
+            opened = _rows(self.url, query, rows, expected or {}, limit, named, self._asked(query))
         with opened as stream:
             yield stream
 
@@ -76,8 +85,10 @@ class Source:
         # elsewhere would read whatever lies there under the same name.
         with self._spilling(), contextlib.chdir(self.root), duckdb.connect(":memory:", config=settings) as connection:
             try:
+                connection.execute("set TimeZone = 'UTC'")  # a time without zone is the same on every machine
                 _require_select(connection.extract_statements(query), named)
-                relation = connection.sql(query)
+                as_of = self._asked(query)
+                relation = connection.sql(query, params={"as_of": as_of} if as_of else None)
                 # Limited by the relation, not by a SELECT around it: what DuckDB quotes is then the author's own text.
                 reader = (relation if limit is None else relation.limit(limit)).to_arrow_reader(rows)
             except duckdb.Error as error:
@@ -85,6 +96,9 @@ class Source:
                     raise StoreFull.at(self.spill) from error
                 raise DomainInvalid(f"{named} does not run: {error}") from error
             yield Stream(reader.schema, _translated(self._filled(iter(reader)), duckdb.Error, pa.ArrowException))
+
+    def _asked(self, query: str) -> datetime | None:
+        return self.as_of or datetime.now(UTC) if asks_as_of(query) else None
 
     def _filled(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Batches; a disk that they fill as they are spilt raises StoreFull."""
@@ -102,6 +116,11 @@ class Source:
             yield
         finally:
             shutil.rmtree(self.spill, ignore_errors=True)
+
+
+def asks_as_of(query: str) -> bool:
+    """Whether a query has `$as_of` in it, outside of comments and texts."""
+    return any(found[1] for found in _AS_OF.finditer(query))
 
 
 def _spilled_over(error: Exception) -> bool:
@@ -136,15 +155,24 @@ def query_text(project: Project, spec: Spec) -> str:
         raise DomainInvalid(
             f"There is no readable domain query {path}: {why}. Mend domain.query in the spec."
         ) from error
-    if not re.sub(r"--[^\n]*|/\*.*?\*/|;", "", text, flags=re.DOTALL).strip():
+    if not re.sub(rf"{_ASIDE}|;", "", text, flags=re.DOTALL).strip():
         raise DomainInvalid(f"The domain query {path} is empty: write the SELECT that gives every row to predict.")
     return text
 
 
-def fingerprint(spec: Spec, query: str, limit: int | None = None) -> str:
-    """SHA-256 of what is asked of whom, and how much of it."""
+def fingerprint(source: Source, query: str, limit: int | None = None, as_of: datetime | None = None) -> str:
+    """SHA-256 of what is asked of whom, how much of it, and as of when. Passwords come and go: they do not count."""
     limited = "" if limit is None else f"\nlimit {limit}"
-    return hashlib.sha256(f"{spec.domain.source}\n{query}{limited}".encode()).hexdigest()
+    dated = "" if as_of is None else f"\nas of {as_of.astimezone(UTC).isoformat()}"
+    return hashlib.sha256(f"{_whom(source.url)}\n{query}{limited}{dated}".encode()).hexdigest()
+
+
+def _whom(url: str | None) -> str:
+    if url is None:
+        return "duckdb"
+    import sqlalchemy as sa
+
+    return sa.make_url(url).render_as_string(hide_password=True)
 
 
 def _named(project: Project, name: str) -> str:
@@ -164,7 +192,13 @@ def _named(project: Project, name: str) -> str:
 
 @contextmanager
 def _rows(
-    url: str, query: str, rows: int, expected: dict[str, pa.DataType], limit: int | None, named: str
+    url: str,
+    query: str,
+    rows: int,
+    expected: dict[str, pa.DataType],
+    limit: int | None,
+    named: str,
+    as_of: datetime | None,
 ) -> Iterator[Stream]:
     import sqlalchemy as sa
 
@@ -174,7 +208,7 @@ def _rows(
         options = {"stream_results": True, "max_row_buffer": rows, "no_parameters": True}
         with (
             engine.connect().execution_options(**options) as connection,
-            connection.exec_driver_sql(_limited(connection, query, limit)) as result,
+            _executed(connection, _limited(connection, query, limit, as_of), as_of) as result,
         ):
             batches = _translated(
                 (_batch(part, expected) for part in result.mappings().partitions(rows)), sa.exc.SQLAlchemyError
@@ -194,7 +228,7 @@ def _rows(
         engine.dispose()
 
 
-def _limited(connection: Any, query: str, limit: int | None) -> str:
+def _limited(connection: Any, query: str, limit: int | None, as_of: datetime | None) -> str:
     """The query with a limit around it; where it does not run so, as it is, for its author to see what is wrong."""
     import sqlalchemy as sa
 
@@ -202,11 +236,22 @@ def _limited(connection: Any, query: str, limit: int | None) -> str:
         return query
     limited = f"select * from ({query}\n) as domain limit {limit:d}"
     try:
-        connection.exec_driver_sql(limited).close()
+        _executed(connection, limited, as_of).close()
     except sa.exc.DBAPIError:
         connection.rollback()
         return query
     return limited
+
+
+def _executed(connection: Any, query: str, as_of: datetime | None) -> Any:
+    """The query's result; `$as_of` is bound in whatever way its database's driver has."""
+    import sqlalchemy as sa
+
+    if as_of is None:
+        return connection.exec_driver_sql(query)
+    bound = _AS_OF.sub(lambda found: ":as_of" if found[1] else found[0], query.replace(":", r"\:"))
+    moment = sa.bindparam("as_of", as_of.astimezone(UTC), sa.DateTime(timezone=True))
+    return connection.execute(sa.text(bound).bindparams(moment))
 
 
 def _batch(rows: Any, expected: dict[str, pa.DataType]) -> pa.RecordBatch:

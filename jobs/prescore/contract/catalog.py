@@ -72,8 +72,15 @@ class Version(TypedDict):
     withdrawn_at: datetime | None
     pinned_at: datetime | None
     trial_rows: int | None
+    as_of: datetime | None
     to_publish: bool
     retired_at: datetime | None
+
+
+def older(one: Version, other: Version) -> bool:
+    """Whether the inputs of one version are older than those of another."""
+    mine, theirs = one["data_as_of"], other["data_as_of"]
+    return mine is not None and theirs is not None and mine < theirs
 
 
 class Catalog:
@@ -94,6 +101,11 @@ class Catalog:
     def execute(self, name: str, **values: Any) -> int:
         """Run a named statement; gives the number of rows it touched."""
         return self.connection.execute(query(name), values).rowcount
+
+    def now(self) -> datetime:
+        """The database's clock, the one that all its moments are of."""
+        when: datetime = self.one("now")["now"]
+        return when
 
     def model(self, model: str, *, lock: bool = False) -> Model:
         """The model's row, locked against other publishers if asked; raises Unknown."""

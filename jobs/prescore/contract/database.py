@@ -35,10 +35,14 @@ _LOGIN = (pg.InvalidPassword, pg.InvalidAuthorizationSpecification, pg.InvalidCa
 _LOGIN_WORDS = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
 _FULL_WORDS = ("too many clients", "too many connections", "remaining connection slots")
 _FULL = "53300"
+_UNWRITABLE = (pg.ReadOnlySqlTransaction, pg.IdleInTransactionSessionTimeout, pg.TransactionTimeout)
 # What a server that runs may be short of, by SQLSTATE: what to do about each is not what one does about an outage.
 _SHORT = {
     "55P03": "Somebody else holds a lock that this waited for. Try again when they are done; pg_locks shows who it is.",
     "57014": "The statement was cancelled, or took longer than statement_timeout allows. Try again, or allow it more.",
+    "25006": "This server only reads: a standby, or one that was just failed over? Point prescore at the primary.",
+    "25P03": "This process was slow or stopped in the middle of a transaction. Try again.",
+    "25P04": "The server allows no transaction that long (transaction_timeout). Try again, or allow it more.",
     "53100": "The server's disk is full. Make room there, then try again.",
     "53200": "The server is out of memory. Give it more, or fewer things to do at once, then try again.",
     _FULL: "The server takes no more connections. Close some, or raise max_connections, then try again.",
@@ -103,6 +107,11 @@ class Database:
                 )
 
     @property
+    def options(self) -> str:
+        """The server's options that the URL sets, such as `-c role=writer`."""
+        return str(conninfo_to_dict(self.url).get("options", ""))
+
+    @property
     def sqlalchemy_url(self) -> str:
         """The same database for SQLAlchemy, which must be told the driver."""
         return self.url.replace("postgresql://", "postgresql+psycopg://", 1).replace(
@@ -162,6 +171,8 @@ def translated(url: str, *, embedded: bool = False) -> Iterator[None]:
         yield
     except psycopg.OperationalError as error:
         raise (gone(first_line(error)) if embedded and _ended(error) else _away(url, error)) from error
+    except _UNWRITABLE as error:
+        raise _away(url, error) from error
     except pg.InsufficientPrivilege as error:
         raise errors.DatabaseRefused(
             f"Postgres forbids it: {first_line(error)} Grant it, or use a role that may."
@@ -192,11 +203,11 @@ def _ended(error: psycopg.OperationalError) -> bool:
     return state is None or state.startswith(("08", "57P"))
 
 
-def _state(error: psycopg.OperationalError) -> str | None:
+def _state(error: psycopg.Error) -> str | None:
     return error.sqlstate or (_FULL if any(word in str(error) for word in _FULL_WORDS) else None)
 
 
-def _away(url: str, error: psycopg.OperationalError) -> errors.PrescoreError:
+def _away(url: str, error: psycopg.Error) -> errors.PrescoreError:
     text = first_line(error)
     if isinstance(error, _LOGIN) or any(word in text for word in _LOGIN_WORDS):
         return errors.DatabaseRefused(

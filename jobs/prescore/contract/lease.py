@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -81,7 +82,7 @@ def held(database: Database, model: str, *, on_busy: OnBusy | None = None) -> It
     because a successor ended this run's connections is raised as LeaseLost.
     """
     with database.connect() as connection:
-        lease = _waited(connection, model, on_busy) if on_busy else take(connection, model, watched=True)
+        lease = waited(lambda: take(connection, model, watched=True), on_busy)
         with _fenced(database, lease), _renewing(connection, lease):
             yield lease
         drop(connection, lease)
@@ -127,15 +128,23 @@ def _busy(model: str, before: dict[str, Any]) -> errors.Busy:
     )
 
 
-def _waited(connection: Connection, model: str, on_busy: OnBusy) -> Lease:
+def waited(taken: Callable[[], Lease], on_busy: OnBusy | None, *, patience: float = math.inf) -> Lease:
+    """What `taken` gives as soon as it can: `on_busy` is told once that it cannot yet.
+
+    Raises Busy without an `on_busy`, or after so many seconds.
+    """
+    until = time.monotonic() + patience
     try:
-        return take(connection, model, watched=True)
+        return taken()
     except errors.Busy as busy:
+        if on_busy is None:
+            raise
         on_busy(busy)
-    while True:
+    while time.monotonic() < until:
         time.sleep(_LOOK_AGAIN)
         with suppress(errors.Busy):
-            return take(connection, model, watched=True)
+            return taken()
+    return taken()
 
 
 @contextmanager
@@ -161,9 +170,10 @@ def _renewing(connection: Connection, lease: Lease, seconds: float = SECONDS) ->
     done = threading.Event()
 
     def beat() -> None:
-        with suppress(psycopg.Error):
-            while not done.wait(SECONDS / 4) and renew(connection, lease, seconds) is not None:
-                pass
+        while not done.wait(SECONDS / 4) and not connection.closed:
+            with suppress(psycopg.Error):  # such as a lock that is waited for in vain: there is time for another try
+                if renew(connection, lease, seconds) is None:
+                    return
 
     beating = threading.Thread(target=beat, daemon=True)
     beating.start()

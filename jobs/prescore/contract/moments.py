@@ -1,13 +1,28 @@
-"""Times that Postgres knows and Python does not, such as `infinity` or the year 10000: they pass as text."""
+"""Moments as people write them, and those that Postgres knows and Python does not: `infinity` passes as text."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from psycopg import DataError
 from psycopg.abc import Buffer
 from psycopg.adapt import AdaptersMap, Loader
 from psycopg.types.datetime import DateLoader, TimestampLoader, TimestamptzLoader
+
+from prescore.contract.errors import Mistake
+
+
+def moment(text: str) -> datetime:
+    """A date or time in ISO 8601; one without a zone is UTC. Raises Mistake."""
+    try:
+        when = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise Mistake(
+            f"{text!r} is no time. Write one such as 2026-01-31, which begins at midnight UTC, "
+            "or 2026-01-31T05:00:00+01:00."
+        ) from error
+    return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
 
 
 def beyond_python(error: DataError) -> bool:

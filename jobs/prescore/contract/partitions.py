@@ -128,6 +128,7 @@ def _attach(connection: Connection, version: Version, parent: str, *, pending: b
     names = {"parent": sql.Identifier(parent), "table": sql.Identifier(version["table_name"])}
     if pending:
         connection.execute(query("tables_detach_finalize", **names))
+        Catalog(connection).execute("versions_detached", model=version["model"], version=version["version"])
     keys = [column["name"] for column in version["key_columns"]]
     columns = definitions([*version["key_columns"], *version["output_columns"]], keys)
     connection.execute(query("tables_parent", parent=names["parent"], columns=columns))

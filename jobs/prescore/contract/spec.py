@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 from prescore.contract import agreement, faults
 from prescore.contract.catalog import Column
 from prescore.contract.errors import SpecInvalid, Unknown
-from prescore.contract.values import ColumnName, Duration, Expectation, Feed, Indexes, Limit, Name, Zone
+from prescore.contract.values import Clock, ColumnName, Duration, Expectation, Feed, Indexes, Limit, Name, Zone
 
 KeyType = Literal["smallint", "integer", "bigint", "text", "uuid", "date", "timestamp", "timestamptz"]
 OutputType = Literal["real", "double precision", "smallint", "integer", "bigint", "boolean", "text"]
@@ -111,12 +111,16 @@ class Check(BaseModel):
 class Schedule(Section):
     """When Airflow runs it."""
 
-    cron: str
+    cron: str | None = Field(None, description='five fields, such as "0 5 * * *"')
     timezone: Zone = "UTC"
+    assets: tuple[str, ...] = Field((), description="names or URIs of Airflow assets: it runs when all were updated")
+    published_by: Clock | None = Field(None, description="by when a version is to be published, such as 06:00:00")
 
     @model_validator(mode="after")
-    def _five_fields(self) -> Self:
-        if not re.fullmatch(r"@\w+|(\S+\s+){4}\S+", self.cron):
+    def _some_time(self) -> Self:
+        if self.cron is None and not self.assets:
+            raise ValueError("give cron, assets, or both")
+        if self.cron is not None and not re.fullmatch(r"@\w+|(\S+\s+){4}\S+", self.cron):
             raise ValueError('cron has five fields, such as "0 5 * * *"')
         return self
 
@@ -141,6 +145,11 @@ class Retention(Section):
         default_factory=lambda: timedelta(days=3),
         description="how long a refused, withdrawn or never published version is kept for inspection",
         json_schema_extra={"default": "3d"},
+    )
+    past: Duration = Field(
+        default_factory=lambda: timedelta(days=30),
+        description="how long a version is kept that was made for a time before that of the published one",
+        json_schema_extra={"default": "30d"},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -71,6 +71,16 @@ def _zone(value: str) -> str:
     return value
 
 
+def _clock(value: object) -> object:
+    try:
+        written = time.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        written = None
+    if not isinstance(written, time) or written.tzinfo is not None:
+        raise ValueError("write a time of the day, such as 06:00:00; its zone is that of the schedule")
+    return written
+
+
 def _feed(value: object) -> tuple[str, ...]:
     columns = [value] if isinstance(value, str) else value
     if not isinstance(columns, list | tuple) or not columns or not all(isinstance(c, str) for c in columns):
@@ -92,6 +102,7 @@ def _expectation(value: str) -> str:
 
 Feed = Annotated[tuple[str, ...], BeforeValidator(_feed, json_schema_input_type=str | list[str])]
 Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
+Clock = Annotated[time, BeforeValidator(_clock, json_schema_input_type=time)]
 Name = Annotated[str, AfterValidator(_name)]
 ColumnName = Annotated[str, AfterValidator(_column)]
 Limit = Annotated[int | float, BeforeValidator(_limit, json_schema_input_type=float)]

@@ -42,7 +42,7 @@ def check(
         _note(Catalog(connection), version, results, failed, spec.checks_fingerprint)
         lease.check(connection)
     if failed:
-        raise Refused(_refusal(version, results, failed), results)
+        raise Refused(refusal(version, results), results)
     return results
 
 
@@ -54,7 +54,9 @@ def _note(catalog: Catalog, version: Version, results: list[Result], failed: lis
     catalog.event(model, number, state, "; ".join(sentence(result) for result in failed) or None)
 
 
-def _refusal(version: Version, results: list[Result], failed: list[Result]) -> str:
+def refusal(version: Version, results: list[Result]) -> str:
+    """Which checks a version did not pass, and why."""
+    failed = [result for result in results if not result["passed"]]
     lines = "\n".join(f"  {sentence(result)}" for result in failed)
     name = f"{version['model']} version {version['version']}"
     return f"{name} was refused by {len(failed)} of {len(results)} checks:\n{lines}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from prescore.contract import partitions
-from prescore.contract.catalog import Catalog, Model, Version
+from prescore.contract.catalog import Catalog, Model, Version, older
 from prescore.contract.database import Connection
 from prescore.contract.errors import Busy, NotAllowed
 from prescore.contract.lease import Lease
@@ -20,18 +20,19 @@ class Terms:
 
     `grants` are roles that may read the view. `checks` is the fingerprint of the checks that it must have passed, None
     for whatever they were. `older` allows inputs that are older than those of the published version, `breaking` columns
-    that break readers.
+    that break readers. `instead_of` is the version that must still be the published one, 0 for none, None for whatever.
     """
 
     grants: tuple[str, ...] = ()
     checks: str | None = None
     older: bool = False
     breaking: bool = False
+    instead_of: int | None = None
 
     @classmethod
-    def of(cls, spec: Spec, *, older: bool = False, breaking: bool = False) -> Self:
+    def of(cls, spec: Spec, *, older: bool = False, breaking: bool = False, instead_of: int | None = None) -> Self:
         """Those of a spec."""
-        return cls(spec.grants.select, spec.checks_fingerprint, older, breaking)
+        return cls(spec.grants.select, spec.checks_fingerprint, older, breaking, instead_of)
 
 
 def publish(
@@ -128,20 +129,24 @@ def _publishable(catalog: Catalog, model: str, version: int, terms: Terms) -> Ve
             f"{model} version {version} passed other checks than those that the spec has now. "
             f"`prescore run {model}` makes a version that must pass these."
         )
+    if terms.instead_of not in (None, row["published_version"] or 0):
+        raise NotAllowed(
+            f"{model} version {version} was compared with version {terms.instead_of or 'none'}, and by now version "
+            f"{row['published_version'] or 'none'} is served. Check it anew, or `prescore publish {model} {version}`."
+        )
     if row["published_version"] is not None and not terms.older:
         _require_newer(chosen, catalog.version(model, row["published_version"]))
     return chosen
 
 
 def _require_newer(chosen: Version, published: Version) -> None:
-    mine, theirs = chosen["data_as_of"], published["data_as_of"]
-    if mine is not None and theirs is not None and mine < theirs:
+    if older(chosen, published):
         model, version = chosen["model"], chosen["version"]
+        mine, theirs = (f"{row['data_as_of']:%Y-%m-%d %H:%M:%S %Z}" for row in (chosen, published))
         raise NotAllowed(
-            f"{model} version {version} is of data as of {mine:%Y-%m-%d %H:%M:%S %Z}; the published version "
-            f"{published['version']} is of {theirs:%Y-%m-%d %H:%M:%S %Z}. Was the source loaded with older data? To go "
-            f"back, use `prescore rollback {model}`; to publish it all the same, "
-            f"`prescore publish {model} {version} --older`."
+            f"{model} version {version} is of data as of {mine}; the published version {published['version']} is of "
+            f"{theirs}. Was the source loaded with older data? To go back, use `prescore rollback {model}`; "
+            f"to publish it all the same, `prescore publish {model} {version} --older`."
         )
 
 

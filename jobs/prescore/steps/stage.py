@@ -12,7 +12,7 @@ from psycopg import sql
 from prescore import rejects
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import Connection, first_line
-from prescore.contract.errors import DomainInvalid
+from prescore.contract.errors import Busy, DomainInvalid
 from prescore.contract.lease import Lease
 from prescore.contract.queries import query
 from prescore.contract.tables import definitions, names
@@ -63,6 +63,11 @@ def finish(connection: Connection, lease: Lease, version: Version, indexes: Sequ
         try:
             with suppress(pg.UniqueViolation):  # the check step sees it, and tells it with examples
                 _index(connection, version, indexes)
+        except pg.LockNotAvailable as error:
+            raise Busy(
+                f"Something reads {version['table_name']}, which is not finished, and holds a lock on it: a dump? The "
+                "next run goes on from here when it is through."
+            ) from error
         except pg.ProgramLimitExceeded as error:
             raise DomainInvalid(
                 f"A value is too long for Postgres to index: {first_line(error)} Shorten it."
@@ -77,7 +82,6 @@ def _index(connection: Connection, version: Version, indexes: Sequence[Sequence[
     """Primary key and indexes, all or none: a run that goes on after a crash takes the key as a sign of the rest."""
     table, keys = sql.Identifier(version["table_name"]), [column["name"] for column in version["key_columns"]]
     with connection.transaction():
-        connection.execute(query("tables_lock_timeout"))  # a stopped process may hold an open COPY for ever
         connection.execute(query("tables_memory"))
         connection.execute(query("tables_key", table=table, keys=names(keys)))
         for index in indexes:

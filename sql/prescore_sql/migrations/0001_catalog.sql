@@ -51,6 +51,7 @@ create table prescore.versions (
   error                text,
   to_publish           boolean not null default false,
   trial_rows           bigint check (trial_rows > 0),
+  as_of                timestamptz,
   started_at           timestamptz not null default now(),
   staged_at            timestamptz,
   checked_at           timestamptz,
@@ -77,6 +78,7 @@ comment on column prescore.versions.checks_fingerprint is 'SHA-256 of the spec''
 comment on column prescore.versions.snapshot_rows is 'rows of the domain, those set aside included';
 comment on column prescore.versions.rejected is 'rows set aside, in prescore.rejects';
 comment on column prescore.versions.trial_rows is 'a trial on at most so many rows of the domain, which is never published';
+comment on column prescore.versions.as_of is 'the time that its run was asked to be for; null when it was for the moment at which it began';
 comment on column prescore.versions.to_publish is 'the run that makes it means to publish it, and has not come to that yet';
 comment on column prescore.versions.withdrawn_at is 'set when a roll-back took it from readers: a later roll-back passes over it';
 comment on column prescore.versions.pinned_at is 'set while somebody wants it kept, whatever retention says';

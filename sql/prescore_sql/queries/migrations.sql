@@ -8,6 +8,9 @@ set datestyle = 'ISO';
 set lock_timeout = '30s';
 -- A process that was stopped in a transaction must not keep others waiting for as long as it is stopped.
 set idle_in_transaction_session_timeout = '60s';
+-- A connection idles while a source is read or checks run elsewhere, and every statement is to see what is there by now.
+set idle_session_timeout = 0;
+set default_transaction_isolation = 'read committed';
 
 -- name: migrations_lock
 -- One migration at a time, whoever starts it; released at the end of the transaction.

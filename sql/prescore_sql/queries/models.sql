@@ -14,6 +14,10 @@ from prescore.models where model = %(model)s;
 select model, description, published_version, parent_name, last_version, held_at, held_by, hold_reason
 from prescore.models where model = %(model)s for no key update;
 
+-- name: models_visible
+-- Which version a transaction that begins now sees.
+select version from prescore.visible where model = %(model)s;
+
 -- name: models_point
 -- The publication itself: readers follow this pointer.
 update prescore.models set published_version = %(version)s where model = %(model)s;

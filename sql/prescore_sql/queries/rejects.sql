@@ -10,10 +10,12 @@ where model = %(model)s and version = %(version)s
 group by column_name order by count(*) desc, column_name limit 3;
 
 -- name: rejects_complete
--- Whether as many are kept as chunks counted.
-select coalesce(sum(c.rejected), 0) <= (select count(*) from prescore.rejects r
-                                        where r.model = %(model)s and r.version = %(version)s) as complete
-from prescore.chunks c where c.model = %(model)s and c.version = %(version)s;
+-- Whether as many are kept as were counted: with the domain, and, until the version is staged, with each chunk.
+select (select count(*) from prescore.rejects r where r.model = v.model and r.version = v.version)
+       >= coalesce(v.rejected, 0) + case when v.state = 'building' then coalesce(
+            (select sum(c.rejected) from prescore.chunks c where c.model = v.model and c.version = v.version), 0)
+          else 0 end as complete
+from prescore.versions v where v.model = %(model)s and v.version = %(version)s;
 
 -- name: rejects_trim
 -- All but so many of a version's rejects go.

@@ -5,9 +5,9 @@ update prescore.models set last_version = last_version + 1 where model = %(model
 -- name: versions_create
 -- A new version, building.
 insert into prescore.versions (model, version, table_name, model_fingerprint, domain_fingerprint, spec_fingerprint,
-                               key_columns, output_columns, max_age_seconds, trial_rows)
+                               key_columns, output_columns, max_age_seconds, trial_rows, as_of)
 values (%(model)s, %(version)s, %(table_name)s, %(model_fingerprint)s, %(domain_fingerprint)s, %(spec_fingerprint)s,
-        %(key_columns)s, %(output_columns)s, %(max_age_seconds)s, %(trial_rows)s);
+        %(key_columns)s, %(output_columns)s, %(max_age_seconds)s, %(trial_rows)s, %(as_of)s);
 
 -- name: versions_get
 -- One version.
@@ -16,6 +16,12 @@ select * from prescore.versions where model = %(model)s and version = %(version)
 -- name: versions_list
 -- All versions of a model, newest first.
 select * from prescore.versions where model = %(model)s order by version desc;
+
+-- name: versions_describe
+-- What readers are told of it besides its predictions.
+update prescore.versions
+set key_columns = %(key_columns)s, output_columns = %(output_columns)s, max_age_seconds = %(max_age_seconds)s
+where model = %(model)s and version = %(version)s;
 
 -- name: versions_unfinished
 -- The versions that a run left behind, newest first: not finished, or finished and not published though it meant to.
@@ -39,7 +45,7 @@ select exists (select from prescore.versions
 -- The snapshot is complete: from here on the version's inputs are fixed.
 update prescore.versions
 set snapshot_location = %(location)s, snapshot_fingerprint = %(fingerprint)s, snapshot_rows = %(rows)s,
-    snapshot_chunks = %(chunks)s, rejected = %(rejected)s, data_as_of = coalesce(%(data_as_of)s, started_at)
+    snapshot_chunks = %(chunks)s, rejected = %(rejected)s, data_as_of = coalesce(%(data_as_of)s, as_of, started_at)
 where model = %(model)s and version = %(version)s and state = 'building';
 
 -- name: versions_stage
@@ -69,10 +75,11 @@ set state = 'published', to_publish = false, published_at = now(), superseded_at
 where model = %(model)s and version = %(version)s and state in ('checked', 'superseded') and trial_rows is null;
 
 -- name: versions_waiting
--- The newest version that passed its checks and is newer than the published one.
+-- The newest version that passed its checks and is newer than the published one, in its inputs too.
 select v.version from prescore.versions v join prescore.models m on m.model = v.model
+left join prescore.versions p on p.model = m.model and p.version = m.published_version
 where v.model = %(model)s and v.state = 'checked' and v.trial_rows is null
-  and v.version > coalesce(m.published_version, 0)
+  and v.version > coalesce(p.version, 0) and v.data_as_of >= coalesce(p.data_as_of, '-infinity')
 order by v.version desc limit 1;
 
 -- name: versions_before
@@ -97,9 +104,10 @@ set state = 'failed', error = %(error)s, checks = %(checks)s,
 where model = %(model)s and version = %(version)s and state in ('building', 'staged');
 
 -- name: versions_attached
--- Since when the versions' tables are partitions that readers can reach.
+-- Since when the versions' tables are partitions that readers can reach. A publisher that comes late changes nothing:
+-- transactions that began in between see the version already.
 update prescore.versions set attached_at = statement_timestamp()
-where (model, version) in (select * from unnest(%(models)s::text[], %(versions)s::integer[]));
+where (model, version) in (select * from unnest(%(models)s::text[], %(versions)s::integer[])) and attached_at is null;
 
 -- name: versions_detached
 -- The version's table is no partition any more.
@@ -118,9 +126,9 @@ where model = %(model)s and version = %(version)s and state in ('superseded', 'r
   and pinned_at is null;
 
 -- name: versions_leftover
--- Retired versions whose table is still there: somebody was reading it, or the retirement was interrupted.
+-- Retired and failed versions whose table is still there: somebody was reading it, or a process was interrupted.
 select * from prescore.versions
-where model = %(model)s and state = 'retired'
+where model = %(model)s and state in ('retired', 'failed')
   and to_regclass(format('prescore_versions.%%I', table_name)) is not null
 order by version;
 

@@ -1,0 +1,64 @@
+"""By when a model was to have been published. The hours are chosen: no Airflow need run for it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from prescore.contract.moments import moment
+from prescore.contract.spec import Schedule
+
+NIGHTLY = {"cron": "0 5 * * *", "timezone": "Europe/Zurich", "published_by": "06:00:00"}
+
+
+def _missed(published_at: str | None, now: str, **schedule: Any) -> datetime | None:
+    from prescore_dags.schedule import missed
+
+    return missed(
+        Schedule.model_validate({**NIGHTLY, **schedule}), moment(published_at) if published_at else None, moment(now)
+    )
+
+
+@pytest.mark.parametrize(
+    ("published_at", "now", "late"),
+    [
+        ("2026-03-10T04:10Z", "2026-03-10T04:59Z", None),  # before the deadline, 06:00 in Zurich, yesterday's counts
+        ("2026-03-10T04:10Z", "2026-03-10T05:01Z", None),  # made by tonight's run
+        ("2026-03-09T05:10Z", "2026-03-10T05:01Z", "2026-03-10T05:00Z"),  # late yesterday is not in time today
+        ("2026-03-10T05:20Z", "2026-03-10T05:30Z", None),  # late, and there by now
+        ("2026-03-10T04:10Z", "2026-03-10T23:59Z", None),
+        ("2026-03-28T04:10Z", "2026-03-29T04:01Z", "2026-03-29T04:00Z"),  # the night in which summer time begins
+    ],
+)
+def test_a_deadline_is_missed_when_nothing_was_published_since_its_run_was_due(
+    published_at: str, now: str, late: str | None
+) -> None:
+    assert _missed(published_at, now) == (late and moment(late))
+
+
+def test_no_deadline_falls_on_days_without_a_run() -> None:
+    friday, sunday, monday = "2026-03-13T04:10Z", "2026-03-15T12:00Z", "2026-03-16T05:01Z"
+    assert _missed(friday, sunday, cron="0 5 * * 1-5") is None
+    assert _missed(friday, monday, cron="0 5 * * 1-5") == moment("2026-03-16T05:00Z")
+
+
+def test_what_is_run_by_assets_is_due_once_a_day() -> None:
+    assert _missed("2026-03-09T05:10Z", "2026-03-10T05:01Z", cron=None, assets=["orders"]) is None
+    assert _missed("2026-03-09T04:10Z", "2026-03-10T05:01Z", cron=None, assets=["orders"]) is not None
+
+
+@pytest.mark.parametrize(
+    ("schedule", "why"),
+    [
+        ({"timezone": "UTC"}, "give cron, assets, or both"),
+        ({"cron": "0 5 * *"}, "cron has five fields"),
+        ({"cron": "0 5 * * *", "published_by": "at six"}, "write a time of the day, such as 06:00:00"),
+        ({"cron": "0 5 * * *", "published_by": "06:00:00+01:00"}, "its zone is that of the schedule"),
+    ],
+)
+def test_a_schedule_that_means_nothing_is_told(schedule: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        Schedule.model_validate(schedule)
