@@ -135,5 +135,5 @@ def test_no_connection_for_the_checks_is_no_bug(sandbox: Sandbox) -> None:
     materialize.run(sandbox.job())
     with sandbox.database.connect() as connection:
         version = Catalog(connection).version("churn", 1)
-    with pytest.raises(DatabaseAway, match="went away during the checks: .*[Cc]onnection"):
+    with pytest.raises(DatabaseAway, match="went away during the checks"):
         expectations.validate(Database("postgresql://nobody@localhost:1/nothing"), version, [])
