@@ -75,7 +75,7 @@ class Alone:
             self._finish(connection, row)
 
     def _score(self, version: Version, scorer: Scorer) -> list[Scored]:
-        frozen = score.Snapshot(self.job.store.snapshot_path(version))
+        frozen = score.Snapshot(self.job.store.snapshot(version))
         made = []
         for chunk in range(version["snapshot_chunks"] or 0):
             with measured() as read:

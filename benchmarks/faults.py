@@ -85,7 +85,7 @@ def _ledger(where: World, kind: str) -> Row:
         version = materialize.begin(job, held, Ask(full=True))
         materialize.freeze(job, held, version, scorer)
         row = Catalog(connection).version(kind, version)
-        frozen = score.Snapshot(job.store.snapshot_path(row))
+        frozen = score.Snapshot(job.store.snapshot(row))
         scored = score.score(scorer, frozen.chunk(0), 0)
         frozen.close()
         told, bare = [], []

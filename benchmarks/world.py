@@ -119,7 +119,7 @@ class World:
 
     def forget(self, name: str) -> None:
         """Remove what a run left in the store, and the data it came from: disks are not endless."""
-        shutil.rmtree(self.project().store / "snapshots" / name, ignore_errors=True)
+        shutil.rmtree(Path(self.project().store) / "snapshots" / name, ignore_errors=True)
         self.fresh_database()
 
     def fresh_database(self) -> None:

@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from fix_store import AWS
+
 RUNNER = Path(__file__).with_name("airflow_runner.py")
-OURS = ("PRESCORE_DATABASE_URL", "PRESCORE_PROJECT")
+OURS = ("PRESCORE_DATABASE_URL", "PRESCORE_PROJECT", "PRESCORE_STORE", *AWS)
 DAG_FILE = "from prescore_dags import airflow_dags\n\nairflow_dags(groups=4)\n"
 _days = itertools.count()
 

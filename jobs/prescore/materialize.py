@@ -21,7 +21,7 @@ from prescore import expectations, failure, rehearsal, rejects, retirement, sour
 from prescore.contract import lease, views
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import may_come_back
-from prescore.contract.errors import DatabaseAway, NotAllowed, Transient
+from prescore.contract.errors import DatabaseAway, NotAllowed, StoreRefused, Transient
 from prescore.contract.lease import Lease, OnBusy
 from prescore.job import AS_EVER, Ask, Job
 from prescore.rejects import Reject
@@ -166,7 +166,7 @@ def freeze(job: Job, held: Lease, version: int, scorer: Scorer) -> None:
 
 
 def _freeze(job: Job, held: Lease, catalog: Catalog, version: Version, scorer: Scorer) -> None:
-    path, rows = job.store.new_snapshot(job.model, version["version"]), job.project.settings.chunk_rows
+    location, rows = job.store.new_snapshot(job.model, version["version"]), job.project.settings.chunk_rows
     with catalog.connection.transaction():
         rejects.forget(catalog.connection, version)  # of an attempt that did not come to its end
         held.check(catalog.connection)
@@ -176,12 +176,15 @@ def _freeze(job: Job, held: Lease, catalog: Catalog, version: Version, scorer: S
     expected = snapshot.expected(job.spec, scorer.features)
     with source.open(job.query, rows, expected, limit=version["trial_rows"]) as stream:
         freezer = snapshot.Freezer(job.spec, scorer.features, stream.schema)
-        frozen = snapshot.freeze(stream.batches, freezer, path, rows, lambda n: job.on_rows("snapshot", n, None), tally)
+        with job.store.appearing(location) as part:
+            frozen = snapshot.freeze(
+                stream.batches, freezer, part, rows, lambda n: job.on_rows("snapshot", n, None), tally
+            )
     with catalog.connection.transaction():
         catalog.execute(
             "versions_freeze",
             **stage.of(version),
-            location=str(path.relative_to(job.project.store)),
+            location=location,
             fingerprint=frozen.fingerprint,
             rows=frozen.rows + tally.count,
             rejected=tally.count,
@@ -224,7 +227,7 @@ def score_chunks(job: Job, held: Lease, version: int, chunks: Sequence[int], sco
 
 def _work(job: Job, held: Lease, version: Version, scorer: Scorer, left: Iterator[int], stop: Event) -> None:
     """One worker, with its own connection and its own view of the snapshot; what ends one ends all."""
-    frozen = score.Snapshot(job.store.snapshot_path(version))
+    frozen = score.Snapshot(job.store.snapshot(version))
     patience = rejects.patience(job.spec.max_rejects, version["snapshot_rows"])
     try:
         with job.database.connect() as connection:
@@ -268,13 +271,13 @@ def publish_version(
 def retire_old(job: Job) -> list[int]:
     """Retire what the spec's retention no longer asks for; what is still being read waits for the next time.
 
-    So does everything when the database goes away now: the version is published, and the run has done its work.
+    So does everything when database or store go away now: the version is published, and the run has done its work.
     """
     try:
         with job.database.connect() as connection:
             retired = retirement.retire(connection, job.store, job.model, job.spec.retention)
             return [version["version"] for version in retired]
-    except Transient as error:
+    except (Transient, StoreRefused) as error:
         _log.warning("retirement of %s is left for the next run: %s", job.model, error)
         return []
 

@@ -42,6 +42,7 @@ def vet(job: Job) -> None:
     """What only the database can tell, before anything is written: raises a Mistake for what would end the run."""
     with job.database.connect() as connection:
         roles.require_writer(connection, job.model)
+        job.store.reach()
         disk.require_room(connection, job)
     vet_checks(job)
 

@@ -65,8 +65,9 @@ def retire(connection: Connection, store: Store, model: str, retention: Retentio
     """Retire what is due, and yield each version as its table goes.
 
     A version that a transaction may still read is left for the next time; readers are never blocked. A parent that
-    readers were led away from goes with its last version.
+    readers were led away from goes with its last version. A store that cannot be reached is told before any table goes.
     """
+    store.reach()
     catalog = Catalog(connection)
     with connection.transaction():
         catalog.model(model, lock=True)  # nobody publishes or rolls back to what is decided here

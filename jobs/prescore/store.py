@@ -2,133 +2,123 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from uuid import uuid4
 
+from prescore.bucket import Bucket, Ranges
 from prescore.contract.catalog import Version
-from prescore.contract.errors import ModelInvalid, StoreFull, Unknown
-from prescore.contract.project import make_folder
+from prescore.contract.errors import ModelInvalid, Unknown
+from prescore.folder import Folder
 
 
 class Store:
-    """A folder; everything in it appears whole or not at all, by renaming."""
+    """A folder, or a URL of an object store; everything in it appears whole or not at all.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    At a URL it raises StoreRefused or StoreAway when it cannot be used.
+    """
+
+    def __init__(self, place: Path | str) -> None:
+        self._place = Bucket(place) if isinstance(place, str) else Folder(place)
+
+    def reach(self) -> None:
+        """Raise StoreRefused or StoreAway now rather than in the middle of things; a folder is made when needed."""
+        self._place.reach()
 
     def keep_model(self, content: bytes) -> None:
         """Keep an ONNX file's content, under its SHA-256."""
-        kept = self.model_path(fingerprint := hash_bytes(content))
-        if not kept.exists() or hash_file(kept) != fingerprint:
-            with appearing(kept) as part:
+        name = _model(fingerprint := hash_bytes(content))
+        if self._place.fingerprint(name) != fingerprint:
+            with self._place.appearing(name) as part:
                 part.write_bytes(content)
 
     def model(self, fingerprint: str) -> bytes:
         """A kept model's content; raises Unknown when it is not there, or is another by now."""
         try:
-            content = self.model_path(fingerprint).read_bytes()
+            content = self._place.read(_model(fingerprint))
         except FileNotFoundError as error:
             raise Unknown(
-                f"The store {self.root} has no model {fingerprint[:12]}. Does every worker reach the same store?"
+                f"The store {self._place} has no model {fingerprint[:12]}. Does every worker reach the same store?"
             ) from error
         if hash_bytes(content) != fingerprint:
             raise Unknown(
-                f"{self.model_path(fingerprint)} was changed: it is not the model that the version was begun with. "
-                "The next run keeps a good copy."
+                f"{self._place.at(_model(fingerprint))} was changed: it is not the model that the version was begun "
+                "with. The next run keeps a good copy."
             )
         return content
 
-    def model_path(self, fingerprint: str) -> Path:
-        """Where a model of this content is kept."""
-        return self.root / "models" / f"{fingerprint}.onnx"
-
-    def snapshot_path(self, version: Version) -> Path:
-        """Where a version's snapshot is; raises Unknown before there is one."""
+    def snapshot(self, version: Version) -> Path | Ranges:
+        """What a version's snapshot is read from; raises Unknown before there is one."""
         if version["snapshot_location"] is None:
             raise Unknown(f"{version['model']} version {version['version']} has no snapshot yet.")
-        return self.root / version["snapshot_location"]
+        return self._place.open(version["snapshot_location"])
 
-    def new_snapshot(self, model: str, version: int) -> Path:
-        """Where to write a version's snapshot: a name of its own, so that a stopped attempt never writes over it."""
-        return self.root / "snapshots" / model / f"{version}.{uuid4().hex}.parquet"
+    def new_snapshot(self, model: str, version: int) -> str:
+        """The location of a version's snapshot: a name of its own, so that a stopped attempt never writes over it."""
+        return f"snapshots/{model}/{version}.{uuid4().hex}.parquet"
+
+    def appearing(self, location: str) -> AbstractContextManager[Path]:
+        """A path to write a snapshot to, which is at its location when it is complete, or not at all.
+
+        Raises StoreFull when there is no room for it.
+        """
+        return self._place.appearing(location)
 
     def intact(self, version: Version) -> bool:
         """Whether a version's snapshot, if it has one yet, is there and as it was when it was frozen."""
         if version["snapshot_location"] is None:
             return True
         try:
-            return hash_file(self.snapshot_path(version)) == version["snapshot_fingerprint"]
+            return self._place.fingerprint(version["snapshot_location"]) == version["snapshot_fingerprint"]
         except OSError:
             return False
 
     def drop_snapshot(self, model: str, version: int) -> None:
         """Remove a version's snapshot, and what attempts at it left behind."""
-        for path in (self.root / "snapshots" / model).glob(f"{version}.*"):
-            path.unlink(missing_ok=True)
+        for name in self._place.names(folder := f"snapshots/{model}"):
+            if name.startswith(f"{folder}/{version}."):
+                self._place.remove(name)
 
     def drop_model(self, fingerprint: str) -> None:
         """Remove a kept model if it is there."""
-        self.model_path(fingerprint).unlink(missing_ok=True)
+        self._place.remove(_model(fingerprint))
 
     def snapshot_bytes(self, location: str | None) -> int:
         """How large a snapshot is; 0 when it is not there."""
-        return _bytes(self.root / location) if location else 0
+        return self._place.size(location) if location else 0
 
     def total_bytes(self) -> int:
         """How much the whole store takes."""
-        return sum(_bytes(path) for path in self.root.rglob("*"))
+        return self._place.total()
 
     def spill(self, model: str) -> Path:
-        """This process's folder for what does not fit in memory."""
-        return self.root / "spill" / f"{model}.{socket.gethostname()}.{os.getpid()}"
+        """This process's folder for what does not fit in memory, always on this machine."""
+        return self._place.own() / "spill" / f"{model}.{socket.gethostname()}.{os.getpid()}"
 
     def sweep(self, model: str, needed: set[str]) -> None:
         """Remove what runs that were killed left of a model: snapshots that are not at `needed` places, and spills.
 
         For the holder of the model's lease: nobody else writes snapshots of it now.
         """
-        for path in (self.root / "snapshots" / model).glob("*"):
-            if str(path.relative_to(self.root)) not in needed:
-                path.unlink(missing_ok=True)
-        for folder in (self.root / "spill").glob(f"{model}.{socket.gethostname()}.*"):
+        for name in self._place.names(f"snapshots/{model}"):
+            if name not in needed:
+                self._place.remove(name)
+        own, host = self._place.own(), socket.gethostname()
+        for folder in (own / "spill").glob(f"{model}.{host}.*"):
             if not _alive(int(folder.suffix[1:])):
                 shutil.rmtree(folder, ignore_errors=True)
+        for part in (own / "parts").glob(f"*.{host}.*"):  # of snapshots that were to be uploaded
+            if not _alive(int(part.suffix[1:])):
+                part.unlink(missing_ok=True)
 
 
-@contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """A name to write under; the file appears under its own when it is complete and on disk, or not at all.
-
-    Raises StoreFull when there is no room for it.
-    """
-    make_folder(path.parent)
-    part = path.with_suffix(f".{uuid4().hex}.part")
-    try:
-        yield part
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.rename(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreFull.at(path.parent) from error
-        raise
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _bytes(path: Path) -> int:
-    """A file's size; 0 for one that is gone by now, and for a folder."""
-    try:
-        return path.stat().st_size if path.is_file() else 0
-    except OSError:
-        return 0
+def _model(fingerprint: str) -> str:
+    """The name that a model of this content is kept under."""
+    return f"models/{fingerprint}.onnx"
 
 
 def _alive(process: int) -> bool:
@@ -144,12 +134,6 @@ def _alive(process: int) -> bool:
 def hash_bytes(content: bytes) -> str:
     """SHA-256 of a file's content that was read."""
     return hashlib.sha256(content).hexdigest()
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_model(file: Path) -> bytes:

@@ -11,11 +11,13 @@
     │   │   ├── RequestInvalid
     │   │   ├── Unknown
     │   │   ├── NotAllowed
-    │   │   └── DatabaseRefused
+    │   │   ├── DatabaseRefused
+    │   │   └── StoreRefused
     │   ├── Refused                 the data said no; the old version is still served
     │   └── LeaseLost               another run took this one's place
     └── Transient                   worth another try
         ├── DatabaseAway
+        ├── StoreAway
         ├── StoreFull
         ├── PortTaken
         └── Busy
@@ -90,6 +92,10 @@ class DatabaseRefused(Mistake):
     """The database is there but does not let us in, or lacks what we need."""
 
 
+class StoreRefused(Mistake):
+    """The store at a URL is not there, does not let us in, or needs what is not installed."""
+
+
 class Refused(Terminal):
     """The data did not pass its checks; nothing was published.
 
@@ -109,6 +115,10 @@ class DatabaseAway(Transient):
     """The database cannot be reached."""
 
 
+class StoreAway(Transient):
+    """The store at a URL cannot be reached."""
+
+
 class StoreFull(Transient):
     """There is no room left on the disk that the store is on."""
 
@@ -117,7 +127,8 @@ class StoreFull(Transient):
         """The error for a folder of the store that takes no more."""
         return cls(
             f"The disk is full that the store is on: {folder} takes no more. Readers keep the version that they have. "
-            "Make room there, or name a larger store in prescore.toml; the next run goes on where this one stopped."
+            "Make room there, or name a larger store in prescore.toml (a larger TMPDIR for one at a URL); the next run "
+            "goes on where this one stopped."
         )
 
 

@@ -18,6 +18,7 @@ from prescore.contract.errors import Mistake, SpecInvalid, Unknown
 FILE = "prescore.toml"
 FOLDER = ".prescore"
 """Where a project keeps what it made itself."""
+STORE = "PRESCORE_STORE"
 
 
 _UNITS = {"MB": 10**6, "GB": 10**9}
@@ -40,7 +41,14 @@ def _database(value: str) -> str:
     return value
 
 
+def _place(value: str) -> str:
+    if ":" in value.split("/")[0] and not re.match(r"[a-z][a-z0-9+.-]*://[^/]", value):
+        raise ValueError('write a path, or a URL such as "s3://bucket/prefix"')
+    return value
+
+
 DatabaseName = Annotated[str, AfterValidator(_database)]
+Place = Annotated[str, AfterValidator(_place)]
 Size = Annotated[str, AfterValidator(_size)]
 
 
@@ -50,7 +58,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     database: DatabaseName | None = Field(None, description=f'a libpq URL, or "{EMBEDDED}"; {URL} overrides it')
-    store: str = Field(f"{FOLDER}/store", description="where snapshots and model files are kept")
+    store: Place = Field(
+        f"{FOLDER}/store",
+        description=f"where snapshots and model files are kept: a path or a URL; {STORE} overrides it",
+    )
     sources: dict[str, str] = Field({}, description="name = SQLAlchemy URL, or env:VARIABLE, for specs' domain.source")
     workers: int = Field(0, ge=0, description="chunks scored side by side; 0: one a core")
     chunk_rows: int = Field(102_400, ge=1, description="rows a chunk, about: sources deliver in batches of their own")
@@ -104,9 +115,13 @@ class Project:
         return sorted(path.stem for path in (self.root / "specs").glob("*.toml"))
 
     @property
-    def store(self) -> Path:
-        """Where snapshots and model files are kept."""
-        return self.root / self.settings.store
+    def store(self) -> Path | str:
+        """Where snapshots and model files are kept: a folder, or a URL; raises Mistake when it is neither."""
+        try:
+            named = _place(os.environ.get(STORE) or self.settings.store)
+        except ValueError as error:
+            raise Mistake(f"{STORE} is {os.environ[STORE]!r}: {error}.") from error
+        return named if "://" in named else self.root / named
 
     @property
     def database_name(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import RawIOBase
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,12 +20,13 @@ from prescore.scorer import Scorer
 class Snapshot:
     """A frozen domain, read a chunk at a time; not to be shared between threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, source: Path | RawIOBase) -> None:
         try:
-            self._file = pq.ParquetFile(path)
+            # Of a file that is not on this machine a chunk's columns are fetched together: one request, not one each.
+            self._file = pq.ParquetFile(source, pre_buffer=not isinstance(source, Path))
         except (OSError, pa.ArrowException) as error:
             raise Unknown(
-                f"The snapshot {path} cannot be read, so the run cannot go on. Start anew: prescore run --full."
+                f"The snapshot {source} cannot be read, so the run cannot go on. Start anew: prescore run --full."
             ) from error
 
     def chunk(self, number: int) -> pa.RecordBatch:

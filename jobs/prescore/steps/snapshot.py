@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 from prescore import columns, rejects
 from prescore.contract.errors import DomainInvalid, Refused
 from prescore.contract.spec import Spec
+from prescore.folder import hash_file
 from prescore.rejects import Reject
 from prescore.results import Result, sentence
 from prescore.scorer import missing
 from prescore.sources import Source
-from prescore.store import appearing, hash_file
 
 _SKEW = timedelta(minutes=5)  # by which the clocks of a source and of this machine may differ
 
@@ -148,22 +148,17 @@ def freeze(
     on_rows: Callable[[int], None],
     on_rejects: Callable[[list[Reject]], None],
 ) -> Frozen:
-    """Write the snapshot, one row group a chunk of at most `rows` rows.
-
-    The file appears under its name only when it is complete.
-    """
+    """Write the snapshot, one row group a chunk of at most `rows` rows."""
     texts = [f.name for f in freezer.schema if pa.types.is_string(f.type)]
     total, chunks = 0, 0
-    with appearing(path) as part:
-        with pq.ParquetWriter(
-            part, freezer.schema, compression="lz4", use_dictionary=texts, write_statistics=False
-        ) as writer:
-            for chunk in _chunks(_kept(batches, freezer, on_rejects), rows):
-                writer.write_table(chunk, row_group_size=chunk.num_rows)
-                total, chunks = total + chunk.num_rows, chunks + 1
-                on_rows(chunk.num_rows)
-        fingerprint = hash_file(part)
-    return Frozen(total, chunks, fingerprint, freezer.data_as_of() if total else None)
+    with pq.ParquetWriter(
+        path, freezer.schema, compression="lz4", use_dictionary=texts, write_statistics=False
+    ) as writer:
+        for chunk in _chunks(_kept(batches, freezer, on_rejects), rows):
+            writer.write_table(chunk, row_group_size=chunk.num_rows)
+            total, chunks = total + chunk.num_rows, chunks + 1
+            on_rows(chunk.num_rows)
+    return Frozen(total, chunks, hash_file(path), freezer.data_as_of() if total else None)
 
 
 def _kept(
