@@ -9,14 +9,17 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fix_postgres import at, recreate
 from fix_project import Sandbox, linear
 from prescore import expectations, materialize
 from prescore.contract import lease
-from prescore.contract.catalog import Version
+from prescore.contract.catalog import Catalog, Version
+from prescore.contract.database import Database
 from prescore.contract.errors import Busy, LeaseLost, Refused, Unknown
 from prescore.contract.lease import Lease
 from prescore.job import Ask
@@ -178,9 +181,13 @@ def test_killed_runs_leave_nothing_in_the_store(sandbox: Sandbox) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()
     (store / f"spill/churn.{socket.gethostname()}.{dead.pid}").mkdir(parents=True)
-    (store / "snapshots/churn/1.half.part").touch()
+    with sandbox.database.connect() as connection:
+        mine = Catalog(connection).name
+    for name in (mine, "another"):
+        (store / f"snapshots/churn/1.{name}.half.part").touch()
     assert sandbox.cli("run", "churn").code == 0
-    assert [path.name.split(".")[0] for path in (store / "snapshots/churn").iterdir()] == ["2"]
+    assert [path.name.split(".")[0] for path in (store / "snapshots/churn").glob(f"*.{mine}.*")] == ["2"]
+    assert (store / "snapshots/churn/1.another.half.part").exists()  # of another database: who knows what it is doing
     assert list((store / "spill").iterdir()) == []
 
 
@@ -247,7 +254,7 @@ def test_a_run_begun_anew_keeps_the_model_of_the_published_version(sandbox: Sand
     assert sandbox.cli("run", "churn").code == 0
     _killed(sandbox)
     assert sandbox.cli("run", "churn", "--full").code == 0
-    kept = [path.stem for path in (sandbox.root / ".prescore/store/models").iterdir()]
+    kept = [path.stem.partition(".")[0] for path in (sandbox.root / ".prescore/store/models").iterdir()]
     assert kept == [
         fingerprint for (fingerprint,) in sandbox.rows("select distinct model_fingerprint from prescore.versions")
     ]
@@ -340,3 +347,15 @@ def test_a_snapshot_that_a_crash_left_behind_is_swept(sandbox: Sandbox) -> None:
     left.write_bytes(content)  # as if the process had died between its commit and this file's end
     materialize.run(sandbox.job(), Ask(full=True))
     assert not left.exists()
+
+
+def test_databases_that_share_a_store_leave_each_others_files(sandbox: Sandbox, server: str) -> None:
+    sandbox.interrupted("finish_table")
+    recreate(server, "prescore_other")
+    other = Database(at(server, "prescore_other"))
+    other.migrate()
+    twin = replace(sandbox.job(), database=other)
+    assert materialize.run(twin, Ask(trial_rows=10)).version == 1
+    assert materialize.run(twin).published
+    report = materialize.run(sandbox.job())
+    assert (report.version, report.resumed, report.published) == (1, True, True)

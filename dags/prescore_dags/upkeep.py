@@ -50,7 +50,9 @@ def retire(model: str, root: str) -> list[int]:
     with environment_database().connect() as connection:
         if Catalog(connection).one("models_get", model=model) is None:  # it was never run here
             return []
-        gone = retirement.retire(connection, Store(project.store), model, project.spec(model).retention)
+        gone = retirement.retire(
+            connection, Store(project.store, Catalog(connection).name), model, project.spec(model).retention
+        )
         return [version["version"] for version in gone]
 
 

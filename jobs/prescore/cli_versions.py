@@ -104,7 +104,7 @@ def retire(name: Model, dry_run: Annotated[bool, typer.Option("--dry-run", help=
         if dry_run:
             gone = retirement.due(catalog.versions(name), retention, catalog.now())
         else:
-            gone = list(retirement.retire(catalog.connection, Store(project.store), name, retention))
+            gone = list(retirement.retire(catalog.connection, Store(project.store, catalog.name), name, retention))
         waiting = [] if dry_run else retirement.leftover(catalog.connection, name)
     typer.echo(f"{'Would retire' if dry_run else 'Retired'}: {', '.join(str(v['version']) for v in gone) or 'nothing'}")
     if waiting:

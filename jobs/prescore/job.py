@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Self
 
 from prescore import sources
+from prescore.contract.catalog import Catalog
 from prescore.contract.database import Database
 from prescore.contract.lease import Lease
 from prescore.contract.project import Project
@@ -64,11 +65,6 @@ class Material:
         return self.spec.model
 
     @cached_property
-    def store(self) -> Store:
-        """Where snapshots and models are kept."""
-        return Store(self.project.store)
-
-    @cached_property
     def query(self) -> str:
         """The domain query's text; raises DomainInvalid when there is none."""
         return sources.query_text(self.project, self.spec)
@@ -76,7 +72,7 @@ class Material:
     @cached_property
     def source(self) -> Source:
         """Where the domain is read."""
-        return sources.of(self.project, self.spec, self.store.spill(self.model))
+        return sources.of(self.project, self.spec, Store(self.project.store).spill(self.model))
 
     @cached_property
     def onnx(self) -> bytes:
@@ -105,6 +101,12 @@ class Job(Material):
     """The same, on its way into a database."""
 
     database: Database
+
+    @cached_property
+    def store(self) -> Store:
+        """Where the catalog's snapshots and models are kept."""
+        with self.database.connect() as connection:
+            return Store(self.project.store, Catalog(connection).name)
 
     def under(self, lease: Lease) -> Self:
         """The same job, its connections named after the lease: a successor ends them when this run is stuck."""

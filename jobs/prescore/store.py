@@ -19,10 +19,12 @@ from prescore.folder import Folder
 class Store:
     """A folder, or a URL of an object store; everything in it appears whole or not at all.
 
-    At a URL it raises StoreRefused or StoreAway when it cannot be used.
+    At a URL it raises StoreRefused or StoreAway when it cannot be used. Files have the name of their catalog in theirs:
+    of several catalogs that share a store, each removes only its own.
     """
 
-    def __init__(self, place: Path | str) -> None:
+    def __init__(self, place: Path | str, catalog: str = "") -> None:
+        self._catalog = catalog
         self._place = Bucket(place) if isinstance(place, str) else Folder(place)
 
     def reach(self) -> None:
@@ -31,7 +33,7 @@ class Store:
 
     def keep_model(self, content: bytes) -> None:
         """Keep an ONNX file's content, under its SHA-256."""
-        name = _model(fingerprint := hash_bytes(content))
+        name = self._model(fingerprint := hash_bytes(content))
         if self._place.fingerprint(name) != fingerprint:
             with self._place.appearing(name) as part:
                 part.write_bytes(content)
@@ -39,15 +41,16 @@ class Store:
     def model(self, fingerprint: str) -> bytes:
         """A kept model's content; raises Unknown when it is not there, or is another by now."""
         try:
-            content = self._place.read(_model(fingerprint))
+            content = self._place.read(self._model(fingerprint))
         except FileNotFoundError as error:
             raise Unknown(
                 f"The store {self._place} has no model {fingerprint[:12]}. Does every worker reach the same store?"
             ) from error
         if hash_bytes(content) != fingerprint:
+            kept = self._place.at(self._model(fingerprint))
             raise Unknown(
-                f"{self._place.at(_model(fingerprint))} was changed: it is not the model that the version was begun "
-                "with. The next run keeps a good copy."
+                f"{kept} was changed: it is not the model that the version was begun with. "
+                "The next run keeps a good copy."
             )
         return content
 
@@ -59,7 +62,7 @@ class Store:
 
     def new_snapshot(self, model: str, version: int) -> str:
         """The location of a version's snapshot: a name of its own, so that a stopped attempt never writes over it."""
-        return f"snapshots/{model}/{version}.{uuid4().hex}.parquet"
+        return f"snapshots/{model}/{version}.{self._catalog}.{uuid4().hex}.parquet"
 
     def appearing(self, location: str) -> AbstractContextManager[Path]:
         """A path to write a snapshot to, which is at its location when it is complete, or not at all.
@@ -80,12 +83,12 @@ class Store:
     def drop_snapshot(self, model: str, version: int) -> None:
         """Remove a version's snapshot, and what attempts at it left behind."""
         for name in self._place.names(folder := f"snapshots/{model}"):
-            if name.startswith(f"{folder}/{version}."):
+            if name.startswith(f"{folder}/{version}.{self._catalog}."):
                 self._place.remove(name)
 
     def drop_model(self, fingerprint: str) -> None:
         """Remove a kept model if it is there."""
-        self._place.remove(_model(fingerprint))
+        self._place.remove(self._model(fingerprint))
 
     def snapshot_bytes(self, location: str | None) -> int:
         """How large a snapshot is; 0 when it is not there."""
@@ -94,6 +97,9 @@ class Store:
     def total_bytes(self) -> int:
         """How much the whole store takes."""
         return self._place.total()
+
+    def _model(self, fingerprint: str) -> str:
+        return f"models/{fingerprint}.{self._catalog}.onnx"
 
     def spill(self, model: str) -> Path:
         """This process's folder for what does not fit in memory, always on this machine."""
@@ -105,7 +111,7 @@ class Store:
         For the holder of the model's lease: nobody else writes snapshots of it now.
         """
         for name in self._place.names(f"snapshots/{model}"):
-            if name not in needed:
+            if name not in needed and name.split(".")[1] == self._catalog:
                 self._place.remove(name)
         own, host = self._place.own(), socket.gethostname()
         for folder in (own / "spill").glob(f"{model}.{host}.*"):
@@ -114,11 +120,6 @@ class Store:
         for part in (own / "parts").glob(f"*.{host}.*"):  # of snapshots that were to be uploaded
             if not _alive(int(part.suffix[1:])):
                 part.unlink(missing_ok=True)
-
-
-def _model(fingerprint: str) -> str:
-    """The name that a model of this content is kept under."""
-    return f"models/{fingerprint}.onnx"
 
 
 def _alive(process: int) -> bool:

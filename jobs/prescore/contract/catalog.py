@@ -102,6 +102,12 @@ class Catalog:
         """Run a named statement; gives the number of rows it touched."""
         return self.connection.execute(query(name), values).rowcount
 
+    @property
+    def name(self) -> str:
+        """What its files are called by in a store that it may share with other catalogs."""
+        name: str = self.one("catalog_name")["name"]
+        return name
+
     def now(self) -> datetime:
         """The database's clock, the one that all its moments are of."""
         when: datetime = self.one("now")["now"]

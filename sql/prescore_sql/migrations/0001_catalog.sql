@@ -7,6 +7,12 @@ comment on schema prescore_versions is 'one table a version of predictions; read
 create schema predictions;
 comment on schema predictions is 'one view a model, always showing the one published version';
 
+create table prescore.catalog (
+  id uuid not null default gen_random_uuid()
+);
+insert into prescore.catalog default values;
+comment on table prescore.catalog is 'one row: by what this catalog''s files are told from those of others in the same store';
+
 create table prescore.models (
   model             text primary key,
   description       text not null default '',

@@ -6,7 +6,7 @@ grant usage, create on schema prescore_versions to {role};
 grant create on schema predictions to {role};
 grant usage on schema predictions to {role} with grant option;
 grant select on predictions.freshness to {role} with grant option;
-grant select on prescore.migrations, prescore.visible to {role};
+grant select on prescore.migrations, prescore.catalog, prescore.visible to {role};
 grant select, insert on prescore.chunks, prescore.events, prescore.publications to {role};
 grant select, insert, update on prescore.models, prescore.versions, prescore.leases to {role};
 grant select, insert, delete on prescore.rejects to {role};

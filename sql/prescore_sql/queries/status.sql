@@ -2,6 +2,11 @@
 -- How old each published version is, against what its owner promised.
 select * from predictions.freshness order by model;
 
+-- name: catalog_name
+-- What this catalog's files in a store are called by; a copy of it in another database has other files.
+select left(md5(c.id::text || d.oid::text), 8) as name
+from prescore.catalog c, pg_database d where d.datname = current_database();
+
 -- name: now
 -- The database's clock.
 select now() as now;
