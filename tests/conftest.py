@@ -1,4 +1,4 @@
 """Fixtures live in files named by topic."""
 
 # Those that others import come first: pytest must see them before anyone does.
-pytest_plugins = ["fix_postgres", "fix_project", "fix_api", "fix_store", "fix_airflow"]
+pytest_plugins = ["fix_postgres", "fix_project", "fix_api", "fix_store", "fix_airflow", "acceptance.fix_standalone"]
