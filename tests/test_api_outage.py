@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import psycopg
 import pytest
 
 from fix_api import Shelf, serving
 from prescore import embedded
 from prescore.contract.database import Database
+from prescore.contract.errors import DatabaseAway
 from prescore.contract.project import Project, Settings
 from prescore_api.app import build
 from prescore_api.reader import Bounds, Reader
