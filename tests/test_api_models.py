@@ -21,6 +21,7 @@ PATHS = {
     "/v1/predictions/{model}/lookup": ["post"],
     "/health/live": ["get"],
     "/health/ready": ["get"],
+    "/metrics": ["get"],
 }
 
 
@@ -53,7 +54,7 @@ def test_a_model_tells_its_columns(shelf: Shelf, client: httpx.Client) -> None:
 
 def test_models_take_no_parameters_and_health_takes_what_comes(shelf: Shelf, client: httpx.Client) -> None:
     shelf.publish("m", {"k": "bigint"}, [])
-    for path in ("/v1/models?x=1", "/v1/models/m?verbose=yes"):
+    for path in ("/v1/models?x=1", "/v1/models/m?verbose=yes", "/metrics?x=1"):
         reply = client.get(path)
         assert (reply.status_code, reply.json()["error"]["code"]) == (422, "request_invalid")
     for path in ("/health/live?x=1", "/health/ready?x=1"):
@@ -114,6 +115,33 @@ def test_not_ready_without_a_catalog(shelf: Shelf, connection: Connection, clien
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "database_refused")
         assert "predictions" not in reply.text
     assert client.get("/health/live").status_code == 200
+
+
+def test_freshness_can_be_scraped(shelf: Shelf, client: httpx.Client) -> None:
+    old = datetime.now(UTC) - timedelta(days=2)
+    shelf.publish("ape", {"k": "bigint"}, [(1, 0.5)], data_as_of=old, freshness={"max_age": "1d"})
+    shelf.publish("zebra", {"k": "bigint"}, [])
+    shelf.publish("zebra", {"k": "bigint"}, [])
+    shelf.rollback("zebra")
+    reply = client.get("/metrics")
+    assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    lines = reply.text.splitlines()
+    told = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    age = float(told.pop('prescore_model_age_seconds{model="ape"}'))
+    assert 2 * 86400 <= age < 2 * 86400 + 60
+    assert 0 <= float(told.pop('prescore_model_age_seconds{model="zebra"}')) < 60
+    assert told == {
+        'prescore_model_max_age_seconds{model="ape"}': "86400.0",
+        'prescore_model_stale{model="ape"}': "1.0",
+        'prescore_model_stale{model="zebra"}': "0.0",
+        'prescore_model_held{model="ape"}': "0.0",
+        'prescore_model_held{model="zebra"}': "1.0",
+        'prescore_model_version{model="ape"}': "1.0",
+        'prescore_model_version{model="zebra"}': "1.0",
+        'prescore_model_rows{model="ape"}': "1.0",
+        'prescore_model_rows{model="zebra"}': "0.0",
+    }
+    assert lines.count("# TYPE prescore_model_stale gauge") == 1
 
 
 def test_openapi_lists_every_path(client: httpx.Client) -> None:

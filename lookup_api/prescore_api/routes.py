@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from starlette.convertors import Convertor, register_url_convertor
 
 from prescore.contract.queries import query
-from prescore_api import schemas
+from prescore_api import metrics, schemas
 from prescore_api.lookup import Lookup
 from prescore_api.models import Models
 from prescore_api.reader import Reader
@@ -107,6 +108,13 @@ async def ready(request: Request) -> Response:
     reader: Reader = request.app.state.reader
     await reader.rows(query("lookup_ready"), {})
     return reply({"status": "ready"})
+
+
+@router.get("/metrics", tags=["health"], responses=_MALFORMED, response_class=PlainTextResponse)
+async def scrape(request: Request) -> Response:
+    """The freshness of every published model, for Prometheus."""
+    no_parameters(request)
+    return Response(metrics.text(await _models(request).every()), media_type=metrics.CONTENT)
 
 
 def _answer(answer: dict[str, Any]) -> Response:
