@@ -1,0 +1,35 @@
+# Airflow, the jobs, and the flight example as their project: docker build -f docker/airflow.Dockerfile .
+FROM python:3.11-slim-bookworm AS build
+WORKDIR /build
+COPY docker/install.sh pyproject.toml requirements.lock ./
+RUN sh install.sh --extra celery --group example
+COPY README.md LICENSE ./
+COPY jobs jobs
+COPY lookup_api lookup_api
+COPY dags dags
+COPY sql sql
+RUN /opt/build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /tmp/wheel . && \
+    /opt/build/bin/uv pip install --quiet --python /opt/venv/bin/python --no-deps --compile-bytecode /tmp/wheel/*.whl && \
+    /opt/build/bin/uv pip check --python /opt/venv/bin/python
+
+FROM python:3.11-slim-bookworm
+# The ids that Airflow's own image has, and its chart expects.
+RUN useradd --uid 50000 --gid 0 --home-dir /opt/airflow --create-home airflow
+COPY --from=build /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PRESCORE_PROJECT=/srv/prescore \
+    AIRFLOW_HOME=/opt/airflow \
+    AIRFLOW__CORE__DAGS_FOLDER=/srv/prescore/dags \
+    AIRFLOW__CORE__LOAD_EXAMPLES=False
+WORKDIR /srv/prescore
+COPY prescore.toml ./
+COPY specs specs
+COPY sql/domains sql/domains
+COPY jobs/flights jobs/flights
+COPY dags/*.py dags/
+COPY docker/airflow /opt/airflow/bin
+# What volumes are mounted on belongs to whoever writes there.
+RUN mkdir -p data models .prescore/store /opt/airflow/logs && \
+    chown -R airflow:0 data models .prescore /opt/airflow && chmod -R g=u data models .prescore /opt/airflow
+USER airflow
