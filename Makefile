@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export GX_ANALYTICS_ENABLED := False
 
-.PHONY: install demo test check faults lock clean
+.PHONY: install demo test test-compose check faults lock clean
 install: .venv/installed
 
 # uv (itself pinned and hashed by the same lock) installs in parallel and compiles bytecode:
@@ -23,6 +23,9 @@ demo: install  ## the whole of prescore in a minute, on real flights
 
 test: install check  ## the whole suite, on a real Postgres
 	$(BIN)/pytest
+
+test-compose: install  ## docker-compose.yml, with a Docker engine: a quarter of an hour
+	$(BIN)/pytest -o norecursedirs=".*" tests/acceptance/test_compose.py
 
 faults: install  ## kill runs in every step, twenty times each, and look at what is left: half an hour
 	$(BIN)/python tests/fault_matrix.py --kills 20

@@ -23,13 +23,13 @@ ENV PATH=/opt/venv/bin:$PATH \
     AIRFLOW__CORE__DAGS_FOLDER=/srv/prescore/dags \
     AIRFLOW__CORE__LOAD_EXAMPLES=False
 WORKDIR /srv/prescore
-COPY prescore.toml ./
+COPY docker/prescore.toml ./
 COPY specs specs
 COPY sql/domains sql/domains
 COPY jobs/flights jobs/flights
 COPY dags/*.py dags/
 COPY docker/airflow /opt/airflow/bin
 # What volumes are mounted on belongs to whoever writes there.
-RUN mkdir -p data models .prescore/store /opt/airflow/logs && \
-    chown -R airflow:0 data models .prescore /opt/airflow && chmod -R g=u data models .prescore /opt/airflow
+RUN mkdir -p data models /srv/store /opt/airflow/logs && \
+    chown -R airflow:0 data models /srv/store /opt/airflow && chmod -R g=u data models /srv/store /opt/airflow
 USER airflow

@@ -1,0 +1,262 @@
+"""docker-compose.yml does what docs/compose.md says: `make test-compose`, a quarter of an hour on two cores.
+
+The tests are one story on one stack, in this order.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from acceptance.compose_stack import DAG, Stack, absent, docker, inspected, until
+
+FLIGHT = "/v1/predictions/flight_delay?carrier=UA&flight=1545&origin=EWR&date=2013-01-01"
+FLIGHTS = 336_776
+RUNNING = ("api", "airflow-api", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer", "worker", "redis")
+
+LEDGER = """
+select v.state, v.rows, v.snapshot_chunks, count(c.*), sum(c.rows)
+from prescore.versions v left join prescore.chunks c using (model, version)
+where version = {version} group by v.state, v.rows, v.snapshot_chunks
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    if reason := absent():
+        pytest.skip(reason)
+    return Stack.checkout(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="module")
+def stack(checkout: Stack) -> Iterator[Stack]:
+    """Up in one go, with two workers; gone afterwards with all that it kept."""
+    checkout.configure()
+    try:
+        checkout.compose("build", seconds=1800)
+        checkout.compose("up", "--detach", "--scale", "worker=2", seconds=900)
+        yield checkout
+    finally:
+        print(checkout.compose("logs", "--no-color", "--tail", "60"))  # noqa: T201 - shown when a test failed
+        checkout.compose("--profile", "monitoring", "down", "--volumes", seconds=300)
+
+
+@pytest.fixture
+def airflow(stack: Stack) -> Iterator[httpx.Client]:
+    with stack.airflow() as client:
+        yield client
+
+
+@pytest.fixture
+def api(stack: Stack) -> Iterator[httpx.Client]:
+    with stack.client("API_PORT") as client:
+        yield client
+
+
+@pytest.fixture
+def prometheus(stack: Stack) -> Iterator[httpx.Client]:
+    stack.compose("--profile", "monitoring", "up", "--detach", "prometheus", seconds=300)
+    with stack.client("PROMETHEUS_PORT") as client:
+        yield client
+
+
+def test_nothing_starts_without_secrets(checkout: Stack) -> None:
+    assert "set it in .env" in checkout.compose("up", "--detach", expected=1)
+
+
+def test_everything_becomes_healthy(stack: Stack) -> None:
+    for service in ("postgres", *RUNNING):
+        assert len(stack.containers(service)) == (2 if service == "worker" else 1)
+        for container in stack.containers(service):
+            until(partial(_healthy, container), 300, f"{service} is healthy")
+
+
+def _healthy(container: str) -> bool:
+    return bool(inspected(container)["State"]["Health"]["Status"] == "healthy")
+
+
+def test_ports_are_open_to_this_machine_alone(stack: Stack) -> None:
+    hosts = []
+    for service in ("postgres", *RUNNING):
+        for bound in inspected(stack.containers(service)[0])["NetworkSettings"]["Ports"].values():
+            hosts += [at["HostIp"] for at in bound or ()]
+    assert hosts == ["127.0.0.1", "127.0.0.1"]
+
+
+def test_our_images_run_as_nobody_special(stack: Stack) -> None:
+    for service in RUNNING[:-1]:
+        assert int(docker("exec", stack.containers(service)[0], "id", "--user")) >= 50000
+
+
+def test_each_role_can_do_its_part_and_no_more(stack: Stack) -> None:
+    supers = stack.sql("select string_agg(rolname, ' ') from pg_roles where rolsuper and rolcanlogin")
+    assert supers == "postgres"
+    assert (
+        stack.sql("select count(*) from pg_stat_activity where usename = 'postgres' and client_addr is not null") == "0"
+    )
+    secrets = stack.settings
+    for login, database, said in (
+        (f"postgres:{secrets['POSTGRES_PASSWORD']}", "predictions", "password authentication failed"),
+        (f"airflow:{secrets['AIRFLOW_DB_PASSWORD']}", "predictions", "permission denied for database"),
+        (f"prescore_writer:{secrets['WRITER_PASSWORD']}", "airflow", "permission denied for database"),
+        (f"prescore_reader:{secrets['READER_PASSWORD']}", "predictions", "permission denied for table models"),
+    ):
+        assert said in _tried(stack, f"postgresql://{login}@postgres/{database}")
+
+
+def _tried(stack: Stack, url: str) -> str:
+    """What becomes of a write from the API's container."""
+    program = f"import psycopg; psycopg.connect({url!r}).execute('delete from prescore.models')"
+    command = ["docker", "exec", stack.containers("api")[0], "python", "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stderr
+
+
+def test_a_small_image_serves(stack: Stack) -> None:
+    program = "import importlib.util as u; print([n for n in ('airflow', 'pandas', 'onnxruntime') if u.find_spec(n)])"
+    assert docker("exec", stack.containers("api")[0], "python", "-c", program) == "[]\n"
+
+
+def test_two_workers_share_a_run(stack: Stack, airflow: httpx.Client, api: httpx.Client) -> None:
+    until(lambda: airflow.get(DAG).status_code == 200, 120, "the DAG is there")
+    run = _trigger(airflow)
+    until(lambda: _state(airflow, run) in ("success", "failed"), 600, "the run ends")
+    assert _state(airflow, run) == "success", _tasks(airflow, run)
+    assert len({task["hostname"] for task in _tasks(airflow, run, "score")}) == 2
+    _whole(stack, version=1)
+    answer = api.get(FLIGHT).json()
+    assert (answer["version"], answer["found"], answer["stale"]) == (1, True, False)
+    assert 0 < answer["prediction"]["late_probability"] < 1
+
+
+def test_a_worker_killed_in_the_middle_of_scoring_costs_nothing(
+    stack: Stack, airflow: httpx.Client, api: httpx.Client
+) -> None:
+    run = _trigger(airflow)
+    done = "select count(*) from prescore.chunks where model = 'flight_delay' and version = 2"
+    until(lambda: int(stack.sql(done)) > 0, 300, "the first chunk")
+    with stack.locked("prescore.chunks"):
+        scoring = until(lambda: _scoring(airflow, run), 60, "a worker scores")
+        killed = next(c for c in stack.containers("worker") if c.startswith(scoring[0]["hostname"]))
+        docker("kill", killed)
+        assert 0 < int(stack.sql(done)) < _chunks(stack, 2)
+    assert api.get(FLIGHT).json()["version"] == 1
+    until(lambda: _state(airflow, run) in ("success", "failed"), 900, "the run ends")
+    assert _state(airflow, run) == "success", _tasks(airflow, run)
+    again = [task for task in _tasks(airflow, run, "score") if task["try_number"] > 1]
+    assert {task["map_index"] for task in again} >= {task["map_index"] for task in scoring[:1]}
+    assert not any(killed.startswith(task["hostname"]) for task in again)
+    _whole(stack, version=2)
+    assert api.get(FLIGHT).json()["version"] == 2
+
+
+def _trigger(airflow: httpx.Client) -> str:
+    told = airflow.post(f"{DAG}/dagRuns", json={"logical_date": None}).raise_for_status()
+    return str(told.json()["dag_run_id"])
+
+
+def _state(airflow: httpx.Client, run: str) -> str:
+    return str(airflow.get(f"{DAG}/dagRuns/{run}").raise_for_status().json()["state"])
+
+
+def _tasks(airflow: httpx.Client, run: str, task: str | None = None) -> list[dict[str, Any]]:
+    listed = airflow.get(f"{DAG}/dagRuns/{run}/taskInstances", params={"limit": 100}).raise_for_status().json()
+    return [found for found in listed["task_instances"] if task in (None, found["task_id"])]
+
+
+def _scoring(airflow: httpx.Client, run: str) -> list[dict[str, Any]]:
+    return [task for task in _tasks(airflow, run, "score") if task["state"] == "running" and task["hostname"]]
+
+
+def _chunks(stack: Stack, version: int) -> int:
+    asked = "select snapshot_chunks from prescore.versions where model = 'flight_delay' and version = "
+    return int(stack.sql(f"{asked}{version}"))
+
+
+def _whole(stack: Stack, version: int) -> None:
+    """Published, every chunk in the ledger once, every flight in the table once."""
+    chunks = _chunks(stack, version)
+    assert chunks > 100
+    assert stack.sql(LEDGER.format(version=version)) == f"published|{FLIGHTS}|{chunks}|{chunks}|{FLIGHTS}"
+    rows = stack.sql("select version, count(*), count(distinct (carrier, flight, origin, date)) from"
+                     " predictions.flight_delay group by version")  # fmt: skip
+    assert rows == f"{version}|{FLIGHTS}|{FLIGHTS}"
+
+
+def test_airflow_shows_the_logs_of_tasks(airflow: httpx.Client) -> None:
+    run = airflow.get(f"{DAG}/dagRuns", params={"order_by": "-run_after"}).json()["dag_runs"][0]["dag_run_id"]
+    told = airflow.get(f"{DAG}/dagRuns/{run}/taskInstances/publish/logs/1").raise_for_status().text
+    assert "publish" in told
+    assert "Could not read" not in told
+
+
+def test_no_secret_is_in_the_logs(stack: Stack) -> None:
+    logs = stack.compose("logs", "--no-color", seconds=120)
+    secrets = {
+        name: value for name, value in stack.settings.items() if not name.endswith(("_PORT", "_TASKS", "_IMAGE"))
+    }
+    assert len(secrets) == 11
+    assert [name for name, value in secrets.items() if value in logs] == []
+
+
+def test_started_again_it_does_nothing_twice(stack: Stack, api: httpx.Client) -> None:
+    stack.compose("up", "--detach", "--scale", "worker=2", seconds=600)
+    assert api.get(FLIGHT).json()["version"] == 2
+
+
+def test_prometheus_scrapes_and_has_the_rules(stack: Stack, prometheus: httpx.Client) -> None:
+    until(lambda: _asked(prometheus, 'up{job="prescore"} == 1'), 120, "the API is scraped")
+    rules = prometheus.get("/api/v1/rules").json()["data"]["groups"][0]["rules"]
+    assert {rule["name"] for rule in rules} == {
+        "LookupsDown",
+        "PredictionsStale",
+        "PredictionsNearlyStale",
+        "PredictionsHeld",
+    }
+    until(lambda: all(_rule(prometheus, n)["health"] == "ok" for n in range(len(rules))), 60, "rules are evaluated")
+    assert prometheus.get("/api/v1/alerts").json()["data"]["alerts"] == []
+    panels = json.loads((stack.folder / "docker/grafana/dashboards/prescore.json").read_text())["panels"]
+    for expression in (target["expr"] for panel in panels for target in panel["targets"]):
+        assert _asked(prometheus, expression), expression
+
+
+def test_a_hold_is_noticed(stack: Stack, prometheus: httpx.Client) -> None:
+    """Its alert is pending until the hold has lasted for a day."""
+    command = ("prescore", "hold", "flight_delay", "--reason", "a test")
+    stack.compose("exec", "-T", "--index=1", "worker", *command)
+    alerts = until(lambda: prometheus.get("/api/v1/alerts").json()["data"]["alerts"], 120, "an alert")
+    assert [(a["labels"]["alertname"], a["labels"]["model"]) for a in alerts] == [("PredictionsHeld", "flight_delay")]
+
+
+def _asked(prometheus: httpx.Client, expression: str) -> list[Any]:
+    reply = prometheus.get("/api/v1/query", params={"query": expression}).json()
+    assert reply["status"] == "success", reply
+    found: list[Any] = reply["data"]["result"]
+    return found
+
+
+def _rule(prometheus: httpx.Client, n: int) -> dict[str, Any]:
+    rule: dict[str, Any] = prometheus.get("/api/v1/rules").json()["data"]["groups"][0]["rules"][n]
+    return rule
+
+
+def test_grafana_has_the_dashboard(stack: Stack) -> None:
+    image = "grafana/grafana:12.1.1"
+    assert f"image: {image}" in Path(stack.folder / "docker-compose.yml").read_text()
+    have = subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode == 0
+    if not have and subprocess.run(["docker", "pull", "--quiet", image], capture_output=True, check=False).returncode:
+        pytest.skip(f"{image} is not here and cannot be pulled")
+    stack.compose("--profile", "monitoring", "up", "--detach", seconds=300)
+    with stack.client("GRAFANA_PORT") as grafana:
+        until(lambda: grafana.get("/api/health").json()["database"] == "ok", 120, "Grafana is healthy")
+        assert grafana.get("/api/dashboards/uid/prescore").status_code == 401
+        login = ("admin", stack.settings["GRAFANA_ADMIN_PASSWORD"])
+        assert grafana.get("/api/dashboards/uid/prescore", auth=login).json()["dashboard"]["title"] == "prescore"
+        source = grafana.get("/api/datasources/uid/prometheus/health", auth=login).json()
+        assert source["status"] == "OK"
