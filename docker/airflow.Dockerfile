@@ -2,7 +2,7 @@
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
 COPY docker/install.sh pyproject.toml requirements.lock ./
-RUN sh install.sh --extra celery --group example
+RUN sh install.sh --extra celery --extra s3 --group example
 COPY README.md LICENSE ./
 COPY jobs jobs
 COPY lookup_api lookup_api
@@ -19,11 +19,12 @@ COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PRESCORE_PROJECT=/srv/prescore \
+    PRESCORE_STORE=/srv/store \
     AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/srv/prescore/dags \
     AIRFLOW__CORE__LOAD_EXAMPLES=False
 WORKDIR /srv/prescore
-COPY docker/prescore.toml ./
+COPY prescore.toml ./
 COPY specs specs
 COPY sql/domains sql/domains
 COPY jobs/flights jobs/flights

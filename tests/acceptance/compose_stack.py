@@ -19,7 +19,7 @@ import httpx
 ROOT = Path(__file__).resolve().parents[2]
 DAG = "/api/v2/dags/prescore_flight_delay"
 # Many small chunks, one after the other: a worker can then be killed between two of them.
-PROJECT = 'store = "/srv/store"\nchunk_rows = 2000\nworkers = 1\n'
+PROJECT = "chunk_rows = 2000\nworkers = 1\n"
 OVERRIDE = """
 services:
   worker:
