@@ -3,18 +3,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 export GX_ANALYTICS_ENABLED := False
 
-.PHONY: install demo test test-compose check faults lock clean
+.PHONY: install demo airflow test test-acceptance test-compose check faults lock clean
 install: .venv/installed
 
 # uv (itself pinned and hashed by the same lock) installs in parallel and compiles bytecode:
-# Great Expectations imports in 4 s with it and in 13 s without.
+# Great Expectations imports in 4 s with it and in 13 s without. Playwright is large, and only for test-acceptance.
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "prescore needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version). Name another: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	@awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock > .venv/uv.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
+	@awk '/^[a-z]/ {on = !/^playwright==/} on' requirements.lock > .venv/lock.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode .venv/lock.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -23,6 +24,17 @@ demo: install  ## the whole of prescore in a minute, on real flights
 
 test: install check  ## the whole suite, on a real Postgres
 	$(BIN)/pytest
+
+airflow: install models/flight_delay.onnx  ## Airflow on this machine, with the DAGs and the flight example: http://localhost:8080
+	$(BIN)/python -m prescore_dags.standalone
+
+models/flight_delay.onnx: .venv/installed
+	$(BIN)/python jobs/flights/train.py
+
+test-acceptance: install  ## whole runs under Airflow: standalone, in a browser, with Celery and Redis: a quarter of an hour
+	@awk '/^[a-z]/ {on = /^playwright==/} on' requirements.lock > .venv/playwright.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r .venv/playwright.txt
+	$(BIN)/pytest -o norecursedirs=".*" tests/acceptance --ignore tests/acceptance/test_compose.py
 
 test-compose: install  ## docker-compose.yml, with a Docker engine: a quarter of an hour
 	$(BIN)/pytest -o norecursedirs=".*" tests/acceptance/test_compose.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 
 from fix_postgres import at, recreate
@@ -137,3 +138,13 @@ def test_no_connection_for_the_checks_is_no_bug(sandbox: Sandbox) -> None:
         version = Catalog(connection).version("churn", 1)
     with pytest.raises(DatabaseAway, match="went away during the checks"):
         expectations.validate(Database("postgresql://nobody@localhost:1/nothing"), version, [])
+
+
+def test_a_database_of_no_encoding_does_too(server: str) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("drop database if exists prescore_ascii with (force)")
+        connection.execute("create database prescore_ascii template template0 encoding 'SQL_ASCII' locale 'C'")
+    made = Database(at(server, "prescore_ascii"))
+    made.migrate()
+    with made.connect() as opened:
+        assert opened.execute("select 'Zürich'::text as name").fetchone() == {"name": "Zürich"}

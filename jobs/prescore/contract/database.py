@@ -23,6 +23,7 @@ Connection = psycopg.Connection[DictRow]
 
 # A server that vanished without a word is noticed within a minute or so, and not when the kernel gives up after hours.
 _NOTICING: dict[str, Any] = {
+    "client_encoding": "UTF8",  # whatever the database has: one in SQL_ASCII would give bytes for every text
     "connect_timeout": 10,
     "keepalives_idle": 30,
     "keepalives_interval": 10,

@@ -1,0 +1,125 @@
+"""Airflow with CeleryExecutor: its parts, a real Redis and two workers, each a process of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from acceptance.fix_standalone import DAG, Airflow, until
+from fix_postgres import at, recreate
+from fix_project import Sandbox
+from prescore.contract.project import Project
+from prescore_dags.standalone import environment
+
+WORKERS = ("first", "second")
+_REDIS = "redis-server"
+
+
+@dataclass
+class Celery(Airflow):
+    """A running Airflow whose tasks are run by two workers."""
+
+    workers: dict[str, subprocess.Popen[bytes]]
+    logs: Path
+
+    def taken(self, worker: str) -> int:
+        """How many tasks a worker has begun."""
+        return (self.logs / f"{worker}.log").read_text().count("received")
+
+    def kill(self, worker: str) -> None:
+        """SIGKILL for a worker and all of its processes."""
+        os.killpg(self.workers[worker].pid, signal.SIGKILL)
+        self.workers[worker].wait(30)
+
+
+@pytest.fixture(scope="session")
+def celery(airflow_project: Sandbox, server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Celery]:
+    """Redis, Airflow's parts and its workers, up and with the DAGs known."""
+    if shutil.which(_REDIS) is None:
+        pytest.skip(f"{_REDIS} is not installed: it is in Debian's package of this name")
+    home, port, redis = tmp_path_factory.mktemp("celery"), _free(), _free()
+    recreate(server, "prescore_airflow_metadata")
+    known = environment(Project.find(airflow_project.root), home, airflow_project.database.url, port)
+    known |= _celery(at(server, "prescore_airflow_metadata"), redis)
+    binary = Path(sys.executable).with_name("airflow")
+    with ExitStack() as running:
+
+        def started(name: str, *command: str) -> subprocess.Popen[bytes]:
+            return running.enter_context(_started(home / f"{name}.log", [str(part) for part in command], known))
+
+        started("redis", _REDIS, "--port", str(redis), "--save", "", "--bind", "127.0.0.1")
+        subprocess.run([binary, "db", "migrate"], env=os.environ | known, check=True, capture_output=True)
+        for part in ("api-server", "scheduler", "dag-processor"):
+            started(part, str(binary), part)
+        workers = {
+            name: started(name, str(binary), "celery", "worker", "--celery-hostname", name, "--concurrency", "2")
+            for name in WORKERS
+        }
+        passwords = home / "simple_auth_manager_passwords.json.generated"
+        address = known["AIRFLOW__API__BASE_URL"]
+        until(lambda: passwords.exists() and _answers(address), "Airflow answers")
+        password = json.loads(passwords.read_text())["admin"]
+        airflow = Celery(address, password, airflow_project, workers["first"], workers, home)  # type: ignore[arg-type]
+        until(lambda: airflow.client.get(f"/dags/{DAG}").status_code == 200, "the DAG is known")
+        until(lambda: all("ready." in (home / f"{name}.log").read_text() for name in WORKERS), "the workers are ready")
+        yield airflow
+
+
+def _celery(metadata: str, redis: int) -> dict[str, str]:
+    """What makes it Celery's; a task that is silent for fifteen seconds is taken for lost."""
+    return {
+        "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+        "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{redis}/0",
+        "AIRFLOW__CELERY__RESULT_BACKEND": f"redis://127.0.0.1:{redis}/1",
+        "AIRFLOW__CELERY__WORKER_PREFETCH_MULTIPLIER": "1",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of this test alone, as long as it has to be",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata.replace("postgresql://", "postgresql+psycopg://", 1),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": metadata.replace("postgresql://", "postgresql+psycopg://", 1),
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": "0",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+    }
+
+
+@contextmanager
+def _started(log: Path, command: list[str], known: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command, env=os.environ | known, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _answers(address: str) -> bool:
+    with suppress(httpx.HTTPError):
+        return httpx.get(f"{address}/api/v2/monitor/health", timeout=5).status_code == 200
+    return False
+
+
+def _free() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
