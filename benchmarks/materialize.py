@@ -1,4 +1,4 @@
-"""The figures of docs/benchmarks.md: `python benchmarks/materialize.py speed|memory|naive|swap|faults|all`.
+"""The figures of docs/benchmarks.md: `python benchmarks/materialize.py speed|memory|naive|swap|faults|airflow|all`.
 
 Everything happens in a temporary project with a Postgres of its own, which are gone afterwards.
 """
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in benchmarks/ only
-from benchmarks import faults, memory, naive, speed, swap, world
+from benchmarks import faults, memory, naive, scheduled, speed, swap, world
 from benchmarks.meter import Row
 from benchmarks.models import KINDS
 
@@ -68,12 +68,20 @@ def _faults(arguments: argparse.Namespace) -> tuple[list[Row], str]:
     return rows, faults.tables(rows)
 
 
+def _airflow(arguments: argparse.Namespace) -> tuple[list[Row], str]:
+    with _world(arguments) as where:
+        size = (arguments.rows or [5_000_000])[0]
+        rows = scheduled.measure(where, arguments.model, size, arguments.repeat, arguments.depth)
+    return rows, scheduled.tables(rows)
+
+
 FIGURES: dict[str, Callable[[argparse.Namespace], tuple[list[Row], str]]] = {
     "speed": _speed,
     "memory": _memory,
     "naive": _naive,
     "swap": _swap,
     "faults": _faults,
+    "airflow": _airflow,
 }
 
 

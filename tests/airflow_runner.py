@@ -67,7 +67,6 @@ def described(dag: Any) -> dict[str, Any]:
         "runs": [info.run_after.isoformat() for info in infos],
         "assets": sorted(getattr(ref, "name", None) or ref.uri for ref in _waited_for(scheduled)),
         "catchup": dag.catchup,
-        "max_active_runs": dag.max_active_runs,
         "tags": sorted(dag.tags),
         "doc": dag.doc_md,
         "tasks": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},

@@ -40,12 +40,12 @@ class Approve(ApprovalOperator):
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
         """Note who said what; a no skips what comes after."""
-        answer = super().execute_complete(context, event)
-        said = "approved" if answer["chosen_options"] == [self.APPROVE] else "rejected"
-        who = (answer["responded_by_user"] or {}).get("name", "nobody known to Airflow")
-        with environment_database().connect() as connection:
-            Catalog(connection).event(self.model, int(self.version), said, f"by {who} in Airflow")
-        return answer
+        if "error" not in event:
+            said = "approved" if event["chosen_options"] == [self.APPROVE] else "rejected"
+            who = (event["responded_by_user"] or {}).get("name", "nobody known to Airflow")
+            with environment_database().connect() as connection:
+                Catalog(connection).event(self.model, int(self.version), said, f"by {who} in Airflow")
+        return super().execute_complete(context, event)
 
 
 def report(catalog: Catalog, version: Version) -> Iterator[str]:

@@ -43,7 +43,8 @@ def airflow_dags(
         raise SpecInvalid(f"groups is the number of score tasks, at least 1 (given: {groups}).")
     caller = Path(inspect.stack(0)[1].filename).parent
     found = Project.find(Path(project or os.environ.get("PRESCORE_PROJECT") or caller))
-    more = {"catchup": False, "max_active_runs": 1, "default_args": RETRIES, **more}
+    # Runs of one model take turns by its lease: a limit on runs here would let one that waits for a person stop the next.
+    more = {"catchup": False, "default_args": RETRIES, **more}
     dags = [_materialization(found, model, groups, more) for model in found.models()]
     return (
         [*dags, watch_dag(found, tags=["prescore"], **more), retire_dag(found, tags=["prescore"], **more)]
