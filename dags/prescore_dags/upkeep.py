@@ -94,7 +94,9 @@ def _schedule(project: Project, model: str) -> Schedule | None:
 
 def watch_dag(project: Project, **more: Any) -> DAG:
     """`prescore_watch`: red while a model is older than promised, or was not published in time."""
-    with DAG(dag_id="prescore_watch", schedule=WATCH, doc_md=watch_dag.__doc__, **more) as dag:
+    with DAG(
+        dag_id="prescore_watch", schedule=WATCH, doc_md=watch_dag.__doc__, **{"max_active_runs": 1, **more}
+    ) as dag:
         freshness()
         deadlines(str(project.root))
     return dag
@@ -102,6 +104,6 @@ def watch_dag(project: Project, **more: Any) -> DAG:
 
 def retire_dag(project: Project, **more: Any) -> DAG:
     """`prescore_retire`: a task a model."""
-    with DAG(dag_id="prescore_retire", schedule=RETIRE, doc_md=retire.__doc__, **more) as dag:
+    with DAG(dag_id="prescore_retire", schedule=RETIRE, doc_md=retire.__doc__, **{"max_active_runs": 1, **more}) as dag:
         retire.partial(root=str(project.root)).expand(model=project.models())
     return dag
