@@ -43,7 +43,7 @@ def airflow_dags(
         raise SpecInvalid(f"groups is the number of score tasks, at least 1 (given: {groups}).")
     caller = Path(inspect.stack(0)[1].filename).parent
     found = Project.find(Path(project or os.environ.get("PRESCORE_PROJECT") or caller))
-    # Runs of one model take turns by its lease: a limit on runs here would let one that waits for a person stop the next.
+    # Runs of one model take turns by its lease: with a limit here one that waits for a person would stop the next.
     more = {"catchup": False, "default_args": RETRIES, **more}
     dags = [_materialization(found, model, groups, more) for model in found.models()]
     return (
