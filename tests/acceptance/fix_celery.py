@@ -75,6 +75,7 @@ def celery(airflow_project: Sandbox, server: str, tmp_path_factory: pytest.TempP
         until(lambda: airflow.client.get(f"/dags/{DAG}").status_code == 200, "the DAG is known")
         until(lambda: all("ready." in (home / f"{name}.log").read_text() for name in WORKERS), "the workers are ready")
         yield airflow
+        airflow.client.close()
 
 
 def _celery(metadata: str, redis: int) -> dict[str, str]:

@@ -138,9 +138,11 @@ def standalone(airflow_project: Sandbox) -> Iterator[Airflow]:
         airflow = Airflow(told[1], told[2], airflow_project, process)
         until(lambda: airflow.client.get(f"/dags/{DAG}").status_code == 200, "the DAG is known")
         yield airflow
+        airflow.client.close()
     finally:
         process.terminate()
         process.wait(60)
+        process.stdout.close()
 
 
 @pytest.fixture
