@@ -12,6 +12,7 @@ from prescore.contract.errors import Busy, DatabaseAway, Mistake
 from prescore.job import Job
 
 SCORES = "select customer, score from predictions.churn order by customer"
+MODELS = "select count(distinct model_fingerprint) as models from prescore.versions where state <> 'failed'"
 SWAPPED = ('features = ["visits", "spend"]', 'features = ["spend", "visits"]')
 
 
@@ -33,6 +34,7 @@ def test_a_deployment_while_a_run_waits_is_what_it_makes(sandbox: Sandbox, conne
 
     assert materialize.run(sandbox.job(), on_busy=deployed).published
     assert dict(sandbox.rows(SCORES)) == pytest.approx(before)
+    assert sandbox.rows(MODELS) == [(2,)]
 
 
 def test_a_deployment_between_validation_and_work_is_what_it_makes(
@@ -49,6 +51,7 @@ def test_a_deployment_between_validation_and_work_is_what_it_makes(
     monkeypatch.setattr(rehearsal, "vet", deployed)
     assert materialize.run(sandbox.job()).published
     assert dict(sandbox.rows(SCORES)) == pytest.approx(before)
+    assert sandbox.rows(MODELS) == [(2,)]
 
 
 def test_a_deployment_before_the_database_came_back_is_what_it_makes(
@@ -67,6 +70,7 @@ def test_a_deployment_before_the_database_came_back_is_what_it_makes(
     monkeypatch.setattr(materialize, "PAUSES", (0.0,))
     assert materialize.run(sandbox.job()).published
     assert dict(sandbox.rows(SCORES)) == pytest.approx(before)
+    assert sandbox.rows(MODELS) == [(2,)]
 
 
 def test_a_deployment_that_does_not_hold_together_makes_nothing(sandbox: Sandbox, connection: Connection) -> None:

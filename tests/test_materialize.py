@@ -127,7 +127,7 @@ def test_a_refusal_is_told_though_its_version_could_not_be_given_up(
 
     sandbox.onnx(linear([1.0, -0.5], add=5.0))
     monkeypatch.setattr(failure, "give_up", lost)
-    monkeypatch.setattr(materialize, "PAUSES", (0.0,))
+    monkeypatch.setattr(materialize, "PAUSES", ())
     with pytest.raises(Refused, match="scores are probabilities"):
         materialize.run(sandbox.job())
     assert sandbox.rows("select version, state from prescore.versions") == [(1, "refused")]
