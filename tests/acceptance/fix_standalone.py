@@ -117,7 +117,7 @@ def airflow_project(server: str, tmp_path_factory: pytest.TempPathFactory) -> Sa
 
 
 @pytest.fixture(scope="session")
-def standalone(airflow_project: Sandbox) -> Iterator[Airflow]:
+def standalone_process(airflow_project: Sandbox) -> Iterator[Airflow]:
     """Airflow, up and with its DAGs known."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -146,14 +146,14 @@ def standalone(airflow_project: Sandbox) -> Iterator[Airflow]:
 
 
 @pytest.fixture
-def airflow(standalone: Airflow) -> Airflow:
+def standalone(standalone_process: Airflow) -> Airflow:
     """The same, with the project as it was and no version of the tests before."""
-    recreate_catalog(standalone.project)
-    project = standalone.project
+    recreate_catalog(standalone_process.project)
+    project = standalone_process.project
     project.spec(SPEC)
     project.query(QUERY)
     project.onnx(linear([1.0, -0.5]))
-    return standalone
+    return standalone_process
 
 
 def recreate_catalog(project: Sandbox) -> None:

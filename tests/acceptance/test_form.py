@@ -15,7 +15,7 @@ PATIENCE = 90_000.0  # milliseconds
 
 
 @pytest.fixture
-def page(airflow: Airflow) -> Iterator[Any]:
+def page(standalone: Airflow) -> Iterator[Any]:
     """A page of a browser that has logged in."""
     binary = shutil.which("chromium")
     if binary is None:
@@ -24,16 +24,16 @@ def page(airflow: Airflow) -> Iterator[Any]:
         browser = driver.chromium.launch(executable_path=binary, args=["--no-sandbox"])  # which root must say
         page = browser.new_page(viewport={"width": 1400, "height": 1200})
         page.set_default_timeout(PATIENCE)
-        page.goto(f"{airflow.address}/dags/{DAG}")
+        page.goto(f"{standalone.address}/dags/{DAG}")
         page.locator("input[name=username]").fill("admin")
-        page.locator("input[name=password]").fill(airflow.password)
+        page.locator("input[name=password]").fill(standalone.password)
         page.get_by_role("button", name="Sign in").click()
         page.get_by_role("button", name="Trigger").first.click()
         yield page
         browser.close()
 
 
-def test_a_person_fills_the_form_and_sees_the_run_succeed(airflow: Airflow, page: Any) -> None:
+def test_a_person_fills_the_form_and_sees_the_run_succeed(standalone: Airflow, page: Any) -> None:
     form = page.get_by_role("dialog")
     form.get_by_text("When it has passed its checks").wait_for()
     for help_text in ("Required Actions", "checked and never published", "as $as_of", "Score everything"):
@@ -41,6 +41,6 @@ def test_a_person_fills_the_form_and_sees_the_run_succeed(airflow: Airflow, page
     form.get_by_role("spinbutton").fill("150")
     form.get_by_test_id("trigger-dag-submit").click()
     form.wait_for(state="hidden")
-    page.goto(f"{airflow.address}/dags/{DAG}/runs")
+    page.goto(f"{standalone.address}/dags/{DAG}/runs")
     page.get_by_role("table").get_by_text("Success").first.wait_for()
-    assert airflow.project.rows("select state, rows, trial_rows from prescore.versions") == [("checked", 150, 150)]
+    assert standalone.project.rows("select state, rows, trial_rows from prescore.versions") == [("checked", 150, 150)]
