@@ -49,7 +49,7 @@ class Airflow:
 
     def log(self) -> str:
         """What was logged since the last call."""
-        text = self.log_file.read_text()
+        text = self.log_file.read_text() if self.log_file.exists() else ""  # its process may only be beginning
         new, self.read = text[self.read :], len(text)
         return new
 

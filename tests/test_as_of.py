@@ -137,3 +137,20 @@ def test_a_time_without_zone_means_the_same_on_every_machine(dated: Sandbox, mon
             rows.append(materialize.run(dated.job(), Ask(full=True, as_of=moment(NIGHT))).rows)
     time.tzset()
     assert rows == [200, 200, 200]
+
+
+@pytest.mark.parametrize("rule", ['{ column = "day" }', "{ query = \"select date '2026-01-10'\" }"])
+def test_a_rule_for_the_clock_makes_no_version_of_the_past_a_new_one(dated: Sandbox, rule: str) -> None:
+    dated.edit("[key]", f"data_as_of = {rule}\n[key]")
+    dated.query(
+        "select customer, visits, spend, date '2026-01-10' as day from read_parquet('data/customers.parquet') "
+        "where seen <= $as_of"
+    )
+    assert dated.cli("run", "churn").code == 0
+    assert "kept: version 1 has newer data" in dated.cli("run", "churn", "--as-of", NIGHT).out
+    assert dated.rows("select count(*) from predictions.churn") == [(1000,)]
+    later = dated.cli(
+        "run", "churn", "--as-of", "2026-01-03"
+    )  # two nights of the past: neither takes the other's place
+    assert later.code == 0
+    assert dated.rows(STATES) == [(1, "published"), (2, "checked"), (3, "checked")]

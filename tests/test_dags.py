@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -156,6 +158,67 @@ def test_a_night_of_the_past_is_made_as_it_was_and_kept(airflow: Airflow, sandbo
     assert sandbox.rows(STATES) == [(1, "published"), (2, "checked")]
 
 
+def test_a_run_that_waited_makes_what_is_there_by_then(airflow: Airflow, sandbox: Sandbox) -> None:
+    _without_checks(sandbox)
+    assert sandbox.cli("run", "churn").code == 0
+    with sandbox.database.connect() as connection, ThreadPoolExecutor(1) as pool:
+        lease.take(connection, "churn", watched=False, seconds=600, holder="another run")
+        running = pool.submit(airflow.run)
+        while "Looking again" not in airflow.log():
+            assert not running.done(), running.result()
+        sandbox.onnx(linear([2.0, -0.5]))
+        lease.give_back(connection, "another run")
+        assert running.result()["state"] == "success"
+    assert sandbox.rows("select count(distinct model_fingerprint) as models from prescore.versions") == [(2,)]
+
+
+def test_a_check_that_is_cleared_after_the_publication_has_nothing_to_decide(
+    airflow: Airflow, sandbox: Sandbox
+) -> None:
+    _without_checks(sandbox)
+    assert airflow.run()["state"] == "success"
+    assert airflow.again("check")["states"]["check"] == "success"
+    assert sandbox.rows(STATES) == [(1, "published")]
+
+
+def test_a_misspelt_field_of_the_form_is_told(airflow: Airflow, sandbox: Sandbox) -> None:
+    _without_checks(sandbox)
+    done = airflow.run(trial_row=100)
+    assert (done["states"]["snapshot"], done["tries"]["snapshot"]) == ("failed", 1)
+    assert "The form has no trial_row; it has when_checked, trial_rows, as_of, full" in airflow.log()
+    assert sandbox.rows(STATES) == []
+
+
+def test_a_model_that_never_came_is_late_and_one_that_was_given_up_is_not(airflow: Airflow, sandbox: Sandbox) -> None:
+    assert sandbox.cli("run", "churn").code == 0
+    (sandbox.root / "specs/churn.toml").unlink()
+    sandbox.rows("update prescore.versions set data_as_of = data_as_of - interval '27 hours' returning version")
+    sandbox.spec(SPEC + '[schedule]\ncron = "0 5 * * *"\npublished_by = 06:00:00\n', "latecomer")
+    os.utime(sandbox.root / "specs/latecomer.toml", (0, 0))
+    watched = airflow.run("prescore_watch")
+    assert watched["states"] == {"freshness": "success", "deadlines": "failed"}
+    assert "latecomer was to be published by" in airflow.log()
+
+
+def test_dags_may_have_more_of_their_own(airflow: Airflow, sandbox: Sandbox, tmp_path: Path) -> None:
+    folder = tmp_path / "more"
+    folder.mkdir()
+    (folder / "predictions.py").write_text(
+        "from prescore_dags import airflow_dags\n\n"
+        'airflow_dags(upkeep="team", tags=["ours"], default_args={"owner": "me"})\n'
+    )
+    sandbox.spec(SPEC + '[schedule]\nassets = [""]\n', "nameless")
+    sandbox.spec(SPEC + '[schedule]\ncron = "0 5 30 2 *"\n', "never")
+    loaded = airflow.load(folder)
+    assert loaded["errors"] == {}
+    assert {"prescore_watch_team", "prescore_retire_team"} < set(loaded["dags"])
+    assert loaded["dags"]["prescore_churn"]["tags"] == ["ours", "prescore"]
+    assert set(loaded["dags"]["prescore_churn"]["retries"].values()) == {3}
+    assert [loaded["dags"][f"prescore_{name}"]["tags"] for name in ("nameless", "never")] == [
+        ["broken spec", "ours", "prescore"]
+    ] * 2
+
+
 def test_a_backfill_of_a_query_that_knows_no_time_is_refused(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
     done = airflow.run(as_of="2026-01-05T00:00:00Z")
@@ -169,7 +232,8 @@ def test_a_run_waits_while_another_one_writes(airflow: Airflow, sandbox: Sandbox
     sandbox.database.migrate()
     with sandbox.database.connect() as connection:
         lease.take(connection, "churn", watched=False, seconds=3, holder="a backfill")
-    assert airflow.run()["state"] == "success"
+    done = airflow.run()
+    assert (done["state"], done["tries"]["snapshot"]) == ("success", 1)
     assert "Another run of churn is at work (a backfill, lease until" in airflow.log()
 
 
@@ -228,7 +292,7 @@ def test_a_broken_spec_fails_its_own_runs_only(airflow: Airflow, sandbox: Sandbo
     loaded = airflow.load()
     assert loaded["errors"] == {}
     broken = {name: dag for name, dag in loaded["dags"].items() if "broken spec" in dag["tags"]}
-    assert set(broken) == {"prescore_typo", "prescore_late", "prescore_not_a_name"}
+    assert set(broken) == {"prescore_typo", "prescore_late", "prescore__not_a_name"}
     assert set(loaded["dags"]) - set(broken) == {"prescore_churn", *UPKEEP}
     assert "outputs.score.type" in broken["prescore_typo"]["doc"]
     assert len(broken["prescore_typo"]["runs"]) == 3  # its nights fail, rather than pass in silence

@@ -9,6 +9,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import environment_database
+from prescore.contract.errors import PrescoreError
 from prescore_dags import form
 
 
@@ -43,8 +44,11 @@ class Approve(ApprovalOperator):
         if "error" not in event:
             said = "approved" if event["chosen_options"] == [self.APPROVE] else "rejected"
             who = (event["responded_by_user"] or {}).get("name", "nobody known to Airflow")
-            with environment_database().connect() as connection:
-                Catalog(connection).event(self.model, int(self.version), said, f"by {who} in Airflow")
+            try:  # the answer counts, and would be lost with this attempt
+                with environment_database().connect() as connection:
+                    Catalog(connection).event(self.model, int(self.version), said, f"by {who} in Airflow")
+            except PrescoreError as error:
+                self.log.warning("the history does not get to know that %s %s: %s", who, said, error)
         return super().execute_complete(context, event)
 
 
@@ -60,7 +64,18 @@ def report(catalog: Catalog, version: Version) -> Iterator[str]:
     for result in version["checks"] or []:
         yield f"| {_cell(result['name'])} | {_cell(short(result['observed']))} | {_cell(result['expected'])} |"
     yield ""
+    yield from _in_the_way(catalog, version)
     yield from _compared(catalog, version)
+
+
+def _in_the_way(catalog: Catalog, version: Version) -> Iterator[str]:
+    from prescore.waiting import of_the_past
+
+    model = catalog.model(version["model"])
+    if model["held_at"] is not None:
+        yield f"**The model is on hold ({model['hold_reason']}): until it is released, a yes publishes nothing.**\n"
+    if of_the_past(catalog, version):
+        yield "**Newer data is served: a yes publishes nothing, and the version is kept beside it.**\n"
 
 
 def _compared(catalog: Catalog, version: Version) -> Iterator[str]:

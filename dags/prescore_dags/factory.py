@@ -15,6 +15,7 @@ from airflow.sdk import DAG, literal
 from prescore.contract.errors import PrescoreError, SpecInvalid
 from prescore.contract.project import Project
 from prescore.contract.spec import Schedule
+from prescore.contract.values import name_fault
 from prescore_dags import form, tasks
 from prescore_dags.approval import Approve
 from prescore_dags.schedule import timetable
@@ -30,13 +31,14 @@ RETRIES: dict[str, Any] = {
 
 
 def airflow_dags(
-    project: str | Path | None = None, *, groups: int = GROUPS, upkeep: bool = True, **more: Any
+    project: str | Path | None = None, *, groups: int = GROUPS, upkeep: bool | str = True, **more: Any
 ) -> list[DAG]:
     """The DAGs of a project, registered with the DAG file that calls this.
 
     `project` is its folder: by default PRESCORE_PROJECT, or the folder around the calling file. `groups` is how many
-    score tasks there are at most; a version of fewer chunks has fewer. `upkeep` adds the two DAGs that are about all
-    models: of several projects in one Airflow, one has them. `more` goes to every DAG, such as `on_failure_callback`.
+    score tasks there are at most; a version of fewer chunks has fewer. `upkeep` adds the two DAGs that are about all of
+    its models: of several projects in one Airflow, each gives theirs a name. `more` goes to every DAG, such as
+    `on_failure_callback`; of `default_args`, what is not said is prescore's.
     It has its name because Airflow looks only into files in which the words airflow and dag stand.
     """
     if groups < 1:
@@ -44,13 +46,16 @@ def airflow_dags(
     caller = Path(inspect.stack(0)[1].filename).parent
     found = Project.find(Path(project or os.environ.get("PRESCORE_PROJECT") or caller))
     # Runs of one model take turns by its lease: with a limit here one that waits for a person would stop the next.
-    more = {"catchup": False, "default_args": RETRIES, **more}
+    more = {"catchup": False, "tags": [], **more, "default_args": RETRIES | more.get("default_args", {})}
     dags = [_materialization(found, model, groups, more) for model in found.models()]
-    return (
-        [*dags, watch_dag(found, tags=["prescore"], **more), retire_dag(found, tags=["prescore"], **more)]
-        if upkeep
-        else dags
-    )
+    if not upkeep:
+        return dags
+    suffix = f"_{upkeep}" if isinstance(upkeep, str) else ""
+    return [*dags, watch_dag(found, suffix, **_tagged(more)), retire_dag(found, suffix, **_tagged(more))]
+
+
+def _tagged(more: dict[str, Any], *tags: str) -> dict[str, Any]:
+    return more | {"tags": ["prescore", *tags, *more["tags"]]}
 
 
 def _materialization(project: Project, model: str, groups: int, more: dict[str, Any]) -> DAG:
@@ -61,13 +66,12 @@ def _materialization(project: Project, model: str, groups: int, more: dict[str, 
     description, schedule, fault = _read(project, model)
     root = str(project.root)
     with DAG(
-        dag_id="prescore_" + re.sub(r"[^\w.-]", "_", model),
+        dag_id=_dag_id(model),
         description=description,
         doc_md=_doc(model, fault),
         schedule=schedule,
         params=form.form(),
-        tags=["prescore", "broken spec"] if fault else ["prescore"],
-        **more,
+        **_tagged(more, *(["broken spec"] if fault else [])),
     ) as dag:
         told: Any = literal(fault)  # whatever it quotes is no template
         shares: Any = tasks.snapshot(model, root, groups, told)
@@ -81,6 +85,11 @@ def _materialization(project: Project, model: str, groups: int, more: dict[str, 
         # Of score too: when one of its tasks fails, publish is given up while others may still be writing.
         [scored, published] >> tasks.give_back().as_teardown()
     return dag
+
+
+def _dag_id(model: str) -> str:
+    """The DAG's id; that of a file which can be no model is no model's."""
+    return f"prescore_{model}" if name_fault(model) is None else "prescore__" + re.sub(r"[^\w.-]", "_", model)
 
 
 def _read(project: Project, model: str) -> tuple[str, Any, str | None]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
 
+from prescore.contract.errors import NotAllowed
 from prescore.contract.moments import moment
 
 if TYPE_CHECKING:
@@ -57,11 +58,11 @@ def ask(context: Any, *, dated: bool) -> Ask:
     from prescore.job import Ask
 
     chosen = context["params"]
-    # A retry goes on with what the first attempt began anew.
-    full = chosen["full"] and context["ti"].try_number == 1
+    if unknown := sorted(set(context["dag_run"].conf or {}) - set(form())):
+        raise NotAllowed(f"The form has no {', '.join(unknown)}; it has {', '.join(form())}. Nothing was begun.")
     as_of = moment(chosen["as_of"]) if chosen["as_of"] else _interval_end(context["dag_run"], dated=dated)
     # A version that waits for approval is not for the next run to publish.
-    return Ask(chosen["when_checked"] == PUBLISH, full, trial_rows=chosen["trial_rows"], as_of=as_of)
+    return Ask(chosen["when_checked"] == PUBLISH, chosen["full"], trial_rows=chosen["trial_rows"], as_of=as_of)
 
 
 def approval_wanted(context: Any) -> bool:

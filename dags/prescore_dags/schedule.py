@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowTimetableInvalid
+from croniter import CroniterError, croniter
 
 from prescore.contract.errors import SpecInvalid
 
@@ -25,7 +26,9 @@ def timetable(schedule: Schedule | None) -> Any:
     clock = CronTriggerTimetable(schedule.cron, timezone=schedule.timezone)
     try:
         clock.validate()
-    except AirflowTimetableInvalid as error:
+        if not schedule.cron.startswith("@"):
+            croniter(schedule.cron).get_next()  # raises for one that never comes, such as the 30th of February
+    except (AirflowTimetableInvalid, CroniterError) as error:
         raise SpecInvalid(f'schedule.cron: Airflow cannot read "{schedule.cron}": {error}') from error
     return AssetOrTimeSchedule(timetable=clock, assets=assets) if assets else clock
 
@@ -35,8 +38,6 @@ def missed(schedule: Schedule, published_at: datetime | None, now: datetime) -> 
 
     Without a cron expression the run is one of the day before the deadline.
     """
-    from croniter import croniter
-
     if schedule.published_by is None:
         return None
     here = now.astimezone(ZoneInfo(schedule.timezone))

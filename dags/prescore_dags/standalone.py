@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from typing import Any
 
 from prescore import opening
 from prescore.cli_errors import told
-from prescore.contract.errors import Transient
+from prescore.contract.errors import PortTaken, Transient
 from prescore.contract.project import Project, make_folder
 
 DAG_FILE = "from prescore_dags import airflow_dags\n\nairflow_dags()\n"
@@ -34,6 +35,7 @@ def main() -> None:
         database = opening.database()
         database.migrate()
         home, port = project.root / ".prescore/airflow", int(os.environ.get("PORT", "8080"))
+        _require_free(port)
         make_folder(home)
         print("Starting Airflow …", flush=True)  # noqa: T201 # this is a command
         with (home / "standalone.log").open("wb") as log:
@@ -72,6 +74,15 @@ def environment(project: Project, home: Path, database_url: str, port: int) -> d
     }
 
 
+def _require_free(port: int) -> None:
+    with socket.socket() as mine:
+        mine.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            mine.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PortTaken(f"Port {port} is taken: {error.strerror}. Name another: PORT={port + 1}.") from error
+
+
 def _dags(project: Project, home: Path) -> Path:
     """The project's own DAG folder, or one with the two lines of a DAG file."""
     own = project.root / "dags"
@@ -88,7 +99,7 @@ def _tell(process: subprocess.Popen[bytes], home: Path, port: int) -> None:
     log, until = home / "standalone.log", time.monotonic() + _PATIENCE
     while not _ready(port):
         if process.poll() is not None or time.monotonic() > until:
-            raise Transient(f"Airflow did not come up; {log} says why. Is port {port} taken? Another: PORT=8081.")
+            raise Transient(f"Airflow did not come up; {log} says why.")
         time.sleep(0.5)
     passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
     print(  # noqa: T201

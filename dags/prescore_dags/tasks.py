@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from airflow.sdk import Asset, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, AirflowSkipException
 
 from prescore.contract import lease
 from prescore.contract.catalog import Catalog
-from prescore.contract.database import environment_database
-from prescore.contract.errors import NotAllowed, SpecInvalid, Terminal
+from prescore.contract.database import Connection, environment_database
+from prescore.contract.errors import Busy, NotAllowed, SpecInvalid, Terminal
 from prescore.contract.lease import Lease
 from prescore.contract.project import Project
 from prescore_dags import form
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from prescore.job import Job
     from prescore.report import Report
 
-PATIENCE = 600.0  # seconds
+AGAIN = timedelta(seconds=10)
 _log = logging.getLogger("prescore")
 
 
@@ -70,13 +72,20 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
     from prescore import failure, materialize, rehearsal, sources
 
     job = _job(model, root)
-    ask = form.ask(get_current_context(), dated=sources.asks_as_of(job.query))
+    context = get_current_context()
+    ask = form.ask(context, dated=sources.asks_as_of(job.query))
     rehearsal.validate(job, ask.as_of)
     job.database.migrate()
     rehearsal.vet(job)
     with lease.kept(job.database, _take(job)) as held:
-        job = job.under(held)
+        job = rehearsal.settled(job, ask).under(held)
+        with job.database.connect() as connection:
+            if form.approval_wanted(context):  # what would break readers is no question to put to a person
+                rehearsal.vet_columns(connection, job.spec)
+            ask = replace(ask, full=ask.full and not _begun(connection, model))
         version = materialize.begin(job, held, ask)
+        if ask.full:
+            _note_begun(job, version)
         with failure.giving_up(job, held, version):
             materialize.freeze(job, held, version, materialize.kept_scorer(job, version))
         return _shares(job, held, version, groups)
@@ -175,7 +184,7 @@ def _require_wanted(job: Job, report: Report, when_checked: str) -> None:
     if report.held is not None:
         raise AirflowSkipException(
             f"{job.model} is on hold ({report.held}): version {report.version} passed its checks and waits. "
-            f"After `prescore release {job.model}`, clear this task to publish it."
+            f"After `prescore release {job.model}`, `prescore publish {job.model} {report.version}` publishes it."
         )
 
 
@@ -202,13 +211,26 @@ def _holder() -> str:
 
 
 def _take(job: Job) -> Lease:
-    """The lease, waited for a while: a backfill and the nightly run take turns."""
+    """The lease. While another run has it this task comes again later: a backfill and the nightly run take turns.
+
+    It waits outside of its worker, whose place the run that it waits for may need, and no retry is spent on it.
+    """
+    try:
+        with job.database.connect() as connection:
+            return lease.take(connection, job.model, watched=False, seconds=lease.BETWEEN, holder=_holder())
+    except Busy as busy:
+        _log.warning("%s Looking again in %.0f s.", str(busy).partition(". ")[0], AGAIN.total_seconds())
+        raise AirflowRescheduleException(datetime.now(UTC) + AGAIN) from busy  # type: ignore[no-untyped-call]
+
+
+def _begun(connection: Connection, model: str) -> bool:
+    """Whether an earlier attempt of this run began anew, and left what a retry goes on with."""
+    return bool(Catalog(connection).one("events_begun_anew", model=model, reason=_holder())["begun"])
+
+
+def _note_begun(job: Job, version: int) -> None:
     with job.database.connect() as connection:
-        return lease.waited(
-            lambda: lease.take(connection, job.model, watched=False, seconds=lease.BETWEEN, holder=_holder()),
-            lambda busy: _log.warning("%s Waiting for it.", busy),
-            patience=PATIENCE,
-        )
+        Catalog(connection).event(job.model, version, "begun anew", _holder())
 
 
 def free() -> None:

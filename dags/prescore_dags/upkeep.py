@@ -23,10 +23,14 @@ RETIRE = CronTriggerTimetable("30 3 * * *", timezone="UTC")
 
 @task
 @told()
-def freshness() -> int:
-    """Fail when a model is older than its owner promised; gives how many there are."""
+def freshness(root: str) -> int:
+    """Fail when a model is older than its owner promised; gives how many there are.
+
+    A model whose spec is gone from the project is nobody's promise any more.
+    """
+    known = set(Project.find(Path(root)).models())
     with environment_database().connect() as connection:
-        models = Catalog(connection).all("status_freshness")
+        models = [row for row in Catalog(connection).all("status_freshness") if row["model"] in known]
     late = [
         f"{row['model']} version {row['version']} is of {row['data_as_of']:%Y-%m-%d %H:%M} UTC, "
         f"{timedelta(seconds=int(row['age_seconds']))} ago; promised are {timedelta(seconds=row['max_age_seconds'])}"
@@ -62,22 +66,28 @@ def deadlines(root: str) -> int:
     """Fail when a model was not published by the time that its spec gives; gives how many have such a time."""
     project, now = Project.find(Path(root)), datetime.now(UTC)
     with environment_database().connect() as connection:
-        rows = Catalog(connection).all("status_publications")
-    promised = [(row, schedule) for row in rows if (schedule := _schedule(project, row["model"]))]
-    late = [
-        _late(row, when)
-        for row, schedule in promised
-        if (when := missed(schedule, row["published_at"] or row["first_run_at"], now))
-    ]
+        rows = {row["model"]: row for row in Catalog(connection).all("status_publications")}
+    promised = {model: schedule for model in project.models() if (schedule := _schedule(project, model))}
+    late = []
+    for model, schedule in promised.items():
+        row = rows.get(model, {"published_at": None, "first_run_at": None, "held": False})
+        if when := missed(schedule, row["published_at"] or _appeared(project, model, row["first_run_at"]), now):
+            late.append(_late(model, row, when))
     if late:
         raise AirflowFailException("Not published in time: " + "; ".join(late))
     return len(promised)
 
 
-def _late(row: dict[str, Any], when: datetime) -> str:
+def _appeared(project: Project, model: str, first_run_at: datetime | None) -> datetime:
+    """Since when a model that was never published might have been: since there is its spec, or its first run."""
+    written = datetime.fromtimestamp((project.root / "specs" / f"{model}.toml").stat().st_mtime, UTC)
+    return min(written, first_run_at or written)
+
+
+def _late(model: str, row: dict[str, Any], when: datetime) -> str:
     last = row["published_at"]
     return (
-        f"{row['model']} was to be published by {when:%Y-%m-%d %H:%M %Z}, and "
+        f"{model} was to be published by {when:%Y-%m-%d %H:%M %Z}, and "
         + (f"was last published at {last:%Y-%m-%d %H:%M} UTC" if last else "never was")
         + (" (it is on hold)" if row["held"] else "")
     )
@@ -92,18 +102,20 @@ def _schedule(project: Project, model: str) -> Schedule | None:
     return schedule if schedule and schedule.published_by else None
 
 
-def watch_dag(project: Project, **more: Any) -> DAG:
+def watch_dag(project: Project, suffix: str, **more: Any) -> DAG:
     """`prescore_watch`: red while a model is older than promised, or was not published in time."""
     with DAG(
-        dag_id="prescore_watch", schedule=WATCH, doc_md=watch_dag.__doc__, **{"max_active_runs": 1, **more}
+        dag_id=f"prescore_watch{suffix}", schedule=WATCH, doc_md=watch_dag.__doc__, **{"max_active_runs": 1, **more}
     ) as dag:
-        freshness()
+        freshness(str(project.root))
         deadlines(str(project.root))
     return dag
 
 
-def retire_dag(project: Project, **more: Any) -> DAG:
+def retire_dag(project: Project, suffix: str, **more: Any) -> DAG:
     """`prescore_retire`: a task a model."""
-    with DAG(dag_id="prescore_retire", schedule=RETIRE, doc_md=retire.__doc__, **{"max_active_runs": 1, **more}) as dag:
+    with DAG(
+        dag_id=f"prescore_retire{suffix}", schedule=RETIRE, doc_md=retire.__doc__, **{"max_active_runs": 1, **more}
+    ) as dag:
         retire.partial(root=str(project.root)).expand(model=project.models())
     return dag

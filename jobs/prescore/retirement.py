@@ -10,7 +10,7 @@ from psycopg import sql
 
 from prescore import versions
 from prescore.contract import partitions, readers
-from prescore.contract.catalog import Catalog, Version, older
+from prescore.contract.catalog import Catalog, Version, before
 from prescore.contract.database import Connection
 from prescore.contract.errors import NotAllowed
 from prescore.contract.queries import query
@@ -53,8 +53,8 @@ def _waiting(known: list[Version]) -> int:
 def _past(version: Version, known: list[Version]) -> bool:
     """Whether it was made for a time before that of the published one, and passed its checks."""
     published = _published(known)
-    asked = version["as_of"] is not None and version["state"] == "checked" and not version["trial_rows"]
-    return asked and published is not None and older(version, published)
+    passed = version["state"] == "checked" and not version["trial_rows"]
+    return passed and published is not None and before(version, published)
 
 
 def _since(then: datetime | None, now: datetime) -> timedelta:

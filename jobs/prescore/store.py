@@ -111,7 +111,7 @@ class Store:
         For the holder of the model's lease: nobody else writes snapshots of it now.
         """
         for name in self._place.names(f"snapshots/{model}"):
-            if name not in needed and name.split(".")[1] == self._catalog:
+            if name not in needed and name.split(".")[1:2] == [self._catalog]:
                 self._place.remove(name)
         own, host = self._place.own(), socket.gethostname()
         for folder in (own / "spill").glob(f"{model}.{host}.*"):

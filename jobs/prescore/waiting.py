@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prescore import versions
-from prescore.contract.catalog import Catalog, Version, older
+from prescore.contract.catalog import Catalog, Version, before
 from prescore.job import Job
 
 
@@ -21,6 +21,6 @@ def waits(job: Job, version: int) -> bool:
 def of_the_past(catalog: Catalog, version: Version) -> bool:
     """Whether it was asked for as of a time before that of the published version: it is kept beside that one."""
     published = catalog.model(version["model"])["published_version"]
-    if version["as_of"] is None or published in (None, version["version"]):
+    if published in (None, version["version"]):
         return False
-    return older(version, catalog.version(version["model"], published))
+    return before(version, catalog.version(version["model"], published))

@@ -83,6 +83,13 @@ def older(one: Version, other: Version) -> bool:
     return mine is not None and theirs is not None and mine < theirs
 
 
+def before(one: Version, other: Version) -> bool:
+    """Whether a version was asked for as of a time before that of another, or has older inputs than it."""
+    if one["as_of"] is None:
+        return False
+    return one["as_of"] < (other["as_of"] or other["started_at"]) or older(one, other)
+
+
 class Catalog:
     """The catalog over one connection; transactions are the caller's."""
 

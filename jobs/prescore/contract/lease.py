@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import threading
@@ -82,7 +81,7 @@ def held(database: Database, model: str, *, on_busy: OnBusy | None = None) -> It
     because a successor ended this run's connections is raised as LeaseLost.
     """
     with database.connect() as connection:
-        lease = waited(lambda: take(connection, model, watched=True), on_busy)
+        lease = _waited(connection, model, on_busy) if on_busy else take(connection, model, watched=True)
         with _fenced(database, lease), _renewing(connection, lease):
             yield lease
         drop(connection, lease)
@@ -128,23 +127,15 @@ def _busy(model: str, before: dict[str, Any]) -> errors.Busy:
     )
 
 
-def waited(taken: Callable[[], Lease], on_busy: OnBusy | None, *, patience: float = math.inf) -> Lease:
-    """What `taken` gives as soon as it can: `on_busy` is told once that it cannot yet.
-
-    Raises Busy without an `on_busy`, or after so many seconds.
-    """
-    until = time.monotonic() + patience
+def _waited(connection: Connection, model: str, on_busy: OnBusy) -> Lease:
     try:
-        return taken()
+        return take(connection, model, watched=True)
     except errors.Busy as busy:
-        if on_busy is None:
-            raise
         on_busy(busy)
-    while time.monotonic() < until:
+    while True:
         time.sleep(_LOOK_AGAIN)
         with suppress(errors.Busy):
-            return taken()
-    return taken()
+            return take(connection, model, watched=True)
 
 
 @contextmanager

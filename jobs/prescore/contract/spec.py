@@ -7,7 +7,7 @@ import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
 
@@ -113,7 +113,9 @@ class Schedule(Section):
 
     cron: str | None = Field(None, description='five fields, such as "0 5 * * *"')
     timezone: Zone = "UTC"
-    assets: tuple[str, ...] = Field((), description="names or URIs of Airflow assets: it runs when all were updated")
+    assets: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="names or URIs of Airflow assets: it runs when all were updated"
+    )
     published_by: Clock | None = Field(None, description="by when a version is to be published, such as 06:00:00")
 
     @model_validator(mode="after")

@@ -39,6 +39,8 @@ def _name(value: str) -> str:
         raise ValueError("names are lower case letters, digits and underscores, at most 48, and start with no digit")
     if value == "freshness":
         raise ValueError("predictions.freshness is prescore's own view; give the model another name")
+    if value in ("watch", "retire"):
+        raise ValueError(f"prescore_{value} is what one of prescore's own DAGs is called; give the model another name")
     if re.search(r"_v\d+$", value):
         raise ValueError("a name must not end like churn_v2: that is what the second version of churn is called")
     return value

@@ -80,6 +80,7 @@ select v.version from prescore.versions v join prescore.models m on m.model = v.
 left join prescore.versions p on p.model = m.model and p.version = m.published_version
 where v.model = %(model)s and v.state = 'checked' and v.trial_rows is null
   and v.version > coalesce(p.version, 0) and v.data_as_of >= coalesce(p.data_as_of, '-infinity')
+  and coalesce(v.as_of >= coalesce(p.as_of, p.started_at), true)
 order by v.version desc limit 1;
 
 -- name: versions_before
