@@ -52,7 +52,7 @@ def main() -> None:
         except KeyboardInterrupt:
             print("\nStopping Airflow …", flush=True)  # noqa: T201
         finally:
-            _end(process)
+            end(process)
 
 
 def environment(project: Project, home: Path, database_url: str, port: int) -> dict[str, str]:
@@ -121,8 +121,8 @@ def _asked(url: str) -> Any:
     return None
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End it and all that it started."""
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that leads a session of its own, and all that it started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):

@@ -21,7 +21,7 @@ from acceptance.fix_standalone import DAG, Airflow, until
 from fix_postgres import at, recreate
 from fix_project import Sandbox
 from prescore.contract.project import Project
-from prescore_dags.standalone import environment
+from prescore_dags.standalone import end, environment
 
 WORKERS = ("first", "second")
 _REDIS = "redis-server"
@@ -104,13 +104,7 @@ def _started(log: Path, command: list[str], known: dict[str, str]) -> Iterator[s
     try:
         yield process
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        end(process)
 
 
 def _answers(address: str) -> bool:

@@ -12,7 +12,6 @@ import pytest
 from acceptance.fix_standalone import DAG, Airflow, store, until
 from fix_project import SPEC, linear
 
-STATES = "select version, state from prescore.versions order by version"
 SERVED = "select version, count(*) as n, count(distinct customer) as customers from predictions.churn group by version"
 
 
