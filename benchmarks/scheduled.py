@@ -112,6 +112,7 @@ def parsed(where: World) -> Row:
 def flights(where: World, repeat: int) -> list[Row]:
     """The flight example of this clone, from its trigger to the published table."""
     where.fresh_database()
+    subprocess.run(["make", "models/flight_delay.onnx"], cwd=REPO, stdout=subprocess.DEVNULL, check=True)
     with standalone(REPO, where.database) as airflow:
         _await(airflow, "prescore_flight_delay")
         return [{"figure": "flights", "airflow": airflow.run("prescore_flight_delay")} for _ in range(repeat)]

@@ -1,7 +1,6 @@
 """`python -m prescore_dags.standalone`: Airflow on one machine, with a project's DAGs, on the project's Postgres.
 
-For trying things out: its metadata is in SQLite, and it listens to this machine only. Nothing here imports Airflow: it
-runs in processes of its own.
+For trying things out: it listens to this machine only. Nothing here imports Airflow: it runs in processes of its own.
 """
 
 from __future__ import annotations
@@ -18,12 +17,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from prescore import opening
+from prescore import embedded, opening
 from prescore.cli_errors import told
+from prescore.contract.catalog import Catalog
+from prescore.contract.database import Database
 from prescore.contract.errors import PortTaken, Transient
 from prescore.contract.project import Project, make_folder
+from prescore.contract.queries import query
 
 DAG_FILE = "from prescore_dags import airflow_dags\n\nairflow_dags()\n"
+_METADATA = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 _PATIENCE = 180.0  # seconds
 
 
@@ -41,7 +44,7 @@ def main() -> None:
         with (home / "standalone.log").open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 # nothing of it comes from elsewhere
                 [str(Path(sys.executable).with_name("airflow")), "standalone"],
-                env=os.environ | environment(project, home, database.url, port),
+                env=_metadata(project) | os.environ | environment(project, home, database.url, port),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -72,6 +75,21 @@ def environment(project: Project, home: Path, database_url: str, port: int) -> d
         "PRESCORE_DATABASE_URL": database_url,
         "PRESCORE_PROJECT": str(project.root),
     }
+
+
+def _metadata(project: Project) -> dict[str, str]:
+    """A database for Airflow itself, unless the environment names one; raises Mistake or DatabaseAway.
+
+    On SQLite, Airflow's default, a trigger while the DAGs are being read waited for a lock until it failed.
+    """
+    if _METADATA in os.environ:
+        return {}
+    server = Database(embedded.start(project), embedded=True)
+    with server.connect() as connection:
+        if not Catalog(connection).one("airflow_database_there")["there"]:
+            connection.execute(query("airflow_database_create"))
+    url = server.sqlalchemy_url.replace("/postgres?", "/airflow?", 1)
+    return {_METADATA: url, f"{_METADATA}_ASYNC": url}
 
 
 def _require_free(port: int) -> None:
