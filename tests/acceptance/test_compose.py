@@ -64,7 +64,16 @@ def api(stack: Stack) -> Iterator[httpx.Client]:
 def prometheus(stack: Stack) -> Iterator[httpx.Client]:
     stack.compose("--profile", "monitoring", "up", "--detach", "prometheus", seconds=300)
     with stack.client("PROMETHEUS_PORT") as client:
+        until(lambda: _ready(client), 60, "Prometheus is ready")
         yield client
+
+
+def _ready(client: httpx.Client) -> bool:
+    """The engine takes connections before the container does."""
+    try:
+        return client.get("/-/ready").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def test_nothing_starts_without_secrets(checkout: Stack) -> None:
