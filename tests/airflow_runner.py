@@ -91,16 +91,27 @@ def run(folder: str, dag_id: str, when: str, impatient: bool, form: dict[str, An
     return seen(dag.test(logical_date=at, run_after=at, run_conf=form))
 
 
+def cleared(dag_id: str, when: str, task_id: str, map_index: int) -> dict[str, Any]:
+    """One task of that run as somebody leaves it who clears it: it is to run, and has not begun."""
+    run = _run(dag_id, when)
+    run.get_task_instance(task_id, map_index=map_index).set_state(None)
+    return seen(run)
+
+
 def again(dag_id: str, when: str, task_id: str, map_index: int) -> dict[str, Any]:
     """One task of that run once more, with what the others told it then."""
     from airflow.cli.cli_parser import get_parser
-    from airflow.models.dagrun import DagRun
 
-    at = datetime.fromisoformat(when)
-    run_id = DagRun.find(dag_id=dag_id, logical_date=at)[0].run_id
+    run_id = _run(dag_id, when).run_id
     asked = get_parser().parse_args(["tasks", "test", dag_id, task_id, run_id, "--map-index", str(map_index)])
     asked.func(asked)
-    return seen(DagRun.find(dag_id=dag_id, logical_date=at)[0])
+    return seen(_run(dag_id, when))
+
+
+def _run(dag_id: str, when: str) -> Any:
+    from airflow.models.dagrun import DagRun
+
+    return DagRun.find(dag_id=dag_id, logical_date=datetime.fromisoformat(when))[0]
 
 
 def seen(done: Any) -> dict[str, Any]:

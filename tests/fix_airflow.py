@@ -47,6 +47,10 @@ class Airflow:
         """One task of that run once more."""
         return self._asked("again", dag_id=dag_id, when=self.when, task_id=task_id, map_index=map_index)
 
+    def cleared(self, task_id: str, map_index: int = -1, dag_id: str = "prescore_churn") -> dict[str, Any]:
+        """One task of that run is to run again, and has not begun."""
+        return self._asked("cleared", dag_id=dag_id, when=self.when, task_id=task_id, map_index=map_index)
+
     def log(self) -> str:
         """What was logged since the last call."""
         text = self.log_file.read_text() if self.log_file.exists() else ""  # its process may only be beginning

@@ -10,7 +10,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import environment_database
 from prescore.contract.errors import PrescoreError
-from prescore_dags import form
+from prescore_dags import form, turn
 
 
 class Approve(ApprovalOperator):
@@ -27,8 +27,6 @@ class Approve(ApprovalOperator):
 
     def execute(self, context: Any) -> Any:
         """Ask and wait, or go on at once."""
-        from prescore_dags.tasks import free
-
         if not form.approval_wanted(context):
             return None
         with environment_database().connect() as connection:
@@ -36,7 +34,7 @@ class Approve(ApprovalOperator):
             version = catalog.version(self.model, int(self.version))
             self.subject = f"Publish {self.model} version {version['version']}?"
             self.body = "\n".join(report(catalog, version))
-        free()
+        turn.free()
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:

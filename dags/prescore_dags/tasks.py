@@ -6,32 +6,26 @@ task may be retried, cleared or killed. What takes long to import is imported in
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from airflow.sdk import Asset, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from prescore.contract import lease
-from prescore.contract.catalog import Catalog
+from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import Connection, environment_database
-from prescore.contract.errors import Busy, NotAllowed, SpecInvalid, Terminal
+from prescore.contract.errors import NotAllowed, SpecInvalid, Terminal
 from prescore.contract.lease import Lease
 from prescore.contract.project import Project
-from prescore_dags import form
+from prescore_dags import form, turn
 
 if TYPE_CHECKING:
     from prescore.job import Job
     from prescore.report import Report
-
-AGAIN = timedelta(seconds=10)
-_log = logging.getLogger("prescore")
 
 
 class Work(TypedDict):
@@ -77,7 +71,7 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
     rehearsal.validate(job, ask.as_of)
     job.database.migrate()
     rehearsal.vet(job)
-    with lease.kept(job.database, _take(job)) as held:
+    with turn.kept(job, turn.take(job)) as held:
         job = rehearsal.settled(job, ask).under(held)
         with job.database.connect() as connection:
             if form.approval_wanted(context):  # what would break readers is no question to put to a person
@@ -97,11 +91,12 @@ def score(model: str, root: str, share: Share) -> int:
     """Score and stage this share's chunks, but for those that the ledger has; gives how many that were."""
     from prescore import materialize
 
-    with _working(model, root, share) as (job, held):
-        version = share["version"]
-        left = [n for n in materialize.pending(job, version) if share["first"] <= n < share["end"]]
-        if left:
-            materialize.score_chunks(job, held, version, left, materialize.kept_scorer(job, version))
+    job, version = _job(model, root), share["version"]
+    _made(job, version)
+    left = [n for n in materialize.pending(job, version) if share["first"] <= n < share["end"]]
+    if left:
+        with _working(job, share) as (mine, held):
+            materialize.score_chunks(mine, held, version, left, materialize.kept_scorer(mine, version))
     return len(left)
 
 
@@ -111,9 +106,10 @@ def stage(model: str, root: str, shares: list[Share]) -> Work:
     """Finish the table: from here on it never changes."""
     from prescore import materialize
 
-    work = Work(version=shares[0]["version"], token=shares[0]["token"])
-    with _working(model, root, work) as (job, held):
-        materialize.finish_table(job, held, work["version"])
+    job, work = _job(model, root), Work(version=shares[0]["version"], token=shares[0]["token"])
+    if _made(job, work["version"])["state"] == "building":
+        with _working(job, work) as (mine, held):
+            materialize.finish_table(mine, held, work["version"])
     return work
 
 
@@ -122,11 +118,14 @@ def stage(model: str, root: str, shares: list[Share]) -> Work:
 def check(model: str, root: str, work: Work) -> Checked:
     """Check the staged version; one that is refused fails the run, and the version from before stays served."""
     from prescore import expectations, materialize
+    from prescore.steps.check import decided
 
-    with _working(model, root, work) as (job, held):
-        with job.database.connect() as connection:
-            served = Catalog(connection).model(model)["published_version"] or 0
-        materialize.check_table(job, held, work["version"], expectations.build(job.spec))
+    job = _job(model, root)
+    with job.database.connect() as connection:
+        served = Catalog(connection).model(model)["published_version"] or 0
+    if not decided(_made(job, work["version"]), job.spec):
+        with _working(job, work) as (mine, held):
+            materialize.check_table(mine, held, work["version"], expectations.build(job.spec))
     return Checked(version=work["version"], token=work["token"], served=served)
 
 
@@ -142,25 +141,29 @@ def publish(model: str, root: str, work: Checked) -> int:
 
     One that somebody approved is published only if what is served is still what they compared it with.
     """
-    from prescore import materialize
     from prescore.report import Report
 
-    asked = get_current_context()
-    approved = form.approval_wanted(asked)
-    if approved:  # the lease was given back while the answer was awaited
-        work["token"] = _take(_job(model, root)).token
-    with _working(model, root, work) as (job, held):
-        report = Report.of(job, work["version"])
-        if not report.published:  # it is, if an attempt before this one came that far
-            _require_wanted(job, report, asked["params"]["when_checked"])
-            materialize.publish_version(job, held, work["version"], instead_of=work["served"] if approved else None)
-            materialize.retire_old(job)
-        with job.database.connect() as connection:
-            told = Catalog(connection).version(model, work["version"])
+    asked, job = get_current_context(), _job(model, root)
+    report = Report.of(job, work["version"])
+    if not report.published:  # it is, if an attempt before this one came that far
+        _require_same_spec(job, _made(job, work["version"]))
+        _require_wanted(job, report, asked["params"]["when_checked"])
+        _publish(job, work, approved=form.approval_wanted(asked))
+    with job.database.connect() as connection:
+        told = Catalog(connection).version(model, work["version"])
     clocks = {name: str(told[name]) for name in ("data_as_of", "published_at")}
     asked["outlet_events"][predictions(model)].extra = {"version": told["version"], "rows": told["rows"], **clocks}
-    free()  # for a publish task that was cleared alone, too
     return work["version"]
+
+
+def _publish(job: Job, work: Checked, *, approved: bool) -> None:
+    from prescore import materialize
+
+    if approved:  # the lease was given back while the answer was awaited
+        work["token"] = turn.take(job).token
+    with _working(job, work) as (mine, held):
+        materialize.publish_version(mine, held, work["version"], instead_of=work["served"] if approved else None)
+        materialize.retire_old(mine)
 
 
 def _require_wanted(job: Job, report: Report, when_checked: str) -> None:
@@ -193,7 +196,7 @@ def _require_wanted(job: Job, report: Report, when_checked: str) -> None:
 def give_back() -> None:
     """Give the lease back, however the run ended: the next one need not wait until it runs out."""
     environment_database().migrate()  # a first run may have ended before there was a catalog
-    free()
+    turn.free()
 
 
 def _job(model: str, root: str) -> Job:
@@ -204,39 +207,14 @@ def _job(model: str, root: str) -> Job:
     return Job(project, project.spec(model), environment_database())
 
 
-def _holder() -> str:
-    """The run's name on its lease: an attempt that comes after another in the same run has the same."""
-    run = get_current_context()["dag_run"]
-    return f"Airflow run {run.run_id} of {run.dag_id}"
-
-
-def _take(job: Job) -> Lease:
-    """The lease. While another run has it this task comes again later: a backfill and the nightly run take turns.
-
-    It waits outside of its worker, whose place the run that it waits for may need, and no retry is spent on it.
-    """
-    try:
-        with job.database.connect() as connection:
-            return lease.take(connection, job.model, watched=False, seconds=lease.BETWEEN, holder=_holder())
-    except Busy as busy:
-        _log.warning("%s Looking again in %.0f s.", str(busy).partition(". ")[0], AGAIN.total_seconds())
-        raise AirflowRescheduleException(datetime.now(UTC) + AGAIN) from busy  # type: ignore[no-untyped-call]
-
-
 def _begun(connection: Connection, model: str) -> bool:
     """Whether an earlier attempt of this run began anew, and left what a retry goes on with."""
-    return bool(Catalog(connection).one("events_begun_anew", model=model, reason=_holder())["begun"])
+    return bool(Catalog(connection).one("events_begun_anew", model=model, reason=turn.holder())["begun"])
 
 
 def _note_begun(job: Job, version: int) -> None:
     with job.database.connect() as connection:
-        Catalog(connection).event(job.model, version, "begun anew", _holder())
-
-
-def free() -> None:
-    """Give back the run's lease, if it has it."""
-    with environment_database().connect() as connection:
-        lease.give_back(connection, _holder())
+        Catalog(connection).event(job.model, version, "begun anew", turn.holder())
 
 
 def _shares(job: Job, held: Lease, version: int, groups: int) -> list[Share]:
@@ -249,27 +227,33 @@ def _shares(job: Job, held: Lease, version: int, groups: int) -> list[Share]:
 
 
 @contextmanager
-def _working(model: str, root: str, work: Work) -> Iterator[tuple[Job, Lease]]:
-    """A task's job and its run's lease; a terminal error ends the version as it does in any other run."""
+def _working(job: Job, work: Work) -> Iterator[tuple[Job, Lease]]:
+    """A task's job under its run's lease; a terminal error ends the version as it does in any other run.
+
+    Only for what is left to do: a task that finds its work done, cleared long after perhaps, is in nobody's way.
+    """
     from prescore import failure
 
-    job = _job(model, root)
-    _still_ours(job, work["version"])
+    _require_same_spec(job, _made(job, work["version"]))
     with (
-        lease.kept(job.database, Lease(job.model, work["token"])) as held,
+        turn.kept(job, Lease(job.model, work["token"])) as held,
         failure.giving_up(job.under(held), held, work["version"]),
     ):
         yield job.under(held), held
 
 
-def _still_ours(job: Job, version: int) -> None:
-    """Raises NotAllowed for a version that another task gave up, or that was begun with another spec."""
+def _made(job: Job, version: int) -> Version:
+    """The version as the catalog has it; raises NotAllowed for one that another task gave up, or that is gone."""
     with job.database.connect() as connection:
         row = Catalog(connection).version(job.model, version)
     if row["state"] in ("failed", "retired"):
         raise NotAllowed(f"{job.model} version {version} is {row['state']}: {row['error'] or 'its table is gone'}")
+    return row
+
+
+def _require_same_spec(job: Job, row: Version) -> None:
     if row["spec_fingerprint"] != job.spec.fingerprint:
         raise NotAllowed(
-            f"The spec of {job.model} was changed after version {version} was begun. "
+            f"The spec of {job.model} was changed after version {row['version']} was begun. "
             "Clear the snapshot task to begin anew."
         )

@@ -29,11 +29,9 @@ def check(
     """Every check's result, noted with the version, which is then `checked` or `refused`.
 
     Those that no spec can switch off come first: rows, rejects, keys, finite. `wanted` are the spec's own, built by
-    `expectations.build`. Raises Refused, naming what failed; the refused table is kept for inspection. A version that
-    has passed the same checks already is not asked again.
+    `expectations.build`. Raises Refused, naming what failed; the refused table is kept for inspection.
     """
-    seen = version["state"] in ("published", "superseded")  # what readers have had needs no other verdict
-    if seen or (version["state"] == "checked" and version["checks_fingerprint"] == spec.checks_fingerprint):
+    if decided(version, spec):
         return version["checks"] or []
     rows, finite, *own = expectations.validate(database, version, [*_compulsory(connection, version), *wanted])
     few = rejects.check(connection, version, spec.max_rejects)
@@ -45,6 +43,21 @@ def check(
     if failed:
         raise Refused(refusal(version, results), results)
     return results
+
+
+def decided(version: Version, spec: Spec) -> bool:
+    """Whether there is nothing left to check: readers have had it, or it passed the same checks.
+
+    Raises NotAllowed for one that was refused: that is its end, and no other verdict comes after it.
+    """
+    if version["state"] == "refused":
+        raise NotAllowed(
+            f"{refusal(version, version['checks'] or [])}\n"
+            "A refused version stays refused, whatever its spec says by now. Mend what is wrong, then make a new "
+            "version: trigger a run, or clear the snapshot task of this one together with those after it."
+        )
+    seen = version["state"] in ("published", "superseded")
+    return seen or (version["state"] == "checked" and version["checks_fingerprint"] == spec.checks_fingerprint)
 
 
 def _note(catalog: Catalog, version: Version, results: list[Result], failed: list[Result], fingerprint: str) -> None:
