@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import time
 
 import pyarrow as pa
@@ -154,3 +155,23 @@ def test_a_rule_for_the_clock_makes_no_version_of_the_past_a_new_one(dated: Sand
     )  # two nights of the past: neither takes the other's place
     assert later.code == 0
     assert dated.rows(STATES) == [(1, "published"), (2, "checked"), (3, "checked")]
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("2027-01-31", True),
+        ("2027-01-31T05:00", True),
+        ("2027-01-31 05:00:00", True),
+        ("2027-01-31T05:00:00.123Z", True),
+        ("2027-01-31T05:00:00+01:00", True),
+        ("2027-13-45", True),  # no such day, which the task tells
+        ("2027-13-45junk", False),
+        ("2027-01-31T", False),
+        ("on 2027-01-31", False),
+    ],
+)
+def test_the_form_takes_what_looks_like_a_time(text: str, taken: bool) -> None:
+    from prescore_dags.form import form
+
+    assert (re.search(form()["as_of"].schema["pattern"], text) is not None) == taken

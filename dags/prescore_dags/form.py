@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from prescore.job import Ask
 
+# A date, or a time with or without a zone. Whether there is such a day is for the task to say, which says it better.
+_TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?$"
 PUBLISH, ASK, KEEP = "publish", "ask for approval", "keep for later"
 
 
@@ -39,7 +41,7 @@ def form() -> dict[str, Param]:
             None,
             type=["null", "string"],
             format="date-time",
-            pattern=r"^\d{4}-\d{2}-\d{2}",  # the format is for the form's calendar, and nothing else looks at it
+            pattern=_TIME,  # the format is for the form's calendar, and nothing else looks at it
             title="As of",
             description="Make what a run at this time of the past would have made: the domain query has it as $as_of. "
             "While newer data is served, the version is kept beside it.",
