@@ -117,6 +117,17 @@ def test_the_watch_is_red_when_a_model_was_not_published_in_time(airflow: Airflo
     assert "Not published in time: churn was to be published by " in airflow.log()
 
 
+def test_the_watch_knows_the_others_deadlines_when_one_cannot_be_read(airflow: Airflow, sandbox: Sandbox) -> None:
+    for name, cron in {"broken": "99 5 * * *", "late": "@daily"}.items():
+        sandbox.spec(SPEC + f'[schedule]\ncron = "{cron}"\npublished_by = 06:00:00\n', name)
+        os.utime(sandbox.root / f"specs/{name}.toml", (0, 0))
+    assert sandbox.cli("run", "churn").code == 0
+    assert airflow.run("prescore_watch")["states"]["deadlines"] == "failed"
+    log = airflow.log()
+    assert "broken, of which nobody knows when it is due (schedule.cron: Airflow cannot read" in log
+    assert "late was to be published by" in log
+
+
 def test_every_night_what_is_not_asked_for_goes(airflow: Airflow, sandbox: Sandbox) -> None:
     sandbox.edit("versions = 3", 'versions = 1\ngrace = "1d"')
     for _ in range(2):

@@ -45,6 +45,13 @@ def test_no_deadline_falls_on_days_without_a_run() -> None:
     assert _missed(friday, monday, cron="0 5 * * 1-5") == moment("2026-03-16T05:00Z")
 
 
+@pytest.mark.parametrize("cron", ["@quarterly", "0 0 1 */3 *"])
+def test_a_preset_is_what_airflow_takes_it_for(cron: str) -> None:
+    spring, summer = "2026-04-01T00:10Z", "2026-07-01T05:01Z"
+    assert _missed(spring, "2026-06-30T12:00Z", cron=cron) is None
+    assert _missed(spring, summer, cron=cron) == moment("2026-07-01T04:00Z")
+
+
 def test_what_is_run_by_assets_is_due_once_a_day() -> None:
     assert _missed("2026-03-09T05:10Z", "2026-03-10T05:01Z", cron=None, assets=["orders"]) is None
     assert _missed("2026-03-09T04:10Z", "2026-03-10T05:01Z", cron=None, assets=["orders"]) is not None

@@ -23,11 +23,10 @@ def timetable(schedule: Schedule | None) -> Any:
     assets: list[Any] = [Asset.ref(uri=a) if "://" in a else Asset.ref(name=a) for a in schedule.assets]
     if schedule.cron is None:
         return assets
-    clock = CronTriggerTimetable(schedule.cron, timezone=schedule.timezone)
+    clock = _clock(schedule)
     try:
         clock.validate()
-        if not schedule.cron.startswith("@"):
-            croniter(schedule.cron).get_next()  # raises for one that never comes, such as the 30th of February
+        croniter(clock.expression).get_next()  # raises for one that never comes, such as the 30th of February
     except (AirflowTimetableInvalid, CroniterError) as error:
         raise SpecInvalid(f'schedule.cron: Airflow cannot read "{schedule.cron}": {error}') from error
     return AssetOrTimeSchedule(timetable=clock, assets=assets) if assets else clock
@@ -44,5 +43,14 @@ def missed(schedule: Schedule, published_at: datetime | None, now: datetime) -> 
     deadline = datetime.combine(here.date(), schedule.published_by, here.tzinfo)
     if deadline > here:
         deadline = datetime.combine(here.date() - timedelta(days=1), schedule.published_by, here.tzinfo)
-    due = croniter(schedule.cron, deadline).get_prev(datetime) if schedule.cron else deadline - timedelta(days=1)
+    due = (
+        croniter(_clock(schedule).expression, deadline).get_prev(datetime)
+        if schedule.cron
+        else deadline - timedelta(days=1)
+    )
     return deadline if published_at is None or published_at < due else None
+
+
+def _clock(schedule: Schedule) -> CronTriggerTimetable:
+    """Its `expression` has five fields: Airflow writes out what croniter need not know, such as @quarterly."""
+    return CronTriggerTimetable(schedule.cron or "", timezone=schedule.timezone)

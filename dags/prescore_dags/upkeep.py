@@ -11,14 +11,15 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from prescore.contract.catalog import Catalog
 from prescore.contract.database import environment_database
-from prescore.contract.errors import Mistake
+from prescore.contract.errors import Mistake, SpecInvalid
 from prescore.contract.project import Project
 from prescore.contract.spec import Schedule
-from prescore_dags.schedule import missed
+from prescore_dags.schedule import missed, timetable
 from prescore_dags.tasks import told
 
 WATCH = CronTriggerTimetable("*/5 * * * *", timezone="UTC")
 RETIRE = CronTriggerTimetable("30 3 * * *", timezone="UTC")
+_NEVER: dict[str, Any] = {"published_at": None, "first_run_at": None, "held": False}
 
 
 @task
@@ -67,15 +68,23 @@ def deadlines(root: str) -> int:
     project, now = Project.find(Path(root)), datetime.now(UTC)
     with environment_database().connect() as connection:
         rows = {row["model"]: row for row in Catalog(connection).all("status_publications")}
-    promised = {model: schedule for model in project.models() if (schedule := _schedule(project, model))}
-    late = []
-    for model, schedule in promised.items():
-        row = rows.get(model, {"published_at": None, "first_run_at": None, "held": False})
-        if when := missed(schedule, row["published_at"] or _appeared(project, model, row["first_run_at"]), now):
-            late.append(_late(model, row, when))
-    if late:
+    found = {model: _late(project, model, rows.get(model, _NEVER), now) for model in project.models()}
+    if late := [told for told in found.values() if told]:
         raise AirflowFailException("Not published in time: " + "; ".join(late))
-    return len(promised)
+    return sum(told is not None for told in found.values())
+
+
+def _late(project: Project, model: str, row: dict[str, Any], now: datetime) -> str | None:
+    """What there is to tell of a model that has a deadline, "" when all is well; None for one that has none."""
+    try:
+        if (schedule := _promise(project, model)) is None:
+            return None
+    except (
+        SpecInvalid
+    ) as error:  # it is never due, so that no run of it fails: others have their deadlines all the same
+        return f"{model}, of which nobody knows when it is due ({error})"
+    when = missed(schedule, row["published_at"] or _appeared(project, model, row["first_run_at"]), now)
+    return _told(model, row, when) if when else ""
 
 
 def _appeared(project: Project, model: str, first_run_at: datetime | None) -> datetime:
@@ -84,7 +93,7 @@ def _appeared(project: Project, model: str, first_run_at: datetime | None) -> da
     return min(written, first_run_at or written)
 
 
-def _late(model: str, row: dict[str, Any], when: datetime) -> str:
+def _told(model: str, row: dict[str, Any], when: datetime) -> str:
     last = row["published_at"]
     return (
         f"{model} was to be published by {when:%Y-%m-%d %H:%M %Z}, and "
@@ -93,13 +102,19 @@ def _late(model: str, row: dict[str, Any], when: datetime) -> str:
     )
 
 
-def _schedule(project: Project, model: str) -> Schedule | None:
-    """A model's schedule if it has a deadline. One without a spec, or with a broken one, fails elsewhere."""
+def _promise(project: Project, model: str) -> Schedule | None:
+    """A model's schedule if it has a deadline; raises SpecInvalid for one that Airflow cannot read.
+
+    One without a spec, or with one that is broken elsewhere, fails elsewhere.
+    """
     try:
         schedule = project.spec(model).schedule
-    except Mistake:
+    except (Mistake, OSError):
         return None
-    return schedule if schedule and schedule.published_by else None
+    if schedule is None or schedule.published_by is None:
+        return None
+    timetable(schedule)
+    return schedule
 
 
 def watch_dag(project: Project, suffix: str, **more: Any) -> DAG:
