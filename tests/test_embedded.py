@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
@@ -47,6 +48,11 @@ def test_it_starts_once_survives_the_command_and_stops(project: Project) -> None
         assert _prescore("db", "stop") == "stopped"
     assert _prescore("db", "stop") == "was not running"
     assert embedded.running(embedded.folder(project)) is None
+
+
+def test_whoever_stops_it_hears_who_else_was_there(project: Project) -> None:
+    with psycopg.connect(embedded.start(project), application_name="a report"):
+        assert _prescore("db", "stop") == "stopped, and with it sessions of others: 1 of a report in postgres"
 
 
 @pytest.mark.usefixtures("project")

@@ -31,7 +31,10 @@ def stop() -> None:
     from prescore import embedded
     from prescore.contract.project import Project
 
-    typer.echo("stopped" if embedded.stop(Project.find()) else "was not running")
+    project = Project.find()
+    others = embedded.others(project)
+    ended = f", and with it sessions of others: {', '.join(others)}" if others else ""
+    typer.echo(f"stopped{ended}" if embedded.stop(project) else "was not running")
 
 
 @db.command()

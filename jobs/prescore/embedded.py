@@ -18,8 +18,9 @@ from urllib.parse import quote
 
 from prescore import postmaster
 from prescore.contract.database import EMBEDDED, Database
-from prescore.contract.errors import DatabaseAway, Mistake
+from prescore.contract.errors import DatabaseAway, Mistake, PrescoreError
 from prescore.contract.project import FOLDER, Project, make_folder
+from prescore.contract.queries import query
 
 # What initdb's defaults are too small for; everything that makes it safe stays on.
 _SETTINGS = """\
@@ -91,6 +92,16 @@ def stop(project: Project) -> bool:
         ) from error
     _drop_sockets(data)
     return True
+
+
+def others(project: Project) -> list[str]:
+    """Who else is connected to the server if it runs: how many, what they call themselves, and in which database."""
+    rows = []
+    with suppress(PrescoreError):  # such as a server that takes no more connections: that is no reason not to stop it
+        if (address := running(folder(project))) is not None:
+            with Database(address, embedded=True).connect() as connection:
+                rows = connection.execute(query("sessions_others")).fetchall()
+    return [f"{row['sessions']}{' of ' * bool(row['name'])}{row['name']} in {row['database']}" for row in rows]
 
 
 def psql(url: str, arguments: list[str]) -> int:
