@@ -1,10 +1,13 @@
 """`python -m prescore_dags.standalone`: Airflow on one machine, with a project's DAGs, on the project's Postgres.
 
-For trying things out: it listens to this machine only. Nothing here imports Airflow: it runs in processes of its own.
+For trying things out: it listens to this machine only. Nothing here imports Airflow: its parts are processes of their
+own, started one by one as `airflow standalone` does, which would offer logs to the whole network and say nothing of a
+part that ends.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -13,9 +16,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from prescore import embedded, opening
 from prescore.cli_errors import told
@@ -26,36 +30,105 @@ from prescore.contract.project import Project, make_folder
 from prescore.contract.queries import query
 
 DAG_FILE = "from prescore_dags import airflow_dags\n\nairflow_dags()\n"
+PARTS = {
+    "api-server": [],
+    "scheduler": ["--skip-serve-logs"],  # the API server reads the files; these would be served to the network
+    "dag-processor": [],
+    "triggerer": ["--skip-serve-logs"],
+}
+_HEALTH = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 _METADATA = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
-_PATIENCE = 180.0  # seconds
+_PATIENCE = 180.0  # seconds to come up
+_SILENCE = 90.0  # seconds without a sign of life; Airflow itself takes half a minute for long
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+Parts = dict[str, subprocess.Popen[bytes]]
 
 
 def main() -> None:
-    """Start Airflow, say where it is, and end it with Ctrl-C, or when asked to end."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Start Airflow, say where it is, and end it with Ctrl-C, when asked to end, or when one of its parts ends."""
+    for asked in _ENDINGS:
+        if signal.getsignal(asked) != signal.SIG_IGN:  # nohup wants it to outlive its terminal
+            signal.signal(asked, signal.default_int_handler)
     with told():
         project = Project.find()
-        database = opening.database()
-        database.migrate()
         home, port = project.root / ".prescore/airflow", int(os.environ.get("PORT", "8080"))
-        _require_free(port)
         make_folder(home)
-        print("Starting Airflow …", flush=True)  # noqa: T201 # this is a command
-        with (home / "standalone.log").open("wb") as log:
-            process = subprocess.Popen(  # noqa: S603 # nothing of it comes from elsewhere
-                [str(Path(sys.executable).with_name("airflow")), "standalone"],
-                env=_metadata(project) | os.environ | environment(project, home, database.url, port),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        home.chmod(0o700)  # Airflow writes its password there, and into its log, for everybody to read
+        with _the_only_one(home, port):
+            _require_free(port)
+            database = opening.database()
+            database.migrate()
+            _run(project, home, port, _metadata(project) | os.environ | environment(project, home, database.url, port))
+
+
+def _run(project: Project, home: Path, port: int, known: dict[str, str]) -> None:
+    _say("Starting Airflow …")
+    parts: Parts = {}
+    try:
+        with _log(home) as log:
+            _migrate(known, log)
+            for part, options in PARTS.items():
+                parts[part] = _started(known, log, part, *options)
+        _tell(parts, home, port)
+        _watch(parts, project, home, port)
+    except KeyboardInterrupt:
+        with suppress(OSError):  # of a terminal that was closed
+            _say("\nStopping Airflow …")
+    finally:
+        for asked in _ENDINGS:
+            signal.signal(asked, signal.SIG_IGN)
+        end(*parts.values())
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 # this is a command
+
+
+@contextmanager
+def _the_only_one(home: Path, port: int) -> Iterator[None]:
+    """Raises PortTaken while this project's Airflow runs, at whichever port: two would share their metadata."""
+    with (home / "standalone.lock").open("a+") as lock:
         try:
-            _tell(process, home, port)
-            process.wait()
-        except KeyboardInterrupt:
-            print("\nStopping Airflow …", flush=True)  # noqa: T201
-        finally:
-            end(process)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            where, _, process = lock.read().partition(" ")
+            raise PortTaken(
+                f"This project's Airflow runs already, at {where}. To end it, press Ctrl-C in its terminal, or "
+                f"`kill {process}`."
+            ) from error
+        lock.truncate(0)
+        lock.write(f"http://localhost:{port} {os.getpid()}")
+        lock.flush()
+        yield
+
+
+def _log(home: Path) -> IO[bytes]:
+    """Airflow's log; the one of the start before is kept beside it, as standalone.log.1."""
+    path = home / "standalone.log"
+    with suppress(FileNotFoundError):
+        path.replace(home / "standalone.log.1")
+    path.touch(0o600)
+    return path.open("ab")
+
+
+def _started(known: dict[str, str], log: IO[bytes], *command: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 # nothing of it comes from elsewhere
+        [str(Path(sys.executable).with_name("airflow")), *command],
+        env=known,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _migrate(known: dict[str, str], log: IO[bytes]) -> None:
+    migrating = _started(known, log, "db", "migrate")
+    try:
+        if migrating.wait() != 0:
+            raise Transient(f"Airflow's metadata could not be brought up to date; {log.name} says why.")
+    finally:
+        end(migrating)
 
 
 def environment(project: Project, home: Path, database_url: str, port: int) -> dict[str, str]:
@@ -66,9 +139,11 @@ def environment(project: Project, home: Path, database_url: str, port: int) -> d
         "AIRFLOW__API__BASE_URL": address,
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(_dags(project, home)),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "GX_ANALYTICS_ENABLED": "False",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -112,25 +187,49 @@ def _dags(project: Project, home: Path) -> Path:
     return made
 
 
-def _tell(process: subprocess.Popen[bytes], home: Path, port: int) -> None:
+def _tell(parts: Parts, home: Path, port: int) -> None:
     """Wait until it answers and knows its DAGs, then say where it is; raises Transient when it does not come up."""
     log, until = home / "standalone.log", time.monotonic() + _PATIENCE
-    while not _ready(port):
-        if process.poll() is not None or time.monotonic() > until:
+    while _unwell(port):
+        if _ended(parts) or time.monotonic() > until:
             raise Transient(f"Airflow did not come up; {log} says why.")
         time.sleep(0.5)
     passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
-    print(  # noqa: T201
+    _say(
         f"Airflow is ready: http://localhost:{port}, user admin, password {passwords['admin']}\n"
-        f"Its log is {log}. Ctrl-C ends it; what is published stays served.",
-        flush=True,
+        f"Its log is {log}. Ctrl-C ends it; what is published stays served."
     )
 
 
-def _ready(port: int) -> bool:
-    health = _asked(f"http://127.0.0.1:{port}/api/v2/monitor/health")
-    parts = ("metadatabase", "scheduler", "dag_processor")
-    return health is not None and all(health[part]["status"] == "healthy" for part in parts)
+def _watch(parts: Parts, project: Project, home: Path, port: int) -> None:
+    """For as long as all is well; raises Transient when a part has ended, or gives no sign of life for long."""
+    well = time.monotonic()
+    while not (gone := _ended(parts)):
+        if not (unwell := _unwell(port)):
+            well = time.monotonic()
+        elif time.monotonic() - well > _SILENCE:
+            raise Transient(_told(f"gave no sign of life for {_SILENCE:.0f} s: {unwell}", project, home))
+        time.sleep(1)
+    raise Transient(_told(f"ended by itself: {gone}", project, home))
+
+
+def _told(what: str, project: Project, home: Path) -> str:
+    stopped = _METADATA not in os.environ and embedded.running(embedded.folder(project)) is None
+    why = "the Postgres that it works with was stopped" if stopped else f"{home / 'standalone.log'} says why"
+    return (
+        f"A part of Airflow {what}; {why}. Airflow was ended: without that part it would do no more. "
+        "Start it again; what was not finished goes on. What is published is still there."
+    )
+
+
+def _ended(parts: Parts) -> str:
+    return ", ".join(name for name, process in parts.items() if process.poll() is not None)
+
+
+def _unwell(port: int) -> str:
+    """The parts that are not known to be well, as text."""
+    health = _asked(f"http://127.0.0.1:{port}/api/v2/monitor/health") or {}
+    return ", ".join(part for part in _HEALTH if health.get(part, {}).get("status") != "healthy")
 
 
 def _asked(url: str) -> Any:
@@ -139,15 +238,18 @@ def _asked(url: str) -> Any:
     return None
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that leads a session of its own, and all that it started."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(20)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def end(*processes: subprocess.Popen[bytes]) -> None:
+    """End processes that each lead a session of their own, and all that they started."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+    until = time.monotonic() + 20
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, until - time.monotonic()))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 if __name__ == "__main__":

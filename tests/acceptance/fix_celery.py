@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from acceptance.fix_standalone import DAG, Airflow, until
+from acceptance.fix_standalone import DAG, Airflow, free_port, until
 from fix_postgres import at, recreate
 from fix_project import Sandbox
 from prescore.contract.project import Project
@@ -49,7 +48,7 @@ def celery(airflow_project: Sandbox, server: str, tmp_path_factory: pytest.TempP
     """Redis, Airflow's parts and its workers, up and with the DAGs known."""
     if shutil.which(_REDIS) is None:
         pytest.skip(f"{_REDIS} is not installed: it is in Debian's package of this name")
-    home, port, redis = tmp_path_factory.mktemp("celery"), _free(), _free()
+    home, port, redis = tmp_path_factory.mktemp("celery"), free_port(), free_port()
     recreate(server, "prescore_airflow_metadata")
     known = environment(Project.find(airflow_project.root), home, airflow_project.database.url, port)
     known |= _celery(at(server, "prescore_airflow_metadata"), redis)
@@ -111,10 +110,3 @@ def _answers(address: str) -> bool:
     with suppress(httpx.HTTPError):
         return httpx.get(f"{address}/api/v2/monitor/health", timeout=5).status_code == 200
     return False
-
-
-def _free() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

@@ -102,6 +102,14 @@ class Airflow:
         return state if state in ("success", "failed") else None
 
 
+def free_port() -> int:
+    """A port that nobody listens to now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
 @pytest.fixture(scope="session")
 def airflow_project(server: str, tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     """The churn project with a DAG folder of its own, on a database of its own."""
@@ -121,10 +129,7 @@ def airflow_project(server: str, tmp_path_factory: pytest.TempPathFactory) -> Sa
 @pytest.fixture(scope="session")
 def standalone_process(airflow_project: Sandbox) -> Iterator[Airflow]:
     """Airflow, up and with its DAGs known."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"PORT": str(port), "PRESCORE_DATABASE_URL": airflow_project.database.url}
+    environment = os.environ | {"PORT": str(free_port()), "PRESCORE_DATABASE_URL": airflow_project.database.url}
     process = subprocess.Popen(
         [sys.executable, "-m", "prescore_dags.standalone"],
         cwd=airflow_project.root,

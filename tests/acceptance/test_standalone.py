@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -11,6 +12,7 @@ import pytest
 
 from acceptance.fix_standalone import DAG, Airflow, store, until
 from fix_project import SPEC, linear
+from prescore.contract import lease
 
 SERVED = "select version, count(*) as n, count(distinct customer) as customers from predictions.churn group by version"
 
@@ -94,7 +96,22 @@ def test_what_was_compared_with_something_else_is_not_published(standalone: Airf
     assert standalone.project.rows(SERVED) == [(3, 1000, 1000)]
 
 
-@pytest.mark.parametrize("form", [{"trial_rows": 0}, {"when_checked": "perhaps"}, {"as_of": "yesterday"}, {"full": 7}])
+def test_whatever_is_cleared_alone_keeps_nobody_waiting(standalone: Airflow) -> None:
+    run = standalone.run()
+    for task in ("snapshot", "score", "stage", "check", "publish"):
+        asked = {"dry_run": False, "only_failed": False, "dag_run_id": run, "task_ids": [task]}
+        answer = standalone.client.post(f"/dags/{DAG}/clearTaskInstances", json=asked)
+        assert answer.status_code == 200, answer.text
+        assert {ti["task_id"] for ti in answer.json()["task_instances"]} == {task}
+        assert (task, standalone.ended(run)) == (task, "success")
+        until(_no_lease(standalone), f"the lease is free after {task}", seconds=lease.SECONDS * 1.5)
+    assert standalone.project.rows(SERVED) == [(2, 1000, 1000)]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{"trial_rows": 0}, {"when_checked": "perhaps"}, {"as_of": "yesterday"}, {"as_of": "2027-12-31 noon"}, {"full": 7}],
+)
 def test_a_form_that_makes_no_sense_is_refused(standalone: Airflow, form: dict[str, Any]) -> None:
     answer = standalone.client.post(f"/dags/{DAG}/dagRuns", json={"logical_date": None, "conf": form})
     assert (answer.status_code, next(iter(form)) in answer.text) == (400, True), answer.text
@@ -118,6 +135,10 @@ def test_a_backfill_makes_what_each_night_would_have_made(standalone: Airflow) -
         "select extract(day from as_of)::int, rows, state from prescore.versions where as_of < '2026-02-01' order by 1"
     )
     assert standalone.project.rows(made) == [(day, day, "checked") for day in (7, 8, 9)]
+
+
+def _no_lease(standalone: Airflow) -> Callable[[], bool]:
+    return lambda: standalone.project.rows("select count(*) from prescore.leases where expires_at > now()") == [(0,)]
 
 
 def _asked(standalone: Airflow) -> str:
