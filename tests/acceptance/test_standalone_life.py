@@ -21,6 +21,11 @@ from prescore.contract.project import Project
 PRESCORE = str(Path(sys.executable).with_name("prescore"))
 
 
+def _heed_hangups() -> None:
+    """As in a terminal, also when the tests themselves run without one."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def _started(root: Path) -> Iterator[subprocess.Popen[str]]:
     """On the embedded Postgres of a project, which is stopped in the end."""
@@ -32,6 +37,7 @@ def _started(root: Path) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_heed_hangups,
     )
     try:
         yield process
