@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -53,9 +54,16 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def _listening(process: psutil.Process) -> set[Any]:
+    try:
+        return {c.laddr for c in process.net_connections() if c.status == psutil.CONN_LISTEN}
+    except psutil.NoSuchProcess:  # a task that has ended meanwhile
+        return set()
+
+
 def test_nobody_but_its_user_may_look(standalone: Airflow) -> None:
     processes = psutil.Process(standalone.process.pid).children(recursive=True)
-    heard = {c.laddr for process in processes for c in process.net_connections() if c.status == psutil.CONN_LISTEN}
+    heard = {address for process in processes for address in _listening(process)}
     assert {address.ip for address in heard} == {"127.0.0.1"}
     home = standalone.project.root / ".prescore/airflow"
     assert [stat.S_IMODE(path.stat().st_mode) for path in (home, home / "standalone.log")] == [0o700, 0o600]
