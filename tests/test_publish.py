@@ -184,6 +184,13 @@ def test_a_new_output_is_appended_and_older_versions_show_null(sandbox: Sandbox)
     assert sandbox.rows("select count(*), count(again) as filled from predictions.churn") == [(1000, 0)]
 
 
+def test_the_history_shows_a_reason_as_it_was_written(sandbox: Sandbox) -> None:
+    _run(sandbox, 0.1)
+    reason = "[/] is [b]odd[/b] :smile:"
+    assert sandbox.cli("hold", "churn", "--reason", reason).code == 0
+    assert reason in sandbox.cli("history", "churn").out
+
+
 def test_the_history_tells_who_did_what(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRESCORE_ACTOR", "ada")
     _run(sandbox, 0.1)

@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -15,16 +16,18 @@ from psycopg.conninfo import conninfo_to_dict
 
 from doc_pages import ROOT, blocks, sections
 from fix_airflow import Airflow
-from fix_api import serving
+from fix_api import OPEN, serving
+from fix_page import status_page
 from fix_postgres import at
 from fix_project import Sandbox, linear
 from prescore import materialize
 from prescore.contract import database as contract
 from prescore.contract import lease
+from prescore.contract.catalog import Catalog
 from prescore.contract.database import Database
 from prescore.contract.errors import DatabaseRefused
 from prescore.contract.queries import migrations
-from prescore.contract.roles import grant
+from prescore.contract.roles import grant, show_version
 from prescore_api.app import build
 
 PASSWORD = "right"
@@ -186,6 +189,38 @@ def test_a_writer_cannot_rewrite_history_or_touch_the_catalog(granted: Sandbox, 
     )
 
 
+def test_a_writer_makes_and_revokes_api_keys_and_changes_nothing_of_them(granted: Sandbox, roles: Roles) -> None:
+    for command in ("create shop --model churn --expires 90d", "list", "revoke shop", "create shop"):
+        told = granted.cli("keys", *command.split())
+        assert told.code == 0, told.err
+    refused(
+        roles.database("writer"),
+        "update prescore.api_keys set hash = ''",
+        "update prescore.api_keys set models = null",
+        "update prescore.api_keys set expires_at = null",
+        "update prescore.api_keys set created_by = 'nobody'",
+        "delete from prescore.api_keys",
+        "truncate prescore.api_keys",
+    )
+
+
+def test_a_reader_knows_api_keys_and_makes_none(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
+    assert granted.cli("keys", "create", "shop").code == 0
+    with roles.database("reader").connect() as reader:
+        assert [row["name"] for row in Catalog(reader).all("api_keys_valid")] == ["shop"]
+    refused(
+        roles.database("reader"),
+        "insert into prescore.api_keys (id, name, hash, created_by) values ('x', 'x', '', 'x')",
+        "update prescore.api_keys set revoked_at = now(), revoked_by = 'x'",
+        "delete from prescore.api_keys",
+    )
+    become("reader")
+    assert "shop" in granted.cli("keys", "list").out
+    for command in ("create mine", "revoke shop"):
+        told = granted.cli("keys", *command.split())
+        assert (told.code, "Postgres forbids it: permission denied for" in told.err) == (2, True), (command, told)
+
+
 def test_a_writer_lets_the_specs_roles_read(granted: Sandbox, roles: Roles) -> None:
     roles.type(f"create role {roles.name('analyst')} login password '…'")
     granted.edit("[freshness]", f'[grants]\nselect = ["{roles.name("analyst")}"]\n[freshness]')
@@ -200,7 +235,7 @@ def test_a_reader_reads_by_sql_by_http_and_by_command(
     granted: Sandbox, roles: Roles, become: Callable[[str], None]
 ) -> None:
     reader = roles.database("reader")
-    with serving(build(reader)) as client:
+    with serving(build(reader, OPEN)) as client:
         for model, bias in (("churn", 0.0), ("upsell", 0.1), ("churn", 0.2)):
             if model == "upsell":  # a model that nobody knew of when the reader got its rights
                 granted.spec((granted.root / "specs/churn.toml").read_text(), "upsell")
@@ -220,6 +255,15 @@ def test_a_reader_reads_by_sql_by_http_and_by_command(
         assert told.code == 0, told.err
 
 
+def test_a_reader_is_enough_for_the_status_page(granted: Sandbox, roles: Roles) -> None:
+    for bias in (0.0, 0.1):
+        assert run(granted, bias) == 0
+    with status_page(roles.database("reader")) as client:
+        told = client.get("/")
+    assert told.status_code == 200, told.text
+    assert "score in version 2 and in version 1" in told.text
+
+
 def test_a_reader_does_nothing_else(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
     for bias in (0.0, 0.1):
         assert run(granted, bias) == 0
@@ -231,7 +275,7 @@ def test_a_reader_does_nothing_else(granted: Sandbox, roles: Roles, become: Call
         "delete from predictions.churn",
         "create view predictions.x as select 1",
         "create table prescore_versions.x (x integer)",
-        "select * from prescore_versions.churn_v1",
+        "delete from prescore_versions.churn_v1",
         "select * from prescore.leases",
         "select * from prescore.rejects",
         "create schema x",
@@ -249,6 +293,81 @@ def test_a_reader_does_nothing_else(granted: Sandbox, roles: Roles, become: Call
     told = granted.cli("run", "churn")
     assert told.code == 2
     assert f"The role {roles.name('reader')} may not write here" in told.err
+
+
+def test_a_reader_reads_the_tables_of_versions_that_have_passed_their_checks(granted: Sandbox, roles: Roles) -> None:
+    assert granted.cli("run", "churn", "--no-publish").code == 0
+    granted.onnx(linear([1.0, -0.5], add=9.0))
+    assert granted.cli("run", "churn").code == 4
+    granted.onnx(linear([1.0, -0.5], 0.1))
+    granted.interrupted("check_table")
+    assert granted.rows("select state from prescore.versions order by version") == [
+        ("checked",), ("refused",), ("staged",),
+    ]  # fmt: skip
+    reader = roles.database("reader")
+    assert reads(reader, 1)
+    refused(reader, "select * from prescore_versions.churn_v2", "select * from prescore_versions.churn_v3")
+    assert statistics(reader) == ["churn_v1"]
+    assert run(granted, 0.1) == 0
+    assert reads(reader, 3)
+
+
+def test_a_version_that_does_not_pass_its_new_checks_is_closed_again(granted: Sandbox, roles: Roles) -> None:
+    granted.interrupted("publish_version")
+    assert reads(roles.database("reader"), 1)
+    granted.edit("max_value = 1", "max_value = 0.5")
+    assert granted.cli("run", "churn").code == 4
+    assert granted.rows("select state from prescore.versions order by version") == [("refused",)]
+    refused(roles.database("reader"), "select * from prescore_versions.churn_v1")
+
+
+def test_a_new_reader_reads_the_versions_that_are_there(
+    granted: Sandbox, roles: Roles, become: Callable[[str], None]
+) -> None:
+    for bias in (0.0, 0.1):
+        assert run(granted, bias) == 0
+    granted.onnx(linear([1.0, -0.5], add=9.0))
+    assert granted.cli("run", "churn").code == 4
+    roles.type(f"create role {roles.name('late')} login password '…'")
+    become("owner")
+    assert granted.cli("db", "grant", "--reader", roles.name("late")).code == 0
+    assert reads(roles.database("late"), 1)
+    assert reads(roles.database("late"), 2)
+    refused(roles.database("late"), "select * from prescore_versions.churn_v3")
+
+
+def test_a_reader_that_comes_while_a_version_is_checked_reads_it(granted: Sandbox, roles: Roles) -> None:
+    granted.interrupted("check_table")
+    roles.type(f"create role {roles.name('late')} login password '…'")
+    with roles.database("writer").connect() as checking, ThreadPoolExecutor() as pool:
+        with checking.transaction():
+            show_version(checking, "churn_v1", readable=True)
+            checking.execute("update prescore.versions set state = 'checked', checked_at = now()")
+            granting = pool.submit(let_read, roles, "late")
+            with pytest.raises(TimeoutError):
+                granting.result(timeout=0.3)
+        granting.result(timeout=30)
+    assert reads(roles.database("late"), 1)
+
+
+def let_read(roles: Roles, role: str) -> None:
+    with roles.database("owner").connect() as owner:
+        grant(owner, readers=[roles.name(role)])
+
+
+def reads(database: Database, version: int) -> bool:
+    """Whether a version's own table can be read."""
+    with database.connect() as connection:
+        return bool(connection.execute(f"select * from prescore_versions.churn_v{version}".encode()).fetchall())
+
+
+def statistics(database: Database) -> list[str]:
+    """The versions' tables whose statistics a role sees."""
+    with database.connect() as connection:
+        seen = connection.execute(
+            "select distinct tablename from pg_stats where schemaname = 'prescore_versions' order by 1"
+        )
+        return [row["tablename"] for row in seen]
 
 
 def test_who_cannot_migrate_is_told_who_can(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
@@ -380,7 +499,12 @@ def test_rights_can_be_taken_away(granted: Sandbox, roles: Roles) -> None:
     assert run(granted, 0.0) == 0
     roles.type(typed("Let others read", 0), "owner", roles.prefix)
     assert run(granted, 0.1) == 0
-    refused(roles.database("reader"), "select * from predictions.churn", "select * from prescore.models")
+    refused(
+        roles.database("reader"),
+        "select * from predictions.churn",
+        "select * from prescore.models",
+        "select * from prescore_versions.churn_v1",
+    )
     with roles.database("owner").connect() as owner:
         _, readers = grant(owner)
     assert readers == []

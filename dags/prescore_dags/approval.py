@@ -52,7 +52,7 @@ class Approve(ApprovalOperator):
 
 def report(catalog: Catalog, version: Version) -> Iterator[str]:
     """What a version's checks found, and how it differs from what is served now: lines of Markdown."""
-    from prescore.results import short
+    from prescore.contract.words import short
 
     as_of = version["data_as_of"]
     yield f"{version['rows']:,} rows, {version['rejected']:,} set aside, of data as of {as_of:%Y-%m-%d %H:%M} UTC."
@@ -79,7 +79,7 @@ def _in_the_way(catalog: Catalog, version: Version) -> Iterator[str]:
 def _compared(catalog: Catalog, version: Version) -> Iterator[str]:
     from prescore import comparison
     from prescore.contract.errors import NotAllowed
-    from prescore.results import short
+    from prescore.contract.words import short
 
     served = catalog.model(version["model"])["published_version"]
     if served is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prescore import cli_db, cli_versions, opening
+from prescore import cli_db, cli_keys, cli_versions, opening
 from prescore.cli_errors import told
 from prescore.cli_versions import Json, Model
 from prescore.contract.errors import Mistake, Refused
@@ -49,6 +49,7 @@ def _options(version: Version = False) -> None:
 
 
 app.add_typer(cli_versions.app)
+app.add_typer(cli_keys.keys, name="keys")
 app.add_typer(cli_db.db, name="db")
 
 
@@ -166,13 +167,27 @@ def lookup(
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Let everybody read, without an API key.")] = False,
+    open_metrics: Annotated[bool, typer.Option("--open-metrics", help="Let everybody read /metrics.")] = False,
+    access_log: Annotated[bool, typer.Option(help="A line of JSON for each request on standard output.")] = True,
+    resident_memory: Annotated[int, typer.Option(min=0, help="Megabytes a process may hold models in.")] = 1024,
+    tls_cert: Annotated[str | None, typer.Option(help="A certificate (PEM), to serve HTTPS.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="Its key (PEM).")] = None,
+    proxies: Annotated[str, typer.Option(help="Addresses of proxies whose X-Forwarded-For is true.")] = "127.0.0.1",
 ) -> None:
     """Serve lookups over HTTP; takes its database from PRESCORE_DATABASE_URL alone."""
     try:
         from prescore_api import server
     except ImportError as error:
         raise Mistake(f"The lookup API is not installed ({error}): pip install 'prescore[api]'.") from error
-    server.serve(host, port)
+    choices = {
+        "open_to_all": no_auth,
+        "open_metrics": open_metrics,
+        "access_log": access_log,
+        "resident_memory": resident_memory << 20,
+    }
+    server.serve(server.Listening(host, port, workers, tls_cert, tls_key, proxies), choices)
 
 
 @app.command()

@@ -15,6 +15,9 @@ from uuid import UUID
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+
+from prescore.contract.words import age
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -51,7 +54,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None
     for heading in columns.values():
         made.add_column(heading, overflow="fold")
     for row in rows:
-        made.add_row(*(words(row[field]) for field in columns))
+        made.add_row(*(Text(words(row[field])) for field in columns))  # somebody's [brackets] are no markup
     out.print(made)
 
 
@@ -75,16 +78,6 @@ def words(value: Any) -> str:
 def beginning(text: str | None, width: int = 80) -> str | None:
     """The first line of a text, cut where it is too long for a table."""
     return text and shorten(text.splitlines()[0], width, placeholder=" …")
-
-
-def age(seconds: float | None) -> str:
-    """A number of seconds as a person says it."""
-    if seconds is None:
-        return "-"
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def report(run: Mapping[str, Any]) -> None:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from prescore.contract.words import short
+
 Result = dict[str, Any]
 """One check: `{name, passed, observed, expected}`; `observed` is a finite number, a boolean or a short text."""
 
@@ -30,13 +32,6 @@ def faults(exception: dict[str, Any]) -> list[dict[str, Any]]:
     """The exceptions behind a Great Expectations result: it holds one, or one a metric."""
     parts = (exception, *(part for part in exception.values() if isinstance(part, dict)))
     return [part for part in parts if part.get("raised_exception")]
-
-
-def short(value: Any) -> str:
-    """A value as a person reads it: four digits are enough."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _observed(seen: dict[str, Any], exception: dict[str, Any]) -> Any:

@@ -49,6 +49,9 @@ def _described(spec: Spec) -> dict[str, Any]:
         "key_columns": Jsonb(spec.key_columns),
         "output_columns": Jsonb(spec.output_columns),
         "max_age_seconds": None if promise is None else promise.total_seconds(),
+        "refuse_stale": spec.freshness.when_stale == "refuse",
+        "cache_seconds": spec.lookup.cache.total_seconds(),
+        "resident": spec.lookup.resident,
     }
 
 

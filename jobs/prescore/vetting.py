@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from prescore.contract.spec import Check, Spec
-from prescore.results import short
+from prescore.contract.words import short
 
 # What every expectation takes, and no check needs.
 _NOT_OURS = {"id", "meta", "notes", "result_format", "description", "catch_exceptions", "rendered_content"}

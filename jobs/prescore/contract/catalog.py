@@ -58,6 +58,9 @@ class Version(TypedDict):
     snapshot_chunks: int | None
     data_as_of: datetime | None
     max_age_seconds: float | None
+    refuse_stale: bool
+    cache_seconds: float
+    resident: bool
     rows: int | None
     rejected: int | None
     checks: list[dict[str, Any]] | None

@@ -9,6 +9,9 @@
     │   │   ├── DomainInvalid
     │   │   ├── KeyInvalid
     │   │   ├── RequestInvalid
+    │   │   │   └── TooLarge
+    │   │   ├── Unauthenticated
+    │   │   ├── Forbidden
     │   │   ├── Unknown
     │   │   ├── NotAllowed
     │   │   ├── DatabaseRefused
@@ -20,6 +23,7 @@
         ├── StoreAway
         ├── StoreFull
         ├── PortTaken
+        ├── TooOld
         └── Busy
 
 The class says whether a retry can help. The edges turn it into words, exit codes, Airflow retries or HTTP statuses.
@@ -80,6 +84,18 @@ class RequestInvalid(Mistake):
     """A request is not one that the lookup API takes."""
 
 
+class TooLarge(RequestInvalid):
+    """A request is larger than the lookup API takes."""
+
+
+class Unauthenticated(Mistake):
+    """A valid API key is needed."""
+
+
+class Forbidden(Mistake):
+    """The API key does not open this."""
+
+
 class Unknown(Mistake):
     """There is no such thing."""
 
@@ -134,6 +150,10 @@ class StoreFull(Transient):
 
 class PortTaken(Transient):
     """Another program listens where the server should."""
+
+
+class TooOld(Transient):
+    """What is published is older than the caller or its owner allows."""
 
 
 class Busy(Transient):

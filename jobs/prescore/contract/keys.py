@@ -97,6 +97,48 @@ def parse(columns: Sequence[Column], key: Mapping[str, Any]) -> dict[str, Any]:
     return {column["name"]: _value(column, key[column["name"]]) for column in columns}
 
 
+Parse = Callable[[Sequence[Any]], list[list[Any]]]
+"""Keys, each a mapping by column name, become columns of values in key order; raises KeyInvalid with the position."""
+
+
+def parse_many(columns: Sequence[Column]) -> Parse:
+    """What parses many keys of these columns: at once as far as possible, one by one where that tells what is wrong."""
+    names, kinds = [column["name"] for column in columns], [column["type"] for column in columns]
+
+    def parse(asked: Sequence[Any]) -> list[list[Any]]:
+        try:
+            if all(len(key) == len(names) for key in asked):
+                return [_all(kind, [key[name] for key in asked]) for name, kind in zip(names, kinds, strict=True)]
+        except (KeyError, TypeError, ValueError, OverflowError):
+            pass
+        parsed = [_at(i, columns, key) for i, key in enumerate(asked)]
+        return [[key[name] for key in parsed] for name in names]
+
+    return parse
+
+
+def _at(position: int, columns: Sequence[Column], key: Any) -> dict[str, Any]:
+    if not isinstance(key, Mapping):
+        raise errors.KeyInvalid(f"keys[{position}] is not an object of column names and values.")
+    try:
+        return parse(columns, key)
+    except errors.KeyInvalid as error:
+        raise errors.KeyInvalid(f"keys[{position}]: {error}") from error
+
+
+def _all(kind: str, values: list[Any]) -> list[Any]:
+    """A column's values, parsed; any error when one is not of its type."""
+    types = set(map(type, values))
+    if types == {int} and kind in _INTEGER_BITS:
+        bound = 2 ** (_INTEGER_BITS[kind] - 1)
+        if -bound <= min(values) and max(values) < bound:
+            return values
+    if types == {str} and kind == "text" and not any("\x00" in value for value in values):
+        return values
+    parser, _ = _PARSERS[kind]
+    return [parser(value) for value in values]
+
+
 def _value(column: Column, value: Any) -> Any:
     parser, takes = _PARSERS[column["type"]]
     try:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, LiteralString
+from datetime import datetime
+from typing import Any, LiteralString, TypedDict
 
-from psycopg import DataError, ProgrammingError, sql
-from psycopg.rows import DictRow
+from psycopg import Cursor, DataError, ProgrammingError, sql
+from psycopg.rows import tuple_row
 
 from prescore.contract import errors, keys
 from prescore.contract.catalog import Catalog, Column
@@ -27,28 +28,53 @@ _ARRAYS = {
     "timestamptz": sql.SQL("timestamptz[]"),
 }
 
+Row = tuple[Any, ...]
+"""Of a statement: the version that it is from, true or null for whether the key is there, and the outputs."""
+
+
+class Published(TypedDict):
+    """What `lookup_described` and `lookup_version` tell of a version, by the database's clock `now`."""
+
+    now: datetime
+    model: str
+    description: str
+    held: bool
+    version: int
+    state: str
+    table_name: str
+    rows: int
+    key_columns: list[Column]
+    output_columns: list[Column]
+    data_as_of: datetime
+    published_at: datetime | None
+    max_age_seconds: float | None
+    refuse_stale: bool
+    cache_seconds: float
+    resident: bool
+
 
 def one(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, Any]:
     """The answer to one key, given as text in key order; raises Unknown or KeyInvalid."""
+    known: int | None = None
     while True:
-        described = catalog.one("lookup_described", model=model)
-        if described is None:
+        published: Published | None = catalog.one("lookup_described", model=model)
+        if published is None:
             raise errors.Unknown(f"No model {model!r} is published here. `prescore status` lists those that are.")
-        key, outputs = described["key_columns"], described["output_columns"]
-        parsed = [_in_order(model, key, values)]
+        key, outputs = published["key_columns"], published["output_columns"]
+        parsed = _in_order(model, key, values)
         try:
-            rows = _rows(catalog.connection, statement(model, key, outputs), parameters(model, key, parsed))
+            rows = _rows(catalog.connection, statement(model, key, outputs), parameters([[v] for v in parsed.values()]))
         except (ProgrammingError, DataError):  # what is asked for columns that the view has no more
-            now = catalog.one("lookup_columns", model=model, version=None)
-            if now is None or now["version"] == described["version"]:
+            if known == published["version"]:
                 raise
+            known = published["version"]
             continue
-        if settled(rows, described["version"]):
-            return answers(model, outputs, parsed, rows)[0]
+        if rows[0][0] == published["version"]:
+            return _answer(published, parsed, rows[0])
 
 
-def _rows(connection: Connection, asked: sql.Composed, values: Mapping[str, Any]) -> list[DictRow]:
-    cursor = connection.cursor()
+def _rows(connection: Connection, asked: sql.Composed, values: Mapping[str, Any]) -> list[Row]:
+    cursor: Cursor[Row] = connection.cursor(row_factory=tuple_row)
     try:
         return cursor.execute(asked, values).fetchall()
     except DataError as error:
@@ -56,15 +82,6 @@ def _rows(connection: Connection, asked: sql.Composed, values: Mapping[str, Any]
             raise
     pass_as_text(cursor.adapters)
     return cursor.execute(asked, values).fetchall()
-
-
-def settled(rows: Sequence[Mapping[str, Any]], version: int) -> bool:
-    """Whether the rows are of the version that was known when they were asked for; if not, ask again with its columns.
-
-    It may have other columns; and Postgres plans a statement before it takes its snapshot, so that one which meets a
-    publication half-way can point at a version whose partition is not in its plan, and find nothing.
-    """
-    return bool(rows) and rows[0]["version"] == version
 
 
 def _in_order(model: str, key: Sequence[Column], values: Sequence[str]) -> dict[str, Any]:
@@ -75,15 +92,30 @@ def _in_order(model: str, key: Sequence[Column], values: Sequence[str]) -> dict[
 
 
 def statement(model: str, key: Sequence[Column], outputs: Sequence[Column]) -> sql.Composed:
-    """The lookup of any number of keys: parameters are `model` and one array a key column, named `key0`, `key1`, ….
+    """The lookup of any number of keys in what is published: parameters are arrays, one a key column, named `key0`, ….
 
-    Rows come in the order of the keys; `position` is null when no key was asked for. Outputs are cast to the types that
-    they are said to have: a prepared statement must not change its types when those of the view change.
+    Whoever knew another version when asking must ask again with the columns of the one that the rows are from. It may
+    have other columns; and Postgres plans a statement before it takes its snapshot, so that one which meets a
+    publication half-way can point at a version whose partition is not in its plan, and find nothing. Outputs are cast
+    to the types that they are said to have: a prepared statement must not change its types when those of the view do.
     """
+    version = query("lookup_visible", model=sql.Literal(model))
+    return _statement(version, sql.Identifier("predictions", model), key, outputs)
+
+
+def statement_of(version: int, table: str, key: Sequence[Column], outputs: Sequence[Column]) -> sql.Composed:
+    """The same in one version's own table, whether it is published or not."""
+    return _statement(sql.Literal(version), sql.Identifier("prescore_versions", table), key, outputs)
+
+
+def _statement(
+    version: sql.Composable, relation: sql.Identifier, key: Sequence[Column], outputs: Sequence[Column]
+) -> sql.Composed:
     asked, given = _numbered("key", key), _numbered("output", outputs)
     return query(
         "lookup_keys",
-        model=sql.Identifier(model),
+        version=version,
+        relation=relation,
         key_arrays=_listed("{}::{}", [sql.Placeholder(f"key{i}") for i in range(len(key))], _arrays(key)),
         key_names=_listed("{}", asked),
         key_matches=_listed("{} = k.{}", _columns(key), asked, between=" and "),
@@ -92,30 +124,33 @@ def statement(model: str, key: Sequence[Column], outputs: Sequence[Column]) -> s
     )
 
 
-def parameters(model: str, key: Sequence[Column], parsed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What `statement` takes, from parsed keys."""
-    return {"model": model} | {f"key{i}": [one[c["name"]] for one in parsed] for i, c in enumerate(key)}
+def parameters(columns: Iterable[Sequence[Any]]) -> dict[str, list[Any]]:
+    """What a statement takes, from parsed keys: a column of values for each of the key's columns, in key order."""
+    return {f"key{i}": list(values) for i, values in enumerate(columns)}
 
 
-def answers(
-    model: str, outputs: Sequence[Column], parsed: Sequence[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """One answer a key, in the keys' order, each with the clocks of the one version that all of them are from."""
-    return [_answer(model, outputs, parsed[row["position"] - 1], row) for row in rows if row["position"] is not None]
+def age_seconds(published: Published) -> float:
+    """How old the inputs were when the version was looked up."""
+    return (published["now"] - published["data_as_of"]).total_seconds()
 
 
-def _answer(model: str, outputs: Sequence[Column], key: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    prediction = {column["name"]: row[f"output{i}"] for i, column in enumerate(outputs)} if row["found"] else None
+def stale(age: float, max_age: float | None) -> bool:
+    """Whether an age, in seconds, is beyond what was promised."""
+    return max_age is not None and age > max_age
+
+
+def _answer(published: Published, key: Mapping[str, Any], row: Row) -> dict[str, Any]:
+    names, age = [column["name"] for column in published["output_columns"]], age_seconds(published)
     return {
-        "model": model,
-        "version": row["version"],
+        "model": published["model"],
+        "version": published["version"],
         "key": dict(key),
-        "found": bool(row["found"]),
-        "prediction": prediction,
-        "data_as_of": row["data_as_of"],
-        "published_at": row["published_at"],
-        "age_seconds": row["age_seconds"],
-        "stale": row["stale"],
+        "found": bool(row[1]),
+        "prediction": dict(zip(names, row[2:], strict=True)) if row[1] else None,
+        "data_as_of": published["data_as_of"],
+        "published_at": published["published_at"],
+        "age_seconds": age,
+        "stale": stale(age, published["max_age_seconds"]),
     }
 
 

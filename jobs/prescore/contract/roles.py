@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from psycopg import errors as pg
 from psycopg import sql
 
 from prescore.contract.errors import DatabaseRefused, Mistake
@@ -28,12 +30,23 @@ def grant(
     if writing or reading:
         owner = _require_owner(connection, writing, reading)
         with connection.transaction():
+            connection.execute(query("roles_lock"))
+            _open_versions(connection, reading)  # before the next lock: a publication takes tables, then that
             connection.execute(query("views_grant_lock"))
             for role in writing:
                 connection.execute(query("roles_grant_writer", role=sql.Identifier(role)))
             for role in reading:
                 _let_read(connection, role, {owner, *writing})
     return writing, reading
+
+
+def show_version(connection: Connection, table: str, *, readable: bool) -> None:
+    """In the transaction that notes what a version's checks said: readers may read its own table, or may not."""
+    connection.execute(query("roles_lock_version"))
+    readers = [role for role, rights in granted_before(connection) if rights == "reader"]
+    if readers:
+        name = "roles_open_version" if readable else "roles_close_version"
+        connection.execute(query(name, table=sql.Identifier(table), readers=_names(readers)))
 
 
 def granted_before(connection: Connection) -> list[tuple[str, str]]:
@@ -55,6 +68,17 @@ def require_writer(connection: Connection, model: str) -> None:
             f"The tables of {model} belong to the role {other['owner']}, and Postgres lets nobody else attach to them; "
             f"this is {other['role']}. Use {other['owner']}'s login: all who write a model share one role."
         )
+
+
+def _open_versions(connection: Connection, readers: Sequence[str]) -> None:
+    tables = connection.execute(query("roles_version_tables")).fetchall() if readers else []
+    for table in (sql.Identifier(row["table_name"]) for row in tables):
+        with suppress(pg.UndefinedTable), connection.transaction():  # it was retired meanwhile
+            connection.execute(query("roles_open_version", table=table, readers=_names(readers)))
+
+
+def _names(roles: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, roles))
 
 
 def _let_read(connection: Connection, role: str, writers: set[str]) -> None:

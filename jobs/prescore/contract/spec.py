@@ -14,7 +14,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 from prescore.contract import agreement, faults
 from prescore.contract.catalog import Column
 from prescore.contract.errors import SpecInvalid, Unknown
-from prescore.contract.values import Clock, ColumnName, Duration, Expectation, Feed, Indexes, Limit, Name, Zone
+from prescore.contract.values import (
+    Clock,
+    ColumnName,
+    Duration,
+    Expectation,
+    Feed,
+    Indexes,
+    KeyColumnName,
+    Limit,
+    Name,
+    Zone,
+)
 
 KeyType = Literal["smallint", "integer", "bigint", "text", "uuid", "date", "timestamp", "timestamptz"]
 OutputType = Literal["real", "double precision", "smallint", "integer", "bigint", "boolean", "text"]
@@ -131,6 +142,20 @@ class Freshness(Section):
     """What the owner promises of the age of the inputs."""
 
     max_age: Duration | None = None
+    when_stale: Literal["serve", "refuse"] = Field(
+        "serve", description="what the lookup API does with what is older: serve it as stale, or refuse with 503"
+    )
+
+
+class Lookup(Section):
+    """How the lookup API answers."""
+
+    resident: bool = Field(False, description="hold the published version in the API's memory")
+    cache: Duration = Field(
+        default_factory=timedelta,
+        description="how long an answer may be used again without asking whether it still holds",
+        json_schema_extra={"default": "0s"},
+    )
 
 
 class Retention(Section):
@@ -167,7 +192,7 @@ class Spec(Section):
     model: Name
     description: str = ""
     domain: Domain
-    key: dict[ColumnName, KeyType] = Field(min_length=1)
+    key: dict[KeyColumnName, KeyType] = Field(min_length=1)
     passthrough: dict[ColumnName, PassthroughType] = {}
     onnx: Onnx
     outputs: dict[ColumnName, Output] = Field(min_length=1)
@@ -177,6 +202,7 @@ class Spec(Section):
     max_rejects: Limit = Field(0, description="how many rows may be set aside: so many, or a fraction of the domain")
     schedule: Schedule | None = None
     freshness: Freshness = Freshness()
+    lookup: Lookup = Lookup()
     retention: Retention = Retention()
     grants: Grants = Grants()
 

@@ -9,21 +9,32 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator
 
-# The view and the HTTP query string give these names a meaning of their own.
+from prescore.contract.errors import Mistake
+
+# The view gives these names a meaning of its own, and the HTTP query string those of parameters.
 RESERVED = frozenset({"version", "data_as_of", "published_at", "max_age"})
+PARAMETERS = ("version", "max_age", "output")
 # Every table of Postgres has these columns already.
 _SYSTEM = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _LONGEST = timedelta(days=36500)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def _duration(value: object) -> object:
+def _duration(value: object) -> timedelta:
     match = re.fullmatch(r"([0-9]{1,12})([smhd])", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError('write a number and a unit, such as "90m", "26h" or "7d"')
     if int(match[1]) > _LONGEST / timedelta(**{_UNITS[match[2]]: 1}):
         raise ValueError('write at most "36500d", a hundred years')
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def duration(text: str) -> timedelta:
+    """A length of time as specs and commands write it; raises Mistake."""
+    try:
+        return _duration(text)
+    except ValueError as error:
+        raise Mistake(f"{text!r} is no length of time: {error}.") from error
 
 
 def _limit(value: object) -> object:
@@ -62,6 +73,12 @@ def _column(value: str) -> str:
         raise ValueError(f"{value} is a column that Postgres has in every table; give yours another name in the query")
     if not value or len(value.encode()) > 63 or "\x00" in value:
         raise ValueError("Postgres takes column names of 1 to 63 bytes")
+    return value
+
+
+def _key_column(value: str) -> str:
+    if value in PARAMETERS:
+        raise ValueError(f"{value} is a parameter of the lookup API; give the key another name in the domain query")
     return value
 
 
@@ -107,6 +124,7 @@ Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_typ
 Clock = Annotated[time, BeforeValidator(_clock, json_schema_input_type=time)]
 Name = Annotated[str, AfterValidator(_name)]
 ColumnName = Annotated[str, AfterValidator(_column)]
+KeyColumnName = Annotated[ColumnName, AfterValidator(_key_column)]
 Limit = Annotated[int | float, BeforeValidator(_limit, json_schema_input_type=float)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Indexes = Annotated[

@@ -8,6 +8,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from prescore import expectations, rejects
+from prescore.contract import roles
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import Connection, Database
 from prescore.contract.errors import NotAllowed, Refused
@@ -38,6 +39,7 @@ def check(
     results = [rows, few, _keys(connection, version), _counted(connection, version, finite), *own]
     failed = [result for result in results if not result["passed"]]
     with connection.transaction():
+        roles.show_version(connection, version["table_name"], readable=not failed)
         _note(Catalog(connection), version, results, failed, spec.checks_fingerprint)
         lease.check(connection)
     if failed:

@@ -49,6 +49,9 @@ create table prescore.versions (
   snapshot_chunks      integer,
   data_as_of           timestamptz,
   max_age_seconds      double precision,
+  refuse_stale         boolean not null default false,
+  cache_seconds        double precision not null default 0,
+  resident             boolean not null default false,
   rows                 bigint,
   rejected             bigint,
   checks               jsonb,
@@ -80,6 +83,9 @@ comment on column prescore.versions.key_columns is '[{name, type, comment, role}
 comment on column prescore.versions.output_columns is '[{name, type, comment, role}] in table order; role tells outputs from passed-through columns';
 comment on column prescore.versions.data_as_of is 'the time that the inputs describe';
 comment on column prescore.versions.max_age_seconds is 'the freshness promise: how old data_as_of may be';
+comment on column prescore.versions.refuse_stale is 'the lookup API refuses what is older than promised, and does not serve it as stale';
+comment on column prescore.versions.cache_seconds is 'for how long an answer may be used again without asking';
+comment on column prescore.versions.resident is 'the lookup API may hold the version in memory';
 comment on column prescore.versions.checks_fingerprint is 'SHA-256 of the spec''s checks, set when they have run';
 comment on column prescore.versions.snapshot_rows is 'rows of the domain, those set aside included';
 comment on column prescore.versions.rejected is 'rows set aside, in prescore.rejects';
@@ -146,6 +152,25 @@ create table prescore.events (
 );
 comment on table prescore.events is 'what happened to a model and who did it; rows are only ever added';
 create index events_by_model on prescore.events (model, id desc);
+
+create table prescore.api_keys (
+  id         text primary key,
+  name       text not null,
+  hash       bytea not null,
+  models     text[],
+  created_at timestamptz not null default now(),
+  created_by text not null,
+  expires_at timestamptz,
+  revoked_at timestamptz,
+  revoked_by text,
+  check (expires_at > created_at),
+  check ((revoked_at is null) = (revoked_by is null))
+);
+comment on table prescore.api_keys is 'who may read over HTTP; the keys themselves are kept nowhere';
+comment on column prescore.api_keys.id is 'the part of a key that is no secret, by which lists and logs name it';
+comment on column prescore.api_keys.hash is 'SHA-256 of the secret part';
+comment on column prescore.api_keys.models is 'the models that it may read; null for all';
+create unique index api_keys_one_a_name on prescore.api_keys (name) where revoked_at is null;
 
 create table prescore.publications (
   id           bigint generated always as identity primary key,

@@ -1,33 +1,44 @@
 -- name: lookup_keys
--- Answers to keys in the order asked, with the clocks of the version they are from: one statement, so one version.
--- A key that is not there, and even an empty list of keys, still gets the clocks.
+-- A row a key in the order asked, with the version that it is from: one statement, so one version.
 -- Columns go by numbers in here: theirs may be any names, `position` and `found` among them.
-select s.version, s.data_as_of, s.published_at, s.age_seconds, s.max_age_seconds, s.stale,
-       k.position, p.found, {outputs}
-from predictions.freshness s
-left join unnest({key_arrays}) with ordinality as k ({key_names}, position) on true
+select {version} as version, p.found, {outputs}
+from unnest({key_arrays}) with ordinality as k ({key_names}, position)
 left join lateral (
-  select true as found, {columns} from predictions.{model} v where {key_matches}
+  select true as found, {columns} from {relation} v where {key_matches}
 ) p on true
-where s.model = %(model)s
 order by k.position;
 
--- name: lookup_described
--- Everything a reader needs to serve a model: its columns and types are in the catalog.
-select f.model, m.description, f.version, f.data_as_of, f.published_at, f.age_seconds, f.max_age_seconds, f.stale,
-       f.held, v.rows, v.key_columns, v.output_columns
-from predictions.freshness f
-join prescore.models m on m.model = f.model
-join prescore.versions v on v.model = f.model and v.version = f.version
-where %(model)s::text is null or f.model = %(model)s
-order by f.model;
+-- name: lookup_visible
+-- The version that this statement's view shows.
+(select s.version from prescore.visible s where s.model = {model})
 
--- name: lookup_columns
--- What to read a key with and what to ask for: the columns of a version, by default the published one's. They never change.
-select v.model, v.version, v.key_columns, v.output_columns
+-- name: lookup_described
+-- Everything a reader needs to serve what is published: columns, clocks and promises are in the catalog.
+select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.state, v.table_name, v.rows,
+       v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
+       v.cache_seconds, v.resident
 from prescore.models m
-join prescore.versions v on v.model = m.model and v.version = coalesce(%(version)s::integer, m.published_version)
-where m.model = %(model)s;
+join prescore.visible s on s.model = m.model
+join prescore.versions v on v.model = m.model and v.version = s.version
+where %(model)s::text is null or m.model = %(model)s
+order by m.model;
+
+-- name: lookup_version
+-- The same of any version of a model that may be asked for by its number.
+select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.state, v.table_name, v.rows,
+       v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
+       v.cache_seconds, v.resident
+from prescore.models m
+join prescore.versions v on v.model = m.model
+where m.model = %(model)s and v.version = %(version)s
+  and v.state in ('published', 'superseded', 'checked') and v.trial_rows is null;
+
+-- name: lookup_versions
+-- The versions of a model that may be asked for by number, newest first.
+select v.version, v.state, v.data_as_of, v.published_at, v.rows
+from prescore.versions v
+where v.model = %(model)s and v.state in ('published', 'superseded', 'checked') and v.trial_rows is null
+order by v.version desc;
 
 -- name: lookup_ready
 -- Whether lookups can be answered: fails where the catalog is missing or closed to this role.
@@ -40,3 +51,7 @@ select set_config('default_transaction_read_only', 'on', false),
        set_config('timezone', 'UTC', false),
        set_config('datestyle', 'ISO', false),
        set_config('extra_float_digits', '1', false);
+
+-- name: lookup_copy
+-- A whole version, for a server that holds it in memory.
+copy (select {columns} from prescore_versions.{table}) to stdout (format csv);

@@ -1,6 +1,6 @@
 -- name: roles_grant_writer
 -- What jobs need: move the catalog on, add to its history, make tables and views of their own. A writer lets the roles
--- that specs name read, hence the grant options.
+-- that specs name read, hence the grant options. It makes API keys and revokes them, and changes nothing else of them.
 grant usage on schema prescore to {role};
 grant usage, create on schema prescore_versions to {role};
 grant create on schema predictions to {role};
@@ -10,17 +10,45 @@ grant select on prescore.migrations, prescore.catalog, prescore.visible to {role
 grant select, insert on prescore.chunks, prescore.events, prescore.publications to {role};
 grant select, insert, update on prescore.models, prescore.versions, prescore.leases to {role};
 grant select, insert, delete on prescore.rejects to {role};
+grant select, insert, update (revoked_at, revoked_by) on prescore.api_keys to {role};
 grant usage on sequence prescore.lease_token to {role};
 
 -- name: roles_grant_reader
 -- What the lookup API needs, and the commands that only show.
-grant usage on schema prescore, predictions to {role};
-grant select on prescore.migrations, prescore.models, prescore.versions, prescore.events to {role};
+grant usage on schema prescore, predictions, prescore_versions to {role};
+grant select on prescore.migrations, prescore.models, prescore.versions, prescore.visible, prescore.events,
+  prescore.api_keys to {role};
 grant select on all tables in schema predictions to {role};
 
 -- name: roles_open_views
 -- The views that a writer makes from now on are open to a reader.
 alter default privileges for role {writer} in schema predictions grant select on tables to {reader};
+
+-- name: roles_lock
+-- While rights are given to all readers, no version changes whether it is open to them.
+select pg_advisory_xact_lock(7737267);
+
+-- name: roles_lock_version
+-- Versions of several models are opened at once, but not while rights are given to all readers.
+select pg_advisory_xact_lock_shared(7737267);
+
+-- name: roles_version_tables
+-- The tables of the versions that readers may read: those that have passed their checks.
+select v.table_name from prescore.versions v
+where v.state in ('checked', 'published', 'superseded')
+  and to_regclass('prescore_versions.' || quote_ident(v.table_name)) is not null
+order by v.model, v.version;
+
+-- name: roles_open_version
+-- A version's own table is open to readers: by its number over HTTP, and its statistics to the status page.
+-- Publishing and retiring change the table's row in pg_class, too, which Postgres lets only one do: hence the lock.
+lock table prescore_versions.{table} in access share mode;
+grant select on prescore_versions.{table} to {readers};
+
+-- name: roles_close_version
+-- It has passed its checks once, and has not passed those that it has now.
+lock table prescore_versions.{table} in access share mode;
+revoke select on prescore_versions.{table} from {readers};
 
 -- name: roles_granted
 -- Who has been granted what: a writer may take a lease; to a reader the views to come are open.
