@@ -1,0 +1,150 @@
+"""The status page in a real browser: wide and narrow, light and dark, without JavaScript."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fix_page import Scene, status_page
+
+playwright = pytest.importorskip("playwright.sync_api", reason="`make test-acceptance` installs Playwright")
+WIDE, NARROW = 1280, 360
+LOOKS = list(product((WIDE, NARROW), ("light", "dark")))
+OVERFLOW = "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    binary = shutil.which("chromium")
+    if binary is None:
+        pytest.skip("chromium is not installed: it is in Debian's package of this name")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=binary, args=["--no-sandbox"])  # which root must say
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def address(bad_day: Scene) -> Iterator[str]:
+    with status_page(bad_day.shelf.database) as client:
+        yield str(client.base_url)
+
+
+def visit(browser: Any, address: str, width: int, scheme: str, *, scripts: bool = False) -> Any:
+    """The page in a window of its own."""
+    looks = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme, "java_script_enabled": scripts}
+    page = browser.new_context(**looks).new_page()
+    page.complaints = []
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("request", lambda request: page.complaints.append(request.url) if request.url != f"{address}/" else None)
+    page.goto(f"{address}/")
+    return page
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+def test_everything_is_there_without_javascript(
+    browser: Any, address: str, tmp_path: Path, width: int, scheme: str
+) -> None:
+    page = visit(browser, address, width, scheme)
+    page.screenshot(path=tmp_path / f"status-{width}-{scheme}.png", full_page=True)
+    churn = page.locator("#model-churn")
+    for words in ("Version 3 is served", "41 h old, promised 26 h", "mean score", "saw 0.7312, allowed is 0.2 to 0.5"):
+        assert churn.get_by_text(words).locator("visible=true").count() == 1
+    for mark in ("Stale", "Version 4 refused"):
+        assert churn.get_by_text(mark, exact=True).is_visible()
+    assert page.locator("#model-flight_delay").get_by_text("On hold", exact=True).is_visible()
+    pictures = churn.get_by_role("img")
+    assert pictures.count() == 4
+    for picture in pictures.all():
+        box = picture.bounding_box()
+        assert box["width"] > 250
+        assert box["height"] >= 18
+        assert box["x"] + box["width"] <= width
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+def test_nothing_is_wider_than_the_window(browser: Any, address: str, width: int, scheme: str) -> None:
+    page = visit(browser, address, width, scheme, scripts=True)
+    assert page.evaluate(OVERFLOW) == 0
+    assert page.evaluate("getComputedStyle(document.body).maxWidth") == "1216px"  # its style is allowed
+    assert page.complaints == []
+
+
+def test_details_open_without_javascript(browser: Any, address: str) -> None:
+    page = visit(browser, address, NARROW, "light")
+    listed = page.locator("#model-churn").get_by_text("unique, none null")
+    assert not listed.first.is_visible()
+    page.locator("#model-churn summary").click()
+    assert listed.first.is_visible()
+
+
+def test_dark_is_dark_and_light_is_light(browser: Any, address: str) -> None:
+    brightness = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
+    light, dark = (visit(browser, address, WIDE, s, scripts=True).evaluate(brightness) for s in ("light", "dark"))
+    assert min(light) > 200
+    assert max(dark) < 60
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+def test_words_stand_out_from_what_is_behind_them(browser: Any, address: str, width: int, scheme: str) -> None:
+    page = visit(browser, address, width, scheme, scripts=True)
+    assert page.evaluate(CONTRAST) == []
+
+
+# Every text whose contrast with the nearest background is below 4.5, which WCAG 2.2 asks for.
+CONTRAST = """
+() => {
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => {
+    const [r, g, b] = numbers(colour).slice(0, 3).map((c) => c / 255)
+      .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const colour = getComputedStyle(e).backgroundColor;
+      if (numbers(colour)[3] !== 0) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const weak = [];
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    const words = walker.currentNode.textContent.trim();
+    if (!words || element.closest("title, desc, style")) continue;
+    const style = getComputedStyle(element);
+    const ink = element.closest("svg") ? style.fill : style.color;
+    const [low, high] = [light(ink), light(behind(element))].sort((a, b) => a - b);
+    if ((high + 0.05) / (low + 0.05) < 4.5) weak.push(`${words}: ${ink} on ${behind(element)}`);
+  }
+  return weak;
+}
+"""
+
+
+def test_nothing_is_too_long_for_a_phone(browser: Any, scene: Scene, tmp_path: Path) -> None:
+    model, word = "m" * 48, "Donaudampfschifffahrtsgesellschaft" * 5
+    rows = [(n, word, -1e9 - n * 1e-3) for n in range(100)]
+    for _ in range(2):
+        scene.shelf.publish(model, {"k" * 60: "bigint"}, rows, {"o" * 60: "text", "p" * 60: "double precision"})
+    failed = {"name": word, "passed": False, "observed": word, "expected": word}
+    scene.checks(model, 1, "failed", [failed] * 3)
+    scene.change(
+        "update prescore.versions set rows = 12345678901234, rejected = 12345678901234, error = %s where model = %s",
+        word, model,
+    )  # fmt: skip
+    scene.change(
+        "update prescore.models set description = %s, held_at = now(), held_by = %s, hold_reason = %s where model = %s",
+        word, word, word, model,
+    )  # fmt: skip
+    with status_page(scene.shelf.database) as client:
+        page = visit(browser, str(client.base_url), NARROW, "light", scripts=True)
+        page.screenshot(path=tmp_path / "long.png", full_page=True)
+        assert page.evaluate(OVERFLOW) == 0
