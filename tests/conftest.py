@@ -5,6 +5,8 @@ pytest_plugins = [
     "fix_postgres",
     "fix_project",
     "fix_api",
+    "fix_client",
+    "fix_page",
     "fix_store",
     "fix_airflow",
     "acceptance.fix_standalone",

@@ -8,7 +8,7 @@ A block says in its first line what it is for:
     console background the one command is left running until the page ends, and must soon print what the block says
     python title=FILE  the block is written to that file of the page's project; append=FILE adds to it
 
-Other blocks are only to be read. Port 8000 stands for a free one.
+Other blocks are only to be read. Port 8000 stands for a free one, in commands and in files.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Terminal:
             target = self.folder / title
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("a" if "append" in block.options else "w") as file:
-                file.write(block.text)
+                file.write(self._ported(block.text))
         elif block.language == "console":
             commands = list(block.commands)
             assert commands, f"{block.page}, line {block.line}: a console block has commands that begin with `$ `"

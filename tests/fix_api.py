@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +16,12 @@ import httpx
 import psycopg
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
 from fix_postgres import TEMPLATE, at, recreate
 from prescore import versions
+from prescore.contract import roles
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import Connection, Database
 from prescore.contract.queries import query
@@ -27,9 +29,11 @@ from prescore.contract.spec import Spec
 from prescore.contract.tables import names
 from prescore.steps import publish
 from prescore_api import server
-from prescore_api.app import build
+from prescore_api.app import Choices, build
+from prescore_api.front import Front
 
 SCORE = {"score": "real"}
+OPEN = Choices(open_to_all=True)
 _MADE_OF = dict.fromkeys(("model_fingerprint", "domain_fingerprint", "spec_fingerprint"), "test")
 
 _END = b"""
@@ -91,6 +95,9 @@ class Shelf:
             insert = sql.SQL("insert into prescore_versions.{} ({}) values ({})")
             cursor.executemany(insert.format(table, _escaped(columns), places), rows)
         connection.execute(query("tables_key", table=table, keys=names(spec.key)))
+        connection.execute(query("tables_vacuum", table=table))  # with the statistics that the status page draws
+        with connection.transaction():
+            roles.show_version(connection, version["table_name"], readable=True)
         connection.execute(
             "update prescore.versions set state = 'checked', checked_at = now(), data_as_of = %s, rows = %s "
             "where model = %s and version = %s",
@@ -118,12 +125,10 @@ def spec_of(model: str, key: dict[str, str], outputs: dict[str, str], passthroug
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[httpx.Client]:
+def serving(app: Front) -> Iterator[httpx.Client]:
     """A client of an app that runs behind uvicorn in a thread, configured as `prescore serve` does it."""
     with server.listen("127.0.0.1", 0) as listening:
-        config = server.configured(app)
-        config.log_config = None
-        running = uvicorn.Server(config)
+        running = uvicorn.Server(server.configured(lambda: app))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
@@ -148,11 +153,37 @@ class Api:
         self.shelf.publish(f"m{self.models}", *arguments, **more)
         return f"m{self.models}"
 
+    def until_resident(self, model: str) -> None:
+        """Wait until the published version of a model is held in memory."""
+        until_resident(self.client, model)
+
+
+def until_resident(client: httpx.Client, model: str, version: int = 1) -> None:
+    """Wait until the API tells that it answers for a model from memory."""
+    deadline = time.monotonic() + 20
+    while ((told := client.get(f"/v1/models/{model}").json())["resident"] or {}).get("version") != version:
+        assert time.monotonic() < deadline, told
+
+
+def scraped(client: httpx.Client, name: str, **labels: str) -> float | None:
+    """The sum of a metric's samples that have these labels among theirs; None when there are none."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    samples = [sample for family in families for sample in family.samples if sample.name == name]
+    found = [sample.value for sample in samples if labels.items() <= sample.labels.items()]
+    return sum(found) if found else None
+
+
+def until_scraped(client: httpx.Client, name: str, value: float, **labels: str) -> None:
+    """Wait until a metric has come to this value."""
+    deadline = time.monotonic() + 20
+    while (told := scraped(client, name, **labels)) != value:
+        assert time.monotonic() < deadline, f"{name} {labels} is {told}"
+
 
 @pytest.fixture(scope="module")
 def api(server: str) -> Iterator[Api]:
     """The API on a database that the tests of a file share."""
-    with fresh_database(server) as database, serving(build(database)) as client:
+    with fresh_database(server) as database, serving(build(database, OPEN)) as client:
         yield Api(Shelf(database), client)
 
 
@@ -175,5 +206,5 @@ def shelf(database: Database) -> Shelf:
 @pytest.fixture
 def client(database: Database) -> Iterator[httpx.Client]:
     """A client of the API on this test's database."""
-    with serving(build(database)) as opened:
+    with serving(build(database, OPEN)) as opened:
         yield opened

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
-from fix_api import Api, serving
+from fix_api import OPEN, Api, serving
 from prescore.contract import errors
 from prescore.contract.database import Database
 from prescore_api.app import build
@@ -19,7 +20,8 @@ SECRET = "the password is swordfish"
 @pytest.fixture(scope="module")
 def broken(server: str) -> Iterator[httpx.Client]:
     """A client of an app with endpoints that fail in ways ours should not."""
-    app = build(Database(server))
+    front = build(Database(server), OPEN)
+    app: FastAPI = front.pages
 
     @app.get("/broken")
     async def broken() -> None:
@@ -33,7 +35,7 @@ def broken(server: str) -> Iterator[httpx.Client]:
     async def ours(name: str) -> None:
         raise getattr(errors, name)(SECRET)
 
-    with serving(app) as client:
+    with serving(front) as client:
         yield client
 
 
@@ -46,7 +48,7 @@ def _error(reply: httpx.Response) -> tuple[int, str]:
     return reply.status_code, body["error"]["code"]
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/models/", "/v1/predictions", "/v2", "/v1/models/a/b", "/%C3%A4"])
+@pytest.mark.parametrize("path", ["//", "/v1", "/v1/models/", "/v1/predictions", "/v2", "/v1/models/a/b", "/%C3%A4"])
 def test_unknown_paths(api: Api, path: str) -> None:
     assert _error(api.client.get(path)) == (404, "not_found")
 

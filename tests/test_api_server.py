@@ -4,45 +4,32 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
+import ssl
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
+from fix_api import Shelf
 from fix_project import Sandbox
+from fix_server import served
 from prescore import materialize
 from prescore.contract.errors import Mistake, PortTaken
 from prescore.job import Ask
 from prescore_api import server
 
-COMMAND = Path(sys.executable).with_name("prescore")
-
-
-@contextmanager
-def _served(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    process = subprocess.Popen([COMMAND, "serve", *arguments], stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        said = process.stderr.readline()
-        found = re.search(r"http://\S+:\d+", said)
-        assert found, said + process.stderr.read()
-        yield process, found[0]
-    finally:
-        process.kill()
-        process.communicate()
-
 
 def test_a_run_is_served(sandbox: Sandbox) -> None:
     materialize.run(sandbox.job())
     told = json.loads(sandbox.cli("lookup", "churn", "7", "--json").out)
-    with _served("--port", "0") as (process, url):
+    with served("--port", "0", "--no-auth") as (process, url):
         first = httpx.get(f"{url}/v1/predictions/churn/7").json()
         assert {n: first[n] for n in ("model", "version", "key", "found", "prediction", "stale")} == {
             n: told[n] for n in ("model", "version", "key", "found", "prediction", "stale")
@@ -58,7 +45,7 @@ def test_a_run_is_served(sandbox: Sandbox) -> None:
 
 def test_ctrl_c_ends_it_without_a_word(sandbox: Sandbox) -> None:
     sandbox.database.migrate()
-    with _served("--port", "0") as (process, url):
+    with served("--port", "0", "--no-auth") as (process, url):
         assert httpx.get(f"{url}/health/ready").status_code == 200
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
@@ -116,3 +103,88 @@ def test_postgres_away_at_the_start_is_worth_a_retry(sandbox: Sandbox) -> None:
     assert outcome.code == 3
     assert "Cannot work with Postgres" in outcome.err
     assert "swordfish" not in outcome.err
+
+
+def test_several_workers_and_one_that_dies(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
+    shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
+    with served("--port", "0", "--no-auth", "--workers", "2") as (process, url):
+        workers = [child for child in psutil.Process(process.pid).children() if "resource_tracker" not in _line(child)]
+        assert len(workers) == 2
+        workers[0].kill()
+        workers[0].wait(10)
+        until = time.monotonic() + 30
+        while {child.pid for child in _workers(process)} == {workers[1].pid}:
+            assert time.monotonic() < until, "no other worker takes its place"
+            assert httpx.get(f"{url}/v1/predictions/m/1").status_code == 200
+
+
+def _workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return [child for child in psutil.Process(process.pid).children() if "spawn_main" in _line(child)]
+
+
+def _line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def test_a_graceful_end_loses_no_request(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every request that reached the server before it closed its door is answered, on connections old and new."""
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
+    shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
+    with served("--port", "0", "--no-auth", "--no-access-log") as (process, url), ThreadPoolExecutor(8) as pool:
+        all_answered = threading.Barrier(9)
+        asking = [pool.submit(_ask_until_refused, url, all_answered, keep=n % 2 == 0) for n in range(8)]
+        all_answered.wait(30)
+        process.send_signal(signal.SIGTERM)
+        for future in asking:
+            future.result(30)
+        assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def _ask_until_refused(url: str, all_answered: threading.Barrier, *, keep: bool) -> None:
+    """Ask until a connection is refused; any other error is one."""
+    with httpx.Client(limits=httpx.Limits(max_keepalive_connections=1 if keep else 0)) as client:
+        assert client.get(f"{url}/v1/predictions/m/1").status_code == 200
+        all_answered.wait(30)
+        while True:
+            try:
+                assert client.get(f"{url}/v1/predictions/m/1").status_code == 200
+            except httpx.ConnectError:
+                return
+
+
+def test_tls(shelf: Shelf, sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
+    arguments = ("--port", "0", "--no-auth", "--tls-cert", str(cert), "--tls-key", str(key))
+    with served(*arguments, verify=False) as (_, url):
+        assert url.startswith("https://")
+        trusted = ssl.create_default_context(cafile=str(cert))
+        assert httpx.get(f"{url}/v1/predictions/m/1", verify=trusted).status_code == 200
+    for wrong, words in (
+        (("--tls-cert", str(cert)), "--tls-cert and --tls-key"),
+        (("--tls-cert", str(key), "--tls-key", str(cert)), "The certificate cannot be used"),
+        (("--tls-cert", "none.pem", "--tls-key", str(key)), "No such file"),
+    ):
+        outcome = sandbox.cli("serve", "--port", "0", "--no-auth", *wrong)
+        assert (outcome.code, words in outcome.err) == (2, True), outcome.err
+
+
+def test_behind_a_proxy_the_log_names_the_client(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
+    for proxies, client in (("127.0.0.1", "192.0.2.7"), ("192.0.2.1", "127.0.0.1")):
+        with served("--port", "0", "--no-auth", "--proxies", proxies, log=True) as (process, url):
+            httpx.get(f"{url}/v1/models", headers={"X-Forwarded-For": "192.0.2.7"})
+            process.terminate()
+            assert process.stdout is not None
+            lines = [json.loads(line) for line in process.stdout]
+        assert [line["client"] for line in lines if line["route"] == "list_models"] == [client]

@@ -13,7 +13,7 @@ from fix_api import Shelf, serving
 from prescore.contract import lookup
 from prescore.contract.catalog import Catalog
 from prescore.contract.database import Connection
-from prescore_api.app import build
+from prescore_api.app import Choices, build
 from prescore_api.reader import Bounds
 
 # Postgres asks a stable function for an estimate after it has listed the partitions and before it takes the snapshot.
@@ -24,6 +24,10 @@ begin perform pg_advisory_lock_shared(42), pg_advisory_unlock_shared(42); return
 PLANNING = "select exists (select from pg_locks where locktype = 'advisory' and not granted) as waits"
 KEY = {"k": "bigint"}
 NARROW, WIDE = {"score": "real"}, {"score": "real", "lift": "integer"}
+
+
+def _with(connections: int) -> Choices:
+    return Choices(open_to_all=True, bounds=Bounds(connections=connections))
 
 
 def _answer(client: httpx.Client) -> tuple[int, dict[str, Any]]:
@@ -85,7 +89,7 @@ def _is(connection: Connection, question: str) -> bool:
 @pytest.mark.parametrize("connections", [1, 4])
 def test_prepared_statements_outlive_a_new_output(shelf: Shelf, connections: int) -> None:
     shelf.publish("m", KEY, [(1, 0.5)], NARROW)
-    with serving(build(shelf.database, Bounds(connections=connections))) as client:
+    with serving(build(shelf.database, _with(connections))) as client:
         for _ in range(20):  # psycopg prepares what it has seen five times
             assert _answer(client) == (1, {"score": 0.5})
             assert client.get("/v1/models/m").status_code == 200
@@ -135,7 +139,10 @@ def test_other_columns_are_followed_without_an_error(shelf: Shelf, connections: 
     values: list[Any] = [1.5, "two", 3, 4.5]
     rows = [[(k, value) for k in range(3)] for value in values]
     shelf.publish("m", KEY, rows[0], columns[0])
-    with serving(build(shelf.database, Bounds(connections=connections))) as client, ThreadPoolExecutor(5) as pool:
+    with (
+        serving(build(shelf.database, _with(connections))) as client,
+        ThreadPoolExecutor(5) as pool,
+    ):
         done = threading.Event()
         readers = [pool.submit(_read_on, client, done) for _ in range(3)]
         readers.append(pool.submit(_look_up_on, shelf, done))

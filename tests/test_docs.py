@@ -8,12 +8,12 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from fastapi.routing import APIRoute
 
 from doc_pages import DOCS, ROOT, Terminal, blocks, fits, name, prose, rows, sections
 from prescore import cli
@@ -21,7 +21,8 @@ from prescore.cli_errors import exit_code
 from prescore.contract import errors, queries, spec
 from prescore.contract.database import Connection, Database
 from prescore.contract.project import Settings
-from prescore_api.routes import router
+from prescore_api.app import build
+from prescore_api.client import Answer, ApiError, Client, Column, Model
 
 REFERENCE = ROOT / "docs/reference"
 GLOSSARY = {"model", "spec", "domain", "snapshot", "chunk", "version", "publish", "roll back", "retire", "data_as_of"}
@@ -210,9 +211,20 @@ def test_every_error_is_documented() -> None:
 
 
 def test_every_endpoint_is_documented() -> None:
-    served = {f"{m} {r.path_format}" for r in router.routes if isinstance(r, APIRoute) for m in r.methods}
+    paths = build(Database("postgresql://nowhere")).pages.openapi()["paths"]
+    served = {f"{method.upper()} {path}" for path, operations in paths.items() for method in operations} | {"GET /"}
     documented = {heading for heading in sections(REFERENCE / "http.md") if heading.startswith(("GET ", "POST "))}
     assert documented == served, "docs/reference/http.md takes a heading `## GET /…` for each endpoint"
+
+
+def test_the_client_is_documented() -> None:
+    documented = {heading: set(rows(text)) for heading, text in sections(REFERENCE / "client.md").items()}
+    kinds: tuple[type, ...] = (Answer, Model, Column)
+    known = {kind.__name__: {field.name for field in fields(kind)} for kind in kinds}
+    known["Calls"] = {call for call in vars(Client) if not call.startswith("_")}
+    known["Errors"] = {"ApiError"} | {kind.__name__ for kind in ApiError.__subclasses__()}
+    for heading, names in known.items():
+        assert documented[heading] == names, f"docs/reference/client.md, {heading}: a row for each, and for no other"
 
 
 def test_every_table_and_column_is_documented(connection: Connection) -> None:

@@ -55,7 +55,13 @@ def test_a_command_that_needs_the_jobs_says_so(command: list[str]) -> None:
 
 
 def test_the_api_needs_nothing_of_the_jobs() -> None:
-    assert _imports("import prescore_api.app, prescore_api.server") == set()
+    assert _imports("import prescore_api.app, prescore_api.server") <= {"pyarrow", "numpy"}
+
+
+def test_the_client_needs_httpx_and_nothing_else() -> None:
+    others = (*HEAVY, "prescore", "fastapi", "starlette", "uvicorn", "orjson", "psycopg", "psycopg_pool", "pydantic")
+    code = f"import sys; sys.modules.update(dict.fromkeys({others!r})); import prescore_api.client"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_applications_score_without_the_jobs() -> None:
@@ -89,6 +95,9 @@ def test_the_wheel_carries_all_that_it_needs_and_nothing_else(wheel: Path) -> No
     assert {
         "prescore/scaffold_files/spec.toml",
         "prescore_api/app.py",
+        "prescore_api/client/__init__.py",
+        "prescore_api/templates/status.css",
+        "prescore_api/templates/status.html",
         "prescore_dags/factory.py",
         "prescore/py.typed",
     } <= set(names)

@@ -1,39 +1,76 @@
-"""The app: endpoints, errors and the connections that they share, put together."""
+"""The app: what answers, what follows the catalog, and the connections that they share, put together."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from fastapi import FastAPI
 
 from prescore.contract.database import Database
-from prescore_api import failures
+from prescore_api import failures, operations
+from prescore_api.access_log import AccessLog
+from prescore_api.clock import Clock
+from prescore_api.front import OPEN, Front
 from prescore_api.lookup import Lookup
 from prescore_api.models import Models
+from prescore_api.predictions import Predictions
 from prescore_api.reader import Bounds, Reader
+from prescore_api.residents import Residents
 from prescore_api.routes import router
+from prescore_api.watch import Watch
 
 
-def build(database: Database, bounds: Bounds | None = None) -> FastAPI:
+@dataclass(frozen=True)
+class Choices:
+    """How to serve.
+
+    `open_to_all` lets everybody read, `open_metrics` only /metrics. `resident_memory` is in bytes; `access_log` goes to
+    standard output.
+    """
+
+    open_to_all: bool = False
+    open_metrics: bool = False
+    resident_memory: int = 1 << 30
+    access_log: bool = False
+    bounds: Bounds = field(default_factory=Bounds)
+
+
+def build(database: Database, choices: Choices | None = None) -> Front:
     """An ASGI app that answers from a database; it connects when it starts."""
+    chosen = choices or Choices()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with Reader(database, bounds or Bounds()) as reader:
-            models = Models(reader)
-            app.state.reader, app.state.models, app.state.lookup = reader, models, Lookup(reader, models)
-            yield
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Front]]:
+        async with Reader(database, chosen.bounds) as reader:
+            clock = Clock()
+            residents = Residents(database, chosen.resident_memory)
+            models = Models(reader, residents, clock)
+            app.state.reader, app.state.models, app.state.front = reader, models, front
+            front.predictions = Predictions(Lookup(reader, models, residents, clock))
+            front.watch = Watch(reader, models, residents, clock, open_to_all=chosen.open_to_all)
+            front.log = AccessLog() if chosen.access_log else None
+            await front.watch.start()
+            try:
+                yield {"front": front}
+            finally:
+                await front.watch.stop()
+                if front.log is not None:
+                    front.log.flush()
 
-    app = FastAPI(
+    pages = FastAPI(
         title="prescore",
         summary="Published predictions by key, honest about their age.",
         version=version("prescore"),
         lifespan=lifespan,
         redirect_slashes=False,
+        redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.include_router(router)
-    failures.register(app)
-    return app
+    pages.include_router(router)
+    failures.register(pages)
+    operations.describe(pages)
+    front = Front(pages, OPEN | ({"/metrics"} if chosen.open_metrics else set()))
+    return front

@@ -1,84 +1,114 @@
-"""Answers to keys, whatever asked for them: one statement a request, so one version."""
+"""Rows for keys, wherever they are: in memory, in what is published, or in a version asked for by its number."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
-from psycopg.rows import DictRow
 
-from prescore.contract import keys, lookup
-from prescore.contract.errors import DatabaseRefused, KeyInvalid, RequestInvalid, Transient
-from prescore_api.models import Described, Models, unknown
+from prescore.contract import lookup
+from prescore.contract.errors import DatabaseRefused, Transient
+from prescore_api.answers import Age, Answers, Listed
+from prescore_api.clock import Clock
+from prescore_api.described import Described
+from prescore_api.merging import Key, Merged
+from prescore_api.models import Models
 from prescore_api.reader import Reader
+from prescore_api.resident import Taken
+from prescore_api.residents import Residents
+from prescore_api.terms import Terms
 
 MAX_KEYS = 10_000
 _ATTEMPTS = 10
 
-Answer = dict[str, Any]
-Key = Mapping[str, Any]
-Parse = Callable[[Described], list[dict[str, Any]]]
+Parsed = list[list[Any]]
+Parse = Callable[[Described], Parsed]
 
 
 class Lookup:
-    """Looks keys up in the published version of a model."""
+    """Looks keys up; everything that one call gives is from one version."""
 
-    def __init__(self, reader: Reader, models: Models) -> None:
-        self._reader, self._models = reader, models
+    def __init__(self, reader: Reader, models: Models, residents: Residents, clock: Clock) -> None:
+        self._reader, self._models, self._residents, self._clock = reader, models, residents, clock
+        self._merged: WeakKeyDictionary[Described, Merged] = WeakKeyDictionary()
 
-    async def one(self, model: str, key: Key) -> Answer:
-        """The answer to a key given by column name; raises Unknown or KeyInvalid."""
-        return (await self._answers(model, lambda columns: [keys.parse(columns.key, key)]))[0]
+    async def one(self, model: str, parse: Parse, terms: Terms) -> tuple[Described, Age, Parsed, lookup.Row]:
+        """A key's row; raises Unknown, KeyInvalid, TooOld, DatabaseAway, Transient."""
+        resident = self._residents.get(model) if terms.version is None else None
+        if resident is not None:
+            described = resident.described
+            parsed = parse(described)
+            age = self._aged(described, terms)
+            return described, age, parsed, resident.row([column[0] for column in parsed])
+        return await self._settled(model, parse, terms, self._row)
 
-    async def single(self, model: str, value: str) -> Answer:
-        """The answer to a key of one column, given by its value alone; raises Unknown or KeyInvalid."""
-        return (await self._answers(model, lambda columns: [_single(columns, value)]))[0]
+    async def many(self, model: str, parse: Parse, terms: Terms) -> Answers:
+        """The answers to keys in their order; raises as `one` does."""
+        resident = self._residents.get(model) if terms.version is None else None
+        if resident is not None:
+            described = resident.described
+            parsed, age = parse(described), self._aged(described, terms)
+            places, there = resident.places(parsed)
+            taken = Taken(resident, places, there)
+            return Answers(described, age, parsed, there.tolist(), taken, described.chosen(terms.outputs))
+        described, age, parsed, rows = await self._settled(model, parse, terms, self._rows)
+        _, found, *outputs = zip(*rows, strict=True) if rows else ((), (), *(() for _ in described.outputs))
+        return Answers(described, age, parsed, found, Listed(outputs), described.chosen(terms.outputs))
 
-    async def many(self, model: str, asked: Sequence[Any]) -> list[Answer]:
-        """The answers to keys in their order, all of one version; raises Unknown, or KeyInvalid with the position."""
-        if len(asked) > MAX_KEYS:
-            raise RequestInvalid(f"{len(asked)} keys in one request; at most {MAX_KEYS} are answered. Ask in parts.")
-        return await self._answers(model, lambda columns: [_at(i, columns, key) for i, key in enumerate(asked)])
-
-    async def _answers(self, model: str, parse: Parse) -> list[Answer]:
-        columns = await self._models.described(model)
+    async def _settled(
+        self, model: str, parse: Parse, terms: Terms, fetch: Callable[[Described, Parsed], Any]
+    ) -> tuple[Described, Age, Parsed, Any]:
+        """What `fetch` gives of the version that is published at that moment, or of the one that is asked for."""
+        described = await self._described(model, terms)
         for _ in range(_ATTEMPTS):
-            parsed = parse(columns)
+            parsed = parse(described)
             try:
-                rows = await self._rows(columns, parsed)
+                got = await fetch(described, parsed)
             except (DatabaseRefused, psycopg.Error):
-                was, columns = columns, await self._models.renewed(columns)
-                if columns.version == was.version:
+                was, described = described, await self._again(described, terms)
+                if described.version == was.version:
                     raise
                 continue
-            if lookup.settled(rows, columns.version):
-                return lookup.answers(model, columns.outputs, parsed, rows)
-            columns = await self._models.follow(model, rows[0]["version"])
+            if got is not None:
+                return described, self._aged(described, terms), parsed, got
+            described = await self._again(described, terms)
         raise Transient(f"{model} is published faster than it can be read.")
 
-    async def _rows(self, columns: Described, parsed: Sequence[Key]) -> list[DictRow]:
-        parameters = lookup.parameters(columns.model, columns.key, parsed)
-        rows = await self._reader.rows(columns.statement, parameters)
-        if not rows:
-            raise unknown(columns.model)
-        return rows
+    async def _described(self, model: str, terms: Terms) -> Described:
+        if terms.version is None:
+            return await self._models.described(model)
+        return await self._models.numbered(model, terms.version)
+
+    async def _again(self, described: Described, terms: Terms) -> Described:
+        if terms.version is None:
+            return await self._models.follow(described)
+        return await self._models.renumbered(described)
+
+    def _aged(self, described: Described, terms: Terms) -> Age:
+        age = Age.of(described, self._clock.now())
+        age.require(described, terms)
+        return age
+
+    async def _row(self, described: Described, parsed: Parsed) -> lookup.Row | None:
+        """A key's row, together with those of others who ask at the moment; None if another version is published."""
+        merged = self._merged.get(described)
+        if merged is None:
+            merged = self._merged[described] = Merged(_Fetch(self._reader, described))
+        row = await merged.ask(tuple([column[0] for column in parsed]))
+        return row if row[0] == described.version else None
+
+    async def _rows(self, described: Described, parsed: Parsed) -> list[lookup.Row] | None:
+        if not parsed[0]:
+            return []
+        rows = await self._reader.tuples(described.statement, lookup.parameters(parsed))
+        return rows if rows[0][0] == described.version else None
 
 
-def _single(columns: Described, value: str) -> dict[str, Any]:
-    names = [column["name"] for column in columns.key]
-    if len(names) > 1:
-        form = "&".join(f"{name}=…" for name in names)
-        raise KeyInvalid(
-            f"The key of {columns.model} has {len(names)} columns: GET /v1/predictions/{columns.model}?{form}"
-        )
-    return keys.parse(columns.key, {names[0]: value})
+class _Fetch:
+    def __init__(self, reader: Reader, described: Described) -> None:
+        self._reader, self._statement = reader, described.statement
 
-
-def _at(position: int, columns: Described, key: Any) -> dict[str, Any]:
-    if not isinstance(key, Mapping):
-        raise KeyInvalid(f"keys[{position}] is not an object of column names and values.")
-    try:
-        return keys.parse(columns.key, key)
-    except KeyInvalid as error:
-        raise KeyInvalid(f"keys[{position}]: {error}") from error
+    async def __call__(self, keys: Sequence[Key]) -> list[lookup.Row]:
+        return await self._reader.tuples(self._statement, lookup.parameters(zip(*keys, strict=True)))

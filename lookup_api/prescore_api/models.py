@@ -1,94 +1,129 @@
-"""What the catalog says of models: how to read their keys, what to ask for, and what to tell about them."""
+"""What the catalog says of models: read every second, and at once when an answer is from another version."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from prescore.contract import lookup
-from prescore.contract.catalog import Column
 from prescore.contract.errors import Unknown
 from prescore.contract.queries import query
+from prescore_api.answers import Age
+from prescore_api.clock import Clock
+from prescore_api.described import Described
 from prescore_api.reader import Reader
+from prescore_api.residents import Residents
 
 # A model that comes to mean other keys is followed after so long; new versions and their outputs are followed at once.
 TRUSTED_SECONDS = 2.0
-_CLOCKS = ("data_as_of", "published_at", "age_seconds", "max_age_seconds", "stale", "held")
-
-
-@dataclass(frozen=True)
-class Described:
-    """The columns of one version, and the statement that reads them. They never change."""
-
-    model: str
-    version: int
-    key: list[Column]
-    outputs: list[Column]
-    statement: bytes
-    read_at: float = field(default_factory=time.monotonic)
+_TOLD = ("model", "description", "version", "rows", "data_as_of", "published_at")
+_MOST_VERSIONS = 1000
 
 
 class Models:
     """Models as the catalog has them; the version last seen of each is remembered."""
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self._seen: dict[str, Described] = {}
+    def __init__(self, reader: Reader, residents: Residents, clock: Clock) -> None:
+        self._reader, self._residents, self._clock = reader, residents, clock
+        self.seen: dict[str, Described] = {}
+        self._numbered: dict[tuple[str, int], Described] = {}
+
+    async def refresh(self) -> None:
+        """Read the catalog; raises DatabaseAway or DatabaseRefused."""
+        rows: list[Any] = await self._reader.rows(query("lookup_described"), {"model": None})
+        self.seen = {row["model"]: self._described(row) for row in rows}
 
     async def described(self, model: str) -> Described:
         """The columns of the version last seen of a model, at most 2 s ago; raises Unknown."""
-        seen = self._seen.get(model)
+        seen = self.seen.get(model)
         if seen is not None and time.monotonic() - seen.read_at < TRUSTED_SECONDS:
             return seen
-        return await self._see(model, None)
+        return await self._see(model)
 
-    async def follow(self, model: str, version: int) -> Described:
-        """The columns of the version that a model has moved to; raises Unknown."""
-        seen = self._seen.get(model)
-        if seen is not None and seen.version == version:  # another request was here first
+    async def follow(self, columns: Described) -> Described:
+        """The columns that a model has moved on to from these, or the same read anew; raises Unknown."""
+        seen = self.seen.get(columns.model)
+        if seen is not None and seen is not columns and seen.version != columns.version:  # another request was first
             return seen
-        return await self._see(model, version)
+        return await self._see(columns.model)
 
-    async def renewed(self, columns: Described) -> Described:
-        """The columns of a model whose view did not take those: of the same version, if it has not moved."""
-        seen = self._seen.get(columns.model)
-        if seen is not None and seen.version != columns.version:  # another request was here first
+    async def numbered(self, model: str, version: int) -> Described:
+        """The columns of a version that is asked for by its number; raises Unknown."""
+        seen = self._numbered.get((model, version))
+        if seen is not None and time.monotonic() - seen.read_at < TRUSTED_SECONDS:
             return seen
-        return await self._see(columns.model, None)
+        rows: list[Any] = await self._named("lookup_version", model, version=version)
+        if not rows:
+            self._numbered.pop((model, version), None)
+            await self.described(model)  # the model may be the unknown one
+            raise Unknown(
+                f"{model} has no version {version} to be asked for. GET /v1/models/{model} lists those that it has."
+            )
+        if len(self._numbered) >= _MOST_VERSIONS:
+            self._numbered.clear()
+        self._clock.set(rows[0]["now"])
+        described = self._numbered[model, version] = Described.of(rows[0], by_number=True)
+        return described
+
+    async def renumbered(self, described: Described) -> Described:
+        """The columns of a version whose table did not take those, read anew; raises Unknown when it is retired."""
+        self._numbered.pop((described.model, described.version), None)
+        return await self.numbered(described.model, described.version)
+
+    def all_in_memory(self) -> bool:
+        """Whether every model that was published when the catalog was last read is held in memory."""
+        return bool(self.seen) and all(self._residents.get(model) for model in self.seen)
 
     async def every(self) -> list[dict[str, Any]]:
         """Every published model with its clocks, by name."""
-        return [_told(row) for row in await self._reader.rows(query("lookup_described"), {"model": None})]
+        await self.refresh()
+        return [self.told(described) for described in self.seen.values()]
 
     async def one(self, model: str) -> dict[str, Any]:
-        """A published model with its clocks and columns; raises Unknown."""
-        row = await self._first("lookup_described", model)
-        key, outputs = row["key_columns"], row["output_columns"]
-        return _told(row) | {
-            "key": [{name: column[name] for name in ("name", "type", "comment")} for column in key],
-            "outputs": [{name: column[name] for name in ("name", "type", "comment", "role")} for column in outputs],
-        }
+        """A published model with its clocks, its columns and its versions; raises Unknown."""
+        described = await self._see(model)
+        versions = await self._named("lookup_versions", model)
+        return self.told(described) | described.told() | {"versions": versions}
 
-    async def _see(self, model: str, version: int | None) -> Described:
-        row = await self._first("lookup_columns", model, version=version)
-        key, outputs = row["key_columns"], row["output_columns"]
-        statement = lookup.statement(model, key, outputs).as_bytes(None)
-        self._seen[model] = Described(model, row["version"], key, outputs, statement)
-        return self._seen[model]
+    def told(self, described: Described) -> dict[str, Any]:
+        """A model with its clocks, as they are now."""
+        age = Age.of(described, self._clock.now())
+        told = {name: described.published[name] for name in _TOLD}  # type: ignore[literal-required]
+        clocks = {"age_seconds": age.seconds, "max_age_seconds": described.max_age, "stale": age.stale}
+        resident = self._residents.told(described.model)
+        return told | clocks | {"held": described.published["held"], "resident": resident}
 
-    async def _first(self, name: str, model: str, **values: Any) -> dict[str, Any]:
-        # Postgres takes no NUL, not even to say that there is no such name.
-        rows = [] if "\x00" in model else await self._reader.rows(query(name), {"model": model, **values})
+    def gauges(self) -> list[dict[str, Any]]:
+        """Models with their clocks, as they are now, also while the database is away."""
+        now, every = self._clock.now(), self.seen.values()
+        return [self.told(d) | {"published_seconds": _since(d.published["published_at"], now)} for d in every]
+
+    async def _see(self, model: str) -> Described:
+        rows: list[Any] = await self._named("lookup_described", model)
         if not rows:
+            self.seen.pop(model, None)
             raise unknown(model)
-        return rows[0]
+        described = self.seen[model] = self._described(rows[0])
+        return described
+
+    def _described(self, row: lookup.Published) -> Described:
+        self._clock.set(row["now"])
+        seen = self.seen.get(row["model"])
+        if seen is not None and seen.renewed(row):
+            return seen
+        return Described.of(row)
+
+    async def _named(self, name: str, model: str, **values: Any) -> list[Any]:
+        if "\x00" in model:  # Postgres takes no NUL, not even to say that there is no such name
+            return []
+        return await self._reader.rows(query(name), {"model": model, **values})
+
+
+def _since(when: datetime | None, now: float) -> float | None:
+    return None if when is None else now - when.timestamp()
 
 
 def unknown(model: str) -> Unknown:
     """There is no such model."""
     return Unknown(f"No model {model!r} is published here. GET /v1/models lists those that are.")
-
-
-def _told(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("model", "description", "version", "rows", *_CLOCKS)}

@@ -13,7 +13,7 @@ from typing import Any, Self
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool
 
 from prescore.contract.database import Database, first_line, translated
@@ -61,17 +61,32 @@ class Reader:
 
     async def rows(self, statement: Statement, parameters: Mapping[str, Any]) -> list[DictRow]:
         """What a statement gives; raises DatabaseAway or DatabaseRefused."""
+        return await self._asked(statement, parameters, dict_row)
+
+    async def tuples(self, statement: Statement, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """The same as tuples, for those who ask often."""
+        return await self._asked(statement, parameters, tuple_row)
+
+    def pool(self) -> dict[str, int]:
+        """How many connections there are, how many are idle, and how many requests wait for one."""
+        told = self._pool.get_stats()
+        names = {"open": "pool_size", "idle": "pool_available", "waiting": "requests_waiting"}
+        return {state: int(told.get(name, 0)) for state, name in names.items()}
+
+    async def _asked(self, statement: Statement, parameters: Mapping[str, Any], row: Any) -> list[Any]:
         with translated(self._url):
             try:
-                return await self._rows(statement, parameters)
+                return await self._rows(statement, parameters, row)
             except (pg.UndefinedTable, pg.UndefinedColumn) as error:
                 raise DatabaseRefused(f"The database lacks what a lookup needs: {first_line(error)}") from error
 
-    async def _rows(self, statement: Statement, parameters: Mapping[str, Any], *, again: bool = True) -> list[DictRow]:
+    async def _rows(
+        self, statement: Statement, parameters: Mapping[str, Any], row: Any, *, again: bool = True
+    ) -> list[Any]:
         async with self._pool.connection() as connection:
             deadline = _Deadline(connection, self._bounds.statement_seconds + 1)
             try:
-                return await _fetch(connection, statement, parameters)
+                return await _fetch(connection, statement, parameters, row)
             except psycopg.OperationalError:
                 if deadline.passed or not (again and connection.closed):
                     raise
@@ -79,15 +94,15 @@ class Reader:
                 deadline.cancel()
         # The connection had died in the pool, and others with it, probably. Reading twice harms nobody.
         await self._pool.check()
-        return await self._rows(statement, parameters, again=False)
+        return await self._rows(statement, parameters, row, again=False)
 
     async def _configure(self, connection: Connection) -> None:
         milliseconds = str(round(self._bounds.statement_seconds * 1000))
         await connection.execute(query("lookup_session"), {"statement_timeout": milliseconds})
 
 
-async def _fetch(connection: Connection, statement: Statement, parameters: Mapping[str, Any]) -> list[DictRow]:
-    cursor = connection.cursor()
+async def _fetch(connection: Connection, statement: Statement, parameters: Mapping[str, Any], row: Any) -> list[Any]:
+    cursor = connection.cursor(row_factory=row)
     try:
         return await (await cursor.execute(statement, parameters)).fetchall()
     except psycopg.DataError as error:

@@ -1,129 +1,105 @@
-"""Every endpoint: a request in, a use case, a reply out."""
+"""The endpoints that are asked now and then: what there is, how it does, and the page for people."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import PlainTextResponse
-from starlette.convertors import Convertor, register_url_convertor
+from fastapi.responses import HTMLResponse, PlainTextResponse
 
+from prescore.contract.errors import Forbidden, PrescoreError, Transient
 from prescore.contract.queries import query
-from prescore_api import metrics, schemas
-from prescore_api.lookup import Lookup
+from prescore_api import metrics, page, schemas
+from prescore_api.front import REQUEST, Front
 from prescore_api.models import Models
 from prescore_api.reader import Reader
-from prescore_api.wire import asked_keys, no_parameters, parameters, reply
-
-
-class _Rest(Convertor[str]):
-    """The rest of the path: Starlette's own stops at a line break, and keys may hold one."""
-
-    regex = r"[\s\S]*"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
-
-
-register_url_convertor("rest", _Rest())
+from prescore_api.reply import json
+from prescore_api.terms import nothing
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"model": schemas.Error, "description": "A valid API key is needed"},
+    422: {"model": schemas.Error, "description": "A parameter that is not known"},
     503: {"model": schemas.Error, "description": "The database is away; Retry-After tells when to ask again"},
-    "default": {"model": schemas.Error, "description": "Every error has this shape"},
 }
+_FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"model": schemas.Error, "description": "Not for this API key"}}
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": schemas.Error, "description": "No such model"}}
-_MALFORMED: dict[int | str, dict[str, Any]] = {422: {"model": schemas.Error, "description": "Malformed key or request"}}
-_FOUND: dict[int | str, dict[str, Any]] = {
-    200: {"model": schemas.Answer},
-    404: {"model": schemas.Answer | schemas.Error, "description": "Unknown key (an answer), or model (an error)"},
-}
-_BY_NAME = {
-    "name": "key",
-    "in": "query",
-    "description": "every key column by its name",
-    "style": "form",
-    "explode": True,
-    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
-}
 
 router = APIRouter(responses=_ERRORS)
 
 
-@router.get("/v1/models", tags=["models"], responses=_MALFORMED | {200: {"model": schemas.Models}})
+@router.get("/", include_in_schema=False)
+async def status_page(request: Request) -> Response:
+    """The models that the API key opens, for people."""
+    _no_parameters(request)
+    reader: Reader = request.app.state.reader
+    return HTMLResponse(await page.html(reader, _may_read(request)), headers=page.HEADERS)
+
+
+@router.get("/v1/models", tags=["models"], responses={200: {"model": schemas.Models}})
 async def list_models(request: Request) -> Response:
-    """Every published model with its clocks."""
-    no_parameters(request)
-    return reply({"models": await _models(request).every()})
+    """Every published model that the API key opens, with its clocks."""
+    _no_parameters(request)
+    models = await _models(request).every()
+    return _json({"models": [model for model in models if _may_read(request)(model["model"])]})
 
 
-@router.get("/v1/models/{model}", tags=["models"], responses=_UNKNOWN | _MALFORMED | {200: {"model": schemas.Model}})
+@router.get("/v1/models/{model}", tags=["models"], responses=_UNKNOWN | _FORBIDDEN | {200: {"model": schemas.Model}})
 async def describe_model(request: Request, model: str) -> Response:
-    """One published model with its clocks and columns."""
-    no_parameters(request)
-    return reply(await _models(request).one(model))
-
-
-@router.get(
-    "/v1/predictions/{model}",
-    tags=["predictions"],
-    responses=_FOUND | _MALFORMED,
-    openapi_extra={"parameters": [_BY_NAME]},
-)
-async def predict_by_name(request: Request, model: str) -> Response:
-    """The prediction of a key given by column name: `?carrier=UA&flight=1545`."""
-    return _answer(await _lookup(request).one(model, parameters(request)))
-
-
-@router.get("/v1/predictions/{model}/{key:rest}", tags=["predictions"], responses=_FOUND | _MALFORMED)
-async def predict(request: Request, model: str, key: str) -> Response:
-    """The prediction of a key of one column."""
-    no_parameters(request)
-    return _answer(await _lookup(request).single(model, key))
-
-
-@router.post(
-    "/v1/predictions/{model}/lookup",
-    tags=["predictions"],
-    responses=_UNKNOWN | _MALFORMED | {200: {"model": schemas.Answers}},
-    openapi_extra=schemas.body(schemas.Keys),
-)
-async def predict_many(request: Request, model: str) -> Response:
-    """The predictions of up to 10,000 keys, duplicates and unknown ones included: in their order, of one version."""
-    no_parameters(request)
-    return reply({"answers": await _lookup(request).many(model, await asked_keys(request))})
+    """One published model with its clocks, its columns, and the versions that may be asked for."""
+    _no_parameters(request)
+    if not _may_read(request)(model):
+        raise Forbidden(f"This API key does not open {model!r}.")
+    return _json(await _models(request).one(model))
 
 
 @router.get("/health/live", tags=["health"], responses={200: {"model": schemas.Health}})
 async def live() -> Response:
     """The process answers."""
-    return reply({"status": "live"})
+    return _json({"status": "live"})
 
 
 @router.get("/health/ready", tags=["health"], responses={200: {"model": schemas.Health}})
 async def ready(request: Request) -> Response:
-    """Lookups can be answered: the database is there and has the catalog."""
+    """Lookups can be answered: the database is there and has the catalog, and the server is not about to end."""
+    if _front(request).draining:
+        raise Transient("The server is about to end.")
     reader: Reader = request.app.state.reader
-    await reader.rows(query("lookup_ready"), {})
-    return reply({"status": "ready"})
+    try:
+        await reader.rows(query("lookup_ready"), {})
+    except PrescoreError:
+        if not _models(request).all_in_memory():
+            raise
+    return _json({"status": "ready"})
 
 
-@router.get("/metrics", tags=["health"], responses=_MALFORMED, response_class=PlainTextResponse)
+@router.get("/metrics", tags=["health"], responses=_FORBIDDEN, response_class=PlainTextResponse)
 async def scrape(request: Request) -> Response:
-    """The freshness of every published model, for Prometheus."""
-    no_parameters(request)
-    return Response(metrics.text(await _models(request).every()), media_type=metrics.CONTENT)
+    """Requests, lookups, connections and the freshness of every published model, for Prometheus."""
+    _no_parameters(request)
+    caller = request.scope[REQUEST].caller
+    if caller is not None and caller.models is not None:
+        raise Forbidden("Metrics are of all models; this API key opens only some.")
+    return Response(metrics.text(_models(request).gauges()), headers={"content-type": metrics.CONTENT})
 
 
-def _answer(answer: dict[str, Any]) -> Response:
-    return reply(answer, 200 if answer["found"] else 404)
+def _json(content: Any) -> Response:
+    made = json(content)
+    return Response(made.body, made.status, media_type="application/json")
 
 
-def _lookup(request: Request) -> Lookup:
-    lookup: Lookup = request.app.state.lookup
-    return lookup
+def _no_parameters(request: Request) -> None:
+    nothing(request.scope[REQUEST].parameters())
+
+
+def _may_read(request: Request) -> Callable[[str], bool]:
+    may_read: Callable[[str], bool] = request.scope[REQUEST].caller.may_read
+    return may_read
+
+
+def _front(request: Request) -> Front:
+    front: Front = request.app.state.front
+    return front
 
 
 def _models(request: Request) -> Models:

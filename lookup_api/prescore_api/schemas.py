@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -21,7 +20,7 @@ class Answer(BaseModel):
     found: bool = Field(description="false: the version has no such key")
     prediction: dict[str, Value] | None
     data_as_of: datetime = Field(description="the time that the inputs describe")
-    published_at: datetime
+    published_at: datetime | None = Field(description="null for a version that was never published")
     age_seconds: float = Field(description="now - data_as_of")
     stale: bool = Field(description="older than the model's owner promised")
 
@@ -52,6 +51,14 @@ class Output(Column):
     role: str = Field(description="output, or passthrough for one that comes from the inputs")
 
 
+class Resident(BaseModel):
+    """What this server process holds in memory of a model whose spec asks for it."""
+
+    version: int | None = Field(description="null while it is read from the database")
+    bytes: int
+    refused: str | None = Field(description="why it is not held, when it is too large")
+
+
 class Clocks(BaseModel):
     """A published model and how old it is."""
 
@@ -65,6 +72,17 @@ class Clocks(BaseModel):
     max_age_seconds: float | None = Field(description="the promise: how old data_as_of may be")
     stale: bool
     held: bool = Field(description="nothing new is published until the owner releases it")
+    resident: Resident | None
+
+
+class Version(BaseModel):
+    """A version that is kept."""
+
+    version: int
+    state: str = Field(description="published, superseded, or checked: never published")
+    data_as_of: datetime
+    published_at: datetime | None
+    rows: int
 
 
 class Model(Clocks):
@@ -72,6 +90,7 @@ class Model(Clocks):
 
     key: list[Column]
     outputs: list[Output]
+    versions: list[Version] = Field(description="those that may be asked for with ?version=, newest first")
 
 
 class Models(BaseModel):
@@ -97,8 +116,3 @@ class Error(BaseModel):
     """Every error has this shape."""
 
     error: Fault
-
-
-def body(model: type[BaseModel]) -> dict[str, Any]:
-    """A request body that the endpoint reads by itself."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}

@@ -1,35 +1,101 @@
-"""`prescore serve`: the app behind uvicorn, on a port of its own."""
+"""`prescore serve`: the app behind uvicorn, in one process or in several that share a port."""
 
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import ssl
 import sys
-from contextlib import suppress
+import tempfile
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
 
-from prescore.contract.database import environment_database
+from prescore.contract.database import Database, environment_database
 from prescore.contract.errors import Mistake, PortTaken
-from prescore_api.app import build
+
+_SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
-def serve(host: str, port: int) -> None:
-    """Answer until told to stop. Raises Mistake without a database or address to use, DatabaseAway, PortTaken."""
+@dataclass(frozen=True)
+class Listening:
+    """Where to serve, in how many processes, with which certificate, and behind whom."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    proxies: str = "127.0.0.1"
+
+
+def serve(where: Listening, choices: dict[str, Any]) -> None:
+    """Answer until told to stop; `choices` are those of `app.Choices`.
+
+    Raises Mistake without a database, an address or a certificate to use, DatabaseAway, PortTaken.
+    """
     database = environment_database()
     database.require_migrated()
-    with listen(host, port) as listening:
-        sys.stderr.write(f"prescore: serving on {address(listening)} (what there is: {address(listening)}/docs)\n")
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(configured(build(database))).run(sockets=[listening])
+    _require_certificate(where)
+    with ExitStack() as stack:
+        if where.workers > 1:  # before the metrics are imported: they look at it then
+            os.environ[_SHARED_METRICS] = stack.enter_context(tempfile.TemporaryDirectory(prefix="prescore-metrics-"))
+        listening = stack.enter_context(listen(where.host, where.port))
+        config = configured(partial(_app, database, choices), where, _LOGS)
+        url = address(listening, secure=config.is_ssl)
+        sys.stderr.write(f"prescore: serving on {url} (what there is: {url}/docs)\n")
+        stack.enter_context(suppress(KeyboardInterrupt))
+        if where.workers > 1:
+            Multiprocess(config, sockets=[listening]).run()
+        else:
+            uvicorn.Server(config).run(sockets=[listening])
 
 
-def configured(app: FastAPI) -> uvicorn.Config:
-    """How uvicorn serves an app."""
+def configured(factory: Any, where: Listening | None = None, logs: dict[str, Any] | None = None) -> uvicorn.Config:
+    """How uvicorn serves what a factory makes; `logs` configures logging."""
+    from prescore_api.connections import Connection
+
+    where = where or Listening()
     return uvicorn.Config(
-        app, lifespan="on", ws="none", log_level="warning", access_log=False, timeout_graceful_shutdown=10
+        factory,
+        factory=True,
+        workers=where.workers,
+        http=Connection,
+        loop="uvloop",
+        lifespan="on",
+        ws="none",
+        log_config=logs,
+        access_log=False,
+        server_header=False,
+        backlog=2048,
+        timeout_graceful_shutdown=10,
+        ssl_certfile=where.tls_cert,
+        ssl_keyfile=where.tls_key,
+        forwarded_allow_ips=where.proxies,
     )
+
+
+def _app(database: Database, choices: dict[str, Any]) -> Any:
+    """In the process that serves: what a worker imports is imported there."""
+    from prescore_api.app import Choices, build
+
+    return build(database, Choices(**choices))
+
+
+def _require_certificate(where: Listening) -> None:
+    """Read it now, and not in a worker that dies of it again and again."""
+    if bool(where.tls_cert) != bool(where.tls_key):
+        raise Mistake("TLS takes a certificate and its key: --tls-cert and --tls-key.")
+    if where.tls_cert and where.tls_key:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(where.tls_cert, where.tls_key)
+        except OSError as error:
+            raise Mistake(f"The certificate cannot be used: {error}. Name PEM files that belong together.") from error
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -49,7 +115,19 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def address(listening: socket.socket) -> str:
+def address(listening: socket.socket, *, secure: bool = False) -> str:
     """Where a socket listens, as a URL."""
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if secure else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+# What goes wrong, one line each, on standard error; requests are in the access log on standard output.
+_LOGS: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {"prescore_api": {"level": "INFO"}},
+}

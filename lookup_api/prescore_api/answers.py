@@ -1,0 +1,144 @@
+"""Answers of one version as JSON: what is the same in all of them is written once.
+
+Integers are exact, also beyond 2^53. Floats are the shortest text that comes back as the column's own value. Times are
+ISO 8601, those with a zone in UTC. A passed-through NaN or infinity has no JSON number and is null; outputs never are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from prescore.contract import lookup
+from prescore.contract.errors import TooOld
+from prescore_api.described import Described
+from prescore_api.terms import Terms
+
+JSON = b"application/json"
+_FOUND = b',"found":true,"prediction":'
+_NOT_FOUND = b',"found":false,"prediction":null'
+_STALE = (b',"stale":false}', b',"stale":true}')
+
+
+@dataclass(frozen=True)
+class Age:
+    """How old a version is at one moment: what a request's answers all say. Raised for as TooOld by `require`."""
+
+    seconds: float
+    stale: bool
+
+    @classmethod
+    def of(cls, described: Described, now: float) -> Age:
+        """At a moment, in seconds since 1970 by the database's clock."""
+        seconds = now - described.data_as_of
+        return cls(seconds, lookup.stale(seconds, described.max_age))
+
+    def require(self, described: Described, terms: Terms) -> None:
+        """Raise TooOld beyond the caller's bound, or the owner's promise where the owner wants that."""
+        if terms.max_age is not None and self.seconds > terms.max_age:
+            raise TooOld(_too_old(described, self.seconds, f"max_age={terms.max_age:g} allows {terms.max_age:g} s"))
+        if self.stale and described.published["refuse_stale"] and terms.version is None:
+            promised = f"its owner allows {described.max_age:g} s"
+            raise TooOld(_too_old(described, self.seconds, promised))
+
+    def told(self, described: Described) -> dict[bytes, str]:
+        """What answers share, as texts."""
+        published_at = described.published["published_at"]
+        return {
+            b"data_as_of": described.published["data_as_of"].isoformat(),
+            b"published_at": published_at.isoformat() if published_at else "",
+            b"age_seconds": f"{self.seconds:.3f}",
+            b"stale": str(self.stale).lower(),
+        }
+
+    def json(self, described: Described) -> bytes:
+        """How every answer ends."""
+        return b"%b%.3f%b" % (described.clocks, self.seconds, _STALE[self.stale])
+
+
+def _too_old(described: Described, age: float, allowed: str) -> str:
+    return (
+        f"{described.model} version {described.version} is of data {age:.0f} s ago; {allowed}. "
+        "A newer version has to be published first."
+    )
+
+
+class Outputs(Protocol):
+    """Columns of outputs, by their places among the version's; anything where a key is not there."""
+
+    def lists(self, chosen: Sequence[int]) -> Sequence[Sequence[Any]]:
+        """As Python's values."""
+
+    def arrays(self, chosen: Sequence[int]) -> Sequence[Any]:
+        """As what Arrow makes arrays of."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Columns of outputs as the database gave them."""
+
+    columns: Sequence[Sequence[Any]]
+
+    def lists(self, chosen: Sequence[int]) -> Sequence[Sequence[Any]]:
+        """As Python's values."""
+        return [self.columns[place] for place in chosen]
+
+    arrays = lists
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was asked and found: columns of keys, whether each is there, columns of outputs, in the order asked."""
+
+    described: Described
+    age: Age
+    keys: Sequence[Sequence[Any]]
+    found: Sequence[bool | None]
+    outputs: Outputs
+    chosen: list[tuple[int, str]] | None
+
+    def json(self) -> bytes:
+        """`{"answers": […]}`."""
+        head, tail, dumps = self.described.head, self.age.json(self.described), orjson.dumps
+        missing = _NOT_FOUND + tail
+        return b'{"answers":[%b]}' % b",".join(
+            [
+                head + dumps(key) + _FOUND + dumps(prediction) + tail if found else head + dumps(key) + missing
+                for key, found, prediction in zip(self._keys(), self.found, self._predictions(), strict=True)
+            ]
+        )
+
+    def _keys(self) -> list[dict[str, Any]]:
+        names = [column["name"] for column in self.described.key]
+        if len(names) == 1:
+            name = names[0]
+            return [{name: value} for value in self.keys[0]]
+        return [dict(zip(names, values, strict=True)) for values in zip(*self.keys, strict=True)]
+
+    def _predictions(self) -> list[dict[str, Any]]:
+        names = [name for _, name in self.places()]
+        columns = self.outputs.lists([place for place, _ in self.places()])
+        if len(names) == 1:
+            name = names[0]
+            return [{name: value} for value in columns[0]]
+        return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+    def places(self) -> list[tuple[int, str]]:
+        """The outputs that are told, each with its place among the version's."""
+        return self.chosen or [(place, column["name"]) for place, column in enumerate(self.described.outputs)]
+
+
+def single(
+    described: Described, age: Age, key: dict[str, Any], row: lookup.Row, chosen: list[tuple[int, str]] | None
+) -> bytes:
+    """One answer, to a key by column name."""
+    if not row[1]:
+        return described.head + orjson.dumps(key) + _NOT_FOUND + age.json(described)
+    if chosen is None:
+        prediction = {column["name"]: value for column, value in zip(described.outputs, row[2:], strict=True)}
+    else:
+        prediction = {name: row[2 + place] for place, name in chosen}
+    return b"".join((described.head, orjson.dumps(key), _FOUND, orjson.dumps(prediction), age.json(described)))

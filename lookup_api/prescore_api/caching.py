@@ -1,0 +1,43 @@
+"""What may be kept of an answer, and for how long (RFC 9110 and 9111).
+
+An answer's ETag names its version, when that was published, whether it is stale, and the outputs asked for: it is weak,
+because the age in the body goes on. A reply that says `stale: false` is never fresh for longer than that is true.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from prescore_api.answers import Age
+from prescore_api.described import Described
+from prescore_api.terms import Terms
+
+
+def etag(described: Described, age: Age, terms: Terms, form: str) -> bytes:
+    """A name for all answers that say the same of the same URL, in one form (`json` or `arrow`)."""
+    published = described.published["published_at"]
+    parts = [
+        str(described.version),
+        f"{published.timestamp() if published else 0:.6f}",
+        "s" if age.stale else "f",
+        form,
+    ]
+    if terms.outputs:
+        parts.append(hashlib.sha256("\0".join(terms.outputs).encode()).hexdigest()[:16])
+    return f'W/"{"-".join(parts)}"'.encode()
+
+
+def cache_control(described: Described, age: Age, terms: Terms) -> bytes:
+    """For how long it may be used again without asking: as its owner allows, and while it is fresh enough."""
+    seconds = described.published["cache_seconds"]
+    for bound in (described.max_age, terms.max_age):
+        if bound is not None:
+            seconds = min(seconds, bound - age.seconds)
+    return b"private, no-cache" if age.stale or seconds < 1 else b"private, max-age=%d" % seconds
+
+
+def matches(asked: bytes, tag: bytes) -> bool:
+    """Whether If-None-Match names this ETag; weakly, as for GET."""
+    return asked.strip() == b"*" or tag.removeprefix(b"W/") in (
+        one.strip().removeprefix(b"W/") for one in asked.split(b",")
+    )

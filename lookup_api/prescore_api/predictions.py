@@ -1,0 +1,128 @@
+"""The endpoints under /v1/predictions: what is asked ten thousand times a second goes through no framework."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from prescore.contract import keys, lookup
+from prescore.contract.errors import Forbidden, KeyInvalid, RequestInvalid, TooLarge
+from prescore_api import arrow, caching, failures
+from prescore_api.answers import Age, Answers, Listed, single
+from prescore_api.described import Described
+from prescore_api.lookup import MAX_KEYS, Lookup, Parsed
+from prescore_api.reply import JSON, Header, Reply
+from prescore_api.request import Receive, Request
+from prescore_api.terms import ANY, Terms, refuse
+
+PREFIX = "/v1/predictions/"
+_ARROW: Header = (b"content-type", arrow.STREAM)
+_VARY: Header = (b"vary", b"Accept, Authorization")
+
+
+class Predictions:
+    """Answers requests whose path begins with PREFIX; gives None for those that are no prediction."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+
+    async def answer(self, request: Request, receive: Receive) -> Reply | None:
+        """The reply; raises what goes wrong."""
+        model, slash, key = request.path[len(PREFIX) :].partition("/")
+        if not model:
+            return None
+        if request.method in ("GET", "HEAD"):
+            request.route = "predict" if slash else "predict_by_name"
+            _enter(request, model)
+            return await self._one(request, key if slash else None)
+        if request.method == "POST" and key == "lookup":
+            request.route = "predict_many"
+            _enter(request, model)
+            return await self._many(request, receive)
+        return failures.not_allowed(request.path, request.method, "GET, POST" if key == "lookup" else "GET")
+
+    async def _one(self, request: Request, value: str | None) -> Reply:
+        terms, named = Terms.of(request.parameters()) if request.query else (ANY, {})
+        if not request.query:
+            request.require_readable()
+        if value is not None:
+            refuse(named)
+
+        def parse(described: Described) -> Parsed:
+            key = named if value is None else {_only(described): value}
+            return [[one] for one in keys.parse(described.key, key).values()]
+
+        described, age, parsed, row = await self._lookup.one(str(request.model), parse, terms)
+        request.version, request.keys, request.found = described.version, 1, int(row[1] is True)
+        form = "arrow" if arrow.STREAM in request.headers.get(b"accept", b"") else "json"
+        tag = caching.etag(described, age, terms, form)
+        headers = [_VARY, (b"etag", tag), (b"cache-control", caching.cache_control(described, age, terms))]
+        if row[1] and caching.matches(request.headers.get(b"if-none-match", b""), tag):
+            return Reply(304, b"", headers)
+        body = _body(form, described, age, parsed, row, terms)
+        return Reply(200 if row[1] else 404, body, [JSON if form == "json" else _ARROW, *headers])
+
+    async def _many(self, request: Request, receive: Receive) -> Reply:
+        terms, others = Terms.of(request.parameters())
+        refuse(others)
+        body = await request.body(receive)
+        if request.headers.get(b"content-type", b"").startswith(arrow.STREAM):
+            table = arrow.table(body)
+            request.keys = table.num_rows
+            _bounded(request)
+            answers = await self._lookup.many(str(request.model), lambda d: arrow.parse(d, table), terms)
+        else:
+            asked = _asked(body)
+            request.keys = len(asked)
+            _bounded(request)
+            answers = await self._lookup.many(str(request.model), lambda d: d.parse(asked), terms)
+        request.version, request.found = answers.described.version, sum(1 for there in answers.found if there)
+        headers = [_VARY, (b"cache-control", b"no-store")]
+        if arrow.STREAM in request.headers.get(b"accept", b""):
+            return Reply(200, arrow.stream(answers), [_ARROW, *headers])
+        return Reply(200, answers.json(), [JSON, *headers])
+
+
+def _enter(request: Request, model: str) -> None:
+    """Let in only those whose API key is for this model; raises Forbidden whether there is such a model or not."""
+    if request.caller is not None and not request.caller.may_read(model):
+        raise Forbidden(f"This API key does not open {model!r}.")
+    request.model = model
+
+
+def _bounded(request: Request) -> None:
+    if request.keys > MAX_KEYS:
+        raise TooLarge(f"{request.keys} keys in one request; at most {MAX_KEYS} are answered. Ask in parts.")
+
+
+def _only(described: Described) -> str:
+    names = [column["name"] for column in described.key]
+    if len(names) > 1:
+        form = "&".join(f"{name}=…" for name in names)
+        raise KeyInvalid(
+            f"The key of {described.model} has {len(names)} columns: GET /v1/predictions/{described.model}?{form}"
+        )
+    return names[0]
+
+
+def _body(form: str, described: Described, age: Age, parsed: Parsed, row: lookup.Row, terms: Terms) -> bytes:
+    chosen = described.chosen(terms.outputs)
+    if form == "json":
+        named = {column["name"]: value[0] for column, value in zip(described.key, parsed, strict=True)}
+        return single(described, age, named, row, chosen)
+    outputs = [[value] for value in row[2:]] or [[None] for _ in described.outputs]
+    return arrow.stream(Answers(described, age, parsed, [row[1]], Listed(outputs), chosen))
+
+
+def _asked(body: bytes) -> list[Any]:
+    """The keys of a bulk request; raises RequestInvalid."""
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RequestInvalid(f"The body is not JSON: {error}.") from error
+    if not isinstance(content, dict) or not isinstance(content.get("keys"), list):
+        raise RequestInvalid('The body takes {"keys": [{column: value, …}, …]}.')
+    if unknown := sorted(set(content) - {"keys"}):
+        raise RequestInvalid(f"Unknown in the body: {', '.join(unknown)}; it takes keys.")
+    return list(content["keys"])

@@ -1,0 +1,146 @@
+"""Keys and answers as Arrow IPC streams."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pyarrow as pa
+import pytest
+
+from fix_api import Api
+
+STREAM = "application/vnd.apache.arrow.stream"
+ID = UUID("8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d")
+NOON = datetime.fromisoformat("2013-07-04T12:30:00.000250")
+
+
+def _stream(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def _asked(client: httpx.Client, model: str, table: pa.Table, query: str = "") -> pa.Table:
+    reply = client.post(
+        f"/v1/predictions/{model}/lookup{query}",
+        content=_stream(table),
+        headers={"Content-Type": STREAM, "Accept": STREAM},
+    )
+    assert (reply.status_code, reply.headers["content-type"]) == (200, STREAM), reply.text
+    with pa.ipc.open_stream(reply.content) as reader:
+        return reader.read_all()
+
+
+@pytest.mark.parametrize("resident", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "stored", "arrow"),
+    [
+        ("smallint", -7, pa.int8()),
+        ("integer", 7, pa.int64()),
+        ("bigint", 2**62, pa.int64()),
+        ("bigint", 7, pa.uint16()),
+        ("text", "a/b ü", pa.string()),
+        ("text", "a", pa.large_string()),
+        ("text", "a", pa.dictionary(pa.int32(), pa.string())),
+        ("uuid", ID, pa.string()),
+        ("date", date(2013, 7, 4), pa.date32()),
+        ("timestamp", NOON, pa.timestamp("us")),
+        ("timestamptz", NOON.replace(tzinfo=UTC), pa.timestamp("us", tz="Europe/Zurich")),
+        ("timestamptz", NOON.replace(tzinfo=UTC), pa.string()),
+    ],
+)
+def test_keys_of_every_type(api: Api, kind: str, stored: Any, arrow: pa.DataType, resident: bool) -> None:
+    m = api.publish({"k": kind}, [(stored, 0.5)], lookup={"resident": resident})
+    if resident:
+        api.until_resident(m)
+    text = kind == "uuid" or (kind == "timestamptz" and arrow == pa.string())
+    given = (stored.isoformat() if isinstance(stored, datetime) else str(stored)) if text else stored
+    keys = pa.array([given], pa.string() if pa.types.is_dictionary(arrow) else arrow)
+    answers = _asked(api.client, m, pa.table({"k": keys.cast(arrow)}))
+    assert answers.column("found").to_pylist() == [True]
+    assert answers.column("prediction").to_pylist() == [{"score": 0.5}]
+    assert answers.column("key").to_pylist() == [{"k": str(stored) if kind == "uuid" else stored}]
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_answers_say_in_columns_what_json_says(api: Api, resident: bool) -> None:
+    outputs = {"score": "real", "lift": "double precision", "n": "smallint", "why": "text", "yes": "boolean"}
+    rows = [(k, "ü", 0.1, 0.1, k, None, k % 2 == 0) for k in range(3)]
+    outputs_given = dict(outputs)
+    m = api.publish({"k": "bigint", "place": "text"}, rows, outputs_given, lookup={"resident": resident})
+    if resident:
+        api.until_resident(m)
+    table = pa.table({"place": ["ü", "ü", "x", "ü"], "k": [2, 0, 0, 2]})
+    answers = _asked(api.client, m, table)
+    asked = [{"k": k, "place": place} for k, place in zip([2, 0, 0, 2], ["ü", "ü", "x", "ü"], strict=True)]
+    json = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": asked}).json()["answers"]
+    assert answers.column("key").to_pylist() == [one["key"] for one in json] == asked
+    assert answers.column("found").to_pylist() == [one["found"] for one in json] == [True, True, False, True]
+    predicted = answers.column("prediction").to_pylist()
+    for one, other in zip(predicted, [one["prediction"] for one in json], strict=True):
+        assert one == (other and other | {"score": pytest.approx(other["score"])})
+    kinds = [pa.float32(), pa.float64(), pa.int16(), pa.string(), pa.bool_()]
+    assert answers.schema.field("prediction").type == pa.struct(list(zip(outputs, kinds, strict=True)))
+    told = {name.decode(): value.decode() for name, value in answers.schema.metadata.items()}
+    assert {name: told[name] for name in ("model", "version", "data_as_of", "published_at", "stale")} == {
+        "model": m,
+        "version": "1",
+        "data_as_of": json[0]["data_as_of"],
+        "published_at": json[0]["published_at"],
+        "stale": "false",
+    }
+    assert abs(float(told["age_seconds"]) - json[0]["age_seconds"]) < 60
+
+
+def test_forms_are_negotiated_each_way(api: Api) -> None:
+    m = api.publish({"k": "bigint"}, [(1, 0.5)])
+    path = f"/v1/predictions/{m}/lookup"
+    reply = api.client.post(path, json={"keys": [{"k": 1}]}, headers={"Accept": f"{STREAM}, application/json;q=0.5"})
+    assert reply.headers["content-type"] == STREAM
+    body = _stream(pa.table({"k": [1]}))
+    assert api.client.post(path, content=body, headers={"Content-Type": STREAM}).json()["answers"][0]["found"] is True
+    one = api.client.get(f"/v1/predictions/{m}/1", headers={"Accept": STREAM})
+    with pa.ipc.open_stream(one.content) as reader:
+        assert reader.read_all().column("prediction").to_pylist() == [{"score": 0.5}]
+    none = api.client.get(f"/v1/predictions/{m}/2", headers={"Accept": STREAM})
+    with pa.ipc.open_stream(none.content) as reader:
+        assert (none.status_code, reader.read_all().column("prediction").to_pylist()) == (404, [None])
+
+
+def test_outputs_are_chosen_and_no_keys_no_answers(api: Api) -> None:
+    m = api.publish({"k": "bigint"}, [(1, 0.5, 3)], {"score": "real", "lift": "integer"})
+    answers = _asked(api.client, m, pa.table({"k": [1]}), "?output=lift")
+    assert answers.column("prediction").to_pylist() == [{"lift": 3}]
+    none = _asked(api.client, m, pa.table({"k": pa.array([], pa.int64())}))
+    assert none.num_rows == 0
+    assert none.schema.field("prediction").type == pa.struct([("score", pa.float32()), ("lift", pa.int32())])
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (pa.table({"x": [1]}), "the key consists of k"),
+        (pa.table({"k": [1], "x": [1]}), "the key consists of k"),
+        (pa.table({"k": [1, None, 3]}), "keys[1]: k is null"),
+        (pa.table({"k": ["1"]}), "k takes whole numbers (integer), not string"),
+        (pa.table({"k": [1.0]}), "k takes whole numbers (integer), not double"),
+        (pa.table({"k": [2**40]}), "k takes integer"),
+    ],
+)
+def test_keys_that_are_none(api: Api, table: pa.Table, words: str) -> None:
+    m = api.publish({"k": "integer"}, [(1, 0.5)])
+    reply = api.client.post(f"/v1/predictions/{m}/lookup", content=_stream(table), headers={"Content-Type": STREAM})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "key_invalid")
+    assert words in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("body", [b"", b"no stream", b"\xff" * 100, _stream(pa.table({"k": [1]}))[:40]])
+def test_bodies_that_are_no_stream(api: Api, body: bytes) -> None:
+    m = api.publish({"k": "integer"}, [(1, 0.5)])
+    reply = api.client.post(f"/v1/predictions/{m}/lookup", content=body, headers={"Content-Type": STREAM})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "request_invalid")

@@ -1,0 +1,88 @@
+"""HTTP caching: what changes an ETag, what a 304 may stand for, and for how long an answer is fresh."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime, timedelta
+
+import httpx
+
+from fix_api import Api, Shelf
+
+KEY = {"k": "bigint"}
+ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
+
+
+def _fresh_for(reply: httpx.Response) -> int:
+    found = re.fullmatch(r"private, max-age=(\d+)", reply.headers["cache-control"])
+    assert found, reply.headers["cache-control"]
+    return int(found[1])
+
+
+def test_what_still_holds_is_304(api: Api) -> None:
+    m = api.publish(KEY, [(1, 0.5)])
+    path = f"/v1/predictions/{m}/1"
+    first = api.client.get(path)
+    for asked in (first.headers["etag"], f'"x", {first.headers["etag"]}', first.headers["etag"][2:], "*"):
+        again = api.client.get(path, headers={"If-None-Match": asked})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == first.headers["etag"]
+        assert {"cache-control", "vary"} <= set(again.headers)
+        assert "content-type" not in again.headers
+    assert api.client.get(path, headers={"If-None-Match": 'W/"other"'}).status_code == 200
+
+
+def test_an_unknown_key_is_never_304(api: Api) -> None:
+    m = api.publish(KEY, [])
+    first = api.client.get(f"/v1/predictions/{m}/1")
+    again = api.client.get(f"/v1/predictions/{m}/1", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.json()["found"]) == (404, False)
+
+
+def test_the_etag_changes_with_version_staleness_selection_and_form(shelf: Shelf, client: httpx.Client) -> None:
+    soon = datetime.now(UTC) - timedelta(hours=1) + timedelta(seconds=2)
+    shelf.publish("m", KEY, [(1, 0.5)], {"score": "real"}, data_as_of=soon, freshness={"max_age": "1h"})
+    tags = [
+        client.get("/v1/predictions/m/1").headers["etag"],
+        client.get("/v1/predictions/m/1?output=score").headers["etag"],
+        client.get("/v1/predictions/m/1", headers=ARROW).headers["etag"],
+    ]
+    fresh = tags[0]
+    until = time.monotonic() + 10
+    while (stale := client.get("/v1/predictions/m/1", headers={"If-None-Match": fresh})).status_code == 304:
+        assert time.monotonic() < until
+    assert (stale.status_code, stale.json()["stale"]) == (200, True)  # a `stale: false` is never revived
+    tags.append(stale.headers["etag"])
+    shelf.publish("m", KEY, [(1, 0.5)])
+    tags.append(client.get("/v1/predictions/m/1").headers["etag"])
+    shelf.rollback("m")
+    tags.append(client.get("/v1/predictions/m/1").headers["etag"])
+    assert len(set(tags)) == len(tags)
+
+
+def test_nothing_is_kept_without_asking_unless_the_owner_allows_it(api: Api) -> None:
+    m = api.publish(KEY, [(1, 0.5)])
+    reply = api.client.get(f"/v1/predictions/{m}/1")
+    assert reply.headers["cache-control"] == "private, no-cache"
+    assert reply.headers["vary"] == "Accept, Authorization"
+
+
+def test_an_answer_is_fresh_as_long_as_its_owner_allows_and_it_holds(api: Api) -> None:
+    def published(hours: float, promise: str, **more: str) -> httpx.Response:
+        clock = datetime.now(UTC) - timedelta(hours=hours)
+        m = api.publish(KEY, [(1, 0.5)], data_as_of=clock, freshness={"max_age": promise}, lookup={"cache": "60s"})
+        return api.client.get(f"/v1/predictions/{m}/1", params=more)
+
+    assert _fresh_for(published(0, "1h")) == 60
+    assert 0 < _fresh_for(published(0.99, "1h")) <= 36  # the promise is broken in 36 s
+    assert published(2, "1h").headers["cache-control"] == "private, no-cache"
+    assert 0 < _fresh_for(published(0, "1h", max_age="30")) <= 30
+
+
+def test_bulk_answers_and_errors_are_not_kept(api: Api) -> None:
+    m = api.publish(KEY, [(1, 0.5)], lookup={"cache": "60s"})
+    bulk = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": [{"k": 1}]})
+    assert bulk.headers["cache-control"] == "no-store"
+    assert "etag" not in bulk.headers
+    assert "etag" not in api.client.get(f"/v1/predictions/{m}/x").headers

@@ -1,0 +1,210 @@
+"""Models in memory: what they answer, when they follow, what bounds them, and what happens without Postgres."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from fix_api import Api, Shelf, serving, until_resident, until_scraped
+from prescore import embedded
+from prescore.contract.database import Connection, Database
+from prescore.contract.project import Project, Settings
+from prescore_api.app import Choices, build
+from prescore_api.reader import Bounds
+
+KEY = {"k": "bigint"}
+RESIDENT: Any = {"lookup": {"resident": True}}
+SOON = Bounds(connection_seconds=0.5, statement_seconds=0.5, connections=2)
+ID = UUID("8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d")
+EVERYTHING: dict[str, Any] = {
+    "real": 0.1,
+    "double precision": 0.1,
+    "smallint": -3,
+    "integer": 2**31 - 1,
+    "bigint": -(2**63),
+    "boolean": True,
+    "text": 'a "quoted", ü\nline',
+    "uuid": ID,
+    "date": date(2013, 7, 4),
+    "timestamp": datetime.fromisoformat("2013-07-04T12:30:00.000250"),
+    "timestamptz": datetime(2013, 7, 4, 12, 30, tzinfo=UTC),
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """A Postgres of this test's own, to stop and start."""
+    made = Project(tmp_path, Settings(database="embedded"))
+    Database(embedded.start(made)).migrate()
+    try:
+        yield made
+    finally:
+        embedded.stop(made)
+
+
+def _told(client: httpx.Client, model: str) -> dict[str, Any]:
+    told: dict[str, Any] = client.get(f"/v1/models/{model}").json()
+    return told
+
+
+def _answer(answer: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if name not in ("model", "age_seconds", "published_at")}
+
+
+def test_memory_and_database_say_the_same(api: Api) -> None:
+    outputs = {"score": "real", "n": "integer"}
+    passed = {kind.replace(" ", "_"): kind for kind in EVERYTHING}
+    rows: list[Any] = [
+        (1, 0.5, 1, *EVERYTHING.values()),
+        (2, 0.1, 2, *[None] * len(EVERYTHING)),
+        (-(2**40), 0.3, 3, *[None] * 6, "", *[None] * 4),
+    ]
+    nan = [(4, 1.0, 4, float("nan"), float("inf"), *[None] * 9)]
+    clock = datetime.now(UTC)
+    one = api.publish(KEY, rows + nan, outputs, passed, data_as_of=clock)
+    other = api.publish(KEY, rows + nan, outputs, passed, data_as_of=clock, **RESIDENT)
+    api.until_resident(other)
+    keys = {"keys": [{"k": k} for k in (1, 2, -(2**40), 4, 5, 1, 2**63 - 1, -(2**63))]}
+    answers = [api.client.post(f"/v1/predictions/{m}/lookup", json=keys).json()["answers"] for m in (one, other)]
+    assert [_answer(a) for a in answers[0]] == [_answer(a) for a in answers[1]]
+    for k in (1, 2, 4, 5):
+        singles = [api.client.get(f"/v1/predictions/{m}/{k}") for m in (one, other)]
+        assert singles[0].status_code == singles[1].status_code
+        assert _answer(singles[0].json()) == _answer(singles[1].json())
+
+
+@pytest.mark.parametrize("kind", ["text", "uuid", "date", "timestamp", "timestamptz", "smallint", "integer"])
+def test_keys_of_every_type(api: Api, kind: str) -> None:
+    m = api.publish({"k": kind}, [(EVERYTHING[kind], 0.5)], **RESIDENT)
+    api.until_resident(m)
+    asked = EVERYTHING[kind].isoformat() if hasattr(EVERYTHING[kind], "isoformat") else str(EVERYTHING[kind])
+    assert api.client.get(f"/v1/predictions/{m}", params={"k": asked}).json()["prediction"] == {"score": 0.5}
+
+
+def test_composite_keys_and_colliding_hashes(api: Api) -> None:
+    """Python's hashes of -1 and -2 are the same."""
+    rows = [(k, place, k + len(place)) for k in (-2, -1, 0, 1) for place in ("a", "bb")]
+    m = api.publish({"k": "integer", "place": "text"}, rows, {"n": "integer"}, **RESIDENT)
+    api.until_resident(m)
+    keys = [{"k": k, "place": place} for k in (-2, -1, 0, 1, 2) for place in ("bb", "a", "c")]
+    answers = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": keys}).json()["answers"]
+    for key, answer in zip(keys, answers, strict=True):
+        there = key["place"] != "c" and key["k"] != 2
+        assert (answer["key"], answer["found"]) == (key, there)
+        assert answer["prediction"] == ({"n": int(str(key["k"])) + len(str(key["place"]))} if there else None)
+
+
+def test_an_empty_version(api: Api) -> None:
+    for key in (KEY, {"k": "text"}):
+        m = api.publish(key, [], **RESIDENT)
+        api.until_resident(m)
+        assert api.client.get(f"/v1/predictions/{m}/1").json()["found"] is False
+        assert api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": []}).json() == {"answers": []}
+
+
+def test_a_publication_and_a_roll_back_are_followed(shelf: Shelf, client: httpx.Client) -> None:
+    shelf.publish("m", KEY, [(1, 0.5)], **RESIDENT)
+    until_resident(client, "m")
+    shelf.publish("m", KEY, [(1, 0.25, 3)], {"score": "real", "lift": "integer"}, **RESIDENT)
+    until_resident(client, "m", 2)
+    assert client.get("/v1/predictions/m/1").json()["prediction"] == {"score": 0.25, "lift": 3}
+    assert client.get("/v1/predictions/m/1?version=1").json()["prediction"] == {"score": 0.5}
+    shelf.rollback("m")
+    until_resident(client, "m", 1)
+    assert client.get("/v1/predictions/m/1").json()["version"] == 1
+
+
+def test_a_spec_that_no_longer_asks_for_it(shelf: Shelf, client: httpx.Client) -> None:
+    shelf.publish("m", KEY, [(1, 0.5)], **RESIDENT)
+    until_resident(client, "m")
+    shelf.publish("m", KEY, [(1, 0.25)])
+    deadline = time.monotonic() + 10
+    while _told(client, "m")["resident"] is not None:
+        assert time.monotonic() < deadline
+    assert client.get("/v1/predictions/m/1").json()["version"] == 2
+
+
+def test_only_what_was_asked_for_is_held(api: Api) -> None:
+    m = api.publish(KEY, [(1, 0.5)])
+    assert _told(api.client, m)["resident"] is None
+
+
+def test_what_is_too_large_is_read_from_the_database_and_says_so(
+    shelf: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    shelf.publish("m", KEY, [(k, 0.5) for k in range(1000)], **RESIDENT)
+    shelf.publish("small", KEY, [(1, 0.5)], **RESIDENT)
+    with serving(build(shelf.database, Choices(open_to_all=True, resident_memory=8_000))) as client:
+        until_resident(client, "small")
+        told = _told(client, "m")["resident"]
+        assert (told["version"], told["bytes"]) == (None, 0)
+        assert "bytes left" in told["refused"]
+        assert client.get("/v1/predictions/m/7").json()["prediction"] == {"score": 0.5}
+        until_scraped(client, "prescore_resident_refused", 1, model="m")
+        until_scraped(client, "prescore_resident_bytes", 0, model="m")
+        until_scraped(client, "prescore_resident_bytes", 16, model="small")
+    assert "m version 1 is not held in memory, and read from the database" in caplog.text
+
+
+def test_its_memory_is_told(api: Api) -> None:
+    m = api.publish(KEY, [(k, 0.5) for k in range(1000)], **RESIDENT)
+    api.until_resident(m)
+    assert _told(api.client, m)["resident"]["bytes"] == 16_000  # a bigint and a double a row
+
+
+def test_values_beyond_arrow_stay_in_the_database(api: Api) -> None:
+    m = api.publish(KEY, [], passthrough={"day": "date"}, **RESIDENT)
+    with api.shelf.database.connect() as connection:
+        connection.execute(f"insert into prescore_versions.{m}_v1 (k, score, day) values (1, 0.5, 'infinity')".encode())
+    deadline = time.monotonic() + 10
+    while (told := _told(api.client, m)["resident"]) is None:
+        assert time.monotonic() < deadline
+    if told["version"] is None:  # it was read before the row was there otherwise
+        assert "Arrow cannot hold" in told["refused"]
+    assert api.client.get(f"/v1/predictions/{m}?k=1&version=1").json()["prediction"]["day"] == "infinity"
+
+
+def test_it_goes_on_with_true_ages_while_postgres_is_away(project: Project) -> None:
+    database = Database(embedded.start(project))
+    clock = datetime.now(UTC) - timedelta(hours=1)
+    Shelf(database).publish("m", KEY, [(1, 0.5)], data_as_of=clock, freshness={"max_age": "1h"}, **RESIDENT)
+    Shelf(database).publish("n", KEY, [(1, 0.5)])
+    with serving(build(database, Choices(open_to_all=True, bounds=SOON))) as client:
+        until_resident(client, "m")
+        before = client.get("/v1/predictions/m/1").json()
+        embedded.stop(project)
+        assert client.get("/v1/predictions/n/1").status_code == 503
+        deadline = time.monotonic() + 10
+        while (after := client.get("/v1/predictions/m/1")).json()["age_seconds"] < before["age_seconds"] + 1:
+            assert time.monotonic() < deadline
+        assert (after.status_code, after.json()["prediction"], after.json()["stale"]) == (200, {"score": 0.5}, True)
+        true_age = (datetime.now(UTC) - clock).total_seconds()
+        assert abs(after.json()["age_seconds"] - true_age) < 5
+        assert client.post("/v1/predictions/m/lookup", json={"keys": [{"k": 1}]}).status_code == 200
+        assert client.get("/v1/predictions/m/1?max_age=60").status_code == 503  # a bound holds without Postgres, too
+        until_scraped(client, "prescore_database_up", 0)
+        embedded.start(project)
+        Shelf(database).publish("m", KEY, [(1, 0.75)], **RESIDENT)
+        until_resident(client, "m", 2)
+
+
+def test_a_catalog_row_that_changes_is_told_of_what_is_held(
+    shelf: Shelf, client: httpx.Client, connection: Connection
+) -> None:
+    """A new promise needs no new copy of the rows."""
+    shelf.publish("m", KEY, [(1, 0.5)], data_as_of=datetime.now(UTC) - timedelta(hours=2), **RESIDENT)
+    until_resident(client, "m")
+    assert client.get("/v1/predictions/m/1").json()["stale"] is False
+    connection.execute("update prescore.versions set max_age_seconds = 60")
+    deadline = time.monotonic() + 10
+    while not client.get("/v1/predictions/m/1").json()["stale"]:
+        assert time.monotonic() < deadline

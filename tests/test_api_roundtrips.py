@@ -1,0 +1,110 @@
+"""Whatever a key is, it comes back through HTTP as it went in: in paths, query strings, JSON and Arrow."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, date, datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import httpx
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fix_api import Api
+
+STREAM = "application/vnd.apache.arrow.stream"
+_TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=40)
+_NAIVE = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30))  # noqa: DTZ001 # these have none
+KEYS: dict[str, st.SearchStrategy[Any]] = {
+    "smallint": st.integers(-(2**15), 2**15 - 1),
+    "integer": st.integers(-(2**31), 2**31 - 1),
+    "bigint": st.integers(-(2**63), 2**63 - 1),
+    "text": _TEXT,
+    "uuid": st.uuids(),
+    "date": st.dates(date(1, 1, 1), date(9999, 12, 31)),
+    "timestamp": _NAIVE,
+    "timestamptz": _NAIVE.map(lambda when: when.replace(tzinfo=UTC)),
+}
+_FEW = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def _written(value: Any) -> str:
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _stream(key: dict[str, Any]) -> bytes:
+    plain = {name: [v if isinstance(v, int | str) else _written(v)] for name, v in key.items()}
+    table, sink = pa.table(plain), io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def _replies(client: httpx.Client, model: str, key: dict[str, Any]) -> list[dict[str, Any]]:
+    written = {name: _written(value) for name, value in key.items()}
+    path = f"/v1/predictions/{model}"
+    replies = [client.get(f"{path}?{urlencode(written)}")]
+    if len(key) == 1:
+        replies.append(client.get(f"{path}/{quote(next(iter(written.values())), safe='')}"))
+    typed = {name: value if isinstance(value, int) else written[name] for name, value in key.items()}
+    replies.append(client.post(f"{path}/lookup", json={"keys": [typed]}))
+    replies.append(client.post(f"{path}/lookup", content=_stream(key), headers={"Content-Type": STREAM}))
+    assert {reply.status_code for reply in replies} == {200}, [reply.text for reply in replies]
+    told = [reply.json() for reply in replies]
+    return [one["answers"][0] if "answers" in one else one for one in told]
+
+
+@pytest.mark.parametrize("resident", [False, True])
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_key_of_one_column(api: Api, kind: str, resident: bool) -> None:
+    @_FEW
+    @given(st.lists(KEYS[kind], min_size=1, max_size=20, unique=True))
+    def round_trip(values: list[Any]) -> None:
+        m = api.publish(
+            {"k": kind}, [(v, i) for i, v in enumerate(values)], {"n": "integer"}, lookup={"resident": resident}
+        )
+        if resident:
+            api.until_resident(m)
+        for i, value in enumerate(values):
+            for answer in _replies(api.client, m, {"k": value}):
+                assert (answer["found"], answer["prediction"]) == (True, {"n": i})
+                told = answer["key"]["k"]
+                assert told == (value if isinstance(value, int) else _written(value))
+
+    round_trip()
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_a_key_of_several_columns(api: Api, resident: bool) -> None:
+    columns = {"text": "text", "number": "bigint", "id": "uuid", "day": "date"}
+
+    @_FEW
+    @given(st.lists(st.tuples(*(KEYS[kind] for kind in columns.values())), min_size=1, max_size=10, unique=True))
+    def round_trip(keys: list[tuple[Any, ...]]) -> None:
+        rows = [(*key, i) for i, key in enumerate(keys)]
+        m = api.publish(columns, rows, {"n": "integer"}, lookup={"resident": resident})
+        if resident:
+            api.until_resident(m)
+        for i, values in enumerate(keys):
+            key = dict(zip(columns, values, strict=True))
+            for answer in _replies(api.client, m, key):
+                assert (answer["found"], answer["prediction"]) == (True, {"n": i})
+                assert answer["key"] == {n: v if isinstance(v, int) else _written(v) for n, v in key.items()}
+
+    round_trip()
+
+
+def test_text_that_is_no_key_is_refused_or_not_found(api: Api) -> None:
+    m = api.publish({"k": "bigint"}, [])
+
+    @settings(_FEW, max_examples=50)
+    @given(text=_TEXT)
+    def refused_or_not_found(text: str) -> None:
+        reply = api.client.get(f"/v1/predictions/{m}/{quote(text, safe='')}")
+        assert reply.status_code in (404, 422)
+        assert (reply.json().get("found") is False) == (reply.status_code == 404)
+
+    refused_or_not_found()
