@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export GX_ANALYTICS_ENABLED := False
 
-.PHONY: install demo airflow test test-acceptance test-compose check faults lock clean
+.PHONY: install demo airflow test test-acceptance test-compose bench-api check faults lock clean
 install: .venv/installed
 
 # uv (itself pinned and hashed by the same lock) installs in parallel and compiles bytecode:
@@ -41,6 +41,9 @@ test-compose: install  ## docker-compose.yml, with a Docker engine: a quarter of
 
 faults: install  ## kill runs in every step, twenty times each, and look at what is left: half an hour
 	$(BIN)/python tests/fault_matrix.py --kills 20
+
+bench-api: install  ## what the lookup API answers in a second, with wrk (apt-get install wrk): ten minutes
+	$(BIN)/python benchmarks/lookups.py
 
 check: install  ## format, lint, types, dependency arrows
 	$(BIN)/ruff format --check .

@@ -1,0 +1,53 @@
+"""Publications and roll-backs while wrk asks: whether any request is lost or goes wrong."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+
+from benchmarks import singles
+from benchmarks.http_load import Server
+from benchmarks.meter import Row
+from benchmarks.world import World
+
+from prescore.contract.database import Database
+from prescore.steps import publish
+
+
+def measure(where: World, rows: int, swaps: int) -> list[Row]:
+    """Of a model that is read from Postgres and of one that is held in memory: so many swaps, spread over the load."""
+    for model in ("stored", "held"):
+        where.prescore("run", model, "--full")
+    return [_under_load(where, model, rows, swaps) for model in ("stored", "held")]
+
+
+def _under_load(where: World, model: str, rows: int, swaps: int) -> Row:
+    seconds = max(10, swaps // 4)
+    done = threading.Event()
+    with Server.prescore(where) as server:
+        swapping = threading.Thread(target=_swap, args=(where, model, swaps, seconds / (swaps + 1), done))
+        swapping.start()
+        measured = singles.asked(server, model, 16, argparse.Namespace(rows=rows, seconds=seconds + 2))
+        swapping.join()
+    if not done.is_set():
+        raise SystemExit("not every swap was made")
+    return {
+        "": model,
+        "swaps": swaps,
+        "requests": round(measured["second"] * (seconds + 2)),
+        "lost or wrong": measured["errors"],
+        "p99, ms": f"{measured['p99']:.2f}",
+    }
+
+
+def _swap(where: World, model: str, swaps: int, pause: float, done: threading.Event) -> None:
+    with Database(where.database).connect() as connection:
+        for n in range(swaps):
+            time.sleep(pause)
+            if n % 2:
+                publish.publish(connection, model, 2, publish.Terms(older=True))
+            else:
+                publish.rollback(connection, model, 1)
+                publish.release(connection, model)
+    done.set()
