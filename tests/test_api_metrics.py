@@ -100,14 +100,14 @@ def _lines(out: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_each_request_is_a_line_of_json(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_request_is_a_line_of_json(database: Database, capfd: pytest.CaptureFixture[str]) -> None:
     Shelf(database).publish("m", {"k": "text"}, [("secret customer", 0.5)])
     with serving(build(database, Choices(open_to_all=True, access_log=True))) as client:
         reply = client.get("/v1/predictions/m/secret customer", headers={"traceparent": TRACE, "X-Request-Id": "mine"})
         assert reply.headers["x-request-id"] == "mine"
         other = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": "x"}, {"k": "secret customer"}]})
         client.get("/health/live", headers={"X-Request-Id": "no\tgood", "traceparent": "00-zz"})
-    out = capsys.readouterr().out
+    out = capfd.readouterr().out
     one, many, health = _lines(out)
     assert {n: one[n] for n in ("request_id", "method", "route", "model", "version", "keys", "found", "status")} == {
         "request_id": "mine", "method": "GET", "route": "predict", "model": "m", "version": 1, "keys": 1, "found": 1,

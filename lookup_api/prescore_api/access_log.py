@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import logging
+import os
 import time
-from typing import Any, TextIO
+from collections.abc import Iterator
+from typing import Any
 
 import orjson
 
@@ -13,13 +15,16 @@ from prescore_api.request import Request
 
 _EVERY = 0.2  # seconds
 _MOST = 1000  # lines
+_AT_ONCE = 4096  # bytes: PIPE_BUF of Linux
+
+_log = logging.getLogger("prescore_api")
 
 
 class AccessLog:
     """Gathers lines and writes them; `close` writes the last."""
 
-    def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out or sys.stdout
+    def __init__(self, out: int = 1) -> None:
+        self._out = out
         self._lines: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
 
@@ -53,7 +58,21 @@ class AccessLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._lines:
-            lines, self._lines = self._lines, []
-            self._out.write(b"\n".join(lines).decode() + "\n")
-            self._out.flush()
+        lines, self._lines = self._lines, []
+        try:
+            for part in _parts(lines):
+                os.write(self._out, part)
+        except OSError as error:
+            _log.warning("the access log cannot be written: %s", error)
+
+
+def _parts(lines: list[bytes]) -> Iterator[bytes]:
+    """Whole lines, in parts that a pipe takes at once: several workers write to the same."""
+    part = b""
+    for line in lines:
+        if len(part) + len(line) >= _AT_ONCE:
+            yield part
+            part = b""
+        part += line + b"\n"
+    if part:
+        yield part

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from prescore.contract.errors import KeyInvalid, RequestInvalid
+from prescore.contract.errors import KeyInvalid
 from prescore_api.answers import Answers
 from prescore_api.described import Described
 
@@ -32,25 +32,17 @@ _TYPES = {
 }
 
 
-def table(body: bytes) -> pa.Table:
-    """A request's keys; raises RequestInvalid."""
-    try:
-        with pa.ipc.open_stream(body) as reader:
-            return reader.read_all()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise RequestInvalid(f"The body is no Arrow IPC stream: {error}.") from error
-
-
 def parse(described: Described, asked: pa.Table) -> list[list[Any]]:
     """A request's columns as those of the key; raises KeyInvalid."""
     names = [column["name"] for column in described.key]
     if sorted(asked.column_names) != sorted(names):
         raise KeyInvalid(f"The columns are {', '.join(asked.column_names)}; the key consists of {', '.join(names)}.")
-    columns = [_cast(column["name"], column["type"], asked.column(column["name"])) for column in described.key]
-    if all(column["type"] in ("smallint", "integer", "bigint") for column in described.key):
-        return [column.to_numpy().tolist() for column in columns]
-    # Text, times and UUIDs have rules of their own, the same as in JSON.
-    values = [column.to_pylist() for column in columns]
+    try:
+        columns = [_cast(column["name"], column["type"], asked.column(column["name"])) for column in described.key]
+        # Text, times and UUIDs have rules of their own, and numbers their ranges, the same as in JSON.
+        values = [column.to_pylist() for column in columns]
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise KeyInvalid(f"The keys cannot be read: {error}.") from error
     return described.parse([dict(zip(names, key, strict=True)) for key in zip(*values, strict=True)])
 
 
@@ -58,20 +50,24 @@ def _cast(name: str, kind: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     if column.null_count:
         place = column.is_null().to_pylist().index(True)
         raise KeyInvalid(f"keys[{place}]: {name} is null.")
-    if kind in ("smallint", "integer", "bigint") and not pa.types.is_integer(column.type):
-        raise KeyInvalid(f"{name} takes whole numbers ({kind}), not {column.type}.")
-    try:
-        if kind in ("date", "timestamp", "timestamptz"):
-            return _iso(kind, column)
-        return column.cast(_TYPES[kind])
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise KeyInvalid(f"{name} takes {kind}: {error}.") from error
+    whole = pa.types.is_integer(column.type)
+    if kind in ("smallint", "integer", "bigint"):
+        if not whole:
+            raise KeyInvalid(f"{name} takes whole numbers ({kind}), not {column.type}.")
+        return column
+    if kind in ("date", "timestamp", "timestamptz"):
+        return _iso(kind, column)
+    if whole or pa.types.is_temporal(column.type):
+        raise KeyInvalid(f"{name} takes {kind}, not {column.type}.")
+    return column
 
 
 def _iso(kind: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Times as ISO 8601 text, which is read as in JSON."""
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return column.cast(pa.string())
+    if not pa.types.is_temporal(column.type):
+        raise KeyInvalid(f"a {kind} takes times or their text, not {column.type}.")
     if kind == "timestamptz" and getattr(column.type, "tz", None) is None:
         raise KeyInvalid(f"a timestamptz takes times with a zone, not {column.type}.")
     if kind == "timestamp" and getattr(column.type, "tz", None) is not None:
@@ -109,4 +105,6 @@ def _typed(column: Any, kind: str) -> pa.Array:
         return column.cast(_TYPES[kind], safe=False)
     if kind == "uuid":
         column = [None if value is None else str(value) for value in column]
+    if kind in ("date", "timestamp", "timestamptz"):  # infinity and times before Christ come as text
+        column = [None if isinstance(value, str) else value for value in column]
     return pa.array(column, _TYPES[kind])

@@ -88,7 +88,8 @@ async def _ours(_: Request, error: Any) -> Response:
 async def _http(request: Request, error: Any) -> Response:
     message = str(error.detail)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        return _response(not_allowed(request.url.path, request.method, error.headers["Allow"]))
+        allowed = error.headers["Allow"].replace("GET", "GET, HEAD")
+        return _response(not_allowed(request.url.path, request.method, allowed))
     if error.status_code == HTTPStatus.NOT_FOUND:
         message = f"There is nothing at {request.url.path}; /docs lists what there is."
     headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]

@@ -72,11 +72,15 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request.id.encode())]
+            elif request.method == "HEAD":
+                message["body"] = b""
             else:
                 size += len(message.get("body", b""))
             await send(message)
 
         scope[REQUEST] = request
+        if request.method == "HEAD":
+            scope["method"] = "GET"
         try:
             await self.pages(scope, receive, noting)
         finally:

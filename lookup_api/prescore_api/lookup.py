@@ -16,7 +16,7 @@ from prescore_api.described import Described
 from prescore_api.merging import Key, Merged
 from prescore_api.models import Models
 from prescore_api.reader import Reader
-from prescore_api.resident import Taken
+from prescore_api.resident import Resident, Taken
 from prescore_api.residents import Residents
 from prescore_api.terms import Terms
 
@@ -36,7 +36,7 @@ class Lookup:
 
     async def one(self, model: str, parse: Parse, terms: Terms) -> tuple[Described, Age, Parsed, lookup.Row]:
         """A key's row; raises Unknown, KeyInvalid, TooOld, DatabaseAway, Transient."""
-        resident = self._residents.get(model) if terms.version is None else None
+        resident = self._held(model, terms)
         if resident is not None:
             described = resident.described
             parsed = parse(described)
@@ -46,7 +46,7 @@ class Lookup:
 
     async def many(self, model: str, parse: Parse, terms: Terms) -> Answers:
         """The answers to keys in their order; raises as `one` does."""
-        resident = self._residents.get(model) if terms.version is None else None
+        resident = self._held(model, terms)
         if resident is not None:
             described = resident.described
             parsed, age = parse(described), self._aged(described, terms)
@@ -56,6 +56,13 @@ class Lookup:
         described, age, parsed, rows = await self._settled(model, parse, terms, self._rows)
         _, found, *outputs = zip(*rows, strict=True) if rows else ((), (), *(() for _ in described.outputs))
         return Answers(described, age, parsed, found, Listed(outputs), described.chosen(terms.outputs))
+
+    def _held(self, model: str, terms: Terms) -> Resident | None:
+        """The version in memory, if it is the one that is asked for."""
+        resident = self._residents.get(model)
+        if resident is None or terms.version not in (None, resident.described.version):
+            return None
+        return resident
 
     async def _settled(
         self, model: str, parse: Parse, terms: Terms, fetch: Callable[[Described, Parsed], Any]
@@ -95,7 +102,7 @@ class Lookup:
         """A key's row, together with those of others who ask at the moment; None if another version is published."""
         merged = self._merged.get(described)
         if merged is None:
-            merged = self._merged[described] = Merged(_Fetch(self._reader, described))
+            merged = self._merged[described] = Merged(_Fetch(self._reader, described), self._reader.patience)
         row = await merged.ask(tuple([column[0] for column in parsed]))
         return row if row[0] == described.version else None
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 CONTENT = "text/plain; version=0.0.4; charset=utf-8"
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
@@ -86,7 +87,15 @@ def text(models: Iterable[dict[str, Any]]) -> bytes:
     counted: Any = _own
     if SHARED in os.environ:
         counted = CollectorRegistry()
+        _forget_the_dead(Path(os.environ[SHARED]))
         MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
     freshness = CollectorRegistry()
     freshness.register(_Freshness(models))
     return generate_latest(counted) + generate_latest(freshness)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """What a worker that is gone had open or in memory, it has no more; what it counted stays."""
+    for process in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")}:
+        if not Path(f"/proc/{process}").exists():
+            mark_process_dead(process, str(folder))  # type: ignore[no-untyped-call]

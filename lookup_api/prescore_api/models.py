@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +23,8 @@ TRUSTED_SECONDS = 2.0
 _TOLD = ("model", "description", "version", "rows", "data_as_of", "published_at")
 _MOST_VERSIONS = 1000
 
+_log = logging.getLogger("prescore_api")
+
 
 class Models:
     """Models as the catalog has them; the version last seen of each is remembered."""
@@ -28,11 +33,20 @@ class Models:
         self._reader, self._residents, self._clock = reader, residents, clock
         self.seen: dict[str, Described] = {}
         self._numbered: dict[tuple[str, int], Described] = {}
+        self._asking: dict[tuple[Any, ...], asyncio.Future[Described]] = {}
 
     async def refresh(self) -> None:
         """Read the catalog; raises DatabaseAway or DatabaseRefused."""
+        asked_at = time.monotonic()
         rows: list[Any] = await self._reader.rows(query("lookup_described"), {"model": None})
-        self.seen = {row["model"]: self._described(row) for row in rows}
+        seen = {}
+        for row in rows:
+            self._clock.set(row["now"], asked_at)
+            try:
+                seen[row["model"]] = self._described(row)
+            except Exception:  # one that this release cannot read must not hide the others
+                _log.exception("%s cannot be served", row["model"])
+        self.seen = seen
 
     async def described(self, model: str) -> Described:
         """The columns of the version last seen of a model, at most 2 s ago; raises Unknown."""
@@ -53,6 +67,10 @@ class Models:
         seen = self._numbered.get((model, version))
         if seen is not None and time.monotonic() - seen.read_at < TRUSTED_SECONDS:
             return seen
+        return await self._shared((model, version), self._see_version)
+
+    async def _see_version(self, model: str, version: int) -> Described:
+        asked_at = time.monotonic()
         rows: list[Any] = await self._named("lookup_version", model, version=version)
         if not rows:
             self._numbered.pop((model, version), None)
@@ -62,9 +80,17 @@ class Models:
             )
         if len(self._numbered) >= _MOST_VERSIONS:
             self._numbered.clear()
-        self._clock.set(rows[0]["now"])
+        self._clock.set(rows[0]["now"], asked_at)
         described = self._numbered[model, version] = Described.of(rows[0], by_number=True)
         return described
+
+    async def _shared(self, of: tuple[Any, ...], ask: Callable[..., Awaitable[Described]]) -> Described:
+        """One question for all who have it at the moment."""
+        task = self._asking.get(of)
+        if task is None:
+            task = self._asking[of] = asyncio.ensure_future(ask(*of))
+            task.add_done_callback(lambda _: self._asking.pop(of, None))
+        return await asyncio.shield(task)
 
     async def renumbered(self, described: Described) -> Described:
         """The columns of a version whose table did not take those, read anew; raises Unknown when it is retired."""
@@ -100,15 +126,19 @@ class Models:
         return [self.told(d) | {"published_seconds": _since(d.published["published_at"], now)} for d in every]
 
     async def _see(self, model: str) -> Described:
+        return await self._shared((model,), self._see_published)
+
+    async def _see_published(self, model: str) -> Described:
+        asked_at = time.monotonic()
         rows: list[Any] = await self._named("lookup_described", model)
         if not rows:
             self.seen.pop(model, None)
             raise unknown(model)
+        self._clock.set(rows[0]["now"], asked_at)
         described = self.seen[model] = self._described(rows[0])
         return described
 
     def _described(self, row: lookup.Published) -> Described:
-        self._clock.set(row["now"])
         seen = self.seen.get(row["model"])
         if seen is not None and seen.renewed(row):
             return seen

@@ -8,7 +8,7 @@ import orjson
 
 from prescore.contract import keys, lookup
 from prescore.contract.errors import Forbidden, KeyInvalid, RequestInvalid, TooLarge
-from prescore_api import arrow, caching, failures
+from prescore_api import arrow, caching, failures, ipc
 from prescore_api.answers import Age, Answers, Listed, single
 from prescore_api.described import Described
 from prescore_api.lookup import MAX_KEYS, Lookup, Parsed
@@ -40,7 +40,7 @@ class Predictions:
             request.route = "predict_many"
             _enter(request, model)
             return await self._many(request, receive)
-        return failures.not_allowed(request.path, request.method, "GET, POST" if key == "lookup" else "GET")
+        return failures.not_allowed(request.path, request.method, "GET, HEAD, POST" if key == "lookup" else "GET, HEAD")
 
     async def _one(self, request: Request, value: str | None) -> Reply:
         terms, named = Terms.of(request.parameters()) if request.query else (ANY, {})
@@ -55,7 +55,7 @@ class Predictions:
 
         described, age, parsed, row = await self._lookup.one(str(request.model), parse, terms)
         request.version, request.keys, request.found = described.version, 1, int(row[1] is True)
-        form = "arrow" if arrow.STREAM in request.headers.get(b"accept", b"") else "json"
+        form = "arrow" if _wants_arrow(request) else "json"
         tag = caching.etag(described, age, terms, form)
         headers = [_VARY, (b"etag", tag), (b"cache-control", caching.cache_control(described, age, terms))]
         if row[1] and caching.matches(request.headers.get(b"if-none-match", b""), tag):
@@ -67,8 +67,8 @@ class Predictions:
         terms, others = Terms.of(request.parameters())
         refuse(others)
         body = await request.body(receive)
-        if request.headers.get(b"content-type", b"").startswith(arrow.STREAM):
-            table = arrow.table(body)
+        if request.headers.get(b"content-type", b"").lower().startswith(arrow.STREAM):
+            table = ipc.table(body)
             request.keys = table.num_rows
             _bounded(request)
             answers = await self._lookup.many(str(request.model), lambda d: arrow.parse(d, table), terms)
@@ -79,7 +79,7 @@ class Predictions:
             answers = await self._lookup.many(str(request.model), lambda d: d.parse(asked), terms)
         request.version, request.found = answers.described.version, sum(1 for there in answers.found if there)
         headers = [_VARY, (b"cache-control", b"no-store")]
-        if arrow.STREAM in request.headers.get(b"accept", b""):
+        if _wants_arrow(request):
             return Reply(200, arrow.stream(answers), [_ARROW, *headers])
         return Reply(200, answers.json(), [JSON, *headers])
 
@@ -89,6 +89,25 @@ def _enter(request: Request, model: str) -> None:
     if request.caller is not None and not request.caller.may_read(model):
         raise Forbidden(f"This API key does not open {model!r}.")
     request.model = model
+
+
+def _wants_arrow(request: Request) -> bool:
+    """Whether Accept names Arrow, and prefers it to JSON (RFC 9110, 12.5.1)."""
+    accept = request.headers.get(b"accept", b"").lower()
+    if arrow.STREAM not in accept:
+        return False
+    weights = dict(_weight(one) for one in accept.split(b","))
+    json = max(weights.get(form, 0.0) for form in (b"application/json", b"application/*", b"*/*"))
+    return weights.get(arrow.STREAM, 0.0) > 0 and weights[arrow.STREAM] >= json
+
+
+def _weight(one: bytes) -> tuple[bytes, float]:
+    form, *parameters = (part.strip() for part in one.split(b";"))
+    given = [part[2:] for part in parameters if part.startswith(b"q=")]
+    try:
+        return form, float(given[0]) if given else 1.0
+    except ValueError:
+        return form, 0.0
 
 
 def _bounded(request: Request) -> None:

@@ -39,11 +39,13 @@ class Reader:
 
     def __init__(self, database: Database, bounds: Bounds) -> None:
         self._url, self._bounds = database.url, bounds
+        self.patience = bounds.connection_seconds
         self._pool = AsyncConnectionPool(
             database.url,
             connection_class=Connection,
             kwargs={"autocommit": True, "row_factory": dict_row, "application_name": "prescore api"}
-            | {"connect_timeout": 5, "tcp_user_timeout": 5000, "keepalives_idle": 10},
+            | {"connect_timeout": 5, "tcp_user_timeout": 5000, "keepalives_idle": 10}
+            | {"client_encoding": "UTF8"},  # whatever the database has
             configure=self._configure,
             min_size=1,
             max_size=bounds.connections,

@@ -28,8 +28,8 @@ class Request:
     """One HTTP request. `route`, `model`, `version` and `keys` are filled in as it is understood."""
 
     __slots__ = (
-        "began", "caller", "client", "found", "headers", "id", "keys", "method", "model", "parent", "path", "query",
-        "raw_path", "route", "trace", "version",
+        "_sent", "began", "caller", "client", "found", "headers", "id", "keys", "method", "model", "parent", "path",
+        "query", "raw_path", "route", "trace", "version",
     )  # fmt: skip
 
     def __init__(self, scope: MutableMapping[str, Any]) -> None:
@@ -38,7 +38,8 @@ class Request:
         self.path: str = scope["path"]
         self.raw_path: bytes = scope.get("raw_path") or b""
         self.query: bytes = scope["query_string"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._sent: list[tuple[bytes, bytes]] = scope["headers"]
+        self.headers: dict[bytes, bytes] = dict(self._sent)
         self.client = scope.get("client")
         given = self.headers.get(b"x-request-id")
         # Only what is safe in a log and in a header is taken over from outside.
@@ -54,7 +55,7 @@ class Request:
         """Raise TooLarge for a URL or headers that no client of ours sends."""
         if len(self.raw_path) + len(self.query) > LONGEST_URL:
             raise TooLarge(f"The URL is longer than {LONGEST_URL:,} bytes. Ask for long keys with POST …/lookup.")
-        if sum(map(len, self.headers)) + sum(map(len, self.headers.values())) > LONGEST_HEADERS:
+        if sum(len(name) + len(value) for name, value in self._sent) > LONGEST_HEADERS:  # repeated ones, too
             raise TooLarge(f"The headers are longer than {LONGEST_HEADERS:,} bytes.")
 
     def parameters(self) -> list[tuple[str, str]]:

@@ -44,6 +44,7 @@ class Residents:
         wanted = {described.model: described for described in published if described.published["resident"]}
         for model in set(self._held) - set(wanted):
             del self._held[model]
+            self.refused.clear()  # there may be room now
         self.refused = {model: told for model, told in self.refused.items() if wanted.get(model) is told[0]}
         for described in wanted.values():
             held = self._held.get(described.model)
@@ -58,9 +59,8 @@ class Residents:
             self._held[described.model] = held.told_by(described)
             return
         try:
-            resident = await asyncio.to_thread(self._read, described)
+            resident = await self._loaded(described)
         except DoesNotFit as error:
-            self._held.pop(described.model, None)
             self.refused[described.model] = (described, str(error))
             _log.warning(
                 "%s version %d is not held in memory, and read from the database: %s of --resident-memory",
@@ -73,6 +73,15 @@ class Residents:
         else:
             self._held[described.model] = resident
             _log.info("%s version %d is held in memory", described.model, described.version)
+
+    async def _loaded(self, described: Described) -> Resident:
+        """Read beside the version from before; or in its place, if there is no room for both."""
+        try:
+            return await asyncio.to_thread(self._read, described)
+        except DoesNotFit:
+            if self._held.pop(described.model, None) is None:
+                raise
+        return await asyncio.to_thread(self._read, described)
 
     def _read(self, described: Described) -> Resident:
         left = self.most - sum(resident.nbytes for resident in self._held.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -56,7 +57,7 @@ class Watch:
     async def caller(self, authorization: bytes | None) -> Caller:
         """Who asks; raises Unauthenticated, or DatabaseAway while no key could be read yet."""
         if self._keyring is None:
-            await self._read_keys()
+            await self._read_keys_soon()
         try:
             return self._ring().caller(authorization, self._clock.now())
         except Unauthenticated:
@@ -89,21 +90,29 @@ class Watch:
             await self._read()
 
     async def _read(self) -> None:
+        """Both are tried whatever becomes of the other: a key that is revoked must not go on while a model is wrong."""
+        read = [await self._tried(self._models.refresh)]
+        if self._keyring is not OPEN:
+            read.append(await self._tried(self._read_keys))
+        if all(read) != self.up:
+            self.up = all(read)
+            _log.warning("the catalog can be read again" if self.up else "the catalog cannot be read")
         try:
-            await self._models.refresh()
-            if self._keyring is not OPEN:
-                await self._read_keys()
+            self._measure()
+        except OSError as error:  # the metrics' files, on a full disk
+            _log.warning("metrics cannot be written: %s", error)
+
+    async def _tried(self, read: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await read()
         except PrescoreError as error:
             if self.up:
-                _log.warning("the catalog cannot be read: %s", error)
-            self.up = False
+                _log.warning("%s", error)
         except Exception:  # a fault of ours must not end the rounds
             _log.exception("the catalog could not be followed")
         else:
-            if not self.up:
-                _log.warning("the catalog can be read again")
-            self.up = True
-        self._measure()
+            return True
+        return False
 
     async def _read_keys(self) -> None:
         self._keys_read = time.monotonic()
