@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 
 COMMAND = Path(sys.executable).with_name("prescore")
 
@@ -45,3 +46,15 @@ def _until_ready(url: str, *, verify: bool) -> None:
         except httpx.TransportError:
             assert time.monotonic() < deadline, f"{url} does not answer"
             time.sleep(0.05)
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes that serve, of one that has started several."""
+    return [child for child in psutil.Process(process.pid).children() if "spawn_main" in _line(child)]
+
+
+def _line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""

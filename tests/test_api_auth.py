@@ -139,3 +139,15 @@ def test_no_secret_is_told(shelf: Shelf, closed: httpx.Client) -> None:
     replies = [closed.get(path, headers=_bearer(key)) for path in CLOSED]
     replies += [closed.get(path, headers=_bearer(key + "x")) for path in CLOSED]
     assert [reply.url for reply in replies if secret in reply.text or secret in str(reply.headers)] == []
+
+
+def test_a_model_that_cannot_be_read_keeps_no_revoked_key_alive(shelf: Shelf, closed: httpx.Client) -> None:
+    key, kept = _key(shelf.database, "shop"), _key(shelf.database, "kept")
+    assert closed.get("/v1/predictions/m/1", headers=_bearer(key)).status_code == 200
+    with shelf.database.connect() as connection:
+        connection.execute("update prescore.versions set key_columns = '[{\"name\": 7}]' where model = 'other'")
+        api_keys.revoke(Catalog(connection), "shop")
+    deadline = time.monotonic() + 10
+    while closed.get("/v1/predictions/m/1", headers=_bearer(key)).status_code != 401:
+        assert time.monotonic() < deadline
+    assert closed.get("/v1/predictions/m/1", headers=_bearer(kept)).status_code == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ import httpx
 import pytest
 
 from fix_api import OPEN, Shelf, scraped, serving, until_scraped
-from fix_server import served
+from fix_server import served, workers_of
 from prescore.contract.database import Database
 from prescore_api.app import Choices, build
 
@@ -82,7 +83,7 @@ def test_the_pool_and_the_database_are_seen(client: httpx.Client) -> None:
 def test_several_workers_add_up(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
     shelf.publish("m", KEY, [(1, 0.5)])
-    with served("--port", "0", "--no-auth", "--workers", "2", "--no-access-log") as (_, url):
+    with served("--port", "0", "--no-auth", "--workers", "2", "--no-access-log") as (process, url):
 
         def ask(_: int) -> int:
             return httpx.get(f"{url}/v1/predictions/m/1").status_code  # each on a connection of its own
@@ -93,7 +94,16 @@ def test_several_workers_add_up(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -
             for _ in range(5):  # whichever worker is asked
                 assert scraped(client, "prescore_lookup_keys_total", model="m", result="hit") == 200
             assert scraped(client, "prescore_model_version", model="m") == 1
-            assert scraped(client, "prescore_database_up") == 1
+            before = _counted(client, "prescore_pool_connections", state="open")
+        first = workers_of(process)
+        first[0].kill()
+        until = time.monotonic() + 30
+        while len(now := {worker.pid for worker in workers_of(process)}) < 2 or first[0].pid in now:
+            assert time.monotonic() < until
+        with httpx.Client(base_url=url) as client:  # another worker takes its place; what it had open is closed
+            until_scraped(client, "prescore_database_up", 1)
+            assert _counted(client, "prescore_pool_connections", state="open") <= before
+            assert scraped(client, "prescore_lookup_keys_total", model="m", result="hit") == 200
 
 
 def _lines(out: str) -> list[dict[str, Any]]:

@@ -14,12 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
 from fix_api import Shelf
 from fix_project import Sandbox
-from fix_server import served
+from fix_server import served, workers_of
 from prescore import materialize
 from prescore.contract.errors import Mistake, PortTaken
 from prescore.job import Ask
@@ -109,25 +108,14 @@ def test_several_workers_and_one_that_dies(shelf: Shelf, monkeypatch: pytest.Mon
     monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
     shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
     with served("--port", "0", "--no-auth", "--workers", "2") as (process, url):
-        workers = [child for child in psutil.Process(process.pid).children() if "resource_tracker" not in _line(child)]
+        workers = workers_of(process)
         assert len(workers) == 2
         workers[0].kill()
         workers[0].wait(10)
         until = time.monotonic() + 30
-        while {child.pid for child in _workers(process)} == {workers[1].pid}:
+        while {child.pid for child in workers_of(process)} == {workers[1].pid}:
             assert time.monotonic() < until, "no other worker takes its place"
             assert httpx.get(f"{url}/v1/predictions/m/1").status_code == 200
-
-
-def _workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [child for child in psutil.Process(process.pid).children() if "spawn_main" in _line(child)]
-
-
-def _line(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return ""
 
 
 def test_a_graceful_end_loses_no_request(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,3 +176,24 @@ def test_behind_a_proxy_the_log_names_the_client(shelf: Shelf, monkeypatch: pyte
             assert process.stdout is not None
             lines = [json.loads(line) for line in process.stdout]
         assert [line["client"] for line in lines if line["route"] == "list_models"] == [client]
+
+
+def test_a_head_without_end_closes_the_connection(client: httpx.Client) -> None:
+    url = client.base_url
+    with socket.create_connection((url.host, url.port or 0), 10) as connection:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Long: ")
+        with pytest.raises(OSError):  # noqa: PT011 # reset or broken pipe, as the system sees it
+            connection.sendall(b"a" * (1 << 28))
+    assert client.get("/health/live").status_code == 200
+
+
+def test_headers_that_are_repeated_count(client: httpx.Client) -> None:
+    reply = client.get("/health/live", headers=[("X-A", "a" * 1000)] * 40)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (413, "too_large")
+    assert client.get(f"/v1/predictions/m/{'a' * 9000}").json()["error"]["code"] == "too_large"
+
+
+def test_pages_answer_head_without_a_body(client: httpx.Client) -> None:
+    for path in ("/health/live", "/v1/models", "/metrics", "/"):
+        reply = client.head(path)
+        assert (reply.status_code, reply.content) == (200, b"")

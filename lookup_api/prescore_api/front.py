@@ -72,15 +72,12 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request.id.encode())]
-            elif request.method == "HEAD":
-                message["body"] = b""
             else:
                 size += len(message.get("body", b""))
             await send(message)
 
-        scope[REQUEST] = request
-        if request.method == "HEAD":
-            scope["method"] = "GET"
+        # The server itself leaves out the body of what it knows to be a HEAD.
+        scope = {**scope, REQUEST: request, "method": "GET" if request.method == "HEAD" else request.method}
         try:
             await self.pages(scope, receive, noting)
         finally:

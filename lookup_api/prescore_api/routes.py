@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from prescore.contract.errors import Forbidden, PrescoreError, Transient
-from prescore.contract.queries import query
 from prescore_api import metrics, page, schemas
 from prescore_api.front import REQUEST, Front
 from prescore_api.models import Models
@@ -64,9 +63,8 @@ async def ready(request: Request) -> Response:
     """Lookups can be answered: the database is there and has the catalog, and the server is not about to end."""
     if _front(request).draining:
         raise Transient("The server is about to end.")
-    reader: Reader = request.app.state.reader
     try:
-        await reader.rows(query("lookup_ready"), {})
+        _front(request).watch.require_ready()
     except PrescoreError:
         if not _models(request).all_in_memory():
             raise

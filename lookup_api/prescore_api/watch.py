@@ -21,6 +21,7 @@ from prescore_api.residents import Residents
 POLL_SECONDS = 1.0
 # Somebody without a key must not make the server ask the database for each of their requests.
 _ASK_AGAIN_SECONDS = 0.25
+_OVERDUE_SECONDS = 3.0
 
 _log = logging.getLogger("prescore_api")
 
@@ -40,6 +41,8 @@ class Watch:
         self._shown: set[str] = set()
         self._key_rows: list[Any] | None = None
         self.up = True
+        self.trouble: PrescoreError | None = None
+        self._read_at = time.monotonic()
 
     async def start(self) -> None:
         """Read it for the first time, then go on in the background; what is to be in memory comes there then."""
@@ -53,6 +56,13 @@ class Watch:
                 task.cancel()
                 with suppress(asyncio.CancelledError, PrescoreError):
                     await task
+
+    def require_ready(self) -> None:
+        """Raise what is wrong, as of the last round: whoever asks whether the server is ready costs nothing."""
+        if self.trouble is not None:
+            raise self.trouble
+        if time.monotonic() - self._read_at > _OVERDUE_SECONDS:
+            raise DatabaseAway("The database has not answered for a while.")
 
     async def caller(self, authorization: bytes | None) -> Caller:
         """Who asks; raises Unauthenticated, or DatabaseAway while no key could be read yet."""
@@ -91,9 +101,11 @@ class Watch:
 
     async def _read(self) -> None:
         """Both are tried whatever becomes of the other: a key that is revoked must not go on while a model is wrong."""
-        read = [await self._tried(self._models.refresh)]
+        self.trouble = None
+        read = [await self._tried(self._models.refresh), await self._tried(self._require_views)]
         if self._keyring is not OPEN:
             read.append(await self._tried(self._read_keys))
+        self._read_at = time.monotonic()
         if all(read) != self.up:
             self.up = all(read)
             _log.warning("the catalog can be read again" if self.up else "the catalog cannot be read")
@@ -106,13 +118,18 @@ class Watch:
         try:
             await read()
         except PrescoreError as error:
+            self.trouble = error
             if self.up:
                 _log.warning("%s", error)
         except Exception:  # a fault of ours must not end the rounds
+            self.trouble = PrescoreError()
             _log.exception("the catalog could not be followed")
         else:
             return True
         return False
+
+    async def _require_views(self) -> None:
+        await self._reader.rows(query("lookup_ready"), {})
 
     async def _read_keys(self) -> None:
         self._keys_read = time.monotonic()
