@@ -23,7 +23,7 @@ demo: install  ## the whole of prescore in a minute, on real flights
 	$(BIN)/python jobs/flights/demo.py
 
 test: install check  ## the whole suite, on a real Postgres
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 airflow: install models/flight_delay.onnx  ## Airflow on this machine, with the DAGs and the flight example: http://localhost:8080
 	$(BIN)/python -m prescore_dags.standalone

@@ -88,9 +88,9 @@ def _step(length: float) -> Decimal:
 def _ticks(low: float, high: float, step: Decimal) -> tuple[Tick, ...]:
     first, last = _count(low, step, ROUND_CEILING), _count(high, step, ROUND_FLOOR)
     values = [(n * step).normalize() for n in range(first, last + 1)]
-    labels = _labels(values)
-    found = [Tick(place(float(value), low, high), label) for value, label in zip(values, labels, strict=True)]
-    return tuple(found[:: max(1, math.ceil(sum(len(label) + 2 for label in labels) / _LETTERS))])
+    found = [Tick(place(float(v), low, high), label) for v, label in zip(values, _labels(values), strict=True)]
+    fewer = (found[::every] for every in range(1, len(found) + 1))
+    return tuple(next((ticks for ticks in fewer if sum(len(tick.label) + 2 for tick in ticks) <= _LETTERS), found[:1]))
 
 
 def _count(value: float, step: Decimal, rounding: str) -> int:

@@ -53,7 +53,18 @@ def serve(where: Listening, choices: dict[str, Any]) -> None:
         if where.workers > 1:
             Multiprocess(config, sockets=[listening]).run()
         else:
-            uvicorn.Server(config).run(sockets=[listening])
+            _Server(config).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """One process alone at its door, which it can close for good: who still queues there is told at once."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, answer what has come, end."""
+        for listening in sockets or []:
+            with suppress(OSError):
+                listening.shutdown(socket.SHUT_RDWR)
+        await super().shutdown(sockets)
 
 
 def configured(factory: Any, where: Listening | None = None, logs: dict[str, Any] | None = None) -> uvicorn.Config:
