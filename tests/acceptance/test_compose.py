@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -57,20 +56,20 @@ def airflow(stack: Stack) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture
-def api(stack: Stack) -> Iterator[httpx.Client]:
-    with stack.client("API_PORT") as client:
-        client.headers["Authorization"] = f"Bearer {_key(stack)}"
-        yield client
-
-
-def _key(stack: Stack) -> str:
-    """An API key, made as the documentation does it."""
-    name = f"test-{time.monotonic_ns()}"
-    said = stack.compose("exec", "-T", "--index=1", "worker", "prescore", "keys", "create", name)
+@pytest.fixture(scope="module")
+def key(stack: Stack) -> str:
+    """An API key, made as the documentation does it, while every worker lives."""
+    said = stack.compose("exec", "-T", "worker", "prescore", "keys", "create", "me")
     found = re.search(r"psk_\S+", said)
     assert found, said
     return found[0]
+
+
+@pytest.fixture
+def api(stack: Stack, key: str) -> Iterator[httpx.Client]:
+    with stack.client("API_PORT") as client:
+        client.headers["Authorization"] = f"Bearer {key}"
+        yield client
 
 
 @pytest.fixture
