@@ -140,7 +140,7 @@ def serving() -> Iterator[str]:
     """The lookup API for as long as it is needed; gives its address."""
     port = free_port(8000)
     url = subprocess.check_output([BIN / "prescore", "db", "url"], cwd=ROOT, text=True).strip()  # noqa: S603
-    command = [str(BIN / "prescore"), "serve", "--port", str(port)]
+    command = [str(BIN / "prescore"), "serve", "--no-auth", "--port", str(port)]
     print("$ export PRESCORE_DATABASE_URL=$(prescore db url)", flush=True)
     print(f"$ {shlex.join(['prescore', *command[1:]])} &", flush=True)
     with (ROOT / ".prescore/demo-serve.log").open("w") as log:
