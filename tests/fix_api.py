@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,10 +21,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
 from fix_postgres import TEMPLATE, at, recreate
-from prescore import versions
+from prescore import embedded, versions
 from prescore.contract import roles
 from prescore.contract.catalog import Catalog, Version
 from prescore.contract.database import Connection, Database
+from prescore.contract.project import Project, Settings
 from prescore.contract.queries import query
 from prescore.contract.spec import Spec
 from prescore.contract.tables import names
@@ -208,3 +210,14 @@ def client(database: Database) -> Iterator[httpx.Client]:
     """A client of the API on this test's database."""
     with serving(build(database, OPEN)) as opened:
         yield opened
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[Project]:
+    """A Postgres of this test's own, to stop and start."""
+    made = Project(tmp_path, Settings(database="embedded"))
+    Database(embedded.start(made)).migrate()
+    try:
+        yield made
+    finally:
+        embedded.stop(made)

@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
@@ -17,7 +16,7 @@ from fix_api import Shelf, serving
 from prescore import embedded
 from prescore.contract.database import Database
 from prescore.contract.errors import DatabaseAway
-from prescore.contract.project import Project, Settings
+from prescore.contract.project import Project
 from prescore_api.app import Choices, build
 from prescore_api.reader import Bounds, Reader
 
@@ -25,17 +24,6 @@ BOUNDS = Bounds(connection_seconds=0.5, statement_seconds=0.2, connections=2)
 SOON = Choices(open_to_all=True, bounds=BOUNDS)
 AWAY = "postgresql://postgres:swordfish@127.0.0.1:1/secret_name"
 ENDPOINTS = ("/v1/predictions/m/1", "/v1/predictions/m?k=1", "/v1/models", "/v1/models/m", "/health/ready")
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    """A Postgres of this test's own, to stop and start."""
-    made = Project(tmp_path, Settings(database="embedded"))
-    Database(embedded.start(made)).migrate()
-    try:
-        yield made
-    finally:
-        embedded.stop(made)
 
 
 def _unavailable(client: httpx.Client, path: str = ENDPOINTS[0]) -> None:
@@ -57,16 +45,16 @@ def test_without_postgres_every_answer_is_503() -> None:
         assert client.get("/health/live").status_code == 200
 
 
-def test_a_restart_of_postgres_is_survived(project: Project) -> None:
-    database = Database(embedded.start(project))
+def test_a_restart_of_postgres_is_survived(own_postgres: Project) -> None:
+    database = Database(embedded.start(own_postgres))
     Shelf(database).publish("m", {"k": "bigint"}, [(1, 0.5)])
     with serving(build(database, SOON)) as client:
         assert client.get("/v1/predictions/m/1").status_code == 200
-        embedded.stop(project)
+        embedded.stop(own_postgres)
         for path in ENDPOINTS:
             _unavailable(client, path)
         assert client.get("/health/live").status_code == 200
-        embedded.start(project)
+        embedded.start(own_postgres)
         _eventually(client, "/health/ready", 200)
         assert client.get("/v1/predictions/m/1").json()["prediction"] == {"score": 0.5}
 
@@ -93,8 +81,8 @@ def test_a_lock_gives_503_in_time(shelf: Shelf) -> None:
         assert client.get("/v1/predictions/m/1").status_code == 200
 
 
-def test_a_frozen_server_gives_503_in_time(project: Project) -> None:
-    database = Database(embedded.start(project))
+def test_a_frozen_server_gives_503_in_time(own_postgres: Project) -> None:
+    database = Database(embedded.start(own_postgres))
     Shelf(database).publish("m", {"k": "bigint"}, [(1, 0.5)])
     with serving(build(database, SOON)) as client:
         assert client.get("/v1/predictions/m/1").status_code == 200

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +14,7 @@ import pytest
 from fix_api import Api, Shelf, serving, until_resident, until_scraped
 from prescore import embedded
 from prescore.contract.database import Connection, Database
-from prescore.contract.project import Project, Settings
+from prescore.contract.project import Project
 from prescore_api.app import Choices, build
 from prescore_api.reader import Bounds
 
@@ -37,17 +35,6 @@ EVERYTHING: dict[str, Any] = {
     "timestamp": datetime.fromisoformat("2013-07-04T12:30:00.000250"),
     "timestamptz": datetime(2013, 7, 4, 12, 30, tzinfo=UTC),
 }
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    """A Postgres of this test's own, to stop and start."""
-    made = Project(tmp_path, Settings(database="embedded"))
-    Database(embedded.start(made)).migrate()
-    try:
-        yield made
-    finally:
-        embedded.stop(made)
 
 
 def _told(client: httpx.Client, model: str) -> dict[str, Any]:
@@ -173,15 +160,15 @@ def test_values_beyond_arrow_stay_in_the_database(api: Api) -> None:
     assert api.client.get(f"/v1/predictions/{m}?k=1&version=1").json()["prediction"]["day"] == "infinity"
 
 
-def test_it_goes_on_with_true_ages_while_postgres_is_away(project: Project) -> None:
-    database = Database(embedded.start(project))
+def test_it_goes_on_with_true_ages_while_postgres_is_away(own_postgres: Project) -> None:
+    database = Database(embedded.start(own_postgres))
     clock = datetime.now(UTC) - timedelta(hours=1)
     Shelf(database).publish("m", KEY, [(1, 0.5)], data_as_of=clock, freshness={"max_age": "1h"}, **RESIDENT)
     Shelf(database).publish("n", KEY, [(1, 0.5)])
     with serving(build(database, Choices(open_to_all=True, bounds=SOON))) as client:
         until_resident(client, "m")
         before = client.get("/v1/predictions/m/1").json()
-        embedded.stop(project)
+        embedded.stop(own_postgres)
         assert client.get("/v1/predictions/n/1").status_code == 503
         deadline = time.monotonic() + 10
         while (after := client.get("/v1/predictions/m/1")).json()["age_seconds"] < before["age_seconds"] + 1:
@@ -192,7 +179,7 @@ def test_it_goes_on_with_true_ages_while_postgres_is_away(project: Project) -> N
         assert client.post("/v1/predictions/m/lookup", json={"keys": [{"k": 1}]}).status_code == 200
         assert client.get("/v1/predictions/m/1?max_age=60").status_code == 503  # a bound holds without Postgres, too
         until_scraped(client, "prescore_database_up", 0)
-        embedded.start(project)
+        embedded.start(own_postgres)
         Shelf(database).publish("m", KEY, [(1, 0.75)], **RESIDENT)
         until_resident(client, "m", 2)
 
