@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -25,10 +26,22 @@ PRESCORE = str(Path(sys.executable).parent / "prescore")
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project that says embedded, in an environment that names nothing else."""
-    (tmp_path / "prescore.toml").write_text('database = "embedded"\n')
+    return _project(tmp_path, monkeypatch)
+
+
+def _project(root: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    root.mkdir(exist_ok=True)
+    (root / "prescore.toml").write_text('database = "embedded"\n')
     monkeypatch.delenv("PRESCORE_DATABASE_URL", raising=False)
-    monkeypatch.setenv("PRESCORE_PROJECT", str(tmp_path))
-    return Project.find(tmp_path)
+    monkeypatch.setenv("PRESCORE_PROJECT", str(root))
+    return Project.find(root)
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose path is short however long pytest's own is."""
+    with tempfile.TemporaryDirectory(prefix="prescore-", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 def _prescore(*arguments: str) -> str:
@@ -125,10 +138,10 @@ def test_a_copy_made_while_the_server_ran_is_no_second_door_to_it(
             subprocess.run([PRESCORE, "db", "stop"], check=False, capture_output=True)
 
 
-def test_a_project_that_moves_keeps_its_running_server(
-    project: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    moved = tmp_path_factory.mktemp("m") / "p"
+def test_a_project_that_moves_keeps_its_running_server(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = _project(short_folder / "here", monkeypatch)
+    moved = short_folder / "m" / "p"
+    moved.parent.mkdir()
     too_long = moved.parent / ("a-long-name-" * 10)
     try:
         _prescore("db", "psql", "-qc", "create table kept as select 42 as answer")
@@ -269,20 +282,41 @@ def test_a_killed_server_that_is_still_a_zombie_is_started_again(project: Projec
             _prescore("db", "stop")
 
 
-def test_a_long_path_has_a_socket_that_others_cannot_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = tmp_path / ("a-long-name-" * 10)
-    root.mkdir()
-    (root / "prescore.toml").write_text('database = "embedded"\n')
-    monkeypatch.delenv("PRESCORE_DATABASE_URL", raising=False)
-    monkeypatch.setenv("PRESCORE_PROJECT", str(root))
+@pytest.fixture
+def long_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project whose path is too long for a socket in it."""
     try:
-        sockets = Path(str(conninfo_to_dict(_prescore("db", "url"))["host"]))
-        assert not sockets.is_relative_to(root)
-        assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
-        assert _prescore("db", "psql", "-Atc", "select 1 + 1") == "2"
+        yield _project(tmp_path / ("a-long-name-" * 10), monkeypatch).root
     finally:
         _prescore("db", "stop")
-    assert not sockets.exists()
+
+
+def _host(url: str) -> Path:
+    return Path(str(conninfo_to_dict(url)["host"]))
+
+
+def test_a_long_path_has_a_socket_that_others_cannot_reach(long_named: Path) -> None:
+    sockets = _host(_prescore("db", "url"))
+    assert not sockets.is_relative_to(long_named)
+    assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
+    assert _prescore("db", "psql", "-Atc", "select 1 + 1") == "2"
+
+
+@pytest.mark.usefixtures("long_named")
+def test_a_long_path_keeps_its_address_over_restarts() -> None:
+    url = _prescore("db", "url")
+    _prescore("db", "stop")
+    assert _host(url).exists()  # else somebody else could answer to the name
+    assert _prescore("db", "url") == url
+
+
+@pytest.mark.usefixtures("long_named")
+def test_a_socket_folder_of_somebody_elses_is_not_used() -> None:
+    url = _prescore("db", "url")
+    _prescore("db", "stop")
+    taken = _host(url)
+    taken.chmod(0o777)
+    assert _host(_prescore("db", "url")) != taken
 
 
 def test_a_project_that_is_named_as_a_socket_folder_would_be_keeps_its_data(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import logging
 import os
 import pwd
-import re
 import shutil
 import subprocess
 import tempfile
@@ -90,7 +90,6 @@ def stop(project: Project) -> bool:
             f"The embedded Postgres in {data} does not stop. It runs, but perhaps as another user or in another "
             "container: stop it there."
         ) from error
-    _drop_sockets(data)
     return True
 
 
@@ -115,7 +114,6 @@ def _start(data: Path) -> None:
     before = log.stat().st_size if log.exists() else 0
     try:
         server = _server(data)
-        _drop_sockets(data)
         postmaster.forget_stale(data)
         _configure(data, _sockets(data))
         _pg_ctl(server, "-t", "60", "-l", str(log), "start")
@@ -155,26 +153,23 @@ def _last_words(log: Path, before: int) -> str:
 
 
 def _sockets(data: Path) -> Path:
-    """Where the socket goes: the data folder, or a short one that only the server's user and root can enter."""
+    """Where the socket goes: the data folder, or else a short one that only the server's user and root can enter.
+
+    Its name follows from the data folder, and it stays when the server stops: who was connected finds the server again
+    when it is back, and nobody else can take its place meanwhile.
+    """
     if postmaster.short_enough(data):
         return data
-    sockets = Path(tempfile.mkdtemp(prefix=_SHORT, dir="/tmp"))
-    if os.geteuid() == 0:  # the server is then of the user to whom the wheel gave the data
-        os.chown(sockets, data.stat().st_uid, data.stat().st_gid)
-    return sockets
-
-
-def _drop_sockets(data: Path) -> None:
-    """Remove the short folder that the last start made, if it did."""
-    try:
-        found = re.search(r"^unix_socket_directories = '(.*)'$", (data / "prescore.conf").read_text(), re.MULTILINE)
-    except OSError:
-        return
-    if found and re.fullmatch(f"/tmp/{_SHORT}[^/]+", found[1]):  # noqa: S108 - the one that mkdtemp made
-        with suppress(OSError):  # nothing but what a server leaves there: a project may lie in such a folder as well
-            for path in Path(found[1]).glob(".s.PGSQL.*"):
-                path.unlink()
-            Path(found[1]).rmdir()
+    owner = data.stat().st_uid  # as root the wheel gives the data away, and the server is of that user
+    named = Path("/tmp", _SHORT + hashlib.sha256(os.fsencode(data)).hexdigest()[:16])  # noqa: S108 - proved below
+    with suppress(FileExistsError):
+        named.mkdir(mode=0o700)
+        os.chown(named, owner, -1)
+    if postmaster.private(named, owner) and not postmaster.answers(named):
+        return named
+    other = Path(tempfile.mkdtemp(prefix=_SHORT, dir="/tmp"))
+    os.chown(other, owner, -1)
+    return other
 
 
 def _configure(data: Path, sockets: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,12 @@ def _same(noted: Noted, data: Path) -> bool | None:
 def short_enough(folder: Path) -> bool:
     """Whether a socket in this folder has a name that the system takes."""
     return len(os.fsencode(folder / _SOCKET)) <= _LONGEST
+
+
+def private(folder: Path, owner: int) -> bool:
+    """Whether this is a folder, no link to one, that only its owner and root can enter."""
+    found = folder.lstat()
+    return (stat.S_IFMT(found.st_mode), stat.S_IMODE(found.st_mode), found.st_uid) == (stat.S_IFDIR, 0o700, owner)
 
 
 def answers(sockets: Path) -> bool:
