@@ -63,8 +63,9 @@ def _statement(where: World, arguments: argparse.Namespace) -> float:
     with psycopg.connect(where.database, autocommit=True) as plain:
         keys = _keys(arguments.rows, _KEYS)
         until, times = time.monotonic() + arguments.seconds, 0
+        cursor = psycopg.RawCursor(plain)
         while time.monotonic() < until:
-            plain.execute(asked, lookup.parameters([keys[times % _BODIES]])).fetchall()
+            cursor.execute(asked, lookup.parameters([keys[times % _BODIES]])).fetchall()
             times += 1
         return float(times * _KEYS) / float(arguments.seconds)
 

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from psycopg import RawCursor
+from psycopg.rows import dict_row
 
 from fix_api import Shelf
 from fix_project import Sandbox, customers, linear
@@ -29,7 +31,8 @@ def test_a_lookup_uses_the_primary_key_and_touches_one_version(sandbox: Sandbox)
         keys, outputs = described["key_columns"], described["output_columns"]
         asked = lookup.statement("churn", keys, outputs).as_string(connection)
         values = lookup.parameters([range(0, 50_000, 5_000)])
-        explained = connection.execute(f"explain (analyze, format json) {asked}".encode(), values).fetchone()
+        cursor = RawCursor(connection, row_factory=dict_row)
+        explained = cursor.execute(f"explain (analyze, format json) {asked}".encode(), values).fetchone()
     assert explained is not None
     scans = [n for n in _nodes(explained["QUERY PLAN"][0]["Plan"]) if n.get("Relation Name", "").startswith("churn_v")]
     executed = [node for node in scans if node["Actual Loops"] > 0]

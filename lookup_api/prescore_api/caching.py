@@ -13,18 +13,12 @@ from prescore_api.described import Described
 from prescore_api.terms import Terms
 
 
-def etag(described: Described, age: Age, terms: Terms, form: str) -> bytes:
+def etag(described: Described, age: Age, terms: Terms, form: bytes) -> bytes:
     """A name for all answers that say the same of the same URL, in one form (`json` or `arrow`)."""
-    published = described.published["published_at"]
-    parts = [
-        str(described.version),
-        f"{published.timestamp() if published else 0:.6f}",
-        "s" if age.stale else "f",
-        form,
-    ]
+    tag = b'W/"%b-%b-%b' % (described.stamp, b"s" if age.stale else b"f", form)
     if terms.outputs:
-        parts.append(hashlib.sha256("\0".join(terms.outputs).encode()).hexdigest()[:16])
-    return f'W/"{"-".join(parts)}"'.encode()
+        tag += b"-" + hashlib.sha256("\0".join(terms.outputs).encode()).hexdigest()[:16].encode()
+    return tag + b'"'
 
 
 def cache_control(described: Described, age: Age, terms: Terms) -> bytes:
@@ -36,8 +30,10 @@ def cache_control(described: Described, age: Age, terms: Terms) -> bytes:
     return b"private, no-cache" if age.stale or seconds < 1 else b"private, max-age=%d" % seconds
 
 
-def matches(asked: bytes, tag: bytes) -> bool:
+def matches(asked: bytes | None, tag: bytes) -> bool:
     """Whether If-None-Match names this ETag; weakly, as for GET."""
+    if asked is None:
+        return False
     return asked.strip() == b"*" or tag.removeprefix(b"W/") in (
         one.strip().removeprefix(b"W/") for one in asked.split(b",")
     )

@@ -18,7 +18,8 @@ from prescore.contract.errors import RequestInvalid
 class Described:
     """What is known of one version: its columns and its table never change, its promise belongs to it.
 
-    Times are seconds since 1970. `statement` reads it by key; `head` is how each of its answers begins in JSON.
+    Times are seconds since 1970. `statement` reads it by key; `head` is how each of its answers begins in JSON, and
+    `clocks` how it goes on after the prediction. `stamp` tells its publication from every other one of the model.
     """
 
     model: str
@@ -30,6 +31,7 @@ class Described:
     data_as_of: float
     head: bytes
     clocks: bytes
+    stamp: bytes
     parse: keys.Parse
     read_at: float = field(default_factory=time.monotonic)
 
@@ -42,6 +44,7 @@ class Described:
             statement = lookup.statement_of(version, published["table_name"], key, outputs)
         else:
             statement = lookup.statement(model, key, outputs)
+        published_at = published["published_at"]
         times = {"data_as_of": published["data_as_of"], "published_at": published["published_at"]}
         return cls(
             model=model,
@@ -53,6 +56,7 @@ class Described:
             data_as_of=published["data_as_of"].timestamp(),
             head=orjson.dumps({"model": model, "version": version})[:-1] + b',"key":',
             clocks=b"," + orjson.dumps(times)[1:-1] + b',"age_seconds":',
+            stamp=f"{version}-{published_at.timestamp() if published_at else 0:.6f}".encode(),
             parse=keys.parse_many(key),
         )
 

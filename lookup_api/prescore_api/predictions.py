@@ -55,13 +55,13 @@ class Predictions:
 
         described, age, parsed, row = await self._lookup.one(str(request.model), parse, terms)
         request.version, request.keys, request.found = described.version, 1, int(row[1] is True)
-        form = "arrow" if _wants_arrow(request) else "json"
+        form = b"arrow" if _wants_arrow(request) else b"json"
         tag = caching.etag(described, age, terms, form)
         headers = [_VARY, (b"etag", tag), (b"cache-control", caching.cache_control(described, age, terms))]
-        if row[1] and caching.matches(request.headers.get(b"if-none-match", b""), tag):
+        if row[1] and caching.matches(request.headers.get(b"if-none-match"), tag):
             return Reply(304, b"", headers)
         body = _body(form, described, age, parsed, row, terms)
-        return Reply(200 if row[1] else 404, body, [JSON if form == "json" else _ARROW, *headers])
+        return Reply(200 if row[1] else 404, body, [JSON if form == b"json" else _ARROW, *headers])
 
     async def _many(self, request: Request, receive: Receive) -> Reply:
         terms, others = Terms.of(request.parameters())
@@ -93,8 +93,8 @@ def _enter(request: Request, model: str) -> None:
 
 def _wants_arrow(request: Request) -> bool:
     """Whether Accept names Arrow, and prefers it to JSON (RFC 9110, 12.5.1)."""
-    accept = request.headers.get(b"accept", b"").lower()
-    if arrow.STREAM not in accept:
+    accept = request.headers.get(b"accept")
+    if accept is None or arrow.STREAM not in (accept := accept.lower()):
         return False
     weights = dict(_weight(one) for one in accept.split(b","))
     json = max(weights.get(form, 0.0) for form in (b"application/json", b"application/*", b"*/*"))
@@ -116,18 +116,18 @@ def _bounded(request: Request) -> None:
 
 
 def _only(described: Described) -> str:
-    names = [column["name"] for column in described.key]
-    if len(names) > 1:
-        form = "&".join(f"{name}=…" for name in names)
+    if len(described.key) > 1:
+        form = "&".join(f"{column['name']}=…" for column in described.key)
         raise KeyInvalid(
-            f"The key of {described.model} has {len(names)} columns: GET /v1/predictions/{described.model}?{form}"
+            f"The key of {described.model} has {len(described.key)} columns: "
+            f"GET /v1/predictions/{described.model}?{form}"
         )
-    return names[0]
+    return described.key[0]["name"]
 
 
-def _body(form: str, described: Described, age: Age, parsed: Parsed, row: lookup.Row, terms: Terms) -> bytes:
+def _body(form: bytes, described: Described, age: Age, parsed: Parsed, row: lookup.Row, terms: Terms) -> bytes:
     chosen = described.chosen(terms.outputs)
-    if form == "json":
+    if form == b"json":
         named = {column["name"]: value[0] for column, value in zip(described.key, parsed, strict=True)}
         return single(described, age, named, row, chosen)
     outputs = [[value] for value in row[2:]] or [[None] for _ in described.outputs]

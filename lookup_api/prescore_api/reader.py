@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
@@ -63,11 +63,11 @@ class Reader:
 
     async def rows(self, statement: Statement, parameters: Mapping[str, Any]) -> list[DictRow]:
         """What a statement gives; raises DatabaseAway or DatabaseRefused."""
-        return await self._asked(statement, parameters, dict_row)
+        return await self._asked(statement, parameters, psycopg.AsyncCursor[DictRow])
 
-    async def tuples(self, statement: Statement, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """The same as tuples, for those who ask often."""
-        return await self._asked(statement, parameters, tuple_row)
+    async def tuples(self, statement: bytes, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The same for those who ask often: rows are tuples, and parameters are $1, $2, …."""
+        return await self._asked(statement, parameters, _Raw)
 
     def pool(self) -> dict[str, int]:
         """How many connections there are, how many are idle, and how many requests wait for one."""
@@ -75,20 +75,18 @@ class Reader:
         names = {"open": "pool_size", "idle": "pool_available", "waiting": "requests_waiting"}
         return {state: int(told.get(name, 0)) for state, name in names.items()}
 
-    async def _asked(self, statement: Statement, parameters: Mapping[str, Any], row: Any) -> list[Any]:
+    async def _asked(self, statement: Statement, parameters: Any, cursors: Any) -> list[Any]:
         with translated(self._url):
             try:
-                return await self._rows(statement, parameters, row)
+                return await self._rows(statement, parameters, cursors)
             except (pg.UndefinedTable, pg.UndefinedColumn) as error:
                 raise DatabaseRefused(f"The database lacks what a lookup needs: {first_line(error)}") from error
 
-    async def _rows(
-        self, statement: Statement, parameters: Mapping[str, Any], row: Any, *, again: bool = True
-    ) -> list[Any]:
+    async def _rows(self, statement: Statement, parameters: Any, cursors: Any, *, again: bool = True) -> list[Any]:
         async with self._pool.connection() as connection:
             deadline = _Deadline(connection, self._bounds.statement_seconds + 1)
             try:
-                return await _fetch(connection, statement, parameters, row)
+                return await _fetch(cursors(connection), statement, parameters)
             except psycopg.OperationalError:
                 if deadline.passed or not (again and connection.closed):
                     raise
@@ -96,15 +94,19 @@ class Reader:
                 deadline.cancel()
         # The connection had died in the pool, and others with it, probably. Reading twice harms nobody.
         await self._pool.check()
-        return await self._rows(statement, parameters, row, again=False)
+        return await self._rows(statement, parameters, cursors, again=False)
 
     async def _configure(self, connection: Connection) -> None:
         milliseconds = str(round(self._bounds.statement_seconds * 1000))
         await connection.execute(query("lookup_session"), {"statement_timeout": milliseconds})
 
 
-async def _fetch(connection: Connection, statement: Statement, parameters: Mapping[str, Any], row: Any) -> list[Any]:
-    cursor = connection.cursor(row_factory=row)
+class _Raw(psycopg.AsyncRawCursor[tuple[Any, ...]]):
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection, row_factory=tuple_row)
+
+
+async def _fetch(cursor: psycopg.AsyncCursor[Any], statement: Statement, parameters: Any) -> list[Any]:
     try:
         return await (await cursor.execute(statement, parameters)).fetchall()
     except psycopg.DataError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
@@ -89,12 +90,13 @@ TYPES = tuple(_PARSERS)
 
 def parse(columns: Sequence[Column], key: Mapping[str, Any]) -> dict[str, Any]:
     """A key's values as Python objects, in column order; raises KeyInvalid that names the column and what it takes."""
+    if len(key) == len(columns):
+        with suppress(KeyError):
+            return {column["name"]: _value(column, key[column["name"]]) for column in columns}
     names = [column["name"] for column in columns]
-    if set(key) != set(names):
-        missing, extra = [n for n in names if n not in key], [k for k in key if k not in names]
-        wrong = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has no column {', '.join(extra)}"] * bool(extra)
-        raise errors.KeyInvalid(f"The key {' and '.join(wrong)}; it consists of {', '.join(names)}.")
-    return {column["name"]: _value(column, key[column["name"]]) for column in columns}
+    missing, extra = [n for n in names if n not in key], [k for k in key if k not in names]
+    wrong = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has no column {', '.join(extra)}"] * bool(extra)
+    raise errors.KeyInvalid(f"The key {' and '.join(wrong)}; it consists of {', '.join(names)}.")
 
 
 Parse = Callable[[Sequence[Any]], list[list[Any]]]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, LiteralString, TypedDict
 
-from psycopg import Cursor, DataError, ProgrammingError, sql
+from psycopg import Cursor, DataError, ProgrammingError, RawCursor, sql
 from psycopg.rows import tuple_row
 
 from prescore.contract import errors, keys
@@ -73,8 +73,8 @@ def one(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, Any]:
             return _answer(published, parsed, rows[0])
 
 
-def _rows(connection: Connection, asked: sql.Composed, values: Mapping[str, Any]) -> list[Row]:
-    cursor: Cursor[Row] = connection.cursor(row_factory=tuple_row)
+def _rows(connection: Connection, asked: sql.Composed, values: Sequence[Any]) -> list[Row]:
+    cursor: Cursor[Row] = RawCursor(connection, row_factory=tuple_row)
     try:
         return cursor.execute(asked, values).fetchall()
     except DataError as error:
@@ -92,7 +92,7 @@ def _in_order(model: str, key: Sequence[Column], values: Sequence[str]) -> dict[
 
 
 def statement(model: str, key: Sequence[Column], outputs: Sequence[Column]) -> sql.Composed:
-    """The lookup of any number of keys in what is published: parameters are arrays, one a key column, named `key0`, ….
+    """The lookup of any number of keys in what is published, for a raw cursor: see `parameters`.
 
     Whoever knew another version when asking must ask again with the columns of the one that the rows are from. It may
     have other columns; and Postgres plans a statement before it takes its snapshot, so that one which meets a
@@ -116,7 +116,7 @@ def _statement(
         "lookup_keys",
         version=version,
         relation=relation,
-        key_arrays=_listed("{}::{}", [sql.Placeholder(f"key{i}") for i in range(len(key))], _arrays(key)),
+        key_arrays=_listed("{}::{}", [sql.SQL(f"${i + 1}") for i in range(len(key))], _arrays(key)),
         key_names=_listed("{}", asked),
         key_matches=_listed("{} = k.{}", _columns(key), asked, between=" and "),
         columns=_listed("{}::{} as {}", _columns(outputs), [TYPES[column["type"]] for column in outputs], given),
@@ -124,9 +124,16 @@ def _statement(
     )
 
 
-def parameters(columns: Iterable[Sequence[Any]]) -> dict[str, list[Any]]:
+def parameters(columns: Iterable[Sequence[Any]]) -> list[Any]:
     """What a statement takes, from parsed keys: a column of values for each of the key's columns, in key order."""
-    return {f"key{i}": list(values) for i, values in enumerate(columns)}
+    return [_array(values) for values in columns]
+
+
+def _array(values: Sequence[Any]) -> Any:
+    """As Postgres writes an array, where that is simple: psycopg looks at each value for what has to be quoted."""
+    if values and type(values[0]) is int:
+        return f"{{{','.join(map(str, values))}}}"
+    return list(values)
 
 
 def age_seconds(published: Published) -> float:
@@ -167,5 +174,4 @@ def _arrays(columns: Sequence[Column]) -> list[sql.Composable]:
 
 
 def _columns(columns: Sequence[Column]) -> list[sql.Composable]:
-    """Columns of the view. psycopg reads a percent sign in a statement with parameters as the mark of one."""
-    return [sql.Identifier("v", column["name"].replace("%", "%%")) for column in columns]
+    return [sql.Identifier("v", column["name"]) for column in columns]
