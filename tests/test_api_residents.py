@@ -145,7 +145,7 @@ def test_what_is_too_large_is_read_from_the_database_and_says_so(
 def test_its_memory_is_told(api: Api) -> None:
     m = api.publish(KEY, [(k, 0.5) for k in range(1000)], **RESIDENT)
     api.until_resident(m)
-    assert _told(api.client, m)["resident"]["bytes"] == 16_000  # a bigint and a double a row
+    assert _told(api.client, m)["resident"]["bytes"] == 16_128  # a bigint and a double a row, and a sixty-fourth
 
 
 def test_values_beyond_arrow_stay_in_the_database(api: Api) -> None:
@@ -195,3 +195,17 @@ def test_a_catalog_row_that_changes_is_told_of_what_is_held(
     deadline = time.monotonic() + 10
     while not client.get("/v1/predictions/m/1").json()["stale"]:
         assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("rows", [0, 1, 63, 64, 65, 5000])
+def test_every_key_is_found_in_memory_and_no_other(shelf: Shelf, client: httpx.Client, rows: int) -> None:
+    """Keys that lie far apart and next to each other, asked for in no order and more than once."""
+    keys = sorted({k * k * (-1) ** k for k in range(2 * rows)})[:rows]
+    shelf.publish("m", KEY, [(k, float(i)) for i, k in enumerate(keys)], **RESIDENT)
+    until_resident(client, "m")
+    asked = [k + off for k in keys for off in (-1, 0, 1)][::-1] + keys[:7] + [2**63 - 1, -(2**63)]
+    there = {k: float(i) for i, k in enumerate(keys)}
+    for some in (asked[start : start + 10_000] for start in range(0, len(asked), 10_000)):
+        answers = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": k} for k in some]}).json()["answers"]
+        got = [(a["key"]["k"], a["prediction"]["score"] if a["found"] else None) for a in answers]
+        assert got == [(k, there.get(k)) for k in some]

@@ -102,33 +102,36 @@ class Answers:
 
     def json(self) -> bytes:
         """`{"answers": […]}`."""
-        head, tail, dumps = self.described.head, self.age.json(self.described), orjson.dumps
-        missing = _NOT_FOUND + tail
-        return b'{"answers":[%b]}' % b",".join(
-            [
-                head + dumps(key) + _FOUND + dumps(prediction) + tail if found else head + dumps(key) + missing
-                for key, found, prediction in zip(self._keys(), self.found, self._predictions(), strict=True)
-            ]
-        )
-
-    def _keys(self) -> list[dict[str, Any]]:
         names = [column["name"] for column in self.described.key]
-        if len(names) == 1:
-            name = names[0]
-            return [{name: value} for value in self.keys[0]]
-        return [dict(zip(names, values, strict=True)) for values in zip(*self.keys, strict=True)]
-
-    def _predictions(self) -> list[dict[str, Any]]:
-        names = [name for _, name in self.places()]
-        columns = self.outputs.lists([place for place, _ in self.places()])
-        if len(names) == 1:
-            name = names[0]
-            return [{name: value} for value in columns[0]]
-        return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+        columns = [
+            _texts(column) for column in [*self.keys, *self.outputs.lists([place for place, _ in self.places()])]
+        ]
+        begun, tail = _percent(self.described.head) + _object(names), _percent(self.age.json(self.described))
+        hit = begun + _FOUND + _object([name for _, name in self.places()]) + tail
+        miss, width = begun + _NOT_FOUND + tail, len(names)
+        rows = zip(self.found, zip(*columns, strict=True), strict=True)
+        return b'{"answers":[%b]}' % b",".join([hit % row if found else miss % row[:width] for found, row in rows])
 
     def places(self) -> list[tuple[int, str]]:
         """The outputs that are told, each with its place among the version's."""
         return self.chosen or [(place, column["name"]) for place, column in enumerate(self.described.outputs)]
+
+
+def _texts(values: Sequence[Any]) -> list[bytes]:
+    """Each value in JSON; numbers, which hold no comma, in one go."""
+    if set(map(type, values)) <= {int, float, type(None)}:
+        return orjson.dumps(values)[1:-1].split(b",") if values else []
+    return list(map(orjson.dumps, values))
+
+
+def _object(names: Sequence[str]) -> bytes:
+    """A JSON object with a place for each of its values."""
+    return b"{%b}" % b",".join(_percent(orjson.dumps(name)) + b":%b" for name in names)
+
+
+def _percent(text: bytes) -> bytes:
+    """Text as a format that gives it."""
+    return text.replace(b"%", b"%%")
 
 
 def single(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from prescore.contract import keys
 from prescore.contract.errors import KeyInvalid
 from prescore_api.answers import Answers
 from prescore_api.described import Described
@@ -40,10 +41,15 @@ def parse(described: Described, asked: pa.Table) -> list[list[Any]]:
     try:
         columns = [_cast(column["name"], column["type"], asked.column(column["name"])) for column in described.key]
         # Text, times and UUIDs have rules of their own, and numbers their ranges, the same as in JSON.
-        values = [column.to_pylist() for column in columns]
+        values = [_values(column) for column in columns]
     except (pa.ArrowException, ValueError, OverflowError) as error:
         raise KeyInvalid(f"The keys cannot be read: {error}.") from error
-    return described.parse([dict(zip(names, key, strict=True)) for key in zip(*values, strict=True)])
+    return keys.parse_columns(described.key, values)
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    values: list[Any] = column.to_numpy().tolist() if pa.types.is_integer(column.type) else column.to_pylist()
+    return values
 
 
 def _cast(name: str, kind: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -79,7 +85,7 @@ def _iso(kind: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
 def stream(answers: Answers) -> bytes:
     """Answers as a reply's body."""
     described, places = answers.described, answers.places()
-    found = pa.array([there is True for there in answers.found], pa.bool_())
+    found = pa.array(answers.found, pa.bool_()).fill_null(False)
     key = _struct([c["name"] for c in described.key], [c["type"] for c in described.key], answers.keys)
     columns = answers.outputs.arrays([place for place, _ in places])
     kinds = [described.outputs[place]["type"] for place, _ in places]

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import orjson
 
-from prescore.contract import keys, lookup
+from prescore.contract import lookup
 from prescore.contract.catalog import Column
 from prescore.contract.errors import RequestInvalid
 
@@ -32,7 +32,6 @@ class Described:
     head: bytes
     clocks: bytes
     stamp: bytes
-    parse: keys.Parse
     read_at: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -57,7 +56,6 @@ class Described:
             head=orjson.dumps({"model": model, "version": version})[:-1] + b',"key":',
             clocks=b"," + orjson.dumps(times)[1:-1] + b',"age_seconds":',
             stamp=f"{version}-{published_at.timestamp() if published_at else 0:.6f}".encode(),
-            parse=keys.parse_many(key),
         )
 
     def renewed(self, published: lookup.Published) -> bool:

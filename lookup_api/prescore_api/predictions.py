@@ -76,8 +76,8 @@ class Predictions:
             asked = _asked(body)
             request.keys = len(asked)
             _bounded(request)
-            answers = await self._lookup.many(str(request.model), lambda d: d.parse(asked), terms)
-        request.version, request.found = answers.described.version, sum(1 for there in answers.found if there)
+            answers = await self._lookup.many(str(request.model), lambda d: keys.parse_many(d.key, asked), terms)
+        request.version, request.found = answers.described.version, answers.found.count(True)
         headers = [_VARY, (b"cache-control", b"no-store")]
         if _wants_arrow(request):
             return Reply(200, arrow.stream(answers), [_ARROW, *headers])

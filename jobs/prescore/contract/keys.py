@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -99,24 +100,24 @@ def parse(columns: Sequence[Column], key: Mapping[str, Any]) -> dict[str, Any]:
     raise errors.KeyInvalid(f"The key {' and '.join(wrong)}; it consists of {', '.join(names)}.")
 
 
-Parse = Callable[[Sequence[Any]], list[list[Any]]]
-"""Keys, each a mapping by column name, become columns of values in key order; raises KeyInvalid with the position."""
+def parse_many(columns: Sequence[Column], asked: Sequence[Any]) -> list[list[Any]]:
+    """Keys, each a mapping by column name, as columns of values in key order; raises KeyInvalid with the position.
+
+    They are parsed at once as far as possible, and one by one where that tells what is wrong.
+    """
+    with suppress(KeyError, TypeError, ValueError, OverflowError):
+        if set(map(len, asked)) <= {len(columns)}:
+            return [_all(column["type"], list(map(itemgetter(column["name"]), asked))) for column in columns]
+    parsed = [_at(i, columns, key) for i, key in enumerate(asked)]
+    return [[key[column["name"]] for key in parsed] for column in columns]
 
 
-def parse_many(columns: Sequence[Column]) -> Parse:
-    """What parses many keys of these columns: at once as far as possible, one by one where that tells what is wrong."""
-    names, kinds = [column["name"] for column in columns], [column["type"] for column in columns]
-
-    def parse(asked: Sequence[Any]) -> list[list[Any]]:
-        try:
-            if all(len(key) == len(names) for key in asked):
-                return [_all(kind, [key[name] for key in asked]) for name, kind in zip(names, kinds, strict=True)]
-        except (KeyError, TypeError, ValueError, OverflowError):
-            pass
-        parsed = [_at(i, columns, key) for i, key in enumerate(asked)]
-        return [[key[name] for key in parsed] for name in names]
-
-    return parse
+def parse_columns(columns: Sequence[Column], values: Sequence[list[Any]]) -> list[list[Any]]:
+    """The same for keys that are columns of values already, in key order."""
+    with suppress(TypeError, ValueError, OverflowError):
+        return [_all(column["type"], given) for column, given in zip(columns, values, strict=True)]
+    names = [column["name"] for column in columns]
+    return parse_many(columns, [dict(zip(names, key, strict=True)) for key in zip(*values, strict=True)])
 
 
 def _at(position: int, columns: Sequence[Column], key: Any) -> dict[str, Any]:
