@@ -20,6 +20,7 @@ from prescore.contract import lookup
 from prescore.contract.catalog import Catalog
 from prescore.contract.database import Database
 
+STATEMENT = "the statement without HTTP"
 _KEYS, _BODIES = 1000, 200
 _STREAM = "application/vnd.apache.arrow.stream"
 # Lua would take longer to write a body than the server to answer it: they are written before.
@@ -40,10 +41,11 @@ end
 
 
 def measure(where: World, server: Server, arguments: argparse.Namespace) -> list[Row]:
-    """Keys a second: of the statement alone, of the same over HTTP, of what is in memory, one connection and two."""
+    """Keys a second: of the statement alone and over HTTP on one connection, and of what is in memory on two."""
     return [
-        _row("the statement without HTTP", _statement(where, arguments)),
+        _row(STATEMENT, _statement(where, arguments)),
         _row("from Postgres, JSON", _http(server, "stored", "application/json", 1, arguments)),
+        _row("from Postgres, Arrow", _http(server, "stored", _STREAM, 1, arguments)),
         _row("from memory, JSON", _http(server, "held", "application/json", 2, arguments)),
         _row("from memory, Arrow", _http(server, "held", _STREAM, 2, arguments)),
         _row("from memory, Arrow, 10,000 keys", _http(server, "held", _STREAM, 2, arguments, 10 * _KEYS)),

@@ -92,9 +92,11 @@ def _singles(rows: list[Row]) -> list[Row]:
 def _bulk(rows: list[Row]) -> list[Row]:
     made = []
     mine = [row for row in rows if row["figure"] == "bulk"]
+    reference = statistics.median(row["second"] for row in mine if row["of"] == bulk.STATEMENT)
     for of in dict.fromkeys(row["of"] for row in mine):
-        some = [row for row in mine if row["of"] == of]
-        made.append({"": of, "keys a second": spread([row["second"] for row in some], 0)})
+        second = [row["second"] for row in mine if row["of"] == of]
+        ratio = f"{statistics.median(second) / reference:.2f}"
+        made.append({"": of, "keys a second": spread(second, 0), "of the statement": ratio})
     return made
 
 

@@ -101,7 +101,7 @@ def test_prepared_statements_outlive_a_new_output(shelf: Shelf, connections: int
 
 def test_no_bulk_answer_mixes_versions(shelf: Shelf, client: httpx.Client) -> None:
     """Every prediction is its version's number, and those from the sixth on have an output more."""
-    rows = 300
+    rows = 700  # which are asked for in two halves at once
     shelf.publish("m", KEY, [(k, 1) for k in range(rows)], NARROW)
     seen: list[int] = []
     with ThreadPoolExecutor(1) as pool:

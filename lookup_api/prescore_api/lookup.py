@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,6 +24,7 @@ from prescore_api.terms import Terms
 
 MAX_KEYS = 10_000
 _ATTEMPTS = 10
+_WORTH_TWO = 500
 
 Parsed = list[list[Any]]
 Parse = Callable[[Described], Parsed]
@@ -107,10 +110,17 @@ class Lookup:
         return row if row[0] == described.version else None
 
     async def _rows(self, described: Described, parsed: Parsed) -> list[lookup.Row] | None:
-        if not parsed[0]:
-            return []
-        rows = await self._reader.tuples(described.statement, lookup.parameters(parsed))
-        return rows if rows[0][0] == described.version else None
+        """The rows of many keys, of a large request in two halves at once; None if another version is published."""
+        asked = [self._reader.tuples(described.statement, lookup.parameters(part)) for part in _parts(parsed)]
+        rows = list(chain.from_iterable(await asyncio.gather(*asked)))
+        return rows if {row[0] for row in rows} <= {described.version} else None
+
+
+def _parts(parsed: Parsed) -> list[Parsed]:
+    """One, or two that Postgres can work on at the same time."""
+    keys = len(parsed[0])
+    size = (keys + 1) // 2 if keys >= _WORTH_TWO else keys
+    return [[column[start : start + size] for column in parsed] for start in range(0, keys, size or 1)]
 
 
 class _Fetch:
