@@ -21,6 +21,7 @@ from prescore.contract.database import Database, environment_database
 from prescore.contract.errors import Mistake, PortTaken
 
 _MANY_OBJECTS = 20_000
+_YIELD_SECONDS = 0.0001
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -103,6 +104,9 @@ def _app(database: Database, choices: dict[str, Any]) -> Any:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_MANY_OBJECTS)
+    # A thread that reads a model into memory gives way this often, and not every 5 ms: each request waits for several
+    # turns of it.
+    sys.setswitchinterval(_YIELD_SECONDS)
     return app
 
 
