@@ -205,3 +205,9 @@ def test_times_beyond_arrow_are_null_in_it(api: Api) -> None:
     with api.shelf.database.connect() as connection:
         connection.execute(f"update prescore_versions.{m}_v1 set day = 'infinity'".encode())
     assert _asked(api.client, m, pa.table({"k": [1]})).column("prediction").to_pylist() == [{"score": 0.5, "day": None}]
+
+
+def test_an_accept_header_in_two_lines_is_one_list(api: Api) -> None:
+    m = api.publish({"k": "bigint"}, [(1, 0.5)])
+    headers = [("Accept", "text/html;q=0.1"), ("Accept", STREAM), ("Accept", "application/json;q=0.5")]
+    assert api.client.get(f"/v1/predictions/{m}/1", headers=headers).headers["content-type"] == STREAM

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -122,9 +124,20 @@ def test_not_ready_without_a_catalog(shelf: Shelf, connection: Connection, clien
 def test_openapi_lists_every_path(client: httpx.Client) -> None:
     page = client.get("/openapi.json").json()
     assert {path: sorted(operations) for path, operations in page["paths"].items()} == PATHS
-    assert client.get("/docs").status_code == 200
     for reference in _references(page):
         assert reference.removeprefix("#/components/schemas/") in page["components"]["schemas"]
+
+
+def test_docs_are_the_same_for_people_and_load_nothing(client: httpx.Client) -> None:
+    reply = client.get("/docs")
+    assert reply.status_code == 200
+    text = html.unescape(reply.text)
+    for path, operations in client.get("/openapi.json").json()["paths"].items():
+        for method in operations:
+            assert f"{method.upper()} {path}</a>" in text
+    assert f"{client.base_url}/v1/predictions/flight_delay/42" in text
+    assert not re.search("<script|<link[^>]*http|src=", reply.text)
+    assert "default-src 'none'" in reply.headers["content-security-policy"]
 
 
 def test_openapi_tells_bounds_and_errors(client: httpx.Client) -> None:

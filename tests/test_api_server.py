@@ -24,6 +24,8 @@ from prescore.contract.errors import Mistake, PortTaken
 from prescore.job import Ask
 from prescore_api import server
 
+WAITS_TO_COPY = "select from pg_stat_activity where wait_event_type = 'Lock' and query ilike 'copy%'"
+
 
 def test_a_run_is_served(sandbox: Sandbox) -> None:
     materialize.run(sandbox.job())
@@ -129,6 +131,28 @@ def test_a_graceful_end_loses_no_request(shelf: Shelf, monkeypatch: pytest.Monke
         process.send_signal(signal.SIGTERM)
         for future in asking:
             future.result(30)
+        assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_the_end_does_not_wait_for_what_is_read_into_memory(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
+    shelf.publish("m", {"k": "bigint"}, [(1, 0.5)], lookup={"resident": True})
+    with shelf.database.connect() as connection, connection.transaction():
+        connection.execute("lock table prescore_versions.m_v1 in access exclusive mode")
+        with served("--port", "0", "--no-auth") as (process, _):
+            deadline = time.monotonic() + 20
+            while not connection.execute(WAITS_TO_COPY).fetchall():
+                assert time.monotonic() < deadline
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_a_log_that_nobody_reads_holds_nobody_up(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
+    with served("--port", "0", "--no-auth", log=True) as (process, url), httpx.Client(base_url=url) as client:
+        for _ in range(2000):  # a pipe holds 64 kB, about 250 lines
+            assert client.get("/health/live").status_code == 200
+        process.send_signal(signal.SIGTERM)
         assert process.wait(20) in (0, -signal.SIGTERM)
 
 

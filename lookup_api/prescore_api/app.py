@@ -58,7 +58,7 @@ def build(database: Database, choices: Choices | None = None) -> Front:
             finally:
                 await front.watch.stop()
                 if front.log is not None:
-                    front.log.flush()
+                    front.log.close()
 
     pages = FastAPI(
         title="prescore",
@@ -66,6 +66,7 @@ def build(database: Database, choices: Choices | None = None) -> Front:
         version=version("prescore"),
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )

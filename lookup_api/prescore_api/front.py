@@ -29,7 +29,7 @@ class Front:
     """An ASGI app. Predictions are answered here; all else goes to the pages, an ASGI app made with a framework."""
 
     def __init__(self, pages: Any, open_paths: Set[str] = OPEN) -> None:
-        self.pages, self._open = pages, open_paths
+        self.pages, self.open_paths = pages, open_paths
         self.predictions: Predictions
         self.watch: Watch
         self.log: AccessLog | None = None
@@ -58,7 +58,7 @@ class Front:
 
     async def _reply(self, request: Request, receive: Receive) -> Reply | None:
         request.require_bounded()
-        if request.path not in self._open:
+        if request.path not in self.open_paths:
             request.caller = await self.watch.caller(request.headers.get(b"authorization"))
         if request.path.startswith(PREFIX):
             return await self.predictions.answer(request, receive)

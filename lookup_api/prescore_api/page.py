@@ -39,6 +39,7 @@ _pages = Environment(
 )
 _album = Album()
 _STYLE = _pages.get_template("status.css").render()
+_pages.globals["style"] = Markup(_STYLE)  # noqa: S704 # our own
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
 HEADERS: Mapping[str, str] = {
@@ -59,6 +60,11 @@ async def html(reader: Reader, may_read: Callable[[str], bool]) -> str:
     bounds = {"models": [row["model"] for row in known[:MODELS]], "runs": _RUNS, "checks": _CHECKS}
     rows = await reader.rows(query("page_cards"), bounds) if known else []
     return await _rendered(known, rows, await _cards(rows, await _statistics(reader, rows)))
+
+
+def rendered(template: str, **told: Any) -> str:
+    """Another page in the same dress."""
+    return _pages.get_template(template).render(told)
 
 
 async def _statistics(reader: Reader, rows: Sequence[Row]) -> Known:
@@ -84,7 +90,7 @@ async def _rendered(known: Sequence[Row], rows: Sequence[Row], cards: Sequence[C
     now = rows[0]["now"].astimezone(UTC) if rows else datetime.now(UTC)
     told: dict[str, Any] = {"now": now, "cards": cards, "count": len(known), "summary": _summary(known)}
     parts: list[str] = []
-    for part in _pages.get_template("status.html").generate(told, moment=moment, style=Markup(_STYLE)):  # noqa: S704
+    for part in _pages.get_template("status.html").generate(told, moment=moment):
         parts.append(part)
         if len(parts) % _PARTS == 0:
             await asyncio.sleep(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from itertools import count
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -40,6 +40,8 @@ class Request:
         self.query: bytes = scope["query_string"]
         self._sent: list[tuple[bytes, bytes]] = scope["headers"]
         self.headers: dict[bytes, bytes] = dict(self._sent)
+        if len(self.headers) < len(self._sent):
+            self.headers = _joined(self._sent)
         self.client = scope.get("client")
         given = self.headers.get(b"x-request-id")
         # Only what is safe in a log and in a header is taken over from outside.
@@ -92,6 +94,14 @@ class Request:
                 raise TooLarge(_BODY)
             more = message.get("more_body", False)
         return b"".join(parts)
+
+
+def _joined(sent: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers by name; one that is sent several times is a list (RFC 9110, 5.3)."""
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in sent:
+        values.setdefault(name, []).append(value)
+    return {name: b", ".join(several) for name, several in values.items()}
 
 
 _BODY = f"The body is larger than {LARGEST_BODY:,} bytes. Ask for fewer keys at a time."

@@ -10,7 +10,7 @@ from typing import Any
 from prescore.contract.database import Database
 from prescore.contract.errors import PrescoreError
 from prescore_api.described import Described
-from prescore_api.loading import DoesNotFit, load
+from prescore_api.loading import DoesNotFit, Reading, load
 from prescore_api.resident import Resident
 
 _log = logging.getLogger("prescore_api")
@@ -23,6 +23,7 @@ class Residents:
         self._database, self.most = database, most
         self._held: dict[str, Resident] = {}
         self.refused: dict[str, tuple[Described, str]] = {}
+        self._reading = Reading()
 
     def get(self, model: str) -> Resident | None:
         """The version of a model that is held."""
@@ -38,6 +39,10 @@ class Residents:
         if held is not None:
             return {"version": held.described.version, "bytes": held.nbytes, "refused": None}
         return None if refused is None else {"version": None, "bytes": 0, "refused": refused[1]}
+
+    def stop(self) -> None:
+        """Read no more, for good."""
+        self._reading.end()
 
     async def follow(self, published: Iterable[Described]) -> None:
         """Hold what is published and asks for it, and let go of what no longer is or does."""
@@ -85,7 +90,7 @@ class Residents:
 
     def _read(self, described: Described) -> Resident:
         left = self.most - sum(resident.nbytes for resident in self._held.values())
-        resident = Resident.of(described, load(self._database, described, left))
+        resident = Resident.of(described, load(self._database, described, left, self._reading))
         if resident.nbytes > left:
             raise DoesNotFit(f"it takes {resident.nbytes:,} bytes, and {left:,} are left")
         return resident

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from prescore.contract.errors import Forbidden, PrescoreError, Transient
-from prescore_api import metrics, page, schemas
+from prescore_api import manual, metrics, page, schemas
 from prescore_api.front import REQUEST, Front
 from prescore_api.models import Models
 from prescore_api.reader import Reader
@@ -33,6 +33,13 @@ async def status_page(request: Request) -> Response:
     _no_parameters(request)
     reader: Reader = request.app.state.reader
     return HTMLResponse(await page.html(reader, _may_read(request)), headers=page.HEADERS)
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """What the endpoints take and answer, for people."""
+    told = request.app.openapi()
+    return HTMLResponse(manual.html(told, str(request.base_url), _front(request).open_paths), headers=page.HEADERS)
 
 
 @router.get("/v1/models", tags=["models"], responses={200: {"model": schemas.Models}})

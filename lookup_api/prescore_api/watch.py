@@ -51,6 +51,7 @@ class Watch:
 
     async def stop(self) -> None:
         """End what goes on in the background."""
+        self._residents.stop()
         for task in (self._task, self._loading, self._asking):
             if task is not None:
                 task.cancel()
