@@ -138,7 +138,7 @@ def test_what_is_too_large_is_read_from_the_database_and_says_so(
         assert client.get("/v1/predictions/m/7").json()["prediction"] == {"score": 0.5}
         until_scraped(client, "prescore_resident_refused", 1, model="m")
         until_scraped(client, "prescore_resident_bytes", 0, model="m")
-        until_scraped(client, "prescore_resident_bytes", 16, model="small")
+        until_scraped(client, "prescore_resident_bytes", 24, model="small")
     assert "m version 1 is not held in memory, and read from the database" in caplog.text
 
 

@@ -137,8 +137,8 @@ def test_a_graceful_end_loses_no_request(shelf: Shelf, monkeypatch: pytest.Monke
 def test_the_end_does_not_wait_for_what_is_read_into_memory(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
     shelf.publish("m", {"k": "bigint"}, [(1, 0.5)], lookup={"resident": True})
-    with shelf.database.connect() as connection, connection.transaction():
-        connection.execute("lock table prescore_versions.m_v1 in access exclusive mode")
+    with shelf.database.connect() as connection, shelf.database.connect() as other, other.transaction():
+        other.execute("lock table prescore_versions.m_v1 in access exclusive mode")
         with served("--port", "0", "--no-auth") as (process, _):
             deadline = time.monotonic() + 20
             while not connection.execute(WAITS_TO_COPY).fetchall():

@@ -1,18 +1,16 @@
-"""A version's whole table out of Postgres into Arrow: COPY as CSV, which Arrow reads without holding others up."""
+"""A version's whole table out of Postgres into Arrow: COPY as CSV, which Arrow reads."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
-import psycopg
 import pyarrow as pa
 import pyarrow.csv
 from psycopg import sql
 
-from prescore.contract.database import Connection, Database
+from prescore.contract.database import Database
 from prescore.contract.queries import query
 from prescore.contract.tables import names
 from prescore_api.described import Described
@@ -38,26 +36,8 @@ class DoesNotFit(Exception):
     """A version cannot be held in memory: the message says why."""
 
 
-class Reading:
-    """A reading that another thread can end: a server that ends is not to wait for a large table, or a lock on one."""
-
-    def __init__(self) -> None:
-        self.ended = False
-        self.connection: Connection | None = None
-
-    def end(self) -> None:
-        """Let `load` raise, soon."""
-        self.ended = True
-        if self.connection is not None:
-            with suppress(psycopg.Error):
-                self.connection.cancel_safe(timeout=1)
-
-
-def load(database: Database, described: Described, most: int, reading: Reading) -> pa.Table:
-    """Key columns and outputs by place, at most so many bytes.
-
-    Raises DoesNotFit, DatabaseAway or DatabaseRefused, and some error or other when the reading was ended.
-    """
+def load(database: Database, described: Described, most: int) -> pa.Table:
+    """Key columns and outputs by place, at most so many bytes; raises DoesNotFit, DatabaseAway or DatabaseRefused."""
     columns = [*described.key, *described.outputs]
     least = described.published["rows"] * 8 * (1 + len(described.outputs))
     if most < least // 8:  # booleans take an eighth of a number
@@ -66,10 +46,9 @@ def load(database: Database, described: Described, most: int, reading: Reading) 
     statement = query("lookup_copy", table=table, columns=names([column["name"] for column in columns]))
     types = {f"f{i}": _TYPES[column["type"]] for i, column in enumerate(columns)}
     with database.connect() as connection:
-        reading.connection = connection
         connection.execute(query("lookup_session"), {"statement_timeout": "0"})
         with connection.cursor().copy(statement) as copy:
-            return _read(_Stream(iter(copy), reading), types, most)
+            return _read(_Stream(iter(copy)), types, most)
 
 
 def _read(stream: io.RawIOBase, types: dict[str, pa.DataType], most: int) -> pa.Table:
@@ -108,15 +87,13 @@ def _batches(stream: io.RawIOBase, types: dict[str, pa.DataType]) -> Iterator[pa
 class _Stream(io.RawIOBase):
     """What COPY gives, as a file."""
 
-    def __init__(self, blocks: Iterator[Any], reading: Reading) -> None:
-        self._blocks, self._reading, self._left = blocks, reading, memoryview(b"")
+    def __init__(self, blocks: Iterator[Any]) -> None:
+        self._blocks, self._left = blocks, memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        if self._reading.ended:
-            raise DoesNotFit("the server is about to end")
         while not self._left:
             block = next(self._blocks, None)
             if block is None:

@@ -10,7 +10,8 @@ from typing import Any
 from prescore.contract.database import Database
 from prescore.contract.errors import PrescoreError
 from prescore_api.described import Described
-from prescore_api.loading import DoesNotFit, Reading, load
+from prescore_api.loading import DoesNotFit
+from prescore_api.reading import Reading
 from prescore_api.resident import Resident
 
 _log = logging.getLogger("prescore_api")
@@ -90,7 +91,7 @@ class Residents:
 
     def _read(self, described: Described) -> Resident:
         left = self.most - sum(resident.nbytes for resident in self._held.values())
-        resident = Resident.of(described, load(self._database, described, left, self._reading))
+        resident = Resident.of(described, self._reading.read(self._database, described, left))
         if resident.nbytes > left:
             raise DoesNotFit(f"it takes {resident.nbytes:,} bytes, and {left:,} are left")
         return resident
