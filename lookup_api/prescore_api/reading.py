@@ -16,7 +16,6 @@ from prescore.contract.errors import PrescoreError, Transient
 from prescore_api.described import Described
 from prescore_api.loading import DoesNotFit, load
 
-
 _COMMAND = (sys.executable, "-m", __name__)
 
 
