@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -27,6 +28,8 @@ class Server:
 
     url: str
     headers: dict[str, str] = field(default_factory=dict)
+    start: float = 0.0
+    """Seconds from the command to the first answer."""
 
     @classmethod
     @contextmanager
@@ -34,15 +37,30 @@ class Server:
         """`prescore serve`, one process, with API keys and the access log as they are by default."""
         key = where.prescore("keys", "create", f"bench-{time.time_ns()}").strip()
         command = [str(Path(sys.executable).with_name("prescore")), "serve", "--port", "0", *arguments]
-        with _started(command, where, r"(http://\S+:\d+)", where.root / "access.log") as url:
-            yield cls(url, {"Authorization": f"Bearer {key}"})
+        with _started(command, where, r"(http://\S+:\d+)", where.root / "access.log") as (url, start):
+            yield cls(url, {"Authorization": f"Bearer {key}"}, start)
 
     @classmethod
     @contextmanager
     def plain(cls, where: World) -> Iterator[Server]:
         """An endpoint without any of it."""
-        with _started([sys.executable, str(_PLAIN)], where, r"(http://\S+:\d+)", where.root / "plain.log") as url:
-            yield cls(url)
+        with _started([sys.executable, str(_PLAIN)], where, r"(http://\S+:\d+)", where.root / "plain.log") as (
+            url,
+            start,
+        ):
+            yield cls(url, start=start)
+
+    def until_held(self, model: str) -> None:
+        """Wait until a model is in memory: until then its reading takes a part of the machine."""
+        asked = urllib.request.Request(f"{self.url}/v1/models/{model}", headers=self.headers)
+        deadline = time.monotonic() + 120
+        while True:
+            with urllib.request.urlopen(asked, timeout=10) as answer:
+                if json.load(answer)["resident"]:
+                    return
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{model} is not held in memory")
+            time.sleep(0.2)
 
     def load(self, script: str, connections: int, seconds: int, folder: Path) -> Row:
         """What wrk makes of it with a Lua script: requests a second, latencies in ms, and what went wrong."""
@@ -80,15 +98,16 @@ def _found(pattern: str, said: str) -> str:
 
 
 @contextmanager
-def _started(command: list[str], where: World, told: str, log: Path) -> Iterator[str]:
+def _started(command: list[str], where: World, told: str, log: Path) -> Iterator[tuple[str, float]]:
     environment = os.environ | {"PRESCORE_DATABASE_URL": where.database, "PRESCORE_PROJECT": str(where.root)}
+    began = time.perf_counter()
     with log.open("w") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
         url = _found(told, process.stderr.readline())
         _await(url)
-        yield url
+        yield url, time.perf_counter() - began
     finally:
         process.terminate()
         process.wait(20)
@@ -98,8 +117,8 @@ def _await(url: str) -> None:
     deadline = time.monotonic() + 30
     while True:
         with suppress(OSError):
-            urllib.request.urlopen(f"{url}/health/live", timeout=2).close()
+            urllib.request.urlopen(f"{url}/health/ready", timeout=2).close()
             return
         if time.monotonic() > deadline:
             raise SystemExit(f"{url} does not answer")
-        time.sleep(0.1)
+        time.sleep(0.01)

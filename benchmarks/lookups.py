@@ -41,6 +41,8 @@ def _round(where: World, arguments: argparse.Namespace) -> list[Row]:
     with Server.plain(where) as server:
         measured += [singles.asked(server, "plain", connections, arguments) for connections in (16, 64)]
     with Server.prescore(where) as server:
+        measured.append({"figure": "start", "second": server.start})
+        server.until_held("held")
         for model in ("stored", "held"):
             measured += [singles.asked(server, model, connections, arguments) for connections in (16, 64)]
         measured += bulk.measure(where, server, arguments)
@@ -61,7 +63,8 @@ def _publish(where: World, rows: int) -> None:
 
 
 def _tables(rows: list[Row], swaps: list[Row]) -> str:
-    parts = [markdown(_singles(rows)), markdown(_bulk(rows))]
+    started = spread([row["second"] for row in rows if row["figure"] == "start"], 2)
+    parts = [markdown(_singles(rows)), markdown(_bulk(rows)), f"From the command to the first answer: {started} s."]
     if swaps:
         parts.append(markdown(swaps))
     return "\n\n".join(parts)

@@ -36,10 +36,10 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(lifespan=lifespan)
 
 
-@app.get("/health/live")
-async def live() -> dict[str, str]:
+@app.get("/health/ready")
+async def ready() -> dict[str, str]:
     """The process answers."""
-    return {"status": "live"}
+    return {"status": "ready"}
 
 
 @app.get("/predictions/{key}")

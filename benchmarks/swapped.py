@@ -26,6 +26,7 @@ def _under_load(where: World, model: str, rows: int, swaps: int) -> Row:
     seconds = max(10, swaps // 4)
     done = threading.Event()
     with Server.prescore(where) as server:
+        server.until_held("held")
         swapping = threading.Thread(target=_swap, args=(where, model, swaps, seconds / (swaps + 1), done))
         swapping.start()
         measured = singles.asked(server, model, 16, argparse.Namespace(rows=rows, seconds=seconds + 2))

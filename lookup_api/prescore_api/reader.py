@@ -83,15 +83,16 @@ class Reader:
                 raise DatabaseRefused(f"The database lacks what a lookup needs: {first_line(error)}") from error
 
     async def _rows(self, statement: Statement, parameters: Any, cursors: Any, *, again: bool = True) -> list[Any]:
-        async with self._pool.connection() as connection:
-            deadline = _Deadline(connection, self._bounds.statement_seconds + 1)
-            try:
-                return await _fetch(cursors(connection), statement, parameters)
-            except psycopg.OperationalError:
-                if deadline.passed or not (again and connection.closed):
-                    raise
-            finally:
-                deadline.cancel()
+        connection = await self._pool.getconn()  # its context manager also ends a transaction, and there is none
+        deadline = _Deadline(connection, self._bounds.statement_seconds + 1)
+        try:
+            return await _fetch(cursors(connection), statement, parameters)
+        except psycopg.OperationalError:
+            if deadline.passed or not (again and connection.closed):
+                raise
+        finally:
+            deadline.cancel()
+            await self._pool.putconn(connection)
         # The connection had died in the pool, and others with it, probably. Reading twice harms nobody.
         await self._pool.check()
         return await self._rows(statement, parameters, cursors, again=False)
