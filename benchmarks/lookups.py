@@ -23,6 +23,14 @@ from benchmarks.world import FEATURES, World
 _OUTPUTS = "select i as id, {features} from range(1, {rows} + 1) as t(i)"
 
 
+_NAMES = {
+    "pgbench": "pgbench, without HTTP",
+    "plain": "FastAPI and psycopg",
+    "stored": "prescore, from Postgres",
+    "held": "prescore, from memory",
+}
+
+
 def main() -> None:
     """Measure, and print the tables of docs/benchmarks.md."""
     arguments = _arguments()
@@ -66,7 +74,7 @@ def _tables(rows: list[Row], swaps: list[Row]) -> str:
     started = spread([row["second"] for row in rows if row["figure"] == "start"], 2)
     parts = [markdown(_singles(rows)), markdown(_bulk(rows)), f"From the command to the first answer: {started} s."]
     if swaps:
-        parts.append(markdown(swaps))
+        parts.append(markdown([{**row, "": _NAMES[row[""]]} for row in swaps]))
     return "\n\n".join(parts)
 
 
@@ -81,11 +89,11 @@ def _singles(rows: list[Row]) -> list[Row]:
             made.append(
                 {
                     "connections": connections,
-                    "": of,
+                    "": _NAMES[of],
                     "a second": spread(second, 0),
                     "of pgbench": f"{statistics.median(second) / reference:.2f}",
                     "p50, ms": spread([row["p50"] for row in some], 2),
-                    "p99, ms": spread([row["p99"] for row in some], 2),
+                    "p99, ms": spread([row["p99"] for row in some], 2) if of != "pgbench" else "",
                     "errors": sum(row["errors"] for row in some),
                 }
             )

@@ -19,7 +19,7 @@ from fix_client import Asking, address, publish
 from prescore.contract.database import Database
 from prescore_api import lookup as served
 from prescore_api.app import Choices, build
-from prescore_api.client import MAX_KEYS, Answer, AsyncClient, Client, Column, Invalid, TooOld, Unavailable
+from prescore_api.client import MAX_KEYS, Answer, AsyncClient, Client, Column, Invalid, TooOld, Unavailable, Version
 from prescore_api.reader import Bounds
 from test_api_lookup import FLIGHT, ID, NASTY, NOON
 from test_properties import KEYS, VALUES
@@ -237,8 +237,9 @@ def test_models(api: Api, ask: Asking) -> None:
         ("score", "real", "output"),
         ("plan", "text", "passthrough"),
     ]
+    assert model.versions == (Version(1, "published", clock, model.published_at, 1),)
     listed = {one.model: one for one in ask(address(api.client), "models")}
-    assert (listed[m].published_at, listed[m].outputs) == (model.published_at, ())
+    assert (listed[m].published_at, listed[m].outputs, listed[m].versions) == (model.published_at, (), ())
 
 
 def test_ready(api: Api, ask: Asking) -> None:

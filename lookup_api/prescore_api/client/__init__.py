@@ -8,7 +8,7 @@
 It needs httpx, and pyarrow for `lookup_table` alone; nothing of the server's, and nothing else of prescore's.
 """
 
-from prescore_api.client.answers import Answer, Column, Model
+from prescore_api.client.answers import Answer, Column, Model, Version
 from prescore_api.client.asking import MAX_KEYS, Key, KeyValue
 from prescore_api.client.clients import AsyncClient, Client
 from prescore_api.client.errors import ApiError, Invalid, NotAllowed, TooOld, Unavailable
@@ -27,4 +27,5 @@ __all__ = [
     "NotAllowed",
     "TooOld",
     "Unavailable",
+    "Version",
 ]

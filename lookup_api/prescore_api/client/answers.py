@@ -65,8 +65,25 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """A version that may be asked for by its number. `state` is `published`, `superseded`, or `checked`: not published."""
+
+    version: int
+    state: str
+    data_as_of: datetime
+    published_at: datetime | None
+    rows: int
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Self:
+        """As the server tells it; raises LookupError, TypeError or ValueError for what is no version."""
+        clocks = datetime.fromisoformat(told["data_as_of"]), _moment(told["published_at"])
+        return cls(told["version"], told["state"], *clocks, told["rows"])
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
-    """A published model and how old it is. `key` and `outputs` are empty in a list of models."""
+    """A published model and how old it is. `key`, `outputs` and `versions` are empty in a list of models."""
 
     model: str
     description: str
@@ -80,6 +97,7 @@ class Model:
     held: bool
     key: tuple[Column, ...] = ()
     outputs: tuple[Column, ...] = ()
+    versions: tuple[Version, ...] = ()
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Self:
@@ -97,6 +115,7 @@ class Model:
             held=told["held"],
             key=tuple(map(Column.of, told.get("key", ()))),
             outputs=tuple(map(Column.of, told.get("outputs", ()))),
+            versions=tuple(map(Version.of, told.get("versions", ()))),
         )
 
 
