@@ -66,7 +66,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version that may be asked for by its number. `state` is `published`, `superseded`, or `checked`: not published."""
+    """A version that may be asked for by number. `state` is `published`, `superseded`, or `checked`: not published."""
 
     version: int
     state: str
