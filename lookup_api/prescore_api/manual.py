@@ -11,6 +11,7 @@ from urllib.parse import quote as encoded
 from urllib.parse import urlencode
 
 from prescore_api import page
+from prescore_api.predictions import PREFIX
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,13 @@ class Entry:
 
 def html(openapi: dict[str, Any], base: str, open_paths: Set[str]) -> str:
     """The page; `base` is the server's URL as whoever asks knows it, `open_paths` need no API key."""
-    entries = sorted(_entries(openapi, base, open_paths), key=lambda entry: (entry.open, "lookup" in entry.path))
+    entries = sorted(_entries(openapi, base, open_paths), key=_rank)
     return page.rendered("manual.html", entries=entries, version=openapi["info"]["version"])
+
+
+def _rank(entry: Entry) -> tuple[bool, bool]:
+    """Predictions first, and last what load balancers ask."""
+    return entry.open, not entry.path.startswith(PREFIX)
 
 
 def _entries(openapi: dict[str, Any], base: str, open_paths: Set[str]) -> Iterator[Entry]:
@@ -65,13 +71,17 @@ def _parameter(told: dict[str, Any]) -> Parameter:
 
 
 def _example(url: str, told: dict[str, Any], parameters: list[dict[str, Any]], *, needs_key: bool) -> str:
-    given = {one["name"]: one["example"] for one in parameters if "example" in one}
+    given = {one["name"]: _given(one) for one in parameters}
     for name in [one["name"] for one in parameters if one["in"] == "path"]:
-        url = url.replace(f"{{{name}}}", encoded(str(given.get(name, name)), safe=""))
-    asked = next((given[one["name"]] for one in parameters if one["in"] == "query" and one["name"] in given), None)
+        url = url.replace(f"{{{name}}}", encoded(str(given[name]), safe=""))
+    asked = next((given[one["name"]] for one in parameters if one["in"] == "query" and given[one["name"]]), None)
     words = ["curl"]
     if needs_key:
         words.append('-H "Authorization: Bearer $PRESCORE_API_KEY"')
     if "requestBody" in told:
         words.append(f"--json {quote(json.dumps(told['requestBody']['content']['application/json']['example']))}")
     return " \\\n  ".join([*words, quote(f"{url}?{urlencode(asked)}" if asked else url)])
+
+
+def _given(parameter: dict[str, Any]) -> Any:
+    return parameter.get("example") or next(iter(parameter["schema"].get("examples", [])), None)

@@ -91,7 +91,12 @@ def _paths() -> dict[str, Any]:
 
 
 def _one(name: str, summary: str, parameters: list[Any]) -> dict[str, Any]:
-    etag = {"name": "If-None-Match", "in": "header", "schema": {"type": "string"}}
+    etag = {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "the ETag of an answer that is there already",
+        "schema": {"type": "string"},
+    }
     unknown = _content("The version has no such key (an answer), or there is no such model or version (an error)")
     unknown["content"][_JSON]["schema"] = {"anyOf": [_ref("Answer"), _ref("Error")]}
     return {

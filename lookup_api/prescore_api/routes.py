@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from prescore.contract.errors import Forbidden, PrescoreError, Transient
@@ -42,7 +42,9 @@ async def docs(request: Request) -> Response:
     return HTMLResponse(manual.html(told, str(request.base_url), _front(request).open_paths), headers=page.HEADERS)
 
 
-@router.get("/v1/models", tags=["models"], responses={200: {"model": schemas.Models}})
+@router.get(
+    "/v1/models", tags=["models"], responses={200: {"model": schemas.Models, "description": "The models by name"}}
+)
 async def list_models(request: Request) -> Response:
     """Every published model that the API key opens, with its clocks."""
     _no_parameters(request)
@@ -50,8 +52,12 @@ async def list_models(request: Request) -> Response:
     return _json({"models": [model for model in models if _may_read(request)(model["model"])]})
 
 
-@router.get("/v1/models/{model}", tags=["models"], responses=_UNKNOWN | _FORBIDDEN | {200: {"model": schemas.Model}})
-async def describe_model(request: Request, model: str) -> Response:
+@router.get(
+    "/v1/models/{model}",
+    tags=["models"],
+    responses=_UNKNOWN | _FORBIDDEN | {200: {"model": schemas.Model, "description": "The model"}},
+)
+async def describe_model(request: Request, model: Annotated[str, Path(examples=["flight_delay"])]) -> Response:
     """One published model with its clocks, its columns, and the versions that may be asked for."""
     _no_parameters(request)
     if not _may_read(request)(model):
@@ -59,13 +65,13 @@ async def describe_model(request: Request, model: str) -> Response:
     return _json(await _models(request).one(model))
 
 
-@router.get("/health/live", tags=["health"], responses={200: {"model": schemas.Health}})
+@router.get("/health/live", tags=["health"], responses={200: {"model": schemas.Health, "description": "It is so"}})
 async def live() -> Response:
     """The process answers."""
     return _json({"status": "live"})
 
 
-@router.get("/health/ready", tags=["health"], responses={200: {"model": schemas.Health}})
+@router.get("/health/ready", tags=["health"], responses={200: {"model": schemas.Health, "description": "It is so"}})
 async def ready(request: Request) -> Response:
     """Lookups can be answered: the database is there and has the catalog, and the server is not about to end."""
     if _front(request).draining:
@@ -78,7 +84,12 @@ async def ready(request: Request) -> Response:
     return _json({"status": "ready"})
 
 
-@router.get("/metrics", tags=["health"], responses=_FORBIDDEN, response_class=PlainTextResponse)
+@router.get(
+    "/metrics",
+    tags=["health"],
+    responses=_FORBIDDEN | {200: {"description": "The metrics, in Prometheus' text format"}},
+    response_class=PlainTextResponse,
+)
 async def scrape(request: Request) -> Response:
     """Requests, lookups, connections and the freshness of every published model, for Prometheus."""
     _no_parameters(request)
