@@ -77,7 +77,7 @@ def _example(url: str, told: dict[str, Any], parameters: list[dict[str, Any]], *
     asked = next((given[one["name"]] for one in parameters if one["in"] == "query" and given[one["name"]]), None)
     words = ["curl"]
     if needs_key:
-        words.append('-H "Authorization: Bearer $PRESCORE_API_KEY"')
+        words.append('-H "Authorization: Bearer $API_KEY"')
     if "requestBody" in told:
         words.append(f"--json {quote(json.dumps(told['requestBody']['content']['application/json']['example']))}")
     return " \\\n  ".join([*words, quote(f"{url}?{urlencode(asked)}" if asked else url)])
