@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from fix_api import Shelf
@@ -118,13 +119,28 @@ def test_several_workers_and_one_that_dies(shelf: Shelf, monkeypatch: pytest.Mon
         while {child.pid for child in workers_of(process)} == {workers[1].pid}:
             assert time.monotonic() < until, "no other worker takes its place"
             assert httpx.get(f"{url}/v1/predictions/m/1").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        assert f"worker {workers[0].pid} ended with status -9; worker" in process.stderr.read()
 
 
-def test_a_graceful_end_loses_no_request(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_end_with_the_process_that_started_them(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
+    with served("--port", "0", "--no-auth", "--workers", "2") as (process, url):
+        workers = workers_of(process)
+        process.kill()
+        assert psutil.wait_procs(workers, 30)[1] == []
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{url}/health/live")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_graceful_end_loses_no_request(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, workers: str) -> None:
     """Every request that reached the server before it closed its door is answered, on connections old and new."""
     monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
     shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
-    with served("--port", "0", "--no-auth", "--no-access-log") as (process, url), ThreadPoolExecutor(8) as pool:
+    options = ("--port", "0", "--no-auth", "--no-access-log", "--workers", workers)
+    with served(*options) as (process, url), ThreadPoolExecutor(8) as pool:
         all_answered = threading.Barrier(9)
         asking = [pool.submit(_ask_until_refused, url, all_answered, keep=n % 2 == 0) for n in range(8)]
         all_answered.wait(30)
@@ -185,7 +201,7 @@ def test_tls(shelf: Shelf, sandbox: Sandbox, tmp_path: Path) -> None:
     for wrong, words in (
         (("--tls-cert", str(cert)), "--tls-cert and --tls-key"),
         (("--tls-cert", str(key), "--tls-key", str(cert)), "The certificate cannot be used"),
-        (("--tls-cert", "none.pem", "--tls-key", str(key)), "No such file"),
+        (("--tls-cert", "none.pem", "--tls-key", str(key)), "There is no file none.pem"),
     ):
         outcome = sandbox.cli("serve", "--port", "0", "--no-auth", *wrong)
         assert (outcome.code, words in outcome.err) == (2, True), outcome.err

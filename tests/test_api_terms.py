@@ -90,7 +90,7 @@ def test_the_callers_bound_on_the_age(shelf: Shelf, client: httpx.Client, asked:
     shelf.publish("m", KEY, [(1, 0.5)], data_as_of=_ago(2))
     reply = client.get(f"/v1/predictions/m{asked}")
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "too_old")
-    assert "m version 1 is of data 7" in reply.json()["error"]["message"]
+    assert "m version 1 is of data 2 h ago (7" in reply.json()["error"]["message"]
     assert int(reply.headers["retry-after"]) > 0
     bulk = client.post("/v1/predictions/m/lookup?max_age=3600", json={"keys": [{"k": 1}]})
     assert (bulk.status_code, bulk.json()["error"]["code"]) == (503, "too_old")

@@ -251,4 +251,4 @@ def test_an_open_server_lets_everybody_read_everything(authorization: bytes | No
     OPEN.replace([])
     caller = OPEN.caller(authorization, NOW)
     assert caller.may_read("churn")
-    assert (caller.id, caller.models, caller.expires_at) == ("-", None, None)
+    assert (caller.id, caller.models, caller.expires_at) == ("", None, None)

@@ -63,7 +63,7 @@ def revoke(named: Annotated[str, typer.Argument(metavar="NAME_OR_ID", help="Its 
 def _shown(row: ApiKey) -> dict[str, object]:
     """A key as a line has room for it: days will do."""
     created, expires = row["created_at"].astimezone().date(), row["expires_at"]
-    until = "never" if expires is None else expires.astimezone().date()
+    until = "never" if expires is None else f"{expires.astimezone():%Y-%m-%d %H:%M}"
     return {**row, "models": _scope(row["models"]), "created_at": created, "expires_at": until}
 
 

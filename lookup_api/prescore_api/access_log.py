@@ -55,7 +55,7 @@ class AccessLog:
             "bytes": size,
             "ms": round(seconds * 1000, 3),
             "client": request.client[0] if request.client else None,
-            "api_key": request.caller.id if request.caller else None,
+            "api_key": request.caller.id or None if request.caller else None,
         }
         if request.trace:
             line |= {"trace_id": request.trace, "parent_id": request.parent}

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from prescore.contract import lookup
+from prescore.contract import lookup, words
 from prescore.contract.errors import TooOld
 from prescore_api.described import Described
 from prescore_api.terms import Terms
@@ -61,7 +61,7 @@ class Age:
 
 def _too_old(described: Described, age: float, allowed: str) -> str:
     return (
-        f"{described.model} version {described.version} is of data {age:.0f} s ago; {allowed}. "
+        f"{described.model} version {described.version} is of data {words.age(age)} ago ({age:.0f} s); {allowed}. "
         "A newer version has to be published first."
     )
 

@@ -65,7 +65,7 @@ class Keyring:
 class _Open(Keyring):
     """For a server that is open on purpose: whatever is sent, and be it nothing, opens every model."""
 
-    _anybody = Caller("-", "anybody", None, None)
+    _anybody = Caller("", "anybody", None, None)
 
     def replace(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """There is nothing to hold."""
@@ -125,7 +125,8 @@ def _unknown(key: bytes) -> Unauthenticated:
 
 
 def _expired(caller: Caller, when: float) -> Unauthenticated:
+    moment = f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d at %H:%M} UTC"
     return Unauthenticated(
-        f"The API key {caller.name} ({caller.id}) expired on {datetime.fromtimestamp(when, UTC):%Y-%m-%d}. "
+        f"The API key {caller.name} ({caller.id}) expired on {moment}. "
         "Whoever runs this server makes another: `prescore keys create NAME`."
     )

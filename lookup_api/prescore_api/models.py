@@ -116,7 +116,7 @@ class Models:
         """A model with its clocks, as they are now."""
         age = Age.of(described, self._clock.now())
         told = {name: described.published[name] for name in _TOLD}  # type: ignore[literal-required]
-        clocks = {"age_seconds": age.seconds, "max_age_seconds": described.max_age, "stale": age.stale}
+        clocks = {"age_seconds": round(age.seconds, 3), "max_age_seconds": described.max_age, "stale": age.stale}
         resident = self._residents.told(described.model)
         return told | clocks | {"held": described.published["held"], "resident": resident}
 

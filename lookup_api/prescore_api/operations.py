@@ -17,7 +17,8 @@ _REF = "#/components/schemas/{model}"
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _MODELS: tuple[type[BaseModel], ...] = (schemas.Answer, schemas.Answers, schemas.Keys, schemas.Error)
 
-_MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}, "example": "flight_delay"}
+_MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}, "example": "churn"}
+_FLIGHTS = {**_MODEL, "example": "flight_delay"}
 _KEY = {
     "name": "key",
     "in": "path",
@@ -83,7 +84,7 @@ def describe(app: FastAPI) -> None:
 def _paths() -> dict[str, Any]:
     return {
         PREFIX + "{model}": {
-            "get": _one("predict_by_name", "The prediction of a key given by column name.", [_MODEL, _BY_NAME])
+            "get": _one("predict_by_name", "The prediction of a key given by column name.", [_FLIGHTS, _BY_NAME])
         },
         PREFIX + "{model}/{key}": {"get": _one("predict", "The prediction of a key of one column.", [_MODEL, _KEY])},
         PREFIX + "{model}/lookup": {"post": _many()},

@@ -40,6 +40,7 @@ class Reader:
     def __init__(self, database: Database, bounds: Bounds) -> None:
         self._url, self._bounds = database.url, bounds
         self.patience = bounds.connection_seconds
+        self._waiting = 0  # the pool's own number counts those who have given up
         self._pool = AsyncConnectionPool(
             database.url,
             connection_class=Connection,
@@ -72,8 +73,8 @@ class Reader:
     def pool(self) -> dict[str, int]:
         """How many connections there are, how many are idle, and how many requests wait for one."""
         told = self._pool.get_stats()
-        names = {"open": "pool_size", "idle": "pool_available", "waiting": "requests_waiting"}
-        return {state: int(told.get(name, 0)) for state, name in names.items()}
+        names = {"open": "pool_size", "idle": "pool_available"}
+        return {state: int(told.get(name, 0)) for state, name in names.items()} | {"waiting": self._waiting}
 
     async def _asked(self, statement: Statement, parameters: Any, cursors: Any) -> list[Any]:
         with translated(self._url):
@@ -83,7 +84,7 @@ class Reader:
                 raise DatabaseRefused(f"The database lacks what a lookup needs: {first_line(error)}") from error
 
     async def _rows(self, statement: Statement, parameters: Any, cursors: Any, *, again: bool = True) -> list[Any]:
-        connection = await self._pool.getconn()  # its context manager also ends a transaction, and there is none
+        connection = await self._lent()
         deadline = _Deadline(connection, self._bounds.statement_seconds + 1)
         try:
             return await _fetch(cursors(connection), statement, parameters)
@@ -96,6 +97,14 @@ class Reader:
         # The connection had died in the pool, and others with it, probably. Reading twice harms nobody.
         await self._pool.check()
         return await self._rows(statement, parameters, cursors, again=False)
+
+    async def _lent(self) -> Connection:
+        """A connection of the pool; its own context manager would also end a transaction, and there is none."""
+        self._waiting += 1
+        try:
+            return await self._pool.getconn()
+        finally:
+            self._waiting -= 1
 
     async def _configure(self, connection: Connection) -> None:
         milliseconds = str(round(self._bounds.statement_seconds * 1000))

@@ -16,15 +16,18 @@ from prescore_api.reader import Reader
 from prescore_api.reply import json
 from prescore_api.terms import nothing
 
+_AWAY: dict[int | str, dict[str, Any]] = {
+    503: {"model": schemas.Error, "description": "The database is away; Retry-After tells when to ask again"}
+}
 _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": schemas.Error, "description": "A valid API key is needed"},
     422: {"model": schemas.Error, "description": "A parameter that is not known"},
-    503: {"model": schemas.Error, "description": "The database is away; Retry-After tells when to ask again"},
+    **_AWAY,
 }
 _FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"model": schemas.Error, "description": "Not for this API key"}}
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": schemas.Error, "description": "No such model"}}
 
-router = APIRouter(responses=_ERRORS)
+router = APIRouter()
 
 
 @router.get("/", include_in_schema=False)
@@ -43,7 +46,9 @@ async def docs(request: Request) -> Response:
 
 
 @router.get(
-    "/v1/models", tags=["models"], responses={200: {"model": schemas.Models, "description": "The models by name"}}
+    "/v1/models",
+    tags=["models"],
+    responses=_ERRORS | {200: {"model": schemas.Models, "description": "The models by name"}},
 )
 async def list_models(request: Request) -> Response:
     """Every published model that the API key opens, with its clocks."""
@@ -55,9 +60,9 @@ async def list_models(request: Request) -> Response:
 @router.get(
     "/v1/models/{model}",
     tags=["models"],
-    responses=_UNKNOWN | _FORBIDDEN | {200: {"model": schemas.Model, "description": "The model"}},
+    responses=_ERRORS | _UNKNOWN | _FORBIDDEN | {200: {"model": schemas.Model, "description": "The model"}},
 )
-async def describe_model(request: Request, model: Annotated[str, Path(examples=["flight_delay"])]) -> Response:
+async def describe_model(request: Request, model: Annotated[str, Path(examples=["churn"])]) -> Response:
     """One published model with its clocks, its columns, and the versions that may be asked for."""
     _no_parameters(request)
     if not _may_read(request)(model):
@@ -71,7 +76,9 @@ async def live() -> Response:
     return _json({"status": "live"})
 
 
-@router.get("/health/ready", tags=["health"], responses={200: {"model": schemas.Health, "description": "It is so"}})
+@router.get(
+    "/health/ready", tags=["health"], responses=_AWAY | {200: {"model": schemas.Health, "description": "It is so"}}
+)
 async def ready(request: Request) -> Response:
     """Lookups can be answered: the database is there and has the catalog, and the server is not about to end."""
     if _front(request).draining:
@@ -87,7 +94,7 @@ async def ready(request: Request) -> Response:
 @router.get(
     "/metrics",
     tags=["health"],
-    responses=_FORBIDDEN | {200: {"description": "The metrics, in Prometheus' text format"}},
+    responses=_ERRORS | _FORBIDDEN | {200: {"description": "The metrics, in Prometheus' text format"}},
     response_class=PlainTextResponse,
 )
 async def scrape(request: Request) -> Response:

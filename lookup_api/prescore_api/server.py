@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import errno
 import gc
+import logging
+import multiprocessing.connection
 import os
+import signal
 import socket
 import ssl
 import sys
 import tempfile
+import threading
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -23,6 +28,9 @@ from prescore.contract.errors import Mistake, PortTaken
 _MANY_OBJECTS = 20_000
 _YIELD_SECONDS = 0.0001
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+
+
+_log = logging.getLogger("prescore_api")
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ def serve(where: Listening, choices: dict[str, Any]) -> None:
         sys.stderr.write(f"prescore: serving on {url} (what there is: {url}/docs)\n")
         stack.enter_context(suppress(KeyboardInterrupt))
         if where.workers > 1:
-            Multiprocess(config, sockets=[listening]).run()
+            _Workers(config, sockets=[listening]).run()
         else:
             _Server(config).run(sockets=[listening])
 
@@ -68,6 +76,25 @@ class _Server(uvicorn.Server):
             with suppress(OSError):
                 listening.shutdown(socket.SHUT_RDWR)
         await super().shutdown(sockets)
+
+
+class _Workers(Multiprocess):
+    """Several processes at one door, whose end and replacement are told."""
+
+    def terminate_all(self) -> None:
+        """End them, and close the door: it is all of theirs, and would take requests that nobody answers."""
+        super().terminate_all()
+        for listening in self.sockets:
+            with suppress(OSError):
+                listening.shutdown(socket.SHUT_RDWR)
+
+    def keep_subprocess_alive(self) -> None:
+        """Put another in the place of one that has died."""
+        before = list(self.processes)
+        super().keep_subprocess_alive()
+        for old, new in zip(before, self.processes, strict=True):
+            if old is not new:
+                _log.error("worker %d ended with status %s; worker %d takes its place", old.pid, old.exitcode, new.pid)
 
 
 def configured(factory: Any, where: Listening | None = None, logs: dict[str, Any] | None = None) -> uvicorn.Config:
@@ -99,6 +126,8 @@ def _app(database: Database, choices: dict[str, Any]) -> Any:
     from prescore_api.app import Choices, build
 
     app = build(database, Choices(**choices))
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     # Looking through all that is there for garbage took 70 ms, about once a second under load. What is imported by now
     # stays, and requests under way are many objects, but no garbage.
     gc.collect()
@@ -110,11 +139,20 @@ def _app(database: Database, choices: dict[str, Any]) -> Any:
     return app
 
 
+def _end_with(parent: int) -> None:
+    """A worker that outlived the process that started it would keep the port, and nobody could end it by name."""
+    multiprocessing.connection.wait([parent])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _require_certificate(where: Listening) -> None:
     """Read it now, and not in a worker that dies of it again and again."""
     if bool(where.tls_cert) != bool(where.tls_key):
         raise Mistake("TLS takes a certificate and its key: --tls-cert and --tls-key.")
     if where.tls_cert and where.tls_key:
+        for name in (where.tls_cert, where.tls_key):
+            if not Path(name).is_file():
+                raise Mistake(f"There is no file {name}. Name the certificate and its key, both PEM files.")
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(where.tls_cert, where.tls_key)
         except OSError as error:
@@ -152,5 +190,6 @@ _LOGS: dict[str, Any] = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {"prescore_api": {"level": "INFO"}},
+    # What the pool says of each of its attempts, the server says once.
+    "loggers": {"prescore_api": {"level": "INFO"}, "psycopg.pool": {"level": "ERROR"}},
 }

@@ -5,6 +5,7 @@ The same parsing serves the command line, query strings and JSON bodies, so that
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -80,7 +81,7 @@ def _naive(value: Any) -> datetime:
 
 _PARSERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     **{kind: (_integer(kind), f"a whole number of {bits} bits") for kind, bits in _INTEGER_BITS.items()},
-    "text": (_text, "text without NUL"),
+    "text": (_text, "text (with no NUL in it)"),
     "uuid": (_uuid, "a UUID such as 8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d"),
     "date": (lambda value: date.fromisoformat(value), "a date such as 2013-07-04"),
     "timestamp": (_naive, "a time without zone such as 2013-07-04T17:30:00"),
@@ -147,4 +148,11 @@ def _value(column: Column, value: Any) -> Any:
     try:
         return parser(value)
     except (ValueError, TypeError, OverflowError) as error:
-        raise errors.KeyInvalid(f"{column['name']} takes {takes}, not {str(value)[:60]!r}.") from error
+        raise errors.KeyInvalid(f"{column['name']} takes {takes}, not {_shown(value)}.") from error
+
+
+def _shown(value: Any) -> str:
+    """Text in quotes; what came as something else, as JSON writes it."""
+    if isinstance(value, str):
+        return repr(value[:60])
+    return json.dumps(value, ensure_ascii=False, default=str)[:60]
