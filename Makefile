@@ -42,7 +42,7 @@ test-compose: install  ## docker-compose.yml, with a Docker engine: a quarter of
 faults: install  ## kill runs in every step, twenty times each, and look at what is left: half an hour
 	$(BIN)/python tests/fault_matrix.py --kills 20
 
-bench-api: install  ## what the lookup API answers in a second, with wrk (apt-get install wrk): ten minutes
+bench-api: install  ## what the lookup API answers in a second, with wrk (apt-get install wrk): seven minutes
 	$(BIN)/python benchmarks/lookups.py
 
 check: install  ## format, lint, types, dependency arrows

@@ -114,7 +114,7 @@ def _bulk(rows: list[Row]) -> list[Row]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2_000_000)
-    parser.add_argument("--seconds", type=int, default=8, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=6, help="of each measurement")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--swaps", type=int, default=100, help="under load; 0: none")
     parser.add_argument("--out", type=Path, help="a folder for every measurement as JSON lines")
