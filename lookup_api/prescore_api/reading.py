@@ -16,7 +16,7 @@ from prescore.contract.errors import PrescoreError, Transient
 from prescore_api.described import Described
 from prescore_api.loading import DoesNotFit, load
 
-_COMMAND = (sys.executable, "-m", __name__)
+_COMMAND = (sys.executable, "-P", "-m", __name__)  # -P: a project's folder may hold a secrets.py of its own
 
 
 class Reading:

@@ -133,7 +133,7 @@ def _app(database: Database, choices: dict[str, Any]) -> Any:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_MANY_OBJECTS)
-    # A thread that reads a model into memory gives way this often, and not every 5 ms: each request waits for several
+    # A thread that sorts a model for memory gives way this often, and not every 5 ms: each request waits for several
     # turns of it.
     sys.setswitchinterval(_YIELD_SECONDS)
     return app
