@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -170,6 +171,33 @@ def test_a_log_that_nobody_reads_holds_nobody_up(shelf: Shelf, monkeypatch: pyte
             assert client.get("/health/live").status_code == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_door_is_closed_before_the_last_answer(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, workers: str) -> None:
+    """Who comes later is refused at once, and not reset when the last request has its answer."""
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
+    shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
+    with served("--port", "0", "--no-auth", "--no-access-log", "--workers", workers) as (process, url):
+        where = (httpx.URL(url).host, httpx.URL(url).port or 0)
+        with socket.create_connection(where, 20) as asking:
+            asking.sendall(b"POST /v1/predictions/m/lookup HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n")
+            asking.sendall(b"Content-Length: 18\r\n\r\n")
+            assert asking.recv(65536).startswith(b"HTTP/1.1 100 ")  # somebody waits for the rest
+            process.send_signal(signal.SIGTERM)
+            _until_refused(where)
+            assert process.poll() is None
+            asking.sendall(b'{"keys":[{"k":1}]}')
+            assert asking.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def _until_refused(where: tuple[str, int]) -> None:
+    while True:
+        try:
+            with suppress(ConnectionResetError):  # one that queued at the door when it closed
+                socket.create_connection(where, 20).close()
+        except ConnectionRefusedError:
+            return
 
 
 def _ask_until_refused(url: str, all_answered: threading.Barrier, *, keep: bool) -> None:
