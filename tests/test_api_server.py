@@ -135,13 +135,11 @@ def test_workers_end_with_the_process_that_started_them(shelf: Shelf, monkeypatc
             httpx.get(f"{url}/health/live")
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_graceful_end_loses_no_request(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, workers: str) -> None:
+def test_a_graceful_end_loses_no_request(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every request that reached the server before it closed its door is answered, on connections old and new."""
     monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
     shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
-    options = ("--port", "0", "--no-auth", "--no-access-log", "--workers", workers)
-    with served(*options) as (process, url), ThreadPoolExecutor(8) as pool:
+    with served("--port", "0", "--no-auth", "--no-access-log") as (process, url), ThreadPoolExecutor(8) as pool:
         all_answered = threading.Barrier(9)
         asking = [pool.submit(_ask_until_refused, url, all_answered, keep=n % 2 == 0) for n in range(8)]
         all_answered.wait(30)
