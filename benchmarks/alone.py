@@ -16,17 +16,17 @@ from benchmarks.meter import CORES, Work, measured
 from benchmarks.world import FEATURES, World
 from psycopg import sql
 
-from prescore import materialize, rehearsal
-from prescore.contract import lease
-from prescore.contract.catalog import Catalog, Version
-from prescore.contract.database import Connection, Database
-from prescore.contract.lease import Lease
-from prescore.contract.queries import query
-from prescore.contract.tables import names
-from prescore.job import Job
-from prescore.rejects import Scored
-from prescore.scorer import Scorer
+from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.columns import names
+from prescore.catalog.database import Connection, Database
+from prescore.catalog.queries import query
+from prescore.run import materialize, preflight
+from prescore.run.job import Job
+from prescore.scoring.rejects import Scored
+from prescore.scoring.scorer import Scorer
 from prescore.steps import score, stage
+from prescore.versions import lease
+from prescore.versions.lease import Lease
 
 Matrix = npt.NDArray[np.float32]
 
@@ -36,12 +36,12 @@ def flow(world: World, name: str) -> Work:
     world.fresh_database()
     job = _job(world, name)
     with measured(world.server) as work:
-        scorer = rehearsal.validate(job)
+        scorer = preflight.validate(job)
         job.database.migrate()
         with lease.held(job.database, name) as held:
             version = materialize.begin(job, held)
             materialize.freeze(job, held, version, scorer)
-            materialize.score_chunks(job, held, version, materialize.pending(job, version), scorer)
+            materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
             materialize.finish_table(job, held, version)
     return work
 
@@ -65,7 +65,7 @@ class Alone:
         return sum(self.works.values(), Work())
 
     def _steps(self, held: Lease) -> None:
-        scorer = rehearsal.validate(self.job)
+        scorer = preflight.validate(self.job)
         version = materialize.begin(self.job, held)
         with measured(self.server) as self.works["freeze"]:
             materialize.freeze(self.job, held, version, scorer)

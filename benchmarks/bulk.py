@@ -16,9 +16,9 @@ from benchmarks.http_load import Server
 from benchmarks.meter import Row
 from benchmarks.world import World
 
-from prescore.contract import lookup
-from prescore.contract.catalog import Catalog
-from prescore.contract.database import Database
+from prescore.catalog import lookup
+from prescore.catalog.catalog import Catalog
+from prescore.catalog.database import Database
 
 STATEMENT = "the statement without HTTP"
 _KEYS, _BODIES = 1000, 200

@@ -19,15 +19,15 @@ from benchmarks.world import FEATURES, World
 from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
 
-from prescore import materialize, rehearsal
-from prescore.contract import lease
-from prescore.contract.catalog import Catalog, Version
-from prescore.contract.database import Connection, Database
-from prescore.contract.queries import query
-from prescore.contract.tables import names
-from prescore.job import Ask, Job
-from prescore.rejects import Scored
+from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.columns import names
+from prescore.catalog.database import Connection, Database
+from prescore.catalog.queries import query
+from prescore.run import materialize, preflight
+from prescore.run.job import Ask, Job
+from prescore.scoring.rejects import Scored
 from prescore.steps import score, stage
+from prescore.versions import lease
 
 
 def measure(where: World, kind: str, rows: int, repeat: int) -> list[Row]:
@@ -80,7 +80,7 @@ def _ledger(where: World, kind: str) -> Row:
     """Chunks copied with their ledger row and a look at the lease, and without, in turn."""
     project = where.project()
     job = Job(project, project.spec(kind), Database(where.database))
-    scorer = rehearsal.validate(job)
+    scorer = preflight.validate(job)
     with lease.held(job.database, kind) as held, job.database.connect() as connection:
         version = materialize.begin(job, held, Ask(full=True))
         materialize.freeze(job, held, version, scorer)

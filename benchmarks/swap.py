@@ -13,14 +13,14 @@ from benchmarks.tables import markdown, spread
 from benchmarks.world import World
 from psycopg import sql
 
-from prescore import retirement, versions
-from prescore.contract.catalog import Catalog
-from prescore.contract.database import Connection, Database
-from prescore.contract.queries import query
-from prescore.contract.spec import Retention, Spec
-from prescore.contract.tables import names
+from prescore.catalog.catalog import Catalog
+from prescore.catalog.columns import names
+from prescore.catalog.database import Connection, Database
+from prescore.catalog.queries import query
+from prescore.project.spec import Retention, Spec
 from prescore.steps import publish
-from prescore.store import Store
+from prescore.store.store import Store
+from prescore.versions import lifecycle, retention
 
 _SPEC = {
     "model": "swapped",
@@ -57,7 +57,7 @@ def _swaps(database: Database, store: Path, rows: int, repeat: int, *, reader: b
                 publish.release(connection, "swapped")
                 again = publish.Terms(older=True)
                 forth.append(_seconds(lambda terms=again: publish.publish(connection, "swapped", second, terms)))  # type: ignore[misc]
-        list(retirement.retire(connection, Store(store), "swapped", _KEEP_NONE))
+        list(retention.retire(connection, Store(store), "swapped", _KEEP_NONE))
     return {"rows": rows, "reader": reader, "first": attached, "back": back, "forth": forth}
 
 
@@ -65,7 +65,7 @@ def _staged(connection: Connection, rows: int) -> int:
     """A checked version of so many rows, from Postgres itself."""
     catalog, spec = Catalog(connection), Spec.model_validate(_SPEC)
     catalog.execute("models_register", model=spec.model, description="")
-    number = versions.create(connection, spec, _MADE_OF)
+    number = lifecycle.create(connection, spec, _MADE_OF)
     table = sql.Identifier(catalog.version(spec.model, number)["table_name"])
     fill = sql.SQL("insert into prescore_versions.{} select i, 0.5 from generate_series(1, {}) i")
     connection.execute(fill.format(table, sql.Literal(rows)))

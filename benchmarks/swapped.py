@@ -11,7 +11,7 @@ from benchmarks.http_load import Server
 from benchmarks.meter import Row
 from benchmarks.world import World
 
-from prescore.contract.database import Database
+from prescore.catalog.database import Database
 from prescore.steps import publish
 
 

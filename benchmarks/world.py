@@ -19,9 +19,9 @@ import psycopg
 from benchmarks.meter import Peak, Server, Work, measured
 from psycopg import sql
 
-from prescore import embedded
-from prescore.contract.database import EMBEDDED
-from prescore.contract.project import Project, Settings
+from prescore.catalog.database import EMBEDDED
+from prescore.embedded import server
+from prescore.project.project import Project, Settings
 
 FEATURES = [f"f{i:02d}" for i in range(12)]
 _DATABASE = "benchmark"
@@ -171,13 +171,13 @@ def opened(settings: dict[str, Any], *, parent: Path | None = None) -> Iterator[
     with tempfile.TemporaryDirectory(prefix="prescore-benchmark-", dir=parent) as folder:
         root = Path(folder)
         project = Project(root, Settings(database=EMBEDDED))
-        url = embedded.start(project)
+        url = server.start(project)
         try:
-            world = World(root, url, Server(embedded.folder(project)), settings)
+            world = World(root, url, Server(server.folder(project)), settings)
             world.write("prescore.toml", "".join(f"{k} = {json.dumps(v)}\n" for k, v in settings.items()))
             yield world
         finally:
-            embedded.stop(project)
+            server.stop(project)
 
 
 def plain(world: World, rows: int) -> str:

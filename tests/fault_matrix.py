@@ -26,10 +26,12 @@ import psycopg
 from psycopg.rows import dict_row
 
 from fix_project import QUERY, SPEC, customers, linear
-from prescore import embedded, expectations, materialize, retirement
-from prescore.contract import partitions
-from prescore.contract.project import Project
+from prescore.checks import expectations
+from prescore.embedded import server
+from prescore.project.project import Project
+from prescore.run import materialize
 from prescore.steps import publish, snapshot, stage
+from prescore.versions import partitions, retention
 
 STEPS = ("snapshot", "score", "stage", "check", "publish")
 VICTIMS = ("job", "server", "both")
@@ -44,7 +46,7 @@ BOUNDARIES: dict[str, tuple[Any, str]] = {
     "checked": (materialize, "check_table"),
     "attached, not shown": (partitions, "attach"),
     "shown": (publish, "publish"),
-    "retirement decided": (retirement, "leftover"),
+    "retention decided": (retention, "leftover"),
 }
 COMMAND = Path(sys.executable).with_name("prescore")
 
@@ -70,9 +72,9 @@ def child(root: Path, place: str) -> None:
         _stop_after(*BOUNDARIES[place])
     os.chdir(root)
     sys.argv = ["prescore", "run", "churn"]
-    from prescore import cli
+    from prescore.cli import main
 
-    cli.main()
+    main.main()
 
 
 def _here() -> None:
@@ -135,12 +137,12 @@ class World:
 
     def ask(self, statement: str) -> list[dict[str, Any]]:
         """A query, on a server that is started again if it is dead."""
-        with psycopg.connect(embedded.start(Project.find(self.root)), row_factory=dict_row) as connection:
+        with psycopg.connect(server.start(Project.find(self.root)), row_factory=dict_row) as connection:
             return connection.execute(statement.encode()).fetchall()
 
     def kill_server(self) -> None:
         """As the kernel does when memory runs out."""
-        pid = (embedded.folder(Project.find(self.root)) / "postmaster.pid").read_text().splitlines()[0]
+        pid = (server.folder(Project.find(self.root)) / "postmaster.pid").read_text().splitlines()[0]
         os.kill(int(pid), signal.SIGKILL)
 
 

@@ -21,18 +21,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
 from fix_postgres import TEMPLATE, at, recreate
-from prescore import embedded, versions
-from prescore.contract import roles
-from prescore.contract.catalog import Catalog, Version
-from prescore.contract.database import Connection, Database
-from prescore.contract.project import Project, Settings
-from prescore.contract.queries import query
-from prescore.contract.spec import Spec
-from prescore.contract.tables import names
+from prescore.catalog import roles
+from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.columns import names
+from prescore.catalog.database import Connection, Database
+from prescore.catalog.queries import query
+from prescore.embedded import server as embedded
+from prescore.project.project import Project, Settings
+from prescore.project.spec import Spec
 from prescore.steps import publish
-from prescore_api import server
-from prescore_api.app import Choices, build
-from prescore_api.front import Front
+from prescore.versions import lifecycle
+from prescore_api.http import server
+from prescore_api.http.app import Choices, build
+from prescore_api.http.dispatcher import Front
 
 SCORE = {"score": "real"}
 OPEN = Choices(open_to_all=True)
@@ -89,7 +90,7 @@ class Shelf:
     def _stage(self, connection: Connection, spec: Spec, rows: Sequence[tuple[Any, ...]], clock: datetime) -> Version:
         catalog = Catalog(connection)
         catalog.execute("models_register", model=spec.model, description=spec.description)
-        number = versions.create(connection, spec, _MADE_OF)
+        number = lifecycle.create(connection, spec, _MADE_OF)
         version = catalog.version(spec.model, number)
         table, columns = sql.Identifier(version["table_name"]), [*spec.key, *spec.outputs, *spec.passthrough]
         with connection.cursor() as cursor:

@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from fix_api import Shelf
-from prescore.contract.catalog import Catalog
-from prescore.retirement import _drop
+from prescore.catalog.catalog import Catalog
+from prescore.versions.retention import _drop
 from prescore_api.client import MAX_KEYS, AsyncClient, Client
 
 ANSWER = {

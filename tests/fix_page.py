@@ -14,11 +14,11 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from fix_api import Shelf, fresh_database, serving
-from prescore.contract import api_keys
-from prescore.contract.catalog import Catalog
-from prescore.contract.database import Database
+from prescore.catalog import api_keys
+from prescore.catalog.catalog import Catalog
+from prescore.catalog.database import Database
 from prescore.steps import publish
-from prescore_api.app import Choices, build
+from prescore_api.http.app import Choices, build
 
 OUTPUTS = {"score": "real", "segment": "text", "leaves": "boolean"}
 PASSED = [

@@ -17,9 +17,9 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from prescore import embedded
-from prescore.contract.database import Connection, Database
-from prescore.contract.project import Project, Settings
+from prescore.catalog.database import Connection, Database
+from prescore.embedded import server as embedded
+from prescore.project.project import Project, Settings
 
 TEMPLATE = "prescore_template"
 LOCKED = "prescore_locked"

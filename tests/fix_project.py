@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from prescore import cli, materialize
-from prescore.contract.database import Database
-from prescore.contract.errors import Busy
-from prescore.contract.project import Project
-from prescore.job import AS_EVER, Ask, Job
+from prescore.catalog.database import Database
+from prescore.cli import main
+from prescore.errors import Busy
+from prescore.project.project import Project
+from prescore.run import materialize
+from prescore.run.job import AS_EVER, Ask, Job
 
 SPEC = """
 description = "Chance that a customer leaves."
@@ -153,7 +154,7 @@ class Sandbox:
         self.monkeypatch.setattr(sys, "argv", ["prescore", *arguments])
         self.capsys.readouterr()
         with pytest.raises(SystemExit) as exited:
-            cli.main()
+            main.main()
         captured = self.capsys.readouterr()
         code = exited.value.code
         return Outcome(code if isinstance(code, int) else 0 if code is None else 1, captured.out, captured.err)

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from fix_api import Api
-from prescore.contract.errors import RequestInvalid
-from prescore_api import ipc
+from prescore.errors import RequestInvalid
+from prescore_api.formats import arrow_validation
 
 STREAM = "application/vnd.apache.arrow.stream"
 ID = UUID("8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d")
@@ -172,14 +172,14 @@ def test_a_stream_that_lies_is_refused_and_reads_no_other_memory() -> None:
         for _ in range(chosen.randint(1, 4)):
             body[chosen.randrange(len(body))] = chosen.choice([0, 1, 255, chosen.randrange(256)])
         try:
-            read = ipc.table(bytes(body))
+            read = arrow_validation.table(bytes(body))
         except RequestInvalid:
             continue
         assert all(len(str(value)) <= len(good) for column in read.columns for value in column.to_pylist())
     offsets = good.index((8).to_bytes(4, "little") + (16).to_bytes(4, "little"))
     lying = good[: offsets - 4] + (10304).to_bytes(4, "little") + (10312).to_bytes(4, "little") + good[offsets + 4 :]
     with pytest.raises(RequestInvalid):
-        ipc.table(lying)
+        arrow_validation.table(lying)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from fix_api import SCORE, Shelf, serving
-from prescore.contract import api_keys
-from prescore.contract.catalog import Catalog
-from prescore.contract.database import Database
-from prescore_api.app import Choices, build
+from prescore.catalog import api_keys
+from prescore.catalog.catalog import Catalog
+from prescore.catalog.database import Database
+from prescore_api.http.app import Choices, build
 
 KEY = {"k": "bigint"}
 OPEN = ["/health/live", "/health/ready", "/docs", "/openapi.json"]

@@ -9,10 +9,10 @@ import pytest
 from fastapi import FastAPI
 
 from fix_api import OPEN, Api, serving
-from prescore.contract import errors
-from prescore.contract.database import Database
-from prescore_api.app import build
-from prescore_api.failures import STATUSES
+from prescore import errors
+from prescore.catalog.database import Database
+from prescore_api.http.app import build
+from prescore_api.http.errors import STATUSES
 
 SECRET = "the password is swordfish"
 

@@ -12,10 +12,10 @@ import psycopg
 import pytest
 
 from fix_project import Sandbox
-from prescore.contract import api_keys
-from prescore.contract.catalog import Catalog
-from prescore.contract.database import Connection
-from prescore.contract.errors import Mistake, Unknown
+from prescore.catalog import api_keys
+from prescore.catalog.catalog import Catalog
+from prescore.catalog.database import Connection
+from prescore.errors import Mistake, Unknown
 
 TEXT = re.compile(r"psk_(?P<id>[0-9a-f]{12})_(?P<secret>[A-Za-z0-9_-]{43})")
 ID = "0123456789ab"

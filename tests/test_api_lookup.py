@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from fix_api import Api, Shelf
-from prescore_api.lookup import MAX_KEYS
+from prescore_api.service.lookup import MAX_KEYS
 
 ID = UUID("8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d")
 NOON = datetime.fromisoformat("2013-07-04T12:30:00")

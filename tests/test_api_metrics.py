@@ -14,8 +14,8 @@ import pytest
 
 from fix_api import OPEN, Shelf, scraped, serving, until_scraped
 from fix_server import served, workers_of
-from prescore.contract.database import Database
-from prescore_api.app import Choices, build
+from prescore.catalog.database import Database
+from prescore_api.http.app import Choices, build
 
 KEY = {"k": "bigint"}
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

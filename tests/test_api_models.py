@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 
 from fix_api import Shelf
-from prescore.contract.database import Connection
-from prescore_api.lookup import MAX_KEYS
+from prescore.catalog.database import Connection
+from prescore_api.service.lookup import MAX_KEYS
 
 PATHS = {
     "/v1/models": ["get"],

@@ -13,12 +13,12 @@ import httpx
 import pytest
 
 from fix_api import Shelf, serving
-from prescore import embedded
-from prescore.contract.database import Database
-from prescore.contract.errors import DatabaseAway
-from prescore.contract.project import Project
-from prescore_api.app import Choices, build
-from prescore_api.reader import Bounds, Reader
+from prescore.catalog.database import Database
+from prescore.embedded import server
+from prescore.errors import DatabaseAway
+from prescore.project.project import Project
+from prescore_api.http.app import Choices, build
+from prescore_api.tables.database import Bounds, Reader
 
 BOUNDS = Bounds(connection_seconds=0.5, statement_seconds=0.2, connections=2)
 SOON = Choices(open_to_all=True, bounds=BOUNDS)
@@ -46,15 +46,15 @@ def test_without_postgres_every_answer_is_503() -> None:
 
 
 def test_a_restart_of_postgres_is_survived(own_postgres: Project) -> None:
-    database = Database(embedded.start(own_postgres))
+    database = Database(server.start(own_postgres))
     Shelf(database).publish("m", {"k": "bigint"}, [(1, 0.5)])
     with serving(build(database, SOON)) as client:
         assert client.get("/v1/predictions/m/1").status_code == 200
-        embedded.stop(own_postgres)
+        server.stop(own_postgres)
         for path in ENDPOINTS:
             _unavailable(client, path)
         assert client.get("/health/live").status_code == 200
-        embedded.start(own_postgres)
+        server.start(own_postgres)
         _eventually(client, "/health/ready", 200)
         assert client.get("/v1/predictions/m/1").json()["prediction"] == {"score": 0.5}
 
@@ -82,7 +82,7 @@ def test_a_lock_gives_503_in_time(shelf: Shelf) -> None:
 
 
 def test_a_frozen_server_gives_503_in_time(own_postgres: Project) -> None:
-    database = Database(embedded.start(own_postgres))
+    database = Database(server.start(own_postgres))
     Shelf(database).publish("m", {"k": "bigint"}, [(1, 0.5)])
     with serving(build(database, SOON)) as client:
         assert client.get("/v1/predictions/m/1").status_code == 200

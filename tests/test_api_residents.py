@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from fix_api import Api, Shelf, serving, until_resident, until_scraped
-from prescore import embedded
-from prescore.contract.database import Connection, Database
-from prescore.contract.project import Project
-from prescore_api.app import Choices, build
-from prescore_api.reader import Bounds
+from prescore.catalog.database import Connection, Database
+from prescore.embedded import server
+from prescore.project.project import Project
+from prescore_api.http.app import Choices, build
+from prescore_api.tables.database import Bounds
 
 KEY = {"k": "bigint"}
 RESIDENT: Any = {"lookup": {"resident": True}}
@@ -161,14 +161,14 @@ def test_values_beyond_arrow_stay_in_the_database(api: Api) -> None:
 
 
 def test_it_goes_on_with_true_ages_while_postgres_is_away(own_postgres: Project) -> None:
-    database = Database(embedded.start(own_postgres))
+    database = Database(server.start(own_postgres))
     clock = datetime.now(UTC) - timedelta(hours=1)
     Shelf(database).publish("m", KEY, [(1, 0.5)], data_as_of=clock, freshness={"max_age": "1h"}, **RESIDENT)
     Shelf(database).publish("n", KEY, [(1, 0.5)])
     with serving(build(database, Choices(open_to_all=True, bounds=SOON))) as client:
         until_resident(client, "m")
         before = client.get("/v1/predictions/m/1").json()
-        embedded.stop(own_postgres)
+        server.stop(own_postgres)
         assert client.get("/v1/predictions/n/1").status_code == 503
         deadline = time.monotonic() + 10
         while (after := client.get("/v1/predictions/m/1")).json()["age_seconds"] < before["age_seconds"] + 1:
@@ -179,7 +179,7 @@ def test_it_goes_on_with_true_ages_while_postgres_is_away(own_postgres: Project)
         assert client.post("/v1/predictions/m/lookup", json={"keys": [{"k": 1}]}).status_code == 200
         assert client.get("/v1/predictions/m/1?max_age=60").status_code == 503  # a bound holds without Postgres, too
         until_scraped(client, "prescore_database_up", 0)
-        embedded.start(own_postgres)
+        server.start(own_postgres)
         Shelf(database).publish("m", KEY, [(1, 0.75)], **RESIDENT)
         until_resident(client, "m", 2)
 

@@ -13,7 +13,7 @@ from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 
 from fix_api import OPEN, Shelf, fresh_database, serving
-from prescore_api.app import build
+from prescore_api.http.app import build
 
 # Random bytes are a valid body of an Arrow stream as far as OpenAPI can say; and the server takes what it documents as
 # one type in more spellings than that type has.

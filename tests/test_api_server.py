@@ -21,10 +21,10 @@ import pytest
 from fix_api import Shelf
 from fix_project import Sandbox
 from fix_server import served, workers_of
-from prescore import materialize
-from prescore.contract.errors import Mistake, PortTaken
-from prescore.job import Ask
-from prescore_api import server
+from prescore.errors import Mistake, PortTaken
+from prescore.run import materialize
+from prescore.run.job import Ask
+from prescore_api.http import server
 
 WAITS_TO_COPY = "select from pg_stat_activity where wait_event_type = 'Lock' and query ilike 'copy%'"
 

@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 from fix_api import Shelf, serving
-from prescore.contract import lookup
-from prescore.contract.catalog import Catalog
-from prescore.contract.database import Connection
-from prescore_api.app import Choices, build
-from prescore_api.reader import Bounds
+from prescore.catalog import lookup
+from prescore.catalog.catalog import Catalog
+from prescore.catalog.database import Connection
+from prescore_api.http.app import Choices, build
+from prescore_api.tables.database import Bounds
 
 # Postgres asks a stable function for an estimate after it has listed the partitions and before it takes the snapshot.
 PAUSE = """

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from fix_api import Api, Shelf
-from prescore.contract.database import Connection
+from prescore.catalog.database import Connection
 
 KEY = {"k": "bigint"}
 WIDE = {"score": "real", "lift": "integer", "why": "text"}

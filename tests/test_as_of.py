@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from fix_project import Sandbox, customers
-from prescore import materialize
-from prescore.contract.moments import moment
-from prescore.job import Ask
+from prescore.catalog.datetimes import moment
+from prescore.run import materialize
+from prescore.run.job import Ask
 
 NIGHT = "2026-01-02"
 STATES = "select version, state from prescore.versions order by version"

@@ -10,8 +10,8 @@ import pytest
 from psycopg import errors as pg
 
 from fix_project import SPEC, Sandbox, linear
-from prescore.contract.database import Connection
-from prescore.contract.errors import Busy, NotAllowed
+from prescore.catalog.database import Connection
+from prescore.errors import Busy, NotAllowed
 from prescore.steps import publish
 from prescore.steps.publish import Terms
 

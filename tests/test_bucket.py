@@ -17,13 +17,13 @@ import pytest
 from fix_airflow import Airflow
 from fix_project import Sandbox, customers, linear
 from fix_store import S3
-from prescore import materialize
-from prescore.contract import lease
-from prescore.contract.catalog import Catalog, Version
-from prescore.contract.errors import Busy, Mistake, StoreAway, StoreRefused, Unknown
-from prescore.contract.project import Project
+from prescore.catalog.catalog import Catalog, Version
+from prescore.errors import Busy, Mistake, StoreAway, StoreRefused, Unknown
+from prescore.project.project import Project
+from prescore.run import materialize
 from prescore.steps import score
-from prescore.store import Store, hash_bytes
+from prescore.store.store import Store, hash_bytes
+from prescore.versions import lease
 
 SCORES = "select customer, score from predictions.churn order by customer"
 NOWHERE = "http://127.0.0.1:1"
@@ -118,7 +118,7 @@ def test_machines_share_the_chunks(shared: Sandbox) -> None:
         with subprocess.Popen([sys.executable, "-c", OTHER_MACHINE, *arguments]) as process:
             materialize.score_chunks(job, held, version, range(5), scorer)
         assert process.returncode == 0
-        assert materialize.pending(job, version) == []
+        assert materialize.pending_chunks(job, version) == []
     assert shared.rows("select count(distinct customer) from prescore_versions.churn_v1") == [(1000,)]
 
 

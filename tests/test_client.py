@@ -16,11 +16,11 @@ from hypothesis import given, settings
 
 from fix_api import Api, Shelf, serving
 from fix_client import Asking, address, publish
-from prescore.contract.database import Database
-from prescore_api import lookup as served
-from prescore_api.app import Choices, build
+from prescore.catalog.database import Database
 from prescore_api.client import MAX_KEYS, Answer, AsyncClient, Client, Column, Invalid, TooOld, Unavailable, Version
-from prescore_api.reader import Bounds
+from prescore_api.http.app import Choices, build
+from prescore_api.service import lookup as served
+from prescore_api.tables.database import Bounds
 from test_api_lookup import FLIGHT, ID, NASTY, NOON
 from test_properties import KEYS, VALUES
 

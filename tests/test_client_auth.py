@@ -6,10 +6,10 @@ import pytest
 
 from fix_api import Shelf, serving
 from fix_client import Asking, address
-from prescore.contract import api_keys
-from prescore.contract.catalog import Catalog
-from prescore_api.app import build
+from prescore.catalog import api_keys
+from prescore.catalog.catalog import Catalog
 from prescore_api.client import NotAllowed
+from prescore_api.http.app import build
 
 
 def test_a_key_opens_its_models_and_no_others(shelf: Shelf, ask: Asking) -> None:

@@ -15,16 +15,7 @@ import httpx
 import pytest
 
 from fix_client import ANSWER, Asking, Said, Scripted, failed
-from prescore_api.client import (
-    Answer,
-    ApiError,
-    AsyncClient,
-    Client,
-    Invalid,
-    NotAllowed,
-    TooOld,
-    Unavailable,
-)
+from prescore_api.client import Answer, ApiError, AsyncClient, Client, Invalid, NotAllowed, TooOld, Unavailable
 from prescore_api.client.attempts import Budget
 
 Start = Callable[..., Scripted]

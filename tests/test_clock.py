@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
-from prescore_api.clock import Clock
+from prescore_api.service.clock import Clock
 
 
 def test_a_slow_answer_does_not_set_it_back() -> None:

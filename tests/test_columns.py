@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prescore.columns import ARROW, convert
-from prescore.contract.errors import DomainInvalid
+from prescore.errors import DomainInvalid
+from prescore.scoring.conversion import ARROW, convert
 
 FLOAT, DOUBLE = pa.float32(), pa.float64()
 

@@ -10,9 +10,9 @@ import pytest
 
 from fix_airflow import Airflow, started
 from fix_project import SPEC, Sandbox, linear
-from prescore import materialize
-from prescore.contract import lease
-from prescore.contract.errors import Busy
+from prescore.errors import Busy
+from prescore.run import materialize
+from prescore.versions import lease
 
 REPO = Path(__file__).parents[1]
 HEAVY = {"pyarrow", "onnxruntime", "onnx", "great_expectations", "duckdb", "pandas", "numpy", "pgpq", "sklearn"}

@@ -9,11 +9,12 @@ import pytest
 
 from fix_postgres import at, recreate
 from fix_project import Sandbox
-from prescore import expectations, materialize
-from prescore.contract.catalog import Catalog
-from prescore.contract.database import Database
-from prescore.contract.errors import DatabaseAway, DatabaseRefused
-from prescore.contract.queries import migrations, statements
+from prescore.catalog.catalog import Catalog
+from prescore.catalog.database import Database
+from prescore.catalog.queries import migrations, statements
+from prescore.checks import expectations
+from prescore.errors import DatabaseAway, DatabaseRefused
+from prescore.run import materialize
 
 
 @pytest.fixture

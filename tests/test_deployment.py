@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from fix_project import Sandbox, linear
-from prescore import materialize, rehearsal
-from prescore.contract import lease
-from prescore.contract.database import Connection
-from prescore.contract.errors import Busy, DatabaseAway, Mistake
-from prescore.job import Job
+from prescore.catalog.database import Connection
+from prescore.errors import Busy, DatabaseAway, Mistake
+from prescore.run import materialize, preflight
+from prescore.run.job import Job
+from prescore.versions import lease
 
 SCORES = "select customer, score from predictions.churn order by customer"
 MODELS = "select count(distinct model_fingerprint) as models from prescore.versions where state <> 'failed'"
@@ -41,14 +41,14 @@ def test_a_deployment_between_validation_and_work_is_what_it_makes(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     materialize.run(sandbox.job())
-    before, vet = dict(sandbox.rows(SCORES)), rehearsal.vet
+    before, vet = dict(sandbox.rows(SCORES)), preflight.vet
 
     def deployed(job: Job) -> None:
         vet(job)
-        monkeypatch.setattr(rehearsal, "vet", vet)
+        monkeypatch.setattr(preflight, "vet", vet)
         _deploy(sandbox)
 
-    monkeypatch.setattr(rehearsal, "vet", deployed)
+    monkeypatch.setattr(preflight, "vet", deployed)
     assert materialize.run(sandbox.job()).published
     assert dict(sandbox.rows(SCORES)) == pytest.approx(before)
     assert sandbox.rows(MODELS) == [(2,)]

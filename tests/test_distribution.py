@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prescore_api import axis, distribution, picture
-from prescore_api.distribution import Bar, Statistics
-from prescore_api.outputs import Album, Output, Source
+from prescore_api.pages import axis, distribution, svg
+from prescore_api.pages.charts import Album, Output, Source
+from prescore_api.pages.distribution import Bar, Statistics
 
 PATIENT = settings(deadline=None)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63), 2**63 - 1).map(float)
@@ -136,7 +136,7 @@ def test_texts_that_are_not_common_are_told_together() -> None:
 
 def drawn(kind: str, now: Statistics, before: Statistics | None = None) -> str:
     """A picture as text, or no text."""
-    return str(picture.drawn("score", kind, now, before, (2, None if before is None else 1)) or "")
+    return str(svg.drawn("score", kind, now, before, (2, None if before is None else 1)) or "")
 
 
 @pytest.mark.parametrize("kind", ["real", "bigint", "text", "boolean"])
@@ -191,7 +191,7 @@ def test_values_are_cut_by_the_room_that_they_take() -> None:
     [(0, "0 s old, promised 26 h", False), (93601, "26 h old, promised 26 h", True), (-5, "-5 s old", False)],
 )
 def test_an_age_is_a_bar_with_a_mark_where_the_promise_is_over(seconds: float, words: str, over: bool) -> None:
-    told = str(picture.age_bar(seconds, 93600))
+    told = str(svg.age_bar(seconds, 93600))
     assert words in told
     assert ('class="promise"' in told) == over
 

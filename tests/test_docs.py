@@ -16,13 +16,15 @@ import pytest
 import typer
 
 from doc_pages import DOCS, ROOT, Terminal, blocks, fits, name, prose, rows, sections
-from prescore import cli
-from prescore.cli_errors import exit_code
-from prescore.contract import errors, queries, spec
-from prescore.contract.database import Connection, Database
-from prescore.contract.project import Settings
-from prescore_api.app import build
+from prescore import errors
+from prescore.catalog import queries
+from prescore.catalog.database import Connection, Database
+from prescore.cli import main
+from prescore.cli.errors import exit_code
+from prescore.project import spec
+from prescore.project.project import Settings
 from prescore_api.client import Answer, ApiError, Client, Column, Model
+from prescore_api.http.app import build
 
 REFERENCE = ROOT / "docs/reference"
 GLOSSARY = {"model", "spec", "domain", "snapshot", "chunk", "version", "publish", "roll back", "retire", "data_as_of"}
@@ -124,7 +126,7 @@ def _commands(group: Any, prefix: str = "prescore") -> Iterator[tuple[str, Any]]
 
 def test_every_command_and_option_is_documented() -> None:
     described = {h: text for h, text in sections(REFERENCE / "cli.md").items() if h.startswith("prescore ")}
-    commands = dict(_commands(typer.main.get_command(cli.app)))
+    commands = dict(_commands(typer.main.get_command(main.app)))
     assert set(described) == set(commands), "docs/reference/cli.md takes a heading `## prescore …` for each command"
     for called, command in commands.items():
         options = {o for p in command.params for o in (*p.opts, *p.secondary_opts) if o.startswith("--")} - {"--help"}

@@ -16,9 +16,10 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from fix_project import Sandbox, customers
-from prescore import embedded, postmaster
-from prescore.contract.errors import DatabaseAway
-from prescore.contract.project import Project
+from prescore.embedded import pidfile
+from prescore.embedded import server as embedded
+from prescore.errors import DatabaseAway
+from prescore.project.project import Project
 
 PRESCORE = str(Path(sys.executable).parent / "prescore")
 
@@ -145,11 +146,11 @@ def test_a_project_that_moves_keeps_its_running_server(short_folder: Path, monke
     too_long = moved.parent / ("a-long-name-" * 10)
     try:
         _prescore("db", "psql", "-qc", "create table kept as select 42 as answer")
-        process = postmaster.read(embedded.folder(project))
+        process = pidfile.read(embedded.folder(project))
         project.root.rename(moved)
         monkeypatch.setenv("PRESCORE_PROJECT", str(moved))
         assert _prescore("db", "psql", "-Atc", "select answer from kept") == "42"
-        assert postmaster.read(moved / ".prescore/postgres") == process
+        assert pidfile.read(moved / ".prescore/postgres") == process
 
         moved.rename(too_long)
         monkeypatch.setenv("PRESCORE_PROJECT", str(too_long))

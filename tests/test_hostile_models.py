@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from fix_project import Sandbox, customers, linear, model
-from prescore import materialize
+from prescore.run import materialize
 
 FEATURES = [("features", TensorProto.FLOAT, [None, 2])]
 SCORE = [("score", TensorProto.FLOAT, [None, 1])]

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prescore.contract import api_keys
-from prescore.contract.catalog import Catalog
-from prescore.contract.database import Connection
-from prescore.contract.errors import Unauthenticated
-from prescore_api import keyring
-from prescore_api.keyring import OPEN, Caller, Keyring
+from prescore.catalog import api_keys
+from prescore.catalog.catalog import Catalog
+from prescore.catalog.database import Connection
+from prescore.errors import Unauthenticated
+from prescore_api.service import auth
+from prescore_api.service.auth import OPEN, Caller, Keyring
 
 NOW = 1_790_000_000.0  # 2026-09-21
 ID, OTHER_ID = "0123456789ab", "ffffffffffff"
@@ -72,7 +72,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         seen.append(secret)
         return api_keys.digest(secret)
 
-    monkeypatch.setattr(keyring, "digest", noted)
+    monkeypatch.setattr(auth, "digest", noted)
     return seen
 
 
@@ -184,7 +184,7 @@ def test_an_unknown_key_is_told_what_a_wrong_secret_is(hashed: list[bytes], monk
         compared.append((one, other))
         return hmac.compare_digest(one, other)
 
-    monkeypatch.setattr(keyring, "compare_digest", noted)
+    monkeypatch.setattr(auth, "compare_digest", noted)
     ring, wrong = ring_of(row()), KEY[:-1] + b"x"
     said = {refusal(ring, bearer(key)) for key in (wrong, KEY.replace(ID.encode(), OTHER_ID.encode()))}
     assert len(said) == 1

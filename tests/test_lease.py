@@ -9,12 +9,13 @@ import psycopg
 import pytest
 
 from fix_project import Sandbox
-from prescore import expectations, failure, materialize
-from prescore.contract import lease
-from prescore.contract.database import Connection
-from prescore.contract.errors import LeaseLost
-from prescore.contract.lease import Lease
-from prescore.job import Job
+from prescore.catalog.database import Connection
+from prescore.checks import expectations
+from prescore.errors import LeaseLost
+from prescore.run import failure, materialize
+from prescore.run.job import Job
+from prescore.versions import lease
+from prescore.versions.lease import Lease
 
 STEPS: list[tuple[str, Callable[..., object]]] = [
     ("freeze", lambda job, held: materialize.freeze(job, held, 1, materialize.kept_scorer(job, 1))),
@@ -28,7 +29,7 @@ CATALOG = "select state, snapshot_rows, attached_at is null, checks is null from
 
 
 def _score(job: Job, held: Lease) -> None:
-    materialize.score_chunks(job, held, 1, materialize.pending(job, 1), materialize.kept_scorer(job, 1))
+    materialize.score_chunks(job, held, 1, materialize.pending_chunks(job, 1), materialize.kept_scorer(job, 1))
 
 
 def _expire(connection: Connection) -> None:

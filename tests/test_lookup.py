@@ -11,9 +11,9 @@ from psycopg.rows import dict_row
 
 from fix_api import Shelf
 from fix_project import Sandbox, customers, linear
-from prescore import materialize
-from prescore.contract import lookup
-from prescore.contract.catalog import Catalog
+from prescore.catalog import lookup
+from prescore.catalog.catalog import Catalog
+from prescore.run import materialize
 
 
 def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from fix_project import Sandbox, linear
-from prescore import expectations, failure, materialize, waiting
-from prescore.contract import lease
-from prescore.contract.errors import DatabaseAway, Refused
-from prescore.job import Ask, Job
+from prescore.checks import expectations
+from prescore.errors import DatabaseAway, Refused
+from prescore.run import failure, materialize
+from prescore.run.job import Ask, Job
 from prescore.steps import publish
+from prescore.versions import lease, pending
 
 
 def test_a_run_publishes_every_row(sandbox: Sandbox) -> None:
@@ -44,7 +45,7 @@ def test_a_table_that_was_tampered_with_is_refused(sandbox: Sandbox, value: str 
         version = materialize.begin(job, held)
         scorer = materialize.kept_scorer(job, version)
         materialize.freeze(job, held, version, scorer)
-        materialize.score_chunks(job, held, version, materialize.pending(job, version), scorer)
+        materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
         materialize.finish_table(job, held, version)
         with job.database.connect() as connection:
             connection.execute("update prescore_versions.churn_v1 set score = %s where customer = 7", [value])
@@ -105,16 +106,16 @@ def test_a_check_that_is_misspelt_later_is_found_before_anything_is_written(sand
 
 
 def test_a_hold_in_the_last_moment_is_no_error(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = waiting.waits
+    waits = pending.waits
 
     def held_meanwhile(job: Job, version: int) -> bool:
         found = waits(job, version)
-        monkeypatch.setattr(waiting, "waits", waits)
+        monkeypatch.setattr(pending, "waits", waits)
         with sandbox.database.connect() as connection:
             publish.hold(connection, "churn", "in the last moment")
         return found
 
-    monkeypatch.setattr(waiting, "waits", held_meanwhile)
+    monkeypatch.setattr(pending, "waits", held_meanwhile)
     done = sandbox.cli("run", "churn")
     assert (done.code, "churn is on hold (in the last moment)" in done.out) == (0, True), done.err
 

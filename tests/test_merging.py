@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from psycopg import DataError
 
-from prescore.contract.errors import DatabaseAway
-from prescore_api.merging import IN_FLIGHT, Key, Merged
+from prescore.errors import DatabaseAway
+from prescore_api.tables.batching import IN_FLIGHT, Key, Merged
 
 
 class _Database:

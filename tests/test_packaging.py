@@ -93,11 +93,11 @@ def test_the_wheel_carries_all_that_it_needs_and_nothing_else(wheel: Path) -> No
     ours = sorted(str(path.relative_to(ROOT / "sql")) for path in (ROOT / "sql/prescore_sql").rglob("*.sql"))
     assert set(ours) <= set(names)
     assert {
-        "prescore/scaffold_files/spec.toml",
-        "prescore_api/app.py",
+        "prescore/project/scaffold_files/spec.toml",
+        "prescore_api/http/app.py",
         "prescore_api/client/__init__.py",
-        "prescore_api/templates/status.css",
-        "prescore_api/templates/status.html",
+        "prescore_api/pages/templates/status.css",
+        "prescore_api/pages/templates/status.html",
         "prescore_dags/factory.py",
         "prescore/py.typed",
     } <= set(names)

@@ -18,10 +18,10 @@ from psycopg.rows import DictRow
 
 from fix_api import Shelf
 from fix_page import FAILED, PASSED, Scene, status_page
-from prescore.contract.database import Database
-from prescore.contract.errors import DatabaseAway
-from prescore_api import page
-from prescore_api.reader import Bounds, Reader
+from prescore.catalog.database import Database
+from prescore.errors import DatabaseAway
+from prescore_api.pages import status
+from prescore_api.tables.database import Bounds, Reader
 
 KEY = {"id": "integer"}
 ROWS = [(n, n / 1000) for n in range(1000)]
@@ -225,7 +225,7 @@ def test_a_hundred_models_take_no_more_statements_than_one(shelf: Shelf) -> None
         )
     asked, text = asyncio.run(_asked(shelf.database))
     assert asked == 3
-    assert text.count("<article") == page.MODELS == 100
+    assert text.count("<article") == status.MODELS == 100
     assert "Shown are 100 of 102 models, those first that need somebody." in text
     assert text.index('id="model-m102"') < text.index('id="model-m1"')
 
@@ -241,7 +241,7 @@ async def _asked(database: Database) -> tuple[int, str]:
             return await super().rows(statement, parameters)
 
     async with Counting(database, Bounds()) as reader:
-        text = await page.html(reader, lambda _: True)
+        text = await status.html(reader, lambda _: True)
     return count, text
 
 
@@ -309,7 +309,7 @@ def test_it_says_what_a_page_must_say_to_phones_and_readers(bad_day: Scene) -> N
 def test_a_database_that_is_away_is_told_by_the_error(tmp_path: Path) -> None:
     async def ask() -> None:
         async with Reader(Database(f"postgresql:///nothing?host={tmp_path}"), Bounds(connection_seconds=0.2)) as reader:
-            await page.html(reader, lambda _: True)
+            await status.html(reader, lambda _: True)
 
     with pytest.raises(DatabaseAway):
         asyncio.run(ask())

@@ -15,12 +15,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from fix_project import Sandbox, linear
-from prescore import materialize
-from prescore.columns import ARROW
-from prescore.contract import lease, lookup, spec
-from prescore.contract.catalog import Catalog
-from prescore.job import Ask
+from prescore.catalog import lookup
+from prescore.catalog.catalog import Catalog
+from prescore.project import spec
+from prescore.run import materialize
+from prescore.run.job import Ask
+from prescore.scoring.conversion import ARROW
 from prescore.steps import publish, score, snapshot
+from prescore.versions import lease
 
 SAME_FIXTURES = settings(
     deadline=None,
@@ -87,7 +89,7 @@ def _published(sandbox: Sandbox) -> None:
         version = materialize.begin(job, held, Ask(full=True))
         scorer = materialize.kept_scorer(job, version)
         materialize.freeze(job, held, version, scorer)
-        materialize.score_chunks(job, held, version, materialize.pending(job, version), scorer)
+        materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
         materialize.finish_table(job, held, version)
         with job.database.connect() as connection:
             connection.execute(

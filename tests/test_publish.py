@@ -11,12 +11,12 @@ import pytest
 from psycopg.rows import dict_row
 
 from fix_project import Sandbox, linear
-from prescore import materialize
-from prescore.contract import partitions
-from prescore.contract.catalog import Catalog
-from prescore.contract.database import Connection
-from prescore.contract.errors import NotAllowed
+from prescore.catalog.catalog import Catalog
+from prescore.catalog.database import Connection
+from prescore.errors import NotAllowed
+from prescore.run import materialize
 from prescore.steps import publish
+from prescore.versions import partitions
 
 VERSION = b"select min(version) as low, max(version) as high, count(*) as rows from predictions.churn"
 

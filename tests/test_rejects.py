@@ -10,8 +10,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from fix_project import Sandbox, model
-from prescore import failure, rejects
-from prescore.contract.errors import Busy
+from prescore.errors import Busy
+from prescore.run import failure
+from prescore.scoring import rejects
 
 _SHAPES = [("features", TensorProto.FLOAT, [None, 2])], [("score", TensorProto.FLOAT, [None, 1])]
 CUSTOMERS = "read_parquet('data/customers.parquet')"

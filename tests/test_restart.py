@@ -8,11 +8,11 @@ import psycopg
 import pytest
 
 from fix_project import Sandbox
-from prescore import materialize, rehearsal, retirement
-from prescore.contract import lease
-from prescore.contract.errors import DatabaseAway
-from prescore.job import Ask
+from prescore.errors import DatabaseAway
+from prescore.run import materialize, preflight
+from prescore.run.job import Ask
 from prescore.steps import check, publish, snapshot, stage
+from prescore.versions import lease, retention
 
 
 def _end_connections(sandbox: Sandbox) -> None:
@@ -27,7 +27,7 @@ def _end_connections(sandbox: Sandbox) -> None:
 def test_a_run_that_came_to_its_end_is_not_made_again(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    drop, name = (retirement, "retire") if why == "withdrawn meanwhile" else (lease, "drop")
+    drop, name = (retention, "retire") if why == "withdrawn meanwhile" else (lease, "drop")
     if why != "not asked to publish":
         assert sandbox.cli("run", "churn").code == 0
     if why == "on hold":
@@ -106,7 +106,7 @@ def test_a_run_that_begins_anew_does_so_once(sandbox: Sandbox, monkeypatch: pyte
 def test_a_connection_that_is_lost_before_the_run_begins_its_version_is_waited_for(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vet, lost = rehearsal.vet, list[bool]()
+    vet, lost = preflight.vet, list[bool]()
 
     def disturbed(*arguments: Any) -> None:
         if not lost:
@@ -114,6 +114,6 @@ def test_a_connection_that_is_lost_before_the_run_begins_its_version_is_waited_f
             raise DatabaseAway("a cable")
         vet(*arguments)
 
-    monkeypatch.setattr(rehearsal, "vet", disturbed)
+    monkeypatch.setattr(preflight, "vet", disturbed)
     monkeypatch.setattr(materialize, "PAUSES", (0.0,))
     assert materialize.run(sandbox.job()).published

@@ -16,15 +16,16 @@ import pytest
 
 from fix_postgres import at, recreate
 from fix_project import Sandbox, linear
-from prescore import expectations, materialize
-from prescore.contract import lease
-from prescore.contract.catalog import Catalog, Version
-from prescore.contract.database import Database
-from prescore.contract.errors import Busy, LeaseLost, Refused, Unknown
-from prescore.contract.lease import Lease
-from prescore.job import Ask
+from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.database import Database
+from prescore.checks import expectations
+from prescore.errors import Busy, LeaseLost, Refused, Unknown
+from prescore.run import materialize
+from prescore.run.job import Ask
 from prescore.steps import publish
-from prescore.store import Store
+from prescore.store.store import Store
+from prescore.versions import lease
+from prescore.versions.lease import Lease
 
 KILLED_IN_THE_MIDDLE = """
 import os, signal, sys

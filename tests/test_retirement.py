@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from fix_project import Sandbox, linear
-from prescore import materialize, retirement
-from prescore.contract import readers
-from prescore.contract.errors import NotAllowed
+from prescore.errors import NotAllowed
+from prescore.run import materialize
 from prescore.steps import publish
+from prescore.versions import open_transactions, retention
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_nobody_goes_back_to_what_is_just_being_retired(sandbox: Sandbox, monkey
         sandbox.onnx(linear([1.0, -0.5], bias))
         materialize.run(sandbox.job())
     sandbox.edit("versions = 3", 'versions = 1\ngrace = "0s"')
-    decide = retirement.due
+    decide = retention.due
 
     def decided_meanwhile(*arguments: Any) -> Any:
         with psycopg.connect(sandbox.database.url, autocommit=True) as other:
@@ -181,7 +181,7 @@ def test_nobody_goes_back_to_what_is_just_being_retired(sandbox: Sandbox, monkey
                 other.execute("select from prescore.models for update")
         return decide(*arguments)
 
-    monkeypatch.setattr(retirement, "due", decided_meanwhile)
+    monkeypatch.setattr(retention, "due", decided_meanwhile)
     assert "Retired: 1" in sandbox.cli("retire", "churn").out
     with sandbox.database.connect() as connection, pytest.raises(NotAllowed):
         publish.rollback(connection, "churn")
@@ -191,12 +191,12 @@ def test_nobody_goes_back_to_what_is_just_being_retired(sandbox: Sandbox, monkey
 def test_a_transaction_from_while_the_decision_was_being_committed_is_waited_for(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, seconds: int, *, waited_for: bool
 ) -> None:
-    monkeypatch.setattr(readers, "_PATIENCE", 0.0)
+    monkeypatch.setattr(open_transactions, "_PATIENCE", 0.0)
     with sandbox.database.connect() as reader, sandbox.database.connect() as connection, reader.transaction():
         began = reader.execute("select now()").fetchone()
         assert began is not None
         decided = began["now"] - timedelta(seconds=seconds)
-        assert readers.remaining(connection, decided) == ([reader.info.backend_pid] if waited_for else [])
+        assert open_transactions.remaining(connection, decided) == ([reader.info.backend_pid] if waited_for else [])
 
 
 def test_what_new_readers_see_is_not_retired_though_a_clock_was_set_back(sandbox: Sandbox) -> None:

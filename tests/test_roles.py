@@ -20,15 +20,15 @@ from fix_api import OPEN, serving
 from fix_page import status_page
 from fix_postgres import at
 from fix_project import Sandbox, linear
-from prescore import materialize
-from prescore.contract import database as contract
-from prescore.contract import lease
-from prescore.contract.catalog import Catalog
-from prescore.contract.database import Database
-from prescore.contract.errors import DatabaseRefused
-from prescore.contract.queries import migrations
-from prescore.contract.roles import grant, show_version
-from prescore_api.app import build
+from prescore.catalog import database as contract
+from prescore.catalog.catalog import Catalog
+from prescore.catalog.database import Database
+from prescore.catalog.queries import migrations
+from prescore.catalog.roles import grant, show_version
+from prescore.errors import DatabaseRefused
+from prescore.run import materialize
+from prescore.versions import lease
+from prescore_api.http.app import build
 
 PASSWORD = "right"
 TYPED = "Use a Postgres of your own"

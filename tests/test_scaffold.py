@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fix_project import Sandbox
-from prescore.contract import spec
+from prescore.project import spec
 
 
 def test_a_first_model_starts_a_project(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

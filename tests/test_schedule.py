@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from prescore.contract.moments import moment
-from prescore.contract.spec import Schedule
+from prescore.catalog.datetimes import moment
+from prescore.project.spec import Schedule
 
 NIGHTLY = {"cron": "0 5 * * *", "timezone": "Europe/Zurich", "published_by": "06:00:00"}
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from prescore.contract import spec
-from prescore.contract.errors import SpecInvalid
+from prescore.errors import SpecInvalid
+from prescore.project import spec
 
 GOOD = """
 [domain]

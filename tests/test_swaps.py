@@ -17,11 +17,11 @@ import httpx
 import psycopg
 
 from fix_api import Shelf
-from prescore import retirement
-from prescore.contract.catalog import Catalog
-from prescore.contract.spec import Retention
+from prescore.catalog.catalog import Catalog
+from prescore.project.spec import Retention
 from prescore.steps import publish
-from prescore.store import Store
+from prescore.store.store import Store
+from prescore.versions import retention
 
 ROWS, SWAPS, EPOCH = 200, 200, 10
 KEY = {"k": "bigint"}
@@ -186,5 +186,5 @@ def _swap(course: Course, shelf: Shelf, readers: list[str], store: Store) -> int
             course.until(lambda had=reads: all(len(course.seen.get(n, [])) >= had[n] + 2 for n in had))  # type: ignore[misc]
             if swap % EPOCH == EPOCH - 2:  # the cursor is closed by now
                 course.until(lambda at=swap: len(course.seen.get("cursor", [])) > at // EPOCH)  # type: ignore[misc]
-                list(retirement.retire(connection, store, "m", RETENTION))
+                list(retention.retire(connection, store, "m", RETENTION))
     return newest

@@ -6,7 +6,7 @@ import pytest
 
 from fix_airflow import Airflow
 from fix_project import SPEC, Sandbox, linear
-from prescore.contract import lease
+from prescore.versions import lease
 
 STATES = "select version, state from prescore.versions order by version"
 LEASES = "select holder from prescore.leases where expires_at >= now()"

@@ -20,13 +20,13 @@ from hypothesis.stateful import (
 from psycopg.types.json import Jsonb
 
 from fix_api import Shelf, spec_of
-from prescore import retirement, versions
-from prescore.contract.catalog import Catalog, Version
-from prescore.contract.database import Connection
-from prescore.contract.errors import NotAllowed
-from prescore.contract.spec import Retention
+from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.database import Connection
+from prescore.errors import NotAllowed
+from prescore.project.spec import Retention
 from prescore.steps import publish
-from prescore.store import Store
+from prescore.store.store import Store
+from prescore.versions import lifecycle, retention
 
 _models = itertools.count()
 RETENTION = Retention.model_validate({"versions": 2, "grace": "0s", "candidates": "0s"})
@@ -58,14 +58,14 @@ class Versions(RuleBasedStateMachine):
         """A run makes a version, with a row, and comes as far as that."""
         spec = spec_of(self.model, {"k": "bigint"}, {"score": "real"}, {}, {})
         made_of = dict.fromkeys(("model_fingerprint", "domain_fingerprint", "spec_fingerprint"), self.model)
-        number = versions.create(self.connection, spec, made_of)
+        number = lifecycle.create(self.connection, spec, made_of)
         self.connection.execute(f"insert into prescore_versions.{self.model}_v{number} values (1, {number})".encode())
         if outcome in ("checked", "refused", "staged"):
             self.catalog.execute("versions_stage", model=self.model, version=number)
         if outcome in ("checked", "refused"):
             self.check(number, outcome)
         if outcome == "failed":
-            versions.fail(self.connection, self.catalog.version(self.model, number), "no good")
+            lifecycle.fail(self.connection, self.catalog.version(self.model, number), "no good")
 
     @rule(number=Numbers, outcome=st.sampled_from(["checked", "refused"]))
     def check_again(self, number: int, outcome: str) -> None:
@@ -115,14 +115,14 @@ class Versions(RuleBasedStateMachine):
         """Somebody wants one kept, or no longer."""
         if version := self.pick(number):
             with suppress(NotAllowed):
-                deed = retirement.pin if pinned else retirement.unpin
+                deed = retention.pin if pinned else retention.unpin
                 deed(self.connection, self.model, version["version"])
 
     @rule()
     def retire(self) -> None:
         """What is no longer asked for goes."""
         before = {v["version"]: v for v in self.catalog.versions(self.model)}
-        for gone in retirement.retire(self.connection, self.store, self.model, RETENTION):
+        for gone in retention.retire(self.connection, self.store, self.model, RETENTION):
             was = before[gone["version"]]
             assert was["state"] in ("superseded", "checked", "refused", "failed")  # the last: what a crash left of it
             assert was["pinned_at"] is None

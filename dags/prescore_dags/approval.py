@@ -7,9 +7,9 @@ from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 
-from prescore.contract.catalog import Catalog, Version
-from prescore.contract.database import environment_database
-from prescore.contract.errors import PrescoreError
+from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.database import environment_database
+from prescore.errors import PrescoreError
 from prescore_dags import form, turn
 
 
@@ -52,7 +52,7 @@ class Approve(ApprovalOperator):
 
 def report(catalog: Catalog, version: Version) -> Iterator[str]:
     """What a version's checks found, and how it differs from what is served now: lines of Markdown."""
-    from prescore.contract.words import short
+    from prescore.wording import short
 
     as_of = version["data_as_of"]
     yield f"{version['rows']:,} rows, {version['rejected']:,} set aside, of data as of {as_of:%Y-%m-%d %H:%M} UTC."
@@ -67,7 +67,7 @@ def report(catalog: Catalog, version: Version) -> Iterator[str]:
 
 
 def _in_the_way(catalog: Catalog, version: Version) -> Iterator[str]:
-    from prescore.waiting import of_the_past
+    from prescore.versions.pending import of_the_past
 
     model = catalog.model(version["model"])
     if model["held_at"] is not None:
@@ -77,9 +77,9 @@ def _in_the_way(catalog: Catalog, version: Version) -> Iterator[str]:
 
 
 def _compared(catalog: Catalog, version: Version) -> Iterator[str]:
-    from prescore import comparison
-    from prescore.contract.errors import NotAllowed
-    from prescore.contract.words import short
+    from prescore.checks import comparison
+    from prescore.errors import NotAllowed
+    from prescore.wording import short
 
     served = catalog.model(version["model"])["published_version"]
     if served is None:

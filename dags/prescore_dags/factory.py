@@ -12,10 +12,10 @@ from typing import Any
 
 from airflow.sdk import DAG, literal
 
-from prescore.contract.errors import PrescoreError, SpecInvalid
-from prescore.contract.project import Project
-from prescore.contract.spec import Schedule
-from prescore.contract.values import name_fault
+from prescore.errors import PrescoreError, SpecInvalid
+from prescore.project.fields import name_fault
+from prescore.project.project import Project
+from prescore.project.spec import Schedule
 from prescore_dags import form, tasks
 from prescore_dags.approval import Approve
 from prescore_dags.schedule import timetable

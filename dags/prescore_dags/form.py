@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
 
-from prescore.contract.errors import NotAllowed
-from prescore.contract.moments import moment
+from prescore.catalog.datetimes import moment
+from prescore.errors import NotAllowed
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from prescore.job import Ask
+    from prescore.run.job import Ask
 
 # A date, or a time with or without a zone. Whether there is such a day is for the task to say, which says it better.
 _TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?$"
@@ -57,7 +57,7 @@ def form() -> dict[str, Param]:
 
 def ask(context: Any, *, dated: bool) -> Ask:
     """What a run's form and schedule ask for. `dated`: whether its domain query asks for $as_of."""
-    from prescore.job import Ask
+    from prescore.run.job import Ask
 
     chosen = context["params"]
     if unknown := sorted(set(context["dag_run"].conf or {}) - set(form())):

@@ -10,10 +10,10 @@ from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowTimetableInvalid
 from croniter import CroniterError, croniter
 
-from prescore.contract.errors import SpecInvalid
+from prescore.errors import SpecInvalid
 
 if TYPE_CHECKING:
-    from prescore.contract.spec import Schedule
+    from prescore.project.spec import Schedule
 
 
 def timetable(schedule: Schedule | None) -> Any:

@@ -21,13 +21,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from prescore import embedded, opening
-from prescore.cli_errors import told
-from prescore.contract.catalog import Catalog
-from prescore.contract.database import Database
-from prescore.contract.errors import PortTaken, Transient
-from prescore.contract.project import Project, make_folder
-from prescore.contract.queries import query
+from prescore.catalog.catalog import Catalog
+from prescore.catalog.database import Database
+from prescore.catalog.queries import query
+from prescore.cli import context
+from prescore.cli.errors import told
+from prescore.embedded import server
+from prescore.errors import PortTaken, Transient
+from prescore.project.project import Project, make_folder
 
 DAG_FILE = "from prescore_dags import airflow_dags\n\nairflow_dags()\n"
 PARTS = {
@@ -56,7 +57,7 @@ def main() -> None:
         home.chmod(0o700)  # Airflow writes its password there, and into its log, for everybody to read
         with _the_only_one(home, port):
             _require_free(port)
-            database = opening.database()
+            database = context.database()
             database.migrate()
             _run(project, home, port, _metadata(project) | os.environ | environment(project, home, database.url, port))
 
@@ -159,11 +160,11 @@ def _metadata(project: Project) -> dict[str, str]:
     """
     if _METADATA in os.environ:
         return {}
-    server = Database(embedded.start(project), embedded=True)
-    with server.connect() as connection:
+    postgres = Database(server.start(project), embedded=True)
+    with postgres.connect() as connection:
         if not Catalog(connection).one("airflow_database_there")["there"]:
             connection.execute(query("airflow_database_create"))
-    url = server.sqlalchemy_url.replace("/postgres?", "/airflow?", 1)
+    url = postgres.sqlalchemy_url.replace("/postgres?", "/airflow?", 1)
     return {_METADATA: url, f"{_METADATA}_ASYNC": url}
 
 
@@ -214,7 +215,7 @@ def _watch(parts: Parts, project: Project, home: Path, port: int) -> None:
 
 
 def _told(what: str, project: Project, home: Path) -> str:
-    stopped = _METADATA not in os.environ and embedded.running(embedded.folder(project)) is None
+    stopped = _METADATA not in os.environ and server.running(server.folder(project)) is None
     why = "the Postgres that it works with was stopped" if stopped else f"{home / 'standalone.log'} says why"
     return (
         f"A part of Airflow {what}; {why}. Airflow was ended: without that part it would do no more. "

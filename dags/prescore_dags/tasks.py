@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, TypedDict
 from airflow.sdk import Asset, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from prescore.contract.catalog import Catalog, Version
-from prescore.contract.database import Connection, environment_database
-from prescore.contract.errors import NotAllowed, SpecInvalid, Terminal
-from prescore.contract.lease import Lease
-from prescore.contract.project import Project
+from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.database import Connection, environment_database
+from prescore.errors import NotAllowed, SpecInvalid, Terminal
+from prescore.project.project import Project
+from prescore.versions.lease import Lease
 from prescore_dags import form, turn
 
 if TYPE_CHECKING:
-    from prescore.job import Job
-    from prescore.report import Report
+    from prescore.run.job import Job
+    from prescore.run.report import Report
 
 
 class Work(TypedDict):
@@ -63,19 +63,20 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
     """Take the lease, freeze the domain, and share out the chunks. A broken spec ends here."""
     if fault:
         raise SpecInvalid(fault)
-    from prescore import failure, materialize, rehearsal, sources
+    from prescore.run import failure, materialize, preflight
+    from prescore.sources import source
 
     job = _job(model, root)
     context = get_current_context()
-    ask = form.ask(context, dated=sources.asks_as_of(job.query))
-    rehearsal.validate(job, ask.as_of)
+    ask = form.ask(context, dated=source.asks_as_of(job.query))
+    preflight.validate(job, ask.as_of)
     job.database.migrate()
-    rehearsal.vet(job)
+    preflight.vet(job)
     with turn.kept(job, turn.take(job)) as held:
-        job = rehearsal.settled(job, ask).under(held)
+        job = preflight.settled(job, ask).under(held)
         with job.database.connect() as connection:
             if form.approval_wanted(context):  # what would break readers is no question to put to a person
-                rehearsal.vet_columns(connection, job.spec)
+                preflight.vet_columns(connection, job.spec)
             ask = replace(ask, full=ask.full and not _begun(connection, model))
         version = materialize.begin(job, held, ask)
         if ask.full:
@@ -89,11 +90,11 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
 @told()
 def score(model: str, root: str, share: Share) -> int:
     """Score and stage this share's chunks, but for those that the ledger has; gives how many that were."""
-    from prescore import materialize
+    from prescore.run import materialize
 
     job, version = _job(model, root), share["version"]
     _made(job, version)
-    left = [n for n in materialize.pending(job, version) if share["first"] <= n < share["end"]]
+    left = [n for n in materialize.pending_chunks(job, version) if share["first"] <= n < share["end"]]
     if left:
         with _working(job, share) as (mine, held):
             materialize.score_chunks(mine, held, version, left, materialize.kept_scorer(mine, version))
@@ -104,7 +105,7 @@ def score(model: str, root: str, share: Share) -> int:
 @told()
 def stage(model: str, root: str, shares: list[Share]) -> Work:
     """Finish the table: from here on it never changes."""
-    from prescore import materialize
+    from prescore.run import materialize
 
     job, work = _job(model, root), Work(version=shares[0]["version"], token=shares[0]["token"])
     if _made(job, work["version"])["state"] == "building":
@@ -117,7 +118,8 @@ def stage(model: str, root: str, shares: list[Share]) -> Work:
 @told()
 def check(model: str, root: str, work: Work) -> Checked:
     """Check the staged version; one that is refused fails the run, and the version from before stays served."""
-    from prescore import expectations, materialize
+    from prescore.checks import expectations
+    from prescore.run import materialize
     from prescore.steps.check import decided
 
     job = _job(model, root)
@@ -141,7 +143,7 @@ def publish(model: str, root: str, work: Checked) -> int:
 
     One that somebody approved is published only if what is served is still what they compared it with.
     """
-    from prescore.report import Report
+    from prescore.run.report import Report
 
     asked, job = get_current_context(), _job(model, root)
     report = Report.of(job, work["version"])
@@ -157,7 +159,7 @@ def publish(model: str, root: str, work: Checked) -> int:
 
 
 def _publish(job: Job, work: Checked, *, approved: bool) -> None:
-    from prescore import materialize
+    from prescore.run import materialize
 
     if approved:  # the lease was given back while the answer was awaited
         work["token"] = turn.take(job).token
@@ -167,7 +169,7 @@ def _publish(job: Job, work: Checked, *, approved: bool) -> None:
 
 
 def _require_wanted(job: Job, report: Report, when_checked: str) -> None:
-    from prescore.waiting import waits
+    from prescore.versions.pending import waits
 
     if report.trial_rows:
         raise AirflowSkipException(f"{job.model} version {report.version} is a trial, and never published.")
@@ -201,7 +203,7 @@ def give_back() -> None:
 
 def _job(model: str, root: str) -> Job:
     """A job on the database that the environment names; raises Mistake without one."""
-    from prescore.job import Job
+    from prescore.run.job import Job
 
     project = Project.find(Path(root))
     return Job(project, project.spec(model), environment_database())
@@ -232,7 +234,7 @@ def _working(job: Job, work: Work) -> Iterator[tuple[Job, Lease]]:
 
     Only for what is left to do: a task that finds its work done, cleared long after perhaps, is in nobody's way.
     """
-    from prescore import failure
+    from prescore.run import failure
 
     _require_same_spec(job, _made(job, work["version"]))
     with (

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowRescheduleException
 
-from prescore.contract import lease
-from prescore.contract.database import environment_database
-from prescore.contract.errors import Busy, LeaseLost
-from prescore.contract.lease import Lease
+from prescore.catalog.database import environment_database
+from prescore.errors import Busy, LeaseLost
+from prescore.versions import lease
+from prescore.versions.lease import Lease
 
 if TYPE_CHECKING:
-    from prescore.job import Job
+    from prescore.run.job import Job
 
 AGAIN = timedelta(seconds=10)
 GIVE_BACK = "give_back"

@@ -9,11 +9,11 @@ from typing import Any
 from airflow.sdk import DAG, CronTriggerTimetable, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from prescore.contract.catalog import Catalog
-from prescore.contract.database import environment_database
-from prescore.contract.errors import Mistake, SpecInvalid
-from prescore.contract.project import Project
-from prescore.contract.spec import Schedule
+from prescore.catalog.catalog import Catalog
+from prescore.catalog.database import environment_database
+from prescore.errors import Mistake, SpecInvalid
+from prescore.project.project import Project
+from prescore.project.spec import Schedule
 from prescore_dags.schedule import missed, timetable
 from prescore_dags.tasks import told
 
@@ -48,14 +48,14 @@ def freshness(root: str) -> int:
 @told()
 def retire(model: str, root: str) -> list[int]:
     """Retire what a model's spec no longer asks for; gives the versions. What is still being read waits a night."""
-    from prescore import retirement
-    from prescore.store import Store
+    from prescore.store.store import Store
+    from prescore.versions import retention
 
     project = Project.find(Path(root))
     with environment_database().connect() as connection:
         if Catalog(connection).one("models_get", model=model) is None:  # it was never run here
             return []
-        gone = retirement.retire(
+        gone = retention.retire(
             connection, Store(project.store, Catalog(connection).name), model, project.spec(model).retention
         )
         return [version["version"] for version in gone]

@@ -19,7 +19,7 @@ import pytest
 from acceptance.fix_standalone import DAG, Airflow, free_port, until
 from fix_postgres import at, recreate
 from fix_project import Sandbox
-from prescore.contract.project import Project
+from prescore.project.project import Project
 from prescore_dags.standalone import end, environment
 
 WORKERS = ("first", "second")

@@ -18,9 +18,9 @@ import pytest
 
 from fix_postgres import TEMPLATE, at, recreate
 from fix_project import QUERY, SPEC, Sandbox, customers, linear
-from prescore import embedded
-from prescore.contract.database import Database
-from prescore.contract.project import Project
+from prescore.catalog.database import Database
+from prescore.embedded import server
+from prescore.project.project import Project
 
 # Retries come soon: a test need not wait as long as a night has time.
 DAG_FILE = """from datetime import timedelta
@@ -150,7 +150,7 @@ def standalone_process(airflow_project: Sandbox) -> Iterator[Airflow]:
         process.terminate()
         process.wait(60)
         process.stdout.close()
-        embedded.stop(Project.find(airflow_project.root))  # Airflow's own metadata was there
+        server.stop(Project.find(airflow_project.root))  # Airflow's own metadata was there
 
 
 @pytest.fixture

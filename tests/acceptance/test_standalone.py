@@ -12,7 +12,7 @@ import pytest
 
 from acceptance.fix_standalone import DAG, Airflow, store, until
 from fix_project import SPEC, linear
-from prescore.contract import lease
+from prescore.versions import lease
 
 SERVED = "select version, count(*) as n, count(distinct customer) as customers from predictions.churn group by version"
 

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from acceptance.fix_standalone import Airflow, free_port, until
-from prescore import embedded
-from prescore.contract.project import Project
+from prescore.embedded import server
+from prescore.project.project import Project
 
 PRESCORE = str(Path(sys.executable).with_name("prescore"))
 
@@ -45,7 +45,7 @@ def _started(root: Path) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.terminate()
         process.communicate(timeout=60)
-        embedded.stop(Project.find(root))
+        server.stop(Project.find(root))
 
 
 @pytest.fixture

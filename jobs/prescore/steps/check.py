@@ -7,16 +7,17 @@ from typing import Any
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from prescore import expectations, rejects
-from prescore.contract import roles
-from prescore.contract.catalog import Catalog, Version
-from prescore.contract.database import Connection, Database
-from prescore.contract.errors import NotAllowed, Refused
-from prescore.contract.lease import Lease
-from prescore.contract.queries import query
-from prescore.contract.spec import Spec
-from prescore.contract.tables import names
-from prescore.results import Result, sentence
+from prescore.catalog import roles
+from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.columns import names
+from prescore.catalog.database import Connection, Database
+from prescore.catalog.queries import query
+from prescore.checks import expectations
+from prescore.checks.results import Result, sentence
+from prescore.errors import NotAllowed, Refused
+from prescore.project.spec import Spec
+from prescore.scoring import rejects
+from prescore.versions.lease import Lease
 
 
 def check(

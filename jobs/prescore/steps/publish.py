@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from prescore.contract import partitions
-from prescore.contract.catalog import Catalog, Model, Version, older
-from prescore.contract.database import Connection
-from prescore.contract.errors import Busy, NotAllowed
-from prescore.contract.lease import Lease
-from prescore.contract.spec import Spec
+from prescore.catalog.catalog import Catalog, Model, Version, older
+from prescore.catalog.database import Connection
+from prescore.errors import Busy, NotAllowed
+from prescore.project.spec import Spec
+from prescore.versions import partitions
+from prescore.versions.lease import Lease
 
 
 @dataclass(frozen=True)

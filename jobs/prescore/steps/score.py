@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from prescore import columns, rejects
-from prescore.contract.errors import ModelFailed, Unknown
-from prescore.contract.spec import Spec
-from prescore.rejects import Reject, Scored
-from prescore.scorer import Scorer
+from prescore.errors import ModelFailed, Unknown
+from prescore.project.spec import Spec
+from prescore.scoring import conversion, rejects
+from prescore.scoring.rejects import Reject, Scored
+from prescore.scoring.scorer import Scorer
 
 
 class Snapshot:
@@ -97,4 +97,4 @@ def _ordered(spec: Spec, rows: pa.RecordBatch, predictions: pa.RecordBatch) -> p
 
 def _nothing(spec: Spec) -> pa.RecordBatch:
     kinds = {**spec.key, **{name: output.type for name, output in spec.outputs.items()}, **spec.passthrough}
-    return pa.record_batch({name: pa.array([], columns.ARROW[kind]) for name, kind in kinds.items()})
+    return pa.record_batch({name: pa.array([], conversion.ARROW[kind]) for name, kind in kinds.items()})

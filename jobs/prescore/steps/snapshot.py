@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from prescore import columns, rejects
-from prescore.contract.errors import DomainInvalid, Refused
-from prescore.contract.spec import Spec
-from prescore.folder import hash_file
-from prescore.rejects import Reject
-from prescore.results import Result, sentence
-from prescore.scorer import missing
-from prescore.sources import Source
+from prescore.checks.results import Result, sentence
+from prescore.errors import DomainInvalid, Refused
+from prescore.project.spec import Spec
+from prescore.scoring import conversion, rejects
+from prescore.scoring.rejects import Reject
+from prescore.scoring.scorer import missing
+from prescore.sources.source import Source
+from prescore.store.folder import hash_file
 
 _SKEW = timedelta(minutes=5)  # by which the clocks of a source and of this machine may differ
 
@@ -45,9 +45,9 @@ class Conversion:
 
     def __call__(self, column: pa.Array) -> pa.Array:
         """The column as that; raises DomainInvalid."""
-        converted = columns.convert(self.name, column, self.kind, narrow=self.narrow)
+        converted = conversion.convert(self.name, column, self.kind, narrow=self.narrow)
         if self.stored:
-            columns.refuse_nul(self.name, converted)
+            conversion.refuse_nul(self.name, converted)
         return converted
 
 
@@ -61,7 +61,7 @@ class Freezer:
     def __init__(self, spec: Spec, features: dict[str, pa.DataType], domain: pa.Schema) -> None:
         self.spec = spec
         table = {**spec.key, **spec.passthrough}
-        stored = [Conversion(n, columns.ARROW[t], stored=True) for n, t in table.items()]
+        stored = [Conversion(n, conversion.ARROW[t], stored=True) for n, t in table.items()]
         fed = [Conversion(n, kind, narrow=n in spec.onnx.narrow) for n, kind in features.items()]
         kept = [*stored, *(c for c in fed if c.name not in table)]
         self.schema = pa.schema([(c.name, c.kind) for c in kept])
@@ -132,7 +132,9 @@ class Freezer:
         for wanted in self._conversions:
             if domain.get_field_index(wanted.name) >= 0:
                 try:
-                    columns.check_type(wanted.name, domain.field(wanted.name).type, wanted.kind, narrow=wanted.narrow)
+                    conversion.check_type(
+                        wanted.name, domain.field(wanted.name).type, wanted.kind, narrow=wanted.narrow
+                    )
                 except DomainInvalid as error:
                     yield str(error)
         clock = self.spec.domain.data_as_of
@@ -173,7 +175,7 @@ def _kept(
 
 def expected(spec: Spec, features: dict[str, pa.DataType]) -> dict[str, pa.DataType]:
     """The types that a row-wise source's values are read as where they say nothing themselves."""
-    return features | {n: columns.ARROW[t] for n, t in {**spec.key, **spec.passthrough}.items()}
+    return features | {n: conversion.ARROW[t] for n, t in {**spec.key, **spec.passthrough}.items()}
 
 
 def asked_clock(source: Source, spec: Spec) -> datetime | None:

@@ -9,14 +9,14 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import errors as pg
 from psycopg import sql
 
-from prescore import rejects
-from prescore.contract.catalog import Catalog, Version
-from prescore.contract.database import Connection, first_line
-from prescore.contract.errors import Busy, DomainInvalid
-from prescore.contract.lease import Lease
-from prescore.contract.queries import query
-from prescore.contract.tables import definitions, names
-from prescore.rejects import Scored
+from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.columns import definitions, names
+from prescore.catalog.database import Connection, first_line
+from prescore.catalog.queries import query
+from prescore.errors import Busy, DomainInvalid
+from prescore.scoring import rejects
+from prescore.scoring.rejects import Scored
+from prescore.versions.lease import Lease
 
 
 def create(connection: Connection, version: Version) -> None:

@@ -1,0 +1,1 @@
+"""Checks on staged versions: Great Expectations, their results, and comparisons of versions."""

@@ -1,0 +1,1 @@
+"""The embedded Postgres of a project, from a wheel."""

@@ -1,0 +1,1 @@
+"""What users write: prescore.toml, specs, and the files that `prescore init` creates."""

@@ -1,0 +1,1 @@
+"""Scoring with ONNX Runtime: type conversion, predictions, and rejected rows."""

@@ -1,0 +1,1 @@
+"""The life of a version: lease, table, partitions, view, pointer, rollback, retention."""

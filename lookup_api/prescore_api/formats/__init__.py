@@ -1,0 +1,1 @@
+"""Keys and answers as JSON and as Arrow."""

@@ -1,0 +1,1 @@
+"""The pages for people: the status page and the API documentation."""

@@ -1,0 +1,1 @@
+"""The lookup service without a transport: lookups, models, API keys, metrics."""

@@ -1,0 +1,1 @@
+"""Rows of one version, from Postgres or from memory."""
