@@ -16,6 +16,7 @@ from benchmarks.meter import CORES, Work, measured
 from benchmarks.world import FEATURES, World
 from psycopg import sql
 
+from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.columns import names
 from prescore.catalog.database import Connection, Database
@@ -37,7 +38,7 @@ def flow(world: World, name: str) -> Work:
     job = _job(world, name)
     with measured(world.server) as work:
         scorer = preflight.validate(job)
-        job.database.migrate()
+        migrations.migrate(job.database)
         with lease.held(job.database, name) as held:
             version = materialize.begin(job, held)
             materialize.freeze(job, held, version, scorer)
@@ -55,7 +56,7 @@ class Alone:
         self.job = _job(world, name)
         self.works: dict[str, Work] = defaultdict(Work)
         self.matrices: list[Matrix] = []
-        self.job.database.migrate()
+        migrations.migrate(self.job.database)
         with lease.held(self.job.database, name) as held:
             self._steps(held)
 

@@ -13,6 +13,7 @@ from benchmarks.tables import markdown, spread
 from benchmarks.world import World
 from psycopg import sql
 
+from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.columns import names
 from prescore.catalog.database import Connection, Database
@@ -39,7 +40,7 @@ def measure(where: World, sizes: list[int], repeat: int) -> list[Row]:
     for rows in sizes:
         where.fresh_database()
         database = Database(where.database)
-        database.migrate()
+        migrations.migrate(database)
         made += [_swaps(database, where.root / "none", rows, repeat, reader=reader) for reader in (False, True)]
     return made
 

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
 from fix_postgres import TEMPLATE, at, recreate
-from prescore.catalog import roles
+from prescore.catalog import migrations, roles
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.columns import names
 from prescore.catalog.database import Connection, Database
@@ -217,7 +217,7 @@ def client(database: Database) -> Iterator[httpx.Client]:
 def own_postgres(tmp_path: Path) -> Iterator[Project]:
     """A Postgres of this test's own, to stop and start."""
     made = Project(tmp_path, Settings(database="embedded"))
-    Database(embedded.start(made)).migrate()
+    migrations.migrate(Database(embedded.start(made)))
     try:
         yield made
     finally:

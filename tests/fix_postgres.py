@@ -17,6 +17,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from prescore.catalog import migrations
 from prescore.catalog.database import Connection, Database
 from prescore.embedded import server as embedded
 from prescore.project.project import Project, Settings
@@ -38,7 +39,7 @@ def server() -> Iterator[str]:
         if named is None:
             _lock_a_door(embedded.folder(project), url)
         recreate(url, TEMPLATE)
-        Database(at(url, TEMPLATE)).migrate()
+        migrations.migrate(Database(at(url, TEMPLATE)))
         yield url
     finally:
         if named is None:

@@ -21,6 +21,7 @@ import pytest
 from fix_api import Shelf
 from fix_project import Sandbox
 from fix_server import served, workers_of
+from prescore.catalog import migrations
 from prescore.errors import Mistake, PortTaken
 from prescore.run import materialize
 from prescore.run.job import Ask
@@ -47,7 +48,7 @@ def test_a_run_is_served(sandbox: Sandbox) -> None:
 
 
 def test_ctrl_c_ends_it_without_a_word(sandbox: Sandbox) -> None:
-    sandbox.database.migrate()
+    migrations.migrate(sandbox.database)
     with served("--port", "0", "--no-auth") as (process, url):
         assert httpx.get(f"{url}/health/ready").status_code == 200
         process.send_signal(signal.SIGINT)

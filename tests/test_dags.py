@@ -10,6 +10,7 @@ import pytest
 
 from fix_airflow import Airflow, started
 from fix_project import SPEC, Sandbox, linear
+from prescore.catalog import migrations
 from prescore.errors import Busy
 from prescore.run import materialize
 from prescore.versions import lease
@@ -240,7 +241,7 @@ def test_a_backfill_of_a_query_that_knows_no_time_is_refused(airflow: Airflow, s
 
 def test_a_run_waits_while_another_one_writes(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
-    sandbox.database.migrate()
+    migrations.migrate(sandbox.database)
     with sandbox.database.connect() as connection:
         lease.take(connection, "churn", watched=False, seconds=3, holder="a backfill")
     done = airflow.run()

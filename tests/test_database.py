@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import psycopg
 import pytest
 
-from fix_postgres import at, recreate
+from fix_postgres import at
 from fix_project import Sandbox
+from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
-from prescore.catalog.queries import migrations, statements
+from prescore.catalog.queries import statements
 from prescore.checks import expectations
 from prescore.errors import DatabaseAway, DatabaseRefused
 from prescore.run import materialize
-
-
-@pytest.fixture
-def empty(server: str) -> Database:
-    """A database that prescore has never seen."""
-    recreate(server, "prescore_empty")
-    return Database(at(server, "prescore_empty"))
-
-
-def test_several_at_once_migrate_once(empty: Database) -> None:
-    with ThreadPoolExecutor(4) as pool:
-        applied = [future.result() for future in [pool.submit(empty.migrate) for _ in range(4)]]
-    assert sorted(len(names) for names in applied) == [0, 0, 0, len(migrations())]
-    empty.require_migrated()
-
-
-def test_a_reader_does_not_migrate(empty: Database) -> None:
-    with pytest.raises(DatabaseRefused, match="prescore db migrate"):
-        empty.require_migrated()
-
-
-def test_a_newer_catalog_is_left_alone(database: Database) -> None:
-    with database.connect() as connection:
-        connection.execute("insert into prescore.migrations (number, name) values (9999, 'from the future')")
-    with pytest.raises(DatabaseRefused, match="newer release"):
-        database.migrate()
 
 
 def test_every_table_and_column_of_the_catalog_that_needs_a_word_has_one(database: Database) -> None:
@@ -146,6 +119,6 @@ def test_a_database_of_no_encoding_does_too(server: str) -> None:
         connection.execute("drop database if exists prescore_ascii with (force)")
         connection.execute("create database prescore_ascii template template0 encoding 'SQL_ASCII' locale 'C'")
     made = Database(at(server, "prescore_ascii"))
-    made.migrate()
+    migrations.migrate(made)
     with made.connect() as opened:
         assert opened.execute("select 'Zürich'::text as name").fetchone() == {"name": "Zürich"}

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from fix_project import Sandbox
+from prescore.catalog import migrations
 from prescore.catalog.database import Connection
 from prescore.checks import expectations
 from prescore.errors import LeaseLost
@@ -109,6 +110,6 @@ def test_one_renewal_in_vain_is_not_the_last(sandbox: Sandbox, monkeypatch: pyte
 
     monkeypatch.setattr(lease, "renew", in_vain)
     monkeypatch.setattr(lease, "SECONDS", 0.04)
-    sandbox.database.migrate()
+    migrations.migrate(sandbox.database)
     with lease.held(sandbox.database, "churn"):
         assert again.wait(30)

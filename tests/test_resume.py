@@ -16,6 +16,7 @@ import pytest
 
 from fix_postgres import at, recreate
 from fix_project import Sandbox, linear
+from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.database import Database
 from prescore.checks import expectations
@@ -354,7 +355,7 @@ def test_databases_that_share_a_store_leave_each_others_files(sandbox: Sandbox, 
     sandbox.interrupted("finish_table")
     recreate(server, "prescore_other")
     other = Database(at(server, "prescore_other"))
-    other.migrate()
+    migrations.migrate(other)
     twin = replace(sandbox.job(), database=other)
     assert materialize.run(twin, Ask(trial_rows=10)).version == 1
     assert materialize.run(twin).published

@@ -20,10 +20,10 @@ from fix_api import OPEN, serving
 from fix_page import status_page
 from fix_postgres import at
 from fix_project import Sandbox, linear
-from prescore.catalog import database as contract
+from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
-from prescore.catalog.queries import migrations
+from prescore.catalog.queries import Migration, migration_files
 from prescore.catalog.roles import grant, show_version
 from prescore.errors import DatabaseRefused
 from prescore.run import materialize
@@ -372,14 +372,16 @@ def statistics(database: Database) -> list[str]:
 
 def test_who_cannot_migrate_is_told_who_can(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
     granted.monkeypatch.setattr(
-        contract, "migrations", lambda: [*migrations(), (2, "0002_more.sql", "create table prescore.more (x integer)")]
+        migrations,
+        "migration_files",
+        lambda: [*migration_files(), Migration(2, "0002_more.sql", "create table prescore.more (x integer)")],
     )
     for role in ("writer", "reader"):
         become(role)
-        told = granted.cli("status")
-        assert told.code == 2
-        assert "lacks 0002_more.sql, which this role may not apply" in told.err
-        assert "Its owner brings it up to date: `prescore db migrate`" in told.err
+        refused_run = granted.cli("run", "churn")
+        assert refused_run.code == 2
+        assert "lacks 0002_more.sql, and this role may not apply it" in refused_run.err
+        assert "Ask the catalog owner to run `prescore db migrate`" in refused_run.err
     with roles.database("owner").connect() as owner:
         owner.execute(f"revoke insert on prescore.chunks from {roles.name('writer')}".encode())
         owner.execute(f"revoke select on prescore.events from {roles.name('reader')}".encode())
@@ -396,7 +398,7 @@ def test_a_database_without_catalog_is_the_owners_to_begin(sandbox: Sandbox, bec
         become(role)
         told = sandbox.cli("run", "churn")
         assert told.code == 2
-        assert "Its owner brings it up to date: `prescore db migrate`" in told.err
+        assert "Ask the catalog owner to run `prescore db migrate`" in told.err
 
 
 def test_a_second_writer_is_told_whose_the_tables_are(
@@ -509,4 +511,4 @@ def test_rights_can_be_taken_away(granted: Sandbox, roles: Roles) -> None:
         _, readers = grant(owner)
     assert readers == []
     with pytest.raises(DatabaseRefused):
-        roles.database("reader").require_migrated()
+        migrations.require_current(roles.database("reader"))

@@ -12,8 +12,8 @@ from typing import Any
 
 from airflow.sdk import DAG, literal
 
+from prescore.catalog.naming import model_name_error
 from prescore.errors import PrescoreError, SpecInvalid
-from prescore.project.fields import name_fault
 from prescore.project.project import Project
 from prescore.project.spec import Schedule
 from prescore_dags import form, tasks
@@ -89,7 +89,7 @@ def _materialization(project: Project, model: str, groups: int, more: dict[str, 
 
 def _dag_id(model: str) -> str:
     """The DAG's id; that of a file which can be no model is no model's."""
-    return f"prescore_{model}" if name_fault(model) is None else "prescore__" + re.sub(r"[^\w.-]", "_", model)
+    return f"prescore_{model}" if model_name_error(model) is None else "prescore__" + re.sub(r"[^\w.-]", "_", model)
 
 
 def _read(project: Project, model: str) -> tuple[str, Any, str | None]:

@@ -58,7 +58,6 @@ def main() -> None:
         with _the_only_one(home, port):
             _require_free(port)
             database = context.database()
-            database.migrate()
             _run(project, home, port, _metadata(project) | os.environ | environment(project, home, database.url, port))
 
 

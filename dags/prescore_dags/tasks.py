@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypedDict
 from airflow.sdk import Asset, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.database import Connection, environment_database
 from prescore.errors import NotAllowed, SpecInvalid, Terminal
@@ -70,7 +71,7 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
     context = get_current_context()
     ask = form.ask(context, dated=source.asks_as_of(job.query))
     preflight.validate(job, ask.as_of)
-    job.database.migrate()
+    migrations.migrate(job.database)
     preflight.vet(job)
     with turn.kept(job, turn.take(job)) as held:
         job = preflight.settled(job, ask).under(held)
@@ -197,7 +198,6 @@ def _require_wanted(job: Job, report: Report, when_checked: str) -> None:
 @told()
 def give_back() -> None:
     """Give the lease back, however the run ended: the next one need not wait until it runs out."""
-    environment_database().migrate()  # a first run may have ended before there was a catalog
     turn.free()
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowRescheduleException
 
+from prescore.catalog import migrations
 from prescore.catalog.database import environment_database
 from prescore.errors import Busy, LeaseLost
 from prescore.versions import lease
@@ -61,7 +62,9 @@ def kept(job: Job, mine: Lease) -> Iterator[Lease]:
 def free() -> None:
     """Give back the run's lease, if it has it."""
     with environment_database().connect() as connection:
-        lease.give_back(connection, holder())
+        # A first run may have ended before there was a catalog.
+        if migrations.exists(connection):
+            lease.give_back(connection, holder())
 
 
 def _require(job: Job, mine: Lease) -> None:

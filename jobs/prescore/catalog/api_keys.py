@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from typing import TypedDict
 
 from prescore.catalog.catalog import Catalog
+from prescore.catalog.naming import model_name_error
 from prescore.errors import Mistake, Unknown
-from prescore.project.fields import name_fault
 
 _PREFIX = "psk_"
 _ID = r"[0-9a-f]{12}"
@@ -62,7 +62,7 @@ def create(catalog: Catalog, name: str, models: Sequence[str] | None = None, exp
     It may read `models`, which need not be there yet, or with None every model; and this for as long as `expires` says,
     or with None until it is revoked.
     """
-    if faults := [*_name_faults(name), *_scope_faults(models), *_expiry_faults(expires)]:
+    if faults := [*_model_name_errors(name), *_scope_faults(models), *_expiry_faults(expires)]:
         raise Mistake(f"No API key was made: {'; '.join(faults)}.")
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     row = {"id": key_id, "called": name, "hash": digest(secret.encode()), "expires": expires, "actor": catalog.actor}
@@ -91,7 +91,7 @@ def revoke(catalog: Catalog, named: str) -> Revoked:
     return revoked
 
 
-def _name_faults(name: str) -> list[str]:
+def _model_name_errors(name: str) -> list[str]:
     faults = []
     if not (name.isprintable() and name == name.strip() and 0 < len(name) <= _LONGEST_NAME):
         faults.append(f"a name is 1 to {_LONGEST_NAME} printable characters, with no space before or behind them")
@@ -105,7 +105,7 @@ def _name_faults(name: str) -> list[str]:
 def _scope_faults(models: Sequence[str] | None) -> list[str]:
     if models is not None and not models:
         return ["a key for no model opens nothing"]
-    return [f"{model!r} is no model's name: {fault}" for model in models or () if (fault := name_fault(model))]
+    return [f"{model!r} is no model's name: {fault}" for model in models or () if (fault := model_name_error(model))]
 
 
 def _expiry_faults(expires: timedelta | None) -> list[str]:

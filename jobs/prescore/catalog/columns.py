@@ -7,21 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from psycopg import sql
 
 from prescore.catalog.catalog import Column
-
-# Fixed spellings, so that a type enters a statement as a literal of ours, never as text from a spec or a table.
-TYPES = {
-    "smallint": sql.SQL("smallint"),
-    "integer": sql.SQL("integer"),
-    "bigint": sql.SQL("bigint"),
-    "real": sql.SQL("real"),
-    "double precision": sql.SQL("double precision"),
-    "boolean": sql.SQL("boolean"),
-    "text": sql.SQL("text"),
-    "uuid": sql.SQL("uuid"),
-    "date": sql.SQL("date"),
-    "timestamp": sql.SQL("timestamp"),
-    "timestamptz": sql.SQL("timestamptz"),
-}
+from prescore.catalog.types import TYPES
 
 
 def names(columns: Iterable[str], table: str | None = None) -> sql.Composed:
@@ -32,7 +18,7 @@ def names(columns: Iterable[str], table: str | None = None) -> sql.Composed:
 def definition(column: Column, *, not_null: bool = False) -> sql.Composed:
     """One column of a CREATE or ALTER TABLE."""
     end = sql.SQL(" not null") if not_null else sql.SQL("")
-    return sql.SQL("{} {}{}").format(sql.Identifier(column["name"]), TYPES[column["type"]], end)
+    return sql.SQL("{} {}{}").format(sql.Identifier(column["name"]), TYPES[column["type"]].sql, end)
 
 
 def definitions(columns: Sequence[Column], not_null: Collection[str] = ()) -> sql.Composed:

@@ -1,4 +1,4 @@
-"""Connections to Postgres: opened, migrated, and their errors translated, in one place."""
+"""Connections to Postgres, and the one place where driver errors become prescore's own."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from prescore import errors
-from prescore.catalog import roles
-from prescore.catalog.queries import migrations, query
+from prescore.catalog.queries import query
 
 URL = "PRESCORE_DATABASE_URL"
 EMBEDDED = "embedded"
@@ -82,32 +81,6 @@ class Database:
             connection.execute(query("session_settings"))
             yield connection
 
-    def migrate(self) -> list[str]:
-        """Apply the migrations that are missing, under a lock; gives their names. Raises DatabaseRefused if it may not.
-
-        Writers and readers get what rights this release needs.
-        """
-        with self.connect() as connection:
-            if not (missing := pending(connection)):
-                return []
-            try:
-                return _migrated(connection)
-            except pg.InsufficientPrivilege as error:
-                names = ", ".join(name for _, name, _ in missing)
-                raise errors.DatabaseRefused(
-                    f"The catalog at {redacted(self.url)} lacks {names}, which this role may not apply: "
-                    f"{first_line(error)} Its owner brings it up to date: `prescore db migrate`."
-                ) from error
-
-    def require_migrated(self) -> None:
-        """For readers, which never migrate: raises DatabaseRefused when the catalog is missing or behind."""
-        with self.connect() as connection:
-            if pending(connection):
-                raise errors.DatabaseRefused(
-                    f"The database at {redacted(self.url)} has no prescore catalog of this release. "
-                    "Its owner brings it up to date: run `prescore db migrate`."
-                )
-
     @property
     def options(self) -> str:
         """The server's options that the URL sets, such as `-c role=writer`."""
@@ -134,36 +107,6 @@ def environment_database() -> Database:
             f'export {URL}="$(prescore db url)".'
         )
     return Database(url)
-
-
-def pending(connection: Connection) -> list[tuple[int, str, Any]]:
-    """The migrations that this database lacks; DatabaseRefused if it knows ones that this release does not."""
-    ours = migrations()
-    known = connection.execute(query("migrations_known")).fetchone()
-    applied = (
-        {r["number"] for r in connection.execute(query("migrations_applied"))} if known and known["known"] else set()
-    )
-    if applied - {number for number, _, _ in ours}:
-        raise errors.DatabaseRefused(
-            "The catalog in this database belongs to a newer release of prescore. "
-            "Upgrade prescore here, or point it elsewhere."
-        )
-    return [m for m in ours if m[0] not in applied]
-
-
-def _migrated(connection: Connection) -> list[str]:
-    with connection.transaction():
-        connection.execute(query("migrations_lock"))
-        connection.execute(query("migrations_table"))
-        applied = [_apply(connection, *migration) for migration in pending(connection)]
-        roles.grant(connection)
-        return applied
-
-
-def _apply(connection: Connection, number: int, name: str, text: Any) -> str:
-    connection.execute(text)
-    connection.execute(query("migrations_note"), {"number": number, "name": name})
-    return name
 
 
 @contextmanager

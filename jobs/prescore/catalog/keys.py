@@ -6,88 +6,14 @@ The same parsing serves the command line, query strings and JSON bodies, so that
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime
 from operator import itemgetter
 from typing import Any
-from uuid import UUID
 
 from prescore import errors
 from prescore.catalog.catalog import Column
-
-_DIGITS = re.compile(r"[+-]?[0-9]+")
-_TOO_FINE = re.compile(r"[.,][0-9]{7}")
-UUID_FORM = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[0-9a-fA-F]{32}"
-"""A uuid as RFC 9562 writes it, or without its dashes."""
-_INTEGER_BITS = {"smallint": 16, "integer": 32, "bigint": 64}
-
-
-def _integer(kind: str) -> Callable[[Any], int]:
-    bound = 2 ** (_INTEGER_BITS[kind] - 1)
-
-    def parse(value: Any) -> int:
-        if not _whole(value):
-            raise ValueError(value)
-        number = int(value)
-        if not -bound <= number < bound:
-            raise ValueError(value)
-        return number
-
-    return parse
-
-
-def _whole(value: Any) -> bool:
-    # int() takes " 7", "1_000" and other scripts' digits too: one key would have many spellings.
-    if isinstance(value, str):
-        return _DIGITS.fullmatch(value) is not None
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or "\x00" in value:
-        raise ValueError(value)
-    value.encode()  # a lone surrogate (a command line's undecodable byte) is a ValueError here
-    return value
-
-
-def _uuid(value: Any) -> UUID:
-    # UUID() takes dashes anywhere, braces and "urn:uuid:" too.
-    if not isinstance(value, str) or not re.fullmatch(UUID_FORM, value):
-        raise ValueError(value)
-    return UUID(value)
-
-
-def _moment(value: Any) -> datetime:
-    if _TOO_FINE.search(value):  # Python would cut the digits that neither it nor Postgres holds, and find another key
-        raise ValueError(value)
-    return datetime.fromisoformat(value)
-
-
-def _zoned(value: Any) -> datetime:
-    moment = _moment(value)
-    if moment.tzinfo is None:
-        raise ValueError(value)
-    return moment.astimezone(UTC)  # Postgres knows no zones beyond 16 hours from UTC
-
-
-def _naive(value: Any) -> datetime:
-    moment = _moment(value)
-    if moment.tzinfo is not None:
-        raise ValueError(value)
-    return moment
-
-
-_PARSERS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    **{kind: (_integer(kind), f"a whole number of {bits} bits") for kind, bits in _INTEGER_BITS.items()},
-    "text": (_text, "text (with no NUL in it)"),
-    "uuid": (_uuid, "a UUID such as 8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d"),
-    "date": (lambda value: date.fromisoformat(value), "a date such as 2013-07-04"),
-    "timestamp": (_naive, "a time without zone such as 2013-07-04T17:30:00"),
-    "timestamptz": (_zoned, "a time with zone such as 2013-07-04T17:30:00Z"),
-}
-TYPES = tuple(_PARSERS)
+from prescore.catalog.types import TYPES, Parser
 
 
 def parse(columns: Sequence[Column], key: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,25 +56,34 @@ def _at(position: int, columns: Sequence[Column], key: Any) -> dict[str, Any]:
         raise errors.KeyInvalid(f"keys[{position}]: {error}") from error
 
 
+def _parser(kind: str) -> Parser:
+    parser = TYPES[kind].parse
+    if parser is None:
+        raise AssertionError(f"no key has the type {kind}")
+    return parser
+
+
 def _all(kind: str, values: list[Any]) -> list[Any]:
-    """A column's values, parsed; any error when one is not of its type."""
-    types = set(map(type, values))
-    if types == {int} and kind in _INTEGER_BITS:
-        bound = 2 ** (_INTEGER_BITS[kind] - 1)
+    """Return a column's values, parsed; raise whatever the parser raises for one that is not of its type."""
+    column_type = TYPES[kind]
+    found = set(map(type, values))
+    if found == {int} and column_type.bits:
+        bound = 2 ** (column_type.bits - 1)
         if -bound <= min(values) and max(values) < bound:
             return values
-    if types == {str} and kind == "text" and not any("\x00" in value for value in values):
+    if found == {str} and kind == "text" and not any("\x00" in value for value in values):
         return values
-    parser, _ = _PARSERS[kind]
+    parser = _parser(kind)
     return [parser(value) for value in values]
 
 
 def _value(column: Column, value: Any) -> Any:
-    parser, takes = _PARSERS[column["type"]]
+    column_type = TYPES[column["type"]]
     try:
-        return parser(value)
+        return _parser(column["type"])(value)
     except (ValueError, TypeError, OverflowError) as error:
-        raise errors.KeyInvalid(f"{column['name']} takes {takes}, not {_shown(value)}.") from error
+        message = f"{column['name']} takes {column_type.accepts}, not {_shown(value)}."
+        raise errors.KeyInvalid(message) from error
 
 
 def _shown(value: Any) -> str:

@@ -12,22 +12,10 @@ from psycopg.rows import tuple_row
 from prescore import errors
 from prescore.catalog import keys
 from prescore.catalog.catalog import Catalog, Column
-from prescore.catalog.columns import TYPES
 from prescore.catalog.database import Connection
 from prescore.catalog.datetimes import beyond_python, pass_as_text
 from prescore.catalog.queries import query
-
-# Fixed spellings, so that a column's type enters the statement as a literal of ours.
-_ARRAYS = {
-    "smallint": sql.SQL("smallint[]"),
-    "integer": sql.SQL("integer[]"),
-    "bigint": sql.SQL("bigint[]"),
-    "text": sql.SQL("text[]"),
-    "uuid": sql.SQL("uuid[]"),
-    "date": sql.SQL("date[]"),
-    "timestamp": sql.SQL("timestamp[]"),
-    "timestamptz": sql.SQL("timestamptz[]"),
-}
+from prescore.catalog.types import TYPES
 
 Row = tuple[Any, ...]
 """Of a statement: the version that it is from, true or null for whether the key is there, and the outputs."""
@@ -120,7 +108,7 @@ def _statement(
         key_arrays=_listed("{}::{}", [sql.SQL(f"${i + 1}") for i in range(len(key))], _arrays(key)),
         key_names=_listed("{}", asked),
         key_matches=_listed("{} = k.{}", _columns(key), asked, between=" and "),
-        columns=_listed("{}::{} as {}", _columns(outputs), [TYPES[column["type"]] for column in outputs], given),
+        columns=_listed("{}::{} as {}", _columns(outputs), [TYPES[column["type"]].sql for column in outputs], given),
         outputs=_listed("p.{}", given),
     )
 
@@ -171,7 +159,7 @@ def _numbered(word: str, columns: Sequence[Column]) -> list[sql.Composable]:
 
 
 def _arrays(columns: Sequence[Column]) -> list[sql.Composable]:
-    return [_ARRAYS[column["type"]] for column in columns]
+    return [TYPES[column["type"]].array for column in columns]
 
 
 def _columns(columns: Sequence[Column]) -> list[sql.Composable]:

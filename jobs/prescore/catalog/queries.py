@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import cache
 from importlib.resources import files
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 
 from psycopg import sql
+
+
+class Migration(NamedTuple):
+    """A file of `prescore_sql/migrations`: its number, its name and its statements."""
+
+    number: int
+    name: str
+    text: LiteralString
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the statements."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
 
 _NAMED = re.compile(r"^-- name: (\w+)\n(?:--.*\n)*", re.MULTILINE)
 
@@ -31,11 +46,12 @@ def query(name: str, /, **identifiers: sql.Composable) -> sql.Composed:
     return sql.SQL(statements()[name]).format(**identifiers)
 
 
-def migrations() -> list[tuple[int, str, LiteralString]]:
-    """(number, file name, text) of every migration, in order."""
+@cache
+def migration_files() -> list[Migration]:
+    """Return every migration, in order."""
     folder = files("prescore_sql").joinpath("migrations")
-    named = sorted(f.name for f in folder.iterdir() if f.name.endswith(".sql"))
-    return [(int(n.split("_")[0]), n, _literal(folder.joinpath(n).read_text())) for n in named]
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
+    return [Migration(int(name.split("_")[0]), name, _literal(folder.joinpath(name).read_text())) for name in names]
 
 
 def _literal(text: str) -> LiteralString:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from psycopg import errors as pg
 from psycopg import sql
 
+from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
 from prescore.errors import DatabaseRefused, Mistake
-
-if TYPE_CHECKING:
-    from prescore.catalog.database import Connection
 
 
 def grant(

@@ -9,9 +9,8 @@ from psycopg import sql
 from prescore.catalog.catalog import Version
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
+from prescore.catalog.types import NUMBERS
 from prescore.errors import NotAllowed
-
-_NUMBERS = ("real", "double precision", "smallint", "integer", "bigint")
 
 
 def compare(connection: Connection, a: Version, b: Version) -> dict[str, Any]:
@@ -34,7 +33,7 @@ def compare(connection: Connection, a: Version, b: Version) -> dict[str, Any]:
     keys = connection.execute(
         query("diff_keys", matches=matches, changed=changed if both else sql.SQL("false"), **tables)
     ).fetchone()
-    numbers = [column for column in both if types[column] in _NUMBERS]
+    numbers = [column for column in both if types[column] in NUMBERS]
     moved = [(c, query("diff_number", column=sql.Identifier(c), matches=matches, **tables)) for c in numbers]
     return {
         "model": a["model"],

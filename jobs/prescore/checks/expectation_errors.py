@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from prescore.catalog.types import NUMBERS
 from prescore.project.spec import Check, Spec
 from prescore.wording import short
 
@@ -16,7 +17,6 @@ from prescore.wording import short
 _NOT_OURS = {"id", "meta", "notes", "result_format", "description", "catch_exceptions", "rendered_content"}
 _NOT_OURS |= {"severity", "windows", "batch_id"}
 _TAKEN = ("id", "meta")
-_NUMBERS = ("real", "double precision", "smallint", "integer", "bigint")
 _QUANTILES = "write { quantiles = [0.1, 0.9], value_ranges = [[0, 0.2], [0.5, 1]] }"
 _CONDITION = 'write it as \'col("score") > 0.5\', with condition_parser = "great_expectations"'
 
@@ -103,7 +103,7 @@ def _ill_bounded(arguments: Mapping[str, Any], made: Any, spec: Spec) -> Iterato
     column = arguments.get("column")
     kind = _types(spec).get(str(column))
     for name, given in [(n, arguments.get(n)) for n in ("min_value", "max_value")]:
-        if kind in _NUMBERS and given is not None and not isinstance(given, int | float):
+        if kind in NUMBERS and given is not None and not isinstance(given, int | float):
             yield f"{name} is {str(given)[:60]!r}, and {column} is {kind}: write a number, without quotes"
     for low, high in _ranges(made):
         if _above(low, high):

@@ -54,11 +54,12 @@ def database() -> Database:
 
 @contextmanager
 def catalog() -> Iterator[Catalog]:
-    """The catalog, brought up to date first: nothing of a project is needed where the environment names a database."""
+    """Open the catalog as it is. No project is needed where the environment names a database."""
+    from prescore.catalog import migrations
     from prescore.catalog.catalog import Catalog
 
     opened = database()
-    opened.migrate()
+    migrations.require_readable(opened)
     with opened.connect() as connection:
         yield Catalog(connection)
 

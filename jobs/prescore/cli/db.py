@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from prescore.catalog import migrations
 from prescore.cli import context
 
 db = typer.Typer(help="The database that this project uses.", no_args_is_help=True)
@@ -40,7 +41,7 @@ def stop() -> None:
 @db.command()
 def migrate() -> None:
     """Bring the catalog up to date."""
-    applied = context.database().migrate()
+    applied = migrations.migrate(context.database())
     typer.echo("\n".join(applied) if applied else "up to date")
 
 
@@ -53,7 +54,7 @@ def grant(
     from prescore.catalog import roles
 
     opened = context.database()
-    opened.require_migrated()
+    migrations.require_current(opened)
     with opened.connect() as connection:
         writers, readers = roles.grant(connection, writer or (), reader or ())
     typer.echo(f"may write: {', '.join(writers) or 'nobody but the owner'}")

@@ -9,13 +9,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator
 
+from prescore.catalog.naming import require_column_name, require_key_name, require_model_name
 from prescore.errors import Mistake
 
-# The view gives these names a meaning of its own, and the HTTP query string those of parameters.
-RESERVED = frozenset({"version", "data_as_of", "published_at", "max_age"})
-PARAMETERS = ("version", "max_age", "output")
-# Every table of Postgres has these columns already.
-_SYSTEM = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _LONGEST = timedelta(days=36500)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -41,44 +37,6 @@ def _limit(value: object) -> object:
     rows = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     if not rows and not (isinstance(value, float) and 0 <= value < 1):
         raise ValueError("write a number of rows, such as 10, or a fraction of the domain below 1, such as 0.001")
-    return value
-
-
-def _name(value: str) -> str:
-    # Postgres cuts an identifier at 63 bytes without a word; our table names append the version.
-    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,47}", value):
-        raise ValueError("names are lower case letters, digits and underscores, at most 48, and start with no digit")
-    if value == "freshness":
-        raise ValueError("predictions.freshness is prescore's own view; give the model another name")
-    if value in ("watch", "retire"):
-        raise ValueError(f"prescore_{value} is what one of prescore's own DAGs is called; give the model another name")
-    if re.search(r"_v\d+$", value):
-        raise ValueError("a name must not end like churn_v2: that is what the second version of churn is called")
-    return value
-
-
-def name_fault(name: str) -> str | None:
-    """Why a model cannot have this name; None when it can."""
-    try:
-        _name(name)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def _column(value: str) -> str:
-    if value in RESERVED:
-        raise ValueError(f"{value} is prescore's own column; give yours another name in the domain query")
-    if value in _SYSTEM:
-        raise ValueError(f"{value} is a column that Postgres has in every table; give yours another name in the query")
-    if not value or len(value.encode()) > 63 or "\x00" in value:
-        raise ValueError("Postgres takes column names of 1 to 63 bytes")
-    return value
-
-
-def _key_column(value: str) -> str:
-    if value in PARAMETERS:
-        raise ValueError(f"{value} is a parameter of the lookup API; give the key another name in the domain query")
     return value
 
 
@@ -122,9 +80,9 @@ def _expectation(value: str) -> str:
 Feed = Annotated[tuple[str, ...], BeforeValidator(_feed, json_schema_input_type=str | list[str])]
 Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
 Clock = Annotated[time, BeforeValidator(_clock, json_schema_input_type=time)]
-Name = Annotated[str, AfterValidator(_name)]
-ColumnName = Annotated[str, AfterValidator(_column)]
-KeyColumnName = Annotated[ColumnName, AfterValidator(_key_column)]
+Name = Annotated[str, AfterValidator(require_model_name)]
+ColumnName = Annotated[str, AfterValidator(require_column_name)]
+KeyColumnName = Annotated[ColumnName, AfterValidator(require_key_name)]
 Limit = Annotated[int | float, BeforeValidator(_limit, json_schema_input_type=float)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Indexes = Annotated[

@@ -11,9 +11,10 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from prescore.catalog import naming
 from prescore.catalog.database import EMBEDDED, URL
 from prescore.errors import Mistake, SpecInvalid, Unknown
-from prescore.project import fields, spec, validation_messages
+from prescore.project import spec, validation_messages
 
 FILE = "prescore.toml"
 FOLDER = ".prescore"
@@ -106,7 +107,7 @@ class Project:
         """What to do about a model that has no spec: name one that is there, or one that could be."""
         near = get_close_matches(model.lower(), self.models(), n=1)
         meant = f"Did you mean {near[0]}? " if near else ""
-        if fault := fields.name_fault(model):
+        if fault := naming.model_name_error(model):
             return f"{meant}{model!r} cannot name a model: {fault}."
         return f"{meant}`prescore init {model}` writes one to start from."
 

@@ -6,8 +6,8 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
+from prescore.catalog.naming import model_name_error
 from prescore.errors import Mistake, SpecInvalid
-from prescore.project.fields import name_fault
 from prescore.project.project import FILE, Project
 from prescore.project.spec import json_schema
 
@@ -17,7 +17,7 @@ def write(name: str) -> list[Path]:
 
     Raises Mistake for a name that Postgres would cut, and when the model has a spec already.
     """
-    if fault := name_fault(name):
+    if fault := model_name_error(name):
         raise Mistake(f"{name!r} cannot name a model: {fault}.")
     here = Project.here().resolve()
     try:

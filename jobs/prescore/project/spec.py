@@ -7,11 +7,12 @@ import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
 
 from prescore.catalog.catalog import Column
+from prescore.catalog.types import KEY_TYPES, OUTPUT_TYPES, PASSTHROUGH_TYPES
 from prescore.errors import SpecInvalid, Unknown
 from prescore.project import consistency, validation_messages
 from prescore.project.fields import (
@@ -27,21 +28,14 @@ from prescore.project.fields import (
     Zone,
 )
 
-KeyType = Literal["smallint", "integer", "bigint", "text", "uuid", "date", "timestamp", "timestamptz"]
-OutputType = Literal["real", "double precision", "smallint", "integer", "bigint", "boolean", "text"]
-PassthroughType = Literal[
-    "real",
-    "double precision",
-    "smallint",
-    "integer",
-    "bigint",
-    "boolean",
-    "text",
-    "uuid",
-    "date",
-    "timestamp",
-    "timestamptz",
-]
+if TYPE_CHECKING:
+    KeyType = str
+    OutputType = str
+    PassthroughType = str
+else:
+    KeyType = Literal[KEY_TYPES]
+    OutputType = Literal[OUTPUT_TYPES]
+    PassthroughType = Literal[PASSTHROUGH_TYPES]
 
 
 class Section(BaseModel):

@@ -17,6 +17,7 @@ from typing import Any
 
 from psycopg.pq import TransactionStatus
 
+from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.database import may_come_back
 from prescore.checks import expectations
@@ -49,7 +50,9 @@ def run(job: Job, ask: Ask = AS_EVER, *, on_busy: OnBusy | None = None) -> Repor
     """
     started = time.perf_counter()
     preflight.validate(job, ask.as_of)
-    job.database.migrate()  # a database that is not there at all is told at once; from here on it is waited for
+    migrations.migrate(
+        job.database
+    )  # a database that is not there at all is told at once; from here on it is waited for
     begun: list[int] = []
     for pause in (*PAUSES, None):
         try:

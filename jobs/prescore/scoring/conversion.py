@@ -9,7 +9,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prescore.catalog.keys import UUID_FORM
+from prescore.catalog.types import UUID_PATTERN
 from prescore.errors import DomainInvalid
 
 ARROW: dict[str, pa.DataType] = {
@@ -146,7 +146,7 @@ def _uuids(name: str, column: pa.Array) -> pa.Array:
     if pa.types.is_fixed_size_binary(column.type):
         return column.cast(ARROW["uuid"])
     column = column.cast(pa.string())
-    wrong = pc.invert(pc.match_substring_regex(column, f"^(?:{UUID_FORM})$"))
+    wrong = pc.invert(pc.match_substring_regex(column, f"^(?:{UUID_PATTERN})$"))
     if pc.any(wrong).as_py():
         raise DomainInvalid(f"Column {name} holds {column.filter(wrong)[0].as_py()!r}, which is no UUID.")
     texts = pc.replace_substring(column, "-", "")

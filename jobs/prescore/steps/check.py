@@ -12,6 +12,7 @@ from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.columns import names
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
+from prescore.catalog.types import FLOATS
 from prescore.checks import expectations
 from prescore.checks.results import Result, sentence
 from prescore.errors import NotAllowed, Refused
@@ -95,7 +96,7 @@ def _not_finite(version: Version) -> sql.Composed:
 
 
 def _off(column: str, kind: str) -> sql.Composed:
-    infinite = " or {0} in ('NaN', 'Infinity', '-Infinity')" if kind in ("real", "double precision") else ""
+    infinite = " or {0} in ('NaN', 'Infinity', '-Infinity')" if kind in FLOATS else ""
     return sql.SQL("{0} is null" + infinite).format(sql.Identifier(column))
 
 

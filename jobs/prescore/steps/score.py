@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from prescore.catalog.types import FLOATS
 from prescore.errors import ModelFailed, Unknown
 from prescore.project.spec import Spec
 from prescore.scoring import conversion, rejects
@@ -51,7 +52,7 @@ def score(scorer: Scorer, chunk: pa.RecordBatch, patience: int) -> Scored:
     """
     rows, found = _answered(scorer, chunk, patience)
     rejected = len(found)
-    for name in (n for n, output in scorer.spec.outputs.items() if output.type in ("real", "double precision")):
+    for name in (n for n, output in scorer.spec.outputs.items() if output.type in FLOATS):
         finite = pc.is_finite(rows.column(name))
         if not pc.all(finite).as_py():
             odd = rows.filter(pc.invert(finite))

@@ -11,9 +11,9 @@ from prescore.catalog.catalog import Catalog, Column, Version
 from prescore.catalog.columns import definition, names
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
+from prescore.catalog.types import short_name
 from prescore.errors import Mistake, NotAllowed
 
-_SHORT = {"timestamp without time zone": "timestamp", "timestamp with time zone": "timestamptz"}
 _CLOCKS = ["version", "data_as_of", "published_at"]
 
 
@@ -21,7 +21,7 @@ def columns(connection: Connection, schema: str, name: str) -> dict[str, str]:
     """The columns of a table or view in order, name → Postgres type as specs spell it; empty when there is none."""
     relation = sql.Identifier(schema, name).as_string(connection)
     rows = Catalog(connection).all("tables_columns", relation=relation)
-    return {row["name"]: _SHORT.get(row["type"], row["type"]) for row in rows}
+    return {row["name"]: short_name(row["type"]) for row in rows}
 
 
 def breaks(connection: Connection, model: str, key: Sequence[Column], outputs: Sequence[Column]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from prescore.catalog import keys
+from prescore.catalog.types import INTEGERS, TIMES
 from prescore.errors import KeyInvalid
 from prescore_api.service.answers import Answers
 from prescore_api.tables.version import Described
@@ -57,11 +58,11 @@ def _cast(name: str, kind: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         place = column.is_null().to_pylist().index(True)
         raise KeyInvalid(f"keys[{place}]: {name} is null.")
     whole = pa.types.is_integer(column.type)
-    if kind in ("smallint", "integer", "bigint"):
+    if kind in INTEGERS:
         if not whole:
             raise KeyInvalid(f"{name} takes whole numbers ({kind}), not {column.type}.")
         return column
-    if kind in ("date", "timestamp", "timestamptz"):
+    if kind in TIMES:
         return _iso(kind, column)
     if whole or pa.types.is_temporal(column.type):
         raise KeyInvalid(f"{name} takes {kind}, not {column.type}.")
@@ -111,6 +112,6 @@ def _typed(column: Any, kind: str) -> pa.Array:
         return column.cast(_TYPES[kind], safe=False)
     if kind == "uuid":
         column = [None if value is None else str(value) for value in column]
-    if kind in ("date", "timestamp", "timestamptz"):  # infinity and times before Christ come as text
+    if kind in TIMES:  # infinity and times before Christ come as text
         column = [None if isinstance(value, str) else value for value in column]
     return pa.array(column, _TYPES[kind])

@@ -22,6 +22,7 @@ from typing import Any
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from prescore.catalog import migrations
 from prescore.catalog.database import Database, environment_database
 from prescore.errors import Mistake, PortTaken
 
@@ -51,7 +52,7 @@ def serve(where: Listening, choices: dict[str, Any]) -> None:
     Raises Mistake without a database, an address or a certificate to use, DatabaseAway, PortTaken.
     """
     database = environment_database()
-    database.require_migrated()
+    migrations.require_readable(database)
     _require_certificate(where)
     with ExitStack() as stack:
         if where.workers > 1:  # before the metrics are imported: they look at it then

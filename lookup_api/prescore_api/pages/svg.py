@@ -13,13 +13,13 @@ from unicodedata import east_asian_width
 
 from markupsafe import Markup
 
+from prescore.catalog.types import INTEGERS
 from prescore.wording import age, short
 from prescore_api.pages import axis, distribution
 from prescore_api.pages.axis import Axis
 from prescore_api.pages.distribution import Bar, Piece, Spread, Statistics, quantile
 
 _TEXT = ("boolean", "text")
-_WHOLE = ("smallint", "integer", "bigint")
 _LETTERS = 26  # of a text: what a phone has room for beside its shares
 _PLOT, _ROW = 104, 46  # heights in pixels
 
@@ -63,7 +63,7 @@ def drawn(
         bars = distribution.bars(now, before, kind) if now.common else []
         return _bars(name, bars, versions) if bars else None
     parts = [distribution.pieces(known) for known in both]
-    return _bins(name, parts, kind in _WHOLE, versions) if parts[0] else None
+    return _bins(name, parts, kind in INTEGERS, versions) if parts[0] else None
 
 
 def age_bar(seconds: float, promised: float) -> Markup:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from prescore.catalog.naming import PARAMETERS
 from prescore.errors import RequestInvalid
-from prescore.project.fields import PARAMETERS
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from prescore.catalog.lookup import Row
+from prescore.catalog.types import INTEGERS
 from prescore_api.tables.version import Described
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
-_WHOLE = ("smallint", "integer", "bigint")
 _SLICE = 65_536
 _BLOCK = 64  # a power of two
 
@@ -40,7 +40,7 @@ class Resident:
     def of(cls, described: Described, table: pa.Table) -> Resident:
         """Of key columns and outputs, in the catalog's order of columns and any order of rows."""
         width = len(described.key)
-        hashed = not (width == 1 and described.key[0]["type"] in _WHOLE)
+        hashed = not (width == 1 and described.key[0]["type"] in INTEGERS)
         columns = [column.combine_chunks() for column in table.columns]
         unsorted = _hashes(table.select(range(width))) if hashed else columns[0].to_numpy(zero_copy_only=False)
         order = np.argsort(unsorted, kind="stable")

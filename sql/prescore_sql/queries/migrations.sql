@@ -22,6 +22,7 @@ create schema if not exists prescore;
 create table if not exists prescore.migrations (
   number integer primary key,
   name text not null,
+  checksum text not null,
   applied_at timestamptz not null default now()
 );
 
@@ -30,9 +31,9 @@ create table if not exists prescore.migrations (
 select to_regclass('prescore.migrations') is not null as known;
 
 -- name: migrations_applied
--- The numbers applied so far.
-select number from prescore.migrations order by number;
+-- The migrations applied so far, each with the checksum of its file.
+select number, checksum from prescore.migrations order by number;
 
 -- name: migrations_note
 -- Note one as applied.
-insert into prescore.migrations (number, name) values (%(number)s, %(name)s);
+insert into prescore.migrations (number, name, checksum) values (%(number)s, %(name)s, %(checksum)s);

@@ -1,0 +1,124 @@
+"""Migrations: which ones a catalog has, and whether this release can work with it.
+
+The number of a catalog's last migration is the catalog's version. A release that changes the catalog adds one file.
+Writers need exactly the version that they ship. Readers also work one version away in either direction, so that
+programs and catalog can be upgraded one after the other.
+"""
+
+from __future__ import annotations
+
+from psycopg import errors as pg
+
+from prescore.catalog import roles
+from prescore.catalog.database import Connection, Database, first_line, redacted
+from prescore.catalog.queries import Migration, migration_files, query
+from prescore.errors import DatabaseRefused
+
+REACH = 1
+"""How many versions apart a reader and a catalog may be."""
+
+
+def migrate(database: Database) -> list[str]:
+    """Apply the missing migrations under a lock and return their names; then grant roles what this release needs.
+
+    Raises DatabaseRefused when this role may not, when the catalog is newer than this release, or when an applied
+    migration was edited.
+    """
+    with database.connect() as connection:
+        missing = pending(connection)
+        if not missing:
+            return []
+        try:
+            return _apply(connection)
+        except pg.InsufficientPrivilege as error:
+            names = ", ".join(migration.name for migration in missing)
+            raise DatabaseRefused(
+                f"The catalog at {redacted(database.url)} lacks {names}, and this role may not apply it: "
+                f"{first_line(error)} Ask the catalog owner to run `prescore db migrate`."
+            ) from error
+
+
+def require_current(database: Database) -> None:
+    """Raise DatabaseRefused unless the catalog has exactly the migrations of this release."""
+    with database.connect() as connection:
+        if pending(connection):
+            raise DatabaseRefused(
+                f"The catalog at {redacted(database.url)} is missing or older than this release of prescore. "
+                "Ask the catalog owner to run `prescore db migrate`."
+            )
+
+
+def require_readable(database: Database) -> None:
+    """Raise DatabaseRefused unless this release can read the catalog as it is; never migrate."""
+    with database.connect() as connection:
+        applied = _applied(connection)
+    where = redacted(database.url)
+    if not applied:
+        raise DatabaseRefused(
+            f"The database at {where} has no prescore catalog. The first `prescore run` creates it, "
+            "and so does `prescore db migrate`."
+        )
+    _require_unedited(applied)
+    have, ours = max(applied), max(migration.number for migration in migration_files())
+    if have < ours - REACH:
+        raise DatabaseRefused(
+            f"The catalog at {where} has version {have}, and this prescore reads versions from {ours - REACH}. "
+            "Ask the catalog owner to run `prescore db migrate`."
+        )
+    if have > ours + REACH:
+        raise _too_new(have, ours + REACH)
+
+
+def exists(connection: Connection) -> bool:
+    """Return whether the database has a catalog at all."""
+    return bool(_applied(connection))
+
+
+def pending(connection: Connection) -> list[Migration]:
+    """Return the migrations that this catalog lacks; raise DatabaseRefused for a newer catalog or an edited file."""
+    applied, ours = _applied(connection), migration_files()
+    newest = max(migration.number for migration in ours)
+    if applied and max(applied) > newest:
+        raise _too_new(max(applied), newest)
+    _require_unedited(applied)
+    return [migration for migration in ours if migration.number not in applied]
+
+
+def _applied(connection: Connection) -> dict[int, str]:
+    """Return the checksum of each applied migration by its number."""
+    known = connection.execute(query("migrations_known")).fetchone()
+    if not known or not known["known"]:
+        return {}
+    rows = connection.execute(query("migrations_applied"))
+    return {row["number"]: row["checksum"] for row in rows}
+
+
+def _require_unedited(applied: dict[int, str]) -> None:
+    for migration in migration_files():
+        if applied.get(migration.number, migration.checksum) != migration.checksum:
+            raise DatabaseRefused(
+                f"Migration {migration.name} was edited after it was applied to this database, so the catalog may "
+                "differ from what this prescore expects. Install the release that applied it, or put the change into "
+                "a new migration."
+            )
+
+
+def _too_new(version: int, newest: int) -> DatabaseRefused:
+    return DatabaseRefused(
+        f"The catalog in this database has version {version}, and this prescore works with versions up to {newest}. "
+        "Upgrade prescore here."
+    )
+
+
+def _apply(connection: Connection) -> list[str]:
+    with connection.transaction():
+        connection.execute(query("migrations_lock"))
+        connection.execute(query("migrations_table"))
+        # Another process may have applied some while this one waited for the lock.
+        missing = pending(connection)
+        for migration in missing:
+            connection.execute(migration.text)
+            row = {"number": migration.number, "name": migration.name, "checksum": migration.checksum}
+            connection.execute(query("migrations_note"), row)
+        roles.grant(connection)
+        return [migration.name for migration in missing]

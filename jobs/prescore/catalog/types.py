@@ -1,0 +1,165 @@
+"""The column types that prescore knows: one row a type, from which every other list of types derives.
+
+To add a type, add a row here. `tests/test_types.py` then names the maps (Arrow, CSV, pages) that lack it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Literal, LiteralString
+from uuid import UUID
+
+from psycopg.sql import SQL
+
+Category = Literal["integer", "float", "boolean", "text", "uuid", "time"]
+Parser = Callable[[Any], Any]
+
+UUID_PATTERN = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[0-9a-fA-F]{32}"
+"""A UUID as RFC 9562 writes it, or without its dashes."""
+_DIGITS = re.compile(r"[+-]?[0-9]+")
+_BEYOND_MICROSECONDS = re.compile(r"[.,][0-9]{7}")
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """A Postgres type that a column of predictions may have.
+
+    `parse` turns a key's value, as text or as JSON has it, into a Python object; it raises ValueError, TypeError or
+    OverflowError for any other value. It is None for a type that no key has. `accepts` says in messages what it takes.
+    `bits` is the width of an integer, otherwise 0. `long_name` is Postgres' own spelling where it differs.
+    """
+
+    name: LiteralString
+    category: Category
+    parse: Parser | None = None
+    accepts: str = ""
+    bits: int = 0
+    is_output: bool = False
+    long_name: str = ""
+
+    @property
+    def sql(self) -> SQL:
+        """The type as SQL: a literal of this module, never text from a spec or a table."""
+        return SQL(self.name)
+
+    @property
+    def array(self) -> SQL:
+        """An array of the type as SQL."""
+        return SQL(self.name + "[]")
+
+
+def _integer(bits: int) -> Parser:
+    bound = 2 ** (bits - 1)
+
+    def parse(value: Any) -> int:
+        if not _is_whole(value):
+            raise ValueError(value)
+        number = int(value)
+        if not -bound <= number < bound:
+            raise ValueError(value)
+        return number
+
+    return parse
+
+
+def _is_whole(value: Any) -> bool:
+    # int() also accepts " 7", "1_000" and other scripts' digits, which would give one key many spellings.
+    if isinstance(value, str):
+        return _DIGITS.fullmatch(value) is not None
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or "\x00" in value:
+        raise ValueError(value)
+    # A lone surrogate, such as an undecodable byte of a command line, raises UnicodeEncodeError here.
+    value.encode()
+    return value
+
+
+def _uuid(value: Any) -> UUID:
+    # UUID() also accepts dashes anywhere, braces and "urn:uuid:".
+    if not isinstance(value, str) or not re.fullmatch(UUID_PATTERN, value):
+        raise ValueError(value)
+    return UUID(value)
+
+
+def _date(value: Any) -> date:
+    return date.fromisoformat(value)
+
+
+def _datetime(value: Any) -> datetime:
+    # Python would drop digits beyond microseconds, and find another key.
+    if _BEYOND_MICROSECONDS.search(value):
+        raise ValueError(value)
+    return datetime.fromisoformat(value)
+
+
+def _with_zone(value: Any) -> datetime:
+    parsed = _datetime(value)
+    if parsed.tzinfo is None:
+        raise ValueError(value)
+    # Postgres knows no zones beyond 16 hours from UTC.
+    return parsed.astimezone(UTC)
+
+
+def _without_zone(value: Any) -> datetime:
+    parsed = _datetime(value)
+    if parsed.tzinfo is not None:
+        raise ValueError(value)
+    return parsed
+
+
+_ROWS = (
+    ColumnType("smallint", "integer", _integer(16), "a whole number of 16 bits", 16, is_output=True),
+    ColumnType("integer", "integer", _integer(32), "a whole number of 32 bits", 32, is_output=True),
+    ColumnType("bigint", "integer", _integer(64), "a whole number of 64 bits", 64, is_output=True),
+    ColumnType("real", "float", is_output=True),
+    ColumnType("double precision", "float", is_output=True),
+    ColumnType("boolean", "boolean", is_output=True),
+    ColumnType("text", "text", _text, "text without NUL characters", is_output=True),
+    ColumnType("uuid", "uuid", _uuid, "a UUID such as 8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d"),
+    ColumnType("date", "time", _date, "a date such as 2013-07-04"),
+    ColumnType(
+        "timestamp",
+        "time",
+        _without_zone,
+        "a time without zone such as 2013-07-04T17:30:00",
+        long_name="timestamp without time zone",
+    ),
+    ColumnType(
+        "timestamptz",
+        "time",
+        _with_zone,
+        "a time with zone such as 2013-07-04T17:30:00Z",
+        long_name="timestamp with time zone",
+    ),
+)
+TYPES: dict[str, ColumnType] = {row.name: row for row in _ROWS}
+
+
+def _names(rows: Iterable[ColumnType]) -> tuple[str, ...]:
+    return tuple(row.name for row in rows)
+
+
+def _of(*categories: Category) -> tuple[str, ...]:
+    return _names(row for row in _ROWS if row.category in categories)
+
+
+KEY_TYPES = _names(row for row in _ROWS if row.parse is not None)
+OUTPUT_TYPES = _names(row for row in _ROWS if row.is_output)
+PASSTHROUGH_TYPES = tuple(TYPES)
+INTEGERS = _of("integer")
+FLOATS = _of("float")
+NUMBERS = _of("integer", "float")
+TIMES = _of("time")
+
+_SHORT_NAMES = {row.long_name: row.name for row in _ROWS if row.long_name}
+
+
+def short_name(postgres_name: str) -> str:
+    """Return the name that specs use for a type as Postgres' `format_type` spells it."""
+    return _SHORT_NAMES.get(postgres_name, postgres_name)

@@ -1,0 +1,117 @@
+"""Migrations: applied once, never by readers, and noticed when they do not fit the program."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fix_postgres import at, recreate
+from fix_project import Sandbox
+from prescore.catalog import migrations
+from prescore.catalog.database import Database
+from prescore.catalog.queries import Migration, migration_files
+from prescore.errors import DatabaseRefused
+
+VERSION = len(migration_files())
+
+
+@pytest.fixture
+def empty(server: str) -> Database:
+    """A database without a catalog."""
+    recreate(server, "prescore_empty")
+    return Database(at(server, "prescore_empty"))
+
+
+def set_version(database: Database, version: int) -> None:
+    """Make a catalog look like one of another release."""
+    with database.connect() as connection:
+        connection.execute("delete from prescore.migrations where number > %s", [version])
+        for number in range(VERSION + 1, version + 1):
+            row = [number, f"{number:04}_later.sql"]
+            connection.execute("insert into prescore.migrations (number, name, checksum) values (%s, %s, '')", row)
+
+
+def test_concurrent_processes_migrate_once(empty: Database) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        applied = [future.result() for future in [pool.submit(migrations.migrate, empty) for _ in range(4)]]
+    assert sorted(len(names) for names in applied) == [0, 0, 0, VERSION]
+    migrations.require_current(empty)
+
+
+def test_a_reader_does_not_create_a_catalog(empty: Database) -> None:
+    with pytest.raises(DatabaseRefused, match="prescore db migrate"):
+        migrations.require_readable(empty)
+    with empty.connect() as connection:
+        assert not migrations.exists(connection)
+
+
+def test_a_writer_refuses_a_newer_catalog(database: Database) -> None:
+    set_version(database, VERSION + 1)
+    with pytest.raises(DatabaseRefused, match="Upgrade prescore here"):
+        migrations.migrate(database)
+
+
+def test_an_edited_migration_is_noticed(database: Database) -> None:
+    with database.connect() as connection:
+        connection.execute("update prescore.migrations set checksum = 'edited' where number = 1")
+    for require in (migrations.migrate, migrations.require_current, migrations.require_readable):
+        with pytest.raises(DatabaseRefused, match=r"0001_catalog\.sql was edited after it was applied"):
+            require(database)
+
+
+READING = (
+    ("status",),
+    ("versions", "churn"),
+    ("history", "churn"),
+    ("lookup", "churn", "1"),
+    ("hold", "churn", "--reason", "an upgrade"),
+    ("release", "churn"),
+    ("publish", "churn", "1"),
+    ("rollback", "churn"),
+)
+"""Commands that work on a catalog as it is. The sandbox has versions 1 and 2, of which 2 is published."""
+
+
+def test_reading_commands_work_one_version_away_and_never_migrate(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        assert sandbox.cli("run", "churn").code == 0
+    set_version(sandbox.database, VERSION + 1)
+    for command in READING:
+        done = sandbox.cli(*command)
+        # Publishing an older version is refused by its own rule, not because of the catalog.
+        assert done.code == 0 or "newer" not in done.err, done.err
+        assert "catalog" not in done.err
+    set_version(sandbox.database, VERSION)
+    later = Migration(VERSION + 1, "later.sql", "create table prescore.later (x integer)")
+    monkeypatch.setattr(migrations, "migration_files", lambda: [*migration_files(), later])
+    for command in READING:
+        assert "catalog" not in sandbox.cli(*command).err
+    assert sandbox.rows("select to_regclass('prescore.later')") == [(None,)]
+
+
+def test_a_command_says_which_side_to_upgrade(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sandbox.cli("run", "churn").code == 0
+    set_version(sandbox.database, VERSION + 2)
+    for command in READING:
+        done = sandbox.cli(*command)
+        assert done.code == 2
+        assert "Upgrade prescore here" in done.err
+    set_version(sandbox.database, VERSION)
+    later = [Migration(VERSION + n, f"{n}.sql", "select 1") for n in (1, 2)]
+    monkeypatch.setattr(migrations, "migration_files", lambda: [*migration_files(), *later])
+    for command in READING:
+        done = sandbox.cli(*command)
+        assert done.code == 2
+        assert "`prescore db migrate`" in done.err
+
+
+def test_the_first_run_creates_the_catalog(sandbox: Sandbox, empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", empty.url)
+    before = sandbox.cli("status")
+    assert before.code == 2
+    assert "has no prescore catalog" in before.err
+    assert sandbox.cli("run", "churn").code == 0
+    assert sandbox.cli("status").code == 0
