@@ -24,10 +24,11 @@ from prescore.catalog.columns import names
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
 from prescore.run import materialize, preflight
-from prescore.run.job import Ask, Job
+from prescore.run.job import Job
 from prescore.scoring.rejects import Scored
 from prescore.steps import score, stage
 from prescore.versions import lease
+from prescore.versions.options import RunOptions
 
 
 def measure(where: World, kind: str, rows: int, repeat: int) -> list[Row]:
@@ -82,7 +83,7 @@ def _ledger(where: World, kind: str) -> Row:
     job = Job(project, project.spec(kind), Database(where.database))
     scorer = preflight.validate(job)
     with lease.held(job.database, kind) as held, job.database.connect() as connection:
-        version = materialize.begin(job, held, Ask(full=True))
+        version = materialize.begin(job, held, RunOptions(full=True))
         materialize.freeze(job, held, version, scorer)
         row = Catalog(connection).version(kind, version)
         frozen = score.Snapshot(job.store.snapshot(row))

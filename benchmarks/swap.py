@@ -19,9 +19,10 @@ from prescore.catalog.columns import names
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
 from prescore.project.spec import Retention, Spec
-from prescore.steps import publish
 from prescore.store.store import Store
-from prescore.versions import lifecycle, retention
+from prescore.versions import hold, lifecycle, pointer, retention
+from prescore.versions.options import PublishOptions
+from prescore.versions.rollback import rollback
 
 _SPEC = {
     "model": "swapped",
@@ -48,16 +49,16 @@ def measure(where: World, sizes: list[int], repeat: int) -> list[Row]:
 def _swaps(database: Database, store: Path, rows: int, repeat: int, *, reader: bool) -> Row:
     with database.connect() as connection:
         first = _staged(connection, rows)
-        publish.publish(connection, "swapped", first)
+        pointer.publish(connection, "swapped", first)
         second = _staged(connection, rows)
         with _long_reader(database) if reader else nullcontext():
-            attached = _seconds(lambda: publish.publish(connection, "swapped", second))
+            attached = _seconds(lambda: pointer.publish(connection, "swapped", second))
             back, forth = [], []
             for _ in range(repeat):
-                back.append(_seconds(lambda: publish.rollback(connection, "swapped", first)))
-                publish.release(connection, "swapped")
-                again = publish.Terms(older=True)
-                forth.append(_seconds(lambda terms=again: publish.publish(connection, "swapped", second, terms)))  # type: ignore[misc]
+                back.append(_seconds(lambda: rollback(connection, "swapped", first)))
+                hold.release(connection, "swapped")
+                again = PublishOptions(allow_older=True)
+                forth.append(_seconds(lambda terms=again: pointer.publish(connection, "swapped", second, terms)))  # type: ignore[misc]
         list(retention.retire(connection, Store(store), "swapped", _KEEP_NONE))
     return {"rows": rows, "reader": reader, "first": attached, "back": back, "forth": forth}
 

@@ -12,7 +12,9 @@ from benchmarks.meter import Row
 from benchmarks.world import World
 
 from prescore.catalog.database import Database
-from prescore.steps import publish
+from prescore.versions import hold, pointer
+from prescore.versions.options import PublishOptions
+from prescore.versions.rollback import rollback
 
 
 def measure(where: World, rows: int, swaps: int) -> list[Row]:
@@ -47,8 +49,8 @@ def _swap(where: World, model: str, swaps: int, pause: float, done: threading.Ev
         for n in range(swaps):
             time.sleep(pause)
             if n % 2:
-                publish.publish(connection, model, 2, publish.Terms(older=True))
+                pointer.publish(connection, model, 2, PublishOptions(allow_older=True))
             else:
-                publish.rollback(connection, model, 1)
-                publish.release(connection, model)
+                rollback(connection, model, 1)
+                hold.release(connection, model)
     done.set()

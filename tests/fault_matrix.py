@@ -31,7 +31,7 @@ from prescore.embedded import server
 from prescore.project.project import Project
 from prescore.run import materialize
 from prescore.steps import publish, snapshot, stage
-from prescore.versions import partitions, retention
+from prescore.versions import partitions, retention, table
 
 STEPS = ("snapshot", "score", "stage", "check", "publish")
 VICTIMS = ("job", "server", "both")
@@ -40,7 +40,7 @@ BOUNDARIES: dict[str, tuple[Any, str]] = {
     "frozen, not noted": (snapshot, "freeze"),
     "first chunk": (stage, "copy_chunk"),
     "all chunks": (materialize, "score_chunks"),
-    "keyed, not vacuumed": (stage, "_index"),
+    "keyed, not vacuumed": (table, "index"),
     "staged": (materialize, "finish_table"),
     "checks run, not noted": (expectations, "validate"),
     "checked": (materialize, "check_table"),

@@ -29,8 +29,8 @@ from prescore.catalog.queries import query
 from prescore.embedded import server as embedded
 from prescore.project.project import Project, Settings
 from prescore.project.spec import Spec
-from prescore.steps import publish
-from prescore.versions import lifecycle
+from prescore.versions import lifecycle, pointer, rollback
+from prescore.versions.options import PublishOptions
 from prescore_api.http import server
 from prescore_api.http.app import Choices, build
 from prescore_api.http.dispatcher import Front
@@ -68,13 +68,13 @@ class Shelf:
         spec = spec_of(model, key, outputs, passthrough or {}, more)
         with self.database.connect() as connection:
             version = self._stage(connection, spec, rows, data_as_of or datetime.now(UTC))
-            terms = publish.Terms(breaking=breaking)
-            return publish.publish(connection, model, version["version"], terms)["version"]
+            terms = PublishOptions(allow_breaking=breaking)
+            return pointer.publish(connection, model, version["version"], terms)["version"]
 
     def rollback(self, model: str) -> None:
         """Back to the version before."""
         with self.database.connect() as connection:
-            publish.rollback(connection, model)
+            rollback.rollback(connection, model)
 
     def alter_database(self, setting: str) -> None:
         """Give new connections another default; `setting` is SQL."""

@@ -17,7 +17,7 @@ from fix_api import Shelf, fresh_database, serving
 from prescore.catalog import api_keys
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
-from prescore.steps import publish
+from prescore.versions import hold
 from prescore_api.http.app import Choices, build
 
 OUTPUTS = {"score": "real", "segment": "text", "leaves": "boolean"}
@@ -115,7 +115,7 @@ class Scene:
             self.checks("flight_delay", 1, "published" if shift == 1.0 else "superseded", PASSED)
         self.checks("flight_delay", 2, "published", PASSED)
         with self.shelf.database.connect() as connection:
-            publish.hold(connection, "flight_delay", "the winter timetable is being loaded")
+            hold.hold(connection, "flight_delay", "the winter timetable is being loaded")
 
 
 def _minutes(shift: float) -> float:

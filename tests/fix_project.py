@@ -19,7 +19,8 @@ from prescore.cli import main
 from prescore.errors import Busy
 from prescore.project.project import Project
 from prescore.run import materialize
-from prescore.run.job import AS_EVER, Ask, Job
+from prescore.run.job import Job
+from prescore.versions.options import DEFAULTS, RunOptions
 
 SPEC = """
 description = "Chance that a customer leaves."
@@ -159,7 +160,7 @@ class Sandbox:
         code = exited.value.code
         return Outcome(code if isinstance(code, int) else 0 if code is None else 1, captured.out, captured.err)
 
-    def interrupted(self, step: str, ask: Ask = AS_EVER) -> None:
+    def interrupted(self, step: str, options: RunOptions = DEFAULTS) -> None:
         """A run that ends as it comes to this step of the flow, as one whose plug is pulled."""
 
         def pulled(*_: object, **__: object) -> None:
@@ -168,7 +169,7 @@ class Sandbox:
         with self.monkeypatch.context() as patched:
             patched.setattr(materialize, step, pulled)
             with pytest.raises(Busy):
-                materialize.run(self.job(), ask)
+                materialize.run(self.job(), options)
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """What a query gives."""

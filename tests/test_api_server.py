@@ -24,7 +24,7 @@ from fix_server import served, workers_of
 from prescore.catalog import migrations
 from prescore.errors import Mistake, PortTaken
 from prescore.run import materialize
-from prescore.run.job import Ask
+from prescore.versions.options import RunOptions
 from prescore_api.http import server
 
 WAITS_TO_COPY = "select from pg_stat_activity where wait_event_type = 'Lock' and query ilike 'copy%'"
@@ -39,7 +39,7 @@ def test_a_run_is_served(sandbox: Sandbox) -> None:
             n: told[n] for n in ("model", "version", "key", "found", "prediction", "stale")
         }
         assert httpx.get(f"{url}/v1/models/churn").json()["rows"] == 1000
-        materialize.run(sandbox.job(), Ask(full=True))
+        materialize.run(sandbox.job(), RunOptions(full=True))
         assert httpx.get(f"{url}/v1/predictions/churn/7").json()["version"] == 2
         assert sandbox.cli("rollback", "churn").code == 0
         assert httpx.get(f"{url}/v1/predictions/churn/7").json()["version"] == 1

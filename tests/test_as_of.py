@@ -13,7 +13,7 @@ import pytest
 from fix_project import Sandbox, customers
 from prescore.catalog.datetimes import moment
 from prescore.run import materialize
-from prescore.run.job import Ask
+from prescore.versions.options import RunOptions
 
 NIGHT = "2026-01-02"
 STATES = "select version, state from prescore.versions order by version"
@@ -42,7 +42,7 @@ def test_without_a_time_it_is_that_of_the_run(dated: Sandbox) -> None:
     assert dated.rows("select data_as_of = started_at from prescore.versions") == [(True,)]
 
 
-def test_a_version_of_the_past_is_kept_beside_what_is_served(dated: Sandbox) -> None:
+def test_a_version_is_backfill_is_kept_beside_what_is_served(dated: Sandbox) -> None:
     dated.edit("versions = 3", 'versions = 3\ncandidates = "0s"\ngrace = "0s"')
     assert dated.cli("run", "churn").code == 0
     told = dated.cli("run", "churn", "--as-of", NIGHT)
@@ -54,7 +54,7 @@ def test_a_version_of_the_past_is_kept_beside_what_is_served(dated: Sandbox) -> 
     assert "Retired: 2" in dated.cli("retire", "churn").out
 
 
-def test_a_version_of_the_past_does_not_wait_for_its_publication(dated: Sandbox) -> None:
+def test_a_version_is_backfill_does_not_wait_for_its_publication(dated: Sandbox) -> None:
     assert dated.cli("run", "churn").code == 0
     assert dated.cli("run", "churn", "--as-of", NIGHT).code == 0
     dated.cli("hold", "churn", "--reason", "a holiday")
@@ -91,7 +91,7 @@ def test_another_parameter_is_told(dated: Sandbox) -> None:
 
 
 def test_an_interrupted_night_is_gone_on_with_for_the_same_night_only(dated: Sandbox) -> None:
-    asked = [Ask(as_of=moment(night)) for night in ("2026-01-05", "2026-01-04")]
+    asked = [RunOptions(as_of=moment(night)) for night in ("2026-01-05", "2026-01-04")]
     dated.interrupted("finish_table", asked[0])
     assert materialize.run(dated.job(), asked[1]).version == 2  # of an earlier night: it takes nothing from the later
     report = materialize.run(dated.job(), asked[0])
@@ -124,7 +124,7 @@ def test_a_database_is_told_the_time_too(dated: Sandbox, monkeypatch: pytest.Mon
         "select customer::bigint, visits, spend from customers -- up to $as_of: 100%\n"
         "where seen <= $as_of and note like 'a:b 100\\%' and note <> ':as_of $as_of'"
     )
-    report = materialize.run(dated.job(), Ask(as_of=moment(NIGHT)))
+    report = materialize.run(dated.job(), RunOptions(as_of=moment(NIGHT)))
     assert report.rows == 200
     assert materialize.run(dated.job()).rows == 1000
 
@@ -135,13 +135,13 @@ def test_a_time_without_zone_means_the_same_on_every_machine(dated: Sandbox, mon
         with monkeypatch.context() as patched:
             patched.setenv("TZ", zone)
             time.tzset()
-            rows.append(materialize.run(dated.job(), Ask(full=True, as_of=moment(NIGHT))).rows)
+            rows.append(materialize.run(dated.job(), RunOptions(full=True, as_of=moment(NIGHT))).rows)
     time.tzset()
     assert rows == [200, 200, 200]
 
 
 @pytest.mark.parametrize("rule", ['{ column = "day" }', "{ query = \"select date '2026-01-10'\" }"])
-def test_a_rule_for_the_clock_makes_no_version_of_the_past_a_new_one(dated: Sandbox, rule: str) -> None:
+def test_a_rule_for_the_clock_makes_no_version_is_backfill_a_new_one(dated: Sandbox, rule: str) -> None:
     dated.edit("[key]", f"data_as_of = {rule}\n[key]")
     dated.query(
         "select customer, visits, spend, date '2026-01-10' as day from read_parquet('data/customers.parquet') "

@@ -12,14 +12,14 @@ from psycopg import errors as pg
 from fix_project import SPEC, Sandbox, linear
 from prescore.catalog.database import Connection
 from prescore.errors import Busy, NotAllowed
-from prescore.steps import publish
-from prescore.steps.publish import Terms
+from prescore.versions import pointer
+from prescore.versions.options import PublishOptions
 
 TWO_KEYS = SPEC.replace('customer = "bigint"', 'customer = "bigint"\nshop = "text"')
 WITH_SHOP = SPEC.replace("[onnx]", '[passthrough]\nshop = "text"\n[onnx]')
 CHANCE = SPEC.replace("score = {", "chance = {").replace('column = "score"', 'column = "chance"')
 WIDER = SPEC.replace('type = "real"', 'type = "double precision"')
-BREAKING = Terms(breaking=True, older=True)
+BREAKING = PublishOptions(allow_breaking=True, allow_older=True)
 COLUMNS = """
 select string_agg(column_name, ' ' order by ordinal_position) from information_schema.columns
 where table_schema = 'predictions' and table_name = 'churn' and column_name not in ('data_as_of', 'published_at')
@@ -137,7 +137,7 @@ def test_what_was_never_published_breaks_nobody(sandbox: Sandbox, connection: Co
 
 
 def test_rolling_back_brings_the_columns_back(two: Sandbox, connection: Connection) -> None:
-    publish.publish(connection, "churn", 2, BREAKING)
+    pointer.publish(connection, "churn", 2, BREAKING)
     back = two.cli("rollback", "churn")
     assert back.code == 0, back.err
     assert _seen(two) == FIRST
@@ -153,7 +153,7 @@ def test_whoever_could_read_still_can(two: Sandbox, connection: Connection, anal
     connection.execute(f"grant select on predictions.churn to {analyst} with grant option".encode())
     connection.execute("grant select on predictions.churn to public")
     before = two.rows("select relacl::text from pg_class where oid = 'predictions.churn'::regclass")
-    publish.publish(connection, "churn", 2, BREAKING)
+    pointer.publish(connection, "churn", 2, BREAKING)
     assert two.rows("select relacl::text from pg_class where oid = 'predictions.churn'::regclass") == before
     comments = (
         "select obj_description('predictions.churn'::regclass), col_description('predictions.churn'::regclass, 5)"
@@ -181,7 +181,7 @@ def test_views_of_ones_own_are_in_the_way(two: Sandbox, connection: Connection) 
     assert two.cli("run", "churn").code == 0  # what is left of the attempt is in nobody's way
     assert _seen(two) == (3, 1000, "customer version score")
     connection.execute("drop view public.best")
-    publish.publish(connection, "churn", 2, BREAKING)
+    pointer.publish(connection, "churn", 2, BREAKING)
     assert _seen(two) == SECOND
 
 
@@ -206,7 +206,7 @@ def test_a_transaction_from_before_is_waited_for(two: Sandbox, connection: Conne
     with two.database.connect() as reader, reader.transaction():
         reader.execute("select 1")
         with pytest.raises(Busy, match=f"sessions {reader.info.backend_pid}"):
-            publish.publish(connection, "churn", 2, BREAKING)
+            pointer.publish(connection, "churn", 2, BREAKING)
         assert reader.execute("select version, count(score) from predictions.churn group by 1").fetchall() == [
             {"version": 1, "count": 1000}
         ]
@@ -228,7 +228,7 @@ def test_a_reader_in_the_middle_of_its_transaction_is_waited_for(two: Sandbox, c
     with two.database.connect() as reader, reader.transaction():
         reader.execute("select count(*) from predictions.churn")
         with pytest.raises(Busy, match="Something holds a lock on churn's tables"):
-            publish.publish(connection, "churn", 2, BREAKING)
+            pointer.publish(connection, "churn", 2, BREAKING)
         reader.execute("select count(score) from predictions.churn")
     assert _seen(two) == FIRST
 
@@ -239,7 +239,7 @@ def test_a_snapshot_from_before_is_told_and_given_no_empty_table(two: Sandbox, c
     with two.database.connect() as reader:
         reader.execute("begin isolation level repeatable read")
         reader.execute("select 1")
-        publish.publish(connection, "churn", 2, BREAKING)
+        pointer.publish(connection, "churn", 2, BREAKING)
         with pytest.raises(pg.SerializationFailure, match=r"the columns of predictions\.churn changed"):
             reader.execute("select count(*) from predictions.churn")
         reader.execute("rollback")
@@ -263,7 +263,7 @@ def test_no_statement_falls_between_two_parents(two: Sandbox, connection: Connec
         reader.start()
     try:
         for version in (2, 1) * 10:
-            publish.publish(connection, "churn", version, BREAKING)
+            pointer.publish(connection, "churn", version, BREAKING)
     finally:
         done.set()
         for reader in readers:
@@ -272,7 +272,7 @@ def test_no_statement_falls_between_two_parents(two: Sandbox, connection: Connec
 
 
 def test_a_parent_goes_with_its_last_version(two: Sandbox, connection: Connection) -> None:
-    publish.publish(connection, "churn", 2, BREAKING)
+    pointer.publish(connection, "churn", 2, BREAKING)
     two.edit("versions = 3", 'versions = 1\ngrace = "0s"')
     assert "Retired: 1" in two.cli("retire", "churn").out
     tables = (
@@ -296,9 +296,9 @@ def test_what_is_left_of_an_attempt_goes_with_its_version(two: Sandbox, connecti
 
 
 def test_a_new_output_still_breaks_nobody(two: Sandbox, connection: Connection) -> None:
-    publish.publish(connection, "churn", 2, BREAKING)
+    pointer.publish(connection, "churn", 2, BREAKING)
     two.edit("[[checks]]", 'again = { from = "score", type = "real" }\n[[checks]]')
     assert two.cli("run", "churn").code == 0
     assert _seen(two) == (3, 1000, "customer version chance again")
     with pytest.raises(NotAllowed, match="again would go; chance would go"):
-        publish.publish(connection, "churn", 1, Terms(older=True))
+        pointer.publish(connection, "churn", 1, PublishOptions(allow_older=True))

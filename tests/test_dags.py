@@ -156,7 +156,7 @@ def test_a_run_may_begin_anew(airflow: Airflow, sandbox: Sandbox) -> None:
     assert sandbox.rows(STATES) == [(version, "failed"), (version + 1, "published")]
 
 
-def test_a_night_of_the_past_is_made_as_it_was_and_kept(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_a_night_is_backfill_is_made_as_it_was_and_kept(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
     source = "read_parquet('data/customers.parquet')"
     sandbox.query(f"select customer, visits, spend from {source} where customer < date_part('day', $as_of)")

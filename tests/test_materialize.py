@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from fix_project import Sandbox, linear
+from prescore.catalog.database import Connection
 from prescore.checks import expectations
 from prescore.errors import DatabaseAway, Refused
 from prescore.run import failure, materialize
-from prescore.run.job import Ask, Job
-from prescore.steps import publish
-from prescore.versions import lease, pending
+from prescore.versions import hold, lease, pending
+from prescore.versions.options import RunOptions
 
 
 def test_a_run_publishes_every_row(sandbox: Sandbox) -> None:
@@ -91,7 +91,7 @@ def test_a_trial_is_checked_and_never_published(sandbox: Sandbox) -> None:
 
 def test_a_trial_takes_nothing_from_a_run_that_was_interrupted(sandbox: Sandbox) -> None:
     sandbox.interrupted("finish_table")
-    assert materialize.run(sandbox.job(), Ask(trial_rows=10)).rows == 10
+    assert materialize.run(sandbox.job(), RunOptions(trial_rows=10)).rows == 10
     report = materialize.run(sandbox.job())
     assert (report.version, report.resumed, report.published) == (1, True, True)
 
@@ -108,11 +108,10 @@ def test_a_check_that_is_misspelt_later_is_found_before_anything_is_written(sand
 def test_a_hold_in_the_last_moment_is_no_error(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     waits = pending.waits
 
-    def held_meanwhile(job: Job, version: int) -> bool:
-        found = waits(job, version)
+    def held_meanwhile(connection: Connection, model: str, version: int) -> bool:
+        found = waits(connection, model, version)
         monkeypatch.setattr(pending, "waits", waits)
-        with sandbox.database.connect() as connection:
-            publish.hold(connection, "churn", "in the last moment")
+        hold.hold(connection, "churn", "in the last moment")
         return found
 
     monkeypatch.setattr(pending, "waits", held_meanwhile)
@@ -157,7 +156,7 @@ def test_a_dump_of_an_unfinished_version_stops_no_new_one(sandbox: Sandbox) -> N
     sandbox.interrupted("finish_table")
     with sandbox.database.connect() as dump, dump.transaction():
         dump.execute("lock table prescore_versions.churn_v1 in access share mode")
-        assert materialize.run(sandbox.job(), Ask(full=True)).published
+        assert materialize.run(sandbox.job(), RunOptions(full=True)).published
         assert sandbox.rows("select state from prescore.versions where version = 1") == [("failed",)]
     assert "Retired: 1" in sandbox.cli("retire", "churn").out
     assert sandbox.rows("select to_regclass('prescore_versions.churn_v1')") == [(None,)]

@@ -19,10 +19,10 @@ from prescore.catalog import lookup
 from prescore.catalog.catalog import Catalog
 from prescore.project import spec
 from prescore.run import materialize
-from prescore.run.job import Ask
 from prescore.scoring.conversion import ARROW
-from prescore.steps import publish, score, snapshot
-from prescore.versions import lease
+from prescore.steps import score, snapshot
+from prescore.versions import lease, pointer
+from prescore.versions.options import RunOptions
 
 SAME_FIXTURES = settings(
     deadline=None,
@@ -86,7 +86,7 @@ def _published(sandbox: Sandbox) -> None:
     """Through every step but the checks, which the data here would not pass, and which change nothing."""
     job = sandbox.job()
     with lease.held(job.database, "churn") as held:
-        version = materialize.begin(job, held, Ask(full=True))
+        version = materialize.begin(job, held, RunOptions(full=True))
         scorer = materialize.kept_scorer(job, version)
         materialize.freeze(job, held, version, scorer)
         materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
@@ -95,7 +95,7 @@ def _published(sandbox: Sandbox) -> None:
             connection.execute(
                 "update prescore.versions set state = 'checked', checked_at = now() where state = 'staged'"
             )
-            publish.publish(connection, "churn", version)
+            pointer.publish(connection, "churn", version)
 
 
 @pytest.mark.parametrize("kind", KEYS)

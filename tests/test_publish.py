@@ -15,8 +15,8 @@ from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Connection
 from prescore.errors import NotAllowed
 from prescore.run import materialize
-from prescore.steps import publish
-from prescore.versions import partitions
+from prescore.versions import hold, partitions, pointer
+from prescore.versions.rollback import rollback
 
 VERSION = b"select min(version) as low, max(version) as high, count(*) as rows from predictions.churn"
 
@@ -109,7 +109,7 @@ def test_only_checked_versions_are_published(sandbox: Sandbox, connection: Conne
         sandbox.cli("run", "churn")
         connection.execute("update prescore.versions set state = %s where version = 2", [state])
     with pytest.raises(NotAllowed, match=r"version [12] (was refused|is still being built|is already)"):
-        publish.publish(connection, "churn", 1 if state == "published" else 2)
+        pointer.publish(connection, "churn", 1 if state == "published" else 2)
     assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
 
 
@@ -247,7 +247,7 @@ def test_a_hold_in_the_last_moment_is_heeded(sandbox: Sandbox, monkeypatch: pyte
 
     def held_meanwhile(connection: Connection, *arguments: Any) -> None:
         attach(connection, *arguments)
-        publish.hold(connection, "churn", "wait")
+        hold.hold(connection, "churn", "wait")
 
     monkeypatch.setattr(partitions, "attach", held_meanwhile)
     assert sandbox.cli("publish", "churn", "2").code == 2
@@ -268,7 +268,7 @@ def test_the_swap_needs_no_lock_that_readers_hold(sandbox: Sandbox) -> None:
     with sandbox.database.connect() as reader, sandbox.database.connect() as writer, reader.transaction():
         _seen(reader)
         writer.execute("set lock_timeout = '1ms'")
-        publish.rollback(writer, "churn")
+        rollback(writer, "churn")
     assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
 
 

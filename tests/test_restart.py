@@ -10,9 +10,9 @@ import pytest
 from fix_project import Sandbox
 from prescore.errors import DatabaseAway
 from prescore.run import materialize, preflight
-from prescore.run.job import Ask
 from prescore.steps import check, publish, snapshot, stage
 from prescore.versions import lease, retention
+from prescore.versions.options import RunOptions
 
 
 def _end_connections(sandbox: Sandbox) -> None:
@@ -43,7 +43,7 @@ def test_a_run_that_came_to_its_end_is_not_made_again(
 
     monkeypatch.setattr(drop, name, lost)
     monkeypatch.setattr(materialize, "PAUSES", (0.0,))
-    report = materialize.run(sandbox.job(), Ask(publishing=why != "not asked to publish"))
+    report = materialize.run(sandbox.job(), RunOptions(publish=why != "not asked to publish"))
     made = 1 if why == "not asked to publish" else 2
     assert report.version == made
     assert sandbox.rows("select max(version) from prescore.versions") == [(made,)]
@@ -99,7 +99,7 @@ def test_a_run_that_begins_anew_does_so_once(sandbox: Sandbox, monkeypatch: pyte
 
     monkeypatch.setattr(stage, "finish", disturbed)
     monkeypatch.setattr(materialize, "PAUSES", (0.0,))
-    assert materialize.run(sandbox.job(), Ask(full=True)).version == 2
+    assert materialize.run(sandbox.job(), RunOptions(full=True)).version == 2
     assert sandbox.rows("select max(version) from prescore.versions") == [(2,)]
 
 

@@ -22,11 +22,10 @@ from prescore.catalog.database import Database
 from prescore.checks import expectations
 from prescore.errors import Busy, LeaseLost, Refused, Unknown
 from prescore.run import materialize
-from prescore.run.job import Ask
-from prescore.steps import publish
 from prescore.store.store import Store
-from prescore.versions import lease
+from prescore.versions import hold, lease
 from prescore.versions.lease import Lease
+from prescore.versions.options import RunOptions
 
 KILLED_IN_THE_MIDDLE = """
 import os, signal, sys
@@ -128,7 +127,7 @@ def test_what_is_made_of_other_things_is_begun_anew(sandbox: Sandbox, changed: s
         sandbox.edit('type = "real"', 'type = "double precision"')
     elif changed == "query":
         sandbox.query("select customer, visits, spend from read_parquet('data/customers.parquet') where customer < 500")
-    report = materialize.run(sandbox.job(), Ask(full=changed == "full"))
+    report = materialize.run(sandbox.job(), RunOptions(full=changed == "full"))
     assert (report.version, report.rows) == (2, 500 if changed == "query" else 1000)
     assert sandbox.rows("select state, error from prescore.versions where version = 1") == [
         ("failed", "its run ended early, and a later run began anew")
@@ -334,7 +333,7 @@ def test_nobody_waits_while_a_snapshot_is_read_again(sandbox: Sandbox, monkeypat
     def looked_at(store: Store, version: Version) -> bool:
         with sandbox.database.connect() as other:
             other.execute("set lock_timeout = '100ms'")
-            publish.hold(other, "churn", "in the middle of it")
+            hold.hold(other, "churn", "in the middle of it")
         return intact(store, version)
 
     monkeypatch.setattr(Store, "intact", looked_at)
@@ -345,9 +344,9 @@ def test_a_snapshot_that_a_crash_left_behind_is_swept(sandbox: Sandbox) -> None:
     sandbox.interrupted("score_chunks")
     (left,) = (sandbox.root / ".prescore/store/snapshots/churn").iterdir()
     content = left.read_bytes()
-    assert materialize.run(sandbox.job(), Ask(full=True)).version == 2
+    assert materialize.run(sandbox.job(), RunOptions(full=True)).version == 2
     left.write_bytes(content)  # as if the process had died between its commit and this file's end
-    materialize.run(sandbox.job(), Ask(full=True))
+    materialize.run(sandbox.job(), RunOptions(full=True))
     assert not left.exists()
 
 
@@ -357,7 +356,7 @@ def test_databases_that_share_a_store_leave_each_others_files(sandbox: Sandbox, 
     other = Database(at(server, "prescore_other"))
     migrations.migrate(other)
     twin = replace(sandbox.job(), database=other)
-    assert materialize.run(twin, Ask(trial_rows=10)).version == 1
+    assert materialize.run(twin, RunOptions(trial_rows=10)).version == 1
     assert materialize.run(twin).published
     report = materialize.run(sandbox.job())
     assert (report.version, report.resumed, report.published) == (1, True, True)

@@ -11,8 +11,8 @@ import pytest
 from fix_project import Sandbox, linear
 from prescore.errors import NotAllowed
 from prescore.run import materialize
-from prescore.steps import publish
 from prescore.versions import open_transactions, retention
+from prescore.versions.rollback import rollback
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_nobody_goes_back_to_what_is_just_being_retired(sandbox: Sandbox, monkey
     monkeypatch.setattr(retention, "due", decided_meanwhile)
     assert "Retired: 1" in sandbox.cli("retire", "churn").out
     with sandbox.database.connect() as connection, pytest.raises(NotAllowed):
-        publish.rollback(connection, "churn")
+        rollback(connection, "churn")
 
 
 @pytest.mark.parametrize(("seconds", "waited_for"), [(5, True), (60, False)])

@@ -19,9 +19,10 @@ import psycopg
 from fix_api import Shelf
 from prescore.catalog.catalog import Catalog
 from prescore.project.spec import Retention
-from prescore.steps import publish
 from prescore.store.store import Store
-from prescore.versions import retention
+from prescore.versions import hold, pointer, retention
+from prescore.versions.options import PublishOptions
+from prescore.versions.rollback import rollback
 
 ROWS, SWAPS, EPOCH = 200, 200, 10
 KEY = {"k": "bigint"}
@@ -177,10 +178,10 @@ def _swap(course: Course, shelf: Shelf, readers: list[str], store: Store) -> int
                 known = Catalog(connection).versions("m")
                 other = chance.choice([v["version"] for v in known if v["state"] == "superseded"])
                 if swap % 2:
-                    publish.rollback(connection, "m", other)
-                    publish.release(connection, "m")
+                    rollback(connection, "m", other)
+                    hold.release(connection, "m")
                 else:
-                    publish.publish(connection, "m", other, publish.Terms(older=True))
+                    pointer.publish(connection, "m", other, PublishOptions(allow_older=True))
             course.tell(swaps=swap)
             reads = {name: len(course.seen.get(name, [])) for name in readers}
             course.until(lambda had=reads: all(len(course.seen.get(n, [])) >= had[n] + 2 for n in had))  # type: ignore[misc]

@@ -24,9 +24,10 @@ from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.database import Connection
 from prescore.errors import NotAllowed
 from prescore.project.spec import Retention
-from prescore.steps import publish
 from prescore.store.store import Store
-from prescore.versions import lifecycle, retention
+from prescore.versions import hold, lifecycle, pointer, retention
+from prescore.versions.options import PublishOptions
+from prescore.versions.rollback import rollback
 
 _models = itertools.count()
 RETENTION = Retention.model_validate({"versions": 2, "grace": "0s", "candidates": "0s"})
@@ -85,29 +86,29 @@ class Versions(RuleBasedStateMachine):
         if version := self.pick(number):
             held = self.catalog.model(self.model)["held_at"] is not None
             may = version["state"] in ("checked", "superseded") and not held
-            terms = publish.Terms(older=True)
-            self.attempt(may, lambda: publish.publish(self.connection, self.model, version["version"], terms))
+            terms = PublishOptions(allow_older=True)
+            self.attempt(may, lambda: pointer.publish(self.connection, self.model, version["version"], terms))
 
     @rule(number=st.none() | Numbers)
     def roll_back(self, number: int | None) -> None:
         """Somebody goes back; whether there is anywhere to go is the catalog's business."""
         to = None if number is None else self.pick(number)
         with suppress(NotAllowed):
-            publish.rollback(self.connection, self.model, to and to["version"])
+            rollback(self.connection, self.model, to and to["version"])
             assert self.catalog.model(self.model)["held_at"] is not None
 
     @rule(likely=st.sampled_from([True, False, False]))
     def hold(self, likely: bool) -> None:
         """The owner stops publications."""
         if likely:
-            publish.hold(self.connection, self.model, "wait")
+            hold.hold(self.connection, self.model, "wait")
 
     @rule()
     def release(self) -> None:
         """The owner lets them through again."""
         self.attempt(
             self.catalog.model(self.model)["held_at"] is not None,
-            lambda: publish.release(self.connection, self.model),
+            lambda: hold.release(self.connection, self.model),
         )
 
     @rule(number=Numbers, pinned=st.booleans())

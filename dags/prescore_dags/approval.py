@@ -67,12 +67,12 @@ def report(catalog: Catalog, version: Version) -> Iterator[str]:
 
 
 def _in_the_way(catalog: Catalog, version: Version) -> Iterator[str]:
-    from prescore.versions.pending import of_the_past
+    from prescore.versions.pending import is_backfill
 
     model = catalog.model(version["model"])
     if model["held_at"] is not None:
         yield f"**The model is on hold ({model['hold_reason']}): until it is released, a yes publishes nothing.**\n"
-    if of_the_past(catalog, version):
+    if is_backfill(catalog, version):
         yield "**Newer data is served: a yes publishes nothing, and the version is kept beside it.**\n"
 
 

@@ -12,7 +12,7 @@ from prescore.errors import NotAllowed
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from prescore.run.job import Ask
+    from prescore.versions.options import RunOptions
 
 # A date, or a time with or without a zone. Whether there is such a day is for the task to say, which says it better.
 _TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?$"
@@ -55,16 +55,16 @@ def form() -> dict[str, Param]:
     }
 
 
-def ask(context: Any, *, dated: bool) -> Ask:
+def ask(context: Any, *, dated: bool) -> RunOptions:
     """What a run's form and schedule ask for. `dated`: whether its domain query asks for $as_of."""
-    from prescore.run.job import Ask
+    from prescore.versions.options import RunOptions
 
     chosen = context["params"]
     if unknown := sorted(set(context["dag_run"].conf or {}) - set(form())):
         raise NotAllowed(f"The form has no {', '.join(unknown)}; it has {', '.join(form())}. Nothing was begun.")
     as_of = moment(chosen["as_of"]) if chosen["as_of"] else _interval_end(context["dag_run"], dated=dated)
     # A version that waits for approval is not for the next run to publish.
-    return Ask(chosen["when_checked"] == PUBLISH, chosen["full"], trial_rows=chosen["trial_rows"], as_of=as_of)
+    return RunOptions(chosen["when_checked"] == PUBLISH, chosen["full"], trial_rows=chosen["trial_rows"], as_of=as_of)
 
 
 def approval_wanted(context: Any) -> bool:

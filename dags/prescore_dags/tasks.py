@@ -69,18 +69,18 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
 
     job = _job(model, root)
     context = get_current_context()
-    ask = form.ask(context, dated=source.asks_as_of(job.query))
-    preflight.validate(job, ask.as_of)
+    options = form.ask(context, dated=source.asks_as_of(job.query))
+    preflight.validate(job, options.as_of)
     migrations.migrate(job.database)
     preflight.vet(job)
     with turn.kept(job, turn.take(job)) as held:
-        job = preflight.settled(job, ask).under(held)
+        job = preflight.settled(job, options).under(held)
         with job.database.connect() as connection:
             if form.approval_wanted(context):  # what would break readers is no question to put to a person
                 preflight.vet_columns(connection, job.spec)
-            ask = replace(ask, full=ask.full and not _begun(connection, model))
-        version = materialize.begin(job, held, ask)
-        if ask.full:
+            options = replace(options, full=options.full and not _begun(connection, model))
+        version = materialize.begin(job, held, options)
+        if options.full:
             _note_begun(job, version)
         with failure.giving_up(job, held, version):
             materialize.freeze(job, held, version, materialize.kept_scorer(job, version))
@@ -179,8 +179,9 @@ def _require_wanted(job: Job, report: Report, when_checked: str) -> None:
             f"This run was to make a version and not to publish it: {job.model} version {report.version} waits. "
             f"`prescore publish {job.model} {report.version}` publishes it."
         )
-    if not waits(job, report.version):
-        return
+    with job.database.connect() as connection:
+        if not waits(connection, job.model, report.version):
+            return
     if report.past:
         raise AirflowSkipException(
             f"{job.model} version {report.version} is as of {report.as_of:%Y-%m-%d %H:%M} UTC, and version "

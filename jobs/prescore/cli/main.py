@@ -107,10 +107,10 @@ def run(
     from prescore.cli import display
 
     flow, _, material = context.flow()
-    ask = material.Ask(publish, full, breaking, trial, as_of)
+    options = material.RunOptions(publish, full, breaking, trial, as_of)
     with context.job(name) as job:
         try:
-            report = flow.run(job, ask, on_busy=display.wait if wait else None)
+            report = flow.run(job, options, on_busy=display.wait if wait else None)
         except Refused:
             _show_refused(job, json=json)
             raise

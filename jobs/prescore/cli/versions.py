@@ -27,13 +27,16 @@ def publish(
 ) -> None:
     """Let readers see a checked version; several models' appear at once: publish churn 7 upsell 3."""
     from prescore.project.project import Project
-    from prescore.steps import publish as step
+    from prescore.versions import pointer
+    from prescore.versions.options import PublishOptions
 
     chosen, project = _chosen(pairs), Project.find()
-    said = {"older": older, "breaking": breaking}
-    terms = {name: (version, step.Terms.of(project.spec(name), **said)) for name, version in chosen.items()}
+    options = {
+        name: (version, PublishOptions.from_spec(project.spec(name), allow_older=older, allow_breaking=breaking))
+        for name, version in chosen.items()
+    }
     with context.catalog() as catalog:
-        step.publish_together(catalog.connection, terms)
+        pointer.publish_together(catalog.connection, options)
     for name, version in chosen.items():
         typer.echo(f"{name} version {version} is published.")
 
@@ -57,10 +60,10 @@ def rollback(
     reason: Reason = None,
 ) -> None:
     """Go back to an earlier version, and hold the model there."""
-    from prescore.steps import publish as step
+    from prescore.versions.rollback import rollback as roll_back
 
     with context.catalog() as catalog:
-        version = step.rollback(catalog.connection, name, to, reason)
+        version = roll_back(catalog.connection, name, to, reason)
     typer.echo(
         f"{name} is back on version {version['version']} and on hold: "
         f"`prescore release {name}` lets new versions through."
@@ -70,20 +73,20 @@ def rollback(
 @app.command()
 def hold(name: Model, reason: Annotated[str, typer.Option(help="Why, for the history.")]) -> None:
     """Keep the model on its version: runs go on, nothing is published."""
-    from prescore.steps import publish as step
+    from prescore.versions import hold as holds
 
     with context.catalog() as catalog:
-        step.hold(catalog.connection, name, reason)
+        holds.hold(catalog.connection, name, reason)
     typer.echo(f"{name} is on hold.")
 
 
 @app.command()
 def release(name: Model) -> None:
     """End a hold."""
-    from prescore.steps import publish as step
+    from prescore.versions import hold as holds
 
     with context.catalog() as catalog:
-        step.release(catalog.connection, name)
+        holds.release(catalog.connection, name)
         waiting = catalog.one("versions_waiting", model=name)
     typer.echo(f"{name} is released: the next run publishes again.")
     if waiting:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import cached_property
 from typing import Self
 
@@ -25,30 +24,6 @@ OnRows = Callable[[str, int, int | None], None]
 
 def quiet(step: str, rows: int, total: int | None) -> None:
     """Show no progress."""
-
-
-@dataclass(frozen=True)
-class Ask:
-    """What a run is asked for.
-
-    `full` begins anew where an unfinished version could be gone on with; `breaking` allows columns that break readers.
-    A trial reads at most `trial_rows` rows of the domain, and is never published. `as_of` is the moment that the run is
-    for, by default that at which it begins: the domain query has it as $as_of.
-    """
-
-    publishing: bool = True
-    full: bool = False
-    breaking: bool = False
-    trial_rows: int | None = None
-    as_of: datetime | None = None
-
-    def __post_init__(self) -> None:
-        """No trial is published, whatever else is asked for."""
-        object.__setattr__(self, "publishing", self.publishing and self.trial_rows is None)
-
-
-AS_EVER = Ask()
-"""What a run is asked for when nothing is said."""
 
 
 @dataclass(frozen=True)

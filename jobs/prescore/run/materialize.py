@@ -23,7 +23,7 @@ from prescore.catalog.database import may_come_back
 from prescore.checks import expectations
 from prescore.errors import DatabaseAway, NotAllowed, StoreRefused, Transient
 from prescore.run import failure, preflight
-from prescore.run.job import AS_EVER, Ask, Job
+from prescore.run.job import Job
 from prescore.run.report import Report
 from prescore.scoring import rejects
 from prescore.scoring.rejects import Reject
@@ -33,6 +33,7 @@ from prescore.steps import check, publish, score, snapshot, stage
 from prescore.store.store import hash_bytes
 from prescore.versions import lease, lifecycle, pending, retention, views
 from prescore.versions.lease import Lease, OnBusy
+from prescore.versions.options import DEFAULTS, PublishOptions, RunOptions
 
 PAUSES = (1.0, 5.0, 15.0)
 """Seconds that a run waits for a database that went away, from one attempt to the next."""
@@ -40,7 +41,7 @@ PAUSES = (1.0, 5.0, 15.0)
 _log = logging.getLogger("prescore")
 
 
-def run(job: Job, ask: Ask = AS_EVER, *, on_busy: OnBusy | None = None) -> Report:
+def run(job: Job, options: RunOptions = DEFAULTS, *, on_busy: OnBusy | None = None) -> Report:
     """Make a version and, unless asked otherwise, publish it. While another run writes the model: Busy, or `on_busy`.
 
     An unfinished version of the same model file, spec and query is finished rather than begun again.
@@ -49,7 +50,7 @@ def run(job: Job, ask: Ask = AS_EVER, *, on_busy: OnBusy | None = None) -> Repor
     Raises what the steps raise; whatever that is, readers keep seeing the version from before.
     """
     started = time.perf_counter()
-    preflight.validate(job, ask.as_of)
+    preflight.validate(job, options.as_of)
     migrations.migrate(
         job.database
     )  # a database that is not there at all is told at once; from here on it is waited for
@@ -59,7 +60,7 @@ def run(job: Job, ask: Ask = AS_EVER, *, on_busy: OnBusy | None = None) -> Repor
             if not begun:
                 preflight.vet(job)
             if not _came_to_its_end(job, begun):
-                _run(job, begun, replace(ask, full=ask.full and not begun), on_busy)
+                _run(job, begun, replace(options, full=options.full and not begun), on_busy)
             return Report.of(job, begun[-1], total=time.perf_counter() - started)
         except DatabaseAway as error:
             if pause is None or job.database.embedded or not may_come_back(error):
@@ -69,11 +70,11 @@ def run(job: Job, ask: Ask = AS_EVER, *, on_busy: OnBusy | None = None) -> Repor
     raise AssertionError("the last attempt has no pause, and raises")
 
 
-def _run(job: Job, begun: list[int], ask: Ask, on_busy: OnBusy | None) -> None:
+def _run(job: Job, begun: list[int], options: RunOptions, on_busy: OnBusy | None) -> None:
     """One attempt; `begun` is told its version."""
     with lease.held(job.database, job.model, on_busy=on_busy) as held, ThreadPoolExecutor(1) as background:
-        job = preflight.settled(job, ask).under(held)
-        version = begin(job, held, ask)
+        job = preflight.settled(job, options).under(held)
+        version = begin(job, held, options)
         begun.append(version)
         with failure.giving_up(job, held, version):
             scorer = kept_scorer(job, version)
@@ -82,8 +83,13 @@ def _run(job: Job, begun: list[int], ask: Ask, on_busy: OnBusy | None) -> None:
             wanted = background.submit(expectations.build, job.spec)  # seconds of imports, while Postgres sorts keys
             finish_table(job, held, version)
             check_table(job, held, version, wanted.result())
-            if ask.publishing and not pending.waits(job, version):
-                _publish(job, held, version, ask)
+            if options.publishes and not _waits(job, version):
+                _publish(job, held, version, options)
+
+
+def _waits(job: Job, version: int) -> bool:
+    with job.database.connect() as connection:
+        return pending.waits(connection, job.model, version)
 
 
 def _came_to_its_end(job: Job, begun: list[int]) -> bool:
@@ -97,44 +103,46 @@ def _came_to_its_end(job: Job, begun: list[int]) -> bool:
     return row["published_at"] is not None or (row["state"] == "checked" and not row["to_publish"])
 
 
-def _publish(job: Job, held: Lease, version: int, ask: Ask) -> None:
+def _publish(job: Job, held: Lease, version: int, options: RunOptions) -> None:
     """Publish, unless the model was put on hold, or somebody published the version by hand, in just this moment."""
     try:
-        publish_version(job, held, version, breaking=ask.breaking)
+        publish_version(job, held, version, breaking=options.allow_breaking)
     except NotAllowed:
-        if not pending.waits(job, version) and not Report.of(job, version).published:
+        if not _waits(job, version) and not Report.of(job, version).published:
             raise
     retire_old(job)
 
 
-def begin(job: Job, held: Lease, ask: Ask = AS_EVER) -> int:
+def begin(job: Job, held: Lease, options: RunOptions = DEFAULTS) -> int:
     """The version to work on: the unfinished one if it was made of the same things, else a new, empty one.
 
     Raises NotAllowed for columns that would break readers, if it is to be published and they may not.
     """
     made_of = {
         "model_fingerprint": hash_bytes(job.onnx),
-        "domain_fingerprint": source.fingerprint(job.source, job.query, ask.trial_rows, ask.as_of),
+        "domain_fingerprint": source.fingerprint(job.source, job.query, options.trial_rows, options.as_of),
         "spec_fingerprint": job.spec.fingerprint,
     }
     job.store.keep_model(
         job.onnx
     )  # this, and reading a large snapshot, takes a while: not while others wait for a lock
     with job.database.connect() as connection:
-        going_on = None if ask.full else lifecycle.unfinished(connection, job.store, job.model, made_of)
+        going_on = None if options.full else lifecycle.unfinished(connection, job.store, job.model, made_of)
     with job.database.connect() as connection, connection.transaction():
         views.require_roles(connection, job.spec.grants.select)
-        if ask.publishing and not ask.breaking:
+        if options.publishes and not options.allow_breaking:
             preflight.vet_columns(connection, job.spec)
         lifecycle.lock_model_file(connection, made_of["model_fingerprint"])
         job.store.keep_model(job.onnx)  # nobody removes it from here on, and nobody may have before
         Catalog(connection).execute("models_register", model=job.model, description=job.spec.description)
-        version = going_on or lifecycle.create(connection, job.spec, made_of, ask)
+        version = going_on or lifecycle.create(connection, job.spec, made_of, options)
         if going_on is not None:
             lifecycle.resume(connection, job.spec, version)
-        lifecycle.intend(connection, job.model, version, publishing=ask.publishing)
+        lifecycle.intend(connection, job.model, version, publishing=options.publishes)
         # A trial takes nothing from the run that it is a trial of.
-        given_up = [] if ask.trial_rows else lifecycle.abandon(connection, job.model, but=version, as_of=ask.as_of)
+        given_up = (
+            [] if options.trial_rows else lifecycle.abandon(connection, job.model, but=version, as_of=options.as_of)
+        )
         held.check(connection)
     with job.database.connect() as connection:
         for other in given_up:
@@ -270,8 +278,8 @@ def publish_version(
 ) -> None:
     """Point readers at the checked version, if need be only `instead_of` a certain one; raises NotAllowed."""
     with timed(job, version, "publish") as catalog:
-        terms = publish.Terms.of(job.spec, breaking=breaking, instead_of=instead_of)
-        publish.publish(catalog.connection, job.model, version, terms, lease=held)
+        options = PublishOptions.from_spec(job.spec, allow_breaking=breaking, instead_of=instead_of)
+        publish.publish(catalog.connection, held, job.model, version, options)
 
 
 def retire_old(job: Job) -> list[int]:

@@ -11,12 +11,13 @@ from prescore.checks import expectations
 from prescore.errors import NotAllowed
 from prescore.project.spec import Spec
 from prescore.run import disk
-from prescore.run.job import Ask, Job, Material
+from prescore.run.job import Job, Material
 from prescore.scoring import rejects
 from prescore.scoring.scorer import Scorer
 from prescore.sources import source
 from prescore.steps import snapshot
 from prescore.versions import views
+from prescore.versions.options import RunOptions
 
 
 def validate(job: Material, as_of: datetime | None = None) -> Scorer:
@@ -51,14 +52,14 @@ def vet(job: Job) -> None:
     vet_checks(job)
 
 
-def settled(job: Job, ask: Ask) -> Job:
+def settled(job: Job, options: RunOptions) -> Job:
     """The job of what its files are now, for the holder of the lease: while it waited, others may have come.
 
     What has changed since the job was validated and vetted, is so again: spec, query and model file must be of a piece.
     """
     now = job.reread()
     if now.parts != job.parts:
-        validate(now, ask.as_of)
+        validate(now, options.as_of)
         vet(now)
     return now
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from prescore.catalog.catalog import Catalog
 from prescore.run.job import Job
-from prescore.versions.pending import of_the_past
+from prescore.versions.pending import is_backfill
 
 STEPS = ("snapshot", "score", "stage", "check", "publish")
 
@@ -50,7 +50,7 @@ class Report:
             row = catalog.version(job.model, version)
             model = catalog.model(job.model)
             resumption = catalog.one("events_last_resumption", model=job.model, version=version)
-            past = of_the_past(catalog, row)
+            past = is_backfill(catalog, row)
         found: dict[str, Any] = resumption["detail"] if resumption else {"chunks": 0, "seconds": {}}
         return cls(
             model=job.model,

@@ -10,21 +10,14 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from prescore.catalog.catalog import Catalog, Version
-from prescore.catalog.columns import definitions, names
+from prescore.catalog.columns import names
 from prescore.catalog.database import Connection, first_line
 from prescore.catalog.queries import query
 from prescore.errors import Busy, DomainInvalid
 from prescore.scoring import rejects
 from prescore.scoring.rejects import Scored
+from prescore.versions import table
 from prescore.versions.lease import Lease
-
-
-def create(connection: Connection, version: Version) -> None:
-    """The version's empty table."""
-    keys = [column["name"] for column in version["key_columns"]]
-    columns = definitions([*version["key_columns"], *version["output_columns"]], not_null=keys)
-    table = sql.Identifier(version["table_name"])
-    connection.execute(query("tables_create", table=table, columns=columns, version=sql.Literal(version["version"])))
 
 
 def copy_chunk(
@@ -59,10 +52,10 @@ def finish(connection: Connection, lease: Lease, version: Version, indexes: Sequ
 
     Keys that stand twice leave the table without its primary key, for the check step to say so.
     """
-    if not has_key(connection, version):
+    if not table.has_key(connection, version):
         try:
             with suppress(pg.UniqueViolation):  # the check step sees it, and tells it with examples
-                _index(connection, version, indexes)
+                table.index(connection, version, indexes)
         except pg.LockNotAvailable as error:
             raise Busy(
                 f"Something reads {version['table_name']}, which is not finished, and holds a lock on it: a dump? The "
@@ -76,21 +69,6 @@ def finish(connection: Connection, lease: Lease, version: Version, indexes: Sequ
     with connection.transaction():
         Catalog(connection).execute("versions_stage", **of(version))
         lease.check(connection)
-
-
-def _index(connection: Connection, version: Version, indexes: Sequence[Sequence[str]]) -> None:
-    """Primary key and indexes, all or none: a run that goes on after a crash takes the key as a sign of the rest."""
-    table, keys = sql.Identifier(version["table_name"]), [column["name"] for column in version["key_columns"]]
-    with connection.transaction():
-        connection.execute(query("tables_memory"))
-        connection.execute(query("tables_key", table=table, keys=names(keys)))
-        for index in indexes:
-            connection.execute(query("tables_index", table=table, columns=names(index)))
-
-
-def has_key(connection: Connection, version: Version) -> bool:
-    """Whether the table has its primary key."""
-    return bool(Catalog(connection).one("tables_has_key", table=version["table_name"])["has_key"])
 
 
 def of(version: Version) -> dict[str, object]:

@@ -14,17 +14,17 @@ from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
 from prescore.project.spec import Spec
-from prescore.run.job import AS_EVER, Ask
 from prescore.scoring import rejects
-from prescore.steps import stage
 from prescore.store.store import Store
+from prescore.versions import table
+from prescore.versions.options import DEFAULTS, RunOptions
 
 STALE = timedelta(days=1)
 
 _log = logging.getLogger("prescore")
 
 
-def create(connection: Connection, spec: Spec, made_of: dict[str, str], ask: Ask = AS_EVER) -> int:
+def create(connection: Connection, spec: Spec, made_of: dict[str, str], options: RunOptions = DEFAULTS) -> int:
     """A new version, building, with its empty table; gives its number."""
     catalog = Catalog(connection)
     version: int = catalog.one("versions_number", model=spec.model)["version"]
@@ -34,11 +34,11 @@ def create(connection: Connection, spec: Spec, made_of: dict[str, str], ask: Ask
         version=version,
         table_name=f"{spec.model}_v{version}",
         **_described(spec),
-        trial_rows=ask.trial_rows,
-        as_of=ask.as_of,
+        trial_rows=options.trial_rows,
+        as_of=options.as_of,
         **made_of,
     )
-    stage.create(connection, catalog.version(spec.model, version))
+    table.create(connection, catalog.version(spec.model, version))
     return version
 
 

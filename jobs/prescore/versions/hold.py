@@ -1,0 +1,26 @@
+"""Holds: while a model is on hold, runs continue and nothing is published."""
+
+from __future__ import annotations
+
+from prescore.catalog.catalog import Catalog
+from prescore.catalog.database import Connection
+from prescore.errors import NotAllowed
+
+
+def hold(connection: Connection, model: str, reason: str) -> None:
+    """Put a model on hold."""
+    with connection.transaction():
+        catalog = Catalog(connection)
+        catalog.model(model, lock=True)
+        catalog.event(model, None, "held", reason)
+        catalog.execute("models_hold", model=model, reason=reason, actor=catalog.actor)
+
+
+def release(connection: Connection, model: str) -> None:
+    """End a hold; raise NotAllowed when the model is not on hold."""
+    with connection.transaction():
+        catalog = Catalog(connection)
+        if catalog.model(model, lock=True)["held_at"] is None:
+            raise NotAllowed(f"{model} is not on hold.")
+        catalog.execute("models_release", model=model)
+        catalog.event(model, None, "released")
