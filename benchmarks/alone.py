@@ -18,7 +18,7 @@ from psycopg import sql
 
 from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog, Version
-from prescore.catalog.columns import names
+from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
 from prescore.run import materialize, preflight
@@ -37,9 +37,9 @@ def flow(world: World, name: str) -> Work:
     world.fresh_database()
     job = _job(world, name)
     with measured(world.server) as work:
-        scorer = preflight.validate(job)
+        scorer = preflight.check_inputs(job)
         migrations.migrate(job.database)
-        with lease.held(job.database, name) as held:
+        with lease.holding(job.database, name) as held:
             version = materialize.begin(job, held)
             materialize.freeze(job, held, version, scorer)
             materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
@@ -57,7 +57,7 @@ class Alone:
         self.works: dict[str, Work] = defaultdict(Work)
         self.matrices: list[Matrix] = []
         migrations.migrate(self.job.database)
-        with lease.held(self.job.database, name) as held:
+        with lease.holding(self.job.database, name) as held:
             self._steps(held)
 
     @property
@@ -66,7 +66,7 @@ class Alone:
         return sum(self.works.values(), Work())
 
     def _steps(self, held: Lease) -> None:
-        scorer = preflight.validate(self.job)
+        scorer = preflight.check_inputs(self.job)
         version = materialize.begin(self.job, held)
         with measured(self.server) as self.works["freeze"]:
             materialize.freeze(self.job, held, version, scorer)
@@ -100,7 +100,7 @@ class Alone:
         connection.execute(b"set max_parallel_maintenance_workers = 0")
         with measured(self.server) as self.works["key"]:
             keys = [column["name"] for column in version["key_columns"]]
-            connection.execute(query("tables_key", table=table, keys=names(keys)))
+            connection.execute(query("tables_key", table=table, keys=identifiers(keys)))
         with measured(self.server) as self.works["vacuum"]:
             connection.execute(query("tables_vacuum", table=table))
 

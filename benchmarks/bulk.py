@@ -61,7 +61,7 @@ def _statement(where: World, arguments: argparse.Namespace) -> float:
     database = Database(where.database)
     with database.connect() as connection:
         described = Catalog(connection).one("lookup_described", model="stored")
-        asked = lookup.statement("stored", described["key_columns"], described["output_columns"]).as_bytes()
+        asked = lookup.published_statement("stored", described["key_columns"], described["output_columns"]).as_bytes()
     with psycopg.connect(where.database, autocommit=True) as plain:
         keys = _keys(arguments.rows, _KEYS)
         until, times = time.monotonic() + arguments.seconds, 0

@@ -20,7 +20,7 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
 
 from prescore.catalog.catalog import Catalog, Version
-from prescore.catalog.columns import names
+from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
 from prescore.run import materialize, preflight
@@ -81,8 +81,8 @@ def _ledger(where: World, kind: str) -> Row:
     """Chunks copied with their ledger row and a look at the lease, and without, in turn."""
     project = where.project()
     job = Job(project, project.spec(kind), Database(where.database))
-    scorer = preflight.validate(job)
-    with lease.held(job.database, kind) as held, job.database.connect() as connection:
+    scorer = preflight.check_inputs(job)
+    with lease.holding(job.database, kind) as held, job.database.connect() as connection:
         version = materialize.begin(job, held, RunOptions(full=True))
         materialize.freeze(job, held, version, scorer)
         row = Catalog(connection).version(kind, version)
@@ -103,7 +103,7 @@ def _ledger(where: World, kind: str) -> Row:
 def _copy(connection: Connection, version: Version, scored: Scored) -> None:
     """A chunk as `stage.copy_chunk` copies it, without its ledger row and without a look at the lease."""
     encoder = ArrowToPostgresBinaryEncoder(scored.rows.schema)
-    table, columns = sql.Identifier(version["table_name"]), names(scored.rows.schema.names)
+    table, columns = sql.Identifier(version["table_name"]), identifiers(scored.rows.schema.names)
     with connection.transaction():
         connection.execute(query("chunks_commit_soon"))
         with connection.cursor().copy(query("tables_copy", table=table, columns=columns)) as copy:

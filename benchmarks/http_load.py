@@ -56,7 +56,7 @@ class Server:
         deadline = time.monotonic() + 120
         while True:
             with urllib.request.urlopen(asked, timeout=10) as answer:
-                if json.load(answer)["resident"]:
+                if json.load(answer)["in_memory"]:
                     return
             if time.monotonic() > deadline:
                 raise SystemExit(f"{model} is not held in memory")

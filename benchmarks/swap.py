@@ -15,7 +15,7 @@ from psycopg import sql
 
 from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog
-from prescore.catalog.columns import names
+from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
 from prescore.project.spec import Retention, Spec
@@ -71,7 +71,7 @@ def _staged(connection: Connection, rows: int) -> int:
     table = sql.Identifier(catalog.version(spec.model, number)["table_name"])
     fill = sql.SQL("insert into prescore_versions.{} select i, 0.5 from generate_series(1, {}) i")
     connection.execute(fill.format(table, sql.Literal(rows)))
-    connection.execute(query("tables_key", table=table, keys=names(["id"])))
+    connection.execute(query("tables_key", table=table, keys=identifiers(["id"])))
     connection.execute(query("tables_vacuum", table=table))
     connection.execute(
         "update prescore.versions set state = 'checked', checked_at = now(), data_as_of = now() where version = %s",

@@ -23,7 +23,7 @@ from psycopg import sql
 from fix_postgres import TEMPLATE, at, recreate
 from prescore.catalog import migrations, roles
 from prescore.catalog.catalog import Catalog, Version
-from prescore.catalog.columns import names
+from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
 from prescore.embedded import server as embedded
@@ -32,11 +32,11 @@ from prescore.project.spec import Spec
 from prescore.versions import lifecycle, pointer, rollback
 from prescore.versions.options import PublishOptions
 from prescore_api.http import server
-from prescore_api.http.app import Choices, build
-from prescore_api.http.dispatcher import Front
+from prescore_api.http.app import ServerSettings, build
+from prescore_api.http.dispatcher import Dispatcher
 
 SCORE = {"score": "real"}
-OPEN = Choices(open_to_all=True)
+OPEN = ServerSettings(open_to_all=True)
 _MADE_OF = dict.fromkeys(("model_fingerprint", "domain_fingerprint", "spec_fingerprint"), "test")
 
 _END = b"""
@@ -97,10 +97,10 @@ class Shelf:
             places = sql.SQL(", ").join(sql.Placeholder() * len(columns))
             insert = sql.SQL("insert into prescore_versions.{} ({}) values ({})")
             cursor.executemany(insert.format(table, _escaped(columns), places), rows)
-        connection.execute(query("tables_key", table=table, keys=names(spec.key)))
+        connection.execute(query("tables_key", table=table, keys=identifiers(spec.key)))
         connection.execute(query("tables_vacuum", table=table))  # with the statistics that the status page draws
         with connection.transaction():
-            roles.show_version(connection, version["table_name"], readable=True)
+            roles.grant_version(connection, version["table_name"], readable=True)
         connection.execute(
             "update prescore.versions set state = 'checked', checked_at = now(), data_as_of = %s, rows = %s "
             "where model = %s and version = %s",
@@ -110,7 +110,7 @@ class Shelf:
 
 
 def _escaped(columns: Sequence[str]) -> sql.Composed:
-    return names([column.replace("%", "%%") for column in columns])
+    return identifiers([column.replace("%", "%%") for column in columns])
 
 
 def spec_of(model: str, key: dict[str, str], outputs: dict[str, str], passthrough: dict[str, str], more: Any) -> Spec:
@@ -128,10 +128,10 @@ def spec_of(model: str, key: dict[str, str], outputs: dict[str, str], passthroug
 
 
 @contextmanager
-def serving(app: Front) -> Iterator[httpx.Client]:
+def serving(app: Dispatcher) -> Iterator[httpx.Client]:
     """A client of an app that runs behind uvicorn in a thread, configured as `prescore serve` does it."""
     with server.listen("127.0.0.1", 0) as listening:
-        running = uvicorn.Server(server.configured(lambda: app))
+        running = uvicorn.Server(server.uvicorn_config(lambda: app))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
@@ -156,15 +156,15 @@ class Api:
         self.shelf.publish(f"m{self.models}", *arguments, **more)
         return f"m{self.models}"
 
-    def until_resident(self, model: str) -> None:
+    def until_in_memory(self, model: str) -> None:
         """Wait until the published version of a model is held in memory."""
-        until_resident(self.client, model)
+        until_in_memory(self.client, model)
 
 
-def until_resident(client: httpx.Client, model: str, version: int = 1) -> None:
+def until_in_memory(client: httpx.Client, model: str, version: int = 1) -> None:
     """Wait until the API tells that it answers for a model from memory."""
     deadline = time.monotonic() + 20
-    while ((told := client.get(f"/v1/models/{model}").json())["resident"] or {}).get("version") != version:
+    while ((told := client.get(f"/v1/models/{model}").json())["in_memory"] or {}).get("version") != version:
         assert time.monotonic() < deadline, told
 
 

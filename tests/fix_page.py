@@ -18,7 +18,7 @@ from prescore.catalog import api_keys
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
 from prescore.versions import hold
-from prescore_api.http.app import Choices, build
+from prescore_api.http.app import ServerSettings, build
 
 OUTPUTS = {"score": "real", "segment": "text", "leaves": "boolean"}
 PASSED = [
@@ -33,7 +33,7 @@ FAILED = {"name": "mean score", "passed": False, "observed": 0.7312, "expected":
 @contextmanager
 def status_page(database: Database, models: list[str] | None = None) -> Iterator[httpx.Client]:
     """A client of a server that has the page at `/`, with an API key for some models if they are named."""
-    with serving(build(database, Choices(open_to_all=models is None))) as client:
+    with serving(build(database, ServerSettings(open_to_all=models is None))) as client:
         if models is not None:
             client.auth = ("anybody", make_key(database, models))
         yield client

@@ -39,7 +39,7 @@ def _asked(client: httpx.Client, model: str, table: pa.Table, query: str = "") -
         return reader.read_all()
 
 
-@pytest.mark.parametrize("resident", [False, True])
+@pytest.mark.parametrize("in_memory", [False, True])
 @pytest.mark.parametrize(
     ("kind", "stored", "arrow"),
     [
@@ -56,10 +56,10 @@ def _asked(client: httpx.Client, model: str, table: pa.Table, query: str = "") -
         ("timestamptz", NOON.replace(tzinfo=UTC), pa.string()),
     ],
 )
-def test_keys_of_every_type(api: Api, kind: str, stored: Any, arrow: pa.DataType, resident: bool) -> None:
-    m = api.publish({"k": kind}, [(stored, 0.5)], lookup={"resident": resident})
-    if resident:
-        api.until_resident(m)
+def test_keys_of_every_type(api: Api, kind: str, stored: Any, arrow: pa.DataType, in_memory: bool) -> None:
+    m = api.publish({"k": kind}, [(stored, 0.5)], lookup={"in_memory": in_memory})
+    if in_memory:
+        api.until_in_memory(m)
     text = kind == "uuid" or (kind == "timestamptz" and arrow == pa.string())
     given = (stored.isoformat() if isinstance(stored, datetime) else str(stored)) if text else stored
     answers = _asked(api.client, m, pa.table({"k": pa.array([given], arrow)}))
@@ -68,14 +68,14 @@ def test_keys_of_every_type(api: Api, kind: str, stored: Any, arrow: pa.DataType
     assert answers.column("key").to_pylist() == [{"k": str(stored) if kind == "uuid" else stored}]
 
 
-@pytest.mark.parametrize("resident", [False, True])
-def test_answers_say_in_columns_what_json_says(api: Api, resident: bool) -> None:
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_answers_say_in_columns_what_json_says(api: Api, in_memory: bool) -> None:
     outputs = {"score": "real", "lift": "double precision", "n": "smallint", "why": "text", "yes": "boolean"}
     rows = [(k, "ü", 0.1, 0.1, k, None, k % 2 == 0) for k in range(3)]
     outputs_given = dict(outputs)
-    m = api.publish({"k": "bigint", "place": "text"}, rows, outputs_given, lookup={"resident": resident})
-    if resident:
-        api.until_resident(m)
+    m = api.publish({"k": "bigint", "place": "text"}, rows, outputs_given, lookup={"in_memory": in_memory})
+    if in_memory:
+        api.until_in_memory(m)
     table = pa.table({"place": ["ü", "ü", "x", "ü"], "k": [2, 0, 0, 2]})
     answers = _asked(api.client, m, table)
     asked = [{"k": k, "place": place} for k, place in zip([2, 0, 0, 2], ["ü", "ü", "x", "ü"], strict=True)]

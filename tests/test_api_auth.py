@@ -14,7 +14,7 @@ from fix_api import SCORE, Shelf, serving
 from prescore.catalog import api_keys
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
-from prescore_api.http.app import Choices, build
+from prescore_api.http.app import ServerSettings, build
 
 KEY = {"k": "bigint"}
 OPEN = ["/health/live", "/health/ready", "/docs", "/openapi.json"]
@@ -78,7 +78,7 @@ def test_a_key_for_some_models_opens_no_others(shelf: Shelf, closed: httpx.Clien
     # Whether there is such a model is nothing that it opens either.
     there, not_there = (closed.get(f"/v1/predictions/{model}/1", headers=key) for model in ("other", "none"))
     assert _code(there) == _code(not_there) == (403, "forbidden")
-    assert _code(closed.get("/v1/predictions/later/1", headers=key)) == (404, "unknown")
+    assert _code(closed.get("/v1/predictions/later/1", headers=key)) == (404, "not_found")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_keys_are_known_while_postgres_is_away(shelf: Shelf, closed: httpx.Clien
 
 
 def test_metrics_may_be_open_alone(shelf: Shelf) -> None:
-    with serving(build(shelf.database, Choices(open_metrics=True))) as client:
+    with serving(build(shelf.database, ServerSettings(open_metrics=True))) as client:
         assert client.get("/metrics").status_code == 200
         assert client.get("/v1/models").status_code == 401
 

@@ -107,10 +107,10 @@ def test_a_bug_of_ours_tells_nothing(broken: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("name", "status", "code", "told"),
     [
-        ("Unknown", 404, "unknown", True),
+        ("NotFound", 404, "not_found", True),
         ("KeyInvalid", 422, "key_invalid", True),
         ("Mistake", 422, "mistake", True),
-        ("DatabaseAway", 503, "database_away", False),
+        ("DatabaseUnavailable", 503, "database_unavailable", False),
         ("DatabaseRefused", 503, "database_refused", False),
         ("Transient", 503, "transient", False),
         ("LeaseLost", 500, "lease_lost", False),

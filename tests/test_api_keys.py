@@ -15,7 +15,7 @@ from fix_project import Sandbox
 from prescore.catalog import api_keys
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Connection
-from prescore.errors import Mistake, Unknown
+from prescore.errors import Mistake, NotFound
 
 TEXT = re.compile(r"psk_(?P<id>[0-9a-f]{12})_(?P<secret>[A-Za-z0-9_-]{43})")
 ID = "0123456789ab"
@@ -66,7 +66,7 @@ def test_a_secret_is_256_random_bits(catalog: Catalog) -> None:
 @pytest.mark.parametrize("name", ["shop", "Anna's laptop", "a" * 100, "キー", "0123456789AB", "[bold]"])
 def test_names_are_what_a_person_can_read(catalog: Catalog, name: str) -> None:
     api_keys.create(catalog, name)
-    assert [key["name"] for key in api_keys.every(catalog)] == [name]
+    assert [key["name"] for key in api_keys.list_keys(catalog)] == [name]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_names_are_what_a_person_can_read(catalog: Catalog, name: str) -> None:
 def test_other_names_are_refused(catalog: Catalog, name: str, why: str) -> None:
     with pytest.raises(Mistake, match=why):
         api_keys.create(catalog, name)
-    assert api_keys.every(catalog) == []
+    assert api_keys.list_keys(catalog) == []
 
 
 def test_a_name_is_free_again_when_its_key_is_revoked(catalog: Catalog) -> None:
@@ -99,7 +99,7 @@ def test_a_name_is_free_again_when_its_key_is_revoked(catalog: Catalog) -> None:
         api_keys.create(catalog, "my shop")
     api_keys.revoke(catalog, "my shop")
     api_keys.create(catalog, "my shop")
-    assert [(key["name"], key["state"]) for key in api_keys.every(catalog)] == [
+    assert [(key["name"], key["state"]) for key in api_keys.list_keys(catalog)] == [
         ("my shop", "valid"),
         ("my shop", "revoked"),
     ]
@@ -107,17 +107,17 @@ def test_a_name_is_free_again_when_its_key_is_revoked(catalog: Catalog) -> None:
 
 def test_a_scope_is_of_names_that_models_can_have(catalog: Catalog) -> None:
     api_keys.create(catalog, "shop", ["upsell", "churn", "upsell"])  # neither of which is there yet
-    assert api_keys.every(catalog)[0]["models"] == ["churn", "upsell"]
+    assert api_keys.list_keys(catalog)[0]["models"] == ["churn", "upsell"]
     with pytest.raises(Mistake, match=r"'Churn' is no model's name: .*; 'a b' is no model's name"):
         api_keys.create(catalog, "mine", ["Churn", "upsell", "a b"])
     with pytest.raises(Mistake, match="opens nothing"):
         api_keys.create(catalog, "mine", [])
-    assert len(api_keys.every(catalog)) == 1
+    assert len(api_keys.list_keys(catalog)) == 1
 
 
 def test_a_key_expires_when_it_was_said_to(catalog: Catalog) -> None:
     api_keys.create(catalog, "shop", None, timedelta(days=90))
-    made = api_keys.every(catalog)[0]
+    made = api_keys.list_keys(catalog)[0]
     assert made["expires_at"] is not None
     assert abs(made["expires_at"] - made["created_at"] - timedelta(days=90)) <= timedelta(hours=1)  # a change of clocks
     with pytest.raises(Mistake, match="expired at once"):
@@ -131,7 +131,7 @@ def test_the_list_has_every_key_newest_first_and_no_hash(catalog: Catalog) -> No
         expire(catalog, name)
     for name in ("revoked", "both"):
         api_keys.revoke(catalog, name)
-    listed = api_keys.every(catalog)
+    listed = api_keys.list_keys(catalog)
     assert [(key["name"], key["state"]) for key in listed[:2]] == [("revoked", "revoked"), ("valid", "valid")]
     assert {key["name"]: key["state"] for key in listed[2:]} == {"expired": "expired", "both": "revoked"}
     assert all(set(key) == set(api_keys.ApiKey.__annotations__) for key in listed)
@@ -144,7 +144,7 @@ def test_revoking_is_noted_with_who_did_it(catalog: Catalog, monkeypatch: pytest
     monkeypatch.setattr(catalog, "actor", "ben")
     given = named.format(name="shop", id=key, text=text)
     assert api_keys.revoke(catalog, given) == {"id": key, "name": "shop"}
-    rows = {row["id"]: row for row in api_keys.every(catalog)}
+    rows = {row["id"]: row for row in api_keys.list_keys(catalog)}
     assert (rows[key]["state"], rows[key]["created_by"], rows[key]["revoked_by"]) == ("revoked", "anna", "ben")
     assert rows[key]["revoked_at"] is not None
     assert rows[parts(other)["id"]]["state"] == "valid"
@@ -153,15 +153,15 @@ def test_revoking_is_noted_with_who_did_it(catalog: Catalog, monkeypatch: pytest
 def test_only_what_is_there_is_revoked_and_only_once(catalog: Catalog) -> None:
     text = api_keys.create(catalog, "shop")
     for named in ("shops", "", "%", "a\x00", "\udcff", f"psk_{ID}_{SECRET}"):
-        with pytest.raises(Unknown) as unknown:
+        with pytest.raises(NotFound) as unknown:
             api_keys.revoke(catalog, named)
         assert SECRET not in str(unknown.value)
     api_keys.revoke(catalog, "shop")
-    before = api_keys.every(catalog)
+    before = api_keys.list_keys(catalog)
     for named in ("shop", parts(text)["id"]):
-        with pytest.raises(Unknown, match="No API key"):
+        with pytest.raises(NotFound, match="No API key"):
             api_keys.revoke(catalog, named)
-    assert api_keys.every(catalog) == before
+    assert api_keys.list_keys(catalog) == before
 
 
 @pytest.mark.parametrize("change", ["expires_at = '-infinity'", "revoked_at = now()", "revoked_by = 'x'"])

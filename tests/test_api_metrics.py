@@ -15,7 +15,7 @@ import pytest
 from fix_api import OPEN, Shelf, scraped, serving, until_scraped
 from fix_server import served, workers_of
 from prescore.catalog.database import Database
-from prescore_api.http.app import Choices, build
+from prescore_api.http.app import ServerSettings, build
 
 KEY = {"k": "bigint"}
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -112,7 +112,7 @@ def _lines(out: str) -> list[dict[str, Any]]:
 
 def test_each_request_is_a_line_of_json(database: Database, capfd: pytest.CaptureFixture[str]) -> None:
     Shelf(database).publish("m", {"k": "text"}, [("secret customer", 0.5)])
-    with serving(build(database, Choices(open_to_all=True, access_log=True))) as client:
+    with serving(build(database, ServerSettings(open_to_all=True, access_log=True))) as client:
         reply = client.get("/v1/predictions/m/secret customer", headers={"traceparent": TRACE, "X-Request-Id": "mine"})
         assert reply.headers["x-request-id"] == "mine"
         other = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": "x"}, {"k": "secret customer"}]})

@@ -75,12 +75,12 @@ def test_a_model_that_was_never_published_is_unknown(connection: Connection, cli
     connection.execute("insert into prescore.models (model) values ('draft')")
     for path in ("/v1/models/draft", "/v1/predictions/draft/1", "/v1/models/none", "/v1/predictions/none/1"):
         reply = client.get(path)
-        assert (reply.status_code, reply.json()["error"]["code"]) == (404, "unknown")
+        assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
     for path in ("/v1/models/m%00", "/v1/predictions/m%00/1", "/v1/predictions/m%00?k=1"):
         reply = client.get(path)
-        assert (reply.status_code, reply.json()["error"]["code"]) == (404, "unknown")
+        assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
     reply = client.post("/v1/predictions/none/lookup", json={"keys": []})
-    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "unknown")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
 
 
 def test_a_new_model_is_served_at_once(shelf: Shelf, client: httpx.Client) -> None:

@@ -15,13 +15,13 @@ import pytest
 from fix_api import Shelf, serving
 from prescore.catalog.database import Database
 from prescore.embedded import server
-from prescore.errors import DatabaseAway
+from prescore.errors import DatabaseUnavailable
 from prescore.project.project import Project
-from prescore_api.http.app import Choices, build
-from prescore_api.tables.database import Bounds, Reader
+from prescore_api.http.app import ServerSettings, build
+from prescore_api.tables.database import Bounds, ReaderPool
 
 BOUNDS = Bounds(connection_seconds=0.5, statement_seconds=0.2, connections=2)
-SOON = Choices(open_to_all=True, bounds=BOUNDS)
+SOON = ServerSettings(open_to_all=True, bounds=BOUNDS)
 AWAY = "postgresql://postgres:swordfish@127.0.0.1:1/secret_name"
 ENDPOINTS = ("/v1/predictions/m/1", "/v1/predictions/m?k=1", "/v1/models", "/v1/models/m", "/health/ready")
 
@@ -31,7 +31,7 @@ def _unavailable(client: httpx.Client, path: str = ENDPOINTS[0]) -> None:
     while (reply := client.get(path)).status_code == 200 and path == "/health/ready":  # as of a second ago
         assert time.monotonic() - began < 10
     assert reply.elapsed.total_seconds() < 5
-    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "database_away")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "database_unavailable")
     assert int(reply.headers["retry-after"]) > 0
 
 
@@ -93,10 +93,10 @@ def test_a_frozen_server_gives_503_in_time(own_postgres: Project) -> None:
 
 def test_the_api_cannot_write(database: Database) -> None:
     async def write() -> None:
-        async with Reader(database, BOUNDS) as reader:
+        async with ReaderPool(database, BOUNDS) as reader:
             await reader.rows(b"create table mine ()", {})
 
-    with pytest.raises(DatabaseAway, match="in a read-only transaction"):
+    with pytest.raises(DatabaseUnavailable, match="in a read-only transaction"):
         asyncio.run(write())
 
 

@@ -57,17 +57,17 @@ def _replies(client: httpx.Client, model: str, key: dict[str, Any]) -> list[dict
     return [one["answers"][0] if "answers" in one else one for one in told]
 
 
-@pytest.mark.parametrize("resident", [False, True])
+@pytest.mark.parametrize("in_memory", [False, True])
 @pytest.mark.parametrize("kind", KEYS)
-def test_a_key_of_one_column(api: Api, kind: str, resident: bool) -> None:
+def test_a_key_of_one_column(api: Api, kind: str, in_memory: bool) -> None:
     @_FEW
     @given(st.lists(KEYS[kind], min_size=1, max_size=20, unique=True))
     def round_trip(values: list[Any]) -> None:
         m = api.publish(
-            {"k": kind}, [(v, i) for i, v in enumerate(values)], {"n": "integer"}, lookup={"resident": resident}
+            {"k": kind}, [(v, i) for i, v in enumerate(values)], {"n": "integer"}, lookup={"in_memory": in_memory}
         )
-        if resident:
-            api.until_resident(m)
+        if in_memory:
+            api.until_in_memory(m)
         for i, value in enumerate(values):
             for answer in _replies(api.client, m, {"k": value}):
                 assert (answer["found"], answer["prediction"]) == (True, {"n": i})
@@ -77,17 +77,17 @@ def test_a_key_of_one_column(api: Api, kind: str, resident: bool) -> None:
     round_trip()
 
 
-@pytest.mark.parametrize("resident", [False, True])
-def test_a_key_of_several_columns(api: Api, resident: bool) -> None:
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_key_of_several_columns(api: Api, in_memory: bool) -> None:
     columns = {"text": "text", "number": "bigint", "id": "uuid", "day": "date"}
 
     @_FEW
     @given(st.lists(st.tuples(*(KEYS[kind] for kind in columns.values())), min_size=1, max_size=10, unique=True))
     def round_trip(keys: list[tuple[Any, ...]]) -> None:
         rows = [(*key, i) for i, key in enumerate(keys)]
-        m = api.publish(columns, rows, {"n": "integer"}, lookup={"resident": resident})
-        if resident:
-            api.until_resident(m)
+        m = api.publish(columns, rows, {"n": "integer"}, lookup={"in_memory": in_memory})
+        if in_memory:
+            api.until_in_memory(m)
         for i, values in enumerate(keys):
             key = dict(zip(columns, values, strict=True))
             for answer in _replies(api.client, m, key):

@@ -22,7 +22,7 @@ from fix_api import Shelf
 from fix_project import Sandbox
 from fix_server import served, workers_of
 from prescore.catalog import migrations
-from prescore.errors import Mistake, PortTaken
+from prescore.errors import Mistake, PortInUse
 from prescore.run import materialize
 from prescore.versions.options import RunOptions
 from prescore_api.http import server
@@ -69,7 +69,7 @@ def test_ports_and_hosts_that_do_not_exist() -> None:
     for host, port, error in (("127.0.0.1", 70000, Mistake), ("no.such.host.invalid", 0, Mistake)):
         with pytest.raises(error):
             server.listen(host, port)
-    with server.listen("127.0.0.1", 0) as taken, pytest.raises(PortTaken):
+    with server.listen("127.0.0.1", 0) as taken, pytest.raises(PortInUse):
         server.listen(*taken.getsockname())
 
 
@@ -152,7 +152,7 @@ def test_a_graceful_end_loses_no_request(shelf: Shelf, monkeypatch: pytest.Monke
 
 def test_the_end_does_not_wait_for_what_is_read_into_memory(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
-    shelf.publish("m", {"k": "bigint"}, [(1, 0.5)], lookup={"resident": True})
+    shelf.publish("m", {"k": "bigint"}, [(1, 0.5)], lookup={"in_memory": True})
     with shelf.database.connect() as connection, shelf.database.connect() as other, other.transaction():
         other.execute("lock table prescore_versions.m_v1 in access exclusive mode")
         with served("--port", "0", "--no-auth") as (process, _):

@@ -13,7 +13,7 @@ from fix_api import Shelf, serving
 from prescore.catalog import lookup
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Connection
-from prescore_api.http.app import Choices, build
+from prescore_api.http.app import ServerSettings, build
 from prescore_api.tables.database import Bounds
 
 # Postgres asks a stable function for an estimate after it has listed the partitions and before it takes the snapshot.
@@ -26,8 +26,8 @@ KEY = {"k": "bigint"}
 NARROW, WIDE = {"score": "real"}, {"score": "real", "lift": "integer"}
 
 
-def _with(connections: int) -> Choices:
-    return Choices(open_to_all=True, bounds=Bounds(connections=connections))
+def _with(connections: int) -> ServerSettings:
+    return ServerSettings(open_to_all=True, bounds=Bounds(connections=connections))
 
 
 def _answer(client: httpx.Client) -> tuple[int, dict[str, Any]]:
@@ -76,7 +76,7 @@ def test_a_lookup_that_meets_a_publication_half_way(
 
 def _contract(shelf: Shelf) -> tuple[int, dict[str, Any]]:
     with shelf.database.connect() as connection:
-        answer = lookup.one(Catalog(connection), "m", ["1"])
+        answer = lookup.look_up(Catalog(connection), "m", ["1"])
     return answer["version"], answer["prediction"]
 
 
@@ -175,7 +175,7 @@ def _look_up_on(shelf: Shelf, done: threading.Event) -> set[tuple[int, str, Any]
     seen = set()
     with shelf.database.connect() as connection:
         while not done.is_set():
-            answer = lookup.one(Catalog(connection), "m", ["1"])
+            answer = lookup.look_up(Catalog(connection), "m", ["1"])
             [(name, value)] = answer["prediction"].items()
             seen.add((answer["version"], name, value))
     return seen

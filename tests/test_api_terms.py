@@ -61,7 +61,7 @@ def test_what_no_check_has_passed_is_not_served(
         shelf.publish("m", KEY, [(1, 0.5)])
     connection.execute("update prescore.versions set state = %s where version = 1", (state,))
     reply = client.get("/v1/predictions/m/1?version=1")
-    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "unknown")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
     assert "m has no version 1" in reply.json()["error"]["message"]
     assert client.get("/v1/predictions/m/1?version=2").status_code == 200
 
@@ -69,7 +69,7 @@ def test_what_no_check_has_passed_is_not_served(
 def test_unknown_versions_and_models(shelf: Shelf, client: httpx.Client) -> None:
     shelf.publish("m", KEY, [(1, 0.5)])
     reply = client.get("/v1/predictions/m/1?version=7")
-    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "unknown")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
     assert "GET /v1/models/m lists" in reply.json()["error"]["message"]
     assert "No model 'none'" in client.get("/v1/predictions/none/1?version=7").json()["error"]["message"]
 
@@ -82,7 +82,7 @@ def test_a_version_retired_under_a_readers_feet(shelf: Shelf, client: httpx.Clie
     connection.execute("update prescore.versions set state = 'retired', attached_at = null where version = 1")
     connection.execute("drop table prescore_versions.m_v1")
     reply = client.get("/v1/predictions/m/1?version=1")
-    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "unknown")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("asked", ["/1?max_age=3600", "?k=1&max_age=3600.5"])

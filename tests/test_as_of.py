@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from fix_project import Sandbox, customers
-from prescore.catalog.datetimes import moment
+from prescore.catalog.datetimes import parse_datetime
 from prescore.run import materialize
 from prescore.versions.options import RunOptions
 
@@ -32,13 +32,13 @@ def test_the_query_is_told_the_time(dated: Sandbox) -> None:
     report = json.loads(dated.cli("run", "churn", "--as-of", "2026-01-02T01:00:00+01:00", "--json").out)
     assert (report["rows"], report["published"], report["past"]) == (200, True, False)
     assert report["as_of"] == report["data_as_of"]
-    assert moment(report["as_of"]) == moment(NIGHT)
+    assert parse_datetime(report["as_of"]) == parse_datetime(NIGHT)
 
 
 def test_without_a_time_it_is_that_of_the_run(dated: Sandbox) -> None:
     report = json.loads(dated.cli("run", "churn", "--json").out)
     assert (report["rows"], report["as_of"]) == (1000, None)
-    assert dated.cli("check", "churn").out == "churn: spec, model and domain fit; 1,000 rows\n"
+    assert dated.cli("validate", "churn").out == "churn: spec, model and domain fit; 1,000 rows\n"
     assert dated.rows("select data_as_of = started_at from prescore.versions") == [(True,)]
 
 
@@ -47,7 +47,9 @@ def test_a_version_is_backfill_is_kept_beside_what_is_served(dated: Sandbox) -> 
     assert dated.cli("run", "churn").code == 0
     told = dated.cli("run", "churn", "--as-of", NIGHT)
     assert told.code == 0, told.err
-    assert "kept: version 1 has newer data; `prescore publish churn 2 --older` publishes it all the same" in told.out
+    assert (
+        "kept: version 1 has newer data; `prescore publish churn 2 --allow-older` publishes it all the same" in told.out
+    )
     assert dated.cli("retire", "churn").code == 0
     assert dated.rows(STATES) == [(1, "published"), (2, "checked")]
     dated.edit('candidates = "0s"', 'candidates = "0s"\npast = "0s"')
@@ -60,7 +62,7 @@ def test_a_version_is_backfill_does_not_wait_for_its_publication(dated: Sandbox)
     dated.cli("hold", "churn", "--reason", "a holiday")
     assert "waits" not in dated.cli("release", "churn").out
     assert dated.cli("publish", "churn", "2").code == 2
-    assert dated.cli("publish", "churn", "2", "--older").code == 0
+    assert dated.cli("publish", "churn", "2", "--allow-older").code == 0
     assert dated.rows("select count(*) from predictions.churn") == [(200,)]
 
 
@@ -91,7 +93,7 @@ def test_another_parameter_is_told(dated: Sandbox) -> None:
 
 
 def test_an_interrupted_night_is_gone_on_with_for_the_same_night_only(dated: Sandbox) -> None:
-    asked = [RunOptions(as_of=moment(night)) for night in ("2026-01-05", "2026-01-04")]
+    asked = [RunOptions(as_of=parse_datetime(night)) for night in ("2026-01-05", "2026-01-04")]
     dated.interrupted("finish_table", asked[0])
     assert materialize.run(dated.job(), asked[1]).version == 2  # of an earlier night: it takes nothing from the later
     report = materialize.run(dated.job(), asked[0])
@@ -124,7 +126,7 @@ def test_a_database_is_told_the_time_too(dated: Sandbox, monkeypatch: pytest.Mon
         "select customer::bigint, visits, spend from customers -- up to $as_of: 100%\n"
         "where seen <= $as_of and note like 'a:b 100\\%' and note <> ':as_of $as_of'"
     )
-    report = materialize.run(dated.job(), RunOptions(as_of=moment(NIGHT)))
+    report = materialize.run(dated.job(), RunOptions(as_of=parse_datetime(NIGHT)))
     assert report.rows == 200
     assert materialize.run(dated.job()).rows == 1000
 
@@ -135,7 +137,7 @@ def test_a_time_without_zone_means_the_same_on_every_machine(dated: Sandbox, mon
         with monkeypatch.context() as patched:
             patched.setenv("TZ", zone)
             time.tzset()
-            rows.append(materialize.run(dated.job(), RunOptions(full=True, as_of=moment(NIGHT))).rows)
+            rows.append(materialize.run(dated.job(), RunOptions(full=True, as_of=parse_datetime(NIGHT))).rows)
     time.tzset()
     assert rows == [200, 200, 200]
 

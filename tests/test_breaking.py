@@ -91,14 +91,14 @@ def test_columns_that_break_readers_take_two_words(shop: Sandbox, was: str, woul
     shop.spec(would)
     refused = shop.cli("run", "churn")
     assert (refused.code, told in refused.err) == (2, True), refused.err
-    assert "`prescore run churn --breaking`" in refused.err
+    assert "`prescore run churn --allow-breaking`" in refused.err
     assert shop.rows("select count(*) from prescore.versions") == [(1,)]
     assert shop.cli("run", "churn", "--no-publish").code == 0
     refused = shop.cli("publish", "churn", "2")
     assert (refused.code, told in refused.err) == (2, True), refused.err
-    assert "`prescore publish churn 2 --breaking`" in refused.err
+    assert "`prescore publish churn 2 --allow-breaking`" in refused.err
     assert shop.rows("select distinct version from predictions.churn") == [(1,)]
-    done = shop.cli("publish", "churn", "2", "--breaking")
+    done = shop.cli("publish", "churn", "2", "--allow-breaking")
     assert done.code == 0, done.err
     assert shop.rows("select version, count(*) from predictions.churn group by 1") == [(2, 1000)]
     assert shop.cli("run", "churn", "--full").code == 0
@@ -110,7 +110,7 @@ def test_columns_that_break_readers_take_two_words(shop: Sandbox, was: str, woul
 def test_a_run_breaks_readers_if_it_was_said(sandbox: Sandbox) -> None:
     sandbox.cli("run", "churn")
     sandbox.spec(CHANCE)
-    done = sandbox.cli("run", "churn", "--breaking")
+    done = sandbox.cli("run", "churn", "--allow-breaking")
     assert done.code == 0, done.err
     assert _seen(sandbox) == SECOND
     assert sandbox.rows("select model, parent_name from prescore.models") == [("churn", "churn_V2")]
@@ -144,7 +144,7 @@ def test_rolling_back_brings_the_columns_back(two: Sandbox, connection: Connecti
     assert two.rows("select parent_name from prescore.models") == [(None,)]
     two.cli("release", "churn")
     assert two.cli("publish", "churn", "2").code == 2
-    assert two.cli("publish", "churn", "2", "--breaking").code == 0
+    assert two.cli("publish", "churn", "2", "--allow-breaking").code == 0
     assert _seen(two) == SECOND
 
 
@@ -165,14 +165,14 @@ def test_whoever_could_read_still_can(two: Sandbox, connection: Connection, anal
 
 def test_roles_of_the_spec_may_read_it(two: Sandbox, connection: Connection, analyst: str) -> None:
     two.edit("[retention]", f'[grants]\nselect = ["{analyst}"]\n[retention]')
-    assert two.cli("publish", "churn", "2", "--breaking").code == 0
+    assert two.cli("publish", "churn", "2", "--allow-breaking").code == 0
     connection.execute(f"set role {analyst}".encode())
     assert connection.execute("select count(chance) from predictions.churn").fetchone() == {"count": 1000}
 
 
 def test_views_of_ones_own_are_in_the_way(two: Sandbox, connection: Connection) -> None:
     connection.execute("create view public.best as select customer from predictions.churn where score > 0.5")
-    refused = two.cli("publish", "churn", "2", "--breaking")
+    refused = two.cli("publish", "churn", "2", "--allow-breaking")
     assert (refused.code, "view best depends on view predictions.churn" in refused.err) == (2, True), refused.err
     assert _seen(two) == FIRST
     assert two.rows("select state, to_publish from prescore.versions where version = 2") == [("checked", False)]
@@ -192,11 +192,11 @@ def test_several_models_break_together_or_not_at_all(two: Sandbox, connection: C
     two.spec(SPEC, "upsell")
     assert two.cli("run", "upsell", "--no-publish").code == 0
     connection.execute("create view public.best as select lift from predictions.upsell")
-    assert two.cli("publish", "churn", "2", "upsell", "2", "--breaking").code == 2
+    assert two.cli("publish", "churn", "2", "upsell", "2", "--allow-breaking").code == 2
     assert two.rows("select model, version from predictions.freshness order by 1") == [("churn", 1), ("upsell", 1)]
     assert _seen(two) == FIRST
     connection.execute("drop view public.best")
-    assert two.cli("publish", "churn", "2", "upsell", "2", "--breaking").code == 0
+    assert two.cli("publish", "churn", "2", "upsell", "2", "--allow-breaking").code == 0
     assert two.rows("select model, version from predictions.freshness order by 1") == [("churn", 2), ("upsell", 2)]
     assert _seen(two) == SECOND
 
@@ -211,14 +211,14 @@ def test_a_transaction_from_before_is_waited_for(two: Sandbox, connection: Conne
             {"version": 1, "count": 1000}
         ]
     assert _seen(two) == FIRST
-    assert two.cli("publish", "churn", "2", "--breaking").code == 0
+    assert two.cli("publish", "churn", "2", "--allow-breaking").code == 0
     assert _seen(two) == SECOND
 
 
 def _attached_long_ago(sandbox: Sandbox, connection: Connection) -> None:
     """As after an attempt to publish version 2 that came as far as the attachment."""
     connection.execute("create view public.best as select score from predictions.churn")
-    assert sandbox.cli("publish", "churn", "2", "--breaking").code == 2
+    assert sandbox.cli("publish", "churn", "2", "--allow-breaking").code == 2
     connection.execute("drop view public.best")
     connection.execute("update prescore.versions set attached_at = now() - interval '1 hour'")
 

@@ -18,7 +18,7 @@ from fix_airflow import Airflow
 from fix_project import Sandbox, customers, linear
 from fix_store import S3
 from prescore.catalog.catalog import Catalog, Version
-from prescore.errors import Busy, Mistake, StoreAway, StoreRefused, Unknown
+from prescore.errors import Busy, Mistake, NotFound, StoreRefused, StoreUnavailable
 from prescore.project.project import Project
 from prescore.run import materialize
 from prescore.steps import score
@@ -110,9 +110,9 @@ def test_another_machine_goes_on_where_the_first_was_stopped(shared: Sandbox, s3
 
 def test_machines_share_the_chunks(shared: Sandbox) -> None:
     job, other = shared.job(), _elsewhere(shared)
-    with lease.held(job.database, "churn") as held:
+    with lease.holding(job.database, "churn") as held:
         version = materialize.begin(job, held)
-        scorer = materialize.kept_scorer(job, version)
+        scorer = materialize.load_scorer(job, version)
         materialize.freeze(job, held, version, scorer)
         arguments = [str(other.root), shared.database.url, str(held.token), *map(str, range(5, 10))]
         with subprocess.Popen([sys.executable, "-c", OTHER_MACHINE, *arguments]) as process:
@@ -163,7 +163,7 @@ def test_a_snapshot_that_was_harmed_is_not_gone_on_with(shared: Sandbox, s3: S3,
     name = next(name for name in s3.objects() if name.startswith("snapshots/"))
     if harm == "gone":
         s3.remove(name)
-        with pytest.raises(Unknown, match=f"The snapshot {s3.url}/{name} cannot be read"):
+        with pytest.raises(NotFound, match=f"The snapshot {s3.url}/{name} cannot be read"):
             score.Snapshot(shared.job().store.snapshot(_row(shared)))
     else:
         content = bytearray(s3.get(name))
@@ -176,11 +176,11 @@ def test_a_kept_model_that_was_changed_is_not_scored_with(shared: Sandbox, s3: S
     _stopped(shared)
     (name,) = (name for name in s3.objects() if name.startswith("models/"))
     s3.put(name, linear([9.0, 9.0]))
-    with pytest.raises(Unknown, match=f"{s3.url}/{name} was changed"):
-        materialize.kept_scorer(shared.job(), 1)
+    with pytest.raises(NotFound, match=f"{s3.url}/{name} was changed"):
+        materialize.load_scorer(shared.job(), 1)
     s3.remove(name)
-    with pytest.raises(Unknown, match=r"has no model .* Does every worker reach the same store\?"):
-        materialize.kept_scorer(shared.job(), 1)
+    with pytest.raises(NotFound, match=r"has no model .* Does every worker reach the same store\?"):
+        materialize.load_scorer(shared.job(), 1)
     assert materialize.run(shared.job()).version == 1
 
 
@@ -206,7 +206,7 @@ def test_the_disk_budget_counts_it(shared: Sandbox, s3: S3) -> None:
 @pytest.mark.parametrize(
     ("why", "code", "kind", "says"),
     [
-        ("down", 3, "store_away", "does not answer"),
+        ("down", 3, "store_unavailable", "does not answer"),
         (
             "no bucket",
             2,
@@ -269,9 +269,9 @@ def test_a_task_that_cannot_reach_it_says_so(shared: Sandbox, s3: S3) -> None:
     _stopped(shared)
     shared.monkeypatch.setenv("AWS_ENDPOINT_URL", NOWHERE)
     job = shared.job()
-    with pytest.raises(StoreAway, match=f"The store {s3.url} does not answer"):
-        materialize.kept_scorer(job, 1)
-    with pytest.raises(StoreAway, match="does not answer"):  # and is not mistaken for a snapshot that is broken
+    with pytest.raises(StoreUnavailable, match=f"The store {s3.url} does not answer"):
+        materialize.load_scorer(job, 1)
+    with pytest.raises(StoreUnavailable, match="does not answer"):  # and is not mistaken for a snapshot that is broken
         score.Snapshot(job.store.snapshot(_row(shared)))
     assert shared.cli("run", "churn").code == 3
     shared.monkeypatch.setenv("AWS_ENDPOINT_URL", s3.server.url)

@@ -18,7 +18,7 @@ from fix_api import Api, Shelf, serving
 from fix_client import Asking, address, publish
 from prescore.catalog.database import Database
 from prescore_api.client import MAX_KEYS, Answer, AsyncClient, Client, Column, Invalid, TooOld, Unavailable, Version
-from prescore_api.http.app import Choices, build
+from prescore_api.http.app import ServerSettings, build
 from prescore_api.service import lookup as served
 from prescore_api.tables.database import Bounds
 from test_api_lookup import FLIGHT, ID, NASTY, NOON
@@ -169,9 +169,9 @@ def test_what_can_be_no_key_is_told_by_its_position(ask: Asking, key: Any) -> No
 def test_what_the_api_does_not_take_is_invalid(api: Api, ask: Asking) -> None:
     m = api.publish({"k": "bigint"}, [])
     for call, arguments, code, status in [
-        ("predict", ("nothing", 7), "unknown", 404),
-        ("lookup", ("nothing", []), "unknown", 404),
-        ("model", ("nothing",), "unknown", 404),
+        ("predict", ("nothing", 7), "not_found", 404),
+        ("lookup", ("nothing", []), "not_found", 404),
+        ("model", ("nothing",), "not_found", 404),
         ("predict", (m, "seven"), "key_invalid", 422),
         ("predict", (m, {"other": 7}), "key_invalid", 422),
     ]:
@@ -203,7 +203,7 @@ def test_an_earlier_version(shelf: Shelf, client: httpx.Client, ask: Asking) -> 
     assert not ask(address(client), "predict", "m", 7, version=1).found
     with pytest.raises(Invalid) as failed:
         ask(address(client), "predict", "m", 0, version=3)
-    assert failed.value.code == "unknown"
+    assert failed.value.code == "not_found"
 
 
 def test_a_bound_on_the_age(api: Api, ask: Asking) -> None:
@@ -248,11 +248,11 @@ def test_ready(api: Api, ask: Asking) -> None:
 
 
 def test_without_postgres(ask: Asking) -> None:
-    with serving(build(Database(AWAY), Choices(open_to_all=True, bounds=Bounds(0.2, 0.2, 2)))) as client:
+    with serving(build(Database(AWAY), ServerSettings(open_to_all=True, bounds=Bounds(0.2, 0.2, 2)))) as client:
         assert ask(address(client), "ready") is False
         with pytest.raises(Unavailable) as failed:
             ask(address(client), "predict", "m", 7, settings={"retries": 0})
-        assert (failed.value.code, failed.value.status) == ("database_away", 503)
+        assert (failed.value.code, failed.value.status) == ("database_unavailable", 503)
         assert failed.value.retry_after is not None
 
 

@@ -93,7 +93,7 @@ def test_the_clocks_of_several_parts_are_the_last_ones() -> None:
 def test_wrong_tables_are_invalid(api: Api, ask: Asking) -> None:
     m = api.publish({"k": "bigint"}, [])
     for model, table, code in [
-        ("nothing", pa.table({"k": [7]}), "unknown"),
+        ("nothing", pa.table({"k": [7]}), "not_found"),
         (m, pa.table({"other": [7]}), "key_invalid"),
         (m, pa.table({"k": ["seven"]}), "key_invalid"),
     ]:

@@ -19,7 +19,7 @@ from prescore_api.client import Answer, ApiError, AsyncClient, Client, Invalid, 
 from prescore_api.client.attempts import Budget
 
 Start = Callable[..., Scripted]
-AWAY = failed(503, "database_away", Retry_After="0")
+AWAY = failed(503, "database_unavailable", Retry_After="0")
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def _within(least: float, most: float) -> Iterator[None]:
 
 
 def test_what_the_server_wants_to_be_asked_again_is_asked_again(scripted: Start, ask: Asking) -> None:
-    server = scripted(failed(503, "database_away", Retry_After="1"), Said())
+    server = scripted(failed(503, "database_unavailable", Retry_After="1"), Said())
     with _within(1.0, 2.0):
         assert ask(server.url, "predict", "m", 7)["score"] == 0.5
     assert len(server.asked) == 2
@@ -48,19 +48,19 @@ def test_so_many_times_and_no_more(scripted: Start, ask: Asking, retries: int) -
     server = scripted(AWAY)
     with pytest.raises(Unavailable) as error:
         ask(server.url, "predict", "m", 7, settings={"retries": retries})
-    assert (error.value.code, error.value.status, error.value.retry_after) == ("database_away", 503, 0)
+    assert (error.value.code, error.value.status, error.value.retry_after) == ("database_unavailable", 503, 0)
     assert len(server.asked) == retries + 1
 
 
 @pytest.mark.parametrize(
     "said",
     [
-        failed(503, "database_away", Retry_After="3"),
-        failed(503, "database_away"),
-        failed(503, "database_away", Retry_After="Wed, 21 Oct 2026 07:28:00 GMT"),
+        failed(503, "database_unavailable", Retry_After="3"),
+        failed(503, "database_unavailable"),
+        failed(503, "database_unavailable", Retry_After="Wed, 21 Oct 2026 07:28:00 GMT"),
         failed(503, "too_old", Retry_After="1"),
         failed(500, "internal", Retry_After="1"),
-        failed(404, "unknown"),
+        failed(404, "not_found"),
         failed(401, "unauthenticated"),
     ],
 )
@@ -72,8 +72,8 @@ def test_what_asking_again_cannot_mend_is_asked_once(scripted: Start, ask: Askin
 
 
 def test_nobody_waits_for_what_would_come_too_late(scripted: Start, ask: Asking) -> None:
-    server = scripted(failed(503, "database_away", Retry_After="1"))
-    with _within(0, 0.7), pytest.raises(Unavailable, match="database_away") as error:
+    server = scripted(failed(503, "database_unavailable", Retry_After="1"))
+    with _within(0, 0.7), pytest.raises(Unavailable, match="database_unavailable") as error:
         ask(server.url, "predict", "m", 7, settings={"timeout": 0.8})
     assert error.value.retry_after == 1
 
@@ -124,7 +124,7 @@ def test_a_server_that_trickles_takes_no_longer_either(scripted: Start, ask: Ask
 
 
 def test_all_attempts_together_take_no_longer_either(scripted: Start, ask: Asking) -> None:
-    server = scripted(failed(503, "database_away", Retry_After="1"), Said(seconds=0.05))
+    server = scripted(failed(503, "database_unavailable", Retry_After="1"), Said(seconds=0.05))
     with _within(1.4, 1.8), pytest.raises(Unavailable, match=r"did not answer within 1\.4 s"):
         ask(server.url, "predict", "m", 7, settings={"timeout": 1.4})
     assert len(server.asked) == 2
@@ -144,7 +144,7 @@ def test_each_phase_is_given_what_is_left() -> None:
 
 
 def test_tasks_go_on_while_one_waits(scripted: Start) -> None:
-    server = scripted(*[failed(503, "database_away", Retry_After="1")] * 5, Said())
+    server = scripted(*[failed(503, "database_unavailable", Retry_After="1")] * 5, Said())
 
     async def all_at_once() -> list[Answer]:
         async with AsyncClient(server.url) as client:
@@ -159,7 +159,7 @@ def test_tasks_go_on_while_one_waits(scripted: Start) -> None:
     [
         (failed(401, "unauthenticated"), NotAllowed, "unauthenticated"),
         (failed(403, "forbidden"), NotAllowed, "forbidden"),
-        (failed(404, "unknown"), Invalid, "unknown"),
+        (failed(404, "not_found"), Invalid, "not_found"),
         (failed(405, "method_not_allowed"), Invalid, "method_not_allowed"),
         (failed(413, "too_large"), Invalid, "too_large"),
         (failed(422, "key_invalid"), Invalid, "key_invalid"),
@@ -195,7 +195,7 @@ def test_any_call_may_hear_nonsense(scripted: Start, ask: Asking, call: tuple[An
 
 
 def test_ready_does_not_wait(scripted: Start, ask: Asking) -> None:
-    server = scripted(failed(503, "database_away", Retry_After="1"))
+    server = scripted(failed(503, "database_unavailable", Retry_After="1"))
     with _within(0, 0.9):
         assert ask(server.url, "ready") is False
     assert len(server.asked) == 1
@@ -256,9 +256,9 @@ def test_what_a_newer_server_tells_besides_is_left_out(scripted: Start, ask: Ask
 
 
 def test_errors_and_answers_go_between_processes() -> None:
-    error = pickle.loads(pickle.dumps(Unavailable("database_away", "Gone.", 503, 1.0)))
+    error = pickle.loads(pickle.dumps(Unavailable("database_unavailable", "Gone.", 503, 1.0)))
     assert (type(error), str(error), error.code, error.status, error.retry_after) == (
-        Unavailable, "Gone.", "database_away", 503, 1.0,
+        Unavailable, "Gone.", "database_unavailable", 503, 1.0,
     )  # fmt: skip
     answer = Answer.of(json.loads(json.dumps(ANSWER)))
     assert pickle.loads(pickle.dumps(answer)) == answer

@@ -61,4 +61,4 @@ def test_but_only_once_and_not_for_a_version_that_was_asked_for(shelf: Shelf, cl
         transport = Meanwhile(happens)
         with Client(address(client), transport=transport) as asking, pytest.raises(Invalid) as failed:
             asking.lookup("m", keys, version=version)
-        assert (failed.value.code, transport.sent) == ("unknown", sent)
+        assert (failed.value.code, transport.sent) == ("not_found", sent)

@@ -52,12 +52,12 @@ def test_a_dag_is_scheduled_as_its_spec_says(airflow: Airflow, monkeypatch: pyte
     assert set(dag["retries"].values()) == {3}
     assert dag["tasks"] == {
         "snapshot": ["score", "stage"],
-        "score": ["give_back", "stage"],
+        "score": ["release_lease", "stage"],
         "stage": ["check"],
         "check": ["approve", "publish"],
         "approve": ["publish"],
-        "publish": ["give_back"],
-        "give_back": [],
+        "publish": ["release_lease"],
+        "release_lease": [],
     }
 
 
@@ -76,7 +76,7 @@ def test_a_dag_may_wait_for_other_dags_data(airflow: Airflow, sandbox: Sandbox) 
 
 def test_a_run_publishes_every_row(airflow: Airflow, sandbox: Sandbox) -> None:
     done = airflow.run()
-    steps = ["snapshot", *(f"score[{n}]" for n in range(4)), "stage", "check", "approve", "publish", "give_back"]
+    steps = ["snapshot", *(f"score[{n}]" for n in range(4)), "stage", "check", "approve", "publish", "release_lease"]
     assert done["states"] == dict.fromkeys(sorted(steps), "success")
     assert done["titles"] == ["chunks 0 to 1", "chunks 2 to 4", "chunks 5 to 6", "chunks 7 to 9"]
     assert sandbox.rows("select version, count(*) from predictions.churn group by 1") == [(1, 1000)]
@@ -149,7 +149,7 @@ def test_a_trial_is_made_of_a_few_rows_and_published_never(airflow: Airflow, san
 
 def test_a_run_may_begin_anew(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
-    with lease.held(sandbox.database, "churn") as held:
+    with lease.holding(sandbox.database, "churn") as held:
         version = materialize.begin(sandbox.job(), held)
     done = airflow.run(full=True)
     assert done["state"] == "success"
@@ -174,12 +174,12 @@ def test_a_run_that_waited_makes_what_is_there_by_then(airflow: Airflow, sandbox
     _without_checks(sandbox)
     assert sandbox.cli("run", "churn").code == 0
     with sandbox.database.connect() as connection, ThreadPoolExecutor(1) as pool:
-        lease.take(connection, "churn", watched=False, seconds=600, holder="another run")
+        lease.acquire(connection, "churn", watched=False, seconds=600, holder="another run")
         running = pool.submit(airflow.run)
         while "Looking again" not in airflow.log():
             assert not running.done(), running.result()
         sandbox.onnx(linear([2.0, -0.5]))
-        lease.give_back(connection, "another run")
+        lease.release_held_by(connection, "another run")
         assert running.result()["state"] == "success"
     assert sandbox.rows("select count(distinct model_fingerprint) as models from prescore.versions") == [(2,)]
 
@@ -243,7 +243,7 @@ def test_a_run_waits_while_another_one_writes(airflow: Airflow, sandbox: Sandbox
     _without_checks(sandbox)
     migrations.migrate(sandbox.database)
     with sandbox.database.connect() as connection:
-        lease.take(connection, "churn", watched=False, seconds=3, holder="a backfill")
+        lease.acquire(connection, "churn", watched=False, seconds=3, holder="a backfill")
     done = airflow.run()
     assert (done["state"], done["tries"]["snapshot"]) == ("success", 1)
     assert "Another run of churn is at work (a backfill, lease until" in airflow.log()
@@ -254,7 +254,7 @@ def test_a_refused_version_fails_the_run_at_once(airflow: Airflow, sandbox: Sand
     sandbox.onnx(linear([1.0, -0.5], add=5.0))
     done = airflow.run()
     assert (done["state"], done["states"]["check"], done["tries"]["check"]) == ("failed", "failed", 1)
-    assert (done["states"]["publish"], done["states"]["give_back"]) == ("upstream_failed", "success")
+    assert (done["states"]["publish"], done["states"]["release_lease"]) == ("upstream_failed", "success")
     log = airflow.log()
     assert "scores are probabilities: saw 1,000 values off" in log
     assert "Version 1 is still served." in log
@@ -332,16 +332,16 @@ def test_a_database_that_is_away_is_tried_again(airflow: Airflow, monkeypatch: p
 
 def test_only_its_own_holder_comes_back_for_a_lease(sandbox: Sandbox) -> None:
     with sandbox.database.connect() as connection:
-        first = lease.take(connection, "churn", watched=False, seconds=lease.BETWEEN, holder="run 1")
+        first = lease.acquire(connection, "churn", watched=False, seconds=lease.TASK_EXPIRY_SECONDS, holder="run 1")
         with pytest.raises(Busy, match="run 1"):
-            lease.take(connection, "churn", watched=False, holder="run 2")
+            lease.acquire(connection, "churn", watched=False, holder="run 2")
         assert sandbox.cli("run", "churn").code == 3
-        again = lease.take(connection, "churn", watched=False, holder="run 1")
+        again = lease.acquire(connection, "churn", watched=False, holder="run 1")
         assert again.token > first.token
         assert lease.renew(connection, first) is None
-        lease.give_back(connection, "run 2")
+        lease.release_held_by(connection, "run 2")
         assert sandbox.rows(LEASES) == [(1,)]
-        lease.give_back(connection, "run 1")
+        lease.release_held_by(connection, "run 1")
         assert sandbox.rows(LEASES) == [(0,)]
 
 

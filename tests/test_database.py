@@ -12,7 +12,7 @@ from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
 from prescore.catalog.queries import statements
 from prescore.checks import expectations
-from prescore.errors import DatabaseAway, DatabaseRefused
+from prescore.errors import DatabaseRefused, DatabaseUnavailable
 from prescore.run import materialize
 
 
@@ -52,7 +52,7 @@ def test_a_role_without_rights_is_told_so(server: str, database: Database) -> No
 def test_what_a_server_is_short_of_is_told_as_that(database: Database, statement: str, told: str) -> None:
     with database.connect() as holder, holder.transaction():
         holder.execute("lock table prescore.models")
-        with pytest.raises(DatabaseAway) as short, database.connect() as other:
+        with pytest.raises(DatabaseUnavailable) as short, database.connect() as other:
             other.execute(statement.encode())
     assert told in str(short.value)
     assert "Is it running" not in str(short.value)
@@ -67,7 +67,7 @@ def test_a_server_that_takes_no_more_connections_says_so(server: str, database: 
         connection.execute("create role prescore_crowd login connection limit 0")
         try:
             crowded = Database(database.url.replace("postgres@", "prescore_crowd@", 1), embedded=embedded)
-            with pytest.raises(DatabaseAway, match="takes no more connections"), crowded.connect():
+            with pytest.raises(DatabaseUnavailable, match="takes no more connections"), crowded.connect():
                 pass
         finally:
             connection.execute("drop role prescore_crowd")
@@ -110,7 +110,7 @@ def test_no_connection_for_the_checks_is_no_bug(sandbox: Sandbox) -> None:
     materialize.run(sandbox.job())
     with sandbox.database.connect() as connection:
         version = Catalog(connection).version("churn", 1)
-    with pytest.raises(DatabaseAway, match="went away during the checks"):
+    with pytest.raises(DatabaseUnavailable, match="went away during the checks"):
         expectations.validate(Database("postgresql://nobody@localhost:1/nothing"), version, [])
 
 

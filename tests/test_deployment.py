@@ -6,7 +6,7 @@ import pytest
 
 from fix_project import Sandbox, linear
 from prescore.catalog.database import Connection
-from prescore.errors import Busy, DatabaseAway, Mistake
+from prescore.errors import Busy, DatabaseUnavailable, Mistake
 from prescore.run import materialize, preflight
 from prescore.run.job import Job
 from prescore.versions import lease
@@ -26,11 +26,11 @@ def _deploy(sandbox: Sandbox) -> None:
 def test_a_deployment_while_a_run_waits_is_what_it_makes(sandbox: Sandbox, connection: Connection) -> None:
     materialize.run(sandbox.job())
     before = dict(sandbox.rows(SCORES))
-    other = lease.take(connection, "churn", watched=True)
+    other = lease.acquire(connection, "churn", watched=True)
 
     def deployed(_: Busy) -> None:
         _deploy(sandbox)
-        lease.drop(connection, other)
+        lease.release(connection, other)
 
     assert materialize.run(sandbox.job(), on_busy=deployed).published
     assert dict(sandbox.rows(SCORES)) == pytest.approx(before)
@@ -41,7 +41,7 @@ def test_a_deployment_between_validation_and_work_is_what_it_makes(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     materialize.run(sandbox.job())
-    before, vet = dict(sandbox.rows(SCORES)), preflight.vet
+    before, vet = dict(sandbox.rows(SCORES)), preflight.check_target
 
     def deployed(job: Job) -> None:
         vet(job)
@@ -62,7 +62,7 @@ def test_a_deployment_before_the_database_came_back_is_what_it_makes(
     def lost(*_: object) -> int:
         monkeypatch.setattr(materialize, "begin", begin)
         _deploy(sandbox)
-        raise DatabaseAway("a cable")
+        raise DatabaseUnavailable("a cable")
 
     materialize.run(sandbox.job())
     before = dict(sandbox.rows(SCORES))
@@ -74,11 +74,11 @@ def test_a_deployment_before_the_database_came_back_is_what_it_makes(
 
 
 def test_a_deployment_that_does_not_hold_together_makes_nothing(sandbox: Sandbox, connection: Connection) -> None:
-    other = lease.take(connection, "churn", watched=True)
+    other = lease.acquire(connection, "churn", watched=True)
 
     def deployed(_: Busy) -> None:
         sandbox.query("select customer, visits from read_parquet('data/customers.parquet')")
-        lease.drop(connection, other)
+        lease.release(connection, other)
 
     with pytest.raises(Mistake, match="spend is missing"):
         materialize.run(sandbox.job(), on_busy=deployed)

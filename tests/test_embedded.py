@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from fix_project import Sandbox, customers
 from prescore.embedded import pidfile
 from prescore.embedded import server as embedded
-from prescore.errors import DatabaseAway
+from prescore.errors import DatabaseUnavailable
 from prescore.project.project import Project
 
 PRESCORE = str(Path(sys.executable).parent / "prescore")
@@ -85,7 +85,7 @@ def test_a_server_that_cannot_start_says_why(project: Project) -> None:
         embedded.stop(project)
         with (embedded.folder(project) / "postgresql.conf").open("a") as file:
             file.write("shared_buffers = 'a lot'\n")
-        with pytest.raises(DatabaseAway, match="the whole log is"):
+        with pytest.raises(DatabaseUnavailable, match="the whole log is"):
             embedded.start(project)
     finally:
         embedded.stop(project)
@@ -99,7 +99,7 @@ def test_a_server_that_cannot_start_quotes_no_earlier_start(project: Project) ->
         with log.open("a") as file:
             file.write("FATAL:  a complaint of last week\n")
         log.chmod(0o400)  # the server's user cannot write to it, so that this start says nothing
-        with pytest.raises(DatabaseAway, match="does not start") as refused:
+        with pytest.raises(DatabaseUnavailable, match="does not start") as refused:
             embedded.start(project)
         assert "last week" not in str(refused.value)
     finally:

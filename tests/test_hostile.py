@@ -255,7 +255,7 @@ def test_check_tells_it_before_anything_is_written(
     sandbox: Sandbox, mishap: Callable[[Sandbox], None], code: int, message: str
 ) -> None:
     mishap(sandbox)
-    done = sandbox.cli("check", "churn")
+    done = sandbox.cli("validate", "churn")
     assert (done.code, message in done.err) == (code, True), done.err
     assert sandbox.rows("select count(*) from prescore.versions") == [(0,)]
     assert not (sandbox.root / ".prescore/store/snapshots").exists()
@@ -266,7 +266,7 @@ def test_every_fault_of_a_spec_is_told_at_once(sandbox: Sandbox) -> None:
     sandbox.edit('max_age = "26h"', 'max_age = "soon"')
     sandbox.edit("versions = 3", "version = 3")
     sandbox.edit("[domain]", 'indexes = [["when"]]\n[domain]')
-    done = sandbox.cli("check", "churn")
+    done = sandbox.cli("validate", "churn")
     assert done.code == 2
     for key in ("key.customer", "freshness.max_age", "retention.version", "indexes: no column when"):
         assert key in done.err
@@ -284,11 +284,11 @@ def test_every_fault_of_the_settings_is_told_at_once(sandbox: Sandbox) -> None:
 
 def test_a_query_is_quoted_as_its_author_wrote_it(sandbox: Sandbox) -> None:
     sandbox.query("select customer,\n  visits spned spend\nfrom read_parquet('data/customers.parquet');\n")
-    done = sandbox.cli("check", "churn")
+    done = sandbox.cli("validate", "churn")
     assert "LINE 2:   visits spned spend" in done.err
     assert "limit 0" not in done.err
     sandbox.query("select customer, visits, spend from read_parquet('data/customers.parquet');\n")
-    assert sandbox.cli("check", "churn").code == 0
+    assert sandbox.cli("validate", "churn").code == 0
 
 
 def test_a_database_quotes_a_query_as_its_author_wrote_it(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +296,7 @@ def test_a_database_quotes_a_query_as_its_author_wrote_it(sandbox: Sandbox, monk
     sandbox.settings('[sources]\nwarehouse = "env:WAREHOUSE_URL"\n')
     sandbox.edit('query = "sql', 'source = "warehouse"\nquery = "sql')
     sandbox.query("select 1 as customer,\n  2 form nowhere")
-    done = sandbox.cli("check", "churn")
+    done = sandbox.cli("validate", "churn")
     assert (done.code, "LINE 2:   2 form nowhere" in done.err) == (2, True), done.err
     assert "as domain" not in done.err
 

@@ -67,10 +67,10 @@ def test_a_project_that_is_nowhere(sandbox: Sandbox, monkeypatch: pytest.MonkeyP
 
 
 def test_check_tells_programs_what_fits(sandbox: Sandbox) -> None:
-    done = sandbox.cli("check", "--json")
+    done = sandbox.cli("validate", "--json")
     assert (done.code, json.loads(done.out)) == (0, [{"model": "churn", "rows": 1000, "rejected": 0}])
     sandbox.query("select")
-    assert json.loads(sandbox.cli("check", "--json").out)["error"]["code"] == "domain_invalid"
+    assert json.loads(sandbox.cli("validate", "--json").out)["error"]["code"] == "domain_invalid"
 
 
 @pytest.mark.parametrize("url", ["foo", "sqlite:///x.db", "postgresql://h:abc/x", "postgresql://h:99999/x"])
@@ -128,5 +128,5 @@ def test_a_store_that_cannot_be_is_told_to_programs_too(sandbox: Sandbox) -> Non
 
 def test_nothing_of_a_duration_that_is_too_long_is_run(sandbox: Sandbox) -> None:
     sandbox.edit("versions = 3", 'grace = "99999999d"')
-    done = sandbox.cli("check", "churn")
+    done = sandbox.cli("validate", "churn")
     assert (done.code, "at most" in done.err) == (2, True), done.err

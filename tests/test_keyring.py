@@ -83,7 +83,7 @@ def test_a_key_of_the_catalog_lets_in_until_it_is_revoked(connection: Connection
     for name, text in texts.items():
         caller = ring.caller(bearer(text.encode()), NOW - 10**9)
         assert (caller.id, caller.name, caller.models) == (text.split("_")[1], name, frozenset({"churn"}))
-    listed = api_keys.every(catalog)[-1]["expires_at"]
+    listed = api_keys.list_keys(catalog)[-1]["expires_at"]
     assert listed is not None
     assert caller.expires_at == pytest.approx(listed.timestamp(), abs=1)
     api_keys.revoke(catalog, "shop")

@@ -19,7 +19,7 @@ from prescore.versions import lease
 from prescore.versions.lease import Lease
 
 STEPS: list[tuple[str, Callable[..., object]]] = [
-    ("freeze", lambda job, held: materialize.freeze(job, held, 1, materialize.kept_scorer(job, 1))),
+    ("freeze", lambda job, held: materialize.freeze(job, held, 1, materialize.load_scorer(job, 1))),
     ("score", lambda job, held: _score(job, held)),
     ("finish", lambda job, held: materialize.finish_table(job, held, 1)),
     ("check", lambda job, held: materialize.check_table(job, held, 1, expectations.build(job.spec))),
@@ -30,7 +30,7 @@ CATALOG = "select state, snapshot_rows, attached_at is null, checks is null from
 
 
 def _score(job: Job, held: Lease) -> None:
-    materialize.score_chunks(job, held, 1, materialize.pending_chunks(job, 1), materialize.kept_scorer(job, 1))
+    materialize.score_chunks(job, held, 1, materialize.pending_chunks(job, 1), materialize.load_scorer(job, 1))
 
 
 def _expire(connection: Connection) -> None:
@@ -42,14 +42,14 @@ def test_a_step_that_wakes_up_without_its_lease_changes_nothing(
     sandbox: Sandbox, connection: Connection, late: int
 ) -> None:
     job = sandbox.job()
-    mine = lease.take(connection, "churn", watched=False)
+    mine = lease.acquire(connection, "churn", watched=False)
     materialize.begin(job, mine)
     before_it = STEPS[:late] if STEPS[late][0] != "give up" else STEPS[:2]
     for _, step in before_it:
         step(job, mine)
     before = sandbox.rows(CATALOG)
     _expire(connection)
-    lease.take(connection, "churn", watched=False)
+    lease.acquire(connection, "churn", watched=False)
     with pytest.raises(LeaseLost):
         STEPS[late][1](job, mine)
     # A partition may be there already: it shows nothing until the pointer moves.
@@ -59,16 +59,16 @@ def test_a_step_that_wakes_up_without_its_lease_changes_nothing(
 
 
 def test_beginning_without_a_lease_makes_no_version(sandbox: Sandbox, connection: Connection) -> None:
-    mine = lease.take(connection, "churn", watched=False)
+    mine = lease.acquire(connection, "churn", watched=False)
     _expire(connection)
-    lease.take(connection, "churn", watched=False)
+    lease.acquire(connection, "churn", watched=False)
     with pytest.raises(LeaseLost):
         materialize.begin(sandbox.job(), mine)
     assert sandbox.rows("select count(*) from prescore.versions") == [(0,)]
 
 
 def test_nobody_takes_over_between_the_last_look_and_the_commit(sandbox: Sandbox, connection: Connection) -> None:
-    mine = lease.take(connection, "churn", watched=False)
+    mine = lease.acquire(connection, "churn", watched=False)
     with psycopg.connect(sandbox.database.url, autocommit=True) as expiring:
         expiring.execute("update prescore.leases set expires_at = now() - interval '1 second'")
     with sandbox.database.connect() as successor:
@@ -76,8 +76,8 @@ def test_nobody_takes_over_between_the_last_look_and_the_commit(sandbox: Sandbox
         with connection.transaction():
             mine.check(connection)
             with pytest.raises(psycopg.errors.LockNotAvailable):
-                lease.take(successor, "churn", watched=False)
-        assert lease.take(successor, "churn", watched=False).token > mine.token
+                lease.acquire(successor, "churn", watched=False)
+        assert lease.acquire(successor, "churn", watched=False).token > mine.token
 
 
 def test_what_a_run_without_its_lease_sets_aside_is_not_kept(sandbox: Sandbox, connection: Connection) -> None:
@@ -85,7 +85,7 @@ def test_what_a_run_without_its_lease_sets_aside_is_not_kept(sandbox: Sandbox, c
     sandbox.query(f"select customer, if(customer < 900, visits, null) as visits, spend from {source}")
     sandbox.edit("[domain]", "max_rejects = 100\n[domain]")
     job = sandbox.job()
-    mine = lease.take(connection, "churn", watched=False)
+    mine = lease.acquire(connection, "churn", watched=False)
     version = materialize.begin(job, mine)
 
     def taken_over(*_: object) -> None:
@@ -94,14 +94,14 @@ def test_what_a_run_without_its_lease_sets_aside_is_not_kept(sandbox: Sandbox, c
 
     object.__setattr__(job, "on_rows", taken_over)  # after the first chunk; the rejects are in the last one
     with pytest.raises(LeaseLost):
-        materialize.freeze(job, mine, version, materialize.kept_scorer(job, version))
+        materialize.freeze(job, mine, version, materialize.load_scorer(job, version))
     assert sandbox.rows("select count(*) from prescore.rejects") == [(0,)]
 
 
 def test_one_renewal_in_vain_is_not_the_last(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     renew, tries, again = lease.renew, list[int](), threading.Event()
 
-    def in_vain(connection: Connection, mine: Lease, seconds: float = lease.SECONDS) -> int | None:
+    def in_vain(connection: Connection, mine: Lease, seconds: float = lease.EXPIRY_SECONDS) -> int | None:
         tries.append(mine.token)
         if len(tries) == 1:
             raise psycopg.errors.LockNotAvailable("somebody holds the row")
@@ -111,5 +111,5 @@ def test_one_renewal_in_vain_is_not_the_last(sandbox: Sandbox, monkeypatch: pyte
     monkeypatch.setattr(lease, "renew", in_vain)
     monkeypatch.setattr(lease, "SECONDS", 0.04)
     migrations.migrate(sandbox.database)
-    with lease.held(sandbox.database, "churn"):
+    with lease.holding(sandbox.database, "churn"):
         assert again.wait(30)

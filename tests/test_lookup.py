@@ -29,7 +29,7 @@ def test_a_lookup_uses_the_primary_key_and_touches_one_version(sandbox: Sandbox)
     with sandbox.database.connect() as connection:
         described = Catalog(connection).one("lookup_described", model="churn")
         keys, outputs = described["key_columns"], described["output_columns"]
-        asked = lookup.statement("churn", keys, outputs).as_string(connection)
+        asked = lookup.published_statement("churn", keys, outputs).as_string(connection)
         values = lookup.parameters([range(0, 50_000, 5_000)])
         cursor = RawCursor(connection, row_factory=dict_row)
         explained = cursor.execute(f"explain (analyze, format json) {asked}".encode(), values).fetchone()
@@ -99,7 +99,7 @@ def test_values_that_json_and_python_have_not(sandbox: Sandbox, shelf: Shelf) ->
     told = ["0044-03-15 BC", "12013-07-04T12:30:00", "infinity"]
     assert json.loads(found.out)["prediction"] == dict(zip(["score", *kinds], [0.5, None, None, *told], strict=True))
     assert "d  0044-03-15 BC" in sandbox.cli("lookup", "odd", "1").out
-    moved = json.loads(sandbox.cli("diff", "odd", "1", "2", "--json").out)["columns"]
+    moved = json.loads(sandbox.cli("compare", "odd", "1", "2", "--json").out)["columns"]
     assert {row["column"]: row["mean_difference"] for row in moved} == {"score": 0, "nan": None, "inf": None}
 
 

@@ -11,7 +11,7 @@ import pytest
 from fix_project import Sandbox, linear
 from prescore.catalog.database import Connection
 from prescore.checks import expectations
-from prescore.errors import DatabaseAway, Refused
+from prescore.errors import DatabaseUnavailable, Refused
 from prescore.run import failure, materialize
 from prescore.versions import hold, lease, pending
 from prescore.versions.options import RunOptions
@@ -41,9 +41,9 @@ def test_a_refused_version_leaves_the_old_one_served(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", None])
 def test_a_table_that_was_tampered_with_is_refused(sandbox: Sandbox, value: str | None) -> None:
     job = sandbox.job()
-    with lease.held(job.database, "churn") as held:
+    with lease.holding(job.database, "churn") as held:
         version = materialize.begin(job, held)
-        scorer = materialize.kept_scorer(job, version)
+        scorer = materialize.load_scorer(job, version)
         materialize.freeze(job, held, version, scorer)
         materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
         materialize.finish_table(job, held, version)
@@ -123,7 +123,7 @@ def test_a_refusal_is_told_though_its_version_could_not_be_given_up(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(*_: object) -> None:
-        raise DatabaseAway("a cable")
+        raise DatabaseUnavailable("a cable")
 
     sandbox.onnx(linear([1.0, -0.5], add=5.0))
     monkeypatch.setattr(failure, "give_up", lost)
@@ -142,7 +142,7 @@ def test_a_refusal_whose_connection_is_lost_is_not_made_again(
         try:
             judged(*arguments)
         except Refused as error:
-            raise DatabaseAway("a cable") from error
+            raise DatabaseUnavailable("a cable") from error
 
     sandbox.onnx(linear([1.0, -0.5], add=5.0))
     monkeypatch.setattr(materialize, "check_table", lost)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from psycopg import DataError
 
-from prescore.errors import DatabaseAway
-from prescore_api.tables.batching import IN_FLIGHT, Key, Merged
+from prescore.errors import DatabaseUnavailable
+from prescore_api.tables.batching import IN_FLIGHT, BatchedLookup, Key
 
 
 class _Database:
@@ -28,10 +28,10 @@ class _Database:
         return [(1, True, *key) for key in keys]
 
 
-def _run(story: Callable[[_Database, Merged], Any], patience: float = 60) -> None:
+def _run(story: Callable[[_Database, BatchedLookup], Any], patience: float = 60) -> None:
     async def told() -> None:
         database = _Database()
-        await story(database, Merged(database.fetch, patience))
+        await story(database, BatchedLookup(database.fetch, patience))
 
     asyncio.run(told())
 
@@ -42,7 +42,7 @@ async def _until_asked(database: _Database, times: int) -> None:
 
 
 def test_what_gathers_goes_into_one_statement_and_everybody_gets_their_own() -> None:
-    async def story(database: _Database, merged: Merged) -> None:
+    async def story(database: _Database, merged: BatchedLookup) -> None:
         first = [merged.ask((0,))]
         await _until_asked(database, 1)
         second = [merged.ask((1,))]
@@ -59,7 +59,7 @@ def test_what_gathers_goes_into_one_statement_and_everybody_gets_their_own() -> 
 
 
 def test_one_key_that_the_database_cannot_take_fails_alone() -> None:
-    async def story(database: _Database, merged: Merged) -> None:
+    async def story(database: _Database, merged: BatchedLookup) -> None:
         database.may_answer.set()
         asked = [merged.ask((key,)) for key in ("a", "bad", "b")]
         rows = await asyncio.gather(*asked, return_exceptions=True)
@@ -70,11 +70,11 @@ def test_one_key_that_the_database_cannot_take_fails_alone() -> None:
 
 
 def test_an_outage_is_told_to_all_who_wait_at_once() -> None:
-    async def story(database: _Database, merged: Merged) -> None:
+    async def story(database: _Database, merged: BatchedLookup) -> None:
         async def away(keys: Sequence[Key]) -> list[Any]:
             database.asked.append(list(keys))
             await database.may_answer.wait()
-            raise DatabaseAway
+            raise DatabaseUnavailable
 
         merged._fetch = away
         asked = [merged.ask((0,))]
@@ -84,14 +84,14 @@ def test_an_outage_is_told_to_all_who_wait_at_once() -> None:
         asked += [merged.ask((n,)) for n in range(2, 5000)]
         database.may_answer.set()
         told = await asyncio.gather(*asked, return_exceptions=True)
-        assert {type(one) for one in told} == {DatabaseAway}
+        assert {type(one) for one in told} == {DatabaseUnavailable}
         assert len(database.asked) <= IN_FLIGHT + 1
 
     _run(story)
 
 
 def test_nobody_waits_behind_a_slow_database_without_end() -> None:
-    async def story(database: _Database, merged: Merged) -> None:
+    async def story(database: _Database, merged: BatchedLookup) -> None:
         first = [merged.ask((0,))]
         await _until_asked(database, 1)
         first += [merged.ask((1,))]
@@ -101,7 +101,7 @@ def test_nobody_waits_behind_a_slow_database_without_end() -> None:
             await asyncio.sleep(0.01)
         database.may_answer.set()
         assert await asyncio.gather(*first) == [(1, True, 0), (1, True, 1)]
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await waiting
 
     _run(story, patience=0.05)

@@ -19,9 +19,9 @@ from psycopg.rows import DictRow
 from fix_api import Shelf
 from fix_page import FAILED, PASSED, Scene, status_page
 from prescore.catalog.database import Database
-from prescore.errors import DatabaseAway
+from prescore.errors import DatabaseUnavailable
 from prescore_api.pages import status
-from prescore_api.tables.database import Bounds, Reader
+from prescore_api.tables.database import Bounds, ReaderPool
 
 KEY = {"id": "integer"}
 ROWS = [(n, n / 1000) for n in range(1000)]
@@ -234,7 +234,7 @@ async def _asked(database: Database) -> tuple[int, str]:
     """How many statements the page took, and the page."""
     count = 0
 
-    class Counting(Reader):
+    class Counting(ReaderPool):
         async def rows(self, statement: Any, parameters: Mapping[str, Any]) -> list[DictRow]:
             nonlocal count
             count += 1
@@ -308,10 +308,12 @@ def test_it_says_what_a_page_must_say_to_phones_and_readers(bad_day: Scene) -> N
 
 def test_a_database_that_is_away_is_told_by_the_error(tmp_path: Path) -> None:
     async def ask() -> None:
-        async with Reader(Database(f"postgresql:///nothing?host={tmp_path}"), Bounds(connection_seconds=0.2)) as reader:
+        async with ReaderPool(
+            Database(f"postgresql:///nothing?host={tmp_path}"), Bounds(connection_seconds=0.2)
+        ) as reader:
             await status.html(reader, lambda _: True)
 
-    with pytest.raises(DatabaseAway):
+    with pytest.raises(DatabaseUnavailable):
         asyncio.run(ask())
 
 

@@ -85,9 +85,9 @@ def _rows(kind: str) -> st.SearchStrategy[list[dict[str, Any]]]:
 def _published(sandbox: Sandbox) -> None:
     """Through every step but the checks, which the data here would not pass, and which change nothing."""
     job = sandbox.job()
-    with lease.held(job.database, "churn") as held:
+    with lease.holding(job.database, "churn") as held:
         version = materialize.begin(job, held, RunOptions(full=True))
-        scorer = materialize.kept_scorer(job, version)
+        scorer = materialize.load_scorer(job, version)
         materialize.freeze(job, held, version, scorer)
         materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
         materialize.finish_table(job, held, version)
@@ -115,7 +115,7 @@ def test_what_goes_in_is_what_a_lookup_gives(sandbox: Sandbox, kind: str) -> Non
             for row in rows:
                 key = row["the key"]
                 asked = key.isoformat() if isinstance(key, date | datetime) else str(key)
-                answer = lookup.one(Catalog(connection), "churn", [asked])
+                answer = lookup.look_up(Catalog(connection), "churn", [asked])
                 assert (answer["found"], answer["key"]) == (True, {"the key": key})
                 for name in VALUES:
                     np.testing.assert_equal(_exact(name, answer["prediction"][f"a {name}"]), _exact(name, row[name]))

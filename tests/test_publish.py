@@ -83,7 +83,7 @@ def test_inputs_older_than_those_published_are_not_published_unless_said(sandbox
     assert "churn version 2 is of data as of" in older.err
     assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
     assert sandbox.cli("publish", "churn", "2").code == 2
-    assert sandbox.cli("publish", "churn", "2", "--older").code == 0
+    assert sandbox.cli("publish", "churn", "2", "--allow-older").code == 0
     assert sandbox.rows("select distinct version from predictions.churn") == [(2,)]
 
 
@@ -236,7 +236,7 @@ def test_publishing_together_takes_no_version_from_those_who_see_it(sandbox: San
         assert _seen(reader) == (3, 3, 1000)
         _run(sandbox, 0.4)
         assert _seen(reader) == (3, 3, 1000)
-        assert sandbox.cli("publish", "churn", "3", "other", "1", "--older").code == 0
+        assert sandbox.cli("publish", "churn", "3", "other", "1", "--allow-older").code == 0
         assert _seen(reader) == (3, 3, 1000)
 
 

@@ -95,11 +95,11 @@ def test_the_limit_is_so_many_rows_or_a_fraction(sandbox: Sandbox, limit: float,
 
 def test_check_tells_how_many_rows_would_be_set_aside(sandbox: Sandbox) -> None:
     sandbox.query(BAD_ROWS)
-    refused = sandbox.cli("check", "churn")
+    refused = sandbox.cli("validate", "churn")
     assert (refused.code, "saw 4 rows set aside" in refused.err) == (4, True)
     _allow(sandbox, 4)
-    assert sandbox.cli("check", "churn").out.endswith("1,000 rows, of which 4 would be set aside\n")
-    assert json.loads(sandbox.cli("check", "--json").out) == [{"model": "churn", "rows": 1000, "rejected": 4}]
+    assert sandbox.cli("validate", "churn").out.endswith("1,000 rows, of which 4 would be set aside\n")
+    assert json.loads(sandbox.cli("validate", "--json").out) == [{"model": "churn", "rows": 1000, "rejected": 4}]
 
 
 def test_predictions_that_are_not_finite_are_set_aside(sandbox: Sandbox) -> None:
@@ -227,7 +227,7 @@ def test_rejects_go_with_their_version(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("limit", ["-1", "1.0", "true", '"1%"', "nan"])
 def test_a_limit_that_is_none_is_told(sandbox: Sandbox, limit: str) -> None:
     sandbox.edit("[domain]", f"max_rejects = {limit}\n[domain]")
-    done = sandbox.cli("check", "churn")
+    done = sandbox.cli("validate", "churn")
     assert (done.code, "max_rejects: write a number of rows" in done.err) == (2, True), done.err
 
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from fix_project import Sandbox
-from prescore.errors import DatabaseAway
+from prescore.errors import DatabaseUnavailable
 from prescore.run import materialize, preflight
 from prescore.steps import check, publish, snapshot, stage
 from prescore.versions import lease, retention
@@ -39,7 +39,7 @@ def test_a_run_that_came_to_its_end_is_not_made_again(
         if why == "withdrawn meanwhile":
             sandbox.cli("rollback", "churn")
             sandbox.cli("release", "churn")
-        raise DatabaseAway("a cable")
+        raise DatabaseUnavailable("a cable")
 
     monkeypatch.setattr(drop, name, lost)
     monkeypatch.setattr(materialize, "PAUSES", (0.0,))
@@ -106,12 +106,12 @@ def test_a_run_that_begins_anew_does_so_once(sandbox: Sandbox, monkeypatch: pyte
 def test_a_connection_that_is_lost_before_the_run_begins_its_version_is_waited_for(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vet, lost = preflight.vet, list[bool]()
+    vet, lost = preflight.check_target, list[bool]()
 
     def disturbed(*arguments: Any) -> None:
         if not lost:
             lost.append(True)
-            raise DatabaseAway("a cable")
+            raise DatabaseUnavailable("a cable")
         vet(*arguments)
 
     monkeypatch.setattr(preflight, "vet", disturbed)

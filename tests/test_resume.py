@@ -20,7 +20,7 @@ from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.database import Database
 from prescore.checks import expectations
-from prescore.errors import Busy, LeaseLost, Refused, Unknown
+from prescore.errors import Busy, LeaseLost, NotFound, Refused
 from prescore.run import materialize
 from prescore.store.store import Store
 from prescore.versions import hold, lease
@@ -170,7 +170,7 @@ def test_a_check_that_is_asked_again_may_refuse(sandbox: Sandbox) -> None:
     assert sandbox.cli("run", "churn", "--no-publish").code == 0
     sandbox.edit("max_value = 1", "max_value = 0.1")
     job = sandbox.job()
-    with lease.held(job.database, "churn") as held, pytest.raises(Refused):
+    with lease.holding(job.database, "churn") as held, pytest.raises(Refused):
         materialize.check_table(job, held, 1, expectations.build(job.spec))
     assert sandbox.rows("select state from prescore.versions") == [("refused",)]
 
@@ -197,14 +197,14 @@ def test_a_kept_model_that_was_changed_is_not_scored_with(sandbox: Sandbox) -> N
     good = sandbox.rows("select customer, score from predictions.churn order by customer")
     (kept,) = (sandbox.root / ".prescore/store/models").iterdir()
     kept.write_bytes(linear([9.0, 9.0]))
-    with pytest.raises(Unknown, match="was changed"):
-        materialize.kept_scorer(sandbox.job(), 1)
+    with pytest.raises(NotFound, match="was changed"):
+        materialize.load_scorer(sandbox.job(), 1)
     assert sandbox.cli("run", "churn").code == 0
     assert sandbox.rows("select customer, score from predictions.churn order by customer") == good
 
 
 def test_two_runs_of_one_model_never_write_together(sandbox: Sandbox) -> None:
-    with lease.held(sandbox.database, "churn"):
+    with lease.holding(sandbox.database, "churn"):
         second = sandbox.cli("run", "churn")
     assert second.code == 3
     assert "Another run of churn is at work" in second.err
@@ -213,7 +213,7 @@ def test_two_runs_of_one_model_never_write_together(sandbox: Sandbox) -> None:
 
 
 def test_another_model_runs_side_by_side(sandbox: Sandbox) -> None:
-    with lease.held(sandbox.database, "something_else"):
+    with lease.holding(sandbox.database, "something_else"):
         assert sandbox.cli("run", "churn").code == 0
 
 
@@ -238,16 +238,16 @@ def test_a_run_that_lost_its_place_writes_nothing(sandbox: Sandbox) -> None:
 
 def test_an_unwatched_lease_outlives_its_connection_until_it_expires(sandbox: Sandbox) -> None:
     with sandbox.database.connect() as connection:
-        first = lease.take(connection, "churn", watched=False)
+        first = lease.acquire(connection, "churn", watched=False)
     with sandbox.database.connect() as connection:
         with pytest.raises(Busy):
-            lease.take(connection, "churn", watched=False)
+            lease.acquire(connection, "churn", watched=False)
         connection.execute("update prescore.leases set expires_at = now() - interval '1 second'")
-        second = lease.take(connection, "churn", watched=False)
+        second = lease.acquire(connection, "churn", watched=False)
         assert second.token > first.token
         with pytest.raises(LeaseLost), connection.transaction():
             first.check(connection)
-        lease.drop(connection, Lease("churn", first.token))
+        lease.release(connection, Lease("churn", first.token))
         assert connection.execute("select token from prescore.leases").fetchone() == {"token": second.token}
 
 
@@ -297,7 +297,7 @@ def test_a_run_that_was_stopped_in_a_copy_is_taken_over_and_writes_nothing_more(
 
 def test_a_run_waits_for_another_if_asked(sandbox: Sandbox) -> None:
     command = [str(Path(sys.executable).with_name("prescore")), "run", "churn", "--wait"]
-    with lease.held(sandbox.database, "churn"):
+    with lease.holding(sandbox.database, "churn"):
         waiting = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert waiting.stderr is not None
         assert "Another run of churn is at work" in waiting.stderr.readline()

@@ -196,7 +196,7 @@ def test_a_transaction_from_while_the_decision_was_being_committed_is_waited_for
         began = reader.execute("select now()").fetchone()
         assert began is not None
         decided = began["now"] - timedelta(seconds=seconds)
-        assert open_transactions.remaining(connection, decided) == ([reader.info.backend_pid] if waited_for else [])
+        assert open_transactions.still_open(connection, decided) == ([reader.info.backend_pid] if waited_for else [])
 
 
 def test_what_new_readers_see_is_not_retired_though_a_clock_was_set_back(sandbox: Sandbox) -> None:

@@ -24,7 +24,7 @@ from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
 from prescore.catalog.queries import Migration, migration_files
-from prescore.catalog.roles import grant, show_version
+from prescore.catalog.roles import grant, grant_version
 from prescore.errors import DatabaseRefused
 from prescore.run import materialize
 from prescore.versions import lease
@@ -282,7 +282,7 @@ def test_a_reader_does_nothing_else(granted: Sandbox, roles: Roles, become: Call
     )
     become("reader")
     for command in (
-        "publish churn 1 --older",
+        "publish churn 1 --allow-older",
         "rollback churn",
         "hold churn --reason x",
         "retire churn",
@@ -341,7 +341,7 @@ def test_a_reader_that_comes_while_a_version_is_checked_reads_it(granted: Sandbo
     roles.type(f"create role {roles.name('late')} login password '…'")
     with roles.database("writer").connect() as checking, ThreadPoolExecutor() as pool:
         with checking.transaction():
-            show_version(checking, "churn_v1", readable=True)
+            grant_version(checking, "churn_v1", readable=True)
             checking.execute("update prescore.versions set state = 'checked', checked_at = now()")
             granting = pool.submit(let_read, roles, "late")
             with pytest.raises(TimeoutError):
@@ -452,7 +452,7 @@ def test_a_run_ends_the_sessions_of_the_one_it_takes_over_from(
         with psycopg.connect(server, autocommit=True) as administrator:
             administrator.execute(f"grant pg_signal_backend, pg_read_all_stats to {roles.name('writer')}".encode())
     with roles.database(login).connect() as connection:
-        stuck = lease.take(connection, "churn", watched=False, seconds=0)
+        stuck = lease.acquire(connection, "churn", watched=False, seconds=0)
     stopped = replace(roles.database(login), name=stuck.connections)
     with stopped.connect() as left, at_same_name(server, roles, stuck.connections).connect() as superusers:
         materialize.run(granted.job())

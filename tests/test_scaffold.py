@@ -18,7 +18,7 @@ def test_a_first_model_starts_a_project(sandbox: Sandbox, tmp_path: Path, monkey
     monkeypatch.delenv("PRESCORE_PROJECT")
     done = sandbox.cli("init", "churn")
     assert done.code == 0, done.err
-    assert "prescore check churn" in done.out
+    assert "prescore validate churn" in done.out
     assert spec.load(folder / "specs/churn.toml").model == "churn"
     assert {path.name for path in folder.rglob("*") if path.is_file()} == {
         "prescore.toml",

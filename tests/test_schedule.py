@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from prescore.catalog.datetimes import moment
+from prescore.catalog.datetimes import parse_datetime
 from prescore.project.spec import Schedule
 
 NIGHTLY = {"cron": "0 5 * * *", "timezone": "Europe/Zurich", "published_by": "06:00:00"}
@@ -18,7 +18,9 @@ def _missed(published_at: str | None, now: str, **schedule: Any) -> datetime | N
     from prescore_dags.schedule import missed
 
     return missed(
-        Schedule.model_validate({**NIGHTLY, **schedule}), moment(published_at) if published_at else None, moment(now)
+        Schedule.model_validate({**NIGHTLY, **schedule}),
+        parse_datetime(published_at) if published_at else None,
+        parse_datetime(now),
     )
 
 
@@ -36,20 +38,20 @@ def _missed(published_at: str | None, now: str, **schedule: Any) -> datetime | N
 def test_a_deadline_is_missed_when_nothing_was_published_since_its_run_was_due(
     published_at: str, now: str, late: str | None
 ) -> None:
-    assert _missed(published_at, now) == (late and moment(late))
+    assert _missed(published_at, now) == (late and parse_datetime(late))
 
 
 def test_no_deadline_falls_on_days_without_a_run() -> None:
     friday, sunday, monday = "2026-03-13T04:10Z", "2026-03-15T12:00Z", "2026-03-16T05:01Z"
     assert _missed(friday, sunday, cron="0 5 * * 1-5") is None
-    assert _missed(friday, monday, cron="0 5 * * 1-5") == moment("2026-03-16T05:00Z")
+    assert _missed(friday, monday, cron="0 5 * * 1-5") == parse_datetime("2026-03-16T05:00Z")
 
 
 @pytest.mark.parametrize("cron", ["@quarterly", "0 0 1 */3 *"])
 def test_a_preset_is_what_airflow_takes_it_for(cron: str) -> None:
     spring, summer = "2026-04-01T00:10Z", "2026-07-01T05:01Z"
     assert _missed(spring, "2026-06-30T12:00Z", cron=cron) is None
-    assert _missed(spring, summer, cron=cron) == moment("2026-07-01T04:00Z")
+    assert _missed(spring, summer, cron=cron) == parse_datetime("2026-07-01T04:00Z")
 
 
 def test_what_is_run_by_assets_is_due_once_a_day() -> None:

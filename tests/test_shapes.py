@@ -207,7 +207,7 @@ def test_a_databases_query_reaches_it_as_it_is(sandbox: Sandbox, monkeypatch: py
         """select i::bigint as customer, ('{"k":true, "n": 2}'::jsonb ->> 'n')::real as visits, 0::real as spend
 from generate_series(1, 20) i where 'a 10% b :i' like '%10\\% b :i' and i % 2 = 0"""
     )
-    checked = sandbox.cli("check", "churn", "--json")
+    checked = sandbox.cli("validate", "churn", "--json")
     assert checked.code == 0, checked.err
     assert json.loads(checked.out)[0]["rows"] == 10
     assert sandbox.cli("run", "churn").code == 0

@@ -23,7 +23,7 @@ def ended(airflow: Airflow, sandbox: Sandbox) -> Airflow:
 
 def test_a_task_with_nothing_left_to_do_is_in_nobodys_way(ended: Airflow, sandbox: Sandbox) -> None:
     with sandbox.database.connect() as connection:
-        lease.take(connection, "churn", watched=False, seconds=600, holder="another run")
+        lease.acquire(connection, "churn", watched=False, seconds=600, holder="another run")
     for task, index in TASKS[1:]:
         name = f"{task}[{index}]" if index >= 0 else task
         assert (name, ended.again(task, index)["states"][name]) == (name, "success")
@@ -44,19 +44,19 @@ def test_the_lease_is_kept_for_those_that_were_cleared_as_well(ended: Airflow, s
     ended.cleared("score", 1)
     ended.again("snapshot")
     (soon,) = sandbox.rows(lasts)[0]
-    assert lease.SECONDS / 2 < soon <= lease.SECONDS  # nobody else gives it back
-    ended.cleared("give_back")
+    assert lease.EXPIRY_SECONDS / 2 < soon <= lease.EXPIRY_SECONDS  # nobody else gives it back
+    ended.cleared("release_lease")
     ended.again("score", 0)
     (long,) = sandbox.rows(lasts)[0]
-    assert lease.SECONDS < long <= lease.BETWEEN
-    ended.again("give_back")
+    assert lease.EXPIRY_SECONDS < long <= lease.TASK_EXPIRY_SECONDS
+    ended.again("release_lease")
     assert sandbox.rows(LEASES) == []
 
 
 def test_what_another_run_may_have_gone_on_with_is_told(ended: Airflow, sandbox: Sandbox) -> None:
     ended.again("snapshot")
     with sandbox.database.connect() as connection:
-        lease.take(connection, "churn", watched=False, seconds=600, holder="another run")
+        lease.acquire(connection, "churn", watched=False, seconds=600, holder="another run")
     ended.log()
     assert ended.again("stage")["states"]["stage"] == "failed"
     assert "A new run goes on with what is still of use: trigger one, or clear the snapshot task" in ended.log()

@@ -66,7 +66,7 @@ class Versions(RuleBasedStateMachine):
         if outcome in ("checked", "refused"):
             self.check(number, outcome)
         if outcome == "failed":
-            lifecycle.fail(self.connection, self.catalog.version(self.model, number), "no good")
+            lifecycle.mark_failed(self.connection, self.catalog.version(self.model, number), "no good")
 
     @rule(number=Numbers, outcome=st.sampled_from(["checked", "refused"]))
     def check_again(self, number: int, outcome: str) -> None:

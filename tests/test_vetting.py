@@ -66,7 +66,7 @@ def test_a_check_that_cannot_be_meant_is_told_before_anything_is_scored(
 def test_quantiles_have_bounds_in_order(sandbox: Sandbox, ranges: str, told: str) -> None:
     sandbox.edit("column_values_to_be_between", "column_quantile_values_to_be_between")
     sandbox.edit("min_value = 0\nmax_value = 1", f"quantile_ranges = {{ {ranges} }}")
-    done = sandbox.cli("check", "churn")
+    done = sandbox.cli("validate", "churn")
     assert (done.code, told in done.err) == (2, True), done.err
 
 

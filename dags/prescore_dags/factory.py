@@ -83,7 +83,7 @@ def _materialization(project: Project, model: str, groups: int, more: dict[str, 
         scored >> staged
         checked >> approved >> published
         # Of score too: when one of its tasks fails, publish is given up while others may still be writing.
-        [scored, published] >> tasks.give_back().as_teardown()
+        [scored, published] >> tasks.release_lease().as_teardown()
     return dag
 
 

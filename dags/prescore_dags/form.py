@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
 
-from prescore.catalog.datetimes import moment
+from prescore.catalog.datetimes import parse_datetime
 from prescore.errors import NotAllowed
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def ask(context: Any, *, dated: bool) -> RunOptions:
     chosen = context["params"]
     if unknown := sorted(set(context["dag_run"].conf or {}) - set(form())):
         raise NotAllowed(f"The form has no {', '.join(unknown)}; it has {', '.join(form())}. Nothing was begun.")
-    as_of = moment(chosen["as_of"]) if chosen["as_of"] else _interval_end(context["dag_run"], dated=dated)
+    as_of = parse_datetime(chosen["as_of"]) if chosen["as_of"] else _interval_end(context["dag_run"], dated=dated)
     # A version that waits for approval is not for the next run to publish.
     return RunOptions(chosen["when_checked"] == PUBLISH, chosen["full"], trial_rows=chosen["trial_rows"], as_of=as_of)
 

@@ -25,9 +25,9 @@ from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
 from prescore.catalog.queries import query
 from prescore.cli import context
-from prescore.cli.errors import told
+from prescore.cli.errors import reporting_errors
 from prescore.embedded import server
-from prescore.errors import PortTaken, Transient
+from prescore.errors import PortInUse, Transient
 from prescore.project.project import Project, make_folder
 
 DAG_FILE = "from prescore_dags import airflow_dags\n\nairflow_dags()\n"
@@ -50,7 +50,7 @@ def main() -> None:
     for asked in _ENDINGS:
         if signal.getsignal(asked) != signal.SIG_IGN:  # nohup wants it to outlive its terminal
             signal.signal(asked, signal.default_int_handler)
-    with told():
+    with reporting_errors():
         project = Project.find()
         home, port = project.root / ".prescore/airflow", int(os.environ.get("PORT", "8080"))
         make_folder(home)
@@ -86,14 +86,14 @@ def _say(text: str) -> None:
 
 @contextmanager
 def _the_only_one(home: Path, port: int) -> Iterator[None]:
-    """Raises PortTaken while this project's Airflow runs, at whichever port: two would share their metadata."""
+    """Raises PortInUse while this project's Airflow runs, at whichever port: two would share their metadata."""
     with (home / "standalone.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
             where, _, process = lock.read().partition(" ")
-            raise PortTaken(
+            raise PortInUse(
                 f"This project's Airflow runs already, at {where}. To end it, press Ctrl-C in its terminal, or "
                 f"`kill {process}`."
             ) from error
@@ -153,7 +153,7 @@ def environment(project: Project, home: Path, database_url: str, port: int) -> d
 
 
 def _metadata(project: Project) -> dict[str, str]:
-    """A database for Airflow itself, unless the environment names one; raises Mistake or DatabaseAway.
+    """A database for Airflow itself, unless the environment names one; raises Mistake or DatabaseUnavailable.
 
     On SQLite, Airflow's default, a trigger while the DAGs are being read waited for a lock until it failed.
     """
@@ -173,7 +173,7 @@ def _require_free(port: int) -> None:
         try:
             mine.bind(("127.0.0.1", port))
         except OSError as error:
-            raise PortTaken(f"Port {port} is taken: {error.strerror}. Name another: PORT={port + 1}.") from error
+            raise PortInUse(f"Port {port} is taken: {error.strerror}. Name another: PORT={port + 1}.") from error
 
 
 def _dags(project: Project, home: Path) -> Path:

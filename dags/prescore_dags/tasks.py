@@ -69,21 +69,21 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
 
     job = _job(model, root)
     context = get_current_context()
-    options = form.ask(context, dated=source.asks_as_of(job.query))
-    preflight.validate(job, options.as_of)
+    options = form.ask(context, dated=source.uses_as_of(job.query))
+    preflight.check_inputs(job, options.as_of)
     migrations.migrate(job.database)
-    preflight.vet(job)
+    preflight.check_target(job)
     with turn.kept(job, turn.take(job)) as held:
-        job = preflight.settled(job, options).under(held)
+        job = preflight.refreshed(job, options).under(held)
         with job.database.connect() as connection:
             if form.approval_wanted(context):  # what would break readers is no question to put to a person
-                preflight.vet_columns(connection, job.spec)
+                preflight.check_columns(connection, job.spec)
             options = replace(options, full=options.full and not _begun(connection, model))
         version = materialize.begin(job, held, options)
         if options.full:
             _note_begun(job, version)
         with failure.giving_up(job, held, version):
-            materialize.freeze(job, held, version, materialize.kept_scorer(job, version))
+            materialize.freeze(job, held, version, materialize.load_scorer(job, version))
         return _shares(job, held, version, groups)
 
 
@@ -98,7 +98,7 @@ def score(model: str, root: str, share: Share) -> int:
     left = [n for n in materialize.pending_chunks(job, version) if share["first"] <= n < share["end"]]
     if left:
         with _working(job, share) as (mine, held):
-            materialize.score_chunks(mine, held, version, left, materialize.kept_scorer(mine, version))
+            materialize.score_chunks(mine, held, version, left, materialize.load_scorer(mine, version))
     return len(left)
 
 
@@ -166,7 +166,7 @@ def _publish(job: Job, work: Checked, *, approved: bool) -> None:
         work["token"] = turn.take(job).token
     with _working(job, work) as (mine, held):
         materialize.publish_version(mine, held, work["version"], instead_of=work["served"] if approved else None)
-        materialize.retire_old(mine)
+        materialize.retire(mine)
 
 
 def _require_wanted(job: Job, report: Report, when_checked: str) -> None:
@@ -182,11 +182,11 @@ def _require_wanted(job: Job, report: Report, when_checked: str) -> None:
     with job.database.connect() as connection:
         if not waits(connection, job.model, report.version):
             return
-    if report.past:
+    if report.backfill:
         raise AirflowSkipException(
             f"{job.model} version {report.version} is as of {report.as_of:%Y-%m-%d %H:%M} UTC, and version "
             f"{report.served}, which is served, has newer data: it is kept beside it. "
-            f"`prescore publish {job.model} {report.version} --older` publishes it all the same."
+            f"`prescore publish {job.model} {report.version} --allow-older` publishes it all the same."
         )
     if report.held is not None:
         raise AirflowSkipException(
@@ -197,7 +197,7 @@ def _require_wanted(job: Job, report: Report, when_checked: str) -> None:
 
 @task
 @told()
-def give_back() -> None:
+def release_lease() -> None:
     """Give the lease back, however the run ended: the next one need not wait until it runs out."""
     turn.free()
 

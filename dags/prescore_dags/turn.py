@@ -1,4 +1,4 @@
-"""Whose turn it is: a run has its model's lease from its snapshot task on, and until give_back.
+"""Whose turn it is: a run has its model's lease from its snapshot task on, and until release_lease.
 
 A task that is cleared alone, when all that is over, has it for as long as it works.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from prescore.run.job import Job
 
 AGAIN = timedelta(seconds=10)
-GIVE_BACK = "give_back"
+RELEASE_LEASE = "release_lease"
 _ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
 _log = logging.getLogger("prescore")
 
@@ -42,7 +42,9 @@ def take(job: Job) -> Lease:
     """
     try:
         with job.database.connect() as connection:
-            return lease.take(connection, job.model, watched=False, seconds=lease.BETWEEN, holder=holder())
+            return lease.acquire(
+                connection, job.model, watched=False, seconds=lease.TASK_EXPIRY_SECONDS, holder=holder()
+            )
     except Busy as busy:
         _log.warning("%s Looking again in %.0f s.", str(busy).partition(". ")[0], AGAIN.total_seconds())
         raise AirflowRescheduleException(datetime.now(UTC) + AGAIN) from busy  # type: ignore[no-untyped-call]
@@ -53,7 +55,7 @@ def kept(job: Job, mine: Lease) -> Iterator[Lease]:
     """Keep the run's lease for one task; raises LeaseLost when another run has had it since it was taken."""
     try:
         _require(job, mine)
-        with lease.kept(job.database, mine) as held:
+        with lease.continuing(job.database, mine) as held:
             yield held
     finally:
         _leave(job, mine)
@@ -64,12 +66,12 @@ def free() -> None:
     with environment_database().connect() as connection:
         # A first run may have ended before there was a catalog.
         if migrations.exists(connection):
-            lease.give_back(connection, holder())
+            lease.release_held_by(connection, holder())
 
 
 def _require(job: Job, mine: Lease) -> None:
     with job.database.connect() as connection:
-        if lease.renew(connection, mine, lease.BETWEEN) is None:
+        if lease.renew(connection, mine, lease.TASK_EXPIRY_SECONDS) is None:
             raise LeaseLost(
                 f"Another run of {job.model} has taken the lease since this run had it, so what this one left "
                 "unfinished is not for this task to finish; it wrote nothing. A new run goes on with what is still of "
@@ -78,19 +80,19 @@ def _require(job: Job, mine: Lease) -> None:
 
 
 def _leave(job: Job, mine: Lease) -> None:
-    """After a task: once the run's give_back is over, which does not run again by itself, it is for the task to free.
+    """After a task: once the run's release_lease is over, which does not run again by itself, it is for the task to free.
 
     Others that were cleared with it are given two minutes to come for the lease: among tasks that end at one moment
     each may still see the other.
     """
     left = _left()
-    if GIVE_BACK in left:
+    if RELEASE_LEASE in left:
         return
     with job.database.connect() as connection:
         if left:
             lease.renew(connection, mine)
         else:
-            lease.drop(connection, mine)
+            lease.release(connection, mine)
 
 
 def _left() -> set[str]:

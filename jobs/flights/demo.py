@@ -44,7 +44,7 @@ def main() -> None:
         say("4. A second model: a second version takes the place of the first, in one transaction.")
         shell("python jobs/flights/train.py --seed 2 --iterations 120", quiet=True)
         second = published(shown="version|passed$|published")
-        shell(f"prescore diff flight_delay {first} {second}")
+        shell(f"prescore compare flight_delay {first} {second}")
 
         say("5. A broken model, which answers NaN for long flights: refused, and nobody notices.")
         good = MODEL.with_suffix(".good")

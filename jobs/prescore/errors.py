@@ -12,17 +12,17 @@
     │   │   │   └── TooLarge
     │   │   ├── Unauthenticated
     │   │   ├── Forbidden
-    │   │   ├── Unknown
+    │   │   ├── NotFound
     │   │   ├── NotAllowed
     │   │   ├── DatabaseRefused
     │   │   └── StoreRefused
     │   ├── Refused                 the data said no; the old version is still served
     │   └── LeaseLost               another run took this one's place
     └── Transient                   worth another try
-        ├── DatabaseAway
-        ├── StoreAway
+        ├── DatabaseUnavailable
+        ├── StoreUnavailable
         ├── StoreFull
-        ├── PortTaken
+        ├── PortInUse
         ├── TooOld
         └── Busy
 
@@ -96,7 +96,7 @@ class Forbidden(Mistake):
     """The API key does not open this."""
 
 
-class Unknown(Mistake):
+class NotFound(Mistake):
     """There is no such thing."""
 
 
@@ -127,11 +127,11 @@ class LeaseLost(Terminal):
     """Another run took over this model while this one was not looking; nothing more was written."""
 
 
-class DatabaseAway(Transient):
+class DatabaseUnavailable(Transient):
     """The database cannot be reached."""
 
 
-class StoreAway(Transient):
+class StoreUnavailable(Transient):
     """The store at a URL cannot be reached."""
 
 
@@ -148,7 +148,7 @@ class StoreFull(Transient):
         )
 
 
-class PortTaken(Transient):
+class PortInUse(Transient):
     """Another program listens where the server should."""
 
 

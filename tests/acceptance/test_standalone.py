@@ -55,10 +55,10 @@ def test_a_version_that_fails_its_checks_is_not_seen(standalone: Airflow) -> Non
     standalone.project.onnx(linear([1.0, -0.5], add=5.0))
     run = standalone.trigger()
     assert standalone.ended(run) == "failed"
-    assert {task: standalone.states(run)[task] for task in ("check", "publish", "give_back")} == {
+    assert {task: standalone.states(run)[task] for task in ("check", "publish", "release_lease")} == {
         "check": "failed",
         "publish": "upstream_failed",
-        "give_back": "success",
+        "release_lease": "success",
     }
     assert "Version 1 is still served." in standalone.log(run, "check")
     assert standalone.project.rows(SERVED) == [(1, 1000, 1000)]
@@ -104,7 +104,7 @@ def test_whatever_is_cleared_alone_keeps_nobody_waiting(standalone: Airflow) -> 
         assert answer.status_code == 200, answer.text
         assert {ti["task_id"] for ti in answer.json()["task_instances"]} == {task}
         assert (task, standalone.ended(run)) == (task, "success")
-        until(_no_lease(standalone), f"the lease is free after {task}", seconds=lease.SECONDS * 1.5)
+        until(_no_lease(standalone), f"the lease is free after {task}", seconds=lease.EXPIRY_SECONDS * 1.5)
     assert standalone.project.rows(SERVED) == [(2, 1000, 1000)]
 
 

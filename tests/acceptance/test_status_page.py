@@ -1,4 +1,4 @@
-"""The status page in a real browser: wide and narrow, light and dark, without JavaScript."""
+"""The status page in a real browser: wide and allow_precision_loss, light and dark, without JavaScript."""
 
 from __future__ import annotations
 

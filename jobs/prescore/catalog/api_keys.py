@@ -12,7 +12,7 @@ from typing import TypedDict
 
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.naming import model_name_error
-from prescore.errors import Mistake, Unknown
+from prescore.errors import Mistake, NotFound
 
 _PREFIX = "psk_"
 _ID = r"[0-9a-f]{12}"
@@ -44,7 +44,7 @@ class Revoked(TypedDict):
     name: str
 
 
-def head(key_id: str) -> str:
+def prefix(key_id: str) -> str:
     """What a key's text begins with. The rest of it is its secret."""
     return f"{_PREFIX}{key_id}_"
 
@@ -71,23 +71,23 @@ def create(catalog: Catalog, name: str, models: Sequence[str] | None = None, exp
             f"There is an API key {name} already. Give this one another name, "
             f"or revoke that one first: prescore keys revoke {shlex.quote(name)}"
         )
-    return head(key_id) + secret
+    return prefix(key_id) + secret
 
 
-def every(catalog: Catalog) -> list[ApiKey]:
+def list_keys(catalog: Catalog) -> list[ApiKey]:
     """All keys, those expired and revoked too, newest first."""
     return catalog.all("api_keys_list")
 
 
 def revoke(catalog: Catalog, named: str) -> Revoked:
-    """Let a key in no more, named by its name, its id or its text; raises Unknown, also when it was revoked before."""
+    """Let a key in no more, named by its name, its id or its text; raises NotFound, also when it was revoked before."""
     text = _TEXT.match(named)
     name = text["id"] if text else named  # and so the secret is not in a message
     revoked: Revoked | None = (
         catalog.one("api_keys_revoke", named=name, actor=catalog.actor) if name.isprintable() else None
     )
     if revoked is None:
-        raise Unknown(f"No API key {name!r} is there to be revoked. `prescore keys list` shows them all.")
+        raise NotFound(f"No API key {name!r} is there to be revoked. `prescore keys list` shows them all.")
     return revoked
 
 

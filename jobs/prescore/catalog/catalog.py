@@ -60,7 +60,7 @@ class Version(TypedDict):
     max_age_seconds: float | None
     refuse_stale: bool
     cache_seconds: float
-    resident: bool
+    in_memory: bool
     rows: int | None
     rejected: int | None
     checks: list[dict[str, Any]] | None
@@ -86,7 +86,7 @@ def older(one: Version, other: Version) -> bool:
     return mine is not None and theirs is not None and mine < theirs
 
 
-def before(one: Version, other: Version) -> bool:
+def precedes(one: Version, other: Version) -> bool:
     """Whether a version was asked for as of a time before that of another, or has older inputs than it."""
     if one["as_of"] is None:
         return False
@@ -124,19 +124,19 @@ class Catalog:
         return when
 
     def model(self, model: str, *, lock: bool = False) -> Model:
-        """The model's row, locked against other publishers if asked; raises Unknown."""
+        """The model's row, locked against other publishers if asked; raises NotFound."""
         row: Model | None = self.one("models_lock" if lock else "models_get", model=model)
         if row is None:
-            raise errors.Unknown(
+            raise errors.NotFound(
                 f"No model {model!r} was ever run on this database. `prescore run {model}` makes its first version."
             )
         return row
 
     def version(self, model: str, version: int) -> Version:
-        """One version; raises Unknown."""
+        """One version; raises NotFound."""
         row: Version | None = self.one("versions_get", model=model, version=version)
         if row is None:
-            raise errors.Unknown(f"{model} has no version {version}. `prescore versions {model}` lists them.")
+            raise errors.NotFound(f"{model} has no version {version}. `prescore versions {model}` lists them.")
         return row
 
     def versions(self, model: str) -> list[Version]:

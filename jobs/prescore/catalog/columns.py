@@ -10,17 +10,17 @@ from prescore.catalog.catalog import Column
 from prescore.catalog.types import TYPES
 
 
-def names(columns: Iterable[str], table: str | None = None) -> sql.Composed:
+def identifiers(columns: Iterable[str], table: str | None = None) -> sql.Composed:
     """Identifiers with commas between them, qualified if asked."""
     return sql.SQL(", ").join(sql.Identifier(*((table,) if table else ()), column) for column in columns)
 
 
-def definition(column: Column, *, not_null: bool = False) -> sql.Composed:
+def column_definition(column: Column, *, not_null: bool = False) -> sql.Composed:
     """One column of a CREATE or ALTER TABLE."""
     end = sql.SQL(" not null") if not_null else sql.SQL("")
     return sql.SQL("{} {}{}").format(sql.Identifier(column["name"]), TYPES[column["type"]].sql, end)
 
 
-def definitions(columns: Sequence[Column], not_null: Collection[str] = ()) -> sql.Composed:
+def column_definitions(columns: Sequence[Column], not_null: Collection[str] = ()) -> sql.Composed:
     """The columns of a CREATE TABLE."""
-    return sql.SQL(",\n  ").join(definition(column, not_null=column["name"] in not_null) for column in columns)
+    return sql.SQL(",\n  ").join(column_definition(column, not_null=column["name"] in not_null) for column in columns)

@@ -16,7 +16,7 @@ from psycopg.rows import DictRow, dict_row
 from prescore import errors
 from prescore.catalog.queries import query
 
-URL = "PRESCORE_DATABASE_URL"
+URL_VARIABLE = "PRESCORE_DATABASE_URL"
 EMBEDDED = "embedded"
 
 Connection = psycopg.Connection[DictRow]
@@ -68,9 +68,9 @@ class Database:
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """An autocommitting connection with rows as dicts; raises DatabaseAway or DatabaseRefused."""
+        """An autocommitting connection with rows as dicts; raises DatabaseUnavailable or DatabaseRefused."""
         with (
-            translated(self.url, embedded=self.embedded),
+            translate_errors(self.url, embedded=self.embedded),
             psycopg.connect(
                 make_conninfo(**(_NOTICING | conninfo_to_dict(self.url))),
                 autocommit=True,
@@ -99,23 +99,23 @@ def environment_database() -> Database:
 
     A lost variable must not make them publish into, or serve, a private database.
     """
-    url = os.environ.get(URL)
+    url = os.environ.get(URL_VARIABLE)
     if not url or url == EMBEDDED:
         state = f"says {EMBEDDED}, which starts no server here" if url else "is not set"
         raise errors.Mistake(
-            f"{URL} {state}. Servers and schedulers take their database from it alone: "
-            f'export {URL}="$(prescore db url)".'
+            f"{URL_VARIABLE} {state}. Servers and schedulers take their database from it alone: "
+            f'export {URL_VARIABLE}="$(prescore db url)".'
         )
     return Database(url)
 
 
 @contextmanager
-def translated(url: str, *, embedded: bool = False) -> Iterator[None]:
+def translate_errors(url: str, *, embedded: bool = False) -> Iterator[None]:
     """Driver errors cross the border here, once, with their cause kept."""
     try:
         yield
     except psycopg.OperationalError as error:
-        raise (gone(first_line(error)) if embedded and _ended(error) else _away(url, error)) from error
+        raise (embedded_stopped(first_line(error)) if embedded and _ended(error) else _away(url, error)) from error
     except _UNWRITABLE as error:
         raise _away(url, error) from error
     except pg.InsufficientPrivilege as error:
@@ -128,15 +128,15 @@ def translated(url: str, *, embedded: bool = False) -> Iterator[None]:
         raise _unreadable(error) from error
 
 
-def may_come_back(error: errors.DatabaseAway) -> bool:
+def is_connection_lost(error: errors.DatabaseUnavailable) -> bool:
     """Whether a connection was lost, as in a restart or a failover: a server short of something will stay so."""
     cause = error.__cause__
     return not isinstance(cause, psycopg.OperationalError) or _ended(cause)
 
 
-def gone(why: str) -> errors.DatabaseAway:
+def embedded_stopped(why: str) -> errors.DatabaseUnavailable:
     """What to raise when a project's embedded server, which was there when the command began, no longer is."""
-    return errors.DatabaseAway(
+    return errors.DatabaseUnavailable(
         f"The project's embedded Postgres went away: {why} It was stopped or killed. The next command starts it "
         "again, and the next run goes on where this one stopped."
     )
@@ -162,7 +162,7 @@ def _away(url: str, error: psycopg.Error) -> errors.PrescoreError:
     if _misplaced(url):
         return _unreadable(error)
     advice = _SHORT.get(_state(error) or "", "Is it running and reachable? Then try again.")
-    return errors.DatabaseAway(f"Cannot work with Postgres at {redacted(url)}: {text} {advice}")
+    return errors.DatabaseUnavailable(f"Cannot work with Postgres at {redacted(url)}: {text} {advice}")
 
 
 def first_line(error: Exception) -> str:
@@ -173,7 +173,7 @@ def first_line(error: Exception) -> str:
 
 def _unreadable(error: psycopg.Error) -> errors.DatabaseRefused:
     return errors.DatabaseRefused(
-        f"{URL} is no Postgres URL: {first_line(error)} Write postgresql://user:password@host:port/database."
+        f"{URL_VARIABLE} is no Postgres URL: {first_line(error)} Write postgresql://user:password@host:port/database."
     )
 
 

@@ -13,7 +13,7 @@ from psycopg.types.datetime import DateLoader, TimestampLoader, TimestamptzLoade
 from prescore.errors import Mistake
 
 
-def moment(text: str) -> datetime:
+def parse_datetime(text: str) -> datetime:
     """A date or time in ISO 8601; one without a zone is UTC. Raises Mistake."""
     try:
         when = datetime.fromisoformat(text.strip())
@@ -25,12 +25,12 @@ def moment(text: str) -> datetime:
     return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
 
 
-def beyond_python(error: DataError) -> bool:
+def is_out_of_range(error: DataError) -> bool:
     """Whether it is Python that complains of a value that it cannot hold, and not Postgres."""
     return error.sqlstate is None
 
 
-def pass_as_text(adapters: AdaptersMap) -> None:
+def load_out_of_range_as_text(adapters: AdaptersMap) -> None:
     """Let a cursor's results hold text where Python has no such date or time; slower for those that it has."""
     for name, loader in (("date", _Date), ("timestamp", _Timestamp), ("timestamptz", _Timestamptz)):
         adapters.register_loader(name, loader)

@@ -13,7 +13,7 @@ from prescore import errors
 from prescore.catalog import keys
 from prescore.catalog.catalog import Catalog, Column
 from prescore.catalog.database import Connection
-from prescore.catalog.datetimes import beyond_python, pass_as_text
+from prescore.catalog.datetimes import is_out_of_range, load_out_of_range_as_text
 from prescore.catalog.queries import query
 from prescore.catalog.types import TYPES
 
@@ -21,7 +21,7 @@ Row = tuple[Any, ...]
 """Of a statement: the version that it is from, true or null for whether the key is there, and the outputs."""
 
 
-class Published(TypedDict):
+class VersionRow(TypedDict):
     """What `lookup_described` and `lookup_version` tell of a version, by the database's clock `now`."""
 
     now: datetime
@@ -39,20 +39,22 @@ class Published(TypedDict):
     max_age_seconds: float | None
     refuse_stale: bool
     cache_seconds: float
-    resident: bool
+    in_memory: bool
 
 
-def one(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, Any]:
-    """The answer to one key, given as text in key order; raises Unknown or KeyInvalid."""
+def look_up(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, Any]:
+    """The answer to one key, given as text in key order; raises NotFound or KeyInvalid."""
     known: int | None = None
     while True:
-        published: Published | None = catalog.one("lookup_described", model=model)
+        published: VersionRow | None = catalog.one("lookup_described", model=model)
         if published is None:
-            raise errors.Unknown(f"No model {model!r} is published here. `prescore status` lists those that are.")
+            raise errors.NotFound(f"No model {model!r} is published here. `prescore status` lists those that are.")
         key, outputs = published["key_columns"], published["output_columns"]
         parsed = _in_order(model, key, values)
         try:
-            rows = _rows(catalog.connection, statement(model, key, outputs), parameters([[v] for v in parsed.values()]))
+            rows = _rows(
+                catalog.connection, published_statement(model, key, outputs), parameters([[v] for v in parsed.values()])
+            )
         except (ProgrammingError, DataError):  # what is asked for columns that the view has no more
             if known == published["version"]:
                 raise
@@ -67,9 +69,9 @@ def _rows(connection: Connection, asked: sql.Composed, values: Sequence[Any]) ->
     try:
         return cursor.execute(asked, values).fetchall()
     except DataError as error:
-        if not beyond_python(error):
+        if not is_out_of_range(error):
             raise
-    pass_as_text(cursor.adapters)
+    load_out_of_range_as_text(cursor.adapters)
     return cursor.execute(asked, values).fetchall()
 
 
@@ -80,7 +82,7 @@ def _in_order(model: str, key: Sequence[Column], values: Sequence[str]) -> dict[
     return keys.parse(key, dict(zip(names, values, strict=True)))
 
 
-def statement(model: str, key: Sequence[Column], outputs: Sequence[Column]) -> sql.Composed:
+def published_statement(model: str, key: Sequence[Column], outputs: Sequence[Column]) -> sql.Composed:
     """The lookup of any number of keys in what is published, for a raw cursor: see `parameters`.
 
     Whoever knew another version when asking must ask again with the columns of the one that the rows are from. It may
@@ -92,7 +94,7 @@ def statement(model: str, key: Sequence[Column], outputs: Sequence[Column]) -> s
     return _statement(version, sql.Identifier("predictions", model), key, outputs)
 
 
-def statement_of(version: int, table: str, key: Sequence[Column], outputs: Sequence[Column]) -> sql.Composed:
+def version_statement(version: int, table: str, key: Sequence[Column], outputs: Sequence[Column]) -> sql.Composed:
     """The same in one version's own table, whether it is published or not."""
     return _statement(sql.Literal(version), sql.Identifier("prescore_versions", table), key, outputs)
 
@@ -125,17 +127,17 @@ def _array(values: Sequence[Any]) -> Any:
     return list(values)
 
 
-def age_seconds(published: Published) -> float:
+def age_seconds(published: VersionRow) -> float:
     """How old the inputs were when the version was looked up."""
     return (published["now"] - published["data_as_of"]).total_seconds()
 
 
-def stale(age: float, max_age: float | None) -> bool:
+def is_stale(age: float, max_age: float | None) -> bool:
     """Whether an age, in seconds, is beyond what was promised."""
     return max_age is not None and age > max_age
 
 
-def _answer(published: Published, key: Mapping[str, Any], row: Row) -> dict[str, Any]:
+def _answer(published: VersionRow, key: Mapping[str, Any], row: Row) -> dict[str, Any]:
     names, age = [column["name"] for column in published["output_columns"]], age_seconds(published)
     return {
         "model": published["model"],
@@ -146,7 +148,7 @@ def _answer(published: Published, key: Mapping[str, Any], row: Row) -> dict[str,
         "data_as_of": published["data_as_of"],
         "published_at": published["published_at"],
         "age_seconds": age,
-        "stale": stale(age, published["max_age_seconds"]),
+        "stale": is_stale(age, published["max_age_seconds"]),
     }
 
 

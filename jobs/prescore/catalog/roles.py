@@ -21,7 +21,7 @@ def grant(
     A release may need more rights than the one before: without names this brings everybody's up to date. Raises
     Mistake for a role that is not there, DatabaseRefused when this is not the owner, or cannot act for a writer.
     """
-    granted = granted_before(connection)
+    granted = roles_with_rights(connection)
     writing = sorted({*writers, *(role for role, rights in granted if rights == "writer")})
     reading = sorted({*readers, *(role for role, rights in granted if rights == "reader")})
     if writing or reading:
@@ -37,16 +37,16 @@ def grant(
     return writing, reading
 
 
-def show_version(connection: Connection, table: str, *, readable: bool) -> None:
+def grant_version(connection: Connection, table: str, *, readable: bool) -> None:
     """In the transaction that notes what a version's checks said: readers may read its own table, or may not."""
     connection.execute(query("roles_lock_version"))
-    readers = [role for role, rights in granted_before(connection) if rights == "reader"]
+    readers = [role for role, rights in roles_with_rights(connection) if rights == "reader"]
     if readers:
         name = "roles_open_version" if readable else "roles_close_version"
         connection.execute(query(name, table=sql.Identifier(table), readers=_names(readers)))
 
 
-def granted_before(connection: Connection) -> list[tuple[str, str]]:
+def roles_with_rights(connection: Connection) -> list[tuple[str, str]]:
     """Roles that have rights, each with `writer` or `reader`; Postgres itself keeps them."""
     return [(row["role"], row["rights"]) for row in connection.execute(query("roles_granted"))]
 

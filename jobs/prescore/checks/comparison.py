@@ -31,10 +31,10 @@ def compare(connection: Connection, a: Version, b: Version) -> dict[str, Any]:
     matches = sql.SQL(" and ").join(sql.SQL("a.{0} = b.{0}").format(sql.Identifier(c)) for c in _key(a))
     changed = sql.SQL(" or ").join(sql.SQL("a.{0} is distinct from b.{0}").format(sql.Identifier(c)) for c in both)
     keys = connection.execute(
-        query("diff_keys", matches=matches, changed=changed if both else sql.SQL("false"), **tables)
+        query("comparison_keys", matches=matches, changed=changed if both else sql.SQL("false"), **tables)
     ).fetchone()
     numbers = [column for column in both if types[column] in NUMBERS]
-    moved = [(c, query("diff_number", column=sql.Identifier(c), matches=matches, **tables)) for c in numbers]
+    moved = [(c, query("comparison_number", column=sql.Identifier(c), matches=matches, **tables)) for c in numbers]
     return {
         "model": a["model"],
         "a": a["version"],

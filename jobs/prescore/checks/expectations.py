@@ -12,10 +12,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from prescore.catalog.catalog import Version
-from prescore.catalog.database import Database, gone
+from prescore.catalog.database import Database, embedded_stopped
 from prescore.checks import expectation_errors
-from prescore.checks.results import Result, faults, of
-from prescore.errors import DatabaseAway, SpecInvalid
+from prescore.checks.results import Result, exceptions, from_validation
+from prescore.errors import DatabaseUnavailable, SpecInvalid
 from prescore.project.spec import Spec
 
 # What SQLAlchemy calls a lost connection, a cancelled statement, a full disk: no verdict on the data.
@@ -68,11 +68,11 @@ def validate(database: Database, version: Version, expectations: list[Any]) -> l
             validated = batch.validate(suite, result_format="SUMMARY")
     except ConnectionError as error:  # of which Great Expectations has its own
         raise _away(database, str(error)) from error
-    lost = [fault for result in validated.results for fault in faults(result.exception_info) if _LOST in str(fault)]
+    lost = [fault for result in validated.results for fault in exceptions(result.exception_info) if _LOST in str(fault)]
     if lost:
         raise _away(database, str(lost[0]["exception_message"]))
     # Great Expectations gives its results in an order of its own.
-    by_title = {result.expectation_config.meta["title"]: of(result) for result in validated.results}
+    by_title = {result.expectation_config.meta["title"]: from_validation(result) for result in validated.results}
     return [by_title[expectation.meta["title"]] for expectation in expectations]
 
 
@@ -91,5 +91,9 @@ def _table(context: Any, database: Database, name: str) -> Iterator[Any]:
         source.get_engine().dispose()
 
 
-def _away(database: Database, why: str) -> DatabaseAway:
-    return gone(why) if database.embedded else DatabaseAway(f"The database went away during the checks: {why}")
+def _away(database: Database, why: str) -> DatabaseUnavailable:
+    return (
+        embedded_stopped(why)
+        if database.embedded
+        else DatabaseUnavailable(f"The database went away during the checks: {why}")
+    )

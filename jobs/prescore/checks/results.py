@@ -17,7 +17,7 @@ def sentence(result: Result) -> str:
     return f"{result['name']}: saw {short(result['observed'])}, allowed is {result['expected']}"
 
 
-def of(validated: Any) -> Result:
+def from_validation(validated: Any) -> Result:
     """A Great Expectations result as ours."""
     config = validated.expectation_config
     return {
@@ -28,14 +28,14 @@ def of(validated: Any) -> Result:
     }
 
 
-def faults(exception: dict[str, Any]) -> list[dict[str, Any]]:
+def exceptions(exception: dict[str, Any]) -> list[dict[str, Any]]:
     """The exceptions behind a Great Expectations result: it holds one, or one a metric."""
     parts = (exception, *(part for part in exception.values() if isinstance(part, dict)))
     return [part for part in parts if part.get("raised_exception")]
 
 
 def _observed(seen: dict[str, Any], exception: dict[str, Any]) -> Any:
-    for fault in faults(exception):
+    for fault in exceptions(exception):
         return f"that the check itself failed: {fault['exception_message']}"
     value = seen.get("observed_value")
     if value is None and "unexpected_count" in seen:

@@ -40,9 +40,9 @@ def _not_installed(error: ImportError) -> Mistake:
 
 def database() -> Database:
     """The database that the environment names, or else the project here, whose embedded one is started first."""
-    from prescore.catalog.database import EMBEDDED, URL, Database
+    from prescore.catalog.database import EMBEDDED, URL_VARIABLE, Database
 
-    named = os.environ.get(URL)
+    named = os.environ.get(URL_VARIABLE)
     if named and named != EMBEDDED:
         return Database(named)
 

@@ -54,11 +54,11 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None
     for heading in columns.values():
         made.add_column(heading, overflow="fold")
     for row in rows:
-        made.add_row(*(Text(words(row[field])) for field in columns))  # somebody's [brackets] are no markup
+        made.add_row(*(Text(text(row[field])) for field in columns))  # somebody's [brackets] are no markup
     out.print(made)
 
 
-def words(value: Any) -> str:
+def text(value: Any) -> str:
     """A value as a person reads it."""
     match value:
         case None:
@@ -95,7 +95,7 @@ def report(run: Mapping[str, Any]) -> None:
     out.print(f"  checks   {passed} of {len(run['checks'])} passed")
     for result in run["checks"]:
         if result["passed"]:  # those that failed are told by the error, with what was allowed
-            out.print(f"    [green]passed[/green]  {result['name']}: {words(result['observed'])}")
+            out.print(f"    [green]passed[/green]  {result['name']}: {text(result['observed'])}")
     out.print(f"  {_outcome(run)}")
 
 
@@ -103,7 +103,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def wait(why: Exception) -> None:
+def report_waiting(why: Exception) -> None:
     """Say that a command waits, and why."""
     err.print(f"prescore: {str(why).partition('. ')[0]}. Waiting for it.", markup=False)
 
@@ -130,7 +130,7 @@ def answer(found: Mapping[str, Any]) -> None:
         out.print(f"{found['model']} version {found['version']} has no {key}")
         return
     for name, value in found["prediction"].items():
-        out.print(f"{name}  [bold]{words(value)}[/bold]")
+        out.print(f"{name}  [bold]{text(value)}[/bold]")
     late = ", [red]older than promised[/red]" if found["stale"] else ""
     out.print(f"[dim]{key}; version {found['version']}, {age(found['age_seconds'])} old{late}[/dim]")
 
@@ -141,8 +141,8 @@ def _outcome(run: Mapping[str, Any]) -> str:
         return f"[green]published[/green]: select * from predictions.{model}"
     if run["trial_rows"]:
         return f"{run['state']}, as a trial on at most {_count(run['trial_rows'], 'row')}: it is never published"
-    if run["state"] == "checked" and run["past"]:
-        way_out = f"`prescore publish {model} {version} --older` publishes it all the same"
+    if run["state"] == "checked" and run["backfill"]:
+        way_out = f"`prescore publish {model} {version} --allow-older` publishes it all the same"
         return f"kept: version {run['served']} has newer data; {way_out}"
     if run["state"] == "checked" and run["held"]:
         way_out = f"`prescore release {model}`, then `prescore publish {model} {version}`"

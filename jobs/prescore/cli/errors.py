@@ -11,7 +11,7 @@ from prescore.errors import LeaseLost, PrescoreError, Refused, Terminal, Transie
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def reporting_errors() -> Iterator[None]:
     """Tell what goes wrong; exit 4 a check refused it, 2 the user's mistake, 3 worth a retry, 1 a bug of ours."""
     logging.getLogger("psycopg").addFilter(_says_something_new)
     try:

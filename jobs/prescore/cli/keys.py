@@ -28,7 +28,7 @@ def create(
     from prescore.catalog import api_keys
     from prescore.project import fields
 
-    models, until = model or None, None if expires is None else fields.duration(expires)
+    models, until = model or None, None if expires is None else fields.parse_duration(expires)
     with context.catalog() as catalog:
         typer.echo(api_keys.create(catalog, name, models, until))
     opens = _scope(models) + ("" if expires is None else f" for {expires}")
@@ -42,7 +42,7 @@ def show(json: Annotated[bool, typer.Option("--json", help="JSON on stdout, for 
     from prescore.cli import display
 
     with context.catalog() as catalog:
-        rows = api_keys.every(catalog)
+        rows = api_keys.list_keys(catalog)
     if json:
         display.print_json(rows)
     elif rows:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prescore.catalog.datetimes import moment
+from prescore.catalog.datetimes import parse_datetime
 from prescore.cli import context, db, keys, versions
-from prescore.cli.errors import told
+from prescore.cli.errors import reporting_errors
 from prescore.cli.versions import Json, Model
 from prescore.errors import Mistake, Refused
 
@@ -55,7 +55,7 @@ app.add_typer(db.db, name="db")
 
 def main() -> None:
     """Run a command; what goes wrong becomes words and an exit code."""
-    with told():
+    with reporting_errors():
         app()
 
 
@@ -66,7 +66,7 @@ def init(name: Model) -> None:
 
     for path in scaffold.write(name):
         typer.echo(f"wrote {os.path.relpath(path)}")
-    typer.echo(f"Fill them in, then: prescore check {name}")
+    typer.echo(f"Fill them in, then: prescore validate {name}")
 
 
 @app.command()
@@ -83,7 +83,7 @@ def check(
     fitting = []
     for model in [name] if name else project.models():
         with display.bars() as bars:
-            rows, rejected = rehearsal.rehearse(job.Material(project, project.spec(model), on_rows=bars))
+            rows, rejected = rehearsal.rehearse(job.Definition(project, project.spec(model), on_rows=bars))
         fitting.append({"model": model, "rows": rows, "rejected": rejected})
         if not json:
             aside = f", of which {rejected:,} would be set aside" if rejected else ""
@@ -97,9 +97,9 @@ def run(
     name: Model,
     full: Annotated[bool, typer.Option("--full", help="Begin anew, even if an earlier run was interrupted.")] = False,
     publish: Annotated[bool, typer.Option("--publish/--no-publish", help="Whether readers get to see it.")] = True,
-    breaking: Annotated[bool, typer.Option("--breaking", help="Even if its columns break readers.")] = False,
+    breaking: Annotated[bool, typer.Option("--allow-breaking", help="Even if its columns break readers.")] = False,
     trial: Annotated[int | None, typer.Option(min=1, help="Read so many rows at most; never published.")] = None,
-    as_of: Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help=AS_OF)] = None,
+    as_of: Annotated[datetime | None, typer.Option(parser=parse_datetime, metavar="TIME", help=AS_OF)] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait while another run writes this model.")] = False,
     json: Json = False,
 ) -> None:
@@ -110,7 +110,7 @@ def run(
     options = material.RunOptions(publish, full, breaking, trial, as_of)
     with context.job(name) as job:
         try:
-            report = flow.run(job, options, on_busy=display.wait if wait else None)
+            report = flow.run(job, options, on_busy=display.report_waiting if wait else None)
         except Refused:
             _show_refused(job, json=json)
             raise
@@ -154,7 +154,7 @@ def lookup(
     from prescore.cli import display
 
     with context.catalog() as catalog:
-        found = lookups.one(catalog, name, key)
+        found = lookups.look_up(catalog, name, key)
     if json:
         display.print_json(found)
     else:
@@ -171,7 +171,7 @@ def serve(
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Let everybody read, without an API key.")] = False,
     open_metrics: Annotated[bool, typer.Option("--open-metrics", help="Let everybody read /metrics.")] = False,
     access_log: Annotated[bool, typer.Option(help="A line of JSON for each request on standard output.")] = True,
-    resident_memory: Annotated[int, typer.Option(min=0, help="Megabytes a process may hold models in.")] = 1024,
+    memory_limit: Annotated[int, typer.Option(min=0, help="Megabytes a process may hold models in.")] = 1024,
     tls_cert: Annotated[str | None, typer.Option(help="A certificate (PEM), to serve HTTPS.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="Its key (PEM).")] = None,
     proxies: Annotated[str, typer.Option(help="Addresses of proxies whose X-Forwarded-For is true.")] = "127.0.0.1",
@@ -185,7 +185,7 @@ def serve(
         "open_to_all": no_auth,
         "open_metrics": open_metrics,
         "access_log": access_log,
-        "resident_memory": resident_memory << 20,
+        "memory_limit": memory_limit << 20,
     }
     server.serve(server.Listening(host, port, workers, tls_cert, tls_key, proxies), choices)
 

@@ -22,8 +22,10 @@ def publish(
     pairs: Annotated[
         list[str], typer.Argument(metavar="NAME VERSION...", help="A checked version, or an earlier one.")
     ],
-    older: Annotated[bool, typer.Option("--older", help="Even if its inputs are older than the published.")] = False,
-    breaking: Annotated[bool, typer.Option("--breaking", help="Even if its columns break readers.")] = False,
+    older: Annotated[
+        bool, typer.Option("--allow-older", help="Even if its inputs are older than the published.")
+    ] = False,
+    breaking: Annotated[bool, typer.Option("--allow-breaking", help="Even if its columns break readers.")] = False,
 ) -> None:
     """Let readers see a checked version; several models' appear at once: publish churn 7 upsell 3."""
     from prescore.project.project import Project
@@ -108,7 +110,7 @@ def retire(name: Model, dry_run: Annotated[bool, typer.Option("--dry-run", help=
             gone = retirement.due(catalog.versions(name), retention, catalog.now())
         else:
             gone = list(retirement.retire(catalog.connection, Store(project.store, catalog.name), name, retention))
-        waiting = [] if dry_run else retirement.leftover(catalog.connection, name)
+        waiting = [] if dry_run else retirement.undropped(catalog.connection, name)
     typer.echo(f"{'Would retire' if dry_run else 'Retired'}: {', '.join(str(v['version']) for v in gone) or 'nothing'}")
     if waiting:
         typer.echo(f"Still being read, left for the next time: {', '.join(str(v['version']) for v in waiting)}")

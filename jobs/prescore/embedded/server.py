@@ -19,7 +19,7 @@ from urllib.parse import quote
 from prescore.catalog.database import EMBEDDED, Database
 from prescore.catalog.queries import query
 from prescore.embedded import pidfile
-from prescore.errors import DatabaseAway, Mistake, PrescoreError
+from prescore.errors import DatabaseUnavailable, Mistake, PrescoreError
 from prescore.project.project import FOLDER, Project, make_folder
 
 # What initdb's defaults are too small for; everything that makes it safe stays on.
@@ -37,7 +37,7 @@ _INCLUDE = "include 'prescore.conf'\n"
 
 
 def database(project: Project) -> Database:
-    """The project's database, started first if it is the embedded one; raises Mistake or DatabaseAway."""
+    """The project's database, started first if it is the embedded one; raises Mistake or DatabaseUnavailable."""
     named = project.database_name
     return Database(start(project), embedded=True) if named == EMBEDDED else Database(named)
 
@@ -63,7 +63,7 @@ def url(sockets: str) -> str:
 
 
 def start(project: Project) -> str:
-    """Start the embedded server unless it runs; gives its URL. Raises DatabaseAway, or Mistake without the wheel."""
+    """Start the embedded server unless it runs; gives its URL. Raises DatabaseUnavailable, or Mistake without the wheel."""
     data = folder(project)
     if (address := running(data)) is not None:
         return address
@@ -74,7 +74,7 @@ def start(project: Project) -> str:
             _start(data)
     address = running(data)
     if address is None:
-        raise DatabaseAway(f"The embedded Postgres started and is gone again. Its log is {data / 'log'}.")
+        raise DatabaseUnavailable(f"The embedded Postgres started and is gone again. Its log is {data / 'log'}.")
     return address
 
 
@@ -118,7 +118,9 @@ def _start(data: Path) -> None:
         _configure(data, _sockets(data))
         _pg_ctl(server, "-t", "60", "-l", str(log), "start")
     except (subprocess.SubprocessError, OSError, AssertionError) as error:
-        raise DatabaseAway(f"The embedded Postgres does not start: {_last_words(log, before) or error}") from error
+        raise DatabaseUnavailable(
+            f"The embedded Postgres does not start: {_last_words(log, before) or error}"
+        ) from error
 
 
 def _require_own(data: Path, user: str | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 _PAIRS = (("key", "outputs"), ("key", "passthrough"), ("outputs", "passthrough"))
 
 
-def faults(content: Mapping[str, Any]) -> list[str]:
+def errors(content: Mapping[str, Any]) -> list[str]:
     """What does not agree, each by its key."""
     tables = {name: _names(content.get(name)) for name in ("key", "outputs", "passthrough")}
     wrong = [f"{n} is both under [{a}] and under [{b}]" for a, b in _PAIRS for n in sorted(tables[a] & tables[b])]
@@ -28,7 +28,7 @@ def _strangers(onnx: Mapping[str, Any]) -> Iterator[str]:
     inputs = onnx.get("inputs")
     fed = inputs.values() if isinstance(inputs, Mapping) else ()
     features = list(dict.fromkeys(name for columns in fed for name in _texts(columns)))
-    for key in ("narrow", "nullable"):
+    for key in ("allow_precision_loss", "nullable"):
         for name in sorted(set(_texts(onnx.get(key))) - set(features)):
             yield f"onnx.{key}: {name} is not a feature; features are {', '.join(features)}"
 

@@ -25,7 +25,7 @@ def _duration(value: object) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
-def duration(text: str) -> timedelta:
+def parse_duration(text: str) -> timedelta:
     """A length of time as specs and commands write it; raises Mistake."""
     try:
         return _duration(text)

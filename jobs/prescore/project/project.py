@@ -12,8 +12,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from prescore.catalog import naming
-from prescore.catalog.database import EMBEDDED, URL
-from prescore.errors import Mistake, SpecInvalid, Unknown
+from prescore.catalog.database import EMBEDDED, URL_VARIABLE
+from prescore.errors import Mistake, NotFound, SpecInvalid
 from prescore.project import spec, validation_messages
 
 FILE = "prescore.toml"
@@ -58,7 +58,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    database: DatabaseName | None = Field(None, description=f'a libpq URL, or "{EMBEDDED}"; {URL} overrides it')
+    database: DatabaseName | None = Field(
+        None, description=f'a libpq URL, or "{EMBEDDED}"; {URL_VARIABLE} overrides it'
+    )
     store: Place = Field(
         f"{FOLDER}/store",
         description=f"where snapshots and model files are kept: a path or a URL; {STORE} overrides it",
@@ -97,10 +99,10 @@ class Project:
         return named
 
     def spec(self, model: str) -> spec.Spec:
-        """The spec of a model; raises Unknown or SpecInvalid."""
+        """The spec of a model; raises NotFound or SpecInvalid."""
         path = self.root / "specs" / f"{model}.toml"
         if not path.exists():
-            raise Unknown(f"There is no spec {path}. {self._instead(model)}")
+            raise NotFound(f"There is no spec {path}. {self._instead(model)}")
         return spec.load(path)
 
     def _instead(self, model: str) -> str:
@@ -127,9 +129,11 @@ class Project:
     @property
     def database_name(self) -> str:
         """The URL of the database, or "embedded"; raises Mistake when neither settings nor environment name one."""
-        named = os.environ.get(URL) or self.settings.database
+        named = os.environ.get(URL_VARIABLE) or self.settings.database
         if not named:
-            raise Mistake(f'No database is named. Set {URL}, or write database = "{EMBEDDED}" in {self.root / FILE}.')
+            raise Mistake(
+                f'No database is named. Set {URL_VARIABLE}, or write database = "{EMBEDDED}" in {self.root / FILE}.'
+            )
         return named
 
 

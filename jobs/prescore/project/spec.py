@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 
 from prescore.catalog.catalog import Column
 from prescore.catalog.types import KEY_TYPES, OUTPUT_TYPES, PASSTHROUGH_TYPES
-from prescore.errors import SpecInvalid, Unknown
+from prescore.errors import NotFound, SpecInvalid
 from prescore.project import consistency, validation_messages
 from prescore.project.fields import (
     Clock,
@@ -72,10 +72,12 @@ class Onnx(Section):
     inputs: dict[str, Feed] = Field(
         min_length=1, description="input name = the column that fills it, or the columns of a matrix in order"
     )
-    narrow: frozenset[str] = Field(frozenset(), description="features that may lose digits on their way into the model")
+    allow_precision_loss: frozenset[str] = Field(
+        frozenset(), description="features that may lose digits on their way into the model"
+    )
     nullable: frozenset[str] = Field(frozenset(), description="features whose NULLs reach the model as NaN")
 
-    @field_serializer("narrow", "nullable")
+    @field_serializer("allow_precision_loss", "nullable")
     def _in_order(self, names: frozenset[str]) -> list[str]:
         return sorted(names)  # a set's own order differs from process to process, and so would the fingerprint
 
@@ -144,7 +146,7 @@ class Freshness(Section):
 class Lookup(Section):
     """How the lookup API answers."""
 
-    resident: bool = Field(False, description="hold the published version in the API's memory")
+    in_memory: bool = Field(False, description="hold the published version in the API's memory")
     cache: Duration = Field(
         default_factory=timedelta,
         description="how long an answer may be used again without asking whether it still holds",
@@ -167,7 +169,7 @@ class Retention(Section):
         description="how long a refused, withdrawn or never published version is kept for inspection",
         json_schema_extra={"default": "3d"},
     )
-    past: Duration = Field(
+    backfills: Duration = Field(
         default_factory=lambda: timedelta(days=30),
         description="how long a version is kept that was made for a time before that of the published one",
         json_schema_extra={"default": "30d"},
@@ -202,7 +204,7 @@ class Spec(Section):
 
     @model_validator(mode="after")
     def _columns_agree(self) -> Self:
-        if wrong := consistency.faults(self.model_dump(by_alias=True)):
+        if wrong := consistency.errors(self.model_dump(by_alias=True)):
             raise ValueError("; ".join(wrong))
         return self
 
@@ -237,11 +239,11 @@ def _hash(text: str) -> str:
 
 
 def load(path: Path) -> Spec:
-    """Read a spec; raises Unknown when there is none, SpecInvalid with everything that is wrong at once."""
+    """Read a spec; raises NotFound when there is none, SpecInvalid with everything that is wrong at once."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise Unknown(f"There is no spec {path}. `prescore init {path.stem}` writes one to start from.") from error
+        raise NotFound(f"There is no spec {path}. `prescore init {path.stem}` writes one to start from.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecInvalid(f"{path} is not readable as TOML: {error}.") from error
     if "model" in content:
@@ -250,7 +252,7 @@ def load(path: Path) -> Spec:
         return Spec.model_validate({**content, "model": path.stem})
     except ValidationError as error:
         told = validation_messages.lines(error, Spec, "docs/reference/spec.md") + [
-            f"  {f}" for f in consistency.faults(content)
+            f"  {f}" for f in consistency.errors(content)
         ]
         raise SpecInvalid(f"{path} does not hold together:\n" + "\n".join(told)) from error
 

@@ -40,7 +40,7 @@ def giving_up(job: Job, held: Lease, version: int) -> Iterator[None]:
         raise Refused(f"{error}\n{still}", checks) from error
 
 
-def ended(job: Job, version: Version) -> Terminal:
+def ended_error(job: Job, version: Version) -> Terminal:
     """What to raise for a version that an attempt gave up whose own error was lost with its connection."""
     checks = version["checks"] or []
     if all(result["passed"] for result in checks):
@@ -54,8 +54,8 @@ def give_up(job: Job, held: Lease, version: int, error: str, checks: list[Any] |
     with job.database.connect() as connection:
         row = Catalog(connection).version(job.model, version)
         with connection.transaction():
-            lifecycle.intend(connection, job.model, version, publishing=False)
-            failed = lifecycle.fail(connection, row, error, checks)
+            lifecycle.set_to_publish(connection, job.model, version, publishing=False)
+            failed = lifecycle.mark_failed(connection, row, error, checks)
             held.check(connection)
         if failed:
             lifecycle.discard(connection, job.store, row)

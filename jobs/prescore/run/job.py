@@ -22,17 +22,17 @@ OnRows = Callable[[str, int, int | None], None]
 """Told of progress: the step, the rows done since the last call, the rows in all if known."""
 
 
-def quiet(step: str, rows: int, total: int | None) -> None:
+def no_progress(step: str, rows: int, total: int | None) -> None:
     """Show no progress."""
 
 
 @dataclass(frozen=True)
-class Material:
+class Definition:
     """One model of a project, before there is any database: what it is made from."""
 
     project: Project
     spec: Spec
-    on_rows: OnRows = field(default=quiet, compare=False, kw_only=True)
+    on_rows: OnRows = field(default=no_progress, compare=False, kw_only=True)
 
     @property
     def model(self) -> str:
@@ -47,7 +47,7 @@ class Material:
     @cached_property
     def source(self) -> Source:
         """Where the domain is read."""
-        return source.of(self.project, self.spec, Store(self.project.store).spill(self.model))
+        return source.open_source(self.project, self.spec, Store(self.project.store).spill(self.model))
 
     @cached_property
     def onnx(self) -> bytes:
@@ -72,7 +72,7 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Job(Material):
+class Job(Definition):
     """The same, on its way into a database."""
 
     database: Database

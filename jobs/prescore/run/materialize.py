@@ -19,9 +19,9 @@ from psycopg.pq import TransactionStatus
 
 from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog, Version
-from prescore.catalog.database import may_come_back
+from prescore.catalog.database import is_connection_lost
 from prescore.checks import expectations
-from prescore.errors import DatabaseAway, NotAllowed, StoreRefused, Transient
+from prescore.errors import DatabaseUnavailable, NotAllowed, StoreRefused, Transient
 from prescore.run import failure, preflight
 from prescore.run.job import Job
 from prescore.run.report import Report
@@ -50,7 +50,7 @@ def run(job: Job, options: RunOptions = DEFAULTS, *, on_busy: OnBusy | None = No
     Raises what the steps raise; whatever that is, readers keep seeing the version from before.
     """
     started = time.perf_counter()
-    preflight.validate(job, options.as_of)
+    preflight.check_inputs(job, options.as_of)
     migrations.migrate(
         job.database
     )  # a database that is not there at all is told at once; from here on it is waited for
@@ -58,12 +58,12 @@ def run(job: Job, options: RunOptions = DEFAULTS, *, on_busy: OnBusy | None = No
     for pause in (*PAUSES, None):
         try:
             if not begun:
-                preflight.vet(job)
+                preflight.check_target(job)
             if not _came_to_its_end(job, begun):
                 _run(job, begun, replace(options, full=options.full and not begun), on_busy)
             return Report.of(job, begun[-1], total=time.perf_counter() - started)
-        except DatabaseAway as error:
-            if pause is None or job.database.embedded or not may_come_back(error):
+        except DatabaseUnavailable as error:
+            if pause is None or job.database.embedded or not is_connection_lost(error):
                 raise
             _log.warning("%s Trying again in %.0f s.", error, pause)
             time.sleep(pause)
@@ -72,12 +72,12 @@ def run(job: Job, options: RunOptions = DEFAULTS, *, on_busy: OnBusy | None = No
 
 def _run(job: Job, begun: list[int], options: RunOptions, on_busy: OnBusy | None) -> None:
     """One attempt; `begun` is told its version."""
-    with lease.held(job.database, job.model, on_busy=on_busy) as held, ThreadPoolExecutor(1) as background:
-        job = preflight.settled(job, options).under(held)
+    with lease.holding(job.database, job.model, on_busy=on_busy) as held, ThreadPoolExecutor(1) as background:
+        job = preflight.refreshed(job, options).under(held)
         version = begin(job, held, options)
         begun.append(version)
         with failure.giving_up(job, held, version):
-            scorer = kept_scorer(job, version)
+            scorer = load_scorer(job, version)
             freeze(job, held, version, scorer)
             score_chunks(job, held, version, pending_chunks(job, version), scorer)
             wanted = background.submit(expectations.build, job.spec)  # seconds of imports, while Postgres sorts keys
@@ -99,7 +99,7 @@ def _came_to_its_end(job: Job, begun: list[int]) -> bool:
     with job.database.connect() as connection:
         row = Catalog(connection).version(job.model, begun[-1])
     if row["state"] in ("refused", "failed"):
-        raise failure.ended(job, row)
+        raise failure.ended_error(job, row)
     return row["published_at"] is not None or (row["state"] == "checked" and not row["to_publish"])
 
 
@@ -110,7 +110,7 @@ def _publish(job: Job, held: Lease, version: int, options: RunOptions) -> None:
     except NotAllowed:
         if not _waits(job, version) and not Report.of(job, version).published:
             raise
-    retire_old(job)
+    retire(job)
 
 
 def begin(job: Job, held: Lease, options: RunOptions = DEFAULTS) -> int:
@@ -127,18 +127,18 @@ def begin(job: Job, held: Lease, options: RunOptions = DEFAULTS) -> int:
         job.onnx
     )  # this, and reading a large snapshot, takes a while: not while others wait for a lock
     with job.database.connect() as connection:
-        going_on = None if options.full else lifecycle.unfinished(connection, job.store, job.model, made_of)
+        going_on = None if options.full else lifecycle.find_resumable(connection, job.store, job.model, made_of)
     with job.database.connect() as connection, connection.transaction():
         views.require_roles(connection, job.spec.grants.select)
         if options.publishes and not options.allow_breaking:
-            preflight.vet_columns(connection, job.spec)
+            preflight.check_columns(connection, job.spec)
         lifecycle.lock_model_file(connection, made_of["model_fingerprint"])
         job.store.keep_model(job.onnx)  # nobody removes it from here on, and nobody may have before
         Catalog(connection).execute("models_register", model=job.model, description=job.spec.description)
         version = going_on or lifecycle.create(connection, job.spec, made_of, options)
         if going_on is not None:
             lifecycle.resume(connection, job.spec, version)
-        lifecycle.intend(connection, job.model, version, publishing=options.publishes)
+        lifecycle.set_to_publish(connection, job.model, version, publishing=options.publishes)
         # A trial takes nothing from the run that it is a trial of.
         given_up = (
             [] if options.trial_rows else lifecycle.abandon(connection, job.model, but=version, as_of=options.as_of)
@@ -154,7 +154,7 @@ def begin(job: Job, held: Lease, options: RunOptions = DEFAULTS) -> int:
     return version
 
 
-def kept_scorer(job: Job, version: int) -> Scorer:
+def load_scorer(job: Job, version: int) -> Scorer:
     """The model that the version was begun with, whatever lies in its file by now."""
     with job.database.connect() as connection:
         fingerprint = Catalog(connection).version(job.model, version)["model_fingerprint"]
@@ -176,18 +176,18 @@ def freeze(job: Job, held: Lease, version: int, scorer: Scorer) -> None:
     if refused:
         raise rejects.refusal(job.model, few)
     if not row["snapshot_chunks"]:
-        raise snapshot.empty(job.model, few if row["rejected"] else None)
+        raise snapshot.empty_domain(job.model, few if row["rejected"] else None)
 
 
 def _freeze(job: Job, held: Lease, catalog: Catalog, version: Version, scorer: Scorer) -> None:
     location, rows = job.store.new_snapshot(job.model, version["version"]), job.project.settings.chunk_rows
     with catalog.connection.transaction():
-        rejects.forget(catalog.connection, version)  # of an attempt that did not come to its end
+        rejects.remove(catalog.connection, version)  # of an attempt that did not come to its end
         held.check(catalog.connection)
     tally = rejects.Tally(job.spec, keep=lambda found: _set_aside(held, catalog, version, found))
     source = job.source.at(version["as_of"] or version["started_at"])
-    asked = snapshot.asked_clock(source, job.spec)  # before the rows are read: they are at least as new
-    expected = snapshot.expected(job.spec, scorer.features)
+    asked = snapshot.query_data_as_of(source, job.spec)  # before the rows are read: they are at least as new
+    expected = snapshot.expected_types(job.spec, scorer.features)
     with source.open(job.query, rows, expected, limit=version["trial_rows"]) as stream:
         freezer = snapshot.Freezer(job.spec, scorer.features, stream.schema)
         with job.store.appearing(location) as part:
@@ -197,7 +197,7 @@ def _freeze(job: Job, held: Lease, catalog: Catalog, version: Version, scorer: S
     with catalog.connection.transaction():
         catalog.execute(
             "versions_freeze",
-            **stage.of(version),
+            **stage.version_key(version),
             location=location,
             fingerprint=frozen.fingerprint,
             rows=frozen.rows + tally.count,
@@ -210,7 +210,7 @@ def _freeze(job: Job, held: Lease, catalog: Catalog, version: Version, scorer: S
 
 def _set_aside(held: Lease, catalog: Catalog, version: Version, found: list[Reject]) -> None:
     with catalog.connection.transaction():
-        rejects.keep(catalog.connection, version, found)
+        rejects.write(catalog.connection, version, found)
         held.check(catalog.connection)
 
 
@@ -282,7 +282,7 @@ def publish_version(
         publish.publish(catalog.connection, held, job.model, version, options)
 
 
-def retire_old(job: Job) -> list[int]:
+def retire(job: Job) -> list[int]:
     """Retire what the spec's retention no longer asks for; what is still being read waits for the next time.
 
     So does everything when database or store go away now: the version is published, and the run has done its work.

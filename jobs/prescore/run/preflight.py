@@ -11,7 +11,7 @@ from prescore.checks import expectations
 from prescore.errors import NotAllowed
 from prescore.project.spec import Spec
 from prescore.run import disk
-from prescore.run.job import Job, Material
+from prescore.run.job import Definition, Job
 from prescore.scoring import rejects
 from prescore.scoring.scorer import Scorer
 from prescore.sources import source
@@ -20,22 +20,22 @@ from prescore.versions import views
 from prescore.versions.options import RunOptions
 
 
-def validate(job: Material, as_of: datetime | None = None) -> Scorer:
+def check_inputs(job: Definition, as_of: datetime | None = None) -> Scorer:
     """The model, held against the spec and the domain's columns before anything is written; raises Mistake."""
     if as_of is not None:
         _require_dated(job, as_of)
     scorer = Scorer(job.onnx, job.spec)
-    expected = snapshot.expected(job.spec, scorer.features)
+    expected = snapshot.expected_types(job.spec, scorer.features)
     with job.source.open(job.query, 1, expected, limit=0) as stream:
         snapshot.Freezer(job.spec, scorer.features, stream.schema)
     return scorer
 
 
-def _require_dated(job: Material, as_of: datetime) -> None:
+def _require_dated(job: Definition, as_of: datetime) -> None:
     """Raise NotAllowed for a run as of a time that has not come, or that the query does not ask for."""
     if as_of > datetime.now(UTC):
         raise NotAllowed(f"A run of {job.model} as of {as_of:%Y-%m-%d %H:%M:%S %Z} has to wait: that is yet to come.")
-    if not source.asks_as_of(job.query):
+    if not source.uses_as_of(job.query):
         raise NotAllowed(
             f"A run of {job.model} as of {as_of:%Y-%m-%d %H:%M:%S %Z} would give today's rows: its domain query "
             f"{job.spec.domain.query} does not ask for $as_of. Let it take only what was known then, "
@@ -43,28 +43,28 @@ def _require_dated(job: Material, as_of: datetime) -> None:
         )
 
 
-def vet(job: Job) -> None:
+def check_target(job: Job) -> None:
     """What only the database can tell, before anything is written: raises a Mistake for what would end the run."""
     with job.database.connect() as connection:
         roles.require_writer(connection, job.model)
         job.store.reach()
         disk.require_room(connection, job)
-    vet_checks(job)
+    check_expectations(job)
 
 
-def settled(job: Job, options: RunOptions) -> Job:
+def refreshed(job: Job, options: RunOptions) -> Job:
     """The job of what its files are now, for the holder of the lease: while it waited, others may have come.
 
     What has changed since the job was validated and vetted, is so again: spec, query and model file must be of a piece.
     """
     now = job.reread()
     if now.parts != job.parts:
-        validate(now, options.as_of)
-        vet(now)
+        check_inputs(now, options.as_of)
+        check_target(now)
     return now
 
 
-def vet_checks(job: Job) -> None:
+def check_expectations(job: Job) -> None:
     """Raise SpecInvalid for a misspelt check before anything is scored for it.
 
     Checks that have run before need no look: Great Expectations takes seconds to import.
@@ -80,7 +80,7 @@ def vet_checks(job: Job) -> None:
         expectations.build(job.spec)
 
 
-def vet_columns(connection: Connection, spec: Spec) -> None:
+def check_columns(connection: Connection, spec: Spec) -> None:
     """Raise NotAllowed for columns that would break readers, before anything is scored for them.
 
     While the model is on hold nothing is published, and before the first publication there is nobody to break.
@@ -88,21 +88,21 @@ def vet_columns(connection: Connection, spec: Spec) -> None:
     model = Catalog(connection).one("models_get", model=spec.model)
     if model is None or model["held_at"] is not None or model["published_version"] is None:
         return
-    if found := views.breaks(connection, spec.model, spec.key_columns, spec.output_columns):
-        raise views.broken(f"A version of {spec.model} by this spec", found, f"prescore run {spec.model}")
+    if found := views.breaking_changes(connection, spec.model, spec.key_columns, spec.output_columns):
+        raise views.breaking_error(f"A version of {spec.model} by this spec", found, f"prescore run {spec.model}")
 
 
-def rehearse(job: Material) -> tuple[int, int]:
+def validate(job: Definition) -> tuple[int, int]:
     """Everything short of writing: validate, then freeze every row into nothing.
 
     Gives the number of rows, and how many of them would be set aside; raises Refused when there are too many.
     """
     expectations.build(job.spec)
-    scorer = validate(job)
-    snapshot.asked_clock(job.source, job.spec)
+    scorer = check_inputs(job)
+    snapshot.query_data_as_of(job.source, job.spec)
     rows, tally = 0, rejects.Tally(job.spec)
     with job.source.open(
-        job.query, job.project.settings.chunk_rows, snapshot.expected(job.spec, scorer.features)
+        job.query, job.project.settings.chunk_rows, snapshot.expected_types(job.spec, scorer.features)
     ) as stream:
         freezer = snapshot.Freezer(job.spec, scorer.features, stream.schema)
         for batch in stream.batches:
@@ -111,6 +111,6 @@ def rehearse(job: Material) -> tuple[int, int]:
             job.on_rows("check", batch.num_rows, None)
         few = tally.require_few(rows)
         if rows == tally.count:
-            raise snapshot.empty(job.model, few if rows else None)
+            raise snapshot.empty_domain(job.model, few if rows else None)
         freezer.data_as_of()
     return rows, tally.count

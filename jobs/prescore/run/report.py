@@ -19,7 +19,7 @@ class Report:
 
     `resumed` says whether the run went on with a version that an earlier one left unfinished, and `chunks_before` how
     many chunks it found. `seconds` has an entry a step and `total`, all of this run alone: the catalog adds up
-    attempts, and a part must not be larger than the whole. `served` is what readers see now; `past` says that the
+    attempts, and a part must not be larger than the whole. `served` is what readers see now; `backfill` says that the
     version was asked for as of a time before that.
     """
 
@@ -37,7 +37,7 @@ class Report:
     data_as_of: datetime | None
     trial_rows: int | None
     as_of: datetime | None
-    past: bool
+    backfill: bool
     served: int | None
     held: str | None
     error: str | None
@@ -50,7 +50,7 @@ class Report:
             row = catalog.version(job.model, version)
             model = catalog.model(job.model)
             resumption = catalog.one("events_last_resumption", model=job.model, version=version)
-            past = is_backfill(catalog, row)
+            backfill = is_backfill(catalog, row)
         found: dict[str, Any] = resumption["detail"] if resumption else {"chunks": 0, "seconds": {}}
         return cls(
             model=job.model,
@@ -67,7 +67,7 @@ class Report:
             data_as_of=row["data_as_of"],
             trial_rows=row["trial_rows"],
             as_of=row["as_of"],
-            past=past,
+            backfill=backfill,
             served=model["published_version"],
             held=model["hold_reason"],
             error=row["error"],

@@ -34,42 +34,42 @@ _EXACT = {pa.float32(): 2**24, pa.float64(): 2**53}
 _NAMES = {arrow: postgres for postgres, arrow in ARROW.items()}
 
 
-def said(kind: pa.DataType) -> str:
+def type_name(kind: pa.DataType) -> str:
     """An Arrow type in the words of a spec, where it has one."""
     return _NAMES.get(kind, str(kind))
 
 
-def check_type(name: str, have: pa.DataType, want: pa.DataType, *, narrow: bool = False) -> None:
+def check_type(name: str, have: pa.DataType, want: pa.DataType, *, allow_precision_loss: bool = False) -> None:
     """Whether a column of one type can become another at all, before any value is seen; raises DomainInvalid."""
     have = have.value_type if pa.types.is_dictionary(have) else have
     if not _convertible(have, want):
         raise DomainInvalid(
-            f"Column {name} is {said(have)} in the domain and must be {said(want)}. Cast it in the domain query."
+            f"Column {name} is {type_name(have)} in the domain and must be {type_name(want)}. Cast it in the domain query."
         )
-    if _loses(have, want) and not narrow:
+    if _loses(have, want) and not allow_precision_loss:
         raise DomainInvalid(
-            f"Column {name} is {said(have)} in the domain and {said(want)} in the model: digits would be lost. "
-            f"Cast it in the domain query, or accept the loss with onnx.narrow = [{name!r}]."
+            f"Column {name} is {type_name(have)} in the domain and {type_name(want)} in the model: digits would be lost. "
+            f"Cast it in the domain query, or accept the loss with onnx.allow_precision_loss = [{name!r}]."
         )
 
 
-def convert(name: str, column: pa.Array, want: pa.DataType, *, narrow: bool = False) -> pa.Array:
+def convert(name: str, column: pa.Array, want: pa.DataType, *, allow_precision_loss: bool = False) -> pa.Array:
     """The column as another type with every value unchanged; raises DomainInvalid that shows a value which is not."""
     _refuse_infinite(name, column)
     if column.type == want:
         return column
-    check_type(name, column.type, want, narrow=narrow)
+    check_type(name, column.type, want, allow_precision_loss=allow_precision_loss)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if want == ARROW["uuid"]:
         return _uuids(name, column)
     if pa.types.is_floating(want):
-        return _floats(name, column, want, narrow=narrow)
+        return _floats(name, column, want, allow_precision_loss=allow_precision_loss)
     try:
         return column.cast(want)
     except pa.ArrowInvalid as error:
         raise DomainInvalid(
-            f"Column {name} does not fit {said(want)}: {error}. Widen the type in the spec, or mend the query."
+            f"Column {name} does not fit {type_name(want)}: {error}. Widen the type in the spec, or mend the query."
         ) from error
 
 
@@ -100,22 +100,22 @@ def _loses(have: pa.DataType, want: pa.DataType) -> bool:
     return bool(pa.types.is_floating(have) and pa.types.is_floating(want) and have.bit_width > want.bit_width)
 
 
-def _floats(name: str, column: pa.Array, want: pa.DataType, *, narrow: bool) -> pa.Array:
-    if pa.types.is_integer(column.type) and not narrow:
+def _floats(name: str, column: pa.Array, want: pa.DataType, *, allow_precision_loss: bool) -> pa.Array:
+    if pa.types.is_integer(column.type) and not allow_precision_loss:
         bounds = pc.min_max(column).as_py()
         worst = max((v for v in bounds.values() if v is not None), key=abs, default=0)
         if abs(worst) > _EXACT[want]:
             raise DomainInvalid(
-                f"Column {name} holds {worst}: past {_EXACT[want]} not every integer has a {said(want)} of its own, so "
+                f"Column {name} holds {worst}: past {_EXACT[want]} not every integer has a {type_name(want)} of its own, so "
                 "the model would see another number. Export the model with wider inputs, or accept it with "
-                f"onnx.narrow = [{name!r}]."
+                f"onnx.allow_precision_loss = [{name!r}]."
             )
     try:
         converted = column.cast(want, safe=False)
     except pa.ArrowInvalid as error:
-        raise DomainInvalid(f"Column {name} does not fit {said(want)}: {error}.") from error
-    if narrow and pa.types.is_floating(column.type) and _infinities(converted) != _infinities(column):
-        raise DomainInvalid(f"Column {name} holds numbers too large for {said(want)}: they would become infinite.")
+        raise DomainInvalid(f"Column {name} does not fit {type_name(want)}: {error}.") from error
+    if allow_precision_loss and pa.types.is_floating(column.type) and _infinities(converted) != _infinities(column):
+        raise DomainInvalid(f"Column {name} holds numbers too large for {type_name(want)}: they would become infinite.")
     return converted
 
 

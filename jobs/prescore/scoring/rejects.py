@@ -47,7 +47,7 @@ class Scored:
     rejects: list[Reject]
 
 
-def of(rows: pa.RecordBatch, keys: Iterable[str], column: str | None, reason: str) -> list[Reject]:
+def reject_rows(rows: pa.RecordBatch, keys: Iterable[str], column: str | None, reason: str) -> list[Reject]:
     """Every row of a batch as a reject, for one reason."""
     plain = {name: [_plain(value) for value in _values(rows.column(name))] for name in keys}
     return [Reject(dict(zip(plain, key, strict=True)), column, reason) for key in zip(*plain.values(), strict=True)]
@@ -101,7 +101,7 @@ class Tally:
         return said
 
 
-def keep(connection: Connection, version: Version, rejects: Sequence[Reject], chunk: int | None = None) -> None:
+def write(connection: Connection, version: Version, rejects: Sequence[Reject], chunk: int | None = None) -> None:
     """Write rejects of a chunk, or of the domain as it was frozen, into `prescore.rejects`."""
     if not rejects:
         return
@@ -145,7 +145,7 @@ def _examples(connection: Connection, version: Version) -> Iterator[Reject]:
         yield Reject(key, row["column_name"], row["reason"])
 
 
-def complete(connection: Connection, version: Version) -> bool:
+def all_written(connection: Connection, version: Version) -> bool:
     """Whether every reject that was counted is kept."""
     name = {"model": version["model"], "version": version["version"]}
     return bool(Catalog(connection).one("rejects_complete", **name)["complete"])
@@ -157,7 +157,7 @@ def trim(connection: Connection, version: Version) -> None:
     Catalog(connection).execute("rejects_trim", **name, enough=ENOUGH)
 
 
-def forget(connection: Connection, version: Version) -> None:
+def remove(connection: Connection, version: Version) -> None:
     """Remove a version's rejects: its freezing begins again, or its table has gone."""
     Catalog(connection).execute("rejects_forget", model=version["model"], version=version["version"])
 

@@ -86,8 +86,8 @@ class Scorer:
             raise DomainInvalid(f"The model needs feature {column}, which the batch lacks.") from error
         onnx = self.spec.onnx
         if array.null_count and column not in onnx.nullable:
-            raise DomainInvalid(missing(column, want))
-        array = conversion.convert(column, array, want, narrow=column in onnx.narrow)
+            raise DomainInvalid(null_message(column, want))
+        array = conversion.convert(column, array, want, allow_precision_loss=column in onnx.allow_precision_loss)
         values: np.ndarray[Any, Any] = array.to_numpy(zero_copy_only=False)
         return values
 
@@ -105,7 +105,7 @@ class Scorer:
             return _booleans(name, array)
         try:
             # The type in the spec names the narrowing, so a float may lose digits here; an integer may not.
-            converted = conversion.convert(name, array, want, narrow=pa.types.is_floating(array.type))
+            converted = conversion.convert(name, array, want, allow_precision_loss=pa.types.is_floating(array.type))
             conversion.refuse_nul(name, converted)
         except DomainInvalid as error:
             raise ModelFailed(f"Output {name}: {error}") from error
@@ -142,7 +142,7 @@ class Scorer:
         return [f for name, output in self.spec.outputs.items() for f in _output_faults(name, output, self._outputs)]
 
 
-def missing(column: str, kind: pa.DataType) -> str:
+def null_message(column: str, kind: pa.DataType) -> str:
     """What to say of a feature that is null where the spec does not allow it."""
     as_nan = f", or hand it to the model as NaN with onnx.nullable = [{column!r}]" if pa.types.is_floating(kind) else ""
     return f"Feature {column} is null: fill it in the domain query{as_nan}."

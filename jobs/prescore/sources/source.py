@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from prescore.errors import DatabaseAway, DomainInvalid, Mistake, StoreFull
+from prescore.errors import DatabaseUnavailable, DomainInvalid, Mistake, StoreFull
 from prescore.project.project import Project, make_folder
 from prescore.project.spec import Spec
 
@@ -36,7 +36,7 @@ class Stream:
 class Source:
     """A way to run a query. `open` gives a Stream, and must be closed. `as_of` is what `$as_of` in a query stands for.
 
-    Both raise DomainInvalid, DatabaseAway, or StoreFull when what does not fit in memory does not fit on disk either.
+    Both raise DomainInvalid, DatabaseUnavailable, or StoreFull when what does not fit in memory does not fit on disk either.
     """
 
     url: str | None
@@ -98,7 +98,7 @@ class Source:
             yield Stream(reader.schema, _translated(self._filled(iter(reader)), duckdb.Error, pa.ArrowException))
 
     def _asked(self, query: str) -> datetime | None:
-        return self.as_of or datetime.now(UTC) if asks_as_of(query) else None
+        return self.as_of or datetime.now(UTC) if uses_as_of(query) else None
 
     def _filled(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Batches; a disk that they fill as they are spilt raises StoreFull."""
@@ -118,7 +118,7 @@ class Source:
             shutil.rmtree(self.spill, ignore_errors=True)
 
 
-def asks_as_of(query: str) -> bool:
+def uses_as_of(query: str) -> bool:
     """Whether a query has `$as_of` in it, outside of comments and texts."""
     return any(found[1] for found in _AS_OF.finditer(query))
 
@@ -135,7 +135,7 @@ def _require_select(statements: list[Any], named: str) -> None:
         raise DomainInvalid(f"{named} must be one SELECT; it is {', then '.join(kinds)}. Nothing of it was run.")
 
 
-def of(project: Project, spec: Spec, spill: Path) -> Source:
+def open_source(project: Project, spec: Spec, spill: Path) -> Source:
     """The source that a spec names; raises Mistake when prescore.toml does not know it."""
     name = spec.domain.source
     url = None if name == "duckdb" else _named(project, name)
@@ -221,7 +221,7 @@ def _rows(
             )
             yield Stream(schema, _chain(first, batches))
     except sa.exc.OperationalError as error:
-        raise DatabaseAway(f"The domain's database does not answer: {error.orig}") from error
+        raise DatabaseUnavailable(f"The domain's database does not answer: {error.orig}") from error
     except sa.exc.SQLAlchemyError as error:
         raise DomainInvalid(f"{named} does not run: {getattr(error, 'orig', None) or error}") from error
     finally:

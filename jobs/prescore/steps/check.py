@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from prescore.catalog import roles
 from prescore.catalog.catalog import Catalog, Version
-from prescore.catalog.columns import names
+from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
 from prescore.catalog.types import FLOATS
@@ -41,7 +41,7 @@ def check(
     results = [rows, few, _keys(connection, version), _counted(connection, version, finite), *own]
     failed = [result for result in results if not result["passed"]]
     with connection.transaction():
-        roles.show_version(connection, version["table_name"], readable=not failed)
+        roles.grant_version(connection, version["table_name"], readable=not failed)
         _note(Catalog(connection), version, results, failed, spec.checks_fingerprint)
         lease.check(connection)
     if failed:
@@ -107,7 +107,7 @@ def _keys(connection: Connection, version: Version) -> Result:
     if not Catalog(connection).one("tables_has_key", table=version["table_name"])["has_key"]:
         texts = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(key)) for key in keys)
         table = sql.Identifier(version["table_name"])
-        duplicates = connection.execute(query("tables_duplicates", table=table, keys=names(keys), texts=texts))
+        duplicates = connection.execute(query("tables_duplicates", table=table, keys=identifiers(keys), texts=texts))
         shown = [f"({', '.join(row['key'])}) {row['times']} times" for row in duplicates]
         result |= {"passed": False, "observed": "keys that stand more than once: " + ", ".join(shown)}
     return result

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from prescore.catalog.types import FLOATS
-from prescore.errors import ModelFailed, Unknown
+from prescore.errors import ModelFailed, NotFound
 from prescore.project.spec import Spec
 from prescore.scoring import conversion, rejects
 from prescore.scoring.rejects import Reject, Scored
@@ -26,7 +26,7 @@ class Snapshot:
             # Of a file that is not on this machine a chunk's columns are fetched together: one request, not one each.
             self._file = pq.ParquetFile(source, pre_buffer=not isinstance(source, Path))
         except (OSError, pa.ArrowException) as error:
-            raise Unknown(
+            raise NotFound(
                 f"The snapshot {source} cannot be read, so the run cannot go on. Start anew: prescore run --full."
             ) from error
 
@@ -57,7 +57,7 @@ def score(scorer: Scorer, chunk: pa.RecordBatch, patience: int) -> Scored:
         if not pc.all(finite).as_py():
             odd = rows.filter(pc.invert(finite))
             rejected += odd.num_rows
-            found += rejects.of(
+            found += rejects.reject_rows(
                 odd[: max(patience - len(found), 0)], scorer.spec.key, name, f"Prediction {name} is NaN or infinite"
             )
             rows = rows.filter(finite)
@@ -69,7 +69,7 @@ def _answered(scorer: Scorer, chunk: pa.RecordBatch, patience: int) -> tuple[pa.
     done, failed = [_nothing(scorer.spec)], list[Reject]()
     for part, answer in _halving(scorer, chunk):
         if isinstance(answer, ModelFailed):
-            failed += rejects.of(part, scorer.spec.key, None, str(answer))
+            failed += rejects.reject_rows(part, scorer.spec.key, None, str(answer))
             if len(failed) > patience:
                 raise answer
         else:

@@ -17,7 +17,7 @@ from prescore.errors import DomainInvalid, Refused
 from prescore.project.spec import Spec
 from prescore.scoring import conversion, rejects
 from prescore.scoring.rejects import Reject
-from prescore.scoring.scorer import missing
+from prescore.scoring.scorer import null_message
 from prescore.sources.source import Source
 from prescore.store.folder import hash_file
 
@@ -40,12 +40,12 @@ class Conversion:
 
     name: str
     kind: pa.DataType
-    narrow: bool = False
+    allow_precision_loss: bool = False
     stored: bool = False
 
     def __call__(self, column: pa.Array) -> pa.Array:
         """The column as that; raises DomainInvalid."""
-        converted = conversion.convert(self.name, column, self.kind, narrow=self.narrow)
+        converted = conversion.convert(self.name, column, self.kind, allow_precision_loss=self.allow_precision_loss)
         if self.stored:
             conversion.refuse_nul(self.name, converted)
         return converted
@@ -62,7 +62,10 @@ class Freezer:
         self.spec = spec
         table = {**spec.key, **spec.passthrough}
         stored = [Conversion(n, conversion.ARROW[t], stored=True) for n, t in table.items()]
-        fed = [Conversion(n, kind, narrow=n in spec.onnx.narrow) for n, kind in features.items()]
+        fed = [
+            Conversion(n, kind, allow_precision_loss=n in spec.onnx.allow_precision_loss)
+            for n, kind in features.items()
+        ]
         kept = [*stored, *(c for c in fed if c.name not in table)]
         self.schema = pa.schema([(c.name, c.kind) for c in kept])
         self._conversions = [*kept, *(c for c in fed if c.name in table)]
@@ -94,7 +97,7 @@ class Freezer:
         for name, why in self._never_null.items():
             if batch.column(name).null_count:
                 there = batch.column(name).is_valid()
-                found += rejects.of(batch.filter(pc.invert(there)), self.spec.key, name, why)
+                found += rejects.reject_rows(batch.filter(pc.invert(there)), self.spec.key, name, why)
                 batch = batch.filter(there)
         return batch, found
 
@@ -103,7 +106,9 @@ class Freezer:
         for convert in self._conversions:
             for row, why in _misfits(convert, batch.column(convert.name)):
                 faults.setdefault(row, (convert.name, why))
-        found = [r for row, fault in faults.items() for r in rejects.of(batch.slice(row, 1), self.spec.key, *fault)]
+        found = [
+            r for row, fault in faults.items() for r in rejects.reject_rows(batch.slice(row, 1), self.spec.key, *fault)
+        ]
         fit = [row not in faults for row in range(batch.num_rows)]
         return batch.filter(pa.array(fit, pa.bool_())), found
 
@@ -126,14 +131,17 @@ class Freezer:
             return None
         if self.newest is None:
             raise DomainInvalid(f"domain.data_as_of: column {clock.column} is NULL in every row, so it tells no time.")
-        return moment(self.newest)
+        return to_datetime(self.newest)
 
     def _untypable(self, domain: pa.Schema) -> Iterator[str]:
         for wanted in self._conversions:
             if domain.get_field_index(wanted.name) >= 0:
                 try:
                     conversion.check_type(
-                        wanted.name, domain.field(wanted.name).type, wanted.kind, narrow=wanted.narrow
+                        wanted.name,
+                        domain.field(wanted.name).type,
+                        wanted.kind,
+                        allow_precision_loss=wanted.allow_precision_loss,
                     )
                 except DomainInvalid as error:
                     yield str(error)
@@ -173,12 +181,12 @@ def _kept(
         yield kept
 
 
-def expected(spec: Spec, features: dict[str, pa.DataType]) -> dict[str, pa.DataType]:
+def expected_types(spec: Spec, features: dict[str, pa.DataType]) -> dict[str, pa.DataType]:
     """The types that a row-wise source's values are read as where they say nothing themselves."""
     return features | {n: conversion.ARROW[t] for n, t in {**spec.key, **spec.passthrough}.items()}
 
 
-def asked_clock(source: Source, spec: Spec) -> datetime | None:
+def query_data_as_of(source: Source, spec: Spec) -> datetime | None:
     """What the spec's data_as_of query says, if there is one; raises DomainInvalid when that is not one value."""
     if spec.domain.data_as_of is None or spec.domain.data_as_of.query is None:
         return None
@@ -186,10 +194,10 @@ def asked_clock(source: Source, spec: Spec) -> datetime | None:
         values = [row for batch in stream.batches for row in batch.to_pylist()]
     if len(values) != 1 or len(values[0]) != 1 or None in values[0].values():
         raise DomainInvalid(f"domain.data_as_of.query must give one time; it gives {values[:2]}.")
-    return moment(*values[0].values())
+    return to_datetime(*values[0].values())
 
 
-def empty(model: str, aside: Result | None = None) -> Refused:
+def empty_domain(model: str, aside: Result | None = None) -> Refused:
     """An empty domain is refused: it would replace every prediction with nothing. `aside`: rejects, if it had any."""
     why = f"has no row that can be scored: {sentence(aside)}." if aside else "is empty."
     hint = "Mend the domain query." if aside else "Is the source loaded?"
@@ -197,7 +205,7 @@ def empty(model: str, aside: Result | None = None) -> Refused:
     return Refused(message, [{"name": "rows", "passed": False, "observed": 0, "expected": "at least 1"}])
 
 
-def moment(value: Any) -> datetime | None:
+def to_datetime(value: Any) -> datetime | None:
     """A clock reading of the domain as a moment: a date begins at midnight, and what has no zone is UTC."""
     if value is None:
         return None
@@ -252,7 +260,9 @@ def _absent(spec: Spec, features: dict[str, pa.DataType], domain: pa.Schema) -> 
 def _never_null(spec: Spec, features: dict[str, pa.DataType]) -> dict[str, str]:
     """Columns that must not be null, and why."""
     keys = {name: f"Key column {name} is null: a row without a key cannot be looked up" for name in spec.key}
-    fed = {n: missing(n, kind) for n, kind in features.items() if n not in spec.onnx.nullable and n not in spec.key}
+    fed = {
+        n: null_message(n, kind) for n, kind in features.items() if n not in spec.onnx.nullable and n not in spec.key
+    }
     return keys | fed
 
 

@@ -10,7 +10,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from prescore.catalog.catalog import Catalog, Version
-from prescore.catalog.columns import names
+from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection, first_line
 from prescore.catalog.queries import query
 from prescore.errors import Busy, DomainInvalid
@@ -29,7 +29,9 @@ def copy_chunk(
     """
     rows = scored.rows
     encoder = ArrowToPostgresBinaryEncoder(rows.schema)
-    statement = query("tables_copy", table=sql.Identifier(version["table_name"]), columns=names(rows.schema.names))
+    statement = query(
+        "tables_copy", table=sql.Identifier(version["table_name"]), columns=identifiers(rows.schema.names)
+    )
     try:
         with connection.transaction():
             connection.execute(query("chunks_commit_soon"))
@@ -37,9 +39,9 @@ def copy_chunk(
                 copy.write(encoder.write_header())
                 copy.write(encoder.write_batch(rows))
                 copy.write(encoder.finish())
-            rejects.keep(connection, version, scored.rejects, chunk)
+            rejects.write(connection, version, scored.rejects, chunk)
             done = {"chunk": chunk, "rows": rows.num_rows, "rejected": scored.rejected, "seconds": seconds}
-            Catalog(connection).execute("chunks_finish", **of(version), **done)
+            Catalog(connection).execute("chunks_finish", **version_key(version), **done)
             lease.check(connection)
     except pg.DataError as error:
         raise DomainInvalid(
@@ -67,10 +69,10 @@ def finish(connection: Connection, lease: Lease, version: Version, indexes: Sequ
             ) from error
     connection.execute(query("tables_vacuum", table=sql.Identifier(version["table_name"])))
     with connection.transaction():
-        Catalog(connection).execute("versions_stage", **of(version))
+        Catalog(connection).execute("versions_stage", **version_key(version))
         lease.check(connection)
 
 
-def of(version: Version) -> dict[str, object]:
+def version_key(version: Version) -> dict[str, object]:
     """A version's name in statements."""
     return {"model": version["model"], "version": version["version"]}

@@ -43,7 +43,7 @@ class Folder:
         path = self.root / name
         make_folder(path.parent)
         part = path.with_suffix(f".{uuid4().hex}.part")
-        with written(part):
+        with writing(part):
             yield part
             with part.open("rb") as file:
                 os.fsync(file.fileno())
@@ -80,7 +80,7 @@ class Folder:
 
 
 @contextmanager
-def written(part: Path) -> Iterator[None]:
+def writing(part: Path) -> Iterator[None]:
     """While a file is written under a name that does not stay; raises StoreFull when there is no room for it."""
     try:
         yield

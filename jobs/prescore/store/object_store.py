@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from prescore.errors import StoreAway, StoreRefused
-from prescore.store.folder import written
+from prescore.errors import StoreRefused, StoreUnavailable
+from prescore.store.folder import writing
 
 SIGN = "prescore.txt"
 _SIGN = b"prescore keeps snapshots and model files here.\n"
@@ -70,7 +70,7 @@ _REFUSALS = (
 class Bucket:
     """What a store asks of the place that it is in; names are relative to the URL.
 
-    Whatever is asked raises StoreRefused or StoreAway when there is no answer.
+    Whatever is asked raises StoreRefused or StoreUnavailable when there is no answer.
     """
 
     def __init__(self, url: str) -> None:
@@ -104,7 +104,7 @@ class Bucket:
         """
         part = self.own() / "parts" / f"{uuid4().hex}.{socket.gethostname()}.{os.getpid()}"
         part.parent.mkdir(exist_ok=True)
-        with written(part):
+        with writing(part):
             yield part
             with self._asked():
                 self._files.put_file(str(part), self._path(name))
@@ -233,12 +233,12 @@ class Ranges(io.RawIOBase):
         return count
 
 
-def _translated(store: str, error: Exception) -> StoreRefused | StoreAway:
+def _translated(store: str, error: Exception) -> StoreRefused | StoreUnavailable:
     said = " ".join(str(error).split()) or type(error).__name__
     for refusal in _REFUSALS:
         if refusal.covers(error):
             return StoreRefused(refusal.message.format(store=store, said=said, mend=_MEND))
-    return StoreAway(
+    return StoreUnavailable(
         f"The store {store} does not answer: {said}. Does this machine reach it, and is it up? "
         "Readers keep the version that they have; the next run goes on where this one stopped."
     )

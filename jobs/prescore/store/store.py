@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from prescore.catalog.catalog import Version
-from prescore.errors import ModelInvalid, Unknown
+from prescore.errors import ModelInvalid, NotFound
 from prescore.store.folder import Folder
 from prescore.store.object_store import Bucket, Ranges
 
@@ -19,7 +19,7 @@ from prescore.store.object_store import Bucket, Ranges
 class Store:
     """A folder, or a URL of an object store; everything in it appears whole or not at all.
 
-    At a URL it raises StoreRefused or StoreAway when it cannot be used. Files have the name of their catalog in theirs:
+    At a URL it raises StoreRefused or StoreUnavailable when it cannot be used. Files have the name of their catalog in theirs:
     of several catalogs that share a store, each removes only its own.
     """
 
@@ -28,7 +28,7 @@ class Store:
         self._place = Bucket(place) if isinstance(place, str) else Folder(place)
 
     def reach(self) -> None:
-        """Raise StoreRefused or StoreAway now rather than in the middle of things; a folder is made when needed."""
+        """Raise StoreRefused or StoreUnavailable now rather than in the middle of things; a folder is made when needed."""
         self._place.reach()
 
     def keep_model(self, content: bytes) -> None:
@@ -39,25 +39,25 @@ class Store:
                 part.write_bytes(content)
 
     def model(self, fingerprint: str) -> bytes:
-        """A kept model's content; raises Unknown when it is not there, or is another by now."""
+        """A kept model's content; raises NotFound when it is not there, or is another by now."""
         try:
             content = self._place.read(self._model(fingerprint))
         except FileNotFoundError as error:
-            raise Unknown(
+            raise NotFound(
                 f"The store {self._place} has no model {fingerprint[:12]}. Does every worker reach the same store?"
             ) from error
         if hash_bytes(content) != fingerprint:
             kept = self._place.at(self._model(fingerprint))
-            raise Unknown(
+            raise NotFound(
                 f"{kept} was changed: it is not the model that the version was begun with. "
                 "The next run keeps a good copy."
             )
         return content
 
     def snapshot(self, version: Version) -> Path | Ranges:
-        """What a version's snapshot is read from; raises Unknown before there is one."""
+        """What a version's snapshot is read from; raises NotFound before there is one."""
         if version["snapshot_location"] is None:
-            raise Unknown(f"{version['model']} version {version['version']} has no snapshot yet.")
+            raise NotFound(f"{version['model']} version {version['version']} has no snapshot yet.")
         return self._place.open(version["snapshot_location"])
 
     def new_snapshot(self, model: str, version: int) -> str:

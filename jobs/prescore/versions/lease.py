@@ -17,9 +17,9 @@ from prescore import errors
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Connection, Database
 
-SECONDS = 120.0
+EXPIRY_SECONDS = 120.0
 # Nobody renews an unwatched lease between a scheduler's tasks: it must outlast a queue and a retry's back-off.
-BETWEEN = 900.0
+TASK_EXPIRY_SECONDS = 900.0
 OnBusy = Callable[[errors.Busy], None]
 _LOOK_AGAIN = 1.0
 _NOBODY: dict[str, Any] = {"token": 0, "holder": "nobody", "expires_at": "-infinity", "free": True}
@@ -43,11 +43,11 @@ class Lease:
         The row stays locked until the commit, so a successor waits for what was in flight and then sees it.
         """
         if Catalog(connection).one("leases_check", model=self.model, token=self.token) is None:
-            raise lost(self)
+            raise lease_lost(self)
 
 
-def take(
-    connection: Connection, model: str, *, watched: bool, seconds: float = SECONDS, holder: str | None = None
+def acquire(
+    connection: Connection, model: str, *, watched: bool, seconds: float = EXPIRY_SECONDS, holder: str | None = None
 ) -> Lease:
     """Take the model's lease; raises Busy while another holder is alive.
 
@@ -74,46 +74,46 @@ def take(
 
 
 @contextmanager
-def held(database: Database, model: str, *, on_busy: OnBusy | None = None) -> Iterator[Lease]:
+def holding(database: Database, model: str, *, on_busy: OnBusy | None = None) -> Iterator[Lease]:
     """Take the lease for a whole run in this process, keep it, and give it back at the end.
 
     Raises Busy while another holder is alive; with `on_busy` that is told, once, and the lease waited for. What fails
     because a successor ended this run's connections is raised as LeaseLost.
     """
     with database.connect() as connection:
-        lease = _waited(connection, model, on_busy) if on_busy else take(connection, model, watched=True)
+        lease = _waited(connection, model, on_busy) if on_busy else acquire(connection, model, watched=True)
         with _fenced(database, lease), _renewing(connection, lease):
             yield lease
-        drop(connection, lease)
+        release(connection, lease)
 
 
 @contextmanager
-def kept(database: Database, lease: Lease) -> Iterator[Lease]:
+def continuing(database: Database, lease: Lease) -> Iterator[Lease]:
     """Keep a lease that another process took, for as long as this one works under it; raises LeaseLost."""
     with database.connect() as connection:
-        if renew(connection, lease, BETWEEN) is None:
-            raise lost(lease)
-        with _fenced(database, lease), _renewing(connection, lease, BETWEEN):
+        if renew(connection, lease, TASK_EXPIRY_SECONDS) is None:
+            raise lease_lost(lease)
+        with _fenced(database, lease), _renewing(connection, lease, TASK_EXPIRY_SECONDS):
             yield lease
 
 
-def drop(connection: Connection, lease: Lease) -> None:
+def release(connection: Connection, lease: Lease) -> None:
     """Give the lease back, if it is still ours."""
     Catalog(connection).execute("leases_drop", model=lease.model, token=lease.token)
 
 
-def give_back(connection: Connection, holder: str) -> None:
+def release_held_by(connection: Connection, holder: str) -> None:
     """Give back whatever a named holder has, for one that no longer knows its token."""
     Catalog(connection).execute("leases_give_back", holder=holder)
 
 
-def renew(connection: Connection, lease: Lease, seconds: float = SECONDS) -> int | None:
+def renew(connection: Connection, lease: Lease, seconds: float = EXPIRY_SECONDS) -> int | None:
     """Push the expiry out; gives the token, or None when the lease is another's by now."""
     row = Catalog(connection).one("leases_renew", model=lease.model, token=lease.token, seconds=seconds)
     return None if row is None else row["token"]
 
 
-def lost(lease: Lease) -> errors.LeaseLost:
+def lease_lost(lease: Lease) -> errors.LeaseLost:
     """What to raise when the lease is another's."""
     return errors.LeaseLost(
         f"Another run took over {lease.model} while this one was not looking. Nothing more was written by this run."
@@ -129,13 +129,13 @@ def _busy(model: str, before: dict[str, Any]) -> errors.Busy:
 
 def _waited(connection: Connection, model: str, on_busy: OnBusy) -> Lease:
     try:
-        return take(connection, model, watched=True)
+        return acquire(connection, model, watched=True)
     except errors.Busy as busy:
         on_busy(busy)
     while True:
         time.sleep(_LOOK_AGAIN)
         with suppress(errors.Busy):
-            return take(connection, model, watched=True)
+            return acquire(connection, model, watched=True)
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def _fenced(database: Database, lease: Lease) -> Iterator[None]:
         yield
     except errors.Transient as error:
         if _taken_over(database, lease):
-            raise lost(lease) from error
+            raise lease_lost(lease) from error
         raise
 
 
@@ -156,12 +156,12 @@ def _taken_over(database: Database, lease: Lease) -> bool:
 
 
 @contextmanager
-def _renewing(connection: Connection, lease: Lease, seconds: float = SECONDS) -> Iterator[None]:
+def _renewing(connection: Connection, lease: Lease, seconds: float = EXPIRY_SECONDS) -> Iterator[None]:
     """Renew in the background; a connection or lease that is lost shows at the next writing transaction."""
     done = threading.Event()
 
     def beat() -> None:
-        while not done.wait(SECONDS / 4) and not connection.closed:
+        while not done.wait(EXPIRY_SECONDS / 4) and not connection.closed:
             with suppress(psycopg.Error):  # such as a lock that is waited for in vain: there is time for another try
                 if renew(connection, lease, seconds) is None:
                     return

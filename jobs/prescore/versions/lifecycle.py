@@ -51,11 +51,11 @@ def _described(spec: Spec) -> dict[str, Any]:
         "max_age_seconds": None if promise is None else promise.total_seconds(),
         "refuse_stale": spec.freshness.when_stale == "refuse",
         "cache_seconds": spec.lookup.cache.total_seconds(),
-        "resident": spec.lookup.resident,
+        "in_memory": spec.lookup.in_memory,
     }
 
 
-def unfinished(connection: Connection, store: Store, model: str, made_of: dict[str, str]) -> int | None:
+def find_resumable(connection: Connection, store: Store, model: str, made_of: dict[str, str]) -> int | None:
     """The newest version that a run left behind, if it can be gone on with.
 
     It must be made of the same model file, query and spec, its snapshot must be as it was, its inputs not older than a
@@ -67,7 +67,7 @@ def unfinished(connection: Connection, store: Store, model: str, made_of: dict[s
     for version in left:
         same = all(version[name] == value for name, value in made_of.items())  # type: ignore[literal-required]
         recent = catalog.now() - version["started_at"] < STALE
-        if same and recent and store.intact(version) and rejects.complete(connection, version):
+        if same and recent and store.intact(version) and rejects.all_written(connection, version):
             return version["version"]
     return None
 
@@ -93,17 +93,17 @@ def abandon(connection: Connection, model: str, *, but: int, as_of: datetime | N
     left: list[Version] = Catalog(connection).all("versions_unfinished", model=model)
     others = [v for v in left if v["version"] != but and (as_of is None or (v["as_of"] or v["started_at"]) <= as_of)]
     for version in others:
-        intend(connection, model, version["version"], publishing=False)
+        set_to_publish(connection, model, version["version"], publishing=False)
     why = "its run ended early, and a later run began anew"
-    return [version for version in others if fail(connection, version, why)]
+    return [version for version in others if mark_failed(connection, version, why)]
 
 
-def intend(connection: Connection, model: str, version: int, *, publishing: bool) -> None:
+def set_to_publish(connection: Connection, model: str, version: int, *, publishing: bool) -> None:
     """Note whether a run means to publish a version, so that the next one does if this one does not come to that."""
     Catalog(connection).execute("versions_intend", model=model, version=version, publishing=publishing)
 
 
-def fail(connection: Connection, version: Version, error: str, checks: list[Any] | None = None) -> bool:
+def mark_failed(connection: Connection, version: Version, error: str, checks: list[Any] | None = None) -> bool:
     """Mark a version that cannot be finished, for `discard`; False, and nothing done, for one that was checked."""
     catalog, name = Catalog(connection), {"model": version["model"], "version": version["version"]}
     if not catalog.execute("versions_fail", **name, error=error, checks=Jsonb(checks or [])):
@@ -123,10 +123,10 @@ def discard(connection: Connection, store: Store, version: Version) -> None:
             connection.execute(query("tables_drop", table=sql.Identifier(version["table_name"])))
     except pg.LockNotAvailable:
         _log.warning("%s is in use; it is dropped when versions are retired", version["table_name"])
-    forget(connection, store, version)
+    remove_files(connection, store, version)
 
 
-def forget(connection: Connection, store: Store, version: Version) -> None:
+def remove_files(connection: Connection, store: Store, version: Version) -> None:
     """Remove what a version was made from, its model file only if no other version needs it.
 
     Call it after the commit that gave the version up: files do not come back when a transaction is rolled back.

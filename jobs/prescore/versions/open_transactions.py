@@ -12,7 +12,7 @@ from prescore.catalog.database import Connection
 _PATIENCE = 3.0  # seconds
 
 
-def remaining(connection: Connection, since: datetime | None) -> list[int]:
+def still_open(connection: Connection, since: datetime | None) -> list[int]:
     """Sessions whose transactions began before a moment and do not end now or soon; none when all have ended."""
     deadline, old = time.monotonic() + _PATIENCE, _open(connection, since)
     while old and time.monotonic() < deadline:

@@ -14,7 +14,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from prescore.catalog.catalog import Catalog, Model, Version
-from prescore.catalog.columns import definitions
+from prescore.catalog.columns import column_definitions
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
 from prescore.errors import Busy
@@ -52,13 +52,13 @@ def attach(
     return {version["model"] for version in elsewhere}
 
 
-def lead(connection: Connection, version: Version, led: Collection[str], grants: tuple[str, ...] = ()) -> None:
+def redirect(connection: Connection, version: Version, led: Collection[str], grants: tuple[str, ...] = ()) -> None:
     """In the transaction that moves the pointer: lead readers to the version's parent, if `attach` said so.
 
     Raises NotAllowed while something of the users' own depends on the view, Busy while somebody reads it on and on.
     """
     model, parent = version["model"], _parent(connection, version)
-    if (parent != current(Catalog(connection).model(model))) != (model in led):
+    if (parent != current_parent(Catalog(connection).model(model))) != (model in led):
         raise Busy(f"{model} was published with other columns while version {version['version']} was, too; try again.")
     if model in led:
         with _soon(connection, version):
@@ -99,7 +99,7 @@ def _attached(connection: Connection, version: Version, grants: tuple[str, ...],
         parent = _chosen(connection, model, version, at, breaking=breaking)
         if new := at is None or at["pending"]:
             _attach(connection, version, parent, pending=at is not None)
-        if parent == current(model):
+        if parent == current_parent(model):
             views.create(connection, version, parent, grants)
     return new or version["attached_at"] is None
 
@@ -109,17 +109,17 @@ def _chosen(connection: Connection, model: Model, version: Version, at: Attachme
 
     No model can be called as the last is: their names have no upper case.
     """
-    parent = at["parent"] if at else current(model)
-    if at and parent == current(model):
+    parent = at["parent"] if at else current_parent(model)
+    if at and parent == current_parent(model):
         return parent
     name, number = version["model"], version["version"]
-    found = views.breaks(connection, name, version["key_columns"], version["output_columns"])
+    found = views.breaking_changes(connection, name, version["key_columns"], version["output_columns"])
     if found and not breaking and model["published_version"] is not None:
-        raise views.broken(f"{name} version {number}", found, f"prescore publish {name} {number}")
+        raise views.breaking_error(f"{name} version {number}", found, f"prescore publish {name} {number}")
     return f"{name}_V{number}" if found and at is None else parent
 
 
-def current(model: Model) -> str:
+def current_parent(model: Model) -> str:
     """The parent that the model's view reads."""
     return model["parent_name"] or model["model"]
 
@@ -130,7 +130,7 @@ def _attach(connection: Connection, version: Version, parent: str, *, pending: b
         connection.execute(query("tables_detach_finalize", **names))
         Catalog(connection).execute("versions_detached", model=version["model"], version=version["version"])
     keys = [column["name"] for column in version["key_columns"]]
-    columns = definitions([*version["key_columns"], *version["output_columns"]], keys)
+    columns = column_definitions([*version["key_columns"], *version["output_columns"]], keys)
     connection.execute(query("tables_parent", parent=names["parent"], columns=columns))
     views.align(connection, version, parent)
     connection.execute(query("tables_attach", **names, version=sql.Literal(version["version"])))
@@ -138,7 +138,7 @@ def _attach(connection: Connection, version: Version, parent: str, *, pending: b
 
 def _elsewhere(connection: Connection, version: Version) -> bool:
     """Whether a version is attached to another parent than the one that readers read."""
-    return _parent(connection, version) != current(Catalog(connection).model(version["model"]))
+    return _parent(connection, version) != current_parent(Catalog(connection).model(version["model"]))
 
 
 def _parent(connection: Connection, version: Version) -> str:
@@ -154,7 +154,7 @@ def _require_ended(connection: Connection, version: Version) -> None:
     """Raise Busy while transactions are open that go on with the version from before: the new parent has it not."""
     model, number = version["model"], version["version"]
     attached_at = Catalog(connection).version(model, number)["attached_at"]
-    if sessions := open_transactions.remaining(connection, attached_at):
+    if sessions := open_transactions.still_open(connection, attached_at):
         raise Busy(
             f"{model} version {number} changes the columns of predictions.{model}, and transactions of this database "
             f"that began earlier may still ask for the old ones: sessions {', '.join(map(str, sessions))}. Readers "

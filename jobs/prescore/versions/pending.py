@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prescore.catalog.catalog import Catalog, Version, before
+from prescore.catalog.catalog import Catalog, Version, precedes
 from prescore.catalog.database import Connection
 from prescore.versions import lifecycle
 
@@ -13,7 +13,7 @@ def waits(connection: Connection, model: str, version: int) -> bool:
     row = catalog.version(model, version)
     waiting = catalog.model(model)["held_at"] is not None or is_backfill(catalog, row)
     if waiting:
-        lifecycle.intend(connection, model, version, publishing=False)
+        lifecycle.set_to_publish(connection, model, version, publishing=False)
     return waiting
 
 
@@ -22,4 +22,4 @@ def is_backfill(catalog: Catalog, version: Version) -> bool:
     published = catalog.model(version["model"])["published_version"]
     if published in (None, version["version"]):
         return False
-    return before(version, catalog.version(version["model"], published))
+    return precedes(version, catalog.version(version["model"], published))

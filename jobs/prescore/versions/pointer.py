@@ -74,7 +74,7 @@ def publish_together(
         for model, version, options in ordered:
             before = catalog.model(model, lock=True)["published_version"]
             row = _publishable(catalog, model, version, options)
-            partitions.lead(connection, row, led, grants[model])
+            partitions.redirect(connection, row, led, grants[model])
             move(catalog, row, Move("published", before, together))
         if lease is not None:
             lease.check(connection)

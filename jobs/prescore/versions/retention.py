@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from psycopg import errors as pg
 from psycopg import sql
 
-from prescore.catalog.catalog import Catalog, Version, before
+from prescore.catalog.catalog import Catalog, Version, precedes
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
 from prescore.errors import NotAllowed
@@ -33,7 +33,7 @@ def due(known: list[Version], retention: Retention, now: datetime) -> list[Versi
     old = [v for v in good if _since(v["superseded_at"], now) >= retention.grace]
     old += [v for v in withdrawn if _since(v["withdrawn_at"], now) >= max(retention.candidates, retention.grace)]
     old += [v for v in candidates if _since(v["checked_at"], now) >= retention.candidates]
-    old += [v for v in past if v["pinned_at"] is None and _since(v["checked_at"], now) >= retention.past]
+    old += [v for v in past if v["pinned_at"] is None and _since(v["checked_at"], now) >= retention.backfills]
     return sorted(old, key=lambda v: v["version"])
 
 
@@ -53,7 +53,7 @@ def _past(version: Version, known: list[Version]) -> bool:
     """Whether it was made for a time before that of the published one, and passed its checks."""
     published = _published(known)
     passed = version["state"] == "checked" and not version["trial_rows"]
-    return passed and published is not None and before(version, published)
+    return passed and published is not None and precedes(version, published)
 
 
 def _since(then: datetime | None, now: datetime) -> timedelta:
@@ -77,9 +77,9 @@ def retire(connection: Connection, store: Store, model: str, retention: Retentio
             catalog.execute("versions_retire", model=model, version=version["version"])
             catalog.event(model, version["version"], "retired")
         catalog.execute("rejects_sweep", model=model, seconds=retention.candidates.total_seconds())
-    for version in leftover(connection, model):
+    for version in undropped(connection, model):
         if _drop(connection, version):
-            lifecycle.forget(connection, store, version)
+            lifecycle.remove_files(connection, store, version)
             yield version
     partitions.drop_empty(connection, model)
 
@@ -112,7 +112,7 @@ def _why_not(row: Version, *, pinned: bool) -> str:
     return "is pinned already" if pinned else "is not pinned"
 
 
-def leftover(connection: Connection, model: str) -> list[Version]:
+def undropped(connection: Connection, model: str) -> list[Version]:
     """Retired versions whose table is still there, oldest first."""
     return Catalog(connection).all("versions_leftover", model=model)
 
@@ -121,7 +121,7 @@ def _drop(connection: Connection, version: Version) -> bool:
     """Detach and drop the table; gives False when transactions that may read it do not end in time."""
     # Detaching would wait for those that have read it, but first hide it from them, and from those yet to read.
     seen = version["attached_at"] is not None and version["superseded_at"] is not None
-    if seen and open_transactions.remaining(connection, version["retired_at"]):
+    if seen and open_transactions.still_open(connection, version["retired_at"]):
         return False
     connection.execute(query("tables_retire_timeout"))
     try:

@@ -23,7 +23,7 @@ def rollback(connection: Connection, model: str, to: int | None = None, reason: 
     with connection.transaction():
         row = catalog.model(model, lock=True)
         target = _target(catalog, row, target["version"])
-        partitions.lead(connection, target, led)
+        partitions.redirect(connection, target, led)
         left, number = row["published_version"], target["version"]
         pointer.move(catalog, target, Move("rolled back", left, {model: number}, withdraw=True, reason=reason))
         # An existing hold keeps its own reason.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from prescore.catalog.catalog import Catalog, Version
-from prescore.catalog.columns import definitions, names
+from prescore.catalog.columns import column_definitions, identifiers
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
 
@@ -15,7 +15,7 @@ from prescore.catalog.queries import query
 def create(connection: Connection, version: Version) -> None:
     """Create the version's empty table."""
     keys = [column["name"] for column in version["key_columns"]]
-    columns = definitions([*version["key_columns"], *version["output_columns"]], not_null=keys)
+    columns = column_definitions([*version["key_columns"], *version["output_columns"]], not_null=keys)
     number = sql.Literal(version["version"])
     statement = query("tables_create", table=identifier(version), columns=columns, version=number)
     connection.execute(statement)
@@ -31,9 +31,9 @@ def index(connection: Connection, version: Version, indexes: Sequence[Sequence[s
     keys = [column["name"] for column in version["key_columns"]]
     with connection.transaction():
         connection.execute(query("tables_memory"))
-        connection.execute(query("tables_key", table=table, keys=names(keys)))
+        connection.execute(query("tables_key", table=table, keys=identifiers(keys)))
         for columns in indexes:
-            connection.execute(query("tables_index", table=table, columns=names(columns)))
+            connection.execute(query("tables_index", table=table, columns=identifiers(columns)))
 
 
 def has_key(connection: Connection, version: Version) -> bool:

@@ -8,7 +8,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from prescore.catalog.catalog import Catalog, Column, Version
-from prescore.catalog.columns import definition, names
+from prescore.catalog.columns import column_definition, identifiers
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
 from prescore.catalog.types import short_name
@@ -24,7 +24,7 @@ def columns(connection: Connection, schema: str, name: str) -> dict[str, str]:
     return {row["name"]: short_name(row["type"]) for row in rows}
 
 
-def breaks(connection: Connection, model: str, key: Sequence[Column], outputs: Sequence[Column]) -> list[str]:
+def breaking_changes(connection: Connection, model: str, key: Sequence[Column], outputs: Sequence[Column]) -> list[str]:
     """What of a version's columns, or of a spec's, would break those who read the model's view, each in words."""
     seen = columns(connection, "predictions", model)
     was = [name for name in seen if name not in _CLOCKS][: list(seen).index("version")] if seen else []
@@ -41,11 +41,11 @@ def breaks(connection: Connection, model: str, key: Sequence[Column], outputs: S
     return found
 
 
-def broken(subject: str, found: list[str], command: str) -> NotAllowed:
+def breaking_error(subject: str, found: list[str], command: str) -> NotAllowed:
     """What to raise for columns that would break readers."""
     return NotAllowed(
         f"{subject} would break its readers: {'; '.join(found)}. Keep the column and add the new one beside it, or "
-        f"publish under another model name. If the readers know of it: `{command} --breaking`."
+        f"publish under another model name. If the readers know of it: `{command} --allow-breaking`."
     )
 
 
@@ -75,8 +75,8 @@ def create(connection: Connection, version: Version, parent: str, grants: tuple[
                 name=sql.Literal(model),
                 parent=sql.Identifier(parent),
                 parent_name=sql.Literal(parent),
-                keys=names(keys, "p"),
-                outputs=names(outputs, "p"),
+                keys=identifiers(keys, "p"),
+                outputs=identifiers(outputs, "p"),
             )
         )
     _describe(connection, version)
@@ -152,4 +152,4 @@ def _lost(connection: Connection, model: str, absent: set[str]) -> list[str]:
 
 
 def _extend(connection: Connection, table: str, column: Column) -> None:
-    connection.execute(query("tables_extend", table=sql.Identifier(table), column=definition(column)))
+    connection.execute(query("tables_extend", table=sql.Identifier(table), column=column_definition(column)))

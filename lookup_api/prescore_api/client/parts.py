@@ -36,7 +36,7 @@ def _of_one_version(size: int, version: int | None, ask: Ask[P], version_of: Cal
         try:
             parts.append((yield from ask(start, version_of(parts[0]))))
         except Invalid as error:
-            gone = error.code == "unknown" and version is None
+            gone = error.code == "not_found" and version is None
             raise _at(start, error, _Gone if gone else Invalid) from error
     return parts
 

@@ -16,7 +16,7 @@ from prescore.catalog import keys
 from prescore.catalog.types import INTEGERS, TIMES
 from prescore.errors import KeyInvalid
 from prescore_api.service.answers import Answers
-from prescore_api.tables.version import Described
+from prescore_api.tables.version import TableVersion
 
 STREAM = b"application/vnd.apache.arrow.stream"
 _TYPES = {
@@ -34,7 +34,7 @@ _TYPES = {
 }
 
 
-def parse(described: Described, asked: pa.Table) -> list[list[Any]]:
+def parse(described: TableVersion, asked: pa.Table) -> list[list[Any]]:
     """A request's columns as those of the key; raises KeyInvalid."""
     names = [column["name"] for column in described.key]
     if sorted(asked.column_names) != sorted(names):

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 
 from prescore_api.service.answers import Age
-from prescore_api.service.options import Terms
-from prescore_api.tables.version import Described
+from prescore_api.service.options import LookupOptions
+from prescore_api.tables.version import TableVersion
 
 
-def etag(described: Described, age: Age, terms: Terms, form: bytes) -> bytes:
+def etag(described: TableVersion, age: Age, terms: LookupOptions, form: bytes) -> bytes:
     """A name for all answers that say the same of the same URL, in one form (`json` or `arrow`)."""
     tag = b'W/"%b-%b-%b' % (described.stamp, b"s" if age.stale else b"f", form)
     if terms.outputs:
@@ -21,7 +21,7 @@ def etag(described: Described, age: Age, terms: Terms, form: bytes) -> bytes:
     return tag + b'"'
 
 
-def cache_control(described: Described, age: Age, terms: Terms) -> bytes:
+def cache_control(described: TableVersion, age: Age, terms: LookupOptions) -> bytes:
     """For how long it may be used again without asking: as its owner allows, and while it is fresh enough."""
     seconds = described.published["cache_seconds"]
     for bound in (described.max_age, terms.max_age):

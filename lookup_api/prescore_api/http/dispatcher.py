@@ -12,9 +12,9 @@ from prescore_api.http import errors
 from prescore_api.http.access_log import AccessLog
 from prescore_api.http.predictions import PREFIX, Predictions
 from prescore_api.http.request import Receive, Request
-from prescore_api.http.response import Reply, Send
+from prescore_api.http.response import Response, Send
 from prescore_api.service import metrics
-from prescore_api.service.poller import Watch
+from prescore_api.service.poller import Poller
 
 Scope = MutableMapping[str, Any]
 REQUEST = "prescore.request"
@@ -26,13 +26,13 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _log = logging.getLogger("prescore_api")
 
 
-class Front:
+class Dispatcher:
     """An ASGI app. Predictions are answered here; all else goes to the pages, an ASGI app made with a framework."""
 
     def __init__(self, pages: Any, open_paths: Set[str] = OPEN) -> None:
         self.pages, self.open_paths = pages, open_paths
         self.predictions: Predictions
-        self.watch: Watch
+        self.watch: Poller
         self.log: AccessLog | None = None
         self.draining = False
 
@@ -57,7 +57,7 @@ class Front:
         await reply.send(send, (b"x-request-id", request.id.encode()), bodiless=request.method == "HEAD")
         self._note(request, reply.status, len(reply.body))
 
-    async def _reply(self, request: Request, receive: Receive) -> Reply | None:
+    async def _reply(self, request: Request, receive: Receive) -> Response | None:
         request.require_bounded()
         if request.path not in self.open_paths:
             request.caller = await self.watch.caller(request.headers.get(b"authorization"))

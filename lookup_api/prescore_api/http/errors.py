@@ -6,12 +6,13 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
+from fastapi import Response as StarletteResponse
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from prescore import errors
-from prescore_api.http.response import Header, Reply, json
+from prescore_api.http.response import Header, Response, json
 
 _log = logging.getLogger("prescore_api")
 
@@ -19,7 +20,7 @@ _log = logging.getLogger("prescore_api")
 STATUSES: tuple[tuple[type[errors.PrescoreError], HTTPStatus], ...] = (
     (errors.Unauthenticated, HTTPStatus.UNAUTHORIZED),
     (errors.Forbidden, HTTPStatus.FORBIDDEN),
-    (errors.Unknown, HTTPStatus.NOT_FOUND),
+    (errors.NotFound, HTTPStatus.NOT_FOUND),
     (errors.TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (errors.DatabaseRefused, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.Mistake, HTTPStatus.UNPROCESSABLE_ENTITY),
@@ -49,7 +50,7 @@ def shape(code: str, message: str) -> dict[str, dict[str, str]]:
     return {"error": {"code": code, "message": message}}
 
 
-def reply(error: errors.PrescoreError, request_id: str = "") -> Reply:
+def reply(error: errors.PrescoreError, request_id: str = "") -> Response:
     """What a request gets that raised one of ours."""
     status = next(status for kind, status in STATUSES if isinstance(error, kind))
     if isinstance(error, errors.TooOld):
@@ -63,29 +64,29 @@ def reply(error: errors.PrescoreError, request_id: str = "") -> Reply:
     return json(shape(error.code, str(type(error).__doc__)), status, headers)
 
 
-def unforeseen() -> Reply:
+def unforeseen() -> Response:
     """What a request gets that met a fault of ours; uvicorn closes the connection after it, so it says so."""
     message = "This is a fault of prescore's; the server's log tells more."
     return json(shape("internal", message), HTTPStatus.INTERNAL_SERVER_ERROR, [(b"connection", b"close")])
 
 
-def not_allowed(path: str, method: str, allowed: str) -> Reply:
+def not_allowed(path: str, method: str, allowed: str) -> Response:
     """What a request gets whose method its path does not take."""
     said = shape("method_not_allowed", f"{path} does not take {method}.")
     return json(said, HTTPStatus.METHOD_NOT_ALLOWED, [(b"allow", allowed.encode())])
 
 
-def _response(made: Reply) -> Response:
-    response = Response(made.body, made.status)
+def _response(made: Response) -> StarletteResponse:
+    response = StarletteResponse(made.body, made.status)
     response.raw_headers = [*made.headers, (b"content-length", b"%d" % len(made.body))]
     return response
 
 
-async def _ours(_: Request, error: Any) -> Response:
+async def _ours(_: Request, error: Any) -> StarletteResponse:
     return _response(reply(error))
 
 
-async def _http(request: Request, error: Any) -> Response:
+async def _http(request: Request, error: Any) -> StarletteResponse:
     message = str(error.detail)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = error.headers["Allow"].replace("GET", "GET, HEAD")
@@ -96,10 +97,10 @@ async def _http(request: Request, error: Any) -> Response:
     return _response(json(shape(HTTPStatus(error.status_code).name.lower(), message), error.status_code, headers))
 
 
-async def _invalid(_: Request, error: Any) -> Response:
+async def _invalid(_: Request, error: Any) -> StarletteResponse:
     faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
     return _response(json(shape("request_invalid", faults), HTTPStatus.UNPROCESSABLE_ENTITY))
 
 
-async def _unforeseen(_: Request, __: Any) -> Response:
+async def _unforeseen(_: Request, __: Any) -> StarletteResponse:
     return _response(unforeseen())

@@ -11,11 +11,11 @@ from prescore.errors import Forbidden, KeyInvalid, RequestInvalid, TooLarge
 from prescore_api.formats import arrow, arrow_validation
 from prescore_api.http import caching, errors
 from prescore_api.http.request import Receive, Request
-from prescore_api.http.response import JSON, Header, Reply
+from prescore_api.http.response import JSON, Header, Response
 from prescore_api.service.answers import Age, Answers, Listed, single
 from prescore_api.service.lookup import MAX_KEYS, Lookup, Parsed
-from prescore_api.service.options import ANY, Terms, refuse
-from prescore_api.tables.version import Described
+from prescore_api.service.options import ANY, LookupOptions, refuse
+from prescore_api.tables.version import TableVersion
 
 PREFIX = "/v1/predictions/"
 _ARROW: Header = (b"content-type", arrow.STREAM)
@@ -28,7 +28,7 @@ class Predictions:
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
 
-    async def answer(self, request: Request, receive: Receive) -> Reply | None:
+    async def answer(self, request: Request, receive: Receive) -> Response | None:
         """The reply; raises what goes wrong."""
         model, slash, key = request.path[len(PREFIX) :].partition("/")
         if not model:
@@ -43,14 +43,14 @@ class Predictions:
             return await self._many(request, receive)
         return errors.not_allowed(request.path, request.method, "GET, HEAD, POST" if key == "lookup" else "GET, HEAD")
 
-    async def _one(self, request: Request, value: str | None) -> Reply:
-        terms, named = Terms.of(request.parameters()) if request.query else (ANY, {})
+    async def _one(self, request: Request, value: str | None) -> Response:
+        terms, named = LookupOptions.of(request.parameters()) if request.query else (ANY, {})
         if not request.query:
             request.require_readable()
         if value is not None:
             refuse(named)
 
-        def parse(described: Described) -> Parsed:
+        def parse(described: TableVersion) -> Parsed:
             key = named if value is None else {_only(described): value}
             return [[one] for one in keys.parse(described.key, key).values()]
 
@@ -60,12 +60,12 @@ class Predictions:
         tag = caching.etag(described, age, terms, form)
         headers = [_VARY, (b"etag", tag), (b"cache-control", caching.cache_control(described, age, terms))]
         if row[1] and caching.matches(request.headers.get(b"if-none-match"), tag):
-            return Reply(304, b"", headers)
+            return Response(304, b"", headers)
         body = _body(form, described, age, parsed, row, terms)
-        return Reply(200 if row[1] else 404, body, [JSON if form == b"json" else _ARROW, *headers])
+        return Response(200 if row[1] else 404, body, [JSON if form == b"json" else _ARROW, *headers])
 
-    async def _many(self, request: Request, receive: Receive) -> Reply:
-        terms, others = Terms.of(request.parameters())
+    async def _many(self, request: Request, receive: Receive) -> Response:
+        terms, others = LookupOptions.of(request.parameters())
         refuse(others)
         body = await request.body(receive)
         if request.headers.get(b"content-type", b"").lower().startswith(arrow.STREAM):
@@ -81,8 +81,8 @@ class Predictions:
         request.version, request.found = answers.described.version, answers.found.count(True)
         headers = [_VARY, (b"cache-control", b"no-store")]
         if _wants_arrow(request):
-            return Reply(200, arrow.stream(answers), [_ARROW, *headers])
-        return Reply(200, answers.json(), [JSON, *headers])
+            return Response(200, arrow.stream(answers), [_ARROW, *headers])
+        return Response(200, answers.json(), [JSON, *headers])
 
 
 def _enter(request: Request, model: str) -> None:
@@ -116,7 +116,7 @@ def _bounded(request: Request) -> None:
         raise TooLarge(f"{request.keys} keys in one request; at most {MAX_KEYS} are answered. Ask in parts.")
 
 
-def _only(described: Described) -> str:
+def _only(described: TableVersion) -> str:
     if len(described.key) > 1:
         form = "&".join(f"{column['name']}=…" for column in described.key)
         raise KeyInvalid(
@@ -126,7 +126,9 @@ def _only(described: Described) -> str:
     return described.key[0]["name"]
 
 
-def _body(form: bytes, described: Described, age: Age, parsed: Parsed, row: lookup.Row, terms: Terms) -> bytes:
+def _body(
+    form: bytes, described: TableVersion, age: Age, parsed: Parsed, row: lookup.Row, terms: LookupOptions
+) -> bytes:
     chosen = described.chosen(terms.outputs)
     if form == b"json":
         named = {column["name"]: value[0] for column, value in zip(described.key, parsed, strict=True)}

@@ -12,7 +12,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 JSON: Header = (b"content-type", b"application/json")
 
 
-class Reply(NamedTuple):
+class Response(NamedTuple):
     """What a request gets."""
 
     status: int
@@ -28,6 +28,6 @@ class Reply(NamedTuple):
         await send({"type": "http.response.body", "body": b"" if bodiless else self.body})
 
 
-def json(content: Any, status: int = 200, headers: Iterable[Header] = ()) -> Reply:
+def json(content: Any, status: int = 200, headers: Iterable[Header] = ()) -> Response:
     """A JSON reply."""
-    return Reply(status, orjson.dumps(content), [JSON, *headers])
+    return Response(status, orjson.dumps(content), [JSON, *headers])

@@ -10,13 +10,13 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from prescore.errors import Forbidden, PrescoreError, Transient
 from prescore_api.http import schemas
-from prescore_api.http.dispatcher import REQUEST, Front
+from prescore_api.http.dispatcher import REQUEST, Dispatcher
 from prescore_api.http.response import json
 from prescore_api.pages import api_docs, status
 from prescore_api.service import metrics
 from prescore_api.service.models import Models
 from prescore_api.service.options import nothing
-from prescore_api.tables.database import Reader
+from prescore_api.tables.database import ReaderPool
 
 _AWAY: dict[int | str, dict[str, Any]] = {
     503: {"model": schemas.Error, "description": "The database is away; Retry-After tells when to ask again"}
@@ -36,7 +36,7 @@ router = APIRouter()
 async def status_page(request: Request) -> Response:
     """The models that the API key opens, for people."""
     _no_parameters(request)
-    reader: Reader = request.app.state.reader
+    reader: ReaderPool = request.app.state.reader
     return HTMLResponse(await status.html(reader, _may_read(request)), headers=status.HEADERS)
 
 
@@ -122,8 +122,8 @@ def _may_read(request: Request) -> Callable[[str], bool]:
     return may_read
 
 
-def _front(request: Request) -> Front:
-    front: Front = request.app.state.front
+def _front(request: Request) -> Dispatcher:
+    front: Dispatcher = request.app.state.front
     return front
 
 

@@ -51,7 +51,7 @@ class Output(Column):
     role: str = Field(description="output, or passthrough for one that comes from the inputs")
 
 
-class Resident(BaseModel):
+class InMemoryVersion(BaseModel):
     """What this server process holds in memory of a model whose spec asks for it."""
 
     version: int | None = Field(description="null while it is read from the database")
@@ -72,7 +72,7 @@ class Clocks(BaseModel):
     max_age_seconds: float | None = Field(description="the promise: how old data_as_of may be")
     stale: bool
     held: bool = Field(description="nothing new is published until the owner releases it")
-    resident: Resident | None
+    in_memory: InMemoryVersion | None
 
 
 class Version(BaseModel):

@@ -24,7 +24,7 @@ from uvicorn.supervisors import Multiprocess
 
 from prescore.catalog import migrations
 from prescore.catalog.database import Database, environment_database
-from prescore.errors import Mistake, PortTaken
+from prescore.errors import Mistake, PortInUse
 
 _MANY_OBJECTS = 20_000
 _YIELD_SECONDS = 0.0001
@@ -49,7 +49,7 @@ class Listening:
 def serve(where: Listening, choices: dict[str, Any]) -> None:
     """Answer until told to stop; `choices` are those of `app.Choices`.
 
-    Raises Mistake without a database, an address or a certificate to use, DatabaseAway, PortTaken.
+    Raises Mistake without a database, an address or a certificate to use, DatabaseUnavailable, PortInUse.
     """
     database = environment_database()
     migrations.require_readable(database)
@@ -58,7 +58,7 @@ def serve(where: Listening, choices: dict[str, Any]) -> None:
         if where.workers > 1:  # before the metrics are imported: they look at it then
             os.environ[_SHARED_METRICS] = stack.enter_context(tempfile.TemporaryDirectory(prefix="prescore-metrics-"))
         listening = stack.enter_context(listen(where.host, where.port))
-        config = configured(partial(_app, database, choices), where, _LOGS)
+        config = uvicorn_config(partial(_app, database, choices), where, _LOGS)
         url = address(listening, secure=config.is_ssl)
         sys.stderr.write(f"prescore: serving on {url} (what there is: {url}/docs)\n")
         stack.enter_context(suppress(KeyboardInterrupt))
@@ -98,7 +98,7 @@ class _Workers(Multiprocess):
                 _log.error("worker %d ended with status %s; worker %d takes its place", old.pid, old.exitcode, new.pid)
 
 
-def configured(factory: Any, where: Listening | None = None, logs: dict[str, Any] | None = None) -> uvicorn.Config:
+def uvicorn_config(factory: Any, where: Listening | None = None, logs: dict[str, Any] | None = None) -> uvicorn.Config:
     """How uvicorn serves what a factory makes; `logs` configures logging."""
     from prescore_api.http.connections import Connection
 
@@ -124,9 +124,9 @@ def configured(factory: Any, where: Listening | None = None, logs: dict[str, Any
 
 def _app(database: Database, choices: dict[str, Any]) -> Any:
     """In the process that serves: what a worker imports is imported there."""
-    from prescore_api.http.app import Choices, build
+    from prescore_api.http.app import ServerSettings, build
 
-    app = build(database, Choices(**choices))
+    app = build(database, ServerSettings(**choices))
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     # Looking through all that is there for garbage took 70 ms, about once a second under load. What is imported by now
@@ -161,7 +161,7 @@ def _require_certificate(where: Listening) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections; port 0 takes a free one. Raises PortTaken or Mistake."""
+    """A socket that takes connections; port 0 takes a free one. Raises PortInUse or Mistake."""
     if not 0 <= port < 65536:
         raise Mistake(f"Ports are 0 to 65535, not {port}.")
     try:
@@ -169,7 +169,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server(where[:2], family=family, backlog=2048)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise PortTaken(
+            raise PortInUse(
                 f"Port {port} on {host} is taken. Stop the program that has it, or choose another: --port {port + 1}."
             ) from error
         raise Mistake(

@@ -16,7 +16,7 @@ from prescore.catalog.queries import query
 from prescore_api.pages.cards import Card, card, moment
 from prescore_api.pages.charts import Album, Known, Row, shown
 from prescore_api.pages.distribution import Statistics
-from prescore_api.tables.database import Reader
+from prescore_api.tables.database import ReaderPool
 
 MODELS = 100
 _RUNS, _CHECKS = 5, 50
@@ -54,8 +54,8 @@ HEADERS: Mapping[str, str] = {
 """What goes with the page: a browser runs nothing on it, loads nothing for it, and takes no style but its own."""
 
 
-async def html(reader: Reader, may_read: Callable[[str], bool]) -> str:
-    """The page of the models that may be read; raises DatabaseAway or DatabaseRefused."""
+async def html(reader: ReaderPool, may_read: Callable[[str], bool]) -> str:
+    """The page of the models that may be read; raises DatabaseUnavailable or DatabaseRefused."""
     known = [row for row in await reader.rows(query("page_models"), {}) if may_read(row["model"])]
     bounds = {"models": [row["model"] for row in known[:MODELS]], "runs": _RUNS, "checks": _CHECKS}
     rows = await reader.rows(query("page_cards"), bounds) if known else []
@@ -67,7 +67,7 @@ def rendered(template: str, **told: Any) -> str:
     return _pages.get_template(template).render(told)
 
 
-async def _statistics(reader: Reader, rows: Sequence[Row]) -> Known:
+async def _statistics(reader: ReaderPool, rows: Sequence[Row]) -> Known:
     missing = [at for output in _album.missing([o for row in rows for o in shown(row)]) for at in output.columns]
     named = {"tables": list({table for table, _ in missing}), "columns": list({column for _, column in missing})}
     found = await reader.rows(query("page_statistics"), named) if missing else []

@@ -15,8 +15,8 @@ import orjson
 from prescore import wording
 from prescore.catalog import lookup
 from prescore.errors import TooOld
-from prescore_api.service.options import Terms
-from prescore_api.tables.version import Described
+from prescore_api.service.options import LookupOptions
+from prescore_api.tables.version import TableVersion
 
 JSON = b"application/json"
 _FOUND = b',"found":true,"prediction":'
@@ -32,12 +32,12 @@ class Age:
     stale: bool
 
     @classmethod
-    def of(cls, described: Described, now: float) -> Age:
+    def of(cls, described: TableVersion, now: float) -> Age:
         """At a moment, in seconds since 1970 by the database's clock."""
         seconds = now - described.data_as_of
-        return cls(seconds, lookup.stale(seconds, described.max_age))
+        return cls(seconds, lookup.is_stale(seconds, described.max_age))
 
-    def require(self, described: Described, terms: Terms) -> None:
+    def require(self, described: TableVersion, terms: LookupOptions) -> None:
         """Raise TooOld beyond the caller's bound, or the owner's promise where the owner wants that."""
         if terms.max_age is not None and self.seconds > terms.max_age:
             raise TooOld(_too_old(described, self.seconds, f"max_age={terms.max_age:g} allows {terms.max_age:g} s"))
@@ -45,7 +45,7 @@ class Age:
             promised = f"its owner allows {described.max_age:g} s"
             raise TooOld(_too_old(described, self.seconds, promised))
 
-    def told(self, described: Described) -> dict[bytes, str]:
+    def told(self, described: TableVersion) -> dict[bytes, str]:
         """What answers share, as texts."""
         published_at = described.published["published_at"]
         return {
@@ -55,12 +55,12 @@ class Age:
             b"stale": str(self.stale).lower(),
         }
 
-    def json(self, described: Described) -> bytes:
+    def json(self, described: TableVersion) -> bytes:
         """How every answer ends."""
         return b"%b%.3f%b" % (described.clocks, self.seconds, _STALE[self.stale])
 
 
-def _too_old(described: Described, age: float, allowed: str) -> str:
+def _too_old(described: TableVersion, age: float, allowed: str) -> str:
     return (
         f"{described.model} version {described.version} is of data {wording.age(age)} ago ({age:.0f} s); {allowed}. "
         "A newer version has to be published first."
@@ -94,7 +94,7 @@ class Listed:
 class Answers:
     """What was asked and found: columns of keys, whether each is there, columns of outputs, in the order asked."""
 
-    described: Described
+    described: TableVersion
     age: Age
     keys: Sequence[Sequence[Any]]
     found: Sequence[bool | None]
@@ -136,7 +136,7 @@ def _percent(text: bytes) -> bytes:
 
 
 def single(
-    described: Described, age: Age, key: dict[str, Any], row: lookup.Row, chosen: list[tuple[int, str]] | None
+    described: TableVersion, age: Age, key: dict[str, Any], row: lookup.Row, chosen: list[tuple[int, str]] | None
 ) -> bytes:
     """One answer, to a key by column name."""
     if not row[1]:

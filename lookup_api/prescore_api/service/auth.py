@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from hmac import compare_digest
 from typing import Any
 
-from prescore.catalog.api_keys import digest, head
+from prescore.catalog.api_keys import digest, prefix
 from prescore.errors import Unauthenticated
 
 _BEARER = b"Bearer "
-_HEAD = len(head("0" * 12))
+_HEAD = len(prefix("0" * 12))
 _KEY = re.compile(rb"psk_[0-9a-f]{12}_[A-Za-z0-9_-]{43}")
 # A browser's user name may be of any length; nobody is to have us hash, or decode, a megabyte.
 _LONGEST = 1000
@@ -47,7 +47,7 @@ class Keyring:
 
     def replace(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Hold these rows of `api_keys_valid`, and no others, from the next request on."""
-        self._held = {head(row["id"]).encode(): (row["hash"], _caller(row)) for row in rows}
+        self._held = {prefix(row["id"]).encode(): (row["hash"], _caller(row)) for row in rows}
 
     def caller(self, authorization: bytes | None, now: float) -> Caller:
         """Who sends this Authorization header, at a time in seconds since 1970; raises Unauthenticated."""

@@ -9,28 +9,28 @@ from typing import Any
 
 from prescore.catalog.database import Database
 from prescore.errors import PrescoreError
-from prescore_api.tables.in_memory import Resident
+from prescore_api.tables.in_memory import InMemoryVersion
 from prescore_api.tables.loader_process import Reading
 from prescore_api.tables.loading import DoesNotFit
-from prescore_api.tables.version import Described
+from prescore_api.tables.version import TableVersion
 
 _log = logging.getLogger("prescore_api")
 
 
-class Residents:
+class InMemoryVersions:
     """At most `most` bytes of versions whose specs ask for it, the one that is being read included."""
 
     def __init__(self, database: Database, most: int) -> None:
         self._database, self.most = database, most
-        self._held: dict[str, Resident] = {}
-        self.refused: dict[str, tuple[Described, str]] = {}
+        self._held: dict[str, InMemoryVersion] = {}
+        self.refused: dict[str, tuple[TableVersion, str]] = {}
         self._reading = Reading()
 
-    def get(self, model: str) -> Resident | None:
+    def get(self, model: str) -> InMemoryVersion | None:
         """The version of a model that is held."""
         return self._held.get(model)
 
-    def held(self) -> Iterable[Resident]:
+    def held(self) -> Iterable[InMemoryVersion]:
         """All of them."""
         return self._held.values()
 
@@ -45,9 +45,9 @@ class Residents:
         """Read no more, for good."""
         self._reading.end()
 
-    async def follow(self, published: Iterable[Described]) -> None:
+    async def follow(self, published: Iterable[TableVersion]) -> None:
         """Hold what is published and asks for it, and let go of what no longer is or does."""
-        wanted = {described.model: described for described in published if described.published["resident"]}
+        wanted = {described.model: described for described in published if described.published["in_memory"]}
         for model in set(self._held) - set(wanted):
             del self._held[model]
             self.refused.clear()  # there may be room now
@@ -60,7 +60,7 @@ class Residents:
                 except Exception:  # a fault of ours: the database goes on answering
                     _log.exception("%s could not be read into memory", described.model)
 
-    async def _replace(self, described: Described, held: Resident | None) -> None:
+    async def _replace(self, described: TableVersion, held: InMemoryVersion | None) -> None:
         if held is not None and held.described.same_table(described):  # only its promise or its clocks are others
             self._held[described.model] = held.told_by(described)
             return
@@ -69,7 +69,7 @@ class Residents:
         except DoesNotFit as error:
             self.refused[described.model] = (described, str(error))
             _log.warning(
-                "%s version %d is not held in memory, and read from the database: %s of --resident-memory",
+                "%s version %d is not held in memory, and read from the database: %s of --memory-limit",
                 described.model,
                 described.version,
                 error,
@@ -80,7 +80,7 @@ class Residents:
             self._held[described.model] = resident
             _log.info("%s version %d is held in memory", described.model, described.version)
 
-    async def _loaded(self, described: Described) -> Resident:
+    async def _loaded(self, described: TableVersion) -> InMemoryVersion:
         """Read beside the version from before; or in its place, if there is no room for both."""
         try:
             return await asyncio.to_thread(self._read, described)
@@ -89,9 +89,9 @@ class Residents:
                 raise
         return await asyncio.to_thread(self._read, described)
 
-    def _read(self, described: Described) -> Resident:
+    def _read(self, described: TableVersion) -> InMemoryVersion:
         left = self.most - sum(resident.nbytes for resident in self._held.values())
-        resident = Resident.of(described, self._reading.read(self._database, described, left))
+        resident = InMemoryVersion.of(described, self._reading.read(self._database, described, left))
         if resident.nbytes > left:
             raise DoesNotFit(f"it takes {resident.nbytes:,} bytes, and {left:,} are left")
         return resident

@@ -33,11 +33,11 @@ waiting = Gauge(
     "prescore_pool_waiting", "Requests waiting for a connection.", registry=_own, multiprocess_mode="livesum"
 )
 up = Gauge("prescore_database_up", "1 while Postgres answers the server.", registry=_own, multiprocess_mode="livemin")
-resident = Gauge(
-    "prescore_resident_bytes", "Memory taken by a model.", ["model"], registry=_own, multiprocess_mode="livesum"
+in_memory = Gauge(
+    "prescore_in_memory_bytes", "Memory taken by a model.", ["model"], registry=_own, multiprocess_mode="livesum"
 )
-refused = Gauge(
-    "prescore_resident_refused",
+in_memory_refused = Gauge(
+    "prescore_in_memory_refused",
     "1 for a model that is to be held in memory and is read from Postgres, because it is too large.",
     ["model"],
     registry=_own,

@@ -12,7 +12,7 @@ from prescore.errors import RequestInvalid
 
 
 @dataclass(frozen=True)
-class Terms:
+class LookupOptions:
     """`version` None is what is published, `max_age` (seconds) None any age, `outputs` empty all of them."""
 
     version: int | None = None
@@ -33,7 +33,7 @@ class Terms:
         return cls(_version(version), _seconds(max_age), outputs), others
 
 
-ANY = Terms()
+ANY = LookupOptions()
 
 
 def refuse(others: dict[str, str]) -> None:

@@ -10,13 +10,13 @@ from contextlib import suppress
 from typing import Any
 
 from prescore.catalog.queries import query
-from prescore.errors import DatabaseAway, PrescoreError, Unauthenticated
+from prescore.errors import DatabaseUnavailable, PrescoreError, Unauthenticated
 from prescore_api.service import metrics
 from prescore_api.service.auth import OPEN, Caller, Keyring
 from prescore_api.service.clock import Clock
-from prescore_api.service.memory import Residents
+from prescore_api.service.memory import InMemoryVersions
 from prescore_api.service.models import Models
-from prescore_api.tables.database import Reader
+from prescore_api.tables.database import ReaderPool
 
 POLL_SECONDS = 1.0
 # Somebody without a key must not make the server ask the database for each of their requests.
@@ -26,13 +26,13 @@ _OVERDUE_SECONDS = 3.0
 _log = logging.getLogger("prescore_api")
 
 
-class Watch:
+class Poller:
     """Reads the catalog every second: a new API key is known at once, a revoked one no longer after a second."""
 
     def __init__(
-        self, reader: Reader, models: Models, residents: Residents, clock: Clock, *, open_to_all: bool
+        self, reader: ReaderPool, models: Models, in_memory: InMemoryVersions, clock: Clock, *, open_to_all: bool
     ) -> None:
-        self._reader, self._models, self._residents, self._clock = reader, models, residents, clock
+        self._reader, self._models, self._in_memory, self._clock = reader, models, in_memory, clock
         self._keyring: Keyring | None = OPEN if open_to_all else None
         self._keys_read = -_ASK_AGAIN_SECONDS
         self._task: asyncio.Task[None] | None = None
@@ -51,7 +51,7 @@ class Watch:
 
     async def stop(self) -> None:
         """End what goes on in the background."""
-        self._residents.stop()
+        self._in_memory.stop()
         for task in (self._task, self._loading, self._asking):
             if task is not None:
                 task.cancel()
@@ -63,10 +63,10 @@ class Watch:
         if self.trouble is not None:
             raise self.trouble
         if time.monotonic() - self._read_at > _OVERDUE_SECONDS:
-            raise DatabaseAway("The database has not answered for a while.")
+            raise DatabaseUnavailable("The database has not answered for a while.")
 
     async def caller(self, authorization: bytes | None) -> Caller:
-        """Who asks; raises Unauthenticated, or DatabaseAway while no key could be read yet."""
+        """Who asks; raises Unauthenticated, or DatabaseUnavailable while no key could be read yet."""
         if self._keyring is None:
             await self._read_keys_soon()
         try:
@@ -79,7 +79,7 @@ class Watch:
 
     def _ring(self) -> Keyring:
         if self._keyring is None:
-            raise DatabaseAway("No API keys could be read yet.")
+            raise DatabaseUnavailable("No API keys could be read yet.")
         return self._keyring
 
     async def _read_keys_soon(self) -> None:
@@ -96,7 +96,7 @@ class Watch:
     async def _run(self) -> None:
         while True:
             if self._loading is None or self._loading.done():  # a large one takes its time, and nothing waits for it
-                self._loading = asyncio.create_task(self._residents.follow(list(self._models.seen.values())))
+                self._loading = asyncio.create_task(self._in_memory.follow(list(self._models.seen.values())))
             await asyncio.sleep(POLL_SECONDS)
             await self._read()
 
@@ -147,8 +147,8 @@ class Watch:
         metrics.waiting.set(told.pop("waiting"))
         for state, number in told.items():
             metrics.pool.labels(state).set(number)
-        held = {resident.described.model: resident.nbytes for resident in self._residents.held()}
-        self._shown |= {*held, *self._residents.refused}
+        held = {resident.described.model: resident.nbytes for resident in self._in_memory.held()}
+        self._shown |= {*held, *self._in_memory.refused}
         for model in self._shown:  # one that has gone is shown as nothing
-            metrics.resident.labels(model).set(held.get(model, 0))
-            metrics.refused.labels(model).set(model in self._residents.refused)
+            metrics.in_memory.labels(model).set(held.get(model, 0))
+            metrics.in_memory_refused.labels(model).set(model in self._in_memory.refused)

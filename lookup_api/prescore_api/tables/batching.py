@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from psycopg import DataError
 
 from prescore.catalog.lookup import Row
-from prescore.errors import DatabaseAway
+from prescore.errors import DatabaseUnavailable
 
 Key = tuple[Any, ...]
 Fetch = Callable[[Sequence[Key]], Awaitable[list[Row]]]
@@ -18,7 +18,7 @@ IN_FLIGHT = 2
 _MOST = 1000
 
 
-class Merged:
+class BatchedLookup:
     """Lookups of one version's keys, one at a time for those who ask, many at a time for the database.
 
     Nobody waits for more than a statement or two: what gathers behind a slow one is told that the database is away.
@@ -31,7 +31,7 @@ class Merged:
         self._running: set[asyncio.Task[None]] = set()
 
     def ask(self, key: Key) -> asyncio.Future[Row]:
-        """The row of a key, when it is there; raises what its statement raises, or DatabaseAway."""
+        """The row of a key, when it is there; raises what its statement raises, or DatabaseUnavailable."""
         waiting = _Waiting(key, self._loop.create_future(), self._loop.time())
         self._waiting.append(waiting)
         if len(self._running) < IN_FLIGHT:
@@ -74,7 +74,7 @@ class Merged:
         if old:
             self._waiting = [one for one in self._waiting if one.since >= since]
             for one in old:
-                one.fail(DatabaseAway("The database answers more slowly than it is asked."))
+                one.fail(DatabaseUnavailable("The database answers more slowly than it is asked."))
 
 
 class _Waiting(NamedTuple):

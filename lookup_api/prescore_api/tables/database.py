@@ -16,8 +16,8 @@ from psycopg import sql
 from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool
 
-from prescore.catalog.database import Database, first_line, translated
-from prescore.catalog.datetimes import beyond_python, pass_as_text
+from prescore.catalog.database import Database, first_line, translate_errors
+from prescore.catalog.datetimes import is_out_of_range, load_out_of_range_as_text
 from prescore.catalog.queries import query
 from prescore.errors import DatabaseRefused
 
@@ -34,7 +34,7 @@ class Bounds:
     connections: int = 8
 
 
-class Reader:
+class ReaderPool:
     """Runs statements on pooled connections; an async context manager that opens and closes them."""
 
     def __init__(self, database: Database, bounds: Bounds) -> None:
@@ -63,7 +63,7 @@ class Reader:
         await self._pool.close()
 
     async def rows(self, statement: Statement, parameters: Mapping[str, Any]) -> list[DictRow]:
-        """What a statement gives; raises DatabaseAway or DatabaseRefused."""
+        """What a statement gives; raises DatabaseUnavailable or DatabaseRefused."""
         return await self._asked(statement, parameters, psycopg.AsyncCursor[DictRow])
 
     async def tuples(self, statement: bytes, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -77,7 +77,7 @@ class Reader:
         return {state: int(told.get(name, 0)) for state, name in names.items()} | {"waiting": self._waiting}
 
     async def _asked(self, statement: Statement, parameters: Any, cursors: Any) -> list[Any]:
-        with translated(self._url):
+        with translate_errors(self._url):
             try:
                 return await self._rows(statement, parameters, cursors)
             except (pg.UndefinedTable, pg.UndefinedColumn) as error:
@@ -120,9 +120,9 @@ async def _fetch(cursor: psycopg.AsyncCursor[Any], statement: Statement, paramet
     try:
         return await (await cursor.execute(statement, parameters)).fetchall()
     except psycopg.DataError as error:
-        if not beyond_python(error):
+        if not is_out_of_range(error):
             raise
-    pass_as_text(cursor.adapters)
+    load_out_of_range_as_text(cursor.adapters)
     return await (await cursor.execute(statement, parameters)).fetchall()
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from prescore.catalog.lookup import Row
 from prescore.catalog.types import INTEGERS
-from prescore_api.tables.version import Described
+from prescore_api.tables.version import TableVersion
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -22,14 +22,14 @@ _BLOCK = 64  # a power of two
 
 
 @dataclass(frozen=True, eq=False)
-class Resident:
+class InMemoryVersion:
     """A version's rows in the order of `index`: a whole-number key itself, or a hash of any other key.
 
     `coarse` is the first of each block of it. `keys` are kept for hashed ones only. Numbers without nulls are NumPy
     columns, all else Arrow's.
     """
 
-    described: Described
+    described: TableVersion
     index: Integers
     coarse: Integers
     keys: list[pa.Array]
@@ -37,7 +37,7 @@ class Resident:
     hashed: bool
 
     @classmethod
-    def of(cls, described: Described, table: pa.Table) -> Resident:
+    def of(cls, described: TableVersion, table: pa.Table) -> InMemoryVersion:
         """Of key columns and outputs, in the catalog's order of columns and any order of rows."""
         width = len(described.key)
         hashed = not (width == 1 and described.key[0]["type"] in INTEGERS)
@@ -55,7 +55,7 @@ class Resident:
             hashed,
         )
 
-    def told_by(self, described: Described) -> Resident:
+    def told_by(self, described: TableVersion) -> InMemoryVersion:
         """The same rows under another description of them."""
         return replace(self, described=described)
 
@@ -116,7 +116,7 @@ class Resident:
 class Taken:
     """The outputs of a version in memory at some places; at those of keys that are not there, anything."""
 
-    resident: Resident
+    resident: InMemoryVersion
     places: Integers
     found: Flags
 

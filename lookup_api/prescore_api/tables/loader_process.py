@@ -14,7 +14,7 @@ import pyarrow as pa
 from prescore.catalog.database import Database
 from prescore.errors import PrescoreError, Transient
 from prescore_api.tables.loading import DoesNotFit, load
-from prescore_api.tables.version import Described
+from prescore_api.tables.version import TableVersion
 
 _COMMAND = (sys.executable, "-P", "-m", __name__)  # -P: a project's folder may hold a secrets.py of its own
 
@@ -26,9 +26,9 @@ class Reading:
         self._process: subprocess.Popen[bytes] | None = None
         self._ended = False
 
-    def read(self, database: Database, described: Described, most: int) -> pa.Table:
+    def read(self, database: Database, described: TableVersion, most: int) -> pa.Table:
         """What `loading.load` gives, and raises; Transient when the process, or all reading, was ended."""
-        with tempfile.TemporaryDirectory(prefix="prescore-resident-") as folder:
+        with tempfile.TemporaryDirectory(prefix="prescore-in-memory-") as folder:
             file = Path(folder, "table.arrow")
             error = self._asked(pickle.dumps((file, database, described, most)))
             if error is not None:

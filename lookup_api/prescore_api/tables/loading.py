@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.csv
 from psycopg import sql
 
-from prescore.catalog.columns import names
+from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Database
 from prescore.catalog.queries import query
-from prescore_api.tables.version import Described
+from prescore_api.tables.version import TableVersion
 
 # A real is read as a double: the nearest to its shortest text, which is what JSON is to say. Arrow narrows it again.
 _TYPES = {
@@ -36,14 +36,14 @@ class DoesNotFit(Exception):
     """A version cannot be held in memory: the message says why."""
 
 
-def load(database: Database, described: Described, most: int) -> pa.Table:
-    """Key columns and outputs by place, at most so many bytes; raises DoesNotFit, DatabaseAway or DatabaseRefused."""
+def load(database: Database, described: TableVersion, most: int) -> pa.Table:
+    """Key columns and outputs by place, at most so many bytes; raises DoesNotFit, DatabaseUnavailable or DatabaseRefused."""
     columns = [*described.key, *described.outputs]
     least = described.published["rows"] * 8 * (1 + len(described.outputs))
     if most < least // 8:  # booleans take an eighth of a number
         raise DoesNotFit(f"{described.published['rows']:,} rows take more than the {most:,} bytes left")
     table = sql.Identifier(described.published["table_name"])
-    statement = query("lookup_copy", table=table, columns=names([column["name"] for column in columns]))
+    statement = query("lookup_copy", table=table, columns=identifiers([column["name"] for column in columns]))
     types = {f"f{i}": _TYPES[column["type"]] for i, column in enumerate(columns)}
     with database.connect() as connection:
         connection.execute(query("lookup_session"), {"statement_timeout": "0"})

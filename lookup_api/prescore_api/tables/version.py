@@ -15,7 +15,7 @@ from prescore.errors import RequestInvalid
 
 
 @dataclass(frozen=True, eq=False)
-class Described:
+class TableVersion:
     """What is known of one version: its columns and its table never change, its promise belongs to it.
 
     Times are seconds since 1970. `statement` reads it by key; `head` is how each of its answers begins in JSON, and
@@ -24,7 +24,7 @@ class Described:
 
     model: str
     version: int
-    published: lookup.Published
+    published: lookup.VersionRow
     key: list[Column]
     outputs: list[Column]
     statement: bytes
@@ -35,14 +35,14 @@ class Described:
     read_at: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, published: lookup.Published, *, by_number: bool = False) -> Self:
+    def of(cls, published: lookup.VersionRow, *, by_number: bool = False) -> Self:
         """Of a row of the catalog. `by_number`: to be read from its own table, published or not."""
         model, version = published["model"], published["version"]
         key, outputs = published["key_columns"], published["output_columns"]
         if by_number:
-            statement = lookup.statement_of(version, published["table_name"], key, outputs)
+            statement = lookup.version_statement(version, published["table_name"], key, outputs)
         else:
-            statement = lookup.statement(model, key, outputs)
+            statement = lookup.published_statement(model, key, outputs)
         published_at = published["published_at"]
         times = {"data_as_of": published["data_as_of"], "published_at": published["published_at"]}
         return cls(
@@ -58,14 +58,14 @@ class Described:
             stamp=f"{version}-{published_at.timestamp() if published_at else 0:.6f}".encode(),
         )
 
-    def renewed(self, published: lookup.Published) -> bool:
+    def renewed(self, published: lookup.VersionRow) -> bool:
         """Whether a row of the catalog says nothing else than is known; it is then as if just read."""
         same = {**published, "now": self.published["now"]} == self.published
         if same:
             object.__setattr__(self, "read_at", time.monotonic())
         return same
 
-    def same_table(self, other: Described) -> bool:
+    def same_table(self, other: TableVersion) -> bool:
         """Whether another description is of the same rows and columns."""
         names = ("model", "version", "table_name", "rows", "key_columns", "output_columns", "data_as_of")
         return all(self.published[name] == other.published[name] for name in names)  # type: ignore[literal-required]

@@ -51,7 +51,7 @@ create table prescore.versions (
   max_age_seconds      double precision,
   refuse_stale         boolean not null default false,
   cache_seconds        double precision not null default 0,
-  resident             boolean not null default false,
+  in_memory             boolean not null default false,
   rows                 bigint,
   rejected             bigint,
   checks               jsonb,
@@ -85,7 +85,7 @@ comment on column prescore.versions.data_as_of is 'the time that the inputs desc
 comment on column prescore.versions.max_age_seconds is 'the freshness promise: how old data_as_of may be';
 comment on column prescore.versions.refuse_stale is 'the lookup API refuses what is older than promised, and does not serve it as stale';
 comment on column prescore.versions.cache_seconds is 'for how long an answer may be used again without asking';
-comment on column prescore.versions.resident is 'the lookup API may hold the version in memory';
+comment on column prescore.versions.in_memory is 'the lookup API may hold the version in memory';
 comment on column prescore.versions.checks_fingerprint is 'SHA-256 of the spec''s checks, set when they have run';
 comment on column prescore.versions.snapshot_rows is 'rows of the domain, those set aside included';
 comment on column prescore.versions.rejected is 'rows set aside, in prescore.rejects';

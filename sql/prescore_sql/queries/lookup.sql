@@ -16,7 +16,7 @@ order by k.position;
 -- Everything a reader needs to serve what is published: columns, clocks and promises are in the catalog.
 select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.state, v.table_name, v.rows,
        v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
-       v.cache_seconds, v.resident
+       v.cache_seconds, v.in_memory
 from prescore.models m
 join prescore.visible s on s.model = m.model
 join prescore.versions v on v.model = m.model and v.version = s.version
@@ -27,7 +27,7 @@ order by m.model;
 -- The same of any version of a model that may be asked for by its number.
 select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.state, v.table_name, v.rows,
        v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
-       v.cache_seconds, v.resident
+       v.cache_seconds, v.in_memory
 from prescore.models m
 join prescore.versions v on v.model = m.model
 where m.model = %(model)s and v.version = %(version)s

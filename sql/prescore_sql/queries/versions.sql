@@ -5,10 +5,10 @@ update prescore.models set last_version = last_version + 1 where model = %(model
 -- name: versions_create
 -- A new version, building.
 insert into prescore.versions (model, version, table_name, model_fingerprint, domain_fingerprint, spec_fingerprint,
-                               key_columns, output_columns, max_age_seconds, refuse_stale, cache_seconds, resident,
+                               key_columns, output_columns, max_age_seconds, refuse_stale, cache_seconds, in_memory,
                                trial_rows, as_of)
 values (%(model)s, %(version)s, %(table_name)s, %(model_fingerprint)s, %(domain_fingerprint)s, %(spec_fingerprint)s,
-        %(key_columns)s, %(output_columns)s, %(max_age_seconds)s, %(refuse_stale)s, %(cache_seconds)s, %(resident)s,
+        %(key_columns)s, %(output_columns)s, %(max_age_seconds)s, %(refuse_stale)s, %(cache_seconds)s, %(in_memory)s,
         %(trial_rows)s, %(as_of)s);
 
 -- name: versions_get
@@ -23,7 +23,7 @@ select * from prescore.versions where model = %(model)s order by version desc;
 -- What readers are told of it besides its predictions.
 update prescore.versions
 set key_columns = %(key_columns)s, output_columns = %(output_columns)s, max_age_seconds = %(max_age_seconds)s,
-    refuse_stale = %(refuse_stale)s, cache_seconds = %(cache_seconds)s, resident = %(resident)s
+    refuse_stale = %(refuse_stale)s, cache_seconds = %(cache_seconds)s, in_memory = %(in_memory)s
 where model = %(model)s and version = %(version)s;
 
 -- name: versions_unfinished

@@ -11,15 +11,15 @@ from uuid import UUID
 import httpx
 import pytest
 
-from fix_api import Api, Shelf, serving, until_resident, until_scraped
+from fix_api import Api, Shelf, serving, until_in_memory, until_scraped
 from prescore.catalog.database import Connection, Database
 from prescore.embedded import server
 from prescore.project.project import Project
-from prescore_api.http.app import Choices, build
+from prescore_api.http.app import ServerSettings, build
 from prescore_api.tables.database import Bounds
 
 KEY = {"k": "bigint"}
-RESIDENT: Any = {"lookup": {"resident": True}}
+RESIDENT: Any = {"lookup": {"in_memory": True}}
 SOON = Bounds(connection_seconds=0.5, statement_seconds=0.5, connections=2)
 ID = UUID("8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d")
 EVERYTHING: dict[str, Any] = {
@@ -58,7 +58,7 @@ def test_memory_and_database_say_the_same(api: Api) -> None:
     clock = datetime.now(UTC)
     one = api.publish(KEY, rows + nan, outputs, passed, data_as_of=clock)
     other = api.publish(KEY, rows + nan, outputs, passed, data_as_of=clock, **RESIDENT)
-    api.until_resident(other)
+    api.until_in_memory(other)
     keys = {"keys": [{"k": k} for k in (1, 2, -(2**40), 4, 5, 1, 2**63 - 1, -(2**63))]}
     answers = [api.client.post(f"/v1/predictions/{m}/lookup", json=keys).json()["answers"] for m in (one, other)]
     assert [_answer(a) for a in answers[0]] == [_answer(a) for a in answers[1]]
@@ -71,7 +71,7 @@ def test_memory_and_database_say_the_same(api: Api) -> None:
 @pytest.mark.parametrize("kind", ["text", "uuid", "date", "timestamp", "timestamptz", "smallint", "integer"])
 def test_keys_of_every_type(api: Api, kind: str) -> None:
     m = api.publish({"k": kind}, [(EVERYTHING[kind], 0.5)], **RESIDENT)
-    api.until_resident(m)
+    api.until_in_memory(m)
     asked = EVERYTHING[kind].isoformat() if hasattr(EVERYTHING[kind], "isoformat") else str(EVERYTHING[kind])
     assert api.client.get(f"/v1/predictions/{m}", params={"k": asked}).json()["prediction"] == {"score": 0.5}
 
@@ -80,7 +80,7 @@ def test_composite_keys_and_colliding_hashes(api: Api) -> None:
     """Python's hashes of -1 and -2 are the same."""
     rows = [(k, place, k + len(place)) for k in (-2, -1, 0, 1) for place in ("a", "bb")]
     m = api.publish({"k": "integer", "place": "text"}, rows, {"n": "integer"}, **RESIDENT)
-    api.until_resident(m)
+    api.until_in_memory(m)
     keys = [{"k": k, "place": place} for k in (-2, -1, 0, 1, 2) for place in ("bb", "a", "c")]
     answers = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": keys}).json()["answers"]
     for key, answer in zip(keys, answers, strict=True):
@@ -92,36 +92,36 @@ def test_composite_keys_and_colliding_hashes(api: Api) -> None:
 def test_an_empty_version(api: Api) -> None:
     for key in (KEY, {"k": "text"}):
         m = api.publish(key, [], **RESIDENT)
-        api.until_resident(m)
+        api.until_in_memory(m)
         assert api.client.get(f"/v1/predictions/{m}/1").json()["found"] is False
         assert api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": []}).json() == {"answers": []}
 
 
 def test_a_publication_and_a_roll_back_are_followed(shelf: Shelf, client: httpx.Client) -> None:
     shelf.publish("m", KEY, [(1, 0.5)], **RESIDENT)
-    until_resident(client, "m")
+    until_in_memory(client, "m")
     shelf.publish("m", KEY, [(1, 0.25, 3)], {"score": "real", "lift": "integer"}, **RESIDENT)
-    until_resident(client, "m", 2)
+    until_in_memory(client, "m", 2)
     assert client.get("/v1/predictions/m/1").json()["prediction"] == {"score": 0.25, "lift": 3}
     assert client.get("/v1/predictions/m/1?version=1").json()["prediction"] == {"score": 0.5}
     shelf.rollback("m")
-    until_resident(client, "m", 1)
+    until_in_memory(client, "m", 1)
     assert client.get("/v1/predictions/m/1").json()["version"] == 1
 
 
 def test_a_spec_that_no_longer_asks_for_it(shelf: Shelf, client: httpx.Client) -> None:
     shelf.publish("m", KEY, [(1, 0.5)], **RESIDENT)
-    until_resident(client, "m")
+    until_in_memory(client, "m")
     shelf.publish("m", KEY, [(1, 0.25)])
     deadline = time.monotonic() + 10
-    while _told(client, "m")["resident"] is not None:
+    while _told(client, "m")["in_memory"] is not None:
         assert time.monotonic() < deadline
     assert client.get("/v1/predictions/m/1").json()["version"] == 2
 
 
 def test_only_what_was_asked_for_is_held(api: Api) -> None:
     m = api.publish(KEY, [(1, 0.5)])
-    assert _told(api.client, m)["resident"] is None
+    assert _told(api.client, m)["in_memory"] is None
 
 
 def test_what_is_too_large_is_read_from_the_database_and_says_so(
@@ -130,22 +130,22 @@ def test_what_is_too_large_is_read_from_the_database_and_says_so(
     caplog.set_level(logging.WARNING)
     shelf.publish("m", KEY, [(k, 0.5) for k in range(1000)], **RESIDENT)
     shelf.publish("small", KEY, [(1, 0.5)], **RESIDENT)
-    with serving(build(shelf.database, Choices(open_to_all=True, resident_memory=8_000))) as client:
-        until_resident(client, "small")
-        told = _told(client, "m")["resident"]
+    with serving(build(shelf.database, ServerSettings(open_to_all=True, memory_limit=8_000))) as client:
+        until_in_memory(client, "small")
+        told = _told(client, "m")["in_memory"]
         assert (told["version"], told["bytes"]) == (None, 0)
         assert "bytes left" in told["refused"]
         assert client.get("/v1/predictions/m/7").json()["prediction"] == {"score": 0.5}
-        until_scraped(client, "prescore_resident_refused", 1, model="m")
-        until_scraped(client, "prescore_resident_bytes", 0, model="m")
-        until_scraped(client, "prescore_resident_bytes", 24, model="small")
+        until_scraped(client, "prescore_in_memory_refused", 1, model="m")
+        until_scraped(client, "prescore_in_memory_bytes", 0, model="m")
+        until_scraped(client, "prescore_in_memory_bytes", 24, model="small")
     assert "m version 1 is not held in memory, and read from the database" in caplog.text
 
 
 def test_its_memory_is_told(api: Api) -> None:
     m = api.publish(KEY, [(k, 0.5) for k in range(1000)], **RESIDENT)
-    api.until_resident(m)
-    assert _told(api.client, m)["resident"]["bytes"] == 16_128  # a bigint and a double a row, and a sixty-fourth
+    api.until_in_memory(m)
+    assert _told(api.client, m)["in_memory"]["bytes"] == 16_128  # a bigint and a double a row, and a sixty-fourth
 
 
 def test_values_beyond_arrow_stay_in_the_database(api: Api) -> None:
@@ -153,7 +153,7 @@ def test_values_beyond_arrow_stay_in_the_database(api: Api) -> None:
     with api.shelf.database.connect() as connection:
         connection.execute(f"insert into prescore_versions.{m}_v1 (k, score, day) values (1, 0.5, 'infinity')".encode())
     deadline = time.monotonic() + 10
-    while (told := _told(api.client, m)["resident"]) is None:
+    while (told := _told(api.client, m)["in_memory"]) is None:
         assert time.monotonic() < deadline
     if told["version"] is None:  # it was read before the row was there otherwise
         assert "Arrow cannot hold" in told["refused"]
@@ -165,8 +165,8 @@ def test_it_goes_on_with_true_ages_while_postgres_is_away(own_postgres: Project)
     clock = datetime.now(UTC) - timedelta(hours=1)
     Shelf(database).publish("m", KEY, [(1, 0.5)], data_as_of=clock, freshness={"max_age": "1h"}, **RESIDENT)
     Shelf(database).publish("n", KEY, [(1, 0.5)])
-    with serving(build(database, Choices(open_to_all=True, bounds=SOON))) as client:
-        until_resident(client, "m")
+    with serving(build(database, ServerSettings(open_to_all=True, bounds=SOON))) as client:
+        until_in_memory(client, "m")
         before = client.get("/v1/predictions/m/1").json()
         server.stop(own_postgres)
         assert client.get("/v1/predictions/n/1").status_code == 503
@@ -181,7 +181,7 @@ def test_it_goes_on_with_true_ages_while_postgres_is_away(own_postgres: Project)
         until_scraped(client, "prescore_database_up", 0)
         server.start(own_postgres)
         Shelf(database).publish("m", KEY, [(1, 0.75)], **RESIDENT)
-        until_resident(client, "m", 2)
+        until_in_memory(client, "m", 2)
 
 
 def test_a_catalog_row_that_changes_is_told_of_what_is_held(
@@ -189,7 +189,7 @@ def test_a_catalog_row_that_changes_is_told_of_what_is_held(
 ) -> None:
     """A new promise needs no new copy of the rows."""
     shelf.publish("m", KEY, [(1, 0.5)], data_as_of=datetime.now(UTC) - timedelta(hours=2), **RESIDENT)
-    until_resident(client, "m")
+    until_in_memory(client, "m")
     assert client.get("/v1/predictions/m/1").json()["stale"] is False
     connection.execute("update prescore.versions set max_age_seconds = 60")
     deadline = time.monotonic() + 10
@@ -202,7 +202,7 @@ def test_every_key_is_found_in_memory_and_no_other(shelf: Shelf, client: httpx.C
     """Keys that lie far apart and next to each other, asked for in no order and more than once."""
     keys = sorted({k * k * (-1) ** k for k in range(2 * rows)})[:rows]
     shelf.publish("m", KEY, [(k, float(i)) for i, k in enumerate(keys)], **RESIDENT)
-    until_resident(client, "m")
+    until_in_memory(client, "m")
     asked = [k + off for k in keys for off in (-1, 0, 1)][::-1] + keys[:7] + [2**63 - 1, -(2**63)]
     there = {k: float(i) for i, k in enumerate(keys)}
     for some in (asked[start : start + 10_000] for start in range(0, len(asked), 10_000)):

@@ -1,4 +1,4 @@
--- name: diff_keys
+-- name: comparison_keys
 -- How the keys of two versions differ.
 select count(*) filter (where a.version is null) as added,
        count(*) filter (where b.version is null) as vanished,
@@ -6,7 +6,7 @@ select count(*) filter (where a.version is null) as added,
        count(*) filter (where a.version is not null and b.version is not null and ({changed})) as changed
 from prescore_versions.{a} a full join prescore_versions.{b} b on {matches};
 
--- name: diff_number
+-- name: comparison_number
 -- How far a number moved over the keys that both versions have.
 select avg(b.{column}::double precision - a.{column}::double precision) as mean_difference,
        max(abs(b.{column}::double precision - a.{column}::double precision)) as largest_difference
