@@ -13,7 +13,8 @@ import statistics
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in benchmarks/ only
+# Run as a script, Python looks in benchmarks/ only.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import bulk, models, singles, swapped, world
 from benchmarks.http_load import Server
 from benchmarks.meter import Row

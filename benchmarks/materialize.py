@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in benchmarks/ only
+# Run as a script, Python looks in benchmarks/ only.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import faults, memory, naive, scheduled, speed, swap, world
 from benchmarks.meter import Row
 from benchmarks.models import KINDS

@@ -70,7 +70,8 @@ def measured(server: Server | None = None) -> Iterator[Work]:
     """Measure what happens inside; the job is this process and the children that it has waited for."""
     work = Work()
     machine, served = _machine(), server.seconds() if server else 0.0
-    client, wall = _client(), time.perf_counter()  # last, so that looking at the others is not measured
+    # Last, so that looking at the others is not measured.
+    client, wall = _client(), time.perf_counter()
     try:
         yield work
     finally:

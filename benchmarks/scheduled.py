@@ -82,7 +82,8 @@ def measure(where: World, kinds: Sequence[str], rows: int, repeat: int, depth: i
         where.fresh_database()
         with standalone(where.root, where.database) as airflow:
             _await(airflow, f"prescore_{kind}")
-            airflow.run(f"prescore_{kind}")  # as every night: the spec and its checks were run before
+            # As every night: the spec and its checks were run before.
+            airflow.run(f"prescore_{kind}")
             for _ in range(repeat):
                 alone = json.loads(where.prescore("run", kind, "--full", "--json"))["seconds"]
                 run = airflow.run(f"prescore_{kind}")

@@ -15,7 +15,8 @@ def measure(where: World, kind: str, rows: int, repeat: int, depth: int) -> list
     """As many calm repetitions as asked for, after one that is not counted."""
     models.train(where.root / "models", kind, len(FEATURES), depth)
     where.model(kind, kind, world.plain(where, rows))
-    _once(where, kind)  # a server's first run makes files that later ones find
+    # A server's first run makes files that later ones find.
+    _once(where, kind)
     return calm(lambda: _once(where, kind), repeat)
 
 

@@ -265,7 +265,8 @@ def main() -> None:
     options = parser.parse_args()
     import tempfile
 
-    os.environ.pop("PRESCORE_DATABASE_URL", None)  # the project's own server is the one to kill
+    # The project's own server is the one to kill.
+    os.environ.pop("PRESCORE_DATABASE_URL", None)
     with tempfile.TemporaryDirectory(prefix="prescore-faults-") as folder:
         world = World(Path(folder), rows=60_000, chunk_rows=2_000)
         try:

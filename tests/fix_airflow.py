@@ -53,7 +53,8 @@ class Airflow:
 
     def log(self) -> str:
         """What was logged since the last call."""
-        text = self.log_file.read_text() if self.log_file.exists() else ""  # its process may only be beginning
+        # Its process may only be beginning.
+        text = self.log_file.read_text() if self.log_file.exists() else ""
         new, self.read = text[self.read :], len(text)
         return new
 

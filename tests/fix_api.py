@@ -98,7 +98,8 @@ class Shelf:
             insert = sql.SQL("insert into prescore_versions.{} ({}) values ({})")
             cursor.executemany(insert.format(table, _escaped(columns), places), rows)
         connection.execute(query("tables_key", table=table, keys=identifiers(spec.key)))
-        connection.execute(query("tables_vacuum", table=table))  # with the statistics that the status page draws
+        # With the statistics that the status page draws.
+        connection.execute(query("tables_vacuum", table=table))
         with connection.transaction():
             roles.grant_version(connection, version["table_name"], readable=True)
         connection.execute(

@@ -29,7 +29,8 @@ def served(*arguments: str, verify: bool = True, log: bool = False) -> Iterator[
         _until_ready(found[0], verify=verify)
         yield process, found[0]
     finally:
-        process.terminate()  # its workers end with it
+        # Its workers end with it.
+        process.terminate()
         try:
             process.communicate(timeout=20)
         except subprocess.TimeoutExpired:

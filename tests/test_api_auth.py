@@ -55,7 +55,8 @@ def test_nothing_is_read_without_a_key(closed: httpx.Client) -> None:
 
 
 def test_a_key_opens_everything(shelf: Shelf, closed: httpx.Client) -> None:
-    key = _key(shelf.database, "shop")  # made after the server began: known at once
+    # Made after the server began: known at once.
+    key = _key(shelf.database, "shop")
     for path in CLOSED:
         assert closed.get(path, headers=_bearer(key)).status_code == (404 if path == "/none" else 200)
     bulk = closed.post("/v1/predictions/m/lookup", json={"keys": [{"k": 1}]}, headers=_bearer(key))

@@ -52,7 +52,8 @@ def test_the_etag_changes_with_version_staleness_selection_and_form(shelf: Shelf
     until = time.monotonic() + 10
     while (stale := client.get("/v1/predictions/m/1", headers={"If-None-Match": fresh})).status_code == 304:
         assert time.monotonic() < until
-    assert (stale.status_code, stale.json()["stale"]) == (200, True)  # a `stale: false` is never revived
+    # A `stale: false` is never revived.
+    assert (stale.status_code, stale.json()["stale"]) == (200, True)
     tags.append(stale.headers["etag"])
     shelf.publish("m", KEY, [(1, 0.5)])
     tags.append(client.get("/v1/predictions/m/1").headers["etag"])
@@ -75,7 +76,8 @@ def test_an_answer_is_fresh_as_long_as_its_owner_allows_and_it_holds(api: Api) -
         return api.client.get(f"/v1/predictions/{m}/1", params=more)
 
     assert _fresh_for(published(0, "1h")) == 60
-    assert 0 < _fresh_for(published(0.99, "1h")) <= 36  # the promise is broken in 36 s
+    # The promise is broken in 36 s.
+    assert 0 < _fresh_for(published(0.99, "1h")) <= 36
     assert published(2, "1h").headers["cache-control"] == "private, no-cache"
     assert 0 < _fresh_for(published(0, "1h", max_age="30")) <= 30
 

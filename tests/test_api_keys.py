@@ -79,7 +79,8 @@ def test_names_are_what_a_person_can_read(catalog: Catalog, name: str) -> None:
         ("a\nb", "printable"),
         ("a\x00", "printable"),
         ("\x1b[31m", "printable"),
-        ("\udcff", "printable"),  # a command line's undecodable byte
+        # A command line's undecodable byte.
+        ("\udcff", "printable"),
         (f"psk_{ID}_{SECRET}", "must not begin as the keys themselves do"),
         (ID, "must not look like a key's id"),
     ],
@@ -106,7 +107,8 @@ def test_a_name_is_free_again_when_its_key_is_revoked(catalog: Catalog) -> None:
 
 
 def test_a_scope_is_of_names_that_models_can_have(catalog: Catalog) -> None:
-    api_keys.create(catalog, "shop", ["upsell", "churn", "upsell"])  # neither of which is there yet
+    # Neither of which is there yet.
+    api_keys.create(catalog, "shop", ["upsell", "churn", "upsell"])
     assert api_keys.list_keys(catalog)[0]["models"] == ["churn", "upsell"]
     with pytest.raises(Mistake, match=r"'Churn' is no model's name: .*; 'a b' is no model's name"):
         api_keys.create(catalog, "mine", ["Churn", "upsell", "a b"])
@@ -119,7 +121,8 @@ def test_a_key_expires_when_it_was_said_to(catalog: Catalog) -> None:
     api_keys.create(catalog, "shop", None, timedelta(days=90))
     made = api_keys.list_keys(catalog)[0]
     assert made["expires_at"] is not None
-    assert abs(made["expires_at"] - made["created_at"] - timedelta(days=90)) <= timedelta(hours=1)  # a change of clocks
+    # A change of clocks.
+    assert abs(made["expires_at"] - made["created_at"] - timedelta(days=90)) <= timedelta(hours=1)
     with pytest.raises(Mistake, match="expired at once"):
         api_keys.create(catalog, "mine", None, timedelta(0))
 

@@ -71,7 +71,8 @@ def test_requests_hits_and_misses_are_counted(shelf: Shelf, client: httpx.Client
     client.get("/v1/models")
     after = [_counted(client, name, **labels) for name, labels in of]
     assert [b - a for a, b in zip(before, after, strict=True)] == [3, 2, 1, 1, 5, 5, 2]
-    assert scraped(client, "prescore_lookup_keys_total", model="none") is None  # nobody can make up labels
+    # Nobody can make up labels.
+    assert scraped(client, "prescore_lookup_keys_total", model="none") is None
 
 
 def test_the_pool_and_the_database_are_seen(client: httpx.Client) -> None:
@@ -86,12 +87,14 @@ def test_several_workers_add_up(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -
     with served("--port", "0", "--no-auth", "--workers", "2", "--no-access-log") as (process, url):
 
         def ask(_: int) -> int:
-            return httpx.get(f"{url}/v1/predictions/m/1").status_code  # each on a connection of its own
+            # Each on a connection of its own.
+            return httpx.get(f"{url}/v1/predictions/m/1").status_code
 
         with ThreadPoolExecutor(8) as pool:
             assert set(pool.map(ask, range(200))) == {200}
         with httpx.Client(base_url=url) as client:
-            for _ in range(5):  # whichever worker is asked
+            # Whichever worker is asked.
+            for _ in range(5):
                 assert scraped(client, "prescore_lookup_keys_total", model="m", result="hit") == 200
             assert scraped(client, "prescore_model_version", model="m") == 1
             before = _counted(client, "prescore_pool_connections", state="open")
@@ -100,7 +103,8 @@ def test_several_workers_add_up(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -
         until = time.monotonic() + 30
         while len(now := {worker.pid for worker in workers_of(process)}) < 2 or first[0].pid in now:
             assert time.monotonic() < until
-        with httpx.Client(base_url=url) as client:  # another worker takes its place; what it had open is closed
+        # Another worker takes its place; what it had open is closed.
+        with httpx.Client(base_url=url) as client:
             until_scraped(client, "prescore_database_up", 1)
             assert _counted(client, "prescore_pool_connections", state="open") <= before
             assert scraped(client, "prescore_lookup_keys_total", model="m", result="hit") == 200
@@ -131,7 +135,8 @@ def test_each_request_is_a_line_of_json(database: Database, capfd: pytest.Captur
     assert many["request_id"] == other.headers["x-request-id"]
     assert re.fullmatch(r"[0-9a-f]{20}", health["request_id"])
     assert "trace_id" not in health
-    assert "secret customer" not in out  # keys are nobody else's business
+    # Keys are nobody else's business.
+    assert "secret customer" not in out
 
 
 def test_ids_of_requests_are_their_own(client: httpx.Client) -> None:

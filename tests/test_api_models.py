@@ -114,7 +114,8 @@ def test_not_ready_without_a_catalog(shelf: Shelf, connection: Connection, clien
     connection.execute("drop schema predictions cascade")
     for path in ("/health/ready", "/v1/predictions/m/1"):
         deadline = time.monotonic() + 10
-        while (reply := client.get(path)).status_code == 200:  # readiness is as of a second ago
+        # Readiness is as of a second ago.
+        while (reply := client.get(path)).status_code == 200:
             assert time.monotonic() < deadline
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "database_refused")
         assert "predictions" not in reply.text

@@ -28,7 +28,8 @@ ENDPOINTS = ("/v1/predictions/m/1", "/v1/predictions/m?k=1", "/v1/models", "/v1/
 
 def _unavailable(client: httpx.Client, path: str = ENDPOINTS[0]) -> None:
     began = time.monotonic()
-    while (reply := client.get(path)).status_code == 200 and path == "/health/ready":  # as of a second ago
+    # As of a second ago.
+    while (reply := client.get(path)).status_code == 200 and path == "/health/ready":
         assert time.monotonic() - began < 10
     assert reply.elapsed.total_seconds() < 5
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "database_unavailable")
@@ -75,9 +76,11 @@ def test_a_lock_gives_503_in_time(shelf: Shelf) -> None:
                 _unavailable(client, path)
             left = connection.execute(
                 "select pid from pg_stat_activity where application_name = 'prescore api' and state = 'active' "
-                "and query_start < clock_timestamp() - interval '1 second'"  # the server itself goes on asking
+                # The server itself goes on asking.
+                "and query_start < clock_timestamp() - interval '1 second'"
             )
-            assert left.fetchall() == []  # Postgres itself gave up: nothing piles up behind the lock
+            # Postgres itself gave up: nothing piles up behind the lock.
+            assert left.fetchall() == []
         assert client.get("/v1/predictions/m/1").status_code == 200
 
 

@@ -47,7 +47,8 @@ def _replies(client: httpx.Client, model: str, key: dict[str, Any]) -> list[dict
     written = {name: _written(value) for name, value in key.items()}
     path = f"/v1/predictions/{model}"
     replies = [client.get(f"{path}?{urlencode(written)}")]
-    if len(key) == 1 and not {".", ".."} & set(written.values()):  # as a part of a path these mean another page
+    # As a part of a path these mean another page.
+    if len(key) == 1 and not {".", ".."} & set(written.values()):
         replies.append(client.get(f"{path}/{quote(next(iter(written.values())), safe='')}"))
     typed = {name: value if isinstance(value, int) else written[name] for name, value in key.items()}
     replies.append(client.post(f"{path}/lookup", json={"keys": [typed]}))

@@ -166,7 +166,8 @@ def test_the_end_does_not_wait_for_what_is_read_into_memory(shelf: Shelf, monkey
 def test_a_log_that_nobody_reads_holds_nobody_up(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
     with served("--port", "0", "--no-auth", log=True) as (process, url), httpx.Client(base_url=url) as client:
-        for _ in range(2000):  # a pipe holds 64 kB, about 250 lines
+        # A pipe holds 64 kB, about 250 lines.
+        for _ in range(2000):
             assert client.get("/health/live").status_code == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) in (0, -signal.SIGTERM)
@@ -182,7 +183,8 @@ def test_the_door_is_closed_before_the_last_answer(shelf: Shelf, monkeypatch: py
         with socket.create_connection(where, 20) as asking:
             asking.sendall(b"POST /v1/predictions/m/lookup HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n")
             asking.sendall(b"Content-Length: 18\r\n\r\n")
-            assert asking.recv(65536).startswith(b"HTTP/1.1 100 ")  # somebody waits for the rest
+            # Somebody waits for the rest.
+            assert asking.recv(65536).startswith(b"HTTP/1.1 100 ")
             process.send_signal(signal.SIGTERM)
             _until_refused(where)
             assert process.poll() is None
@@ -193,7 +195,8 @@ def test_the_door_is_closed_before_the_last_answer(shelf: Shelf, monkeypatch: py
 def _until_refused(where: tuple[str, int]) -> None:
     while True:
         try:
-            with suppress(ConnectionResetError):  # one that queued at the door when it closed
+            # One that queued at the door when it closed.
+            with suppress(ConnectionResetError):
                 socket.create_connection(where, 20).close()
         except ConnectionRefusedError:
             return

@@ -90,7 +90,8 @@ def _is(connection: Connection, question: str) -> bool:
 def test_prepared_statements_outlive_a_new_output(shelf: Shelf, connections: int) -> None:
     shelf.publish("m", KEY, [(1, 0.5)], NARROW)
     with serving(build(shelf.database, _with(connections))) as client:
-        for _ in range(20):  # psycopg prepares what it has seen five times
+        # Psycopg prepares what it has seen five times.
+        for _ in range(20):
             assert _answer(client) == (1, {"score": 0.5})
             assert client.get("/v1/models/m").status_code == 200
         shelf.publish("m", KEY, [(1, 0.25, 3)], WIDE)
@@ -101,7 +102,8 @@ def test_prepared_statements_outlive_a_new_output(shelf: Shelf, connections: int
 
 def test_no_bulk_answer_mixes_versions(shelf: Shelf, client: httpx.Client) -> None:
     """Every prediction is its version's number, and those from the sixth on have an output more."""
-    rows = 700  # which are asked for in two halves at once
+    # Which are asked for in two halves at once.
+    rows = 700
     shelf.publish("m", KEY, [(k, 1) for k in range(rows)], NARROW)
     seen: list[int] = []
     with ThreadPoolExecutor(1) as pool:

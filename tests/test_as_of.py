@@ -95,7 +95,8 @@ def test_another_parameter_is_told(dated: Sandbox) -> None:
 def test_an_interrupted_night_is_gone_on_with_for_the_same_night_only(dated: Sandbox) -> None:
     asked = [RunOptions(as_of=parse_datetime(night)) for night in ("2026-01-05", "2026-01-04")]
     dated.interrupted("finish_table", asked[0])
-    assert materialize.run(dated.job(), asked[1]).version == 2  # of an earlier night: it takes nothing from the later
+    # Of an earlier night: it takes nothing from the later.
+    assert materialize.run(dated.job(), asked[1]).version == 2
     report = materialize.run(dated.job(), asked[0])
     assert (report.version, report.resumed, report.rows, report.published) == (1, True, 500, True)
     dated.interrupted("finish_table", asked[0])
@@ -167,7 +168,8 @@ def test_a_rule_for_the_clock_makes_no_version_is_backfill_a_new_one(dated: Sand
         ("2027-01-31 05:00:00", True),
         ("2027-01-31T05:00:00.123Z", True),
         ("2027-01-31T05:00:00+01:00", True),
-        ("2027-13-45", True),  # no such day, which the task tells
+        # No such day, which the task tells.
+        ("2027-13-45", True),
         ("2027-13-45junk", False),
         ("2027-01-31T", False),
         ("on 2027-01-31", False),

@@ -178,7 +178,8 @@ def test_views_of_ones_own_are_in_the_way(two: Sandbox, connection: Connection) 
     assert two.rows("select state, to_publish from prescore.versions where version = 2") == [("checked", False)]
     two.spec(SPEC)
     two.onnx(linear([1.0, -0.5], 0.3))
-    assert two.cli("run", "churn").code == 0  # what is left of the attempt is in nobody's way
+    # What is left of the attempt is in nobody's way.
+    assert two.cli("run", "churn").code == 0
     assert _seen(two) == (3, 1000, "customer version score")
     connection.execute("drop view public.best")
     pointer.publish(connection, "churn", 2, BREAKING)

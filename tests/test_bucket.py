@@ -101,7 +101,8 @@ def test_a_run_keeps_everything_there_and_nothing_here(shared: Sandbox, s3: S3) 
 def test_another_machine_goes_on_where_the_first_was_stopped(shared: Sandbox, s3: S3) -> None:
     _stopped(shared)
     other = _elsewhere(shared)
-    other.data(customers(10, seed=1))  # what is scored is the snapshot, not what the query gives there
+    # What is scored is the snapshot, not what the query gives there.
+    other.data(customers(10, seed=1))
     report = json.loads(other.cli("run", "churn", "--json").out)
     assert [report[k] for k in ("version", "resumed", "chunks_before", "rows")] == [1, True, 1, 1000]
     assert len(s3.objects()) == 3
@@ -136,7 +137,8 @@ def test_what_is_retired_goes_and_so_does_what_killed_runs_left(shared: Sandbox,
     part.touch()
     assert shared.cli("run", "churn").code == 0
     model = hash_bytes(linear([1.0, -0.5], 0.7))
-    left = ["snapshots/churn/1", "snapshots/churn/2", "snapshots/churn_2/1"]  # the first is another database's
+    # The first is another database's.
+    left = ["snapshots/churn/1", "snapshots/churn/2", "snapshots/churn_2/1"]
     assert _kept(s3) == [f"models/{model}", "prescore.txt", *left]
     assert not part.exists()
 
@@ -152,7 +154,8 @@ def test_a_table_is_not_dropped_while_its_snapshot_cannot_be(shared: Sandbox, s3
     (lost,) = (name for name in s3.objects() if name.startswith("snapshots/churn/1."))
     assert shared.cli("retire", "churn").out == "Retired: 1\n"
     assert _kept(s3)[2:] == ["snapshots/churn/2"]
-    s3.put(lost, b"")  # had it stayed all the same, the next run would remove it
+    # Had it stayed all the same, the next run would remove it.
+    s3.put(lost, b"")
     assert shared.cli("run", "churn", "--no-publish").code == 0
     assert _kept(s3)[2:] == ["snapshots/churn/2", "snapshots/churn/3"]
 
@@ -188,7 +191,8 @@ def test_a_chunk_is_one_request(shared: Sandbox, s3: S3) -> None:
     _stopped(shared)
     s3.requests()
     frozen = score.Snapshot(shared.job().store.snapshot(_row(shared)))
-    assert [asked.split()[0] for asked in s3.requests()] == ["HEAD", "GET"]  # its size and its footer
+    # Its size and its footer.
+    assert [asked.split()[0] for asked in s3.requests()] == ["HEAD", "GET"]
     for chunk in range(10):
         assert frozen.chunk(chunk).num_rows == 100
     frozen.close()
@@ -271,7 +275,8 @@ def test_a_task_that_cannot_reach_it_says_so(shared: Sandbox, s3: S3) -> None:
     job = shared.job()
     with pytest.raises(StoreUnavailable, match=f"The store {s3.url} does not answer"):
         materialize.load_scorer(job, 1)
-    with pytest.raises(StoreUnavailable, match="does not answer"):  # and is not mistaken for a snapshot that is broken
+    # And is not mistaken for a snapshot that is broken.
+    with pytest.raises(StoreUnavailable, match="does not answer"):
         score.Snapshot(job.store.snapshot(_row(shared)))
     assert shared.cli("run", "churn").code == 3
     shared.monkeypatch.setenv("AWS_ENDPOINT_URL", s3.server.url)

@@ -92,7 +92,8 @@ def test_one_that_is_lost_for_good_is_told(scripted: Start, ask: Asking) -> None
 
 
 def test_a_server_that_is_not_there(ask: Asking) -> None:
-    with _within(0.3, 2), pytest.raises(Unavailable) as error:  # pauses of 0.1 and 0.2 s
+    # Pauses of 0.1 and 0.2 s.
+    with _within(0.3, 2), pytest.raises(Unavailable) as error:
         ask("http://name:swordfish@127.0.0.1:1/prefix", "predict", "m", 7)
     assert str(error.value).startswith("http://127.0.0.1:1 cannot be reached: ")
     assert isinstance(error.value.__cause__, httpx.ConnectError)

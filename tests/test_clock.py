@@ -12,7 +12,8 @@ def test_a_slow_answer_does_not_set_it_back() -> None:
     clock, now = Clock(), datetime.now(UTC)
     clock.set(now, time.monotonic())
     quick = clock.now()
-    clock.set(now, time.monotonic() - 4)  # asked four seconds ago, and the database said so then
+    # Asked four seconds ago, and the database said so then.
+    clock.set(now, time.monotonic() - 4)
     assert clock.now() >= quick
     assert clock.now() < quick + 1
 

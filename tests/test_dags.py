@@ -82,7 +82,8 @@ def test_a_run_publishes_every_row(airflow: Airflow, sandbox: Sandbox) -> None:
     assert sandbox.rows("select version, count(*) from predictions.churn group by 1") == [(1, 1000)]
     assert sandbox.rows("select count(*) from prescore.chunks") == [(10,)]
     assert sandbox.rows(LEASES) == [(0,)]
-    assert airflow.run()["state"] == "success"  # cleared as a whole, the same run makes another version
+    # Cleared as a whole, the same run makes another version.
+    assert airflow.run()["state"] == "success"
     assert sandbox.rows(STATES) == [(1, "superseded"), (2, "published")]
 
 
@@ -307,7 +308,8 @@ def test_a_broken_spec_fails_its_own_runs_only(airflow: Airflow, sandbox: Sandbo
     assert set(broken) == {"prescore_typo", "prescore_late", "prescore__not_a_name"}
     assert set(loaded["dags"]) - set(broken) == {"prescore_churn", *UPKEEP}
     assert "outputs.score.type" in broken["prescore_typo"]["doc"]
-    assert len(broken["prescore_typo"]["runs"]) == 3  # its nights fail, rather than pass in silence
+    # Its nights fail, rather than pass in silence.
+    assert len(broken["prescore_typo"]["runs"]) == 3
     assert 'schedule.cron: Airflow cannot read "99 5 * * *"' in broken["prescore_late"]["doc"]
     done = airflow.run("prescore_typo")
     assert (done["states"]["snapshot"], done["tries"]["snapshot"]) == ("failed", 1)

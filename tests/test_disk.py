@@ -150,7 +150,8 @@ def test_what_an_unfinished_version_has_is_not_counted_twice(big: Sandbox) -> No
     assert big.cli("run", "churn").code == 0
     assert big.cli("run", "churn", "--no-publish").code == 0
     assert big.cli("run", "churn").code == 2
-    with big.database.connect() as connection:  # as if the second run had ended just before its publication
+    # As if the second run had ended just before its publication.
+    with big.database.connect() as connection:
         connection.execute("update prescore.versions set to_publish = true where version = 2")
     assert big.cli("run", "churn").code == 0
     assert _published(big) == [(2, 40_000)]

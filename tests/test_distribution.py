@@ -216,4 +216,5 @@ def test_an_album_does_not_grow_for_ever() -> None:
     for output in outputs:
         assert album.missing(outputs[:1]) == [] or output == outputs[0]
         assert album.picture(output, known)
-    assert album.missing(outputs) == outputs[1:-511]  # the first has been asked for all the time
+    # The first has been asked for all the time.
+    assert album.missing(outputs) == outputs[1:-511]

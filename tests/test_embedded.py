@@ -98,7 +98,8 @@ def test_a_server_that_cannot_start_quotes_no_earlier_start(project: Project) ->
         embedded.stop(project)
         with log.open("a") as file:
             file.write("FATAL:  a complaint of last week\n")
-        log.chmod(0o400)  # the server's user cannot write to it, so that this start says nothing
+        # The server's user cannot write to it, so that this start says nothing.
+        log.chmod(0o400)
         with pytest.raises(DatabaseUnavailable, match="does not start") as refused:
             embedded.start(project)
         assert "last week" not in str(refused.value)
@@ -231,7 +232,8 @@ create trigger watch after update of snapshot_rows on prescore.versions for each
 
 def test_a_server_that_is_stopped_in_the_middle_of_a_run(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox.settings('database = "embedded"\nchunk_rows = 100_000\nworkers = 1\n')
-    sandbox.data(customers(200_000))  # chunks that no buffer takes whole: the server goes while one is being sent
+    # Chunks that no buffer takes whole: the server goes while one is being sent.
+    sandbox.data(customers(200_000))
     monkeypatch.delenv("PRESCORE_DATABASE_URL")
     data = embedded.folder(Project.find(sandbox.root))
     try:
@@ -307,7 +309,8 @@ def test_a_long_path_has_a_socket_that_others_cannot_reach(long_named: Path) -> 
 def test_a_long_path_keeps_its_address_over_restarts() -> None:
     url = _prescore("db", "url")
     _prescore("db", "stop")
-    assert _host(url).exists()  # else somebody else could answer to the name
+    # Else somebody else could answer to the name.
+    assert _host(url).exists()
     assert _prescore("db", "url") == url
 
 

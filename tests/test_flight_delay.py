@@ -14,7 +14,8 @@ import pytest
 
 from fix_project import Sandbox
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "jobs"))  # the example is not part of the package
+# The example is not part of the package.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "jobs"))
 from flights import broken, data, train
 from flights.data import ROOT
 

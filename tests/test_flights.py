@@ -16,7 +16,8 @@ import onnxruntime as ort
 import pandas as pd
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "jobs"))  # the example is not part of the package
+# The example is not part of the package.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "jobs"))
 from flights import broken, data, train
 from flights.data import ROOT
 

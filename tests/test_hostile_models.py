@@ -83,7 +83,8 @@ def test_a_source_that_is_replaced_during_the_run_is_read_once(sandbox: Sandbox,
         elif (
             how == "in place" and step == "score"
         ):  # earlier it is the reader's to notice: see the domain query's failure
-            path.write_bytes(new.read_bytes())  # from each scoring thread, at once or not
+            # From each scoring thread, at once or not.
+            path.write_bytes(new.read_bytes())
 
     undisturbed = materialize.run(sandbox.job())
     before = sandbox.rows("select customer, score from predictions.churn order by customer")

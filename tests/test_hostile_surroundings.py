@@ -59,7 +59,8 @@ def test_outside_a_project(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("command", [["run", "churn"], ["init", "other"]])
 def test_a_project_that_is_nowhere(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
-    nowhere = sandbox.root / "nowhere"  # below the project: the one above must not step in
+    # Below the project: the one above must not step in.
+    nowhere = sandbox.root / "nowhere"
     monkeypatch.setenv("PRESCORE_PROJECT", str(nowhere))
     done = sandbox.cli(*command)
     assert done.code == 2

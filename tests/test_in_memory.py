@@ -145,7 +145,8 @@ def test_what_is_too_large_is_read_from_the_database_and_says_so(
 def test_its_memory_is_told(api: Api) -> None:
     m = api.publish(KEY, [(k, 0.5) for k in range(1000)], **RESIDENT)
     api.until_in_memory(m)
-    assert _told(api.client, m)["in_memory"]["bytes"] == 16_128  # a bigint and a double a row, and a sixty-fourth
+    # A bigint and a double a row, and a sixty-fourth.
+    assert _told(api.client, m)["in_memory"]["bytes"] == 16_128
 
 
 def test_values_beyond_arrow_stay_in_the_database(api: Api) -> None:
@@ -155,7 +156,8 @@ def test_values_beyond_arrow_stay_in_the_database(api: Api) -> None:
     deadline = time.monotonic() + 10
     while (told := _told(api.client, m)["in_memory"]) is None:
         assert time.monotonic() < deadline
-    if told["version"] is None:  # it was read before the row was there otherwise
+    # It was read before the row was there otherwise.
+    if told["version"] is None:
         assert "Arrow cannot hold" in told["refused"]
     assert api.client.get(f"/v1/predictions/{m}?k=1&version=1").json()["prediction"]["day"] == "infinity"
 
@@ -177,7 +179,8 @@ def test_it_goes_on_with_true_ages_while_postgres_is_away(own_postgres: Project)
         true_age = (datetime.now(UTC) - clock).total_seconds()
         assert abs(after.json()["age_seconds"] - true_age) < 5
         assert client.post("/v1/predictions/m/lookup", json={"keys": [{"k": 1}]}).status_code == 200
-        assert client.get("/v1/predictions/m/1?max_age=60").status_code == 503  # a bound holds without Postgres, too
+        # A bound holds without Postgres, too.
+        assert client.get("/v1/predictions/m/1?max_age=60").status_code == 503
         until_scraped(client, "prescore_database_up", 0)
         server.start(own_postgres)
         Shelf(database).publish("m", KEY, [(1, 0.75)], **RESIDENT)

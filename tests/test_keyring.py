@@ -146,8 +146,10 @@ def test_whoever_sends_no_key_is_told_how_to(authorization: bytes | None) -> Non
         bearer(basic()[6:]),
         b"Basic " + KEY,
         b"Basic " + b"=" * 20,
-        b"Basic " + base64.b64encode(KEY),  # no user name, nor the colon behind it
-        b"Basic " + base64.b64encode(KEY + b":"),  # as the user name
+        # No user name, nor the colon behind it.
+        b"Basic " + base64.b64encode(KEY),
+        # As the user name.
+        b"Basic " + base64.b64encode(KEY + b":"),
         basic().rstrip(b"=") + b"\xff",
         basic() + b"!",
         basic(key=b""),
@@ -189,7 +191,8 @@ def test_an_unknown_key_is_told_what_a_wrong_secret_is(hashed: list[bytes], monk
     said = {refusal(ring, bearer(key)) for key in (wrong, KEY.replace(ID.encode(), OTHER_ID.encode()))}
     assert len(said) == 1
     assert UNKNOWN in said.pop()
-    assert hashed == [wrong[17:], SECRET.encode()]  # the unknown one takes as long
+    # The unknown one takes as long.
+    assert hashed == [wrong[17:], SECRET.encode()]
     assert [len(a) == len(b) == 32 for a, b in compared] == [True, True]
     assert compared[0][1] == row()["hash"]
 

@@ -232,7 +232,8 @@ def test_publishing_together_takes_no_version_from_those_who_see_it(sandbox: San
     assert sandbox.cli("run", "other", "--no-publish").code == 0
     for bias in (0.1, 0.2, 0.3):
         _run(sandbox, bias)
-    with psycopg.connect(sandbox.database.url, row_factory=dict_row) as reader:  # read committed, and still open
+    # Read committed, and still open.
+    with psycopg.connect(sandbox.database.url, row_factory=dict_row) as reader:
         assert _seen(reader) == (3, 3, 1000)
         _run(sandbox, 0.4)
         assert _seen(reader) == (3, 3, 1000)
@@ -301,7 +302,8 @@ def test_a_release_names_the_version_that_waits(sandbox: Sandbox) -> None:
 def test_a_publisher_that_comes_late_takes_nothing_back(sandbox: Sandbox, connection: Connection) -> None:
     _run(sandbox, 0.1)
     assert sandbox.cli("run", "churn", "--no-publish").code == 0
-    late = Catalog(connection).version("churn", 2)  # as one saw it who was stopped before the other published
+    # As one saw it who was stopped before the other published.
+    late = Catalog(connection).version("churn", 2)
     assert sandbox.cli("publish", "churn", "2").code == 0
     with sandbox.database.connect() as reader, reader.transaction():
         assert _seen(reader) == (2, 2, 1000)

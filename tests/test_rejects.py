@@ -164,7 +164,8 @@ def test_a_version_whose_rejects_were_not_all_kept_is_begun_anew(sandbox: Sandbo
     sandbox.interrupted("finish_table")
     assert sandbox.rows("select count(*) from prescore.rejects") == [(1000,)]
     _allow(sandbox, 5000)
-    assert sandbox.cli("run", "churn").code == 4  # nothing is left of it, and all of it is told
+    # Nothing is left of it, and all of it is told.
+    assert sandbox.cli("run", "churn").code == 4
     assert sandbox.rows("select version, count(*) from prescore.rejects group by version order by version") == [
         (1, 1000),
         (2, 2000),

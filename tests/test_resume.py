@@ -95,7 +95,8 @@ def test_a_killed_run_is_gone_on_with(sandbox: Sandbox) -> None:
 def test_a_run_that_goes_on_says_so(sandbox: Sandbox) -> None:
     sandbox.settings("chunk_rows = 100\nworkers = 1\n")
     _killed(sandbox)
-    with sandbox.database.connect() as connection:  # as if the run that was killed had been at it for an hour
+    # As if the run that was killed had been at it for an hour.
+    with sandbox.database.connect() as connection:
         connection.execute("""update prescore.versions set seconds = seconds || '{"score": 3600}'""")
     told = sandbox.cli("run", "churn", "--json")
     report = json.loads(told.out)
@@ -188,7 +189,8 @@ def test_killed_runs_leave_nothing_in_the_store(sandbox: Sandbox) -> None:
         (store / f"snapshots/churn/1.{name}.half.part").touch()
     assert sandbox.cli("run", "churn").code == 0
     assert [path.name.split(".")[0] for path in (store / "snapshots/churn").glob(f"*.{mine}.*")] == ["2"]
-    assert (store / "snapshots/churn/1.another.half.part").exists()  # of another database: who knows what it is doing
+    # Of another database: who knows what it is doing.
+    assert (store / "snapshots/churn/1.another.half.part").exists()
     assert list((store / "spill").iterdir()) == []
 
 
@@ -281,7 +283,8 @@ def test_a_run_that_was_stopped_in_a_copy_is_taken_over_and_writes_nothing_more(
     command = [sys.executable, "-c", STOPPED_IN_A_COPY]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as stopped:
         os.waitid(os.P_PID, stopped.pid, os.WSTOPPED)
-        assert sandbox.cli("run", "churn").code == 3  # its lease has not run out
+        # Its lease has not run out.
+        assert sandbox.cli("run", "churn").code == 3
         sandbox.rows("update prescore.leases set expires_at = now() - interval '1 second' returning token")
         report = materialize.run(sandbox.job())
         os.kill(stopped.pid, signal.SIGCONT)
@@ -345,7 +348,8 @@ def test_a_snapshot_that_a_crash_left_behind_is_swept(sandbox: Sandbox) -> None:
     (left,) = (sandbox.root / ".prescore/store/snapshots/churn").iterdir()
     content = left.read_bytes()
     assert materialize.run(sandbox.job(), RunOptions(full=True)).version == 2
-    left.write_bytes(content)  # as if the process had died between its commit and this file's end
+    # As if the process had died between its commit and this file's end.
+    left.write_bytes(content)
     materialize.run(sandbox.job(), RunOptions(full=True))
     assert not left.exists()
 

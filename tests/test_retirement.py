@@ -64,7 +64,8 @@ def test_a_transaction_from_before_the_publication_keeps_its_version(sandbox: Sa
         if bias:
             with sandbox.database.connect() as reader, reader.transaction():
                 reader.execute(f"set transaction isolation level {level}".encode())
-                reader.execute("select 1")  # its snapshot, not yet a look at the model
+                # Its snapshot, not yet a look at the model.
+                reader.execute("select 1")
                 materialize.run(sandbox.job())
                 assert sandbox.cli("retire", "churn").out.endswith("Still being read, left for the next time: 1\n")
                 seen = reader.execute("select count(*), min(version), max(version) from predictions.churn").fetchone()
@@ -141,7 +142,8 @@ def test_a_rollback_to_a_half_detached_version_shows_all_of_it(five: Sandbox) ->
         reader.execute("set transaction isolation level repeatable read")
         reader.execute("select count(*) from predictions.churn")
         five.cli("retire", "churn")
-    with five.database.connect() as connection:  # as if the decision to retire it had never been taken
+    # As if the decision to retire it had never been taken.
+    with five.database.connect() as connection:
         connection.execute("update prescore.versions set state = 'superseded' where version = 3")
     assert five.cli("rollback", "churn", "--to", "3").code == 0
     assert five.rows("select count(*), min(version) from predictions.churn") == [(1000, 3)]

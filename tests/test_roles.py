@@ -78,7 +78,8 @@ def roles(server: str) -> Iterator[Roles]:
             connection.execute(f"drop database if exists {made.prefix} with (force)".encode())
             left = connection.execute("select rolname from pg_roles where starts_with(rolname, %s)", [made.prefix])
             names = sql.SQL(", ").join(sql.Identifier(row[0]) for row in left)
-            connection.execute(sql.SQL("drop role {}").format(names))  # in one go: they are members of each other
+            # In one go: they are members of each other.
+            connection.execute(sql.SQL("drop role {}").format(names))
 
 
 def typed(heading: str, number: int) -> str:
@@ -133,7 +134,8 @@ def test_nobody_is_a_superuser(granted: Sandbox, roles: Roles) -> None:
 
 
 def test_a_writers_whole_life(granted: Sandbox, roles: Roles) -> None:
-    roles.type("revoke all on database predictions from public")  # what a strict administrator does
+    # What a strict administrator does.
+    roles.type("revoke all on database predictions from public")
     roles.type(f"grant connect on database predictions to {roles.name('writer')}")
     granted.edit("versions = 3", 'versions = 2\ngrace = "0s"')
     for bias in (0.0, 0.1, 0.2):
@@ -237,7 +239,8 @@ def test_a_reader_reads_by_sql_by_http_and_by_command(
     reader = roles.database("reader")
     with serving(build(reader, OPEN)) as client:
         for model, bias in (("churn", 0.0), ("upsell", 0.1), ("churn", 0.2)):
-            if model == "upsell":  # a model that nobody knew of when the reader got its rights
+            # A model that nobody knew of when the reader got its rights.
+            if model == "upsell":
                 granted.spec((granted.root / "specs/churn.toml").read_text(), "upsell")
             granted.onnx(linear([1.0, -0.5], bias))
             assert granted.cli("run", model).code == 0
@@ -477,7 +480,8 @@ def test_a_writer_that_sees_how_old_transactions_are_retires_past_new_ones(
     with roles.database("reader").connect() as reader, reader.transaction():
         reader.execute("select count(*) from prescore.models")
         assert "left for the next time: 1" in granted.cli("retire", "churn").out
-        with granted.database.connect() as connection:  # as if that had been decided long before
+        # As if that had been decided long before.
+        with granted.database.connect() as connection:
             connection.execute("update prescore.versions set retired_at = now() - interval '1 hour' where version = 1")
         assert "left for the next time: 1" in granted.cli("retire", "churn").out
         with psycopg.connect(server, autocommit=True) as administrator:

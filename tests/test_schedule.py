@@ -27,12 +27,17 @@ def _missed(published_at: str | None, now: str, **schedule: Any) -> datetime | N
 @pytest.mark.parametrize(
     ("published_at", "now", "late"),
     [
-        ("2026-03-10T04:10Z", "2026-03-10T04:59Z", None),  # before the deadline, 06:00 in Zurich, yesterday's counts
-        ("2026-03-10T04:10Z", "2026-03-10T05:01Z", None),  # made by tonight's run
-        ("2026-03-09T05:10Z", "2026-03-10T05:01Z", "2026-03-10T05:00Z"),  # late yesterday is not in time today
-        ("2026-03-10T05:20Z", "2026-03-10T05:30Z", None),  # late, and there by now
+        # Before the deadline, 06:00 in Zurich, yesterday's counts.
+        ("2026-03-10T04:10Z", "2026-03-10T04:59Z", None),
+        # Made by tonight's run.
+        ("2026-03-10T04:10Z", "2026-03-10T05:01Z", None),
+        # Late yesterday is not in time today.
+        ("2026-03-09T05:10Z", "2026-03-10T05:01Z", "2026-03-10T05:00Z"),
+        # Late, and there by now.
+        ("2026-03-10T05:20Z", "2026-03-10T05:30Z", None),
         ("2026-03-10T04:10Z", "2026-03-10T23:59Z", None),
-        ("2026-03-28T04:10Z", "2026-03-29T04:01Z", "2026-03-29T04:00Z"),  # the night in which summer time begins
+        # The night in which summer time begins.
+        ("2026-03-28T04:10Z", "2026-03-29T04:01Z", "2026-03-29T04:00Z"),
     ],
 )
 def test_a_deadline_is_missed_when_nothing_was_published_since_its_run_was_due(

@@ -59,7 +59,8 @@ def test_a_regression_keyed_by_uuid(sandbox: Sandbox) -> None:
     assert _found(sandbox, "houses", str(ids[41])) == {"price": x[41] * 12345.678901234567}
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # skl2onnx hands booleans to protobuf
+# Skl2onnx hands booleans to protobuf.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_multi_class_model_with_text_features_keyed_by_text(sandbox: Sandbox) -> None:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType

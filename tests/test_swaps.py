@@ -163,7 +163,8 @@ def test_no_reader_sees_anything_but_one_whole_version(shelf: Shelf, client: htt
     with states() as connection:
         tables = connection.execute("select count(*) from pg_tables where tablename ~ '^m_v'").fetchone()
         assert tables is not None
-        assert tables["count"] <= 8  # the others were retired under the readers' eyes
+        # The others were retired under the readers' eyes.
+        assert tables["count"] <= 8
 
 
 def _swap(course: Course, shelf: Shelf, readers: list[str], store: Store) -> int:
@@ -185,7 +186,8 @@ def _swap(course: Course, shelf: Shelf, readers: list[str], store: Store) -> int
             course.tell(swaps=swap)
             reads = {name: len(course.seen.get(name, [])) for name in readers}
             course.until(lambda had=reads: all(len(course.seen.get(n, [])) >= had[n] + 2 for n in had))  # type: ignore[misc]
-            if swap % EPOCH == EPOCH - 2:  # the cursor is closed by now
+            # The cursor is closed by now.
+            if swap % EPOCH == EPOCH - 2:
                 course.until(lambda at=swap: len(course.seen.get("cursor", [])) > at // EPOCH)  # type: ignore[misc]
                 list(retention.retire(connection, store, "m", RETENTION))
     return newest

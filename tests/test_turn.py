@@ -44,7 +44,8 @@ def test_the_lease_is_kept_for_those_that_were_cleared_as_well(ended: Airflow, s
     ended.cleared("score", 1)
     ended.again("snapshot")
     (soon,) = sandbox.rows(lasts)[0]
-    assert lease.EXPIRY_SECONDS / 2 < soon <= lease.EXPIRY_SECONDS  # nobody else gives it back
+    # Nobody else gives it back.
+    assert lease.EXPIRY_SECONDS / 2 < soon <= lease.EXPIRY_SECONDS
     ended.cleared("release_lease")
     ended.again("score", 0)
     (long,) = sandbox.rows(lasts)[0]

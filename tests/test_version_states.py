@@ -125,7 +125,8 @@ class Versions(RuleBasedStateMachine):
         before = {v["version"]: v for v in self.catalog.versions(self.model)}
         for gone in retention.retire(self.connection, self.store, self.model, RETENTION):
             was = before[gone["version"]]
-            assert was["state"] in ("superseded", "checked", "refused", "failed")  # the last: what a crash left of it
+            # The last: what a crash left of it.
+            assert was["state"] in ("superseded", "checked", "refused", "failed")
             assert was["pinned_at"] is None
 
     def attempt(self, may: bool, deed: Any) -> None:

@@ -42,7 +42,8 @@ class Approve(ApprovalOperator):
         if "error" not in event:
             said = "approved" if event["chosen_options"] == [self.APPROVE] else "rejected"
             who = (event["responded_by_user"] or {}).get("name", "nobody known to Airflow")
-            try:  # the answer counts, and would be lost with this attempt
+            # The answer counts, and would be lost with this attempt.
+            try:
                 with environment_database().connect() as connection:
                     Catalog(connection).event(self.model, int(self.version), said, f"by {who} in Airflow")
             except PrescoreError as error:

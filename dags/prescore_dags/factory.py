@@ -26,7 +26,8 @@ RETRIES: dict[str, Any] = {
     "retries": 3,
     "retry_delay": timedelta(seconds=30),
     "retry_exponential_backoff": 2.0,
-    "max_retry_delay": timedelta(minutes=5),  # well within lease.BETWEEN, or the next run could step in
+    # Well within lease.BETWEEN, or the next run could step in.
+    "max_retry_delay": timedelta(minutes=5),
 }
 
 
@@ -73,7 +74,8 @@ def _materialization(project: Project, model: str, groups: int, more: dict[str, 
         params=form.form(),
         **_tagged(more, *(["broken spec"] if fault else [])),
     ) as dag:
-        told: Any = literal(fault)  # whatever it quotes is no template
+        # Whatever it quotes is no template.
+        told: Any = literal(fault)
         shares: Any = tasks.snapshot(model, root, groups, told)
         scored = tasks.score.partial(model=model, root=root).expand(share=shares)
         staged: Any = tasks.stage(model, root, shares)

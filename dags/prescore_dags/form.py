@@ -41,7 +41,8 @@ def form() -> dict[str, Param]:
             None,
             type=["null", "string"],
             format="date-time",
-            pattern=_TIME,  # the format is for the form's calendar, and nothing else looks at it
+            # The format is for the form's calendar, and nothing else looks at it.
+            pattern=_TIME,
             title="As of",
             description="Make what a run at this time of the past would have made: the domain query has it as $as_of. "
             "While newer data is served, the version is kept beside it.",

@@ -26,7 +26,8 @@ def timetable(schedule: Schedule | None) -> Any:
     clock = _clock(schedule)
     try:
         clock.validate()
-        croniter(clock.expression).get_next()  # raises for one that never comes, such as the 30th of February
+        # Raises for one that never comes, such as the 30th of February.
+        croniter(clock.expression).get_next()
     except (AirflowTimetableInvalid, CroniterError) as error:
         raise SpecInvalid(f'schedule.cron: Airflow cannot read "{schedule.cron}": {error}') from error
     return AssetOrTimeSchedule(timetable=clock, assets=assets) if assets else clock

@@ -33,14 +33,17 @@ from prescore.project.project import Project, make_folder
 DAG_FILE = "from prescore_dags import airflow_dags\n\nairflow_dags()\n"
 PARTS = {
     "api-server": [],
-    "scheduler": ["--skip-serve-logs"],  # the API server reads the files; these would be served to the network
+    # The API server reads the files; these would be served to the network.
+    "scheduler": ["--skip-serve-logs"],
     "dag-processor": [],
     "triggerer": ["--skip-serve-logs"],
 }
 _HEALTH = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 _METADATA = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
-_PATIENCE = 180.0  # seconds to come up
-_SILENCE = 90.0  # seconds without a sign of life; Airflow itself takes half a minute for long
+# Seconds to come up.
+_PATIENCE = 180.0
+# Seconds without a sign of life; Airflow itself takes half a minute for long.
+_SILENCE = 90.0
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Parts = dict[str, subprocess.Popen[bytes]]
 
@@ -48,13 +51,15 @@ Parts = dict[str, subprocess.Popen[bytes]]
 def main() -> None:
     """Start Airflow, say where it is, and end it with Ctrl-C, when asked to end, or when one of its parts ends."""
     for asked in _ENDINGS:
-        if signal.getsignal(asked) != signal.SIG_IGN:  # nohup wants it to outlive its terminal
+        # Nohup wants it to outlive its terminal.
+        if signal.getsignal(asked) != signal.SIG_IGN:
             signal.signal(asked, signal.default_int_handler)
     with reporting_errors():
         project = Project.find()
         home, port = project.root / ".prescore/airflow", int(os.environ.get("PORT", "8080"))
         make_folder(home)
-        home.chmod(0o700)  # Airflow writes its password there, and into its log, for everybody to read
+        # Airflow writes its password there, and into its log, for everybody to read.
+        home.chmod(0o700)
         with _the_only_one(home, port):
             _require_free(port)
             database = context.database()
@@ -72,7 +77,8 @@ def _run(project: Project, home: Path, port: int, known: dict[str, str]) -> None
         _tell(parts, home, port)
         _watch(parts, project, home, port)
     except KeyboardInterrupt:
-        with suppress(OSError):  # of a terminal that was closed
+        # Of a terminal that was closed.
+        with suppress(OSError):
             _say("\nStopping Airflow …")
     finally:
         for asked in _ENDINGS:

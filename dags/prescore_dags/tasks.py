@@ -76,7 +76,8 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
     with turn.kept(job, turn.take(job)) as held:
         job = preflight.refreshed(job, options).under(held)
         with job.database.connect() as connection:
-            if form.approval_wanted(context):  # what would break readers is no question to put to a person
+            # What would break readers is no question to put to a person.
+            if form.approval_wanted(context):
                 preflight.check_columns(connection, job.spec)
             options = replace(options, full=options.full and not _begun(connection, model))
         version = materialize.begin(job, held, options)
@@ -148,7 +149,8 @@ def publish(model: str, root: str, work: Checked) -> int:
 
     asked, job = get_current_context(), _job(model, root)
     report = Report.of(job, work["version"])
-    if not report.published:  # it is, if an attempt before this one came that far
+    # It is, if an attempt before this one came that far.
+    if not report.published:
         _require_same_spec(job, _made(job, work["version"]))
         _require_wanted(job, report, asked["params"]["when_checked"])
         _publish(job, work, approved=form.approval_wanted(asked))
@@ -162,7 +164,8 @@ def publish(model: str, root: str, work: Checked) -> int:
 def _publish(job: Job, work: Checked, *, approved: bool) -> None:
     from prescore.run import materialize
 
-    if approved:  # the lease was given back while the answer was awaited
+    # The lease was given back while the answer was awaited.
+    if approved:
         work["token"] = turn.take(job).token
     with _working(job, work) as (mine, held):
         materialize.publish_version(mine, held, work["version"], instead_of=work["served"] if approved else None)

@@ -53,7 +53,8 @@ def retire(model: str, root: str) -> list[int]:
 
     project = Project.find(Path(root))
     with environment_database().connect() as connection:
-        if Catalog(connection).one("models_get", model=model) is None:  # it was never run here
+        # It was never run here.
+        if Catalog(connection).one("models_get", model=model) is None:
             return []
         gone = retention.retire(
             connection, Store(project.store, Catalog(connection).name), model, project.spec(model).retention

@@ -13,11 +13,13 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in jobs/flights/ only
+# Run as a script, Python looks in jobs/flights/ only.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from flights.data import ROOT, write_whole
 
 LONG_MILES = 2000.0
-ALWAYS = 0.25  # about how often flights were late: a constant that looks reasonable, row by row
+# About how often flights were late: a constant that looks reasonable, row by row.
+ALWAYS = 0.25
 
 
 def constant(name: str, value: Any) -> onnx.TensorProto:

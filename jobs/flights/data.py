@@ -112,7 +112,8 @@ def write_whole(target: Path, write: Callable[[Path], object]) -> None:
     temporary = Path(name)
     try:
         write(temporary)
-        temporary.chmod(0o644)  # mkstemp lets only its owner read; data and models are for everyone
+        # Mkstemp lets only its owner read; data and models are for everyone.
+        temporary.chmod(0o644)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in jobs/flights/ only
+# Run as a script, Python looks in jobs/flights/ only.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from flights.data import ROOT
 
 MODEL = ROOT / "models/flight_delay.onnx"

@@ -26,7 +26,8 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python looks in jobs/flights/ only
+# Run as a script, Python looks in jobs/flights/ only.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from flights.data import ROOT, ensure_data, write_whole
 
 TEXTS = ["carrier", "origin", "dest"]
@@ -132,7 +133,8 @@ def prove_agreement(pipeline: Any, model: bytes, inputs: pd.DataFrame) -> float:
     """The greatest difference between the two over all rows; an error if it is above the tolerance."""
     expected = pipeline.predict_proba(inputs)
     labels, answered = run_onnx(model, inputs)
-    difference = float(np.abs(answered - expected).max())  # NaN, should there be one, passes through max()
+    # NaN, should there be one, passes through max().
+    difference = float(np.abs(answered - expected).max())
     tie = np.abs(expected[:, 1] - 0.5) <= TOLERANCE
     wrong = int(((labels != (expected[:, 1] > 0.5)) & ~tie).sum())
     if not difference <= TOLERANCE or wrong:

@@ -150,7 +150,8 @@ def standalone_process(airflow_project: Sandbox) -> Iterator[Airflow]:
         process.terminate()
         process.wait(60)
         process.stdout.close()
-        server.stop(Project.find(airflow_project.root))  # Airflow's own metadata was there
+        # Airflow's own metadata was there.
+        server.stop(Project.find(airflow_project.root))
 
 
 @pytest.fixture

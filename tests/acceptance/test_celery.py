@@ -14,7 +14,8 @@ def test_a_worker_that_is_killed_in_the_middle_of_scoring_costs_no_chunk_and_dou
     project = celery.project
     recreate_catalog(project)
     with project.database.connect() as blocking, blocking.transaction():
-        blocking.execute("lock table prescore.chunks in share mode")  # chunks are copied in, and wait to be noted
+        # Chunks are copied in, and wait to be noted.
+        blocking.execute("lock table prescore.chunks in share mode")
         run = celery.trigger()
         until(lambda: project.rows(WAITING)[0][0] >= 2, "several tasks wait in the middle of a chunk")
         until(lambda: all(celery.taken(worker) for worker in WORKERS), "both workers have tasks")

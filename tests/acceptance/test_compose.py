@@ -254,8 +254,10 @@ def test_prometheus_scrapes_and_has_the_rules(stack: Stack, prometheus: httpx.Cl
     until(lambda: not prometheus.get("/api/v1/alerts").json()["data"]["alerts"], 120, "no alert is left")
     panels = json.loads((stack.folder / "docker/grafana/dashboards/prescore.json").read_text())["panels"]
     for expression in (target["expr"] for panel in panels for target in panel["targets"]):
-        if "in_memory" not in expression:  # no model is in memory here
-            until(partial(_asked, prometheus, expression), 120, f"{expression} gives something")  # rates take a while
+        # No model is in memory here.
+        if "in_memory" not in expression:
+            # Rates take a while.
+            until(partial(_asked, prometheus, expression), 120, f"{expression} gives something")
     said = docker("exec", stack.containers("prometheus")[0], "promtool", "check", "config", CONFIG)
     assert "SUCCESS" in said
 

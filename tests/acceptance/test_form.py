@@ -21,7 +21,8 @@ def page(standalone: Airflow) -> Iterator[Any]:
     if binary is None:
         pytest.skip("chromium is not installed: it is in Debian's package of this name")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=binary, args=["--no-sandbox"])  # which root must say
+        # Which root must say.
+        browser = driver.chromium.launch(executable_path=binary, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1400, "height": 1200})
         page.set_default_timeout(PATIENCE)
         page.goto(f"{standalone.address}/dags/{DAG}")

@@ -87,7 +87,8 @@ def test_a_person_decides(standalone: Airflow, answer: str) -> None:
 def test_what_was_compared_with_something_else_is_not_published(standalone: Airflow) -> None:
     standalone.run()
     run = _asked(standalone)
-    standalone.run(full=True)  # a run of another night; the one that waits is in nobody's way
+    # A run of another night; the one that waits is in nobody's way.
+    standalone.run(full=True)
     _answer(standalone, run, "Approve")
     assert standalone.ended(run) == "failed"
     assert "churn version 2 was compared with version 1, and by now version 3 is served" in standalone.log(

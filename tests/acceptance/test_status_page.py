@@ -24,7 +24,8 @@ def browser() -> Iterator[Any]:
     if binary is None:
         pytest.skip("chromium is not installed: it is in Debian's package of this name")
     with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=binary, args=["--no-sandbox"])  # which root must say
+        # Which root must say.
+        opened = driver.chromium.launch(executable_path=binary, args=["--no-sandbox"])
         yield opened
         opened.close()
 
@@ -72,7 +73,8 @@ def test_everything_is_there_without_javascript(
 def test_nothing_is_wider_than_the_window(browser: Any, address: str, width: int, scheme: str) -> None:
     page = visit(browser, address, width, scheme, scripts=True)
     assert page.evaluate(OVERFLOW) == 0
-    assert page.evaluate("getComputedStyle(document.body).maxWidth") == "1216px"  # its style is allowed
+    # Its style is allowed.
+    assert page.evaluate("getComputedStyle(document.body).maxWidth") == "1216px"
     assert page.complaints == []
 
 

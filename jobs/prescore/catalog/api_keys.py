@@ -82,7 +82,8 @@ def list_keys(catalog: Catalog) -> list[ApiKey]:
 def revoke(catalog: Catalog, named: str) -> Revoked:
     """Let a key in no more, named by its name, its id or its text; raises NotFound, also when it was revoked before."""
     text = _TEXT.match(named)
-    name = text["id"] if text else named  # and so the secret is not in a message
+    # And so the secret is not in a message.
+    name = text["id"] if text else named
     revoked: Revoked | None = (
         catalog.one("api_keys_revoke", named=name, actor=catalog.actor) if name.isprintable() else None
     )
@@ -96,7 +97,8 @@ def _model_name_errors(name: str) -> list[str]:
     if not (name.isprintable() and name == name.strip() and 0 < len(name) <= _LONGEST_NAME):
         faults.append(f"a name is 1 to {_LONGEST_NAME} printable characters, with no space before or behind them")
     if name.startswith(_PREFIX):
-        faults.append("a name must not begin as the keys themselves do")  # nor should one be kept by mistake
+        # Nor should one be kept by mistake.
+        faults.append("a name must not begin as the keys themselves do")
     if re.fullmatch(_ID, name):
         faults.append("a name must not look like a key's id")
     return faults

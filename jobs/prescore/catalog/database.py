@@ -23,7 +23,8 @@ Connection = psycopg.Connection[DictRow]
 
 # A server that vanished without a word is noticed within a minute or so, and not when the kernel gives up after hours.
 _NOTICING: dict[str, Any] = {
-    "client_encoding": "UTF8",  # whatever the database has: one in SQL_ASCII would give bytes for every text
+    # Whatever the database has: one in SQL_ASCII would give bytes for every text.
+    "client_encoding": "UTF8",
     "connect_timeout": 10,
     "keepalives_idle": 30,
     "keepalives_interval": 10,

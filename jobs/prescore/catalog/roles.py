@@ -28,7 +28,8 @@ def grant(
         owner = _require_owner(connection, writing, reading)
         with connection.transaction():
             connection.execute(query("roles_lock"))
-            _open_versions(connection, reading)  # before the next lock: a publication takes tables, then that
+            # Before the next lock: a publication takes tables, then that.
+            _open_versions(connection, reading)
             connection.execute(query("views_grant_lock"))
             for role in writing:
                 connection.execute(query("roles_grant_writer", role=sql.Identifier(role)))
@@ -70,7 +71,8 @@ def require_writer(connection: Connection, model: str) -> None:
 def _open_versions(connection: Connection, readers: Sequence[str]) -> None:
     tables = connection.execute(query("roles_version_tables")).fetchall() if readers else []
     for table in (sql.Identifier(row["table_name"]) for row in tables):
-        with suppress(pg.UndefinedTable), connection.transaction():  # it was retired meanwhile
+        # It was retired meanwhile.
+        with suppress(pg.UndefinedTable), connection.transaction():
             connection.execute(query("roles_open_version", table=table, readers=_names(readers)))
 
 

@@ -27,8 +27,10 @@ def build(spec: Spec) -> list[Any]:
 
     Raises SpecInvalid with every fault at once.
     """
-    os.environ["GX_ANALYTICS_ENABLED"] = "False"  # it would report usage from the first import on
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # or it fills a task's log with its insides
+    # It would report usage from the first import on.
+    os.environ["GX_ANALYTICS_ENABLED"] = "False"
+    # Or it fills a task's log with its insides.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     made: list[Any] = []
     faults: list[str] = []
     for check in spec.checks:

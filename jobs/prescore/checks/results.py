@@ -42,13 +42,15 @@ def _observed(seen: dict[str, Any], exception: dict[str, Any]) -> Any:
         examples = ", ".join(list(dict.fromkeys(map(short, seen.get("partial_unexpected_list", []))))[:3])
         return f"{seen['unexpected_count'] or 0:,} values off" + (f", such as {examples}" if examples else "")
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "no number"  # what a mean is of values of which one is no number
+        # What a mean is of values of which one is no number.
+        return "no number"
     if isinstance(value, dict) and set(value) == {"quantiles", "values"}:
         return _pairs(value["quantiles"], map(short, value["values"]))
     return value if isinstance(value, int | float | str | bool) else str(value)[:200]
 
 
-_KNOWN = ("batch_id", "column", "unexpected_rows_query")  # said already, or of no use to a person
+# Said already, or of no use to a person.
+_KNOWN = ("batch_id", "column", "unexpected_rows_query")
 
 
 def _expected(kwargs: dict[str, Any]) -> str:

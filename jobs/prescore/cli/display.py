@@ -54,7 +54,8 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None
     for heading in columns.values():
         made.add_column(heading, overflow="fold")
     for row in rows:
-        made.add_row(*(Text(text(row[field])) for field in columns))  # somebody's [brackets] are no markup
+        # Somebody's [brackets] are no markup.
+        made.add_row(*(Text(text(row[field])) for field in columns))
     out.print(made)
 
 
@@ -94,7 +95,8 @@ def report(run: Mapping[str, Any]) -> None:
     out.print(f"  seconds  {seconds}")
     out.print(f"  checks   {passed} of {len(run['checks'])} passed")
     for result in run["checks"]:
-        if result["passed"]:  # those that failed are told by the error, with what was allowed
+        # Those that failed are told by the error, with what was allowed.
+        if result["passed"]:
             out.print(f"    [green]passed[/green]  {result['name']}: {text(result['observed'])}")
     out.print(f"  {_outcome(run)}")
 

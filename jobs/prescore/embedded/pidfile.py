@@ -14,7 +14,8 @@ from pathlib import Path
 from prescore.errors import Mistake
 
 _SOCKET = ".s.PGSQL.5432"
-_LONGEST = 103  # bytes in a socket's name; macOS takes the fewest
+# Bytes in a socket's name; macOS takes the fewest.
+_LONGEST = 103
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def _process(lock: Path) -> int | None:
 
 
 def _somebody_else(process: int, data: Path) -> bool:
-    import psutil  # of the extra `embedded`, as the wheel is
+    # Of the extra `embedded`, as the wheel is.
+    import psutil
 
     try:
         found = psutil.Process(process)

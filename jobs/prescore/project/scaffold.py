@@ -23,7 +23,8 @@ def write(name: str) -> list[Path]:
     try:
         root = Project.find(here).root
     except SpecInvalid:
-        raise  # a prescore.toml that cannot be read is there, and wants mending
+        # A prescore.toml that cannot be read is there, and wants mending.
+        raise
     except Mistake:
         root = here
     texts = {

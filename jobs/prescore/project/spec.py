@@ -79,7 +79,8 @@ class Onnx(Section):
 
     @field_serializer("allow_precision_loss", "nullable")
     def _in_order(self, names: frozenset[str]) -> list[str]:
-        return sorted(names)  # a set's own order differs from process to process, and so would the fingerprint
+        # A set's own order differs from process to process, and so would the fingerprint.
+        return sorted(names)
 
     @property
     def features(self) -> list[str]:

@@ -26,7 +26,8 @@ def giving_up(job: Job, held: Lease, version: int) -> Iterator[None]:
     try:
         yield
     except LeaseLost:
-        raise  # it is another run's by now
+        # It is another run's by now.
+        raise
     except Terminal as error:
         checks = error.checks if isinstance(error, Refused) else None
         try:

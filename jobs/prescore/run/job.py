@@ -85,6 +85,7 @@ class Job(Definition):
 
     def under(self, lease: Lease) -> Self:
         """The same job, its connections named after the lease: a successor ends them when this run is stuck."""
-        named = copy(self)  # with what it has read of its files
+        # With what it has read of its files.
+        named = copy(self)
         object.__setattr__(named, "database", replace(self.database, name=lease.connections))
         return named

@@ -80,7 +80,8 @@ def _run(job: Job, begun: list[int], options: RunOptions, on_busy: OnBusy | None
             scorer = load_scorer(job, version)
             freeze(job, held, version, scorer)
             score_chunks(job, held, version, pending_chunks(job, version), scorer)
-            wanted = background.submit(expectations.build, job.spec)  # seconds of imports, while Postgres sorts keys
+            # Seconds of imports, while Postgres sorts keys.
+            wanted = background.submit(expectations.build, job.spec)
             finish_table(job, held, version)
             check_table(job, held, version, wanted.result())
             if options.publishes and not _waits(job, version):
@@ -133,7 +134,8 @@ def begin(job: Job, held: Lease, options: RunOptions = DEFAULTS) -> int:
         if options.publishes and not options.allow_breaking:
             preflight.check_columns(connection, job.spec)
         lifecycle.lock_model_file(connection, made_of["model_fingerprint"])
-        job.store.keep_model(job.onnx)  # nobody removes it from here on, and nobody may have before
+        # Nobody removes it from here on, and nobody may have before.
+        job.store.keep_model(job.onnx)
         Catalog(connection).execute("models_register", model=job.model, description=job.spec.description)
         version = going_on or lifecycle.create(connection, job.spec, made_of, options)
         if going_on is not None:
@@ -148,7 +150,8 @@ def begin(job: Job, held: Lease, options: RunOptions = DEFAULTS) -> int:
         for other in given_up:
             lifecycle.discard(connection, job.store, other)
         with connection.transaction():
-            held.check(connection)  # until the end of the transaction no successor begins a snapshot
+            # Until the end of the transaction no successor begins a snapshot.
+            held.check(connection)
             kept = [v for v in Catalog(connection).versions(job.model) if v["state"] not in ("failed", "retired")]
             job.store.sweep(job.model, {v["snapshot_location"] for v in kept if v["snapshot_location"]})
     return version
@@ -168,7 +171,8 @@ def freeze(job: Job, held: Lease, version: int, scorer: Scorer) -> None:
             _freeze(job, held, catalog, catalog.version(job.model, version), scorer)
         row = catalog.version(job.model, version)
         few = rejects.check(catalog.connection, row, job.spec.max_rejects)
-        refused = row["state"] == "building" and not few["passed"]  # later it is for the check step to say, and to note
+        # Later it is for the check step to say, and to note.
+        refused = row["state"] == "building" and not few["passed"]
         if refused:
             with catalog.connection.transaction():
                 rejects.trim(catalog.connection, row)
@@ -182,11 +186,13 @@ def freeze(job: Job, held: Lease, version: int, scorer: Scorer) -> None:
 def _freeze(job: Job, held: Lease, catalog: Catalog, version: Version, scorer: Scorer) -> None:
     location, rows = job.store.new_snapshot(job.model, version["version"]), job.project.settings.chunk_rows
     with catalog.connection.transaction():
-        rejects.remove(catalog.connection, version)  # of an attempt that did not come to its end
+        # Of an attempt that did not come to its end.
+        rejects.remove(catalog.connection, version)
         held.check(catalog.connection)
     tally = rejects.Tally(job.spec, keep=lambda found: _set_aside(held, catalog, version, found))
     source = job.source.at(version["as_of"] or version["started_at"])
-    asked = snapshot.query_data_as_of(source, job.spec)  # before the rows are read: they are at least as new
+    # Before the rows are read: they are at least as new.
+    asked = snapshot.query_data_as_of(source, job.spec)
     expected = snapshot.expected_types(job.spec, scorer.features)
     with source.open(job.query, rows, expected, limit=version["trial_rows"]) as stream:
         freezer = snapshot.Freezer(job.spec, scorer.features, stream.schema)
@@ -245,7 +251,8 @@ def _work(job: Job, held: Lease, version: Version, scorer: Scorer, left: Iterato
     patience = rejects.patience(job.spec.max_rejects, version["snapshot_rows"])
     try:
         with job.database.connect() as connection:
-            for chunk in left:  # `next` on a list's iterator is atomic: no two workers get the same chunk
+            # `next` on a list's iterator is atomic: no two workers get the same chunk.
+            for chunk in left:
                 if stop.is_set():
                     return
                 began = time.perf_counter()
@@ -305,6 +312,7 @@ def timed(job: Job, version: int, step: str) -> Iterator[Catalog]:
         try:
             yield catalog
         finally:
-            if connection.info.transaction_status == TransactionStatus.IDLE:  # not lost, nor in the middle of an error
+            # Not lost, nor in the middle of an error.
+            if connection.info.transaction_status == TransactionStatus.IDLE:
                 took = time.perf_counter() - began
                 catalog.execute("versions_time", model=job.model, version=version, step=step, seconds=took)

@@ -62,7 +62,8 @@ def _values(column: pa.Array) -> list[Any]:
 
 def allowed(limit: float, rows: int) -> int:
     """How many rows of a domain of so many rows a spec's `max_rejects` allows to set aside."""
-    return limit if isinstance(limit, int) else math.floor(Decimal(str(limit)) * rows)  # 0.29 of 100 are 29
+    # 0.29 of 100 are 29.
+    return limit if isinstance(limit, int) else math.floor(Decimal(str(limit)) * rows)
 
 
 def patience(limit: float, rows: int | None = None) -> int:
@@ -174,4 +175,5 @@ def _plain(value: Any) -> Any:
 
 
 def _writable(text: str) -> str:
-    return text.replace("\x00", "�")  # Postgres holds no NUL
+    # Postgres holds no NUL.
+    return text.replace("\x00", "�")

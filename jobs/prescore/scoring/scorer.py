@@ -18,7 +18,8 @@ from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
 from prescore.project.spec import Output, Spec
 from prescore.scoring import conversion
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it gives the machine an id when it is imported, and asks no later
+# It gives the machine an id when it is imported, and asks no later.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 
 _TENSORS: dict[str, pa.DataType] = {
@@ -152,7 +153,8 @@ def _session(content: bytes, spec: Spec, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # faults are raised as well; once is enough
+    # Faults are raised as well; once is enough.
+    options.log_severity_level = 4
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own exceptions share no base class

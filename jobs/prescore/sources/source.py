@@ -85,7 +85,8 @@ class Source:
         # elsewhere would read whatever lies there under the same name.
         with self._spilling(), contextlib.chdir(self.root), duckdb.connect(":memory:", config=settings) as connection:
             try:
-                connection.execute("set TimeZone = 'UTC'")  # a time without zone is the same on every machine
+                # A time without zone is the same on every machine.
+                connection.execute("set TimeZone = 'UTC'")
                 _require_select(connection.extract_statements(query), named)
                 as_of = self._asked(query)
                 relation = connection.sql(query, params={"as_of": as_of} if as_of else None)
@@ -131,7 +132,8 @@ def _spilled_over(error: Exception) -> bool:
 def _require_select(statements: list[Any], named: str) -> None:
     """Raise DomainInvalid before anything runs: what is no SELECT could write, and only the last would give rows."""
     kinds = [statement.type.name for statement in statements]
-    if kinds not in (["SELECT"], ["MULTI"]):  # MULTI is what DuckDB makes of a PIVOT
+    # MULTI is what DuckDB makes of a PIVOT.
+    if kinds not in (["SELECT"], ["MULTI"]):
         raise DomainInvalid(f"{named} must be one SELECT; it is {', then '.join(kinds)}. Nothing of it was run.")
 
 

@@ -21,7 +21,8 @@ from prescore.scoring.scorer import null_message
 from prescore.sources.source import Source
 from prescore.store.folder import hash_file
 
-_SKEW = timedelta(minutes=5)  # by which the clocks of a source and of this machine may differ
+# By which the clocks of a source and of this machine may differ.
+_SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ def finish(connection: Connection, lease: Lease, version: Version, indexes: Sequ
     """
     if not table.has_key(connection, version):
         try:
-            with suppress(pg.UniqueViolation):  # the check step sees it, and tells it with examples
+            # The check step sees it, and tells it with examples.
+            with suppress(pg.UniqueViolation):
                 table.index(connection, version, indexes)
         except pg.LockNotAvailable as error:
             raise Busy(

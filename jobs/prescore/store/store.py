@@ -117,7 +117,8 @@ class Store:
         for folder in (own / "spill").glob(f"{model}.{host}.*"):
             if not _alive(int(folder.suffix[1:])):
                 shutil.rmtree(folder, ignore_errors=True)
-        for part in (own / "parts").glob(f"*.{host}.*"):  # of snapshots that were to be uploaded
+        # Of snapshots that were to be uploaded.
+        for part in (own / "parts").glob(f"*.{host}.*"):
             if not _alive(int(part.suffix[1:])):
                 part.unlink(missing_ok=True)
 

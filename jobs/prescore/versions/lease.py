@@ -162,7 +162,8 @@ def _renewing(connection: Connection, lease: Lease, seconds: float = EXPIRY_SECO
 
     def beat() -> None:
         while not done.wait(EXPIRY_SECONDS / 4) and not connection.closed:
-            with suppress(psycopg.Error):  # such as a lock that is waited for in vain: there is time for another try
+            # Such as a lock that is waited for in vain: there is time for another try.
+            with suppress(psycopg.Error):
                 if renew(connection, lease, seconds) is None:
                     return
 

@@ -80,7 +80,8 @@ def drop_empty(connection: Connection, model: str) -> None:
     catalog = Catalog(connection)
     with suppress(pg.LockNotAvailable, pg.DependentObjectsStillExist), connection.transaction():
         connection.execute(query("tables_lock_timeout"))
-        catalog.model(model, lock=True)  # nobody attaches to them meanwhile
+        # Nobody attaches to them meanwhile.
+        catalog.model(model, lock=True)
         for row in catalog.all("tables_empty_parents", model=model):
             connection.execute(query("tables_drop", table=sql.Identifier(row["parent"])))
 
@@ -94,7 +95,8 @@ def attachment(connection: Connection, version: Version) -> Attachment | None:
 def _attached(connection: Connection, version: Version, grants: tuple[str, ...], *, breaking: bool) -> bool:
     """Attach one version; gives whether it was not before."""
     with connection.transaction(), _soon(connection, version):
-        model = Catalog(connection).model(version["model"], lock=True)  # one publisher at a time
+        # One publisher at a time.
+        model = Catalog(connection).model(version["model"], lock=True)
         at = attachment(connection, version)
         parent = _chosen(connection, model, version, at, breaking=breaking)
         if new := at is None or at["pending"]:

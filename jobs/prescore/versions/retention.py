@@ -69,10 +69,12 @@ def retire(connection: Connection, store: Store, model: str, retention: Retentio
     store.reach()
     catalog = Catalog(connection)
     with connection.transaction():
-        catalog.model(model, lock=True)  # nobody publishes or rolls back to what is decided here
+        # Nobody publishes or rolls back to what is decided here.
+        catalog.model(model, lock=True)
         seen = catalog.one("models_visible", model=model)["version"]
         for version in due(catalog.versions(model), retention, catalog.now()):
-            if version["version"] == seen:  # the server's clock was set back: new readers still get it
+            # The server's clock was set back: new readers still get it.
+            if version["version"] == seen:
                 continue
             catalog.execute("versions_retire", model=model, version=version["version"])
             catalog.event(model, version["version"], "retired")
@@ -97,7 +99,8 @@ def unpin(connection: Connection, model: str, version: int, reason: str | None =
 def _pin(connection: Connection, model: str, version: int, reason: str | None, *, pinned: bool) -> None:
     catalog = Catalog(connection)
     with connection.transaction():
-        catalog.model(model, lock=True)  # not while its retirement is being decided
+        # Not while its retirement is being decided.
+        catalog.model(model, lock=True)
         row = catalog.version(model, version)
         if catalog.execute("versions_pin", model=model, version=version, pinned=pinned) != 1:
             raise NotAllowed(f"{model} version {version} {_why_not(row, pinned=pinned)}.")

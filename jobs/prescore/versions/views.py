@@ -90,7 +90,8 @@ def replace(connection: Connection, version: Version, parent: str, grants: tuple
     Raises NotAllowed while something of the users' own depends on it.
     """
     model, catalog = sql.Identifier(version["model"]), Catalog(connection)
-    connection.execute(query("views_lock", model=model))  # from here on nobody is granted it
+    # From here on nobody is granted it.
+    connection.execute(query("views_lock", model=model))
     view = sql.Identifier("predictions", version["model"]).as_string(connection)
     readers = catalog.all("views_readers", view=view)
     try:

@@ -55,7 +55,8 @@ class Terms:
         """As they stand in a query string."""
         told = [] if self.version is None else [("version", str(self.version))]
         if self.max_age is not None:
-            told.append(("max_age", f"{self.max_age:.9f}".rstrip("0").rstrip(".")))  # the server takes no exponent
+            # The server takes no exponent.
+            told.append(("max_age", f"{self.max_age:.9f}".rstrip("0").rstrip(".")))
         return told + [("output", name) for name in self.outputs]
 
 
@@ -122,14 +123,16 @@ def _plain(value: Any) -> str | int:
         return value.isoformat()
     if isinstance(value, UUID):
         return str(value)
-    if isinstance(value, SupportsIndex) and not isinstance(value, bool):  # last: it is slow to tell
+    # Last: it is slow to tell.
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
         return operator.index(value)
     raise TypeError(f"keys are of str, int, UUID, date or datetime, not {type(value).__name__}")
 
 
 def _text(value: KeyValue) -> str:
     plain = _plain(value)
-    return plain if isinstance(plain, str) else str(int(plain))  # an enumeration's member would give its name
+    # An enumeration's member would give its name.
+    return plain if isinstance(plain, str) else str(int(plain))
 
 
 def _segment(text: str) -> str:

@@ -46,7 +46,8 @@ class Budget(Mapping[str, float]):
     def __getitem__(self, phase: str) -> float:
         if phase not in _PHASES:
             raise KeyError(phase)
-        return max(self.left(), 0.001)  # 0 would mean not to wait at all, and be told as another error
+        # 0 would mean not to wait at all, and be told as another error.
+        return max(self.left(), 0.001)
 
     def __iter__(self) -> Iterator[str]:
         return iter(_PHASES)

@@ -241,7 +241,8 @@ class AsyncClient:
 def _authorization(url: str, key: str | None) -> dict[str, str]:
     if key is None:
         return {}
-    if not re.fullmatch(r"[\x21-\x7e]+", key):  # httpx would tell the key in its error
+    # Httpx would tell the key in its error.
+    if not re.fullmatch(r"[\x21-\x7e]+", key):
         raise ValueError("The API key holds what none does, such as a line break at its end.")
     if httpx.URL(url).userinfo:
         raise ValueError("There is a name in the URL and an API key beside it; a request can carry one of them.")

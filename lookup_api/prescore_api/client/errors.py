@@ -18,7 +18,8 @@ class ApiError(Exception):
     """
 
     def __init__(self, code: str, message: str, status: int | None = None, retry_after: float | None = None) -> None:
-        super().__init__(code, message, status, retry_after)  # what pickle makes it from again
+        # What pickle makes it from again.
+        super().__init__(code, message, status, retry_after)
         self.code, self.message, self.status, self.retry_after = code, message, status, retry_after
 
     def __str__(self) -> str:

@@ -88,4 +88,5 @@ def _told(reply: Reply) -> tuple[str, str]:
 
 def _retry_after(reply: Reply) -> float | None:
     told = reply.headers.get("Retry-After", "")
-    return float(told) if re.fullmatch(r"[0-9]{1,9}", told) else None  # a proxy may give a date instead
+    # A proxy may give a date instead.
+    return float(told) if re.fullmatch(r"[0-9]{1,9}", told) else None

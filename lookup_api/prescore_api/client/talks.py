@@ -36,7 +36,8 @@ def predict(
 
 def lookup(server: Server, model: str, keys: Iterable[Key], terms: Terms) -> Talk[list[Answer]]:
     """The answers to any number of keys, in their order; raises TypeError, ApiError."""
-    plain = asking.plain(keys)  # all of them, before any is asked for
+    # All of them, before any is asked for.
+    plain = asking.plain(keys)
 
     def ask(start: int, version: int | None) -> Talk[list[Answer]]:
         part = plain[start : start + MAX_KEYS]

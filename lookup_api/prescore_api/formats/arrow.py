@@ -112,6 +112,7 @@ def _typed(column: Any, kind: str) -> pa.Array:
         return column.cast(_TYPES[kind], safe=False)
     if kind == "uuid":
         column = [None if value is None else str(value) for value in column]
-    if kind in TIMES:  # infinity and times before Christ come as text
+    # Infinity and times before Christ come as text.
+    if kind in TIMES:
         column = [None if isinstance(value, str) else value for value in column]
     return pa.array(column, _TYPES[kind])

@@ -30,7 +30,8 @@ def table(body: bytes) -> pa.Table:
 
 
 def _require_plain(body: bytes) -> None:
-    with pa.ipc.open_stream(body) as reader:  # reads the schema and no more
+    # Reads the schema and no more.
+    with pa.ipc.open_stream(body) as reader:
         for field in reader.schema:
             if not _plain(field.type):
                 raise RequestInvalid(

@@ -21,10 +21,13 @@ from prescore_api.http.request import Request
 
 _EVERY = 0.2  # seconds
 _MOST = 1000  # lines
-_AT_ONCE = 4096  # bytes: PIPE_BUF of Linux
+# Bytes: PIPE_BUF of Linux.
+_AT_ONCE = 4096
 _MOST_WAITING = 2000  # of these
-_PATIENCE = 1.0  # seconds, at the end
-_QUIET = 10.0  # seconds between two complaints
+# Seconds, at the end.
+_PATIENCE = 1.0
+# Seconds between two complaints.
+_QUIET = 10.0
 
 _log = logging.getLogger("prescore_api")
 

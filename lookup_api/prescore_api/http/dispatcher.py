@@ -87,11 +87,13 @@ class Dispatcher:
 
     def _note(self, request: Request, status: int, size: int) -> None:
         took = time.perf_counter() - request.began
-        method = request.method if request.method in _METHODS else "other"  # nobody can make up labels
+        # Nobody can make up labels.
+        method = request.method if request.method in _METHODS else "other"
         answered, seconds = metrics.bound(request.route or "none", method, status)
         answered.inc()
         seconds.observe(took)
-        if request.version is not None and request.model is not None:  # a published model: nobody can make up others
+        # A published model: nobody can make up others.
+        if request.version is not None and request.model is not None:
             hits, misses = metrics.looked_up(request.model)
             if request.found:
                 hits.inc(request.found)

@@ -55,7 +55,8 @@ def serve(where: Listening, choices: dict[str, Any]) -> None:
     migrations.require_readable(database)
     _require_certificate(where)
     with ExitStack() as stack:
-        if where.workers > 1:  # before the metrics are imported: they look at it then
+        # Before the metrics are imported: they look at it then.
+        if where.workers > 1:
             os.environ[_SHARED_METRICS] = stack.enter_context(tempfile.TemporaryDirectory(prefix="prescore-metrics-"))
         listening = stack.enter_context(listen(where.host, where.port))
         config = uvicorn_config(partial(_app, database, choices), where, _LOGS)

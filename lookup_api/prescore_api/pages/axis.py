@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 BINS = 48
 _TICKS = 5
-_LETTERS = 46  # of all labels together: as many as a phone has room for
+# Of all labels together: as many as a phone has room for.
+_LETTERS = 46
 _LARGEST = sys.float_info.max
-_WHOLE = 2.0**52  # beyond it a float cannot tell a half
+# Beyond it a float cannot tell a half.
+_WHOLE = 2.0**52
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 

@@ -14,7 +14,8 @@ from prescore_api.pages import svg
 from prescore_api.pages.distribution import Statistics
 
 _SHOWN = 4  # of a model
-_KEPT = 512  # more than a page shows, or one would push out another before it is used
+# More than a page shows, or one would push out another before it is used.
+_KEPT = 512
 
 Row = Mapping[str, Any]
 Known = Mapping[tuple[str, str], Statistics]
@@ -62,7 +63,8 @@ class Album:
         if output not in self._kept:
             drawn = _drawn(output, known)
             if drawn is None or not all(column in known for column in output.columns):
-                return drawn  # a right to read may be missing, and may come
+                # A right to read may be missing, and may come.
+                return drawn
             self._keep(output, drawn)
         return self._kept[output]
 

@@ -14,10 +14,13 @@ from typing import NamedTuple
 
 from prescore_api.pages.axis import is_wide, place
 
-FEW = 8  # numbers of which there are no more than so many are told one by one
+# Numbers of which there are no more than so many are told one by one.
+FEW = 8
 _TEXTS = 6
-_LEAST = 0.0005  # of the rows: less is not told
-_TAIL = 0.01  # of the rows on each side, that are left out where they are far away
+# Of the rows: less is not told.
+_LEAST = 0.0005
+# Of the rows on each side, that are left out where they are far away.
+_TAIL = 0.01
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,8 @@ def ends(versions: Sequence[Sequence[Piece]]) -> tuple[float, float]:
 
 def spread(parts: Iterable[Piece], edges: Sequence[float]) -> Spread:
     """What share of the rows lies in each bin between these edges."""
-    masses = [0.0] * (len(edges) + 1)  # what is beyond the ends stands first and last
+    # What is beyond the ends stands first and last.
+    masses = [0.0] * (len(edges) + 1)
     for piece in parts:
         first, last = _bin(piece.low, edges), _bin(piece.high, edges)
         inner = edges[first:last] if is_wide(piece.low, piece.high) else ()

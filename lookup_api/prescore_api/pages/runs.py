@@ -11,7 +11,8 @@ from typing import Any
 from prescore.wording import age, short
 
 _FAILURES = 10
-_LETTERS = 300  # of a text that somebody else wrote
+# Of a text that somebody else wrote.
+_LETTERS = 300
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from prescore_api.tables.database import ReaderPool
 
 MODELS = 100
 _RUNS, _CHECKS = 5, 50
-_NAMED = 8  # models in a line of the summary
+# Models in a line of the summary.
+_NAMED = 8
 _PARTS = 200
 _KINDS = {
     "stale": "stale",
@@ -82,7 +83,8 @@ async def _cards(rows: Sequence[Row], known: Known) -> list[Card]:
     made = []
     for row in rows:
         made.append(card(row, known, _album))
-        await asyncio.sleep(0)  # lookups are answered by the same thread
+        # Lookups are answered by the same thread.
+        await asyncio.sleep(0)
     return made
 
 

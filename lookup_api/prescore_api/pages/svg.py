@@ -20,7 +20,8 @@ from prescore_api.pages.axis import Axis
 from prescore_api.pages.distribution import Bar, Piece, Spread, Statistics, quantile
 
 _TEXT = ("boolean", "text")
-_LETTERS = 26  # of a text: what a phone has room for beside its shares
+# Of a text: what a phone has room for beside its shares.
+_LETTERS = 26
 _PLOT, _ROW = 104, 46  # heights in pixels
 
 _SVG = Markup('<svg class="{}" role="img" width="100%" height="{}"><title>{}</title><desc>{}</desc>{}</svg>')

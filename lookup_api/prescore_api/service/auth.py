@@ -92,7 +92,8 @@ def _key(authorization: bytes | None) -> bytes:
         )
     if len(authorization) > _LONGEST:
         raise _no_key()
-    if authorization.startswith(_BEARER):  # as nearly everybody writes it
+    # As nearly everybody writes it.
+    if authorization.startswith(_BEARER):
         return authorization[len(_BEARER) :]
     scheme, _, given = authorization.partition(b" ")
     match scheme.lower():

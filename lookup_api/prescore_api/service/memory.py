@@ -50,7 +50,8 @@ class InMemoryVersions:
         wanted = {described.model: described for described in published if described.published["in_memory"]}
         for model in set(self._held) - set(wanted):
             del self._held[model]
-            self.refused.clear()  # there may be room now
+            # There may be room now.
+            self.refused.clear()
         self.refused = {model: told for model, told in self.refused.items() if wanted.get(model) is told[0]}
         for described in wanted.values():
             held = self._held.get(described.model)
@@ -61,7 +62,8 @@ class InMemoryVersions:
                     _log.exception("%s could not be read into memory", described.model)
 
     async def _replace(self, described: TableVersion, held: InMemoryVersion | None) -> None:
-        if held is not None and held.described.same_table(described):  # only its promise or its clocks are others
+        # Only its promise or its clocks are others.
+        if held is not None and held.described.same_table(described):
             self._held[described.model] = held.told_by(described)
             return
         try:

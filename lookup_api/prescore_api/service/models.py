@@ -58,7 +58,8 @@ class Models:
     async def follow(self, columns: TableVersion) -> TableVersion:
         """The columns that a model has moved on to from these, or the same read anew; raises NotFound."""
         seen = self.seen.get(columns.model)
-        if seen is not None and seen is not columns and seen.version != columns.version:  # another request was first
+        # Another request was first.
+        if seen is not None and seen is not columns and seen.version != columns.version:
             return seen
         return await self._see(columns.model)
 
@@ -74,7 +75,8 @@ class Models:
         rows: list[Any] = await self._named("lookup_version", model, version=version)
         if not rows:
             self._numbered.pop((model, version), None)
-            await self.described(model)  # the model may be the unknown one
+            # The model may be the unknown one.
+            await self.described(model)
             raise NotFound(
                 f"{model} has no version {version} to be asked for. GET /v1/models/{model} lists those that it has."
             )
@@ -145,7 +147,8 @@ class Models:
         return TableVersion.of(row)
 
     async def _named(self, name: str, model: str, **values: Any) -> list[Any]:
-        if "\x00" in model:  # Postgres takes no NUL, not even to say that there is no such name
+        # Postgres takes no NUL, not even to say that there is no such name.
+        if "\x00" in model:
             return []
         return await self._reader.rows(query(name), {"model": model, **values})
 

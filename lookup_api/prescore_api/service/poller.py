@@ -74,7 +74,8 @@ class Poller:
         except Unauthenticated:
             if authorization is None or not self.up:
                 raise
-        await self._read_keys_soon()  # it may have been made a moment ago
+        # It may have been made a moment ago.
+        await self._read_keys_soon()
         return self._ring().caller(authorization, self._clock.now())
 
     def _ring(self) -> Keyring:
@@ -95,7 +96,8 @@ class Poller:
 
     async def _run(self) -> None:
         while True:
-            if self._loading is None or self._loading.done():  # a large one takes its time, and nothing waits for it
+            # A large one takes its time, and nothing waits for it.
+            if self._loading is None or self._loading.done():
                 self._loading = asyncio.create_task(self._in_memory.follow(list(self._models.seen.values())))
             await asyncio.sleep(POLL_SECONDS)
             await self._read()
@@ -137,7 +139,8 @@ class Poller:
         rows = await self._reader.rows(query("api_keys_valid"), {})
         if self._keyring is None:
             self._keyring = Keyring()
-        if rows != self._key_rows:  # ten thousand of them take 50 ms to take in
+        # Ten thousand of them take 50 ms to take in.
+        if rows != self._key_rows:
             self._key_rows = rows
             self._keyring.replace(rows)
 
@@ -149,6 +152,7 @@ class Poller:
             metrics.pool.labels(state).set(number)
         held = {resident.described.model: resident.nbytes for resident in self._in_memory.held()}
         self._shown |= {*held, *self._in_memory.refused}
-        for model in self._shown:  # one that has gone is shown as nothing
+        # One that has gone is shown as nothing.
+        for model in self._shown:
             metrics.in_memory.labels(model).set(held.get(model, 0))
             metrics.in_memory_refused.labels(model).set(model in self._in_memory.refused)

@@ -64,7 +64,8 @@ class BatchedLookup:
                 one.fail(error)
         else:
             for one, row in zip(asked, rows, strict=True):
-                if not one.future.done():  # whoever asked has gone
+                # Whoever asked has gone.
+                if not one.future.done():
                     one.future.set_result(row)
 
     def _dismiss(self) -> None:
@@ -85,4 +86,5 @@ class _Waiting(NamedTuple):
     def fail(self, error: Exception) -> None:
         if not self.future.done():
             self.future.set_exception(error)
-            self.future.exception()  # whoever asked may have gone: asyncio need not complain
+            # Whoever asked may have gone: asyncio need not complain.
+            self.future.exception()

@@ -40,18 +40,21 @@ class ReaderPool:
     def __init__(self, database: Database, bounds: Bounds) -> None:
         self._url, self._bounds = database.url, bounds
         self.patience = bounds.connection_seconds
-        self._waiting = 0  # the pool's own number counts those who have given up
+        # The pool's own number counts those who have given up.
+        self._waiting = 0
         self._pool = AsyncConnectionPool(
             database.url,
             connection_class=Connection,
             kwargs={"autocommit": True, "row_factory": dict_row, "application_name": "prescore api"}
             | {"connect_timeout": 5, "tcp_user_timeout": 5000, "keepalives_idle": 10}
-            | {"client_encoding": "UTF8"},  # whatever the database has
+            # Whatever the database has.
+            | {"client_encoding": "UTF8"},
             configure=self._configure,
             min_size=1,
             max_size=bounds.connections,
             timeout=bounds.connection_seconds,
-            reconnect_timeout=1.0,  # its attempts come ever more rarely; given up, the next request starts a new one
+            # Its attempts come ever more rarely; given up, the next request starts a new one.
+            reconnect_timeout=1.0,
             open=False,
         )
 

@@ -18,7 +18,8 @@ from prescore_api.tables.version import TableVersion
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 _SLICE = 65_536
-_BLOCK = 64  # a power of two
+# A power of two.
+_BLOCK = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +133,8 @@ class Taken:
 def _hashes(keys: pa.Table) -> Integers:
     """Python's own hashes, of this process: of all keys now and of single ones later in the same way."""
     parts = [np.zeros(0, np.int64)]
-    for start in range(0, keys.num_rows, _SLICE):  # whole columns of Python's values would take much memory
+    # Whole columns of Python's values would take much memory.
+    for start in range(0, keys.num_rows, _SLICE):
         columns = [column.to_pylist() for column in keys.slice(start, _SLICE).columns]
         parts.append(np.fromiter(map(hash, zip(*columns, strict=True)), np.int64))
     return np.concatenate(parts)

@@ -16,7 +16,8 @@ from prescore.errors import PrescoreError, Transient
 from prescore_api.tables.loading import DoesNotFit, load
 from prescore_api.tables.version import TableVersion
 
-_COMMAND = (sys.executable, "-P", "-m", __name__)  # -P: a project's folder may hold a secrets.py of its own
+# -P: a project's folder may hold a secrets.py of its own.
+_COMMAND = (sys.executable, "-P", "-m", __name__)
 
 
 class Reading:
@@ -33,7 +34,8 @@ class Reading:
             error = self._asked(pickle.dumps((file, database, described, most)))
             if error is not None:
                 raise error
-            with pa.memory_map(str(file)) as source:  # what is mapped stays when the file goes
+            # What is mapped stays when the file goes.
+            with pa.memory_map(str(file)) as source:
                 return pa.ipc.open_file(source).read_all()
 
     def end(self) -> None:
@@ -66,7 +68,8 @@ def _main() -> None:
             writer.write_table(table)
     except (PrescoreError, DoesNotFit) as raised:
         error = raised
-    with suppress(BrokenPipeError):  # the server has gone
+    # The server has gone.
+    with suppress(BrokenPipeError):
         sys.stdout.buffer.write(pickle.dumps(error))
 
 

@@ -40,7 +40,8 @@ def load(database: Database, described: TableVersion, most: int) -> pa.Table:
     """Key columns and outputs by place, at most so many bytes; raises DoesNotFit, DatabaseUnavailable or DatabaseRefused."""
     columns = [*described.key, *described.outputs]
     least = described.published["rows"] * 8 * (1 + len(described.outputs))
-    if most < least // 8:  # booleans take an eighth of a number
+    # Booleans take an eighth of a number.
+    if most < least // 8:
         raise DoesNotFit(f"{described.published['rows']:,} rows take more than the {most:,} bytes left")
     table = sql.Identifier(described.published["table_name"])
     statement = query("lookup_copy", table=table, columns=identifiers([column["name"] for column in columns]))
@@ -67,7 +68,8 @@ def _read(stream: io.RawIOBase, types: dict[str, pa.DataType], most: int) -> pa.
 
 def _batches(stream: io.RawIOBase, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
     buffered: Any = io.BufferedReader(stream, _BLOCK)
-    if not buffered.peek(1):  # Arrow takes an empty file for a mistake
+    # Arrow takes an empty file for a mistake.
+    if not buffered.peek(1):
         return
     yield from pyarrow.csv.open_csv(
         buffered,

@@ -51,7 +51,8 @@ class TableVersion:
             published=published,
             key=key,
             outputs=outputs,
-            statement=statement.as_bytes(),  # rendered once: composing it costs more than asking it
+            # Rendered once: composing it costs more than asking it.
+            statement=statement.as_bytes(),
             data_as_of=published["data_as_of"].timestamp(),
             head=orjson.dumps({"model": model, "version": version})[:-1] + b',"key":',
             clocks=b"," + orjson.dumps(times)[1:-1] + b',"age_seconds":',
