@@ -40,7 +40,7 @@ def die(step, rows, total):
         os.kill(os.getpid(), signal.SIGKILL)
 
 project = Project.find(Path(sys.argv[1]))
-materialize.run(Job(project, project.spec("churn"), Database(sys.argv[2]), on_rows=die))
+materialize.run(Job(project, project.spec("churn"), Database(sys.argv[2]), on_progress=die))
 """
 
 
@@ -230,7 +230,7 @@ def test_a_run_that_lost_its_place_writes_nothing(sandbox: Sandbox) -> None:
 
     sandbox.settings("chunk_rows = 100\nworkers = 1\n")
     job = sandbox.job()
-    object.__setattr__(job, "on_rows", usurp)
+    object.__setattr__(job, "on_progress", usurp)
     with pytest.raises(LeaseLost):
         materialize.run(job)
     assert len(_ledger(sandbox)) == 1

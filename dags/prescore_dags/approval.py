@@ -45,7 +45,7 @@ class Approve(ApprovalOperator):
             # The answer counts, and would be lost with this attempt.
             try:
                 with environment_database().connect() as connection:
-                    Catalog(connection).event(self.model, int(self.version), said, f"by {who} in Airflow")
+                    Catalog(connection).record_event(self.model, int(self.version), said, f"by {who} in Airflow")
             except PrescoreError as error:
                 self.log.warning("the history does not get to know that %s %s: %s", who, said, error)
         return super().execute_complete(context, event)

@@ -74,7 +74,7 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
     migrations.migrate(job.database)
     preflight.check_target(job)
     with turn.kept(job, turn.take(job)) as held:
-        job = preflight.refreshed(job, options).under(held)
+        job = preflight.refreshed(job, options).with_lease(held)
         with job.database.connect() as connection:
             # What would break readers is no question to put to a person.
             if form.approval_wanted(context):
@@ -148,7 +148,7 @@ def publish(model: str, root: str, work: Checked) -> int:
     from prescore.run.report import Report
 
     asked, job = get_current_context(), _job(model, root)
-    report = Report.of(job, work["version"])
+    report = Report.from_catalog(job, work["version"])
     # It is, if an attempt before this one came that far.
     if not report.published:
         _require_same_spec(job, _made(job, work["version"]))
@@ -220,7 +220,7 @@ def _begun(connection: Connection, model: str) -> bool:
 
 def _note_begun(job: Job, version: int) -> None:
     with job.database.connect() as connection:
-        Catalog(connection).event(job.model, version, "begun anew", turn.holder())
+        Catalog(connection).record_event(job.model, version, "begun anew", turn.holder())
 
 
 def _shares(job: Job, held: Lease, version: int, groups: int) -> list[Share]:
@@ -243,9 +243,9 @@ def _working(job: Job, work: Work) -> Iterator[tuple[Job, Lease]]:
     _require_same_spec(job, _made(job, work["version"]))
     with (
         turn.kept(job, Lease(job.model, work["token"])) as held,
-        failure.giving_up(job.under(held), held, work["version"]),
+        failure.giving_up(job.with_lease(held), held, work["version"]),
     ):
-        yield job.under(held), held
+        yield job.with_lease(held), held
 
 
 def _made(job: Job, version: int) -> Version:

@@ -143,7 +143,9 @@ class Catalog:
         """All versions of a model, newest first."""
         return self.all("versions_list", model=model)
 
-    def event(self, model: str, version: int | None, event: str, reason: str | None = None, **detail: Any) -> None:
+    def record_event(
+        self, model: str, version: int | None, event: str, reason: str | None = None, **detail: Any
+    ) -> None:
         """Add a row to the history; the actor is whoever runs this process."""
         self.execute(
             "events_add",

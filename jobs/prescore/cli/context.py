@@ -75,4 +75,4 @@ def job(name: str) -> Iterator[Job]:
     project = Project.find()
     spec = project.spec(name)
     with display.bars() as bars:
-        yield Job(project, spec, server.database(project), on_rows=bars)
+        yield Job(project, spec, server.database(project), on_progress=bars)

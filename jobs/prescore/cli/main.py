@@ -83,7 +83,7 @@ def check(
     fitting = []
     for model in [name] if name else project.models():
         with display.bars() as bars:
-            rows, rejected = rehearsal.rehearse(job.Definition(project, project.spec(model), on_rows=bars))
+            rows, rejected = rehearsal.rehearse(job.Definition(project, project.spec(model), on_progress=bars))
         fitting.append({"model": model, "rows": rows, "rejected": rejected})
         if not json:
             aside = f", of which {rejected:,} would be set aside" if rejected else ""

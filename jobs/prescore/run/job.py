@@ -18,7 +18,7 @@ from prescore.sources.source import Source
 from prescore.store.store import Store, read_model
 from prescore.versions.lease import Lease
 
-OnRows = Callable[[str, int, int | None], None]
+OnProgress = Callable[[str, int, int | None], None]
 """Told of progress: the step, the rows done since the last call, the rows in all if known."""
 
 
@@ -32,7 +32,7 @@ class Definition:
 
     project: Project
     spec: Spec
-    on_rows: OnRows = field(default=no_progress, compare=False, kw_only=True)
+    on_progress: OnProgress = field(default=no_progress, compare=False, kw_only=True)
 
     @property
     def model(self) -> str:
@@ -59,7 +59,7 @@ class Definition:
         """What decides the predictions, apart from the data: spec, query and model file, as this job has read them."""
         return self.spec, self.query, self.onnx
 
-    def reread(self) -> Self:
+    def reloaded(self) -> Self:
         """The same job, of what its files are now."""
         return replace(self, spec=self.project.spec(self.model))
 
@@ -83,7 +83,7 @@ class Job(Definition):
         with self.database.connect() as connection:
             return Store(self.project.store, Catalog(connection).name)
 
-    def under(self, lease: Lease) -> Self:
+    def with_lease(self, lease: Lease) -> Self:
         """The same job, its connections named after the lease: a successor ends them when this run is stuck."""
         # With what it has read of its files.
         named = copy(self)

@@ -61,7 +61,7 @@ def run(job: Job, options: RunOptions = DEFAULTS, *, on_busy: OnBusy | None = No
                 preflight.check_target(job)
             if not _came_to_its_end(job, begun):
                 _run(job, begun, replace(options, full=options.full and not begun), on_busy)
-            return Report.of(job, begun[-1], total=time.perf_counter() - started)
+            return Report.from_catalog(job, begun[-1], total=time.perf_counter() - started)
         except DatabaseUnavailable as error:
             if pause is None or job.database.embedded or not is_connection_lost(error):
                 raise
@@ -73,7 +73,7 @@ def run(job: Job, options: RunOptions = DEFAULTS, *, on_busy: OnBusy | None = No
 def _run(job: Job, begun: list[int], options: RunOptions, on_busy: OnBusy | None) -> None:
     """One attempt; `begun` is told its version."""
     with lease.holding(job.database, job.model, on_busy=on_busy) as held, ThreadPoolExecutor(1) as background:
-        job = preflight.refreshed(job, options).under(held)
+        job = preflight.refreshed(job, options).with_lease(held)
         version = begin(job, held, options)
         begun.append(version)
         with failure.giving_up(job, held, version):
@@ -109,7 +109,7 @@ def _publish(job: Job, held: Lease, version: int, options: RunOptions) -> None:
     try:
         publish_version(job, held, version, breaking=options.allow_breaking)
     except NotAllowed:
-        if not _waits(job, version) and not Report.of(job, version).published:
+        if not _waits(job, version) and not Report.from_catalog(job, version).published:
             raise
     retire(job)
 
@@ -198,7 +198,7 @@ def _freeze(job: Job, held: Lease, catalog: Catalog, version: Version, scorer: S
         freezer = snapshot.Freezer(job.spec, scorer.features, stream.schema)
         with job.store.appearing(location) as part:
             frozen = snapshot.freeze(
-                stream.batches, freezer, part, rows, lambda n: job.on_rows("snapshot", n, None), tally
+                stream.batches, freezer, part, rows, lambda n: job.on_progress("snapshot", n, None), tally
             )
     with catalog.connection.transaction():
         catalog.execute(
@@ -258,7 +258,7 @@ def _work(job: Job, held: Lease, version: Version, scorer: Scorer, left: Iterato
                 began = time.perf_counter()
                 scored = score.score(scorer, frozen.chunk(chunk), patience)
                 stage.copy_chunk(connection, held, version, chunk, scored, time.perf_counter() - began)
-                job.on_rows("score", scored.rows.num_rows + scored.rejected, version["snapshot_rows"])
+                job.on_progress("score", scored.rows.num_rows + scored.rejected, version["snapshot_rows"])
     except BaseException:
         stop.set()
         raise

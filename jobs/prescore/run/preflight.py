@@ -57,7 +57,7 @@ def refreshed(job: Job, options: RunOptions) -> Job:
 
     What has changed since the job was validated and vetted, is so again: spec, query and model file must be of a piece.
     """
-    now = job.reread()
+    now = job.reloaded()
     if now.parts != job.parts:
         check_inputs(now, options.as_of)
         check_target(now)
@@ -108,7 +108,7 @@ def validate(job: Definition) -> tuple[int, int]:
         for batch in stream.batches:
             rows += batch.num_rows
             tally(freezer.freeze(batch)[1])
-            job.on_rows("check", batch.num_rows, None)
+            job.on_progress("check", batch.num_rows, None)
         few = tally.require_few(rows)
         if rows == tally.count:
             raise snapshot.empty_domain(job.model, few if rows else None)

@@ -43,7 +43,7 @@ class Report:
     error: str | None
 
     @classmethod
-    def of(cls, job: Job, version: int, *, total: float | None = None) -> Self:
+    def from_catalog(cls, job: Job, version: int, *, total: float | None = None) -> Self:
         """A version as the catalog has it now."""
         with job.database.connect() as connection:
             catalog = Catalog(connection)
@@ -78,7 +78,7 @@ class Report:
         """The version that a run made last, whatever became of it."""
         with job.database.connect() as connection:
             last = Catalog(connection).model(job.model)["last_version"]
-        return cls.of(job, last)
+        return cls.from_catalog(job, last)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -69,7 +69,7 @@ def _note(catalog: Catalog, version: Version, results: list[Result], failed: lis
     said = {"state": state, "checks": Jsonb(results), "checks_fingerprint": fingerprint}
     if catalog.execute("versions_check", model=model, version=number, **said) != 1:
         raise NotAllowed(f"{model} version {number} is {version['state']}, and not one whose checks decide anything.")
-    catalog.event(model, number, state, "; ".join(sentence(result) for result in failed) or None)
+    catalog.record_event(model, number, state, "; ".join(sentence(result) for result in failed) or None)
 
 
 def refusal(version: Version, results: list[Result]) -> str:

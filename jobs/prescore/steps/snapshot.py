@@ -156,7 +156,7 @@ def freeze(
     freezer: Freezer,
     path: Path,
     rows: int,
-    on_rows: Callable[[int], None],
+    on_progress: Callable[[int], None],
     on_rejects: Callable[[list[Reject]], None],
 ) -> Frozen:
     """Write the snapshot, one row group a chunk of at most `rows` rows."""
@@ -168,7 +168,7 @@ def freeze(
         for chunk in _chunks(_kept(batches, freezer, on_rejects), rows):
             writer.write_table(chunk, row_group_size=chunk.num_rows)
             total, chunks = total + chunk.num_rows, chunks + 1
-            on_rows(chunk.num_rows)
+            on_progress(chunk.num_rows)
     return Frozen(total, chunks, hash_file(path), freezer.data_as_of() if total else None)
 
 

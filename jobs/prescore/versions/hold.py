@@ -12,7 +12,7 @@ def hold(connection: Connection, model: str, reason: str) -> None:
     with connection.transaction():
         catalog = Catalog(connection)
         catalog.model(model, lock=True)
-        catalog.event(model, None, "held", reason)
+        catalog.record_event(model, None, "held", reason)
         catalog.execute("models_hold", model=model, reason=reason, actor=catalog.actor)
 
 
@@ -23,4 +23,4 @@ def release(connection: Connection, model: str) -> None:
         if catalog.model(model, lock=True)["held_at"] is None:
             raise NotAllowed(f"{model} is not on hold.")
         catalog.execute("models_release", model=model)
-        catalog.event(model, None, "released")
+        catalog.record_event(model, None, "released")

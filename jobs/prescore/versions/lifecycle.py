@@ -81,7 +81,7 @@ def resume(connection: Connection, spec: Spec, version: int) -> None:
     catalog.execute("versions_describe", model=model, version=version, **_described(spec))
     chunks = catalog.one("chunks_total", model=model, version=version)["chunks"]
     seconds = catalog.version(model, version)["seconds"]
-    catalog.event(model, version, "resumed", chunks=chunks, seconds=seconds)
+    catalog.record_event(model, version, "resumed", chunks=chunks, seconds=seconds)
 
 
 def abandon(connection: Connection, model: str, *, but: int, as_of: datetime | None = None) -> list[Version]:
@@ -108,7 +108,7 @@ def mark_failed(connection: Connection, version: Version, error: str, checks: li
     catalog, name = Catalog(connection), {"model": version["model"], "version": version["version"]}
     if not catalog.execute("versions_fail", **name, error=error, checks=Jsonb(checks or [])):
         return False
-    catalog.event(version["model"], version["version"], "failed", error)
+    catalog.record_event(version["model"], version["version"], "failed", error)
     return True
 
 

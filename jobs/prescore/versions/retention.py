@@ -77,7 +77,7 @@ def retire(connection: Connection, store: Store, model: str, retention: Retentio
             if version["version"] == seen:
                 continue
             catalog.execute("versions_retire", model=model, version=version["version"])
-            catalog.event(model, version["version"], "retired")
+            catalog.record_event(model, version["version"], "retired")
         catalog.execute("rejects_sweep", model=model, seconds=retention.candidates.total_seconds())
     for version in undropped(connection, model):
         if _drop(connection, version):
@@ -104,7 +104,7 @@ def _pin(connection: Connection, model: str, version: int, reason: str | None, *
         row = catalog.version(model, version)
         if catalog.execute("versions_pin", model=model, version=version, pinned=pinned) != 1:
             raise NotAllowed(f"{model} version {version} {_why_not(row, pinned=pinned)}.")
-        catalog.event(model, version, "pinned" if pinned else "unpinned", reason)
+        catalog.record_event(model, version, "pinned" if pinned else "unpinned", reason)
 
 
 def _why_not(row: Version, *, pinned: bool) -> str:

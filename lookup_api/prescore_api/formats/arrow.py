@@ -91,7 +91,7 @@ def stream(answers: Answers) -> bytes:
     columns = answers.outputs.arrays([place for place, _ in places])
     kinds = [described.outputs[place]["type"] for place, _ in places]
     prediction = _struct([name for _, name in places], kinds, columns, mask=pa.compute.invert(found))
-    told = {b"model": described.model, b"version": str(described.version), **answers.age.told(described)}
+    told = {b"model": described.model, b"version": str(described.version), **answers.age.texts(described)}
     schema = pa.schema([("key", key.type), ("found", pa.bool_()), ("prediction", prediction.type)], metadata=told)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:

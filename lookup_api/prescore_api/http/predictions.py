@@ -44,7 +44,7 @@ class Predictions:
         return errors.not_allowed(request.path, request.method, "GET, HEAD, POST" if key == "lookup" else "GET, HEAD")
 
     async def _one(self, request: Request, value: str | None) -> Response:
-        terms, named = LookupOptions.of(request.parameters()) if request.query else (ANY, {})
+        terms, named = LookupOptions.parse(request.parameters()) if request.query else (ANY, {})
         if not request.query:
             request.require_readable()
         if value is not None:
@@ -65,7 +65,7 @@ class Predictions:
         return Response(200 if row[1] else 404, body, [JSON if form == b"json" else _ARROW, *headers])
 
     async def _many(self, request: Request, receive: Receive) -> Response:
-        terms, others = LookupOptions.of(request.parameters())
+        terms, others = LookupOptions.parse(request.parameters())
         refuse(others)
         body = await request.body(receive)
         if request.headers.get(b"content-type", b"").lower().startswith(arrow.STREAM):

@@ -32,7 +32,7 @@ class Age:
     stale: bool
 
     @classmethod
-    def of(cls, described: TableVersion, now: float) -> Age:
+    def at(cls, described: TableVersion, now: float) -> Age:
         """At a moment, in seconds since 1970 by the database's clock."""
         seconds = now - described.data_as_of
         return cls(seconds, lookup.is_stale(seconds, described.max_age))
@@ -45,7 +45,7 @@ class Age:
             promised = f"its owner allows {described.max_age:g} s"
             raise TooOld(_too_old(described, self.seconds, promised))
 
-    def told(self, described: TableVersion) -> dict[bytes, str]:
+    def texts(self, described: TableVersion) -> dict[bytes, str]:
         """What answers share, as texts."""
         published_at = described.published["published_at"]
         return {

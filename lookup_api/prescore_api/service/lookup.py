@@ -97,7 +97,7 @@ class Lookup:
         return await self._models.renumbered(described)
 
     def _aged(self, described: TableVersion, terms: LookupOptions) -> Age:
-        age = Age.of(described, self._clock.now())
+        age = Age.at(described, self._clock.now())
         age.require(described, terms)
         return age
 

@@ -34,7 +34,7 @@ class InMemoryVersions:
         """All of them."""
         return self._held.values()
 
-    def told(self, model: str) -> dict[str, Any] | None:
+    def status(self, model: str) -> dict[str, Any] | None:
         """What is held of a model, or why nothing is; None for one that is not to be held."""
         held, refused = self._held.get(model), self.refused.get(model)
         if held is not None:
@@ -93,7 +93,7 @@ class InMemoryVersions:
 
     def _read(self, described: TableVersion) -> InMemoryVersion:
         left = self.most - sum(resident.nbytes for resident in self._held.values())
-        resident = InMemoryVersion.of(described, self._reading.read(self._database, described, left))
+        resident = InMemoryVersion.build(described, self._reading.read(self._database, described, left))
         if resident.nbytes > left:
             raise DoesNotFit(f"it takes {resident.nbytes:,} bytes, and {left:,} are left")
         return resident

@@ -83,7 +83,7 @@ class Models:
         if len(self._numbered) >= _MOST_VERSIONS:
             self._numbered.clear()
         self._clock.set(rows[0]["now"], asked_at)
-        described = self._numbered[model, version] = TableVersion.of(rows[0], by_number=True)
+        described = self._numbered[model, version] = TableVersion.from_row(rows[0], by_number=True)
         return described
 
     async def _shared(self, of: tuple[Any, ...], ask: Callable[..., Awaitable[TableVersion]]) -> TableVersion:
@@ -106,26 +106,26 @@ class Models:
     async def every(self) -> list[dict[str, Any]]:
         """Every published model with its clocks, by name."""
         await self.refresh()
-        return [self.told(described) for described in self.seen.values()]
+        return [self.describe(described) for described in self.seen.values()]
 
     async def one(self, model: str) -> dict[str, Any]:
         """A published model with its clocks, its columns and its versions; raises NotFound."""
         described = await self._see(model)
         versions = await self._named("lookup_versions", model)
-        return self.told(described) | described.told() | {"versions": versions}
+        return self.describe(described) | described.columns() | {"versions": versions}
 
-    def told(self, described: TableVersion) -> dict[str, Any]:
+    def describe(self, described: TableVersion) -> dict[str, Any]:
         """A model with its clocks, as they are now."""
-        age = Age.of(described, self._clock.now())
+        age = Age.at(described, self._clock.now())
         told = {name: described.published[name] for name in _TOLD}  # type: ignore[literal-required]
         clocks = {"age_seconds": round(age.seconds, 3), "max_age_seconds": described.max_age, "stale": age.stale}
-        resident = self._in_memory.told(described.model)
+        resident = self._in_memory.status(described.model)
         return told | clocks | {"held": described.published["held"], "in_memory": resident}
 
     def gauges(self) -> list[dict[str, Any]]:
         """Models with their clocks, as they are now, also while the database is away."""
         now, every = self._clock.now(), self.seen.values()
-        return [self.told(d) | {"published_seconds": _since(d.published["published_at"], now)} for d in every]
+        return [self.describe(d) | {"published_seconds": _since(d.published["published_at"], now)} for d in every]
 
     async def _see(self, model: str) -> TableVersion:
         return await self._shared((model,), self._see_published)
@@ -144,7 +144,7 @@ class Models:
         seen = self.seen.get(row["model"])
         if seen is not None and seen.renewed(row):
             return seen
-        return TableVersion.of(row)
+        return TableVersion.from_row(row)
 
     async def _named(self, name: str, model: str, **values: Any) -> list[Any]:
         # Postgres takes no NUL, not even to say that there is no such name.

@@ -20,7 +20,7 @@ class LookupOptions:
     outputs: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, given: Sequence[tuple[str, str]]) -> tuple[Self, dict[str, str]]:
+    def parse(cls, given: Sequence[tuple[str, str]]) -> tuple[Self, dict[str, str]]:
         """Those among a query string's parameters, and the other parameters; raises RequestInvalid."""
         outputs = tuple(value for name, value in given if name == "output")
         single = [(name, value) for name, value in given if name != "output"]

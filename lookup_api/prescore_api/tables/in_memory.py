@@ -38,7 +38,7 @@ class InMemoryVersion:
     hashed: bool
 
     @classmethod
-    def of(cls, described: TableVersion, table: pa.Table) -> InMemoryVersion:
+    def build(cls, described: TableVersion, table: pa.Table) -> InMemoryVersion:
         """Of key columns and outputs, in the catalog's order of columns and any order of rows."""
         width = len(described.key)
         hashed = not (width == 1 and described.key[0]["type"] in INTEGERS)

@@ -35,7 +35,7 @@ class TableVersion:
     read_at: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, published: lookup.VersionRow, *, by_number: bool = False) -> Self:
+    def from_row(cls, published: lookup.VersionRow, *, by_number: bool = False) -> Self:
         """Of a row of the catalog. `by_number`: to be read from its own table, published or not."""
         model, version = published["model"], published["version"]
         key, outputs = published["key_columns"], published["output_columns"]
@@ -87,7 +87,7 @@ class TableVersion:
             )
         return [(places[name], name) for name in names]
 
-    def told(self) -> dict[str, Any]:
+    def columns(self) -> dict[str, Any]:
         """Its columns as /v1/models/{model} tells them."""
         return {
             "key": [{name: column[name] for name in ("name", "type", "comment")} for column in self.key],
