@@ -101,7 +101,7 @@ def test_the_catalogs_commands_need_no_project(
         ["versions", "churn"],
         ["history", "churn"],
         ["lookup", "churn", "7"],
-        ["diff", "churn", "1", "2"],
+        ["compare", "churn", "1", "2"],
         ["hold", "churn", "--reason", "a look"],
         ["release", "churn"],
         ["pin", "churn", "1"],

@@ -32,30 +32,37 @@ def _imports(statement: str) -> set[str]:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    assert _imports("import prescore.cli") == set()
+    assert _imports("import prescore.cli.main") == set()
 
 
 def test_status_and_versions_need_only_the_catalog() -> None:
     assert (
-        _imports("import prescore.display, prescore.embedded, prescore.contract.catalog, prescore.contract.lookup")
+        _imports(
+            "import prescore.cli.display, prescore.embedded.server, prescore.catalog.catalog, prescore.catalog.lookup"
+        )
         == set()
     )
 
 
 def test_so_do_rolling_back_holding_and_comparing() -> None:
-    assert _imports("import prescore.opening, prescore.comparison, prescore.steps.publish") == set()
+    assert (
+        _imports(
+            "import prescore.cli.context, prescore.checks.comparison, prescore.versions.pointer, prescore.versions.rollback"
+        )
+        == set()
+    )
 
 
 @pytest.mark.parametrize("command", [["pin", "churn", "1"], ["unpin", "churn", "1"], ["run", "churn"]])
 def test_a_command_that_needs_the_jobs_says_so(command: list[str]) -> None:
-    code = "import sys; sys.modules['pyarrow'] = None; from prescore import cli; cli.main()"
+    code = "import sys; sys.modules['pyarrow'] = None; from prescore.cli import main; main.main()"
     done = subprocess.run([sys.executable, "-c", code, *command], check=False, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert "pip install 'prescore[jobs]'" in done.stderr
 
 
 def test_the_api_needs_nothing_of_the_jobs() -> None:
-    assert _imports("import prescore_api.app, prescore_api.server") <= {"pyarrow", "numpy"}
+    assert _imports("import prescore_api.http.app, prescore_api.http.server") <= {"pyarrow", "numpy"}
 
 
 def test_the_client_needs_httpx_and_nothing_else() -> None:
@@ -65,11 +72,11 @@ def test_the_client_needs_httpx_and_nothing_else() -> None:
 
 
 def test_applications_score_without_the_jobs() -> None:
-    assert _imports("import prescore.scorer") <= {"pyarrow", "numpy", "onnxruntime", "pandas"}
+    assert _imports("import prescore.scoring.scorer") <= {"pyarrow", "numpy", "onnxruntime", "pandas"}
 
 
 def test_the_flow_runs_without_airflow() -> None:
-    assert "airflow" not in _imports("import prescore.materialize, prescore.expectations")
+    assert "airflow" not in _imports("import prescore.run.materialize, prescore.checks.expectations")
 
 
 @pytest.fixture(scope="session")
@@ -127,5 +134,5 @@ def test_the_lock_names_no_index_and_hashes_everything() -> None:
 def test_scoring_leaves_nothing_in_the_home_folder(tmp_path: Path) -> None:
     environment = os.environ | {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     environment.pop("ORT_DISABLE_TELEMETRY", None)
-    subprocess.run([sys.executable, "-c", "import prescore.scorer"], check=True, env=environment)
+    subprocess.run([sys.executable, "-c", "import prescore.scoring.scorer"], check=True, env=environment)
     assert list(tmp_path.iterdir()) == []

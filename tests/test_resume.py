@@ -30,10 +30,10 @@ from prescore.versions.options import RunOptions
 KILLED_IN_THE_MIDDLE = """
 import os, signal, sys
 from pathlib import Path
-from prescore import materialize
-from prescore.contract.database import Database
-from prescore.contract.project import Project
-from prescore.job import Job
+from prescore.catalog.database import Database
+from prescore.project.project import Project
+from prescore.run import materialize
+from prescore.run.job import Job
 
 def die(step, rows, total):
     if step == "score":
@@ -47,7 +47,7 @@ materialize.run(Job(project, project.spec("churn"), Database(sys.argv[2]), on_pr
 STOPPED_IN_A_COPY = """
 import os, signal, sys
 from pathlib import Path
-from prescore import cli
+from prescore.cli import main
 from prescore.steps import stage
 
 class Stopping:
@@ -61,7 +61,7 @@ class Stopping:
 
 Encoder, stage.ArrowToPostgresBinaryEncoder = stage.ArrowToPostgresBinaryEncoder, Stopping
 sys.argv = ["prescore", "run", "churn"]
-cli.main()
+main.main()
 """
 
 

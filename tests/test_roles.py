@@ -152,7 +152,7 @@ def test_a_writers_whole_life(granted: Sandbox, roles: Roles) -> None:
     assert granted.cli("publish", "churn", "4").code == 0
     assert granted.cli("retire", "churn").out == "Retired: 2\n"
     assert granted.rows("select count(*), min(version) from predictions.churn") == [(1000, 4)]
-    for command in ("status", "versions churn", "history churn", "diff churn 3 4", "lookup churn 7"):
+    for command in ("status", "versions churn", "history churn", "compare churn 3 4", "lookup churn 7"):
         assert granted.cli(*command.split()).code == 0
 
 

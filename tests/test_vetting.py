@@ -44,7 +44,7 @@ def test_a_check_that_cannot_be_meant_is_told_before_anything_is_scored(
     sandbox: Sandbox, old: str, new: str, told: str
 ) -> None:
     sandbox.edit(old, new)
-    for command in ("check", "run"):
+    for command in ("validate", "run"):
         done = sandbox.cli(command, "churn", "--json")
         assert done.code == 2, done.err
         assert json.loads(done.out)["error"]["code"] == "spec_invalid"

@@ -70,7 +70,7 @@ def init(name: Model) -> None:
 
 
 @app.command()
-def check(
+def validate(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One model; all of them if left out.")] = None,
     json: Json = False,
 ) -> None:
@@ -78,12 +78,12 @@ def check(
     from prescore.cli import display
     from prescore.project.project import Project
 
-    _, rehearsal, job = context.flow()
+    _, preflight, job = context.flow()
     project = Project.find()
     fitting = []
     for model in [name] if name else project.models():
         with display.bars() as bars:
-            rows, rejected = rehearsal.rehearse(job.Definition(project, project.spec(model), on_progress=bars))
+            rows, rejected = preflight.validate(job.Definition(project, project.spec(model), on_progress=bars))
         fitting.append({"model": model, "rows": rows, "rejected": rejected})
         if not json:
             aside = f", of which {rejected:,} would be set aside" if rejected else ""
@@ -106,8 +106,10 @@ def run(
     """Make a version: snapshot, score, stage, check, publish."""
     from prescore.cli import display
 
-    flow, _, material = context.flow()
-    options = material.RunOptions(publish, full, breaking, trial, as_of)
+    flow, _, _ = context.flow()
+    from prescore.versions.options import RunOptions
+
+    options = RunOptions(publish, full, breaking, trial, as_of)
     with context.job(name) as job:
         try:
             report = flow.run(job, options, on_busy=display.report_waiting if wait else None)

@@ -177,7 +177,7 @@ def _state(row: Version) -> str:
 
 
 @app.command()
-def diff(
+def compare(
     name: Model,
     a: Annotated[int, typer.Argument(metavar="A", help="The version to start from.")],
     b: Annotated[int, typer.Argument(metavar="B", help="The version to compare with it.")],
