@@ -30,7 +30,7 @@ def dated(sandbox: Sandbox) -> Sandbox:
 
 def test_the_query_is_told_the_time(dated: Sandbox) -> None:
     report = json.loads(dated.cli("run", "churn", "--as-of", "2026-01-02T01:00:00+01:00", "--json").out)
-    assert (report["rows"], report["published"], report["past"]) == (200, True, False)
+    assert (report["rows"], report["published"], report["backfill"]) == (200, True, False)
     assert report["as_of"] == report["data_as_of"]
     assert parse_datetime(report["as_of"]) == parse_datetime(NIGHT)
 
@@ -52,7 +52,7 @@ def test_a_version_is_backfill_is_kept_beside_what_is_served(dated: Sandbox) -> 
     )
     assert dated.cli("retire", "churn").code == 0
     assert dated.rows(STATES) == [(1, "published"), (2, "checked")]
-    dated.edit('candidates = "0s"', 'candidates = "0s"\npast = "0s"')
+    dated.edit('candidates = "0s"', 'candidates = "0s"\nbackfills = "0s"')
     assert "Retired: 2" in dated.cli("retire", "churn").out
 
 
@@ -122,7 +122,7 @@ def test_a_database_is_told_the_time_too(dated: Sandbox, monkeypatch: pytest.Mon
     monkeypatch.setenv("WAREHOUSE_URL", dated.database.sqlalchemy_url)
     dated.settings('[sources]\nwarehouse = "env:WAREHOUSE_URL"\n')
     dated.edit("[domain]", '[domain]\nsource = "warehouse"')
-    dated.edit('file = "models/churn.onnx"', 'file = "models/churn.onnx"\nnarrow = ["visits", "spend"]')
+    dated.edit('file = "models/churn.onnx"', 'file = "models/churn.onnx"\nallow_precision_loss = ["visits", "spend"]')
     dated.query(
         "select customer::bigint, visits, spend from customers -- up to $as_of: 100%\n"
         "where seen <= $as_of and note like 'a:b 100\\%' and note <> ':as_of $as_of'"

@@ -45,10 +45,10 @@ def test_a_deployment_between_validation_and_work_is_what_it_makes(
 
     def deployed(job: Job) -> None:
         vet(job)
-        monkeypatch.setattr(preflight, "vet", vet)
+        monkeypatch.setattr(preflight, "check_target", vet)
         _deploy(sandbox)
 
-    monkeypatch.setattr(preflight, "vet", deployed)
+    monkeypatch.setattr(preflight, "check_target", deployed)
     assert materialize.run(sandbox.job()).published
     assert dict(sandbox.rows(SCORES)) == pytest.approx(before)
     assert sandbox.rows(MODELS) == [(2,)]

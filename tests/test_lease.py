@@ -110,7 +110,7 @@ def test_one_renewal_in_vain_is_not_the_last(sandbox: Sandbox, monkeypatch: pyte
         return renew(connection, mine, seconds)
 
     monkeypatch.setattr(lease, "renew", in_vain)
-    monkeypatch.setattr(lease, "SECONDS", 0.04)
+    monkeypatch.setattr(lease, "EXPIRY_SECONDS", 0.04)
     migrations.migrate(sandbox.database)
     with lease.holding(sandbox.database, "churn"):
         assert again.wait(30)

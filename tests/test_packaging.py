@@ -119,7 +119,7 @@ def test_the_wheel_carries_all_that_it_needs_and_nothing_else(wheel: Path) -> No
 def test_the_wheel_gives_the_command(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as opened:
         entry = next(name for name in opened.namelist() if name.endswith("entry_points.txt"))
-        assert "prescore = prescore.cli:main" in opened.read(entry).decode()
+        assert "prescore = prescore.cli.main:main" in opened.read(entry).decode()
 
 
 def test_the_lock_names_no_index_and_hashes_everything() -> None:

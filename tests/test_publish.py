@@ -80,7 +80,7 @@ def test_inputs_older_than_those_published_are_not_published_unless_said(sandbox
     sandbox.rows("update prescore.versions set data_as_of = now() + interval '1 hour' returning version")
     older = sandbox.cli("run", "churn")
     assert older.code == 2
-    assert "churn version 2 is of data as of" in older.err
+    assert "churn version 2 has data as of" in older.err
     assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
     assert sandbox.cli("publish", "churn", "2").code == 2
     assert sandbox.cli("publish", "churn", "2", "--allow-older").code == 0

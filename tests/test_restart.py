@@ -27,7 +27,7 @@ def _end_connections(sandbox: Sandbox) -> None:
 def test_a_run_that_came_to_its_end_is_not_made_again(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    drop, name = (retention, "retire") if why == "withdrawn meanwhile" else (lease, "drop")
+    drop, name = (retention, "retire") if why == "withdrawn meanwhile" else (lease, "release")
     if why != "not asked to publish":
         assert sandbox.cli("run", "churn").code == 0
     if why == "on hold":
@@ -114,6 +114,6 @@ def test_a_connection_that_is_lost_before_the_run_begins_its_version_is_waited_f
             raise DatabaseUnavailable("a cable")
         vet(*arguments)
 
-    monkeypatch.setattr(preflight, "vet", disturbed)
+    monkeypatch.setattr(preflight, "check_target", disturbed)
     monkeypatch.setattr(materialize, "PAUSES", (0.0,))
     assert materialize.run(sandbox.job()).published

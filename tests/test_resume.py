@@ -161,7 +161,7 @@ def test_what_nobody_meant_to_publish_is_left_alone(sandbox: Sandbox, why: str) 
     if why == "other checks now":
         sandbox.edit("max_value = 1", "max_value = 0.9999")
         refused = sandbox.cli("publish", "churn", "1")
-        assert (refused.code, "passed other checks than those that the spec has now" in refused.err) == (2, True)
+        assert (refused.code, "passed other checks than the spec has now" in refused.err) == (2, True)
     report = json.loads(sandbox.cli("run", "churn", "--json").out)
     assert (report["version"], report["resumed"]) == (waiting + 1, False)
     assert sandbox.rows(f"select state from prescore.versions where version = {waiting}") == [("checked",)]
@@ -319,7 +319,7 @@ def test_another_database_under_the_same_name_is_another_domain(
             connection.execute(f"create table {schema}.customers as {rows}".encode())
     sandbox.settings('[sources]\nwarehouse = "env:WAREHOUSE_URL"\n')
     sandbox.edit("[domain]", '[domain]\nsource = "warehouse"')
-    sandbox.edit('file = "models/churn.onnx"', 'file = "models/churn.onnx"\nnarrow = ["visits", "spend"]')
+    sandbox.edit('file = "models/churn.onnx"', 'file = "models/churn.onnx"\nallow_precision_loss = ["visits", "spend"]')
     sandbox.query("select customer::bigint, visits::real, spend::real from customers")
     at = f"{sandbox.database.sqlalchemy_url}{'&' if '?' in sandbox.database.url else '?'}options=-csearch_path%3D"
     monkeypatch.setenv("WAREHOUSE_URL", at + "staging")

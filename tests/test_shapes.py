@@ -190,7 +190,7 @@ def test_a_domain_in_another_database(sandbox: Sandbox, monkeypatch: pytest.Monk
     sandbox.settings('chunk_rows = 1000\n[sources]\nwarehouse = "env:WAREHOUSE_URL"\n')
     sandbox.edit("[domain]", '[domain]\nsource = "warehouse"')
     sandbox.edit("[onnx]", '[passthrough]\ncard = "uuid"\n[onnx]')
-    sandbox.edit('file = "models/churn.onnx"', 'file = "models/churn.onnx"\nnarrow = ["visits", "spend"]')
+    sandbox.edit('file = "models/churn.onnx"', 'file = "models/churn.onnx"\nallow_precision_loss = ["visits", "spend"]')
     sandbox.query("select customer, visits, spend, card from people order by customer")
     done = sandbox.cli("run", "churn", "--json")
     assert done.code == 0, done.err
@@ -203,7 +203,7 @@ def test_a_databases_query_reaches_it_as_it_is(sandbox: Sandbox, monkeypatch: py
     monkeypatch.setenv("WAREHOUSE_URL", sandbox.database.sqlalchemy_url)
     sandbox.settings('[sources]\nwarehouse = "env:WAREHOUSE_URL"\n')
     sandbox.edit("[domain]", '[domain]\nsource = "warehouse"')
-    sandbox.edit('file = "models/churn.onnx"', 'file = "models/churn.onnx"\nnarrow = ["visits", "spend"]')
+    sandbox.edit('file = "models/churn.onnx"', 'file = "models/churn.onnx"\nallow_precision_loss = ["visits", "spend"]')
     sandbox.query(
         """select i::bigint as customer, ('{"k":true, "n": 2}'::jsonb ->> 'n')::real as visits, 0::real as spend
 from generate_series(1, 20) i where 'a 10% b :i' like '%10\\% b :i' and i % 2 = 0"""
