@@ -41,7 +41,7 @@ def flow(world: World, name: str) -> Work:
         migrations.migrate(job.database)
         with lease.holding(job.database, name) as held:
             version = materialize.begin(job, held)
-            materialize.freeze(job, held, version, scorer)
+            materialize.take_snapshot(job, held, version, scorer)
             materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
             materialize.finish_table(job, held, version)
     return work
@@ -68,21 +68,21 @@ class Alone:
     def _steps(self, held: Lease) -> None:
         scorer = preflight.check_inputs(self.job)
         version = materialize.begin(self.job, held)
-        with measured(self.server) as self.works["freeze"]:
-            materialize.freeze(self.job, held, version, scorer)
+        with measured(self.server) as self.works["snapshot"]:
+            materialize.take_snapshot(self.job, held, version, scorer)
         with self.job.database.connect() as connection:
             row = Catalog(connection).version(self.job.model, version)
             self._copy(connection, held, row, self._score(row, scorer))
             self._finish(connection, row)
 
     def _score(self, version: Version, scorer: Scorer) -> list[Scored]:
-        frozen = score.Snapshot(self.job.store.snapshot(version))
+        frozen = score.SnapshotReader(self.job.store.snapshot(version))
         made = []
         for chunk in range(version["snapshot_chunks"] or 0):
             with measured() as read:
                 batch = frozen.chunk(chunk)
             with measured() as scored:
-                made.append(score.score(scorer, batch, 0))
+                made.append(score.score_chunk(scorer, batch, 0))
             self.works["read"] += read
             self.works["score"] += scored
             self.matrices.append(np.column_stack([batch.column(name) for name in FEATURES]))

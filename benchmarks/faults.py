@@ -84,10 +84,10 @@ def _ledger(where: World, kind: str) -> Row:
     scorer = preflight.check_inputs(job)
     with lease.holding(job.database, kind) as held, job.database.connect() as connection:
         version = materialize.begin(job, held, RunOptions(full=True))
-        materialize.freeze(job, held, version, scorer)
+        materialize.take_snapshot(job, held, version, scorer)
         row = Catalog(connection).version(kind, version)
-        frozen = score.Snapshot(job.store.snapshot(row))
-        scored = score.score(scorer, frozen.chunk(0), 0)
+        frozen = score.SnapshotReader(job.store.snapshot(row))
+        scored = score.score_chunk(scorer, frozen.chunk(0), 0)
         frozen.close()
         told, bare = [], []
         for chunk in range(30):

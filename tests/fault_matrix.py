@@ -37,7 +37,7 @@ STEPS = ("snapshot", "score", "stage", "check", "publish")
 VICTIMS = ("job", "server", "both")
 BOUNDARIES: dict[str, tuple[Any, str]] = {
     "begun": (materialize, "begin"),
-    "frozen, not noted": (snapshot, "freeze"),
+    "frozen, not noted": (snapshot, "write"),
     "first chunk": (stage, "copy_chunk"),
     "all chunks": (materialize, "score_chunks"),
     "keyed, not vacuumed": (table, "index"),

@@ -114,7 +114,7 @@ def test_machines_share_the_chunks(shared: Sandbox) -> None:
     with lease.holding(job.database, "churn") as held:
         version = materialize.begin(job, held)
         scorer = materialize.load_scorer(job, version)
-        materialize.freeze(job, held, version, scorer)
+        materialize.take_snapshot(job, held, version, scorer)
         arguments = [str(other.root), shared.database.url, str(held.token), *map(str, range(5, 10))]
         with subprocess.Popen([sys.executable, "-c", OTHER_MACHINE, *arguments]) as process:
             materialize.score_chunks(job, held, version, range(5), scorer)
@@ -167,7 +167,7 @@ def test_a_snapshot_that_was_harmed_is_not_gone_on_with(shared: Sandbox, s3: S3,
     if harm == "gone":
         s3.remove(name)
         with pytest.raises(NotFound, match=f"The snapshot {s3.url}/{name} cannot be read"):
-            score.Snapshot(shared.job().store.snapshot(_row(shared)))
+            score.SnapshotReader(shared.job().store.snapshot(_row(shared)))
     else:
         content = bytearray(s3.get(name))
         content[100] ^= 1
@@ -190,7 +190,7 @@ def test_a_kept_model_that_was_changed_is_not_scored_with(shared: Sandbox, s3: S
 def test_a_chunk_is_one_request(shared: Sandbox, s3: S3) -> None:
     _stopped(shared)
     s3.requests()
-    frozen = score.Snapshot(shared.job().store.snapshot(_row(shared)))
+    frozen = score.SnapshotReader(shared.job().store.snapshot(_row(shared)))
     # Its size and its footer.
     assert [asked.split()[0] for asked in s3.requests()] == ["HEAD", "GET"]
     for chunk in range(10):
@@ -277,7 +277,7 @@ def test_a_task_that_cannot_reach_it_says_so(shared: Sandbox, s3: S3) -> None:
         materialize.load_scorer(job, 1)
     # And is not mistaken for a snapshot that is broken.
     with pytest.raises(StoreUnavailable, match="does not answer"):
-        score.Snapshot(job.store.snapshot(_row(shared)))
+        score.SnapshotReader(job.store.snapshot(_row(shared)))
     assert shared.cli("run", "churn").code == 3
     shared.monkeypatch.setenv("AWS_ENDPOINT_URL", s3.server.url)
     assert json.loads(shared.cli("run", "churn", "--json").out)["chunks_before"] == 1

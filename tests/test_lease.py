@@ -19,7 +19,7 @@ from prescore.versions import lease
 from prescore.versions.lease import Lease
 
 STEPS: list[tuple[str, Callable[..., object]]] = [
-    ("freeze", lambda job, held: materialize.freeze(job, held, 1, materialize.load_scorer(job, 1))),
+    ("freeze", lambda job, held: materialize.take_snapshot(job, held, 1, materialize.load_scorer(job, 1))),
     ("score", lambda job, held: _score(job, held)),
     ("finish", lambda job, held: materialize.finish_table(job, held, 1)),
     ("check", lambda job, held: materialize.check_table(job, held, 1, expectations.build(job.spec))),
@@ -95,7 +95,7 @@ def test_what_a_run_without_its_lease_sets_aside_is_not_kept(sandbox: Sandbox, c
     # After the first chunk; the rejects are in the last one.
     object.__setattr__(job, "on_progress", taken_over)
     with pytest.raises(LeaseLost):
-        materialize.freeze(job, mine, version, materialize.load_scorer(job, version))
+        materialize.take_snapshot(job, mine, version, materialize.load_scorer(job, version))
     assert sandbox.rows("select count(*) from prescore.rejects") == [(0,)]
 
 

@@ -44,7 +44,7 @@ def test_a_table_that_was_tampered_with_is_refused(sandbox: Sandbox, value: str 
     with lease.holding(job.database, "churn") as held:
         version = materialize.begin(job, held)
         scorer = materialize.load_scorer(job, version)
-        materialize.freeze(job, held, version, scorer)
+        materialize.take_snapshot(job, held, version, scorer)
         materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
         materialize.finish_table(job, held, version)
         with job.database.connect() as connection:

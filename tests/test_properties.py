@@ -88,7 +88,7 @@ def _published(sandbox: Sandbox) -> None:
     with lease.holding(job.database, "churn") as held:
         version = materialize.begin(job, held, RunOptions(full=True))
         scorer = materialize.load_scorer(job, version)
-        materialize.freeze(job, held, version, scorer)
+        materialize.take_snapshot(job, held, version, scorer)
         materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
         materialize.finish_table(job, held, version)
         with job.database.connect() as connection:
@@ -144,10 +144,10 @@ def test_chunks_cover_a_domain_exactly_once(tmp_path: Path, keys: list[int], cut
             "outputs": {"score": {"from": "score", "type": "real"}},
         }
     )
-    freezer = snapshot.Freezer(made, {"visits": pa.float32()}, table.schema)
+    converter = snapshot.DomainConverter(made, {"visits": pa.float32()}, table.schema)
     path = tmp_path / f"{uuid.uuid4()}.parquet"
-    frozen = snapshot.freeze(iter(batches), freezer, path, chunk_rows, lambda _: None, lambda _: None)
-    opened = score.Snapshot(path)
+    frozen = snapshot.write(iter(batches), converter, path, chunk_rows, lambda _: None, lambda _: None)
+    opened = score.SnapshotReader(path)
     chunks = [opened.chunk(n) for n in range(frozen.chunks)]
     opened.close()
     assert [key for chunk in chunks for key in chunk.column("customer").to_pylist()] == keys

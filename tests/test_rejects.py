@@ -76,7 +76,7 @@ def test_bad_rows_of_the_domain_are_set_aside_and_the_rest_is_served(sandbox: Sa
 
 
 def test_a_fraction_is_what_it_says() -> None:
-    assert [rejects.allowed(limit, 100) for limit in (0.29, 0.07, 0.57, 0.0, 29)] == [29, 7, 57, 0, 29]
+    assert [rejects.allowed_count(limit, 100) for limit in (0.29, 0.07, 0.57, 0.0, 29)] == [29, 7, 57, 0, 29]
 
 
 @pytest.mark.parametrize(("limit", "code"), [(3, 4), (4, 0), (0.0039, 4), (0.004, 0)])
@@ -244,7 +244,7 @@ def test_a_version_whose_domains_rejects_were_not_all_kept_is_begun_anew(
     with monkeypatch.context() as patched:
         patched.setattr(failure, "give_up", killed)
         assert sandbox.cli("run", "churn").code == 4
-    assert sandbox.rows("select count(*) from prescore.rejects") == [(rejects.ENOUGH,)]
+    assert sandbox.rows("select count(*) from prescore.rejects") == [(rejects.KEPT_WHEN_REFUSED,)]
     sandbox.edit("max_rejects = 0.1", "max_rejects = 0.9")
     report = json.loads(sandbox.cli("run", "churn", "--json").out)
     assert (report["version"], report["published"], report["rejected"]) == (2, True, 3000)

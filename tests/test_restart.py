@@ -53,7 +53,7 @@ def test_a_run_that_came_to_its_end_is_not_made_again(
 @pytest.mark.parametrize(
     ("module", "step"),
     [
-        (snapshot, "freeze"),
+        (snapshot, "write"),
         (stage, "copy_chunk"),
         (stage, "finish"),
         (check, "check"),

@@ -84,7 +84,7 @@ def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> li
         if options.full:
             _note_begun(job, version)
         with failure.giving_up(job, held, version):
-            materialize.freeze(job, held, version, materialize.load_scorer(job, version))
+            materialize.take_snapshot(job, held, version, materialize.load_scorer(job, version))
         return _shares(job, held, version, groups)
 
 
@@ -122,12 +122,12 @@ def check(model: str, root: str, work: Work) -> Checked:
     """Check the staged version; one that is refused fails the run, and the version from before stays served."""
     from prescore.checks import expectations
     from prescore.run import materialize
-    from prescore.steps.check import decided
+    from prescore.steps.check import is_decided
 
     job = _job(model, root)
     with job.database.connect() as connection:
         served = Catalog(connection).model(model)["published_version"] or 0
-    if not decided(_made(job, work["version"]), job.spec):
+    if not is_decided(_made(job, work["version"]), job.spec):
         with _working(job, work) as (mine, held):
             materialize.check_table(mine, held, work["version"], expectations.build(job.spec))
     return Checked(version=work["version"], token=work["token"], served=served)

@@ -46,7 +46,7 @@ def ended_error(job: Job, version: Version) -> Terminal:
     checks = version["checks"] or []
     if all(result["passed"] for result in checks):
         return Mistake(version["error"])
-    told = version["error"] or check.refusal(version, checks)
+    told = version["error"] or check.refusal_message(version, checks)
     return Refused(f"{told}\n{served(job)}", checks)
 
 

@@ -78,7 +78,7 @@ def _run(job: Job, begun: list[int], options: RunOptions, on_busy: OnBusy | None
         begun.append(version)
         with failure.giving_up(job, held, version):
             scorer = load_scorer(job, version)
-            freeze(job, held, version, scorer)
+            take_snapshot(job, held, version, scorer)
             score_chunks(job, held, version, pending_chunks(job, version), scorer)
             # Seconds of imports, while Postgres sorts keys.
             wanted = background.submit(expectations.build, job.spec)
@@ -164,11 +164,11 @@ def load_scorer(job: Job, version: int) -> Scorer:
     return Scorer(job.store.model(fingerprint), job.spec)
 
 
-def freeze(job: Job, held: Lease, version: int, scorer: Scorer) -> None:
+def take_snapshot(job: Job, held: Lease, version: int, scorer: Scorer) -> None:
     """Freeze the domain, unless an earlier attempt did; raises Refused when too little of it is left."""
     with timed(job, version, "snapshot") as catalog:
         if catalog.version(job.model, version)["snapshot_rows"] is None:
-            _freeze(job, held, catalog, catalog.version(job.model, version), scorer)
+            _write_snapshot(job, held, catalog, catalog.version(job.model, version), scorer)
         row = catalog.version(job.model, version)
         few = rejects.check(catalog.connection, row, job.spec.max_rejects)
         # Later it is for the check step to say, and to note.
@@ -178,27 +178,27 @@ def freeze(job: Job, held: Lease, version: int, scorer: Scorer) -> None:
                 rejects.trim(catalog.connection, row)
                 held.check(catalog.connection)
     if refused:
-        raise rejects.refusal(job.model, few)
+        raise rejects.limit_error(job.model, few)
     if not row["snapshot_chunks"]:
-        raise snapshot.empty_domain(job.model, few if row["rejected"] else None)
+        raise snapshot.empty_domain_error(job.model, few if row["rejected"] else None)
 
 
-def _freeze(job: Job, held: Lease, catalog: Catalog, version: Version, scorer: Scorer) -> None:
+def _write_snapshot(job: Job, held: Lease, catalog: Catalog, version: Version, scorer: Scorer) -> None:
     location, rows = job.store.new_snapshot(job.model, version["version"]), job.project.settings.chunk_rows
     with catalog.connection.transaction():
         # Of an attempt that did not come to its end.
         rejects.remove(catalog.connection, version)
         held.check(catalog.connection)
-    tally = rejects.Tally(job.spec, keep=lambda found: _set_aside(held, catalog, version, found))
+    tally = rejects.Tally(job.spec, save=lambda found: _save_rejects(held, catalog, version, found))
     source = job.source.at(version["as_of"] or version["started_at"])
     # Before the rows are read: they are at least as new.
     asked = snapshot.query_data_as_of(source, job.spec)
     expected = snapshot.expected_types(job.spec, scorer.features)
     with source.open(job.query, rows, expected, limit=version["trial_rows"]) as stream:
-        freezer = snapshot.Freezer(job.spec, scorer.features, stream.schema)
+        converter = snapshot.DomainConverter(job.spec, scorer.features, stream.schema)
         with job.store.appearing(location) as part:
-            frozen = snapshot.freeze(
-                stream.batches, freezer, part, rows, lambda n: job.on_progress("snapshot", n, None), tally
+            frozen = snapshot.write(
+                stream.batches, converter, part, rows, lambda n: job.on_progress("snapshot", n, None), tally.add
             )
     with catalog.connection.transaction():
         catalog.execute(
@@ -214,7 +214,7 @@ def _freeze(job: Job, held: Lease, catalog: Catalog, version: Version, scorer: S
         held.check(catalog.connection)
 
 
-def _set_aside(held: Lease, catalog: Catalog, version: Version, found: list[Reject]) -> None:
+def _save_rejects(held: Lease, catalog: Catalog, version: Version, found: list[Reject]) -> None:
     with catalog.connection.transaction():
         rejects.write(catalog.connection, version, found)
         held.check(catalog.connection)
@@ -247,8 +247,8 @@ def score_chunks(job: Job, held: Lease, version: int, chunks: Sequence[int], sco
 
 def _work(job: Job, held: Lease, version: Version, scorer: Scorer, left: Iterator[int], stop: Event) -> None:
     """One worker, with its own connection and its own view of the snapshot; what ends one ends all."""
-    frozen = score.Snapshot(job.store.snapshot(version))
-    patience = rejects.patience(job.spec.max_rejects, version["snapshot_rows"])
+    frozen = score.SnapshotReader(job.store.snapshot(version))
+    record_limit = rejects.record_limit(job.spec.max_rejects, version["snapshot_rows"])
     try:
         with job.database.connect() as connection:
             # `next` on a list's iterator is atomic: no two workers get the same chunk.
@@ -256,7 +256,7 @@ def _work(job: Job, held: Lease, version: Version, scorer: Scorer, left: Iterato
                 if stop.is_set():
                     return
                 began = time.perf_counter()
-                scored = score.score(scorer, frozen.chunk(chunk), patience)
+                scored = score.score_chunk(scorer, frozen.chunk(chunk), record_limit)
                 stage.copy_chunk(connection, held, version, chunk, scored, time.perf_counter() - began)
                 job.on_progress("score", scored.rows.num_rows + scored.rejected, version["snapshot_rows"])
     except BaseException:
@@ -277,7 +277,9 @@ def finish_table(job: Job, held: Lease, version: int) -> None:
 def check_table(job: Job, held: Lease, version: int, wanted: list[Any]) -> None:
     """Check the staged version; raises Refused."""
     with timed(job, version, "check") as catalog:
-        check.check(job.database, catalog.connection, held, catalog.version(job.model, version), job.spec, wanted)
+        check.check_version(
+            job.database, catalog.connection, held, catalog.version(job.model, version), job.spec, wanted
+        )
 
 
 def publish_version(

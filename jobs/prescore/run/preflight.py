@@ -27,7 +27,7 @@ def check_inputs(job: Definition, as_of: datetime | None = None) -> Scorer:
     scorer = Scorer(job.onnx, job.spec)
     expected = snapshot.expected_types(job.spec, scorer.features)
     with job.source.open(job.query, 1, expected, limit=0) as stream:
-        snapshot.Freezer(job.spec, scorer.features, stream.schema)
+        snapshot.DomainConverter(job.spec, scorer.features, stream.schema)
     return scorer
 
 
@@ -104,13 +104,13 @@ def validate(job: Definition) -> tuple[int, int]:
     with job.source.open(
         job.query, job.project.settings.chunk_rows, snapshot.expected_types(job.spec, scorer.features)
     ) as stream:
-        freezer = snapshot.Freezer(job.spec, scorer.features, stream.schema)
+        converter = snapshot.DomainConverter(job.spec, scorer.features, stream.schema)
         for batch in stream.batches:
             rows += batch.num_rows
-            tally(freezer.freeze(batch)[1])
+            tally.add(converter.convert(batch)[1])
             job.on_progress("check", batch.num_rows, None)
-        few = tally.require_few(rows)
+        few = tally.require_within_limit(rows)
         if rows == tally.count:
-            raise snapshot.empty_domain(job.model, few if rows else None)
-        freezer.data_as_of()
+            raise snapshot.empty_domain_error(job.model, few if rows else None)
+        converter.data_as_of()
     return rows, tally.count

@@ -20,7 +20,7 @@ from prescore.checks.results import Result, sentence
 from prescore.errors import Refused
 from prescore.project.spec import Spec
 
-ENOUGH = 1000
+KEPT_WHEN_REFUSED = 1000
 """Where a version is refused anyway, so many of its rejects are enough to see why."""
 
 
@@ -60,45 +60,45 @@ def _values(column: pa.Array) -> list[Any]:
         return list(column.view(pa.int32() if column.type.bit_width == 32 else pa.int64()).to_pylist())
 
 
-def allowed(limit: float, rows: int) -> int:
+def allowed_count(limit: float, rows: int) -> int:
     """How many rows of a domain of so many rows a spec's `max_rejects` allows to set aside."""
     # 0.29 of 100 are 29.
     return limit if isinstance(limit, int) else math.floor(Decimal(str(limit)) * rows)
 
 
-def patience(limit: float, rows: int | None = None) -> int:
+def record_limit(limit: float, rows: int | None = None) -> int:
     """How many rejects to look at before it is plain that the version will be refused."""
     if rows is None and isinstance(limit, float):
         return sys.maxsize
-    return max(allowed(limit, rows or 0), ENOUGH)
+    return max(allowed_count(limit, rows or 0), KEPT_WHEN_REFUSED)
 
 
 class Tally:
-    """Counts rejects of a domain as it is read, and hands them to `keep`, if there is one.
+    """Counts rejects of a domain as it is read, and hands them to `save`, if there is one.
 
     Raises Refused as soon as a limit of so many rows makes it plain that too many will be; a fraction has to wait for
     the last row.
     """
 
-    def __init__(self, spec: Spec, keep: Callable[[list[Reject]], None] | None = None) -> None:
+    def __init__(self, spec: Spec, save: Callable[[list[Reject]], None] | None = None) -> None:
         self.count = 0
         self.examples: dict[str | None, Reject] = {}
-        self._spec, self._keep = spec, keep
+        self._spec, self._save = spec, save
 
-    def __call__(self, found: list[Reject]) -> None:
+    def add(self, found: list[Reject]) -> None:
         """Some more rejects."""
-        if self._keep is not None:
-            self._keep(found)
+        if self._save is not None:
+            self._save(found)
         self.count += len(found)
         self.examples = {reject.column: reject for reject in found} | self.examples
-        if self.count > patience(self._spec.max_rejects):
-            self.require_few(self.count)
+        if self.count > record_limit(self._spec.max_rejects):
+            self.require_within_limit(self.count)
 
-    def require_few(self, rows: int) -> Result:
+    def require_within_limit(self, rows: int) -> Result:
         """What the check says; raises Refused when too many of so many rows were set aside."""
         said = result(self.count, self._spec.max_rejects, rows, self.examples.values())
         if not said["passed"]:
-            raise refusal(self._spec.model, said)
+            raise limit_error(self._spec.model, said)
         return said
 
 
@@ -117,9 +117,9 @@ def result(rejected: int, limit: float, rows: int, examples: Iterable[Reject]) -
     told = "; ".join(f"such as {example}" for example in examples)
     return {
         "name": "rejects",
-        "passed": rejected <= allowed(limit, rows),
+        "passed": rejected <= allowed_count(limit, rows),
         "observed": f"{rejected:,} rows set aside" + (f": {told}" if told else ""),
-        "expected": f"at most {allowed(limit, rows):,}",
+        "expected": f"at most {allowed_count(limit, rows):,}",
     }
 
 
@@ -130,7 +130,7 @@ def check(connection: Connection, version: Version, limit: float) -> Result:
     return result(rejected, limit, version["snapshot_rows"] or 0, found)
 
 
-def refusal(model: str, result: Result) -> Refused:
+def limit_error(model: str, result: Result) -> Refused:
     """What to raise when too much of a domain cannot be scored."""
     return Refused(
         f"Too many rows of the domain of {model} cannot be scored:\n  {sentence(result)}\n"
@@ -155,7 +155,7 @@ def all_written(connection: Connection, version: Version) -> bool:
 def trim(connection: Connection, version: Version) -> None:
     """Keep so many rejects of a refused version as are enough to see why."""
     name = {"model": version["model"], "version": version["version"]}
-    Catalog(connection).execute("rejects_trim", **name, enough=ENOUGH)
+    Catalog(connection).execute("rejects_trim", **name, enough=KEPT_WHEN_REFUSED)
 
 
 def remove(connection: Connection, version: Version) -> None:

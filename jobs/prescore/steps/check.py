@@ -21,7 +21,7 @@ from prescore.scoring import rejects
 from prescore.versions.lease import Lease
 
 
-def check(
+def check_version(
     database: Database,
     connection: Connection,
     lease: Lease,
@@ -34,7 +34,7 @@ def check(
     Those that no spec can switch off come first: rows, rejects, keys, finite. `wanted` are the spec's own, built by
     `expectations.build`. Raises Refused, naming what failed; the refused table is kept for inspection.
     """
-    if decided(version, spec):
+    if is_decided(version, spec):
         return version["checks"] or []
     rows, finite, *own = expectations.validate(database, version, [*_compulsory(connection, version), *wanted])
     few = rejects.check(connection, version, spec.max_rejects)
@@ -45,18 +45,18 @@ def check(
         _note(Catalog(connection), version, results, failed, spec.checks_fingerprint)
         lease.check(connection)
     if failed:
-        raise Refused(refusal(version, results), results)
+        raise Refused(refusal_message(version, results), results)
     return results
 
 
-def decided(version: Version, spec: Spec) -> bool:
+def is_decided(version: Version, spec: Spec) -> bool:
     """Whether there is nothing left to check: readers have had it, or it passed the same checks.
 
     Raises NotAllowed for one that was refused: that is its end, and no other verdict comes after it.
     """
     if version["state"] == "refused":
         raise NotAllowed(
-            f"{refusal(version, version['checks'] or [])}\n"
+            f"{refusal_message(version, version['checks'] or [])}\n"
             "A refused version stays refused, whatever its spec says by now. Mend what is wrong, then make a new "
             "version: trigger a run, or clear the snapshot task of this one together with those after it."
         )
@@ -72,7 +72,7 @@ def _note(catalog: Catalog, version: Version, results: list[Result], failed: lis
     catalog.record_event(model, number, state, "; ".join(sentence(result) for result in failed) or None)
 
 
-def refusal(version: Version, results: list[Result]) -> str:
+def refusal_message(version: Version, results: list[Result]) -> str:
     """Which checks a version did not pass, and why."""
     failed = [result for result in results if not result["passed"]]
     lines = "\n".join(f"  {sentence(result)}" for result in failed)

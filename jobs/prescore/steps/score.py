@@ -18,7 +18,7 @@ from prescore.scoring.rejects import Reject, Scored
 from prescore.scoring.scorer import Scorer
 
 
-class Snapshot:
+class SnapshotReader:
     """A frozen domain, read a chunk at a time; not to be shared between threads."""
 
     def __init__(self, source: Path | RawIOBase) -> None:
@@ -44,13 +44,13 @@ class Snapshot:
         self._file.close()
 
 
-def score(scorer: Scorer, chunk: pa.RecordBatch, patience: int) -> Scored:
+def score_chunk(scorer: Scorer, chunk: pa.RecordBatch, record_limit: int) -> Scored:
     """Score a chunk: key columns, outputs, passed-through columns, in the catalog's order.
 
-    Rows on which the model fails, or whose predictions are not finite, are set aside, the first `patience` of them
+    Rows on which the model fails, or whose predictions are not finite, are set aside, the first `record_limit` of them
     with their reasons. Raises ModelInvalid when the model fails on more than that.
     """
-    rows, found = _answered(scorer, chunk, patience)
+    rows, found = _answered(scorer, chunk, record_limit)
     rejected = len(found)
     for name in (n for n, output in scorer.spec.outputs.items() if output.type in FLOATS):
         finite = pc.is_finite(rows.column(name))
@@ -58,19 +58,19 @@ def score(scorer: Scorer, chunk: pa.RecordBatch, patience: int) -> Scored:
             odd = rows.filter(pc.invert(finite))
             rejected += odd.num_rows
             found += rejects.reject_rows(
-                odd[: max(patience - len(found), 0)], scorer.spec.key, name, f"Prediction {name} is NaN or infinite"
+                odd[: max(record_limit - len(found), 0)], scorer.spec.key, name, f"Prediction {name} is NaN or infinite"
             )
             rows = rows.filter(finite)
     return Scored(rows, rejected, found)
 
 
-def _answered(scorer: Scorer, chunk: pa.RecordBatch, patience: int) -> tuple[pa.RecordBatch, list[Reject]]:
+def _answered(scorer: Scorer, chunk: pa.RecordBatch, record_limit: int) -> tuple[pa.RecordBatch, list[Reject]]:
     """The rows that the model has an answer for, and those on which it fails."""
     done, failed = [_nothing(scorer.spec)], list[Reject]()
     for part, answer in _halving(scorer, chunk):
         if isinstance(answer, ModelFailed):
             failed += rejects.reject_rows(part, scorer.spec.key, None, str(answer))
-            if len(failed) > patience:
+            if len(failed) > record_limit:
                 raise answer
         else:
             done.append(_ordered(scorer.spec, part, answer))

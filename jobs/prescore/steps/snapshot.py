@@ -26,7 +26,7 @@ _SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
-class Frozen:
+class SnapshotSummary:
     """What a snapshot turned out to be."""
 
     rows: int
@@ -52,7 +52,7 @@ class Conversion:
         return converted
 
 
-class Freezer:
+class DomainConverter:
     """Turns the batches of a domain into those of a snapshot: only the columns that are needed, each of its exact type.
 
     A column that is a key or passed through is kept as that type, and is known to fit its feature's type as well.
@@ -78,7 +78,7 @@ class Freezer:
             )
         self.newest: Any = None
 
-    def freeze(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
+    def convert(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
         """A batch as the snapshot keeps it, and the rows that it cannot keep: null where none may be, or misfits."""
         batch, rejects = self._without_nulls(batch)
         try:
@@ -151,32 +151,32 @@ class Freezer:
             yield f"column {clock.column}, for data_as_of, is {domain.field(clock.column).type} and no time"
 
 
-def freeze(
+def write(
     batches: Iterator[pa.RecordBatch],
-    freezer: Freezer,
+    converter: DomainConverter,
     path: Path,
     rows: int,
     on_progress: Callable[[int], None],
     on_rejects: Callable[[list[Reject]], None],
-) -> Frozen:
+) -> SnapshotSummary:
     """Write the snapshot, one row group a chunk of at most `rows` rows."""
-    texts = [f.name for f in freezer.schema if pa.types.is_string(f.type)]
+    texts = [f.name for f in converter.schema if pa.types.is_string(f.type)]
     total, chunks = 0, 0
     with pq.ParquetWriter(
-        path, freezer.schema, compression="lz4", use_dictionary=texts, write_statistics=False
+        path, converter.schema, compression="lz4", use_dictionary=texts, write_statistics=False
     ) as writer:
-        for chunk in _chunks(_kept(batches, freezer, on_rejects), rows):
+        for chunk in _chunks(_kept(batches, converter, on_rejects), rows):
             writer.write_table(chunk, row_group_size=chunk.num_rows)
             total, chunks = total + chunk.num_rows, chunks + 1
             on_progress(chunk.num_rows)
-    return Frozen(total, chunks, hash_file(path), freezer.data_as_of() if total else None)
+    return SnapshotSummary(total, chunks, hash_file(path), converter.data_as_of() if total else None)
 
 
 def _kept(
-    batches: Iterator[pa.RecordBatch], freezer: Freezer, on_rejects: Callable[[list[Reject]], None]
+    batches: Iterator[pa.RecordBatch], converter: DomainConverter, on_rejects: Callable[[list[Reject]], None]
 ) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        kept, found = freezer.freeze(batch)
+        kept, found = converter.convert(batch)
         if found:
             on_rejects(found)
         yield kept
@@ -198,7 +198,7 @@ def query_data_as_of(source: Source, spec: Spec) -> datetime | None:
     return to_datetime(*values[0].values())
 
 
-def empty_domain(model: str, aside: Result | None = None) -> Refused:
+def empty_domain_error(model: str, aside: Result | None = None) -> Refused:
     """An empty domain is refused: it would replace every prediction with nothing. `aside`: rejects, if it had any."""
     why = f"has no row that can be scored: {sentence(aside)}." if aside else "is empty."
     hint = "Mend the domain query." if aside else "Is the source loaded?"
