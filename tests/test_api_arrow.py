@@ -172,14 +172,14 @@ def test_a_stream_that_lies_is_refused_and_reads_no_other_memory() -> None:
         for _ in range(chosen.randint(1, 4)):
             body[chosen.randrange(len(body))] = chosen.choice([0, 1, 255, chosen.randrange(256)])
         try:
-            read = arrow_validation.table(bytes(body))
+            read = arrow_validation.read_table(bytes(body))
         except RequestInvalid:
             continue
         assert all(len(str(value)) <= len(good) for column in read.columns for value in column.to_pylist())
     offsets = good.index((8).to_bytes(4, "little") + (16).to_bytes(4, "little"))
     lying = good[: offsets - 4] + (10304).to_bytes(4, "little") + (10312).to_bytes(4, "little") + good[offsets + 4 :]
     with pytest.raises(RequestInvalid):
-        arrow_validation.table(lying)
+        arrow_validation.read_table(lying)
 
 
 @pytest.mark.parametrize(

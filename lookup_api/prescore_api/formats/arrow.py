@@ -15,10 +15,10 @@ import pyarrow as pa
 from prescore.catalog import keys
 from prescore.catalog.types import INTEGERS, TIMES
 from prescore.errors import KeyInvalid
-from prescore_api.service.answers import Answers
+from prescore_api.service.answers import Age, Answers
 from prescore_api.tables.version import TableVersion
 
-STREAM = b"application/vnd.apache.arrow.stream"
+MEDIA_TYPE = b"application/vnd.apache.arrow.stream"
 _TYPES = {
     "smallint": pa.int16(),
     "integer": pa.int32(),
@@ -83,20 +83,33 @@ def _iso(kind: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array([value.isoformat() for value in values], pa.string())])
 
 
-def stream(answers: Answers) -> bytes:
+def render(answers: Answers) -> bytes:
     """Answers as a reply's body."""
-    described, places = answers.described, answers.places()
+    described, places = answers.table_version, answers.selection
     found = pa.array(answers.found, pa.bool_()).fill_null(False)
     key = _struct([c["name"] for c in described.key], [c["type"] for c in described.key], answers.keys)
-    columns = answers.outputs.arrays([place for place, _ in places])
+    columns = answers.outputs.to_arrays([place for place, _ in places])
     kinds = [described.outputs[place]["type"] for place, _ in places]
     prediction = _struct([name for _, name in places], kinds, columns, mask=pa.compute.invert(found))
-    told = {b"model": described.model, b"version": str(described.version), **answers.age.texts(described)}
-    schema = pa.schema([("key", key.type), ("found", pa.bool_()), ("prediction", prediction.type)], metadata=told)
+    fields = [("key", key.type), ("found", pa.bool_()), ("prediction", prediction.type)]
+    schema = pa.schema(fields, metadata=_metadata(described, answers.age))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         writer.write_batch(pa.record_batch([key, found, prediction], schema=schema))
     return bytes(sink.getvalue())
+
+
+def _metadata(version: TableVersion, age: Age) -> dict[bytes, str]:
+    """Return what all answers share, as text."""
+    published_at = version.row["published_at"]
+    return {
+        b"model": version.model,
+        b"version": str(version.version),
+        b"data_as_of": version.row["data_as_of"].isoformat(),
+        b"published_at": published_at.isoformat() if published_at else "",
+        b"age_seconds": f"{age.seconds:.3f}",
+        b"stale": str(age.stale).lower(),
+    }
 
 
 def _struct(

@@ -17,7 +17,7 @@ from prescore.errors import RequestInvalid
 _RECORD_BATCH, _COMPRESSION, _HEADER_TYPE, _HEADER = 3, 3, 1, 2
 
 
-def table(body: bytes) -> pa.Table:
+def read_table(body: bytes) -> pa.Table:
     """The whole of a stream; raises RequestInvalid."""
     try:
         _require_plain(body)

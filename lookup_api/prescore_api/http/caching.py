@@ -23,7 +23,7 @@ def etag(described: TableVersion, age: Age, terms: LookupOptions, form: bytes) -
 
 def cache_control(described: TableVersion, age: Age, terms: LookupOptions) -> bytes:
     """For how long it may be used again without asking: as its owner allows, and while it is fresh enough."""
-    seconds = described.published["cache_seconds"]
+    seconds = described.row["cache_seconds"]
     for bound in (described.max_age, terms.max_age):
         if bound is not None:
             seconds = min(seconds, bound - age.seconds)

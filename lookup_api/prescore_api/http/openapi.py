@@ -13,7 +13,7 @@ from prescore_api.http import schemas
 from prescore_api.http.predictions import PREFIX
 from prescore_api.http.request import LARGEST_BODY
 
-_JSON, _ARROW = "application/json", arrow.STREAM.decode()
+_JSON, _ARROW = "application/json", arrow.MEDIA_TYPE.decode()
 _REF = "#/components/schemas/{model}"
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _MODELS: tuple[type[BaseModel], ...] = (schemas.Answer, schemas.Answers, schemas.Keys, schemas.Error)

@@ -8,17 +8,17 @@ import orjson
 
 from prescore.catalog import keys, lookup
 from prescore.errors import Forbidden, KeyInvalid, RequestInvalid, TooLarge
-from prescore_api.formats import arrow, arrow_validation
+from prescore_api.formats import arrow, arrow_validation, json
 from prescore_api.http import caching, errors
 from prescore_api.http.request import Receive, Request
 from prescore_api.http.response import JSON, Header, Response
-from prescore_api.service.answers import Age, Answers, Listed, single
+from prescore_api.service.answers import Age, Answers, FetchedOutputs
 from prescore_api.service.lookup import MAX_KEYS, Lookup, Parsed
 from prescore_api.service.options import ANY, LookupOptions, refuse
 from prescore_api.tables.version import TableVersion
 
 PREFIX = "/v1/predictions/"
-_ARROW: Header = (b"content-type", arrow.STREAM)
+_ARROW: Header = (b"content-type", arrow.MEDIA_TYPE)
 _VARY: Header = (b"vary", b"Accept, Authorization")
 
 
@@ -68,8 +68,8 @@ class Predictions:
         terms, others = LookupOptions.parse(request.parameters())
         refuse(others)
         body = await request.body(receive)
-        if request.headers.get(b"content-type", b"").lower().startswith(arrow.STREAM):
-            table = arrow_validation.table(body)
+        if request.headers.get(b"content-type", b"").lower().startswith(arrow.MEDIA_TYPE):
+            table = arrow_validation.read_table(body)
             request.keys = table.num_rows
             _bounded(request)
             answers = await self._lookup.many(str(request.model), lambda d: arrow.parse(d, table), terms)
@@ -78,11 +78,11 @@ class Predictions:
             request.keys = len(asked)
             _bounded(request)
             answers = await self._lookup.many(str(request.model), lambda d: keys.parse_many(d.key, asked), terms)
-        request.version, request.found = answers.described.version, answers.found.count(True)
+        request.version, request.found = answers.table_version.version, answers.found.count(True)
         headers = [_VARY, (b"cache-control", b"no-store")]
         if _wants_arrow(request):
-            return Response(200, arrow.stream(answers), [_ARROW, *headers])
-        return Response(200, answers.json(), [JSON, *headers])
+            return Response(200, arrow.render(answers), [_ARROW, *headers])
+        return Response(200, json.render(answers), [JSON, *headers])
 
 
 def _enter(request: Request, model: str) -> None:
@@ -95,11 +95,11 @@ def _enter(request: Request, model: str) -> None:
 def _wants_arrow(request: Request) -> bool:
     """Whether Accept names Arrow, and prefers it to JSON (RFC 9110, 12.5.1)."""
     accept = request.headers.get(b"accept")
-    if accept is None or arrow.STREAM not in (accept := accept.lower()):
+    if accept is None or arrow.MEDIA_TYPE not in (accept := accept.lower()):
         return False
     weights = dict(_weight(one) for one in accept.split(b","))
-    json = max(weights.get(form, 0.0) for form in (b"application/json", b"application/*", b"*/*"))
-    return weights.get(arrow.STREAM, 0.0) > 0 and weights[arrow.STREAM] >= json
+    others = max(weights.get(form, 0.0) for form in (b"application/json", b"application/*", b"*/*"))
+    return weights.get(arrow.MEDIA_TYPE, 0.0) > 0 and weights[arrow.MEDIA_TYPE] >= others
 
 
 def _weight(one: bytes) -> tuple[bytes, float]:
@@ -129,12 +129,12 @@ def _only(described: TableVersion) -> str:
 def _body(
     form: bytes, described: TableVersion, age: Age, parsed: Parsed, row: lookup.Row, terms: LookupOptions
 ) -> bytes:
-    chosen = described.chosen(terms.outputs)
+    chosen = described.select_outputs(terms.outputs)
     if form == b"json":
         named = {column["name"]: value[0] for column, value in zip(described.key, parsed, strict=True)}
-        return single(described, age, named, row, chosen)
+        return json.render_one(described, age, named, row, chosen)
     outputs = [[value] for value in row[2:]] or [[None] for _ in described.outputs]
-    return arrow.stream(Answers(described, age, parsed, [row[1]], Listed(outputs), chosen))
+    return arrow.render(Answers(described, age, parsed, [row[1]], FetchedOutputs(outputs), chosen))
 
 
 def _asked(body: bytes) -> list[Any]:

@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import quote as encoded
 from urllib.parse import urlencode
 
-from prescore_api.http.predictions import PREFIX
 from prescore_api.pages import status
+
+_PREDICTIONS = "/v1/predictions/"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def html(openapi: dict[str, Any], base: str, open_paths: Set[str]) -> str:
 
 def _rank(entry: Entry) -> tuple[bool, bool]:
     """Predictions first, and last what load balancers ask."""
-    return entry.open, not entry.path.startswith(PREFIX)
+    return entry.open, not entry.path.startswith(_PREDICTIONS)
 
 
 def _entries(openapi: dict[str, Any], base: str, open_paths: Set[str]) -> Iterator[Entry]:

@@ -12,14 +12,14 @@ import psycopg
 
 from prescore.catalog import lookup
 from prescore.errors import DatabaseRefused, Transient
-from prescore_api.service.answers import Age, Answers, Listed
+from prescore_api.service.answers import Age, Answers, FetchedOutputs
 from prescore_api.service.clock import Clock
 from prescore_api.service.memory import InMemoryVersions
 from prescore_api.service.models import Models
 from prescore_api.service.options import LookupOptions
 from prescore_api.tables.batching import BatchedLookup, Key
 from prescore_api.tables.database import ReaderPool
-from prescore_api.tables.in_memory import InMemoryVersion, Taken
+from prescore_api.tables.in_memory import InMemoryOutputs, InMemoryVersion
 from prescore_api.tables.version import TableVersion
 
 MAX_KEYS = 10_000
@@ -41,7 +41,7 @@ class Lookup:
         """A key's row; raises NotFound, KeyInvalid, TooOld, DatabaseUnavailable, Transient."""
         resident = self._held(model, terms)
         if resident is not None:
-            described = resident.described
+            described = resident.table_version
             parsed = parse(described)
             age = self._aged(described, terms)
             return described, age, parsed, resident.row([column[0] for column in parsed])
@@ -51,19 +51,19 @@ class Lookup:
         """The answers to keys in their order; raises as `one` does."""
         resident = self._held(model, terms)
         if resident is not None:
-            described = resident.described
+            described = resident.table_version
             parsed, age = parse(described), self._aged(described, terms)
-            places, there = resident.places(parsed)
-            taken = Taken(resident, places, there)
-            return Answers(described, age, parsed, there.tolist(), taken, described.chosen(terms.outputs))
+            places, there = resident.find(parsed)
+            taken = InMemoryOutputs(resident, places, there)
+            return Answers(described, age, parsed, there.tolist(), taken, described.select_outputs(terms.outputs))
         described, age, parsed, rows = await self._settled(model, parse, terms, self._rows)
         _, found, *outputs = zip(*rows, strict=True) if rows else ((), (), *(() for _ in described.outputs))
-        return Answers(described, age, parsed, found, Listed(outputs), described.chosen(terms.outputs))
+        return Answers(described, age, parsed, found, FetchedOutputs(outputs), described.select_outputs(terms.outputs))
 
     def _held(self, model: str, terms: LookupOptions) -> InMemoryVersion | None:
         """The version in memory, if it is the one that is asked for."""
         resident = self._in_memory.get(model)
-        if resident is None or terms.version not in (None, resident.described.version):
+        if resident is None or terms.version not in (None, resident.table_version.version):
             return None
         return resident
 
@@ -106,7 +106,7 @@ class Lookup:
         merged = self._merged.get(described)
         if merged is None:
             merged = self._merged[described] = BatchedLookup(_Fetch(self._reader, described), self._reader.patience)
-        row = await merged.ask(tuple([column[0] for column in parsed]))
+        row = await merged.submit(tuple([column[0] for column in parsed]))
         return row if row[0] == described.version else None
 
     async def _rows(self, described: TableVersion, parsed: Parsed) -> list[lookup.Row] | None:

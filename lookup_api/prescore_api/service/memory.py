@@ -10,7 +10,7 @@ from typing import Any
 from prescore.catalog.database import Database
 from prescore.errors import PrescoreError
 from prescore_api.tables.in_memory import InMemoryVersion
-from prescore_api.tables.loader_process import Reading
+from prescore_api.tables.loader_process import LoaderProcess
 from prescore_api.tables.loading import DoesNotFit
 from prescore_api.tables.version import TableVersion
 
@@ -24,7 +24,7 @@ class InMemoryVersions:
         self._database, self.most = database, most
         self._held: dict[str, InMemoryVersion] = {}
         self.refused: dict[str, tuple[TableVersion, str]] = {}
-        self._reading = Reading()
+        self._loader = LoaderProcess()
 
     def get(self, model: str) -> InMemoryVersion | None:
         """The version of a model that is held."""
@@ -38,16 +38,16 @@ class InMemoryVersions:
         """What is held of a model, or why nothing is; None for one that is not to be held."""
         held, refused = self._held.get(model), self.refused.get(model)
         if held is not None:
-            return {"version": held.described.version, "bytes": held.nbytes, "refused": None}
+            return {"version": held.table_version.version, "bytes": held.nbytes, "refused": None}
         return None if refused is None else {"version": None, "bytes": 0, "refused": refused[1]}
 
     def stop(self) -> None:
         """Read no more, for good."""
-        self._reading.end()
+        self._loader.stop()
 
     async def follow(self, published: Iterable[TableVersion]) -> None:
         """Hold what is published and asks for it, and let go of what no longer is or does."""
-        wanted = {described.model: described for described in published if described.published["in_memory"]}
+        wanted = {described.model: described for described in published if described.row["in_memory"]}
         for model in set(self._held) - set(wanted):
             del self._held[model]
             # There may be room now.
@@ -55,7 +55,7 @@ class InMemoryVersions:
         self.refused = {model: told for model, told in self.refused.items() if wanted.get(model) is told[0]}
         for described in wanted.values():
             held = self._held.get(described.model)
-            if (held is None or held.described is not described) and described.model not in self.refused:
+            if (held is None or held.table_version is not described) and described.model not in self.refused:
                 try:
                     await self._replace(described, held)
                 except Exception:  # a fault of ours: the database goes on answering
@@ -63,8 +63,8 @@ class InMemoryVersions:
 
     async def _replace(self, described: TableVersion, held: InMemoryVersion | None) -> None:
         # Only its promise or its clocks are others.
-        if held is not None and held.described.same_table(described):
-            self._held[described.model] = held.told_by(described)
+        if held is not None and held.table_version.has_same_rows(described):
+            self._held[described.model] = held.with_table_version(described)
             return
         try:
             resident = await self._loaded(described)
@@ -93,7 +93,7 @@ class InMemoryVersions:
 
     def _read(self, described: TableVersion) -> InMemoryVersion:
         left = self.most - sum(resident.nbytes for resident in self._held.values())
-        resident = InMemoryVersion.build(described, self._reading.read(self._database, described, left))
+        resident = InMemoryVersion.build(described, self._loader.load(self._database, described, left))
         if resident.nbytes > left:
             raise DoesNotFit(f"it takes {resident.nbytes:,} bytes, and {left:,} are left")
         return resident

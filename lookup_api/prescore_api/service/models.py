@@ -112,20 +112,20 @@ class Models:
         """A published model with its clocks, its columns and its versions; raises NotFound."""
         described = await self._see(model)
         versions = await self._named("lookup_versions", model)
-        return self.describe(described) | described.columns() | {"versions": versions}
+        return self.describe(described) | described.describe_columns() | {"versions": versions}
 
     def describe(self, described: TableVersion) -> dict[str, Any]:
         """A model with its clocks, as they are now."""
         age = Age.at(described, self._clock.now())
-        told = {name: described.published[name] for name in _TOLD}  # type: ignore[literal-required]
+        told = {name: described.row[name] for name in _TOLD}  # type: ignore[literal-required]
         clocks = {"age_seconds": round(age.seconds, 3), "max_age_seconds": described.max_age, "stale": age.stale}
         resident = self._in_memory.status(described.model)
-        return told | clocks | {"held": described.published["held"], "in_memory": resident}
+        return told | clocks | {"held": described.row["held"], "in_memory": resident}
 
     def gauges(self) -> list[dict[str, Any]]:
         """Models with their clocks, as they are now, also while the database is away."""
         now, every = self._clock.now(), self.seen.values()
-        return [self.describe(d) | {"published_seconds": _since(d.published["published_at"], now)} for d in every]
+        return [self.describe(d) | {"published_seconds": _since(d.row["published_at"], now)} for d in every]
 
     async def _see(self, model: str) -> TableVersion:
         return await self._shared((model,), self._see_published)
@@ -142,7 +142,8 @@ class Models:
 
     def _described(self, row: lookup.VersionRow) -> TableVersion:
         seen = self.seen.get(row["model"])
-        if seen is not None and seen.renewed(row):
+        if seen is not None and seen.matches(row):
+            seen.confirm()
             return seen
         return TableVersion.from_row(row)
 

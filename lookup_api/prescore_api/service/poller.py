@@ -146,11 +146,11 @@ class Poller:
 
     def _measure(self) -> None:
         metrics.up.set(self.up)
-        told = self._reader.pool()
+        told = self._reader.pool_stats()
         metrics.waiting.set(told.pop("waiting"))
         for state, number in told.items():
             metrics.pool.labels(state).set(number)
-        held = {resident.described.model: resident.nbytes for resident in self._in_memory.held()}
+        held = {resident.table_version.model: resident.nbytes for resident in self._in_memory.held()}
         self._shown |= {*held, *self._in_memory.refused}
         # One that has gone is shown as nothing.
         for model in self._shown:

@@ -30,7 +30,7 @@ class BatchedLookup:
         self._waiting: list[_Waiting] = []
         self._running: set[asyncio.Task[None]] = set()
 
-    def ask(self, key: Key) -> asyncio.Future[Row]:
+    def submit(self, key: Key) -> asyncio.Future[Row]:
         """The row of a key, when it is there; raises what its statement raises, or DatabaseUnavailable."""
         waiting = _Waiting(key, self._loop.create_future(), self._loop.time())
         self._waiting.append(waiting)

@@ -73,7 +73,7 @@ class ReaderPool:
         """The same for those who ask often: rows are tuples, and parameters are $1, $2, …."""
         return await self._asked(statement, parameters, _Raw)
 
-    def pool(self) -> dict[str, int]:
+    def pool_stats(self) -> dict[str, int]:
         """How many connections there are, how many are idle, and how many requests wait for one."""
         told = self._pool.get_stats()
         names = {"open": "pool_size", "idle": "pool_available"}

@@ -30,7 +30,7 @@ class InMemoryVersion:
     columns, all else Arrow's.
     """
 
-    described: TableVersion
+    table_version: TableVersion
     index: Integers
     coarse: Integers
     keys: list[pa.Array]
@@ -56,9 +56,9 @@ class InMemoryVersion:
             hashed,
         )
 
-    def told_by(self, described: TableVersion) -> InMemoryVersion:
+    def with_table_version(self, described: TableVersion) -> InMemoryVersion:
         """The same rows under another description of them."""
-        return replace(self, described=described)
+        return replace(self, table_version=described)
 
     @property
     def nbytes(self) -> int:
@@ -67,13 +67,13 @@ class InMemoryVersion:
 
     def row(self, key: Sequence[Any]) -> Row:
         """One key's row, in the form in which the database gives it."""
-        version = self.described.version
+        version = self.table_version.version
         place = self._place(tuple(map(_plain, key))) if self.hashed else self._whole(key[0])
         if place < 0:
             return (version, None)
         return (version, True, *(_value(column, place) for column in self.outputs))
 
-    def places(self, keys: Sequence[Sequence[Any]]) -> tuple[Integers, Flags]:
+    def find(self, keys: Sequence[Sequence[Any]]) -> tuple[Integers, Flags]:
         """Of columns of keys: where each key is, and whether it is there."""
         if not self.hashed:
             return self._places(np.array(keys[0], np.int64))
@@ -114,20 +114,20 @@ class InMemoryVersion:
 
 
 @dataclass(frozen=True)
-class Taken:
+class InMemoryOutputs:
     """The outputs of a version in memory at some places; at those of keys that are not there, anything."""
 
-    resident: InMemoryVersion
+    rows: InMemoryVersion
     places: Integers
     found: Flags
 
-    def lists(self, chosen: Sequence[int]) -> list[list[Any]]:
+    def to_lists(self, positions: Sequence[int]) -> list[list[Any]]:
         """As Python's values."""
-        return [_listed(self.resident.outputs[place], self.places) for place in chosen]
+        return [_listed(self.rows.outputs[place], self.places) for place in positions]
 
-    def arrays(self, chosen: Sequence[int]) -> list[pa.Array]:
+    def to_arrays(self, positions: Sequence[int]) -> list[pa.Array]:
         """As Arrow's."""
-        return [_array(self.resident.outputs[place], self.places) for place in chosen]
+        return [_array(self.rows.outputs[place], self.places) for place in positions]
 
 
 def _hashes(keys: pa.Table) -> Integers:

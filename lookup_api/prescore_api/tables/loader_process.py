@@ -13,21 +13,22 @@ import pyarrow as pa
 
 from prescore.catalog.database import Database
 from prescore.errors import PrescoreError, Transient
-from prescore_api.tables.loading import DoesNotFit, load
+from prescore_api.tables import loading
+from prescore_api.tables.loading import DoesNotFit
 from prescore_api.tables.version import TableVersion
 
 # -P: a project's folder may hold a secrets.py of its own.
 _COMMAND = (sys.executable, "-P", "-m", __name__)
 
 
-class Reading:
-    """Reads one table at a time; `end` may be called by another thread."""
+class LoaderProcess:
+    """Reads one table at a time; `stop` may be called by another thread."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._ended = False
 
-    def read(self, database: Database, described: TableVersion, most: int) -> pa.Table:
+    def load(self, database: Database, described: TableVersion, most: int) -> pa.Table:
         """What `loading.load` gives, and raises; Transient when the process, or all reading, was ended."""
         with tempfile.TemporaryDirectory(prefix="prescore-in-memory-") as folder:
             file = Path(folder, "table.arrow")
@@ -38,7 +39,7 @@ class Reading:
             with pa.memory_map(str(file)) as source:
                 return pa.ipc.open_file(source).read_all()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Read no more: a server that ends is not to wait for a large table, or for a lock on one."""
         self._ended = True
         if self._process is not None:
@@ -63,7 +64,7 @@ def _main() -> None:
     file, database, described, most = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own process wrote it
     error: Exception | None = None
     try:
-        table = load(database, described, most)
+        table = loading.load(database, described, most)
         with pa.ipc.new_file(str(file), table.schema) as writer:
             writer.write_table(table)
     except (PrescoreError, DoesNotFit) as raised:

@@ -37,13 +37,16 @@ class DoesNotFit(Exception):
 
 
 def load(database: Database, described: TableVersion, most: int) -> pa.Table:
-    """Key columns and outputs by place, at most so many bytes; raises DoesNotFit, DatabaseUnavailable or DatabaseRefused."""
+    """Return the key columns and outputs by position, in at most so many bytes.
+
+    Raises DoesNotFit, DatabaseUnavailable or DatabaseRefused.
+    """
     columns = [*described.key, *described.outputs]
-    least = described.published["rows"] * 8 * (1 + len(described.outputs))
+    least = described.row["rows"] * 8 * (1 + len(described.outputs))
     # Booleans take an eighth of a number.
     if most < least // 8:
-        raise DoesNotFit(f"{described.published['rows']:,} rows take more than the {most:,} bytes left")
-    table = sql.Identifier(described.published["table_name"])
+        raise DoesNotFit(f"{described.row['rows']:,} rows take more than the {most:,} bytes left")
+    table = sql.Identifier(described.row["table_name"])
     statement = query("lookup_copy", table=table, columns=identifiers([column["name"] for column in columns]))
     types = {f"f{i}": _TYPES[column["type"]] for i, column in enumerate(columns)}
     with database.connect() as connection:

@@ -1,4 +1,4 @@
-"""A version as the catalog describes it, and what of its answers is always the same."""
+"""A version as the catalog describes it, and the parts of its answers that never change."""
 
 from __future__ import annotations
 
@@ -13,85 +13,99 @@ from prescore.catalog import lookup
 from prescore.catalog.catalog import Column
 from prescore.errors import RequestInvalid
 
+OutputSelection = Sequence[tuple[int, str]]
+"""Outputs of a version: the position among all of its outputs and the name of each."""
+_SAME_ROWS = ("model", "version", "table_name", "rows", "key_columns", "output_columns", "data_as_of")
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(eq=False)
 class TableVersion:
-    """What is known of one version: its columns and its table never change, its promise belongs to it.
+    """One version of a model: its columns, its table and its publication, as its catalog row describes them.
 
-    Times are seconds since 1970. `statement` reads it by key; `head` is how each of its answers begins in JSON, and
-    `clocks` how it goes on after the prediction. `stamp` tells its publication from every other one of the model.
+    Instances compare by identity: a catalog row with other values makes a new instance. Only `read_at` changes, the
+    `time.monotonic()` at which the catalog last confirmed the row. `data_as_of` is in seconds since 1970.
+
+    The rest is rendered once for all lookups: `statement` selects rows by key; an answer in JSON begins with
+    `json_head`, and `json_times` follows its prediction; `stamp` is unique among the model's publications.
     """
 
     model: str
     version: int
-    published: lookup.VersionRow
+    row: lookup.VersionRow
     key: list[Column]
     outputs: list[Column]
+    all_outputs: OutputSelection
     statement: bytes
     data_as_of: float
-    head: bytes
-    clocks: bytes
+    json_head: bytes
+    json_times: bytes
     stamp: bytes
     read_at: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def from_row(cls, published: lookup.VersionRow, *, by_number: bool = False) -> Self:
-        """Of a row of the catalog. `by_number`: to be read from its own table, published or not."""
-        model, version = published["model"], published["version"]
-        key, outputs = published["key_columns"], published["output_columns"]
+    def from_row(cls, row: lookup.VersionRow, *, by_number: bool = False) -> Self:
+        """Build it from its catalog row. `by_number`: read the version's own table, whether it is published or not."""
+        model, version = row["model"], row["version"]
+        key, outputs = row["key_columns"], row["output_columns"]
         if by_number:
-            statement = lookup.version_statement(version, published["table_name"], key, outputs)
+            statement = lookup.version_statement(version, row["table_name"], key, outputs)
         else:
             statement = lookup.published_statement(model, key, outputs)
-        published_at = published["published_at"]
-        times = {"data_as_of": published["data_as_of"], "published_at": published["published_at"]}
+        head = orjson.dumps({"model": model, "version": version})
+        published_at = row["published_at"]
+        times = orjson.dumps({"data_as_of": row["data_as_of"], "published_at": published_at})
+        published_seconds = published_at.timestamp() if published_at else 0
         return cls(
             model=model,
             version=version,
-            published=published,
+            row=row,
             key=key,
             outputs=outputs,
-            # Rendered once: composing it costs more than asking it.
+            all_outputs=[(position, column["name"]) for position, column in enumerate(outputs)],
+            # Composing a statement takes longer than running it.
             statement=statement.as_bytes(),
-            data_as_of=published["data_as_of"].timestamp(),
-            head=orjson.dumps({"model": model, "version": version})[:-1] + b',"key":',
-            clocks=b"," + orjson.dumps(times)[1:-1] + b',"age_seconds":',
-            stamp=f"{version}-{published_at.timestamp() if published_at else 0:.6f}".encode(),
+            data_as_of=row["data_as_of"].timestamp(),
+            json_head=head[:-1] + b',"key":',
+            json_times=b"," + times[1:-1] + b',"age_seconds":',
+            stamp=f"{version}-{published_seconds:.6f}".encode(),
         )
-
-    def renewed(self, published: lookup.VersionRow) -> bool:
-        """Whether a row of the catalog says nothing else than is known; it is then as if just read."""
-        same = {**published, "now": self.published["now"]} == self.published
-        if same:
-            object.__setattr__(self, "read_at", time.monotonic())
-        return same
-
-    def same_table(self, other: TableVersion) -> bool:
-        """Whether another description is of the same rows and columns."""
-        names = ("model", "version", "table_name", "rows", "key_columns", "output_columns", "data_as_of")
-        return all(self.published[name] == other.published[name] for name in names)  # type: ignore[literal-required]
 
     @property
     def max_age(self) -> float | None:
-        """The promise, in seconds."""
-        return self.published["max_age_seconds"]
+        """The model's max age in seconds; None if it has none."""
+        return self.row["max_age_seconds"]
 
-    def chosen(self, names: Sequence[str]) -> list[tuple[int, str]] | None:
-        """The outputs of these names, each with its place; None for all. Raises RequestInvalid for one it lacks."""
+    def matches(self, row: lookup.VersionRow) -> bool:
+        """Return whether a catalog row, read later, has the same values."""
+        return {**row, "now": self.row["now"]} == self.row
+
+    def confirm(self) -> None:
+        """Note that the catalog still has the same row."""
+        self.read_at = time.monotonic()
+
+    def has_same_rows(self, other: TableVersion) -> bool:
+        """Return whether another instance describes the same table, columns and data."""
+        return all(self.row[name] == other.row[name] for name in _SAME_ROWS)  # type: ignore[literal-required]
+
+    def select_outputs(self, names: Sequence[str]) -> OutputSelection:
+        """Return the outputs with these names, or all of them if there are no names; raise RequestInvalid."""
         if not names:
-            return None
-        places = {column["name"]: place for place, column in enumerate(self.outputs)}
-        if unknown := [name for name in names if name not in places]:
+            return self.all_outputs
+        positions = {name: position for position, name in self.all_outputs}
+        if unknown := [name for name in names if name not in positions]:
             raise RequestInvalid(
-                f"{self.model} version {self.version} has no output {', '.join(unknown)}; it has {', '.join(places)}."
+                f"{self.model} version {self.version} has no output {', '.join(unknown)}; "
+                f"it has {', '.join(positions)}."
             )
-        return [(places[name], name) for name in names]
+        return [(positions[name], name) for name in names]
 
-    def columns(self) -> dict[str, Any]:
-        """Its columns as /v1/models/{model} tells them."""
+    def describe_columns(self) -> dict[str, Any]:
+        """Return the columns as /v1/models/{model} lists them."""
         return {
-            "key": [{name: column[name] for name in ("name", "type", "comment")} for column in self.key],
-            "outputs": [
-                {name: column[name] for name in ("name", "type", "comment", "role")} for column in self.outputs
-            ],
+            "key": [_describe(column, ("name", "type", "comment")) for column in self.key],
+            "outputs": [_describe(column, ("name", "type", "comment", "role")) for column in self.outputs],
         }
+
+
+def _describe(column: Column, fields: Sequence[str]) -> dict[str, str]:
+    return {name: column[name] for name in fields}  # type: ignore[literal-required]

@@ -43,11 +43,11 @@ async def _until_asked(database: _Database, times: int) -> None:
 
 def test_what_gathers_goes_into_one_statement_and_everybody_gets_their_own() -> None:
     async def story(database: _Database, merged: BatchedLookup) -> None:
-        first = [merged.ask((0,))]
+        first = [merged.submit((0,))]
         await _until_asked(database, 1)
-        second = [merged.ask((1,))]
+        second = [merged.submit((1,))]
         await _until_asked(database, IN_FLIGHT)
-        rest = [merged.ask((n,)) for n in range(2, 50)]
+        rest = [merged.submit((n,)) for n in range(2, 50)]
         await asyncio.sleep(0)
         assert len(database.asked) == IN_FLIGHT
         database.may_answer.set()
@@ -61,7 +61,7 @@ def test_what_gathers_goes_into_one_statement_and_everybody_gets_their_own() -> 
 def test_one_key_that_the_database_cannot_take_fails_alone() -> None:
     async def story(database: _Database, merged: BatchedLookup) -> None:
         database.may_answer.set()
-        asked = [merged.ask((key,)) for key in ("a", "bad", "b")]
+        asked = [merged.submit((key,)) for key in ("a", "bad", "b")]
         rows = await asyncio.gather(*asked, return_exceptions=True)
         assert [rows[0], rows[2]] == [(1, True, "a"), (1, True, "b")]
         assert isinstance(rows[1], DataError)
@@ -77,11 +77,11 @@ def test_an_outage_is_told_to_all_who_wait_at_once() -> None:
             raise DatabaseUnavailable
 
         merged._fetch = away
-        asked = [merged.ask((0,))]
+        asked = [merged.submit((0,))]
         await _until_asked(database, 1)
-        asked += [merged.ask((1,))]
+        asked += [merged.submit((1,))]
         await _until_asked(database, 2)
-        asked += [merged.ask((n,)) for n in range(2, 5000)]
+        asked += [merged.submit((n,)) for n in range(2, 5000)]
         database.may_answer.set()
         told = await asyncio.gather(*asked, return_exceptions=True)
         assert {type(one) for one in told} == {DatabaseUnavailable}
@@ -92,11 +92,11 @@ def test_an_outage_is_told_to_all_who_wait_at_once() -> None:
 
 def test_nobody_waits_behind_a_slow_database_without_end() -> None:
     async def story(database: _Database, merged: BatchedLookup) -> None:
-        first = [merged.ask((0,))]
+        first = [merged.submit((0,))]
         await _until_asked(database, 1)
-        first += [merged.ask((1,))]
+        first += [merged.submit((1,))]
         await _until_asked(database, 2)
-        waiting = merged.ask((2,))
+        waiting = merged.submit((2,))
         while asyncio.get_running_loop().time() <= merged._waiting[0].since + 0.05:
             await asyncio.sleep(0.01)
         database.may_answer.set()
