@@ -60,7 +60,7 @@ def _statement(where: World, arguments: argparse.Namespace) -> float:
     """One connection, prepared, the rows fetched and nothing made of them."""
     database = Database(where.database)
     with database.connect() as connection:
-        described = Catalog(connection).one("lookup_described", model="stored")
+        described = Catalog(connection).one("lookup_published", model="stored")
         asked = lookup.published_statement("stored", described["key_columns"], described["output_columns"]).as_bytes()
     with psycopg.connect(where.database, autocommit=True) as plain:
         keys = _keys(arguments.rows, _KEYS)

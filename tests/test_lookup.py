@@ -27,7 +27,7 @@ def test_a_lookup_uses_the_primary_key_and_touches_one_version(sandbox: Sandbox)
         sandbox.onnx(linear([1.0, -0.5], bias))
         materialize.run(sandbox.job())
     with sandbox.database.connect() as connection:
-        described = Catalog(connection).one("lookup_described", model="churn")
+        described = Catalog(connection).one("lookup_published", model="churn")
         keys, outputs = described["key_columns"], described["output_columns"]
         asked = lookup.published_statement("churn", keys, outputs).as_string(connection)
         values = lookup.parameters([range(0, 50_000, 5_000)])

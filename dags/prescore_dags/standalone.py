@@ -167,7 +167,7 @@ def _metadata(project: Project) -> dict[str, str]:
         return {}
     postgres = Database(server.start(project), embedded=True)
     with postgres.connect() as connection:
-        if not Catalog(connection).one("airflow_database_there")["there"]:
+        if not Catalog(connection).one("airflow_database_exists")["present"]:
             connection.execute(query("airflow_database_create"))
     url = postgres.sqlalchemy_url.replace("/postgres?", "/airflow?", 1)
     return {_METADATA: url, f"{_METADATA}_ASYNC": url}

@@ -215,12 +215,12 @@ def _job(model: str, root: str) -> Job:
 
 def _begun(connection: Connection, model: str) -> bool:
     """Whether an earlier attempt of this run began anew, and left what a retry goes on with."""
-    return bool(Catalog(connection).one("events_begun_anew", model=model, reason=turn.holder())["begun"])
+    return bool(Catalog(connection).one("events_started_over", model=model, reason=turn.holder())["started_over"])
 
 
 def _note_begun(job: Job, version: int) -> None:
     with job.database.connect() as connection:
-        Catalog(connection).record_event(job.model, version, "begun anew", turn.holder())
+        Catalog(connection).record_event(job.model, version, "started over", turn.holder())
 
 
 def _shares(job: Job, held: Lease, version: int, groups: int) -> list[Share]:

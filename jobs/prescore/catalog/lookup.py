@@ -22,7 +22,7 @@ Row = tuple[Any, ...]
 
 
 class VersionRow(TypedDict):
-    """What `lookup_described` and `lookup_version` tell of a version, by the database's clock `now`."""
+    """What `lookup_published` and `lookup_version` tell of a version, by the database's clock `now`."""
 
     now: datetime
     model: str
@@ -46,7 +46,7 @@ def look_up(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, An
     """The answer to one key, given as text in key order; raises NotFound or KeyInvalid."""
     known: int | None = None
     while True:
-        published: VersionRow | None = catalog.one("lookup_described", model=model)
+        published: VersionRow | None = catalog.one("lookup_published", model=model)
         if published is None:
             raise errors.NotFound(f"No model {model!r} is published here. `prescore status` lists those that are.")
         key, outputs = published["key_columns"], published["output_columns"]

@@ -86,7 +86,7 @@ def pending(connection: Connection) -> list[Migration]:
 
 def _applied(connection: Connection) -> dict[int, str]:
     """Return the checksum of each applied migration by its number."""
-    known = connection.execute(query("migrations_known")).fetchone()
+    known = connection.execute(query("migrations_exist")).fetchone()
     if not known or not known["known"]:
         return {}
     rows = connection.execute(query("migrations_applied"))
@@ -119,6 +119,6 @@ def _apply(connection: Connection) -> list[str]:
         for migration in missing:
             connection.execute(migration.text)
             row = {"number": migration.number, "name": migration.name, "checksum": migration.checksum}
-            connection.execute(query("migrations_note"), row)
+            connection.execute(query("migrations_record"), row)
         roles.grant(connection)
         return [migration.name for migration in missing]

@@ -54,7 +54,7 @@ def roles_with_rights(connection: Connection) -> list[tuple[str, str]]:
 
 def require_writer(connection: Connection, model: str) -> None:
     """Before anything is scored: raises DatabaseRefused for a role that could not publish what it makes."""
-    rights = connection.execute(query("roles_writes")).fetchone() or {}
+    rights = connection.execute(query("roles_is_writer")).fetchone() or {}
     if not rights["writes"]:
         raise DatabaseRefused(
             f"The role {rights['role']} may not write here. Use the writer's, or let the catalog's owner type: "
@@ -97,7 +97,7 @@ def _require_owner(connection: Connection, writers: list[str], readers: list[str
         raise DatabaseRefused(
             f"Only the catalog's owner can grant its rights: that is {owner['owner']}, and this is {owner['role']}."
         )
-    apart = connection.execute(query("roles_apart"), {"roles": writers}).fetchall()
+    apart = connection.execute(query("roles_not_inherited"), {"roles": writers}).fetchall()
     if apart:
         names = ", ".join(row["role"] for row in apart)
         raise DatabaseRefused(

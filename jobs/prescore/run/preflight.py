@@ -71,12 +71,12 @@ def check_expectations(job: Job) -> None:
     """
     with job.database.connect() as connection:
         known = Catalog(connection).one(
-            "versions_vetted",
+            "versions_checks_have_run",
             model=job.model,
             spec_fingerprint=job.spec.fingerprint,
             checks_fingerprint=job.spec.checks_fingerprint,
         )
-    if not known["vetted"]:
+    if not known["have_run"]:
         expectations.build(job.spec)
 
 

@@ -160,7 +160,7 @@ def trim(connection: Connection, version: Version) -> None:
 
 def remove(connection: Connection, version: Version) -> None:
     """Remove a version's rejects: its freezing begins again, or its table has gone."""
-    Catalog(connection).execute("rejects_forget", model=version["model"], version=version["version"])
+    Catalog(connection).execute("rejects_delete", model=version["model"], version=version["version"])
 
 
 def _plain(value: Any) -> Any:

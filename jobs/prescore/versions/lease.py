@@ -99,12 +99,12 @@ def continuing(database: Database, lease: Lease) -> Iterator[Lease]:
 
 def release(connection: Connection, lease: Lease) -> None:
     """Give the lease back, if it is still ours."""
-    Catalog(connection).execute("leases_drop", model=lease.model, token=lease.token)
+    Catalog(connection).execute("leases_release", model=lease.model, token=lease.token)
 
 
 def release_held_by(connection: Connection, holder: str) -> None:
     """Give back whatever a named holder has, for one that no longer knows its token."""
-    Catalog(connection).execute("leases_give_back", holder=holder)
+    Catalog(connection).execute("leases_release_by_holder", holder=holder)
 
 
 def renew(connection: Connection, lease: Lease, seconds: float = EXPIRY_SECONDS) -> int | None:

@@ -100,7 +100,7 @@ def abandon(connection: Connection, model: str, *, but: int, as_of: datetime | N
 
 def set_to_publish(connection: Connection, model: str, version: int, *, publishing: bool) -> None:
     """Note whether a run means to publish a version, so that the next one does if this one does not come to that."""
-    Catalog(connection).execute("versions_intend", model=model, version=version, publishing=publishing)
+    Catalog(connection).execute("versions_set_to_publish", model=model, version=version, publishing=publishing)
 
 
 def mark_failed(connection: Connection, version: Version, error: str, checks: list[Any] | None = None) -> bool:

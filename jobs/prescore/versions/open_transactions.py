@@ -22,4 +22,4 @@ def still_open(connection: Connection, since: datetime | None) -> list[int]:
 
 
 def _open(connection: Connection, since: datetime | None) -> set[tuple[Any, ...]]:
-    return {tuple(row.values()) for row in Catalog(connection).all("tables_readers", since=since)}
+    return {tuple(row.values()) for row in Catalog(connection).all("tables_open_transactions", since=since)}

@@ -63,7 +63,7 @@ def redirect(connection: Connection, version: Version, led: Collection[str], gra
     if model in led:
         with _soon(connection, version):
             views.replace(connection, version, parent, grants)
-        Catalog(connection).execute("models_lead", model=model, parent=parent)
+        Catalog(connection).execute("models_set_parent", model=model, parent=parent)
 
 
 def detach(connection: Connection, version: Version) -> None:

@@ -89,7 +89,7 @@ def move(catalog: Catalog, version: Version, moved: Move) -> None:
         raise Busy(f"{_name(version)} changed while it was being published; try again.")
     catalog.execute("models_point", **name)
     models, numbers = list(moved.together), list(moved.together.values())
-    catalog.execute("models_note_publication", **name, models=models, versions=numbers)
+    catalog.execute("models_record_publication", **name, models=models, versions=numbers)
     catalog.record_event(version["model"], version["version"], moved.event, moved.reason, was=moved.before)
     catalog.execute("models_notify", model=version["model"])
 

@@ -38,7 +38,7 @@ class Models:
     async def refresh(self) -> None:
         """Read the catalog; raises DatabaseUnavailable or DatabaseRefused."""
         asked_at = time.monotonic()
-        rows: list[Any] = await self._reader.rows(query("lookup_described"), {"model": None})
+        rows: list[Any] = await self._reader.rows(query("lookup_published"), {"model": None})
         seen = {}
         for row in rows:
             self._clock.set(row["now"], asked_at)
@@ -132,7 +132,7 @@ class Models:
 
     async def _see_published(self, model: str) -> TableVersion:
         asked_at = time.monotonic()
-        rows: list[Any] = await self._named("lookup_described", model)
+        rows: list[Any] = await self._named("lookup_published", model)
         if not rows:
             self.seen.pop(model, None)
             raise unknown(model)

@@ -12,8 +12,8 @@ select at, model, version, event, actor, reason, detail from prescore.events whe
 select detail from prescore.events
 where model = %(model)s and version = %(version)s and event = 'resumed' order by id desc limit 1;
 
--- name: events_begun_anew
+-- name: events_started_over
 -- Whether somebody has begun a version anew that is not published yet.
 select exists (select from prescore.events e join prescore.versions v on v.model = e.model and v.version = e.version
-               where e.model = %(model)s and e.event = 'begun anew' and e.reason = %(reason)s
-                 and v.state in ('building', 'staged', 'checked')) as begun;
+               where e.model = %(model)s and e.event = 'started over' and e.reason = %(reason)s
+                 and v.state in ('building', 'staged', 'checked')) as started_over;

@@ -44,10 +44,10 @@ where model = %(model)s and token = %(token)s returning token;
 -- Asked at the end of every writing transaction: nobody can take over between this and the commit.
 select token from prescore.leases where model = %(model)s and token = %(token)s for share;
 
--- name: leases_drop
+-- name: leases_release
 -- Give it back; only the holder can.
 update prescore.leases set expires_at = '-infinity' where model = %(model)s and token = %(token)s;
 
--- name: leases_give_back
+-- name: leases_release_by_holder
 -- Give it back under the holder's name, whichever token it has.
 update prescore.leases set expires_at = '-infinity' where holder = %(holder)s;

@@ -12,7 +12,7 @@ order by k.position;
 -- The version that this statement's view shows.
 (select s.version from prescore.visible s where s.model = {model})
 
--- name: lookup_described
+-- name: lookup_published
 -- Everything a reader needs to serve what is published: columns, clocks and promises are in the catalog.
 select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.state, v.table_name, v.rows,
        v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,

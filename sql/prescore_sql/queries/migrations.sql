@@ -26,7 +26,7 @@ create table if not exists prescore.migrations (
   applied_at timestamptz not null default now()
 );
 
--- name: migrations_known
+-- name: migrations_exist
 -- Whether any migration was ever applied here.
 select to_regclass('prescore.migrations') is not null as known;
 
@@ -34,6 +34,6 @@ select to_regclass('prescore.migrations') is not null as known;
 -- The migrations applied so far, each with the checksum of its file.
 select number, checksum from prescore.migrations order by number;
 
--- name: migrations_note
+-- name: migrations_record
 -- Note one as applied.
 insert into prescore.migrations (number, name, checksum) values (%(number)s, %(name)s, %(checksum)s);

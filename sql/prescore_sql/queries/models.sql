@@ -22,14 +22,14 @@ select version from prescore.visible where model = %(model)s;
 -- The publication itself: readers follow this pointer.
 update prescore.models set published_version = %(version)s where model = %(model)s;
 
--- name: models_note_publication
+-- name: models_record_publication
 -- The pointer's history, by which a transaction that began earlier goes on with what it saw.
 -- Those that are published together are shown to the same transactions: all of those that began after the last was attached.
 insert into prescore.publications (model, version, visible_from)
 select %(model)s, %(version)s, max(v.attached_at) from prescore.versions v
 where (v.model, v.version) in (select * from unnest(%(models)s::text[], %(versions)s::integer[]));
 
--- name: models_lead
+-- name: models_set_parent
 -- The view reads another parent from now on.
 update prescore.models set parent_name = nullif(%(parent)s, model) where model = %(model)s;
 

@@ -22,7 +22,7 @@ from prescore.versions v where v.model = %(model)s and v.version = %(version)s;
 delete from prescore.rejects where model = %(model)s and version = %(version)s and ctid not in
   (select r.ctid from prescore.rejects r where r.model = %(model)s and r.version = %(version)s limit %(enough)s);
 
--- name: rejects_forget
+-- name: rejects_delete
 -- A version's rejects go.
 delete from prescore.rejects where model = %(model)s and version = %(version)s;
 

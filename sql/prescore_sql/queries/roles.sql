@@ -70,11 +70,11 @@ order by r.rolname;
 select current_user as role, pg_get_userbyid(nspowner) as owner, pg_has_role(nspowner, 'usage') as mine
 from pg_namespace where nspname = 'prescore';
 
--- name: roles_apart
+-- name: roles_not_inherited
 -- Which of these roles this one cannot act for.
 select role from unnest(%(roles)s::text[]) role where not pg_has_role(role, 'usage');
 
--- name: roles_writes
+-- name: roles_is_writer
 -- Whether this role has a writer's rights.
 select current_user as role, has_table_privilege('prescore.leases', 'insert') as writes;
 

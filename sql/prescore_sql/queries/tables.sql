@@ -79,7 +79,7 @@ order by c.relname;
 -- Finish an interrupted detach.
 alter table prescore_versions.{parent} detach partition prescore_versions.{table} finalize;
 
--- name: tables_readers
+-- name: tables_open_transactions
 -- Transactions of others that may have begun before a moment, such as that at which a version was superseded, or as that
 -- was being committed. Not everybody may see when another role's transaction began: such a one counts as old.
 select l.pid, l.virtualxid

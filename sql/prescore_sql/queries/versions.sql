@@ -34,15 +34,15 @@ where v.model = %(model)s
        or (v.state = 'checked' and v.to_publish and v.version > coalesce(m.published_version, 0)))
 order by v.version desc;
 
--- name: versions_intend
+-- name: versions_set_to_publish
 -- Whether a run means to publish it.
 update prescore.versions set to_publish = %(publishing)s where model = %(model)s and version = %(version)s;
 
--- name: versions_vetted
+-- name: versions_checks_have_run
 -- Whether the same checks have run before on a table of the same columns, whatever they said.
 select exists (select from prescore.versions
                where model = %(model)s and spec_fingerprint = %(spec_fingerprint)s
-                 and checks_fingerprint = %(checks_fingerprint)s) as vetted;
+                 and checks_fingerprint = %(checks_fingerprint)s) as have_run;
 
 -- name: versions_freeze
 -- The snapshot is complete: from here on the version's inputs are fixed.
