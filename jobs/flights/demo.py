@@ -79,7 +79,7 @@ Now yours:
 
 def require_released() -> None:
     """Stop before anything is done when somebody has put the model on hold: nothing would be published."""
-    command = [BIN / "prescore", "status", "--json"]
+    command = [str(BIN / "prescore"), "status", "--json"]
     status = subprocess.run(command, cwd=ROOT, text=True, check=False, stdout=subprocess.PIPE)  # noqa: S603
     # Before the first run there is no catalog, and no model can be on hold.
     for model in json.loads(status.stdout) if status.returncode == 0 else []:
