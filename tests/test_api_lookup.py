@@ -180,7 +180,7 @@ def test_malformed_keys_are_refused(api: Api, kind: str, value: str) -> None:
         api.client.get(f"/v1/predictions/{m}", params={"k": value}),
     ):
         assert (reply.status_code, reply.json()["error"]["code"]) == (422, "key_invalid")
-        assert reply.json()["error"]["message"].startswith("k takes ")
+        assert reply.json()["error"]["message"].startswith("k must be ")
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_wrong_key_in_bulk_names_its_position(api: Api, kind: str, value: Any)
     ]
     reply = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": [{"k": good}, {"k": good}, {"k": value}]})
     assert (reply.status_code, reply.json()["error"]["code"]) == (422, "key_invalid")
-    assert reply.json()["error"]["message"].startswith("keys[2]: k takes ")
+    assert reply.json()["error"]["message"].startswith("keys[2]: k must be ")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_a_wrong_key_is_told_by_its_position_among_all(api: Api, ask: Asking) ->
     m = api.publish({"k": "bigint"}, [])
     keys: list[Any] = [{"k": k} for k in range(MAX_KEYS + 3)]
     keys[MAX_KEYS + 1] = {"k": "x"}
-    with pytest.raises(Invalid, match=rf"^keys\[{MAX_KEYS + 1}\]: k takes a whole number"):
+    with pytest.raises(Invalid, match=rf"^keys\[{MAX_KEYS + 1}\]: k must be a 64-bit integer"):
         ask(address(api.client), "lookup", m, keys)
 
 

@@ -38,7 +38,7 @@ def _load(tmp_path: Path, text: str, name: str = "good") -> spec.Spec:
     ("old", "new", "told"),
     [
         ('id = "bigint"', 'id = "int"', "key.id: must be 'smallint', 'integer', 'bigint'"),
-        ('id = "bigint"', 'version = "bigint"', "key.version: version is prescore's own column"),
+        ('id = "bigint"', 'version = "bigint"', "key.version: version is a column of prescore's own"),
         ('id = "bigint"', "", "key: Dictionary should have at least 1 item"),
         ('x = ["a", "b"]', "x = 3", 'onnx.inputs.x: write one column, "distance", or a list of them'),
         ('x = ["a", "b"]', "x = []", "onnx.inputs.x: write one column"),
@@ -63,7 +63,7 @@ def _load(tmp_path: Path, text: str, name: str = "good") -> spec.Spec:
         ("[outputs]", '[freshness]\nmax_age = "9999999999d"\n[outputs]', 'freshness.max_age: write at most "36500d"'),
         ("[outputs]", '[retention]\ngrace = "99999999d"\n[outputs]', 'retention.grace: write at most "36500d"'),
         ("[outputs]", f'[retention]\ngrace = "{"9" * 5000}s"\n[outputs]', "retention.grace: write a number and a unit"),
-        ('id = "bigint"', 'ctid = "bigint"', "key.ctid: every Postgres table has a column ctid"),
+        ('id = "bigint"', 'ctid = "bigint"', "key.ctid: ctid is a system column of every Postgres table"),
         ("[domain]", 'indexes = ["id"]\n[domain]', "indexes: write a list of lists"),
         ("[domain]", 'description = "\\u0000"\n[domain]', "description: holds a NUL character"),
         ("[outputs]", '[comments]\nid = "a\\u0000b"\n[outputs]', "comments.id: holds a NUL character"),

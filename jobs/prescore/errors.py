@@ -1,8 +1,8 @@
-"""Everything that prescore raises on purpose.
+"""Every error that prescore raises on purpose.
 
     PrescoreError
-    ├── Terminal                    trying again gives the same answer
-    │   ├── Mistake                 what was asked for cannot be done as it stands
+    ├── Terminal                    a retry fails in the same way
+    │   ├── Mistake                 the request or the setup is wrong
     │   │   ├── SpecInvalid
     │   │   ├── ModelInvalid
     │   │   │   └── ModelFailed
@@ -16,9 +16,9 @@
     │   │   ├── NotAllowed
     │   │   ├── DatabaseRefused
     │   │   └── StoreRefused
-    │   ├── Refused                 the data said no; the old version is still served
-    │   └── LeaseLost               another run took this one's place
-    └── Transient                   worth another try
+    │   ├── Refused                 the data failed its checks; the previous version stays served
+    │   └── LeaseLost               another run took over the model
+    └── Transient                   a retry may succeed
         ├── DatabaseUnavailable
         ├── StoreUnavailable
         ├── StoreFull
@@ -26,7 +26,8 @@
         ├── TooOld
         └── Busy
 
-The class says whether a retry can help. The edges turn it into words, exit codes, Airflow retries or HTTP statuses.
+The class decides whether a retry can help. The command line, the DAGs and the lookup API map it to an exit code, a
+retry or an HTTP status. The docstring of a class is the message of an error that is raised without one.
 """
 
 from __future__ import annotations
@@ -37,85 +38,85 @@ from typing import Any, Self
 
 
 class PrescoreError(Exception):
-    """prescore could not do what was asked."""
+    """prescore could not complete the request."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or type(self).__doc__)
 
     @property
     def code(self) -> str:
-        """The class's name as programs see it: `spec_invalid`, `refused`, …."""
+        """The error code that programs see: the class name in snake case, such as `spec_invalid`."""
         return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
 
 class Terminal(PrescoreError):
-    """Trying again will give the same answer."""
+    """The operation failed, and a retry would fail in the same way."""
 
 
 class Transient(PrescoreError):
-    """Something outside was not ready; trying again may help."""
+    """Something that prescore depends on was not ready. Try again."""
 
 
 class Mistake(Terminal):
-    """What was asked for cannot be done as it stands."""
+    """The request or the setup is wrong."""
 
 
 class SpecInvalid(Mistake):
-    """The spec does not hold together."""
+    """The spec is not valid."""
 
 
 class ModelInvalid(Mistake):
-    """The ONNX file does not do what the spec says."""
+    """The ONNX file does not match the spec."""
 
 
 class ModelFailed(ModelInvalid):
-    """The ONNX model has no answer for some input."""
+    """The ONNX model failed on some of its inputs."""
 
 
 class DomainInvalid(Mistake):
-    """The domain query does not give what the spec and the model need."""
+    """The domain query does not return what the spec and the model need."""
 
 
 class KeyInvalid(Mistake):
-    """A key is not of its column's type."""
+    """The key does not match the types of the key columns."""
 
 
 class RequestInvalid(Mistake):
-    """A request is not one that the lookup API takes."""
+    """The lookup API does not understand the request."""
 
 
 class TooLarge(RequestInvalid):
-    """A request is larger than the lookup API takes."""
+    """The request is larger than the lookup API accepts."""
 
 
 class Unauthenticated(Mistake):
-    """A valid API key is needed."""
+    """A valid API key is required."""
 
 
 class Forbidden(Mistake):
-    """The API key does not open this."""
+    """The API key does not grant access to this."""
 
 
 class NotFound(Mistake):
-    """There is no such thing."""
+    """The requested object does not exist."""
 
 
 class NotAllowed(Mistake):
-    """The model's state forbids it."""
+    """The state of the model or the version does not allow this."""
 
 
 class DatabaseRefused(Mistake):
-    """The database is there but does not let us in, or lacks what we need."""
+    """The database refuses access, or lacks something that prescore needs."""
 
 
 class StoreRefused(Mistake):
-    """The store at a URL is not there, does not let us in, or needs what is not installed."""
+    """The remote store does not exist, refuses access, or needs a driver that is not installed."""
 
 
 class Refused(Terminal):
-    """The data did not pass its checks; nothing was published.
+    """The data failed its checks. Nothing was published.
 
-    `checks` are the check results, each `{name, passed, observed, expected}`.
+    `checks` holds the check results, each `{name, passed, observed, expected}`.
     """
 
     def __init__(self, message: str, checks: list[dict[str, Any]] | None = None) -> None:
@@ -124,37 +125,37 @@ class Refused(Terminal):
 
 
 class LeaseLost(Terminal):
-    """Another run took over this model while this one was not looking; nothing more was written."""
+    """Another run took over this model, so this run stopped. It has written nothing since."""
 
 
 class DatabaseUnavailable(Transient):
-    """The database cannot be reached."""
+    """The database is not available."""
 
 
 class StoreUnavailable(Transient):
-    """The store at a URL cannot be reached."""
+    """The remote store is not available."""
 
 
 class StoreFull(Transient):
-    """There is no room left on the disk that the store is on."""
+    """The disk that holds the store is full."""
 
     @classmethod
     def at(cls, folder: Path) -> Self:
-        """The error for a folder of the store that takes no more."""
+        """Return the error for a folder of the store that cannot be written to any more."""
         return cls(
-            f"The disk is full that the store is on: {folder} takes no more. Readers keep the version that they have. "
-            "Make room there, or name a larger store in prescore.toml (a larger TMPDIR for one at a URL); the next run "
-            "goes on where this one stopped."
+            f"The disk that holds the store is full: cannot write to {folder}. Readers keep the current version. "
+            "Free space there, or set a larger store in prescore.toml (for a store at a URL, a larger TMPDIR). "
+            "The next run resumes where this one stopped."
         )
 
 
 class PortInUse(Transient):
-    """Another program listens where the server should."""
+    """Another program already listens on the port."""
 
 
 class TooOld(Transient):
-    """What is published is older than the caller or its owner allows."""
+    """The published version is older than the client or the model owner allows."""
 
 
 class Busy(Transient):
-    """Another run of this model is at work."""
+    """Another run of this model is in progress."""

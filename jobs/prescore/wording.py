@@ -1,22 +1,26 @@
-"""Numbers as a person says them, wherever they are shown."""
+"""Numbers and durations as text for people."""
 
 from __future__ import annotations
 
 from typing import Any
 
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
+
 
 def age(seconds: float | None) -> str:
-    """A number of seconds as a person says it."""
+    """Return a duration in its largest unit that counts at least two, such as `3 h`; `-` for None."""
     if seconds is None:
         return "-"
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+    for unit, length in _UNITS:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
 
 
 def short(value: Any) -> str:
-    """A value as a person reads it: four digits are enough."""
+    """Return a value as text: numbers with four significant digits, whole numbers with thousands separators."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}"

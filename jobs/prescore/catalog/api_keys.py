@@ -1,4 +1,4 @@
-"""API keys: who may read over HTTP, and what. The catalog knows a key by its hash; the key itself is kept nowhere."""
+"""API keys for reading over HTTP. The catalog stores only a hash of each key's secret."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from prescore.errors import Mistake, NotFound
 _PREFIX = "psk_"
 _ID = r"[0-9a-f]{12}"
 _TEXT = re.compile(rf"{_PREFIX}(?P<id>{_ID})")
-_LONGEST_NAME = 100
+_MAX_NAME_LENGTH = 100
 
 
 class ApiKey(TypedDict):
-    """A row of `prescore.api_keys`, without its hash.
+    """A row of `prescore.api_keys` without its hash.
 
-    `models` None is all of them; `state` is one of valid, expired, revoked.
+    `models` lists the models that the key may read; None means all models. `state` is valid, expired or revoked.
     """
 
     id: str
@@ -38,77 +38,97 @@ class ApiKey(TypedDict):
 
 
 class Revoked(TypedDict):
-    """Which API key a revocation was of."""
+    """The API key that was revoked."""
 
     id: str
     name: str
 
 
 def prefix(key_id: str) -> str:
-    """What a key's text begins with. The rest of it is its secret."""
+    """Return the beginning of a key's text. The secret follows it."""
     return f"{_PREFIX}{key_id}_"
 
 
 def digest(secret: bytes) -> bytes:
-    """What is kept of a secret."""
-    # Salts and slow hashes are for passwords, which can be guessed. This is 256 random bits: no two are alike, nobody
-    # finds one by trying, however fast a try is; and a server has to do this with every request.
+    """Return the SHA-256 hash of a secret, which the catalog stores."""
+    # A plain hash is enough, and fast enough to compute for every request. Salts and slow hashes protect passwords,
+    # which can be guessed; a secret is 256 random bits.
     return hashlib.sha256(secret).digest()
 
 
 def create(catalog: Catalog, name: str, models: Sequence[str] | None = None, expires: timedelta | None = None) -> str:
-    """Make a key and give its text, which cannot be had again; raises Mistake.
+    """Create a key and return its text, which cannot be recovered later; raise Mistake.
 
-    It may read `models`, which need not be there yet, or with None every model; and this for as long as `expires` says,
-    or with None until it is revoked.
+    The key may read `models`, which need not exist yet, or all models when None. It is valid for `expires`, or until it
+    is revoked when None.
     """
-    if faults := [*_model_name_errors(name), *_scope_faults(models), *_expiry_faults(expires)]:
-        raise Mistake(f"No API key was made: {'; '.join(faults)}.")
-    key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-    row = {"id": key_id, "called": name, "hash": digest(secret.encode()), "expires": expires, "actor": catalog.actor}
-    if catalog.one("api_keys_create", **row, models=None if models is None else sorted(set(models))) is None:
+    faults = [*_name_faults(name), *_scope_faults(models), *_expiry_faults(expires)]
+    if faults:
+        raise Mistake(f"No API key was created: {'; '.join(faults)}.")
+    key_id = secrets.token_hex(6)
+    secret = secrets.token_urlsafe(32)
+    row = catalog.one(
+        "api_keys_create",
+        id=key_id,
+        name=name,
+        hash=digest(secret.encode()),
+        models=None if models is None else sorted(set(models)),
+        expires=expires,
+        actor=catalog.actor,
+    )
+    if row is None:
         raise Mistake(
-            f"There is an API key {name} already. Give this one another name, "
-            f"or revoke that one first: prescore keys revoke {shlex.quote(name)}"
+            f"An API key named {name} already exists. Choose another name, "
+            f"or revoke the existing key first: prescore keys revoke {shlex.quote(name)}"
         )
     return prefix(key_id) + secret
 
 
 def list_keys(catalog: Catalog) -> list[ApiKey]:
-    """All keys, those expired and revoked too, newest first."""
+    """Return all keys, including expired and revoked ones, newest first."""
     return catalog.all("api_keys_list")
 
 
-def revoke(catalog: Catalog, named: str) -> Revoked:
-    """Let a key in no more, named by its name, its id or its text; raises NotFound, also when it was revoked before."""
-    text = _TEXT.match(named)
-    # And so the secret is not in a message.
-    name = text["id"] if text else named
-    revoked: Revoked | None = (
-        catalog.one("api_keys_revoke", named=name, actor=catalog.actor) if name.isprintable() else None
-    )
+def revoke(catalog: Catalog, key: str) -> Revoked:
+    """Revoke a key, given by its name, its id or its text; raise NotFound if no such key is left to revoke."""
+    text = _TEXT.match(key)
+    # Continuing with the id keeps the secret out of messages.
+    name_or_id = text["id"] if text else key
+    revoked: Revoked | None = None
+    # No key has a name with unprintable characters, some of which Postgres rejects.
+    if name_or_id.isprintable():
+        revoked = catalog.one("api_keys_revoke", name_or_id=name_or_id, actor=catalog.actor)
     if revoked is None:
-        raise NotFound(f"No API key {name!r} is there to be revoked. `prescore keys list` shows them all.")
+        raise NotFound(f"There is no API key {name_or_id!r} to revoke. `prescore keys list` lists all keys.")
     return revoked
 
 
-def _model_name_errors(name: str) -> list[str]:
+def _name_faults(name: str) -> list[str]:
     faults = []
-    if not (name.isprintable() and name == name.strip() and 0 < len(name) <= _LONGEST_NAME):
-        faults.append(f"a name is 1 to {_LONGEST_NAME} printable characters, with no space before or behind them")
+    if not (name.isprintable() and name == name.strip() and 0 < len(name) <= _MAX_NAME_LENGTH):
+        faults.append(f"a name has 1 to {_MAX_NAME_LENGTH} printable characters, without leading or trailing spaces")
     if name.startswith(_PREFIX):
-        # Nor should one be kept by mistake.
-        faults.append("a name must not begin as the keys themselves do")
+        # Otherwise a key that is pasted as a name by mistake would be stored.
+        faults.append(f"a name must not begin with {_PREFIX}, as keys do")
     if re.fullmatch(_ID, name):
-        faults.append("a name must not look like a key's id")
+        faults.append("a name must not look like the id of a key")
     return faults
 
 
 def _scope_faults(models: Sequence[str] | None) -> list[str]:
-    if models is not None and not models:
-        return ["a key for no model opens nothing"]
-    return [f"{model!r} is no model's name: {fault}" for model in models or () if (fault := model_name_error(model))]
+    if models is None:
+        return []
+    if not models:
+        return ["a key needs at least one model"]
+    faults = []
+    for model in models:
+        fault = model_name_error(model)
+        if fault is not None:
+            faults.append(f"{model!r} is not a valid model name: {fault}")
+    return faults
 
 
 def _expiry_faults(expires: timedelta | None) -> list[str]:
-    return ["it would have expired at once"] if expires is not None and expires <= timedelta(0) else []
+    if expires is not None and expires <= timedelta(0):
+        return ["it would expire immediately"]
+    return []

@@ -1,4 +1,4 @@
-"""Versions and models as the database has them: read and moved here, and nowhere else."""
+"""Models and versions as rows of the catalog, and the named statements that read and change them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from prescore.catalog.queries import query
 
 
 class Column(TypedDict):
-    """A column of a version table as the catalog describes it.
+    """A column of a version's table, as the catalog describes it.
 
-    `type` is a Postgres type name, `role` one of key, output, passthrough.
+    `type` is a name of `types.TYPES`; `role` is one of key, output, passthrough.
     """
 
     name: str
@@ -80,73 +80,76 @@ class Version(TypedDict):
     retired_at: datetime | None
 
 
-def older(one: Version, other: Version) -> bool:
-    """Whether the inputs of one version are older than those of another."""
-    mine, theirs = one["data_as_of"], other["data_as_of"]
-    return mine is not None and theirs is not None and mine < theirs
-
-
-def precedes(one: Version, other: Version) -> bool:
-    """Whether a version was asked for as of a time before that of another, or has older inputs than it."""
-    if one["as_of"] is None:
+def older(version: Version, other: Version) -> bool:
+    """Return whether a version has older inputs than another; False while either has no `data_as_of`."""
+    if version["data_as_of"] is None or other["data_as_of"] is None:
         return False
-    return one["as_of"] < (other["as_of"] or other["started_at"]) or older(one, other)
+    return version["data_as_of"] < other["data_as_of"]
+
+
+def precedes(version: Version, other: Version) -> bool:
+    """Return whether a version is a backfill for a time before another version, or with older inputs."""
+    if version["as_of"] is None:
+        return False
+    other_time = other["as_of"] or other["started_at"]
+    return version["as_of"] < other_time or older(version, other)
 
 
 class Catalog:
-    """The catalog over one connection; transactions are the caller's."""
+    """The catalog over one connection. The caller opens transactions."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.actor = actor()
 
-    def one(self, name: str, **values: Any) -> Any:
-        """The first row of a named query, or None."""
+    def one(self, name: str, /, **values: Any) -> Any:
+        """Run a named statement and return its first row, or None when it returns no row."""
         return self.connection.execute(query(name), values).fetchone()
 
-    def all(self, name: str, **values: Any) -> list[Any]:
-        """All rows of a named query."""
+    def all(self, name: str, /, **values: Any) -> list[Any]:
+        """Run a named statement and return all its rows."""
         return self.connection.execute(query(name), values).fetchall()
 
-    def execute(self, name: str, **values: Any) -> int:
-        """Run a named statement; gives the number of rows it touched."""
+    def execute(self, name: str, /, **values: Any) -> int:
+        """Run a named statement and return the number of rows that it changed."""
         return self.connection.execute(query(name), values).rowcount
 
     @property
     def name(self) -> str:
-        """What its files are called by in a store that it may share with other catalogs."""
+        """The name of this catalog's folder in a store, which several catalogs may share."""
         name: str = self.one("catalog_name")["name"]
         return name
 
     def now(self) -> datetime:
-        """The database's clock, the one that all its moments are of."""
-        when: datetime = self.one("now")["now"]
-        return when
+        """Return the time of the database's clock, which every time in the catalog comes from."""
+        now: datetime = self.one("now")["now"]
+        return now
 
     def model(self, model: str, *, lock: bool = False) -> Model:
-        """The model's row, locked against other publishers if asked; raises NotFound."""
+        """Return a model, with `lock` locked against concurrent publications; raise NotFound."""
         row: Model | None = self.one("models_lock" if lock else "models_get", model=model)
         if row is None:
             raise errors.NotFound(
-                f"No model {model!r} was ever run on this database. `prescore run {model}` makes its first version."
+                f"Model {model!r} has never been run on this database. "
+                f"Run `prescore run {model}` to create its first version."
             )
         return row
 
     def version(self, model: str, version: int) -> Version:
-        """One version; raises NotFound."""
+        """Return a version of a model; raise NotFound."""
         row: Version | None = self.one("versions_get", model=model, version=version)
         if row is None:
-            raise errors.NotFound(f"{model} has no version {version}. `prescore versions {model}` lists them.")
+            raise errors.NotFound(f"{model} has no version {version}. `prescore versions {model}` lists all versions.")
         return row
 
     def versions(self, model: str) -> list[Version]:
-        """All versions of a model, newest first."""
+        """Return all versions of a model, newest first."""
         return self.all("versions_list", model=model)
 
     def record_event(
         self, model: str, version: int | None, event: str, reason: str | None = None, **detail: Any
     ) -> None:
-        """Add a row to the history; the actor is whoever runs this process."""
+        """Add an event to the history, with the user of this process as its actor and `detail` as JSON."""
         self.execute(
             "events_add",
             model=model,
@@ -159,8 +162,9 @@ class Catalog:
 
 
 def actor() -> str:
-    """Who does it, for the history: PRESCORE_ACTOR if set, or the operating system's user."""
+    """Return the user that the history records: PRESCORE_ACTOR if set, otherwise the operating system's user."""
     try:
         return os.environ.get("PRESCORE_ACTOR") or getpass.getuser()
-    except (KeyError, OSError):  # a container's user id need not have a name
+    except (KeyError, OSError):
+        # In a container, a user id need not have a name.
         return f"uid {os.getuid()}"

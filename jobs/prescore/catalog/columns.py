@@ -1,4 +1,4 @@
-"""Columns as SQL: the one place where names and types of the catalog become DDL."""
+"""Columns as SQL: lists of identifiers, and the column definitions of CREATE and ALTER TABLE."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from prescore.catalog.types import TYPES
 
 
 def identifiers(columns: Iterable[str], table: str | None = None) -> sql.Composed:
-    """Identifiers with commas between them, qualified if asked."""
-    return sql.SQL(", ").join(sql.Identifier(*((table,) if table else ()), column) for column in columns)
+    """Return column names as a comma-separated list of identifiers, qualified with `table` when given."""
+    qualifiers = () if table is None else (table,)
+    return sql.SQL(", ").join(sql.Identifier(*qualifiers, column) for column in columns)
 
 
 def column_definition(column: Column, *, not_null: bool = False) -> sql.Composed:
-    """One column of a CREATE or ALTER TABLE."""
-    end = sql.SQL(" not null") if not_null else sql.SQL("")
-    return sql.SQL("{} {}{}").format(sql.Identifier(column["name"]), TYPES[column["type"]].sql, end)
+    """Return the definition of one column for CREATE TABLE or ALTER TABLE."""
+    constraint = sql.SQL(" not null") if not_null else sql.SQL("")
+    name = sql.Identifier(column["name"])
+    column_type = TYPES[column["type"]]
+    return sql.SQL("{} {}{}").format(name, column_type.sql, constraint)
 
 
 def column_definitions(columns: Sequence[Column], not_null: Collection[str] = ()) -> sql.Composed:
-    """The columns of a CREATE TABLE."""
-    return sql.SQL(",\n  ").join(column_definition(column, not_null=column["name"] in not_null) for column in columns)
+    """Return the column list of a CREATE TABLE; the columns named in `not_null` get that constraint."""
+    definitions = [column_definition(column, not_null=column["name"] in not_null) for column in columns]
+    return sql.SQL(",\n  ").join(definitions)

@@ -1,4 +1,4 @@
-"""Moments as people write them, and those that Postgres knows and Python does not: `infinity` passes as text."""
+"""Dates and times: as users write them, and as Postgres returns them outside the range of Python's types."""
 
 from __future__ import annotations
 
@@ -14,40 +14,48 @@ from prescore.errors import Mistake
 
 
 def parse_datetime(text: str) -> datetime:
-    """A date or time in ISO 8601; one without a zone is UTC. Raises Mistake."""
+    """Return the time of an ISO 8601 date or datetime, in UTC when it names no zone; raise Mistake."""
     try:
-        when = datetime.fromisoformat(text.strip())
+        parsed = datetime.fromisoformat(text.strip())
     except ValueError as error:
         raise Mistake(
-            f"{text!r} is no time. Write one such as 2026-01-31, which begins at midnight UTC, "
-            "or 2026-01-31T05:00:00+01:00."
+            f"{text!r} is not a valid time. Use, for example, 2026-01-31 (midnight UTC) or 2026-01-31T05:00:00+01:00."
         ) from error
-    return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+    if parsed.tzinfo is None:
+        return parsed.replace(tzinfo=UTC)
+    return parsed
 
 
 def is_out_of_range(error: DataError) -> bool:
-    """Whether it is Python that complains of a value that it cannot hold, and not Postgres."""
+    """Return whether psycopg could not represent a value in Python; errors of the server have an SQLSTATE."""
     return error.sqlstate is None
 
 
 def load_out_of_range_as_text(adapters: AdaptersMap) -> None:
-    """Let a cursor's results hold text where Python has no such date or time; slower for those that it has."""
-    for name, loader in (("date", _Date), ("timestamp", _Timestamp), ("timestamptz", _Timestamptz)):
-        adapters.register_loader(name, loader)
+    """Make a cursor return text for dates and times that Python cannot represent, such as `infinity`.
+
+    Register this only when needed: these loaders are slower for all other values, too.
+    """
+    adapters.register_loader("date", _Date)
+    adapters.register_loader("timestamp", _Timestamp)
+    adapters.register_loader("timestamptz", _Timestamptz)
 
 
 class _Lenient(Loader):
     def load(self, data: Buffer) -> Any:
         try:
-            return super().load(data)  # type: ignore[safe-super] # of the class beside this one
+            # The subclasses below inherit from a psycopg loader as well, which is next in the method resolution order.
+            return super().load(data)  # type: ignore[safe-super]
         except DataError:
             return bytes(data).decode()
 
 
 class _LenientTime(_Lenient):
     def load(self, data: Buffer) -> Any:
-        loaded = super().load(data)
-        return loaded.replace(" ", "T", 1) if isinstance(loaded, str) else loaded
+        value = super().load(data)
+        if isinstance(value, str):
+            return value.replace(" ", "T", 1)
+        return value
 
 
 class _Date(_Lenient, DateLoader):

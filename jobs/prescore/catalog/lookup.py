@@ -1,4 +1,4 @@
-"""Answers by key: the one statement that gives them, and the shape in which every edge gives them on."""
+"""Lookups by key: the statement that the command line and the lookup API share, and the shape of an answer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from prescore.catalog.queries import query
 from prescore.catalog.types import TYPES
 
 Row = tuple[Any, ...]
-"""Of a statement: the version that it is from, true or null for whether the key is there, and the outputs."""
+"""A row of a lookup: the version that answered, true or null for whether the key exists, then the outputs."""
 
 
 class VersionRow(TypedDict):
-    """What `lookup_published` and `lookup_version` tell of a version, by the database's clock `now`."""
+    """A row of `lookup_published` or `lookup_version`: a version as readers need it, at the time `now`."""
 
     now: datetime
     model: str
@@ -43,108 +43,93 @@ class VersionRow(TypedDict):
 
 
 def look_up(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, Any]:
-    """The answer to one key, given as text in key order; raises NotFound or KeyInvalid."""
-    known: int | None = None
+    """Return the answer to one key, given as text in key order; raise NotFound or KeyInvalid."""
+    failed_version: int | None = None
     while True:
         published: VersionRow | None = catalog.one("lookup_published", model=model)
         if published is None:
-            raise errors.NotFound(f"No model {model!r} is published here. `prescore status` lists those that are.")
-        key, outputs = published["key_columns"], published["output_columns"]
-        parsed = _in_order(model, key, values)
+            raise errors.NotFound(f"Model {model!r} is not published here. `prescore status` lists published models.")
+        key = _parse_key(published, values)
+        statement = published_statement(model, published["key_columns"], published["output_columns"])
         try:
-            rows = _rows(
-                catalog.connection, published_statement(model, key, outputs), parameters([[v] for v in parsed.values()])
-            )
-        except (ProgrammingError, DataError):  # what is asked for columns that the view has no more
-            if known == published["version"]:
+            rows = _fetch(catalog.connection, statement, parameters([[value] for value in key.values()]))
+        except (ProgrammingError, DataError):
+            # A publication may have removed columns from the view since the version was read. Try again with the new
+            # version; a second failure on the same version has another cause.
+            if failed_version == published["version"]:
                 raise
-            known = published["version"]
+            failed_version = published["version"]
             continue
         if rows[0][0] == published["version"]:
-            return _answer(published, parsed, rows[0])
-
-
-def _rows(connection: Connection, asked: sql.Composed, values: Sequence[Any]) -> list[Row]:
-    cursor: Cursor[Row] = RawCursor(connection, row_factory=tuple_row)
-    try:
-        return cursor.execute(asked, values).fetchall()
-    except DataError as error:
-        if not is_out_of_range(error):
-            raise
-    load_out_of_range_as_text(cursor.adapters)
-    return cursor.execute(asked, values).fetchall()
-
-
-def _in_order(model: str, key: Sequence[Column], values: Sequence[str]) -> dict[str, Any]:
-    names = [column["name"] for column in key]
-    if len(values) != len(names):
-        raise errors.KeyInvalid(f"The key of {model} is {' '.join(names)}; given: {' '.join(values)}.")
-    return keys.parse(key, dict(zip(names, values, strict=True)))
+            return _answer(published, key, rows[0])
 
 
 def published_statement(model: str, key: Sequence[Column], outputs: Sequence[Column]) -> sql.Composed:
-    """The lookup of any number of keys in what is published, for a raw cursor: see `parameters`.
+    """Return the statement that looks up any number of keys in the published version.
 
-    Whoever knew another version when asking must ask again with the columns of the one that the rows are from. It may
-    have other columns; and Postgres plans a statement before it takes its snapshot, so that one which meets a
-    publication half-way can point at a version whose partition is not in its plan, and find nothing. Outputs are cast
-    to the types that they are said to have: a prepared statement must not change its types when those of the view do.
+    It is for a raw cursor and takes `parameters`. Outputs are cast to their types in the catalog, because the result
+    types of a prepared statement must not change when the view changes.
+
+    Callers must compare the version of the rows with the version whose columns they used. If they differ, callers must
+    start over with the columns of the new version. It may have other columns. Besides, Postgres plans a statement
+    before it takes its snapshot, so a statement that overlaps a publication may find nothing: the new partition is
+    missing from its plan.
     """
     version = query("lookup_visible", model=sql.Literal(model))
     return _statement(version, sql.Identifier("predictions", model), key, outputs)
 
 
 def version_statement(version: int, table: str, key: Sequence[Column], outputs: Sequence[Column]) -> sql.Composed:
-    """The same in one version's own table, whether it is published or not."""
+    """Return the statement that looks keys up in one version's own table, whether it is published or not."""
     return _statement(sql.Literal(version), sql.Identifier("prescore_versions", table), key, outputs)
 
 
-def _statement(
-    version: sql.Composable, relation: sql.Identifier, key: Sequence[Column], outputs: Sequence[Column]
-) -> sql.Composed:
-    asked, given = _numbered("key", key), _numbered("output", outputs)
-    return query(
-        "lookup_keys",
-        version=version,
-        relation=relation,
-        key_arrays=_listed("{}::{}", [sql.SQL(f"${i + 1}") for i in range(len(key))], _arrays(key)),
-        key_names=_listed("{}", asked),
-        key_matches=_listed("{} = k.{}", _columns(key), asked, between=" and "),
-        columns=_listed("{}::{} as {}", _columns(outputs), [TYPES[column["type"]].sql for column in outputs], given),
-        outputs=_listed("p.{}", given),
-    )
-
-
 def parameters(columns: Iterable[Sequence[Any]]) -> list[Any]:
-    """What a statement takes, from parsed keys: a column of values for each of the key's columns, in key order."""
+    """Return the parameters of a lookup statement for parsed keys: an array of values for each column, in key order."""
     return [_array(values) for values in columns]
 
 
-def _array(values: Sequence[Any]) -> Any:
-    """As Postgres writes an array, where that is simple: psycopg looks at each value for what has to be quoted."""
-    if values and type(values[0]) is int:
-        return f"{{{','.join(map(str, values))}}}"
-    return list(values)
-
-
 def age_seconds(published: VersionRow) -> float:
-    """How old the inputs were when the version was looked up."""
+    """Return the age of the inputs in seconds, at the time the row was read."""
     return (published["now"] - published["data_as_of"]).total_seconds()
 
 
 def is_stale(age: float, max_age: float | None) -> bool:
-    """Whether an age, in seconds, is beyond what was promised."""
+    """Return whether an age exceeds the max age, both in seconds; never without a max age."""
     return max_age is not None and age > max_age
 
 
+def _parse_key(published: VersionRow, values: Sequence[str]) -> dict[str, Any]:
+    names = [column["name"] for column in published["key_columns"]]
+    if len(values) != len(names):
+        raise errors.KeyInvalid(
+            f"The key of {published['model']} consists of {len(names)} values ({' '.join(names)}), "
+            f"not {len(values)}: {' '.join(values)}."
+        )
+    return keys.parse(published["key_columns"], dict(zip(names, values, strict=True)))
+
+
+def _fetch(connection: Connection, statement: sql.Composed, values: Sequence[Any]) -> list[Row]:
+    cursor: Cursor[Row] = RawCursor(connection, row_factory=tuple_row)
+    try:
+        return cursor.execute(statement, values).fetchall()
+    except DataError as error:
+        if not is_out_of_range(error):
+            raise
+    load_out_of_range_as_text(cursor.adapters)
+    return cursor.execute(statement, values).fetchall()
+
+
 def _answer(published: VersionRow, key: Mapping[str, Any], row: Row) -> dict[str, Any]:
-    names, age = [column["name"] for column in published["output_columns"]], age_seconds(published)
+    _, found, *outputs = row
+    names = [column["name"] for column in published["output_columns"]]
+    age = age_seconds(published)
     return {
         "model": published["model"],
         "version": published["version"],
         "key": dict(key),
-        "found": bool(row[1]),
-        "prediction": dict(zip(names, row[2:], strict=True)) if row[1] else None,
+        "found": bool(found),
+        "prediction": dict(zip(names, outputs, strict=True)) if found else None,
         "data_as_of": published["data_as_of"],
         "published_at": published["published_at"],
         "age_seconds": age,
@@ -152,17 +137,44 @@ def _answer(published: VersionRow, key: Mapping[str, Any], row: Row) -> dict[str
     }
 
 
-def _listed(template: LiteralString, *parts: Iterable[sql.Composable], between: LiteralString = ", ") -> sql.Composed:
-    return sql.SQL(between).join(sql.SQL(template).format(*row) for row in zip(*parts, strict=True))
+def _statement(
+    version: sql.Composable, relation: sql.Identifier, key: Sequence[Column], outputs: Sequence[Column]
+) -> sql.Composed:
+    key_aliases = _aliases("key", key)
+    output_aliases = _aliases("output", outputs)
+    placeholders = [sql.SQL(f"${number}") for number in range(1, len(key) + 1)]
+    return query(
+        "lookup_keys",
+        version=version,
+        relation=relation,
+        key_arrays=_join("{}::{}", placeholders, [TYPES[column["type"]].array for column in key]),
+        key_names=_join("{}", key_aliases),
+        key_matches=_join("{} = k.{}", _qualified(key), key_aliases, separator=" and "),
+        columns=_join("{}::{} as {}", _qualified(outputs), _types(outputs), output_aliases),
+        outputs=_join("p.{}", output_aliases),
+    )
 
 
-def _numbered(word: str, columns: Sequence[Column]) -> list[sql.Composable]:
-    return [sql.Identifier(f"{word}{i}") for i in range(len(columns))]
+def _array(values: Sequence[Any]) -> Any:
+    # Psycopg checks each value of a list for characters to quote. Integers have none, so writing the array literal here
+    # is faster.
+    if values and type(values[0]) is int:
+        return f"{{{','.join(map(str, values))}}}"
+    return list(values)
 
 
-def _arrays(columns: Sequence[Column]) -> list[sql.Composable]:
-    return [TYPES[column["type"]].array for column in columns]
+def _join(template: LiteralString, *parts: Iterable[sql.Composable], separator: LiteralString = ", ") -> sql.Composed:
+    items = [sql.SQL(template).format(*row) for row in zip(*parts, strict=True)]
+    return sql.SQL(separator).join(items)
 
 
-def _columns(columns: Sequence[Column]) -> list[sql.Composable]:
+def _aliases(prefix: str, columns: Sequence[Column]) -> list[sql.Identifier]:
+    return [sql.Identifier(f"{prefix}{i}") for i in range(len(columns))]
+
+
+def _types(columns: Sequence[Column]) -> list[sql.SQL]:
+    return [TYPES[column["type"]].sql for column in columns]
+
+
+def _qualified(columns: Sequence[Column]) -> list[sql.Identifier]:
     return [sql.Identifier("v", column["name"]) for column in columns]

@@ -1,4 +1,4 @@
-"""Migrations: which ones a catalog has, and whether this release can work with it.
+"""Migrations of the catalog: apply them, and check whether a release and a catalog fit together.
 
 The number of a catalog's last migration is the catalog's version. A release that changes the catalog adds one file.
 Writers need exactly the version that they ship. Readers also work one version away in either direction, so that
@@ -15,14 +15,14 @@ from prescore.catalog.queries import Migration, migration_files, query
 from prescore.errors import DatabaseRefused
 
 REACH = 1
-"""How many versions apart a reader and a catalog may be."""
+"""How many versions a reader may be ahead of the catalog, or behind it."""
 
 
 def migrate(database: Database) -> list[str]:
-    """Apply the missing migrations under a lock and return their names; then grant roles what this release needs.
+    """Apply the missing migrations under a lock and return their names.
 
-    Raises DatabaseRefused when this role may not, when the catalog is newer than this release, or when an applied
-    migration was edited.
+    Roles that have rights get those that this release adds. Raises DatabaseRefused if this role may not migrate, if the
+    catalog is newer than this release, or if an applied migration was edited.
     """
     with database.connect() as connection:
         missing = pending(connection)
@@ -49,7 +49,7 @@ def require_current(database: Database) -> None:
 
 
 def require_readable(database: Database) -> None:
-    """Raise DatabaseRefused unless this release can read the catalog as it is; never migrate."""
+    """Raise DatabaseRefused unless this release can read the catalog as it is. Never migrates."""
     with database.connect() as connection:
         applied = _applied(connection)
     where = redacted(database.url)
@@ -59,14 +59,16 @@ def require_readable(database: Database) -> None:
             "and so does `prescore db migrate`."
         )
     _require_unedited(applied)
-    have, ours = max(applied), max(migration.number for migration in migration_files())
-    if have < ours - REACH:
+    catalog_version = max(applied)
+    release_version = max(migration.number for migration in migration_files())
+    oldest, newest = release_version - REACH, release_version + REACH
+    if catalog_version < oldest:
         raise DatabaseRefused(
-            f"The catalog at {where} has version {have}, and this prescore reads versions from {ours - REACH}. "
+            f"The catalog at {where} has version {catalog_version}, and this prescore reads version {oldest} or later. "
             "Ask the catalog owner to run `prescore db migrate`."
         )
-    if have > ours + REACH:
-        raise _too_new(have, ours + REACH)
+    if catalog_version > newest:
+        raise _too_new(catalog_version, newest)
 
 
 def exists(connection: Connection) -> bool:
@@ -75,19 +77,20 @@ def exists(connection: Connection) -> bool:
 
 
 def pending(connection: Connection) -> list[Migration]:
-    """Return the migrations that this catalog lacks; raise DatabaseRefused for a newer catalog or an edited file."""
-    applied, ours = _applied(connection), migration_files()
-    newest = max(migration.number for migration in ours)
+    """Return the migrations that the catalog lacks; raise DatabaseRefused as `migrate` does."""
+    applied = _applied(connection)
+    shipped = migration_files()
+    newest = max(migration.number for migration in shipped)
     if applied and max(applied) > newest:
         raise _too_new(max(applied), newest)
     _require_unedited(applied)
-    return [migration for migration in ours if migration.number not in applied]
+    return [migration for migration in shipped if migration.number not in applied]
 
 
 def _applied(connection: Connection) -> dict[int, str]:
     """Return the checksum of each applied migration by its number."""
-    known = connection.execute(query("migrations_exist")).fetchone()
-    if not known or not known["known"]:
+    row = connection.execute(query("migrations_exist")).fetchone()
+    if not row or not row["present"]:
         return {}
     rows = connection.execute(query("migrations_applied"))
     return {row["number"]: row["checksum"] for row in rows}

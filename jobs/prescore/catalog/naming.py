@@ -1,35 +1,38 @@
-"""Names: what models and columns may be called, in Postgres, in the catalog and in query strings."""
+"""Rules for the names of models and columns, which become identifiers in Postgres and parameters in query strings."""
 
 from __future__ import annotations
 
 import re
 
 RESERVED_COLUMNS = frozenset({"version", "data_as_of", "published_at", "max_age"})
-"""Columns and parameters that prescore itself defines."""
+"""Columns and query parameters that prescore defines itself."""
 PARAMETERS = ("version", "max_age", "output")
 """Query parameters of the lookup API."""
 SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 """Columns that every Postgres table has."""
 UPKEEP_DAGS = ("watch", "retire")
+"""Names of prescore's own DAGs, without the prefix."""
 _LONGEST_COLUMN = 63
 
 
 def require_model_name(value: str) -> str:
-    """Return a model's name; raise ValueError with the reason when no model can have it."""
-    # Postgres silently truncates identifiers to 63 bytes, and table names append the version.
+    """Return a model's name; raise ValueError with the reason if it is not valid."""
+    # Postgres silently truncates identifiers to 63 bytes, and table names are a model's name plus its version.
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,47}", value):
-        raise ValueError("names are lower case letters, digits and underscores, at most 48, and start with no digit")
+        raise ValueError(
+            "names are lower case letters, digits and underscores, at most 48, and do not start with a digit"
+        )
     if value == "freshness":
-        raise ValueError("predictions.freshness is prescore's own view; give the model another name")
+        raise ValueError("predictions.freshness is a view of prescore's own; give the model another name")
     if value in UPKEEP_DAGS:
-        raise ValueError(f"prescore_{value} is one of prescore's own DAGs; give the model another name")
+        raise ValueError(f"prescore_{value} is a DAG of prescore's own; give the model another name")
     if re.search(r"_v\d+$", value):
-        raise ValueError("a name must not end like churn_v2, which is the name of churn's second version")
+        raise ValueError("a name must not end like churn_v2, the table name of version 2 of churn")
     return value
 
 
 def model_name_error(name: str) -> str | None:
-    """Return why a model cannot have this name, or None when it can."""
+    """Return the reason why a model's name is not valid, or None if it is."""
     try:
         require_model_name(name)
     except ValueError as error:
@@ -38,18 +41,18 @@ def model_name_error(name: str) -> str | None:
 
 
 def require_column_name(value: str) -> str:
-    """Return a column's name; raise ValueError with the reason when no column of predictions can have it."""
+    """Return a column's name; raise ValueError with the reason if a table of predictions cannot have it."""
     if value in RESERVED_COLUMNS:
-        raise ValueError(f"{value} is prescore's own column; give yours another name in the domain query")
+        raise ValueError(f"{value} is a column of prescore's own; rename yours in the domain query")
     if value in SYSTEM_COLUMNS:
-        raise ValueError(f"every Postgres table has a column {value}; give yours another name in the domain query")
+        raise ValueError(f"{value} is a system column of every Postgres table; rename yours in the domain query")
     if not value or len(value.encode()) > _LONGEST_COLUMN or "\x00" in value:
-        raise ValueError("Postgres takes column names of 1 to 63 bytes")
+        raise ValueError("column names in Postgres have 1 to 63 bytes")
     return value
 
 
 def require_key_name(value: str) -> str:
-    """Return a key column's name; raise ValueError when a query parameter has the same name."""
+    """Return a key column's name; raise ValueError if it is also a query parameter of the lookup API."""
     if value in PARAMETERS:
-        raise ValueError(f"{value} is a parameter of the lookup API; give the key another name in the domain query")
+        raise ValueError(f"{value} is a query parameter of the lookup API; rename the key in the domain query")
     return value

@@ -1,4 +1,4 @@
-"""Who may do what: the owner migrates, a writer runs jobs, a reader looks up. Rights are granted here, to any role."""
+"""Roles and their rights: the catalog owner migrates, writers run jobs, readers look up predictions."""
 
 from __future__ import annotations
 
@@ -16,92 +16,102 @@ from prescore.errors import DatabaseRefused, Mistake
 def grant(
     connection: Connection, writers: Sequence[str] = (), readers: Sequence[str] = ()
 ) -> tuple[list[str], list[str]]:
-    """Give writers and readers their rights, and anew to those who had them; gives all writers and all readers.
+    """Grant roles the rights of writers and readers; return all writers and all readers.
 
-    A release may need more rights than the one before: without names this brings everybody's up to date. Raises
-    Mistake for a role that is not there, DatabaseRefused when this is not the owner, or cannot act for a writer.
+    Roles that already have rights get them again, because a release may need more rights than the one before. Raises
+    Mistake for a role that does not exist, and DatabaseRefused unless the connection's role is the catalog owner and a
+    member of every writer.
     """
     granted = roles_with_rights(connection)
-    writing = sorted({*writers, *(role for role, rights in granted if rights == "writer")})
-    reading = sorted({*readers, *(role for role, rights in granted if rights == "reader")})
-    if writing or reading:
-        owner = _require_owner(connection, writing, reading)
-        with connection.transaction():
-            connection.execute(query("roles_lock"))
-            # Before the next lock: a publication takes tables, then that.
-            _open_versions(connection, reading)
-            connection.execute(query("views_grant_lock"))
-            for role in writing:
-                connection.execute(query("roles_grant_writer", role=sql.Identifier(role)))
-            for role in reading:
-                _let_read(connection, role, {owner, *writing})
-    return writing, reading
+    all_writers = sorted({*writers, *(role for role, rights in granted if rights == "writer")})
+    all_readers = sorted({*readers, *(role for role, rights in granted if rights == "reader")})
+    if all_writers or all_readers:
+        owner = _require_catalog_owner(connection, all_writers, all_readers)
+        _grant_all(connection, owner, all_writers, all_readers)
+    return all_writers, all_readers
 
 
 def grant_version(connection: Connection, table: str, *, readable: bool) -> None:
-    """In the transaction that notes what a version's checks said: readers may read its own table, or may not."""
+    """Let readers read a version's own table, or no longer; call it in the transaction that records the checks."""
     connection.execute(query("roles_lock_version"))
     readers = [role for role, rights in roles_with_rights(connection) if rights == "reader"]
     if readers:
         name = "roles_open_version" if readable else "roles_close_version"
-        connection.execute(query(name, table=sql.Identifier(table), readers=_names(readers)))
+        connection.execute(query(name, table=sql.Identifier(table), readers=_role_list(readers)))
 
 
 def roles_with_rights(connection: Connection) -> list[tuple[str, str]]:
-    """Roles that have rights, each with `writer` or `reader`; Postgres itself keeps them."""
+    """Return each role that has rights, with `writer` or `reader`, from the privileges that Postgres stores."""
     return [(row["role"], row["rights"]) for row in connection.execute(query("roles_granted"))]
 
 
 def require_writer(connection: Connection, model: str) -> None:
-    """Before anything is scored: raises DatabaseRefused for a role that could not publish what it makes."""
-    rights = connection.execute(query("roles_is_writer")).fetchone() or {}
-    if not rights["writes"]:
+    """Raise DatabaseRefused if this role could not publish a version of the model; call it before scoring."""
+    writer = connection.execute(query("roles_is_writer")).fetchone() or {}
+    if not writer["is_writer"]:
         raise DatabaseRefused(
-            f"The role {rights['role']} may not write here. Use the writer's, or let the catalog's owner type: "
-            f"prescore db grant --writer {rights['role']}"
+            f"The role {writer['role']} does not have the rights of a writer. Log in as the writer, or ask the catalog "
+            f"owner to run `prescore db grant --writer {writer['role']}`."
         )
-    other = connection.execute(query("roles_other_owner"), {"model": model}).fetchone()
-    if other is not None:
+    tables = connection.execute(query("roles_other_owner"), {"model": model}).fetchone()
+    if tables is not None:
         raise DatabaseRefused(
-            f"The tables of {model} belong to the role {other['owner']}, and Postgres lets nobody else attach to them; "
-            f"this is {other['role']}. Use {other['owner']}'s login: all who write a model share one role."
+            f"The tables of {model} belong to the role {tables['owner']}, and Postgres lets only that role attach "
+            f"partitions to them; this role is {tables['role']}. Log in as {tables['owner']}: all writers of a model "
+            "share one role."
         )
 
 
-def _open_versions(connection: Connection, readers: Sequence[str]) -> None:
-    tables = connection.execute(query("roles_version_tables")).fetchall() if readers else []
-    for table in (sql.Identifier(row["table_name"]) for row in tables):
-        # It was retired meanwhile.
+def _grant_all(connection: Connection, owner: str, writers: list[str], readers: list[str]) -> None:
+    with connection.transaction():
+        connection.execute(query("roles_lock"))
+        # Publications lock tables first and the grant lock second. Any other order here could deadlock with them.
+        if readers:
+            _open_versions(connection, readers)
+        connection.execute(query("views_grant_lock"))
+        for role in writers:
+            connection.execute(query("roles_grant_writer", role=sql.Identifier(role)))
+        for role in readers:
+            _grant_reader(connection, role, {owner, *writers})
+
+
+def _open_versions(connection: Connection, readers: list[str]) -> None:
+    roles = _role_list(readers)
+    for row in connection.execute(query("roles_version_tables")).fetchall():
+        table = sql.Identifier(row["table_name"])
+        # The version may be retired between the two statements.
         with suppress(pg.UndefinedTable), connection.transaction():
-            connection.execute(query("roles_open_version", table=table, readers=_names(readers)))
+            connection.execute(query("roles_open_version", table=table, readers=roles))
 
 
-def _names(roles: Sequence[str]) -> sql.Composed:
+def _grant_reader(connection: Connection, role: str, writers: set[str]) -> None:
+    reader = sql.Identifier(role)
+    connection.execute(query("roles_grant_reader", role=reader))
+    for writer in sorted(writers):
+        connection.execute(query("roles_open_views", writer=sql.Identifier(writer), reader=reader))
+
+
+def _role_list(roles: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, roles))
 
 
-def _let_read(connection: Connection, role: str, writers: set[str]) -> None:
-    connection.execute(query("roles_grant_reader", role=sql.Identifier(role)))
-    for writer in sorted(writers):
-        connection.execute(query("roles_open_views", writer=sql.Identifier(writer), reader=sql.Identifier(role)))
-
-
-def _require_owner(connection: Connection, writers: list[str], readers: list[str]) -> str:
-    """The owner's name, if this is the owner, every role is there, and the owner can act for every writer."""
+def _require_catalog_owner(connection: Connection, writers: list[str], readers: list[str]) -> str:
+    """Return the catalog owner; raise unless this role is it, all roles exist and it is a member of all writers."""
     missing = connection.execute(query("views_missing_roles"), {"roles": [*writers, *readers]}).fetchall()
     if missing:
         names = ", ".join(row["role"] for row in missing)
-        raise Mistake(f"This server has no role {names}. Whoever administers it makes it: create role … login;")
+        raise Mistake(f"This server has no role {names}. Ask its administrator to create it: create role … login;")
     owner = connection.execute(query("roles_owner")).fetchone() or {}
-    if not owner["mine"]:
+    if not owner["is_owner"]:
         raise DatabaseRefused(
-            f"Only the catalog's owner can grant its rights: that is {owner['owner']}, and this is {owner['role']}."
+            f"Only the catalog owner can grant rights on the catalog: that is {owner['owner']}, and this role is "
+            f"{owner['role']}."
         )
-    apart = connection.execute(query("roles_not_inherited"), {"roles": writers}).fetchall()
-    if apart:
-        names = ", ".join(row["role"] for row in apart)
+    not_inherited = connection.execute(query("roles_not_inherited"), {"roles": writers}).fetchall()
+    if not_inherited:
+        names = ", ".join(row["role"] for row in not_inherited)
         raise DatabaseRefused(
-            f"{owner['role']} cannot act for {names}, and so cannot let readers see the views that it will make. "
-            f"Whoever administers the server types: grant {names} to {owner['role']};"
+            f"{owner['role']} is not a member of {names}, so it cannot grant readers the views that {names} will "
+            f"create. Ask the server's administrator to run: grant {names} to {owner['role']};"
         )
     return str(owner["owner"])

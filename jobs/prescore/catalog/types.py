@@ -1,4 +1,4 @@
-"""The column types that prescore knows: one row a type, from which every other list of types derives.
+"""The column types that prescore supports, one row for each. All other lists of types derive from this table.
 
 To add a type, add a row here. `tests/test_types.py` then names the maps (Arrow, CSV, pages) that lack it.
 """
@@ -18,7 +18,7 @@ Category = Literal["integer", "float", "boolean", "text", "uuid", "time"]
 Parser = Callable[[Any], Any]
 
 UUID_PATTERN = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[0-9a-fA-F]{32}"
-"""A UUID as RFC 9562 writes it, or without its dashes."""
+"""A UUID as in RFC 9562, or the same without dashes."""
 _DIGITS = re.compile(r"[+-]?[0-9]+")
 _BEYOND_MICROSECONDS = re.compile(r"[.,][0-9]{7}")
 
@@ -27,9 +27,10 @@ _BEYOND_MICROSECONDS = re.compile(r"[.,][0-9]{7}")
 class ColumnType:
     """A Postgres type that a column of predictions may have.
 
-    `parse` turns a key's value, as text or as JSON has it, into a Python object; it raises ValueError, TypeError or
-    OverflowError for any other value. It is None for a type that no key has. `accepts` says in messages what it takes.
-    `bits` is the width of an integer, otherwise 0. `long_name` is Postgres' own spelling where it differs.
+    `parse` converts a key's value, given as text or as a JSON value, to Python. It raises ValueError, TypeError
+    or OverflowError for a value that is not of the type, and is None for a type that a key cannot have. `accepts`
+    describes the valid values in messages. `bits` is the width of an integer, otherwise 0. `is_output` is true of the
+    types that a model's output can have. `long_name` is the name in Postgres' `format_type` where it differs.
     """
 
     name: LiteralString
@@ -42,12 +43,12 @@ class ColumnType:
 
     @property
     def sql(self) -> SQL:
-        """The type as SQL: a literal of this module, never text from a spec or a table."""
+        """The type name as SQL. It is safe to compose: the names are literals of this module."""
         return SQL(self.name)
 
     @property
     def array(self) -> SQL:
-        """An array of the type as SQL."""
+        """The name of the array type as SQL."""
         return SQL(self.name + "[]")
 
 
@@ -66,7 +67,7 @@ def _integer(bits: int) -> Parser:
 
 
 def _is_whole(value: Any) -> bool:
-    # int() also accepts " 7", "1_000" and other scripts' digits, which would give one key many spellings.
+    # int() also accepts " 7", "1_000" and digits of other scripts, so one key would have many spellings.
     if isinstance(value, str):
         return _DIGITS.fullmatch(value) is not None
     return isinstance(value, int) and not isinstance(value, bool)
@@ -92,7 +93,7 @@ def _date(value: Any) -> date:
 
 
 def _datetime(value: Any) -> datetime:
-    # Python would drop digits beyond microseconds, and find another key.
+    # Python would drop the digits beyond microseconds, so the lookup would return another key's prediction.
     if _BEYOND_MICROSECONDS.search(value):
         raise ValueError(value)
     return datetime.fromisoformat(value)
@@ -102,7 +103,7 @@ def _with_zone(value: Any) -> datetime:
     parsed = _datetime(value)
     if parsed.tzinfo is None:
         raise ValueError(value)
-    # Postgres knows no zones beyond 16 hours from UTC.
+    # Postgres rejects offsets beyond 16 hours, which Python accepts.
     return parsed.astimezone(UTC)
 
 
@@ -114,9 +115,9 @@ def _without_zone(value: Any) -> datetime:
 
 
 _ROWS = (
-    ColumnType("smallint", "integer", _integer(16), "a whole number of 16 bits", 16, is_output=True),
-    ColumnType("integer", "integer", _integer(32), "a whole number of 32 bits", 32, is_output=True),
-    ColumnType("bigint", "integer", _integer(64), "a whole number of 64 bits", 64, is_output=True),
+    ColumnType("smallint", "integer", _integer(16), "a 16-bit integer", 16, is_output=True),
+    ColumnType("integer", "integer", _integer(32), "a 32-bit integer", 32, is_output=True),
+    ColumnType("bigint", "integer", _integer(64), "a 64-bit integer", 64, is_output=True),
     ColumnType("real", "float", is_output=True),
     ColumnType("double precision", "float", is_output=True),
     ColumnType("boolean", "boolean", is_output=True),
@@ -127,14 +128,14 @@ _ROWS = (
         "timestamp",
         "time",
         _without_zone,
-        "a time without zone such as 2013-07-04T17:30:00",
+        "a time without a zone such as 2013-07-04T17:30:00",
         long_name="timestamp without time zone",
     ),
     ColumnType(
         "timestamptz",
         "time",
         _with_zone,
-        "a time with zone such as 2013-07-04T17:30:00Z",
+        "a time with a zone such as 2013-07-04T17:30:00Z",
         long_name="timestamp with time zone",
     ),
 )
@@ -145,21 +146,21 @@ def _names(rows: Iterable[ColumnType]) -> tuple[str, ...]:
     return tuple(row.name for row in rows)
 
 
-def _of(*categories: Category) -> tuple[str, ...]:
+def _in_categories(*categories: Category) -> tuple[str, ...]:
     return _names(row for row in _ROWS if row.category in categories)
 
 
 KEY_TYPES = _names(row for row in _ROWS if row.parse is not None)
 OUTPUT_TYPES = _names(row for row in _ROWS if row.is_output)
 PASSTHROUGH_TYPES = tuple(TYPES)
-INTEGERS = _of("integer")
-FLOATS = _of("float")
-NUMBERS = _of("integer", "float")
-TIMES = _of("time")
+INTEGERS = _in_categories("integer")
+FLOATS = _in_categories("float")
+NUMBERS = _in_categories("integer", "float")
+TIMES = _in_categories("time")
 
 _SHORT_NAMES = {row.long_name: row.name for row in _ROWS if row.long_name}
 
 
 def short_name(postgres_name: str) -> str:
-    """Return the name that specs use for a type as Postgres' `format_type` spells it."""
+    """Return the type name that specs use for a name that Postgres' `format_type` returned."""
     return _SHORT_NAMES.get(postgres_name, postgres_name)

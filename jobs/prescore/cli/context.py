@@ -44,7 +44,7 @@ def database() -> Database:
 
     named = os.environ.get(URL_VARIABLE)
     if named and named != EMBEDDED:
-        return Database(named)
+        return Database.from_url(named)
 
     from prescore.embedded import server
     from prescore.project.project import Project

@@ -39,7 +39,7 @@ _INCLUDE = "include 'prescore.conf'\n"
 def database(project: Project) -> Database:
     """The project's database, started first if it is the embedded one; raises Mistake or DatabaseUnavailable."""
     named = project.database_name
-    return Database(start(project), embedded=True) if named == EMBEDDED else Database(named)
+    return Database(start(project), embedded=True) if named == EMBEDDED else Database.from_url(named)
 
 
 def folder(project: Project) -> Path:

@@ -1,17 +1,18 @@
--- The catalog: what prescore knows of its models, their versions, and who may write.
--- Everything a reader needs is here, so that the lookup API serves a new model without a new release.
+-- The catalog: models, their versions, and the leases that allow writing them.
+-- It holds everything that readers need, so the lookup API can serve a new model without being deployed again.
 
 comment on schema prescore is 'prescore''s catalog: models, versions, chunks, events';
 create schema prescore_versions;
-comment on schema prescore_versions is 'one table a version of predictions; read them through the views in schema predictions';
+comment on schema prescore_versions
+  is 'one table for each version of predictions; read them through the views in schema predictions';
 create schema predictions;
-comment on schema predictions is 'one view a model, always showing the one published version';
+comment on schema predictions is 'one view for each model, which shows its published version';
 
 create table prescore.catalog (
   id uuid not null default gen_random_uuid()
 );
 insert into prescore.catalog default values;
-comment on table prescore.catalog is 'one row: by what this catalog''s files are told from those of others in the same store';
+comment on table prescore.catalog is 'one row: identifies this catalog''s files in a store that several catalogs share';
 
 create table prescore.models (
   model             text primary key,
@@ -25,11 +26,14 @@ create table prescore.models (
   created_at        timestamptz not null default now(),
   check ((held_at is null) = (hold_reason is null))
 );
-comment on table prescore.models is 'one row a model; published_version is the pointer that readers follow';
-comment on column prescore.models.published_version is 'the version that predictions.<model> shows; one UPDATE of this is a publication';
-comment on column prescore.models.parent_name is 'the table, in prescore_versions, that the view reads: null means the model''s own name';
-comment on column prescore.models.last_version is 'the last version number given out';
-comment on column prescore.models.held_at is 'set while the model is on hold: runs go on, nothing is published';
+comment on table prescore.models is 'one row for each model; published_version is the pointer that readers follow';
+comment on column prescore.models.published_version
+  is 'the version that predictions.<model> shows; publishing is one UPDATE of this column';
+comment on column prescore.models.parent_name
+  is 'the partitioned table, in schema prescore_versions, that the view reads; null: the one with the model''s name';
+comment on column prescore.models.last_version is 'the number of the newest version';
+comment on column prescore.models.held_at
+  is 'when the model was put on hold: runs continue, but nothing is published; null when it is not on hold';
 
 create table prescore.versions (
   model                text not null references prescore.models,
@@ -73,27 +77,37 @@ create table prescore.versions (
   check (state not in ('published', 'superseded') or (checked_at is not null and published_at is not null)),
   check (state not in ('published', 'superseded') or trial_rows is null)
 );
-comment on table prescore.versions is 'one row a version: a complete prediction table, never changed after it is staged';
-comment on column prescore.versions.table_name is 'its table, in schema prescore_versions';
-comment on column prescore.versions.attached_at is 'since when that table is a partition of its model''s parent';
+comment on table prescore.versions
+  is 'one row for each version: a complete table of predictions, immutable once it is staged';
+comment on column prescore.versions.table_name is 'the version''s table, in schema prescore_versions';
+comment on column prescore.versions.attached_at
+  is 'when the table was attached to the model''s partitioned table; null while it is not attached';
 comment on column prescore.versions.model_fingerprint is 'SHA-256 of the ONNX file';
 comment on column prescore.versions.domain_fingerprint is 'SHA-256 of the domain''s source and query';
-comment on column prescore.versions.spec_fingerprint is 'SHA-256 of what in the spec decides the table''s content';
+comment on column prescore.versions.spec_fingerprint
+  is 'SHA-256 of the parts of the spec that determine the table''s content';
 comment on column prescore.versions.key_columns is '[{name, type, comment, role}] in key order';
-comment on column prescore.versions.output_columns is '[{name, type, comment, role}] in table order; role tells outputs from passed-through columns';
+comment on column prescore.versions.output_columns
+  is '[{name, type, comment, role}] in table order; role is output or passthrough';
 comment on column prescore.versions.data_as_of is 'the time that the inputs describe';
-comment on column prescore.versions.max_age_seconds is 'the freshness promise: how old data_as_of may be';
-comment on column prescore.versions.refuse_stale is 'the lookup API refuses what is older than promised, and does not serve it as stale';
-comment on column prescore.versions.cache_seconds is 'for how long an answer may be used again without asking';
-comment on column prescore.versions.in_memory is 'the lookup API may hold the version in memory';
-comment on column prescore.versions.checks_fingerprint is 'SHA-256 of the spec''s checks, set when they have run';
-comment on column prescore.versions.snapshot_rows is 'rows of the domain, those set aside included';
-comment on column prescore.versions.rejected is 'rows set aside, in prescore.rejects';
-comment on column prescore.versions.trial_rows is 'a trial on at most so many rows of the domain, which is never published';
-comment on column prescore.versions.as_of is 'the time that its run was asked to be for; null when it was for the moment at which it began';
-comment on column prescore.versions.to_publish is 'the run that makes it means to publish it, and has not come to that yet';
-comment on column prescore.versions.withdrawn_at is 'set when a roll-back took it from readers: a later roll-back passes over it';
-comment on column prescore.versions.pinned_at is 'set while somebody wants it kept, whatever retention says';
+comment on column prescore.versions.max_age_seconds
+  is 'the max age: how old data_as_of may become before the version is stale; null: no limit';
+comment on column prescore.versions.refuse_stale
+  is 'whether the lookup API refuses to serve the version when it is older than its max age';
+comment on column prescore.versions.cache_seconds is 'how long clients may cache an answer of the lookup API';
+comment on column prescore.versions.in_memory is 'whether the lookup API may load the version into memory';
+comment on column prescore.versions.checks_fingerprint is 'SHA-256 of the spec''s checks; null until they have run';
+comment on column prescore.versions.snapshot_rows is 'rows of the domain, including rejected rows';
+comment on column prescore.versions.rejected is 'number of rejected rows; prescore.rejects holds the rows themselves';
+comment on column prescore.versions.trial_rows
+  is 'set for a trial run: the maximum number of rows of the domain; a trial is never published';
+comment on column prescore.versions.as_of
+  is 'set for a backfill: the earlier time that the run was for; null: the time at which the run started';
+comment on column prescore.versions.to_publish
+  is 'whether its run will publish it once it passes its checks; false again after publication';
+comment on column prescore.versions.withdrawn_at is 'when a rollback withdrew the version; later rollbacks skip it';
+comment on column prescore.versions.pinned_at
+  is 'when the version was pinned; a pinned version is kept regardless of retention';
 
 create unique index versions_one_published on prescore.versions (model) where state = 'published';
 
@@ -111,7 +125,8 @@ create table prescore.chunks (
   primary key (model, version, chunk),
   foreign key (model, version) references prescore.versions
 );
-comment on table prescore.chunks is 'the ledger: one row a finished chunk, committed together with the chunk''s predictions';
+comment on table prescore.chunks
+  is 'the ledger: one row for each finished chunk, committed together with the chunk''s predictions';
 
 create table prescore.rejects (
   model       text not null,
@@ -122,10 +137,12 @@ create table prescore.rejects (
   reason      text not null,
   foreign key (model, version) references prescore.versions
 );
-comment on table prescore.rejects is 'rows set aside: they could not be scored, or their prediction is not finite';
-comment on column prescore.rejects.chunk is 'the chunk that was being scored; null for a row that the snapshot left out';
-comment on column prescore.rejects.key is 'the row''s key by column, as the domain gave it';
-comment on column prescore.rejects.column_name is 'the column at fault; null when the model failed on the row';
+comment on table prescore.rejects is 'rejected rows: rows that could not be scored, or whose prediction is not finite';
+comment on column prescore.rejects.chunk
+  is 'the chunk that the row belongs to; null for a row that was rejected while the snapshot was taken';
+comment on column prescore.rejects.key is 'the row''s key as {column: value}, as the domain query returned it';
+comment on column prescore.rejects.column_name
+  is 'the column that caused the rejection; null when the model failed on the row';
 create index rejects_by_version on prescore.rejects (model, version);
 
 create table prescore.leases (
@@ -135,9 +152,11 @@ create table prescore.leases (
   watched    boolean not null,
   expires_at timestamptz not null
 );
-comment on table prescore.leases is 'who may write a model: the holder of the latest token, checked inside every writing transaction';
-comment on column prescore.leases.token is 'the fencing token; it only grows';
-comment on column prescore.leases.watched is 'the holder keeps an advisory lock on its token, so that its death is seen at once';
+comment on table prescore.leases
+  is 'which run may write a model: the holder of the latest token, checked in every writing transaction';
+comment on column prescore.leases.token is 'the fencing token, which only ever grows';
+comment on column prescore.leases.watched
+  is 'whether the holder keeps an advisory lock on its token, so that other runs notice at once when its session ends';
 create sequence prescore.lease_token;
 
 create table prescore.events (
@@ -150,7 +169,8 @@ create table prescore.events (
   reason  text,
   detail  jsonb not null default '{}'
 );
-comment on table prescore.events is 'what happened to a model and who did it; rows are only ever added';
+comment on table prescore.events
+  is 'the history of each model: what happened, when, by which user and why; rows are never changed';
 create index events_by_model on prescore.events (model, id desc);
 
 create table prescore.api_keys (
@@ -166,10 +186,10 @@ create table prescore.api_keys (
   check (expires_at > created_at),
   check ((revoked_at is null) = (revoked_by is null))
 );
-comment on table prescore.api_keys is 'who may read over HTTP; the keys themselves are kept nowhere';
-comment on column prescore.api_keys.id is 'the part of a key that is no secret, by which lists and logs name it';
-comment on column prescore.api_keys.hash is 'SHA-256 of the secret part';
-comment on column prescore.api_keys.models is 'the models that it may read; null for all';
+comment on table prescore.api_keys is 'API keys for reading over HTTP; the keys themselves are not stored';
+comment on column prescore.api_keys.id is 'the public part of the key, which identifies it in lists and logs';
+comment on column prescore.api_keys.hash is 'SHA-256 of the secret part of the key';
+comment on column prescore.api_keys.models is 'the models that the key may read; null: all models';
 create unique index api_keys_one_a_name on prescore.api_keys (name) where revoked_at is null;
 
 create table prescore.publications (
@@ -180,13 +200,14 @@ create table prescore.publications (
   visible_from timestamptz not null,
   foreign key (model, version) references prescore.versions
 );
-comment on column prescore.publications.visible_from is 'transactions that began before this go on with the version from before';
-comment on table prescore.publications is 'the pointer''s history, newest last: what each transaction is to see';
+comment on column prescore.publications.visible_from
+  is 'transactions that began earlier keep seeing the previous version';
+comment on table prescore.publications is 'every publication, newest last: determines which version a transaction sees';
 create index publications_by_model on prescore.publications (model, id desc);
 
--- A transaction that has read a model once keeps its list of partitions until it ends, even at read committed, where
--- each statement has a newer snapshot. It must not be pointed at a partition that came after it began: it goes on
--- seeing the version from before. now() is the time at which the transaction began.
+-- A transaction that has read a model keeps its list of partitions until it ends, even at read committed, where each
+-- statement takes a new snapshot. It must not be pointed at a partition that was attached after it began, so it keeps
+-- seeing the previous version. now() is the time at which the transaction began.
 create view prescore.visible as
 select m.model,
        coalesce(
@@ -200,20 +221,23 @@ select m.model,
        ) as version,
        coalesce(m.parent_name, m.model) as parent_name
 from prescore.models m;
-comment on view prescore.visible is 'which version of each model the asking transaction sees, and the parent that its snapshot knows of';
+comment on view prescore.visible
+  is 'the version of each model that the current transaction sees, and the partitioned table that holds it';
 
--- A model's view reads one parent. A transaction whose snapshot is from before the view was made over another parent
--- would look there for a version that is not in it: an error that says so, and not no rows.
-create function prescore.began_before(model text) returns integer
+-- A breaking change of a model's columns gives it a new partitioned table and a new view. A transaction whose snapshot
+-- predates that change but which reads the new view would look for its version in the wrong table, and find no rows.
+-- It gets this error instead.
+create function prescore.raise_columns_changed(model text) returns integer
 language plpgsql stable parallel safe as $$
 begin
   raise exception using
     errcode = 'serialization_failure',
     message = format('the columns of predictions.%I changed after this transaction began', model),
-    hint = 'Begin it anew.';
+    hint = 'Retry the transaction.';
 end
 $$;
-comment on function prescore.began_before is 'tells a transaction that a model''s view has other columns than its snapshot knows of';
+comment on function prescore.raise_columns_changed
+  is 'raises a serialization failure: the columns of the model''s view changed after the transaction began';
 
 create view predictions.freshness as
 select m.model,
@@ -227,4 +251,4 @@ select m.model,
 from prescore.models m
 join prescore.visible s on s.model = m.model
 join prescore.versions v on v.model = m.model and v.version = s.version;
-comment on view predictions.freshness is 'how old each published version is, against what its owner promised';
+comment on view predictions.freshness is 'the age of each published version, and whether it exceeds the max age';

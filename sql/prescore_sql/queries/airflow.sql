@@ -1,7 +1,7 @@
 -- name: airflow_database_exists
--- Whether the server has a database for Airflow's own metadata.
+-- Return whether the server has a database for Airflow's own metadata.
 select exists (select from pg_database where datname = 'airflow') as present;
 
 -- name: airflow_database_create
--- Airflow's metadata, beside the predictions and apart from them.
+-- Create the database for Airflow's metadata, separate from the predictions.
 create database airflow;

@@ -1,17 +1,18 @@
 -- name: chunks_finish
--- The chunk's ledger row, in the transaction that copied its predictions.
+-- Record a finished chunk in the ledger, in the transaction that copied its predictions.
 insert into prescore.chunks (model, version, chunk, rows, rejected, seconds)
 values (%(model)s, %(version)s, %(chunk)s, %(rows)s, %(rejected)s, %(seconds)s);
 
 -- name: chunks_finished
--- Which chunks need no more scoring.
+-- The chunks that need no more scoring.
 select chunk from prescore.chunks where model = %(model)s and version = %(version)s order by chunk;
 
 -- name: chunks_total
--- How many there are.
+-- The number of finished chunks.
 select count(*) as chunks
 from prescore.chunks where model = %(model)s and version = %(version)s;
 
 -- name: chunks_commit_soon
--- A chunk that a crashed server forgets is scored again, its ledger row being gone too; publishing waits for the log.
+-- Commit without waiting for the log. A chunk that is lost in a crash of the server loses its ledger row as well, so it
+-- is scored again. Publishing waits for the log.
 set local synchronous_commit = off;

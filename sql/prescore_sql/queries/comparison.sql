@@ -7,7 +7,7 @@ select count(*) filter (where a.version is null) as added,
 from prescore_versions.{a} a full join prescore_versions.{b} b on {matches};
 
 -- name: comparison_number
--- How far a number moved over the keys that both versions have.
+-- How much a numeric column changed, over the keys that both versions have.
 select avg(b.{column}::double precision - a.{column}::double precision) as mean_difference,
        max(abs(b.{column}::double precision - a.{column}::double precision)) as largest_difference
 from prescore_versions.{a} a join prescore_versions.{b} b on {matches};

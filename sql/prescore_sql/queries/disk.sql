@@ -1,12 +1,14 @@
 -- name: disk_tables
--- What the tables of all versions take, with their indexes.
+-- The disk space that the tables of all versions and their indexes occupy.
 select coalesce(sum(pg_total_relation_size(oid)), 0)::bigint as bytes
 from pg_class where relnamespace = 'prescore_versions'::regnamespace and relkind = 'r';
 
 -- name: disk_versions
--- A model's versions that have a table, newest first: what it takes, where the snapshot is, whether the table is
--- complete, and whether the next run goes on with it or drops it.
-select v.snapshot_location, pg_total_relation_size(t.oid) as bytes, v.staged_at is not null and v.trial_rows is null as complete,
+-- A model's versions that have a table, newest first: the size of the table, the location of the snapshot, whether the
+-- table is complete, and whether the next run resumes the version or drops it.
+select v.snapshot_location,
+       pg_total_relation_size(t.oid) as bytes,
+       v.staged_at is not null and v.trial_rows is null as complete,
        v.state in ('building', 'staged')
        or (v.state = 'checked' and v.to_publish and v.version > coalesce(m.published_version, 0)) as unfinished
 from prescore.versions v

@@ -1,6 +1,6 @@
 -- name: leases_before
--- The lease as it stands; free when it is expired, its watched holder's session is gone, or a named holder comes back
--- for its own.
+-- The current lease, and whether it is free: it has expired, the session of its watched holder has ended, or a named
+-- holder acquires its own lease again.
 select l.token, l.holder, l.expires_at::text,
        l.expires_at < now()
        or (%(back)s and not l.watched and l.holder = %(holder)s)
@@ -8,8 +8,9 @@ select l.token, l.holder, l.expires_at::text,
 from prescore.leases l where l.model = %(model)s;
 
 -- name: leases_end_sessions
--- End what the holder before left open: a stopped process would keep its table, and this lease's row, locked for ever.
--- Only what Postgres lets this role end: its own sessions, or with pg_signal_backend those of all but superusers.
+-- End the sessions that the previous holder left open: a suspended process would keep its locks on its table and on the
+-- lease's row forever. Only sessions that Postgres lets this role end: its own, or with pg_signal_backend those of all
+-- roles but superusers.
 select pg_terminate_backend(pid, 5000)
 from pg_stat_activity
 where application_name = %(connections)s and datname = current_database() and pid <> pg_backend_pid()
@@ -18,7 +19,7 @@ where application_name = %(connections)s and datname = current_database() and pi
            and exists (select from pg_roles r where r.oid = usesysid and not r.rolsuper)));
 
 -- name: leases_take
--- Take the lease, if nobody else did and its holder did not renew it meanwhile.
+-- Take the lease, unless another run took it or its holder renewed it in the meantime.
 insert into prescore.leases as l (model, token, holder, watched, expires_at)
 values (%(model)s, nextval('prescore.lease_token'), %(holder)s, %(watched)s, now() + %(seconds)s * interval '1 second')
 on conflict (model) do update
@@ -27,27 +28,28 @@ on conflict (model) do update
 returning token;
 
 -- name: leases_name_session
--- So that a successor can tell which sessions are this lease's.
+-- Name the session after the lease, so that a later holder can find the sessions of this one.
 select set_config('application_name', %(connections)s, false);
 
 -- name: leases_watch
--- Held for as long as the holder's session lives. Whoever else holds it is none of ours: the clock has to do then.
+-- Hold an advisory lock for as long as the holder's session lives. If another lock has the same key already, only the
+-- lease's expiry protects it.
 update prescore.leases set watched = pg_try_advisory_lock(7737264, (%(token)s %% 2147483647)::integer)
 where model = %(model)s and token = %(token)s;
 
 -- name: leases_renew
--- Keep it a while longer.
+-- Extend the lease.
 update prescore.leases set expires_at = now() + %(seconds)s * interval '1 second'
 where model = %(model)s and token = %(token)s returning token;
 
 -- name: leases_check
--- Asked at the end of every writing transaction: nobody can take over between this and the commit.
+-- Run at the end of every writing transaction: no other run can take the lease between this and the commit.
 select token from prescore.leases where model = %(model)s and token = %(token)s for share;
 
 -- name: leases_release
--- Give it back; only the holder can.
+-- Release the lease. Has no effect unless the token is the current one.
 update prescore.leases set expires_at = '-infinity' where model = %(model)s and token = %(token)s;
 
 -- name: leases_release_by_holder
--- Give it back under the holder's name, whichever token it has.
+-- Release the leases of a named holder, whatever their tokens.
 update prescore.leases set expires_at = '-infinity' where holder = %(holder)s;

@@ -1,23 +1,23 @@
--- Format of every file here: `-- name: subject_verb`, a line on what it does, the statement.
--- Values are %(named)s; {braces} are identifiers, composed by psycopg.sql, never formatted.
+-- The format of every file here: `-- name: subject_verb`, comment lines on what the statement does, the statement.
+-- %(placeholders)s are values; {braces} are identifiers, which psycopg.sql composes.
 
 -- name: session_settings
--- Values are spelt in one way whatever the server's settings are: Python reads no other dates. Nothing waits for ever
--- for a lock that somebody forgot to give back.
+-- Set up a connection: the only date format that psycopg can read, limits for locks and idle transactions, and defaults
+-- that the server's own settings do not change.
 set datestyle = 'ISO';
 set lock_timeout = '30s';
--- A process that was stopped in a transaction must not keep others waiting for as long as it is stopped.
+-- A process that is suspended in a transaction must not block others until it is resumed.
 set idle_in_transaction_session_timeout = '60s';
--- A connection idles while a source is read or checks run elsewhere, and every statement is to see what is there by now.
+-- A connection is idle while a source is read or checks run on another one. Every statement must see the latest state.
 set idle_session_timeout = 0;
 set default_transaction_isolation = 'read committed';
 
 -- name: migrations_lock
--- One migration at a time, whoever starts it; released at the end of the transaction.
+-- Run one migration at a time, across processes. The lock is released at the end of the transaction.
 select pg_advisory_xact_lock(7737263);
 
 -- name: migrations_table
--- Where the migrations that were applied are noted.
+-- The table that records applied migrations.
 create schema if not exists prescore;
 create table if not exists prescore.migrations (
   number integer primary key,
@@ -27,13 +27,13 @@ create table if not exists prescore.migrations (
 );
 
 -- name: migrations_exist
--- Whether any migration was ever applied here.
-select to_regclass('prescore.migrations') is not null as known;
+-- Return whether any migration was ever applied here.
+select to_regclass('prescore.migrations') is not null as present;
 
 -- name: migrations_applied
--- The migrations applied so far, each with the checksum of its file.
+-- The applied migrations, each with the checksum of its file.
 select number, checksum from prescore.migrations order by number;
 
 -- name: migrations_record
--- Note one as applied.
+-- Record a migration as applied.
 insert into prescore.migrations (number, name, checksum) values (%(number)s, %(name)s, %(checksum)s);

@@ -1,5 +1,5 @@
 -- name: page_models
--- Every model by name, those that need somebody first: stale, its newest run refused or failed, on hold, unpublished.
+-- All models by name, after those that need attention: stale, newest run refused or failed, on hold, unpublished.
 select m.model,
        coalesce(f.stale, false) as stale,
        coalesce(v.state in ('refused', 'failed') and v.trial_rows is null, false) as failed,
@@ -11,8 +11,9 @@ left join prescore.versions v on v.model = m.model and v.version = m.last_versio
 order by stale desc, failed desc, held desc, unpublished desc, m.model;
 
 -- name: page_cards
--- All that is told of these models, in their order: what is published, its clocks and promise, the hold, the version
--- that was published before it, and the last runs. One statement, so that no publication comes between.
+-- Everything that the status page shows of some models, in their order: the published version, its times and max age,
+-- the hold, the version published before it, and the last runs. One statement, so that no publication happens in
+-- between.
 select now() as now, m.model, left(m.description, 500) as description, m.held_at, m.held_by,
        left(m.hold_reason, 500) as hold_reason,
        v.version, v.table_name, v.started_at, v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at,
@@ -52,9 +53,10 @@ where m.model = any(%(models)s)
 order by array_position(%(models)s::text[], m.model);
 
 -- name: page_statistics
--- How the values of versions' columns are distributed, for free: a table is analyzed when it is staged and never changes,
--- so what the planner keeps of it stays true. It comes from a sample of the rows: the most common values with their
--- shares, and bounds between which the rest lies in equal parts. A table that this role may not read has no rows here.
+-- The distribution of the values of versions' columns, from the planner's statistics: a table is analyzed when it is
+-- staged and never changes afterwards, so they stay valid. They come from a sample of the rows: the most common values
+-- with their fractions of the rows, and bounds that divide the rest into equal parts. There are no rows for a table
+-- that this role may not read.
 select s.tablename as table_name, s.attname as column_name,
        coalesce(s.most_common_vals::text::text[], '{{}}') as common,
        coalesce(s.most_common_freqs::double precision[], '{{}}') as shares,

@@ -1,16 +1,17 @@
 -- name: rejects_copy
--- Rows set aside.
+-- Copy rejects in.
 copy prescore.rejects (model, version, chunk, key, column_name, reason) from stdin;
 
 -- name: rejects_examples
--- One row set aside for each of the columns that most of them are about.
+-- One reject for each of the three columns that most rejects are about.
 select column_name, (min(array[key::text, reason]))[1]::jsonb as key, (min(array[key::text, reason]))[2] as reason
 from prescore.rejects
 where model = %(model)s and version = %(version)s
 group by column_name order by count(*) desc, column_name limit 3;
 
 -- name: rejects_complete
--- Whether as many are kept as were counted: with the domain, and, until the version is staged, with each chunk.
+-- Return whether all rejects that were counted are stored: those of the domain and, until the version is staged, those
+-- of each chunk.
 select (select count(*) from prescore.rejects r where r.model = v.model and r.version = v.version)
        >= coalesce(v.rejected, 0) + case when v.state = 'building' then coalesce(
             (select sum(c.rejected) from prescore.chunks c where c.model = v.model and c.version = v.version), 0)
@@ -18,16 +19,16 @@ select (select count(*) from prescore.rejects r where r.model = v.model and r.ve
 from prescore.versions v where v.model = %(model)s and v.version = %(version)s;
 
 -- name: rejects_trim
--- All but so many of a version's rejects go.
+-- Delete all but a number of a version's rejects.
 delete from prescore.rejects where model = %(model)s and version = %(version)s and ctid not in
   (select r.ctid from prescore.rejects r where r.model = %(model)s and r.version = %(version)s limit %(enough)s);
 
 -- name: rejects_delete
--- A version's rejects go.
+-- Delete a version's rejects.
 delete from prescore.rejects where model = %(model)s and version = %(version)s;
 
 -- name: rejects_sweep
--- Rejects of versions that nobody will look at any more.
+-- Delete the rejects of retired versions, and of versions that failed some time ago.
 delete from prescore.rejects r using prescore.versions v
 where r.model = %(model)s and v.model = r.model and v.version = r.version
   and (v.state = 'retired' or (v.state = 'failed' and v.started_at < now() - %(seconds)s * interval '1 second'));

@@ -1,6 +1,7 @@
 -- name: roles_grant_writer
--- What jobs need: move the catalog on, add to its history, make tables and views of their own. A writer lets the roles
--- that specs name read, hence the grant options. It makes API keys and revokes them, and changes nothing else of them.
+-- The rights that jobs need: update the catalog, add to its history, create tables and views. The grant options let a
+-- writer grant access to the roles that specs name. A writer creates and revokes API keys, but cannot change them
+-- otherwise.
 grant usage on schema prescore to {role};
 grant usage, create on schema prescore_versions to {role};
 grant create on schema predictions to {role};
@@ -14,44 +15,45 @@ grant select, insert, update (revoked_at, revoked_by) on prescore.api_keys to {r
 grant usage on sequence prescore.lease_token to {role};
 
 -- name: roles_grant_reader
--- What the lookup API needs, and the commands that only show.
+-- The rights that the lookup API and the reading commands need.
 grant usage on schema prescore, predictions, prescore_versions to {role};
 grant select on prescore.migrations, prescore.models, prescore.versions, prescore.visible, prescore.events,
   prescore.api_keys to {role};
 grant select on all tables in schema predictions to {role};
 
 -- name: roles_open_views
--- The views that a writer makes from now on are open to a reader.
+-- Open the views that a writer will create to a reader.
 alter default privileges for role {writer} in schema predictions grant select on tables to {reader};
 
 -- name: roles_lock
--- While rights are given to all readers, no version changes whether it is open to them.
+-- Keep versions from being opened or closed to readers while rights are granted to all readers.
 select pg_advisory_xact_lock(7737267);
 
 -- name: roles_lock_version
--- Versions of several models are opened at once, but not while rights are given to all readers.
+-- Wait while rights are granted to all readers. Versions of several models can be opened at the same time.
 select pg_advisory_xact_lock_shared(7737267);
 
 -- name: roles_version_tables
--- The tables of the versions that readers may read: those that have passed their checks.
+-- The tables of the versions that readers may read: those that passed their checks.
 select v.table_name from prescore.versions v
 where v.state in ('checked', 'published', 'superseded')
   and to_regclass('prescore_versions.' || quote_ident(v.table_name)) is not null
 order by v.model, v.version;
 
 -- name: roles_open_version
--- A version's own table is open to readers: by its number over HTTP, and its statistics to the status page.
--- Publishing and retiring change the table's row in pg_class, too, which Postgres lets only one do: hence the lock.
+-- Open a version's own table to readers: for lookups of that version over HTTP, and for the status page's statistics.
+-- Publishing and retiring also update the table's row in pg_class, and Postgres raises an error on concurrent updates
+-- of it: hence the lock.
 lock table prescore_versions.{table} in access share mode;
 grant select on prescore_versions.{table} to {readers};
 
 -- name: roles_close_version
--- It has passed its checks once, and has not passed those that it has now.
+-- Close a version's own table to readers: it passed its checks before, but fails them as they are now.
 lock table prescore_versions.{table} in access share mode;
 revoke select on prescore_versions.{table} from {readers};
 
 -- name: roles_granted
--- Who has been granted what: a writer may take a lease; to a reader the views to come are open.
+-- Roles with rights: a writer may insert leases, a reader may select from views that will be created.
 select r.rolname as role, g.rights
 from (
   select a.grantee, 'writer' as rights
@@ -66,20 +68,20 @@ join pg_roles r on r.oid = g.grantee
 order by r.rolname;
 
 -- name: roles_owner
--- Who owns the catalog, and whether this role may act for it.
-select current_user as role, pg_get_userbyid(nspowner) as owner, pg_has_role(nspowner, 'usage') as mine
+-- The catalog owner, and whether this role is it or is a member of it.
+select current_user as role, pg_get_userbyid(nspowner) as owner, pg_has_role(nspowner, 'usage') as is_owner
 from pg_namespace where nspname = 'prescore';
 
 -- name: roles_not_inherited
--- Which of these roles this one cannot act for.
+-- Roles that this role is not a member of.
 select role from unnest(%(roles)s::text[]) role where not pg_has_role(role, 'usage');
 
 -- name: roles_is_writer
--- Whether this role has a writer's rights.
-select current_user as role, has_table_privilege('prescore.leases', 'insert') as writes;
+-- Return whether this role has a writer's rights.
+select current_user as role, has_table_privilege('prescore.leases', 'insert') as is_writer;
 
 -- name: roles_other_owner
--- A role that owns tables or the view of a model, and for which this one cannot act.
+-- The role that owns a model's tables or view, when this role is neither that role nor a member of it.
 select current_user as role, pg_get_userbyid(c.relowner) as owner
 from pg_class c
 where not pg_has_role(c.relowner, 'usage')

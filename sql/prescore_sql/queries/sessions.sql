@@ -1,5 +1,5 @@
 -- name: sessions_others
--- Who else is connected to the server, whichever database they use.
+-- Other client sessions on the server, in any database.
 select datname as database, application_name as name, count(*) as sessions
 from pg_stat_activity
 where backend_type = 'client backend' and pid <> pg_backend_pid()

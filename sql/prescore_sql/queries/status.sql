@@ -1,18 +1,19 @@
 -- name: status_freshness
--- How old each published version is, against what its owner promised.
+-- The age of each published version, and whether it exceeds the max age.
 select * from predictions.freshness order by model;
 
 -- name: catalog_name
--- What this catalog's files in a store are called by; a copy of it in another database has other files.
+-- The name of this catalog's folder in a store. It includes the database's OID, so a copy of the catalog in another
+-- database has a folder of its own.
 select left(md5(c.id::text || d.oid::text), 8) as name
 from prescore.catalog c, pg_database d where d.datname = current_database();
 
 -- name: now
--- The database's clock.
+-- The time of the database's clock.
 select now() as now;
 
 -- name: status_publications
--- When each model was last published, and first run: a roll-back is no publication.
+-- When each model was last published and first run. A rollback does not count as a publication.
 select m.model, m.held_at is not null as held,
        (select max(e.at) from prescore.events e where e.model = m.model and e.event = 'published') as published_at,
        (select min(v.started_at) from prescore.versions v where v.model = m.model) as first_run_at
@@ -20,7 +21,7 @@ from prescore.models m
 order by m.model;
 
 -- name: status_models
--- Every model that was ever run: what is served and how old it is, and what became of its newest version.
+-- Every model that has been run: the served version with its age, and the state of the newest version.
 select m.model, f.version, f.data_as_of, f.published_at, f.age_seconds, f.max_age_seconds, f.stale,
        m.held_at is not null as held, m.hold_reason,
        v.version as newest_version, v.state as newest_state, v.started_at as newest_started_at

@@ -1,41 +1,43 @@
 -- name: tables_create
--- A version's own table. The CHECK lets it be attached later without a scan.
+-- Create a version's own table. The CHECK constraint lets it be attached later without a scan.
 create table prescore_versions.{table} (
   {columns},
   version integer not null default {version} check (version = {version})
 ) with (autovacuum_enabled = false);
 
 -- name: tables_copy
--- A chunk's rows.
+-- Copy a chunk's rows in.
 copy prescore_versions.{table} ({columns}) from stdin (format binary);
 
 -- name: tables_memory
--- Building the primary key sorts the table.
+-- Give the sort that builds the primary key enough memory.
 set local maintenance_work_mem = '256MB';
 
 -- name: tables_key
--- The primary key, built once, after the last chunk.
+-- Build the primary key, once, after the last chunk.
 alter table prescore_versions.{table} add primary key ({keys});
 
 -- name: tables_index
--- A secondary index that the spec names.
+-- Build a secondary index that the spec names.
 create index on prescore_versions.{table} ({columns});
 
 -- name: tables_has_key
--- Whether the primary key is there (a resumed run may find it built).
-select exists (select from pg_constraint
-               where conrelid = format('prescore_versions.%%I', %(table)s::text)::regclass and contype = 'p') as has_key;
+-- Return whether the primary key exists. A resumed run may find it built.
+select exists (
+  select from pg_constraint
+  where conrelid = format('prescore_versions.%%I', %(table)s::text)::regclass and contype = 'p'
+) as has_key;
 
 -- name: tables_vacuum
--- Nothing is written after this: freeze every row now rather than when a reader comes by.
+-- Freeze all rows now, since the table never changes again, so that no later vacuum has to.
 vacuum (freeze, analyze) prescore_versions.{table};
 
 -- name: tables_drop
--- A version's table goes.
+-- Drop a version's table, or an empty partitioned table.
 drop table if exists prescore_versions.{table};
 
 -- name: tables_parent
--- What the versions of a model are attached to.
+-- Create the partitioned table that the versions of a model are attached to.
 create table if not exists prescore_versions.{parent} (
   {columns},
   version integer not null
@@ -49,25 +51,25 @@ where a.attrelid = to_regclass(%(relation)s) and a.attnum > 0 and not a.attisdro
 order by a.attnum;
 
 -- name: tables_extend
--- A column that came later; older versions show NULL.
+-- Add a column that later versions have. Older versions show NULL.
 alter table prescore_versions.{table} add column {column};
 
 -- name: tables_attach
--- Make a version readable under its parent; takes no lock that readers of the parent conflict with.
+-- Attach a version to its partitioned table. The lock that this takes does not conflict with readers.
 alter table prescore_versions.{parent} attach partition prescore_versions.{table} for values in ({version});
 
 -- name: tables_detach
--- Take a version out; waits for the transactions that may still read it, blocks none of them.
+-- Detach a version. Waits for the transactions that may still read it, and blocks none of them.
 alter table prescore_versions.{parent} detach partition prescore_versions.{table} concurrently;
 
 -- name: tables_attachment
--- Which parent the table is a partition of, if any, and whether a detach was interrupted half-way.
+-- The partitioned table that the table is attached to, if any, and whether a detach of it was interrupted.
 select c.relname as parent, i.inhdetachpending as pending
 from pg_inherits i join pg_class c on c.oid = i.inhparent
 where i.inhrelid = to_regclass(format('prescore_versions.%%I', %(table)s::text));
 
 -- name: tables_empty_parents
--- Parents of a model that its view does not read and that have no version left.
+-- Partitioned tables of a model that its view does not read and that have no version left.
 select c.relname as parent
 from prescore.models m
 join pg_class c on c.relnamespace = 'prescore_versions'::regnamespace and c.relkind = 'p'
@@ -80,8 +82,9 @@ order by c.relname;
 alter table prescore_versions.{parent} detach partition prescore_versions.{table} finalize;
 
 -- name: tables_open_transactions
--- Transactions of others that may have begun before a moment, such as that at which a version was superseded, or as that
--- was being committed. Not everybody may see when another role's transaction began: such a one counts as old.
+-- Transactions of other sessions that may have begun before a time, such as when a version was superseded, or while
+-- that was being committed. A role may not be allowed to see when another role's transaction began; such a transaction
+-- counts as old.
 select l.pid, l.virtualxid
 from pg_locks l join pg_stat_activity a on a.pid = l.pid
 where l.locktype = 'virtualxid' and l.mode = 'ExclusiveLock' and a.datname = current_database()
@@ -89,17 +92,20 @@ where l.locktype = 'virtualxid' and l.mode = 'ExclusiveLock' and a.datname = cur
   and coalesce(a.xact_start < %(since)s::timestamptz + interval '10 seconds', true);
 
 -- name: tables_retire_timeout
--- Detaching and dropping wait for readers; they may wait so long and no longer.
+-- Limit how long detaching and dropping wait for readers.
 set statement_timeout = '3s';
 
 -- name: tables_retire_timeout_off
--- Back to what the session had.
+-- Restore the session's own timeout.
 reset statement_timeout;
 
 -- name: tables_duplicates
--- A few keys that stand more than once, for the message.
-select array[{texts}] as key, count(*) as times from prescore_versions.{table} group by {keys} having count(*) > 1 order by {keys} limit 3;
+-- Up to three keys that occur more than once, for the error message.
+select array[{texts}] as key, count(*) as times
+from prescore_versions.{table}
+group by {keys} having count(*) > 1
+order by {keys} limit 3;
 
 -- name: tables_lock_timeout
--- DDL that readers could be in the way of gives up soon instead of making new readers queue behind it.
+-- Make DDL that readers may block give up soon, so that new readers do not queue behind it.
 select set_config('lock_timeout', '3s', true), set_config('idle_in_transaction_session_timeout', '10s', true);
