@@ -36,9 +36,8 @@ def load_out_of_range_as_text(adapters: AdaptersMap) -> None:
 
     Register this only when needed: these loaders are slower for all other values, too.
     """
-    adapters.register_loader("date", _Date)
-    adapters.register_loader("timestamp", _Timestamp)
-    adapters.register_loader("timestamptz", _Timestamptz)
+    for name, loader in _LOADERS.items():
+        adapters.register_loader(name, loader)
 
 
 class _Lenient(Loader):
@@ -68,3 +67,6 @@ class _Timestamp(_LenientTime, TimestampLoader):
 
 class _Timestamptz(_LenientTime, TimestamptzLoader):
     pass
+
+
+_LOADERS = {"date": _Date, "timestamp": _Timestamp, "timestamptz": _Timestamptz}

@@ -1,0 +1,134 @@
+"""The table of column types: Postgres knows every type, and every map by type has all of them.
+
+To add a type, add its row in `prescore.catalog.types`. These tests then name the maps that lack it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from doc_pages import ROOT
+from prescore.catalog import keys
+from prescore.catalog.catalog import Column
+from prescore.catalog.database import Connection
+from prescore.catalog.types import KEY_TYPES, NUMBERS, OUTPUT_TYPES, TIMES, TYPES, short_name
+
+SOURCES = ("jobs/prescore", "lookup_api/prescore_api", "dags/prescore_dags")
+MAPS = {
+    "jobs/prescore/scoring/conversion.py",
+    "jobs/prescore/catalog/datetimes.py",
+    "lookup_api/prescore_api/formats/arrow.py",
+    "lookup_api/prescore_api/tables/loading.py",
+}
+"""Modules that map column types to something else."""
+PARTIAL = {"jobs/prescore/catalog/datetimes.py": TIMES}
+"""Modules whose map has only some of the types."""
+LARGEST_GROUP = 2
+"""How many types a collection may name before it counts as a list of types. `("boolean", "text")` is not one."""
+EXAMPLES: dict[str, str] = {
+    "smallint": "-7",
+    "integer": "7",
+    "bigint": "9223372036854775807",
+    "text": "Zürich",
+    "uuid": "8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d",
+    "date": "2013-07-04",
+    "timestamp": "2013-07-04T17:30:00",
+    "timestamptz": "2013-07-04T17:30:00+02:00",
+}
+"""A valid value of each type that a key can have."""
+
+
+class Literals(NamedTuple):
+    """The type names in a literal collection of a module: the keys of a dict, or the items of a sequence or set."""
+
+    path: str
+    line: int
+    is_map: bool
+    names: tuple[str, ...]
+
+
+def _literal_collections() -> Iterator[Literals]:
+    for folder in SOURCES:
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            path = str(file.relative_to(ROOT))
+            for node in ast.walk(ast.parse(file.read_text())):
+                items = _items(node)
+                names = tuple(item.value for item in items if isinstance(item, ast.Constant) and item.value in TYPES)
+                if len(names) > LARGEST_GROUP and path != "jobs/prescore/catalog/types.py":
+                    yield Literals(path, getattr(node, "lineno", 0), isinstance(node, ast.Dict), names)
+
+
+def _items(node: ast.AST) -> list[Any]:
+    if isinstance(node, ast.Dict):
+        return node.keys
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        return node.elts
+    return []
+
+
+COLLECTIONS = list(_literal_collections())
+
+
+@pytest.mark.parametrize("literals", COLLECTIONS, ids=lambda literals: f"{literals.path}:{literals.line}")
+def test_a_map_by_type_has_every_type(literals: Literals) -> None:
+    assert literals.is_map, "use a constant of prescore.catalog.types instead of a list of type names"
+    expected = PARTIAL.get(literals.path, tuple(TYPES))
+    assert set(literals.names) == set(expected), f"{literals.path} maps column types; it has to map all of these"
+
+
+def test_every_module_with_a_map_is_checked() -> None:
+    assert {literals.path for literals in COLLECTIONS} == MAPS
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_postgres_knows_the_type_and_its_long_name(connection: Connection, name: str) -> None:
+    row = connection.execute("select format_type(%s::regtype, null) as long_name", [name]).fetchone()
+    assert row is not None
+    assert short_name(row["long_name"]) == name
+    assert row["long_name"] == (TYPES[name].long_name or name)
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_the_sql_of_a_type_is_its_name_and_its_array(connection: Connection, name: str) -> None:
+    column_type = TYPES[name]
+    assert column_type.sql.as_string(None) == name
+    row = connection.execute("select %s::regtype::text as name", [column_type.array.as_string(None)]).fetchone()
+    assert row == {"name": f"{column_type.long_name or name}[]"}
+
+
+def test_every_key_type_has_an_example_here() -> None:
+    assert set(EXAMPLES) == set(KEY_TYPES)
+
+
+@pytest.mark.parametrize("name", KEY_TYPES)
+def test_a_key_is_the_same_to_python_and_to_postgres(connection: Connection, name: str) -> None:
+    column = Column(name="k", type=name, comment="", role="key")
+    parsed = keys.parse([column], {"k": EXAMPLES[name]})["k"]
+    row = connection.execute(f"select %s = %s::text::{name} as same".encode(), [parsed, EXAMPLES[name]]).fetchone()
+    assert row == {"same": True}
+
+
+@pytest.mark.parametrize("name", KEY_TYPES)
+def test_the_message_for_an_invalid_key_describes_valid_ones(name: str) -> None:
+    column = Column(name="k", type=name, comment="", role="key")
+    assert TYPES[name].accepts
+    invalid: Any = {"not": "a key"}
+    with pytest.raises(keys.errors.KeyInvalid) as raised:
+        keys.parse([column], {"k": invalid})
+    assert str(raised.value) == f"k must be {TYPES[name].accepts}, not {json.dumps(invalid)}."
+
+
+def test_an_integer_type_has_a_width_and_no_other_type_has() -> None:
+    widths = {name: column_type.bits for name, column_type in TYPES.items() if column_type.bits}
+    assert widths == {"smallint": 16, "integer": 32, "bigint": 64}
+    assert {name for name, column_type in TYPES.items() if column_type.category == "integer"} == set(widths)
+
+
+def test_outputs_are_numbers_booleans_and_text() -> None:
+    # The status page draws numbers as histograms, and all other outputs as bars by value.
+    assert set(OUTPUT_TYPES) - set(NUMBERS) == {"boolean", "text"}
