@@ -72,7 +72,7 @@ def test_a_version_is_backfill_does_not_wait_for_its_publication(dated: Sandbox)
         ("2026-01-02", "select customer, visits, spend from read_parquet('data/customers.parquet') -- $as_of", "would"),
         ("2026-01-02", "select customer, visits, spend from 'data/customers.parquet' where '$as_of' <> ''", "would"),
         ("2999-01-01", None, "that is yet to come"),
-        ("yesterday", None, "'yesterday' is no time. Write one such as 2026-01-31"),
+        ("yesterday", None, "'yesterday' is not a valid time. Use, for example, 2026-01-31"),
     ],
 )
 def test_a_time_that_means_nothing_is_refused(dated: Sandbox, as_of: str, query: str | None, why: str) -> None:

@@ -241,8 +241,8 @@ def test_a_server_that_is_stopped_in_the_middle_of_a_run(sandbox: Sandbox, monke
         _prescore("db", "psql", "-qc", STOP_IN_THE_SECOND_CHUNK.replace("$PGDATA", str(data)))
         stopped = subprocess.run([PRESCORE, "run", "churn"], check=False, capture_output=True, text=True)
         assert stopped.returncode == 3, stopped.stderr
-        assert "The project's embedded Postgres went away: " in stopped.stderr
-        assert "the next run goes on where this one stopped" in stopped.stderr
+        assert "The project's embedded Postgres stopped while it was in use: " in stopped.stderr
+        assert "the next run resumes where this one stopped" in stopped.stderr
         assert len(stopped.stderr.splitlines()) == 1
         assert "5432" not in stopped.stderr
 

@@ -79,7 +79,7 @@ def test_a_url_that_is_none(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, u
     monkeypatch.setenv("PRESCORE_DATABASE_URL", url)
     done = sandbox.cli("status")
     assert done.code == 2, done.err
-    assert "PRESCORE_DATABASE_URL is no Postgres URL" in done.err
+    assert "PRESCORE_DATABASE_URL is not a valid Postgres URL" in done.err
 
 
 def test_a_folder_that_cannot_be_written(sandbox: Sandbox) -> None:
