@@ -1,4 +1,4 @@
-"""This project's Airflow DAGs: one for each spec."""
+"""The DAGs of this project: one for each spec, and two for upkeep."""
 
 from prescore_dags import airflow_dags
 

@@ -15,9 +15,9 @@ NIGHTLY = {"cron": "0 5 * * *", "timezone": "Europe/Zurich", "published_by": "06
 
 
 def _missed(published_at: str | None, now: str, **schedule: Any) -> datetime | None:
-    from prescore_dags.schedule import missed
+    from prescore_dags.schedule import missed_deadline
 
-    return missed(
+    return missed_deadline(
         Schedule.model_validate({**NIGHTLY, **schedule}),
         parse_datetime(published_at) if published_at else None,
         parse_datetime(now),

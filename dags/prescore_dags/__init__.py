@@ -1,4 +1,4 @@
-"""Airflow DAGs for prescore's models. A DAG file of any folder needs two lines:
+"""Airflow DAGs for the models of a prescore project. A DAG file needs two lines:
 
 from prescore_dags import airflow_dags
 airflow_dags()

@@ -1,4 +1,4 @@
-"""One DAG a spec. Runs whenever Airflow reads a DAG file: it reads TOML and touches neither database nor model."""
+"""Build one DAG for each spec. Airflow runs this each time it reads a DAG file: it reads TOML and nothing else."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import tomllib
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,96 +27,118 @@ RETRIES: dict[str, Any] = {
     "retries": 3,
     "retry_delay": timedelta(seconds=30),
     "retry_exponential_backoff": 2.0,
-    # Well within lease.BETWEEN, or the next run could step in.
+    # Well below lease.TASK_EXPIRY_SECONDS: otherwise the next run could take the lease between two attempts.
     "max_retry_delay": timedelta(minutes=5),
 }
 
 
 def airflow_dags(
-    project: str | Path | None = None, *, groups: int = GROUPS, upkeep: bool | str = True, **more: Any
+    project: str | Path | None = None, *, groups: int = GROUPS, upkeep: bool | str = True, **dag_options: Any
 ) -> list[DAG]:
-    """The DAGs of a project, registered with the DAG file that calls this.
+    """Build the DAGs of a project and register them with the calling DAG file.
 
-    `project` is its folder: by default PRESCORE_PROJECT, or the folder around the calling file. `groups` is how many
-    score tasks there are at most; a version of fewer chunks has fewer. `upkeep` adds the two DAGs that are about all of
-    its models: of several projects in one Airflow, each gives theirs a name. `more` goes to every DAG, such as
-    `on_failure_callback`; of `default_args`, what is not said is prescore's.
-    It has its name because Airflow looks only into files in which the words airflow and dag stand.
+    `project` is the project's folder: by default PRESCORE_PROJECT, or the folder around the calling file. `groups`
+    limits the number of parallel score tasks; a version with fewer chunks has fewer. `upkeep` adds the two DAGs that
+    watch and retire the versions of all models. If one Airflow serves several projects, pass a name for each, such as
+    `upkeep="sales"`. `dag_options` are passed to every DAG, for example `on_failure_callback`; entries of
+    `default_args` are merged over prescore's own. Raises SpecInvalid if `groups` is less than 1.
+
+    The function has this name because Airflow only parses files that contain the words "airflow" and "dag".
     """
     if groups < 1:
-        raise SpecInvalid(f"groups is the number of score tasks, at least 1 (given: {groups}).")
-    caller = Path(inspect.stack(0)[1].filename).parent
-    found = Project.find(Path(project or os.environ.get("PRESCORE_PROJECT") or caller))
-    # Runs of one model take turns by its lease: with a limit here one that waits for a person would stop the next.
-    more = {"catchup": False, "tags": [], **more, "default_args": RETRIES | more.get("default_args", {})}
-    dags = [_materialization(found, model, groups, more) for model in found.models()]
-    if not upkeep:
-        return dags
-    suffix = f"_{upkeep}" if isinstance(upkeep, str) else ""
-    return [*dags, watch_dag(found, suffix, **_tagged(more)), retire_dag(found, suffix, **_tagged(more))]
+        raise SpecInvalid(f"groups is the number of score tasks and must be at least 1 (given: {groups}).")
+    dag_file = Path(inspect.stack(0)[1].filename)
+    opened = Project.find(Path(project or os.environ.get("PRESCORE_PROJECT") or dag_file.parent))
+    defaults: dict[str, Any] = {"catchup": False, "tags": []}
+    options = defaults | dag_options | {"default_args": RETRIES | dag_options.get("default_args", {})}
+    # No max_active_runs: the lease makes runs of one model take turns, and a run that waits for approval must not
+    # keep the next one from starting.
+    dags = [_model_dag(opened, model, groups, options) for model in opened.models()]
+    if upkeep:
+        suffix = f"_{upkeep}" if isinstance(upkeep, str) else ""
+        dags.append(watch_dag(opened, suffix, **_tagged(options)))
+        dags.append(retire_dag(opened, suffix, **_tagged(options)))
+    return dags
 
 
-def _tagged(more: dict[str, Any], *tags: str) -> dict[str, Any]:
-    return more | {"tags": ["prescore", *tags, *more["tags"]]}
+def _tagged(dag_options: dict[str, Any], *tags: str) -> dict[str, Any]:
+    return dag_options | {"tags": ["prescore", *tags, *dag_options["tags"]]}
 
 
-def _materialization(project: Project, model: str, groups: int, more: dict[str, Any]) -> DAG:
-    """A model's DAG. One whose spec is broken is there too, and its runs fail with what is wrong: others go on.
+def _model_dag(project: Project, model: str, groups: int, dag_options: dict[str, Any]) -> DAG:
+    """Build the DAG of one model. With an invalid spec, the DAG exists and its runs fail with the spec's error.
 
-    An import error would take down every DAG of the file, and nobody hears of a run that no longer happens.
+    An import error would instead take down every DAG of the file, and a run that never starts raises no alert.
     """
-    description, schedule, fault = _read(project, model)
+    spec = _read_spec(project, model)
     root = str(project.root)
+    tags = ["broken spec"] if spec.error else []
     with DAG(
         dag_id=_dag_id(model),
-        description=description,
-        doc_md=_doc(model, fault),
-        schedule=schedule,
+        description=spec.description,
+        doc_md=_documentation(model, spec.error),
+        schedule=spec.timetable,
         params=form.form(),
-        **_tagged(more, *(["broken spec"] if fault else [])),
+        **_tagged(dag_options, *tags),
     ) as dag:
-        # Whatever it quotes is no template.
-        told: Any = literal(fault)
-        shares: Any = tasks.snapshot(model, root, groups, told)
+        # The error may quote braces from the spec, which are not a template.
+        spec_error: Any = literal(spec.error)
+        shares: Any = tasks.snapshot(model, root, groups, spec_error)
         scored = tasks.score.partial(model=model, root=root).expand(share=shares)
         staged: Any = tasks.stage(model, root, shares)
         checked: Any = tasks.check(model, root, staged)
-        approved = Approve(task_id="approve", model=model, version="{{ ti.xcom_pull(task_ids='check')['version'] }}")
+        approved = Approve(
+            task_id="approve",
+            model=model,
+            version="{{ ti.xcom_pull(task_ids='check')['version'] }}",
+        )
         published = tasks.publish.override(outlets=[tasks.predictions(model)])(model, root, checked)
         scored >> staged
         checked >> approved >> published
-        # Of score too: when one of its tasks fails, publish is given up while others may still be writing.
+        # The lease is released after all score tasks too. When one of them fails, publish does not run, while other
+        # score tasks may still be writing.
         [scored, published] >> tasks.release_lease().as_teardown()
     return dag
 
 
 def _dag_id(model: str) -> str:
-    """The DAG's id; that of a file which can be no model is no model's."""
-    return f"prescore_{model}" if model_name_error(model) is None else "prescore__" + re.sub(r"[^\w.-]", "_", model)
+    """Return the DAG's id. The id of a file that is not named like a model cannot be that of any model."""
+    if model_name_error(model) is None:
+        return f"prescore_{model}"
+    return "prescore__" + re.sub(r"[^\w.-]", "_", model)
 
 
-def _read(project: Project, model: str) -> tuple[str, Any, str | None]:
-    """Of a spec: its description, its schedule, and what is wrong with it."""
+@dataclass(frozen=True)
+class _DagSpec:
+    """The parts of a spec that shape its DAG; `error` says why the spec cannot be used, if it cannot."""
+
+    description: str
+    timetable: Any
+    error: str | None
+
+
+def _read_spec(project: Project, model: str) -> _DagSpec:
     try:
         spec = project.spec(model)
-        return spec.description, timetable(spec.schedule), None
+        return _DagSpec(spec.description, timetable(spec.schedule), error=None)
     except (PrescoreError, OSError) as error:
-        return "", _salvaged(project.root / "specs" / f"{model}.toml"), str(error)
+        path = project.root / "specs" / f"{model}.toml"
+        return _DagSpec("", _salvaged_timetable(path), error=str(error))
 
 
-def _salvaged(path: Path) -> Any:
-    """The schedule of a spec that is broken elsewhere: its runs fail when they are due, and so alert as any other."""
+def _salvaged_timetable(path: Path) -> Any:
+    """Return the timetable of a spec that is invalid elsewhere, so that its runs fail and alert when they are due."""
     try:
-        return timetable(Schedule.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))["schedule"]))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return timetable(Schedule.model_validate(content["schedule"]))
     except (PrescoreError, OSError, ValueError, KeyError):
         return None
 
 
-def _doc(model: str, fault: str | None) -> str:
-    if fault:
-        return f"The spec of `{model}` is broken, so runs fail at once:\n\n```\n{fault}\n```"
+def _documentation(model: str, error: str | None) -> str:
+    if error:
+        return f"The spec of `{model}` is invalid, so every run fails immediately:\n\n```\n{error}\n```"
     return (
-        f"Makes a version of `{model}`'s predictions from `specs/{model}.toml`, checks it, "
-        "and only then lets readers see it.\n\n"
-        f"`prescore versions {model}` lists what there is, `prescore rollback {model}` goes back."
+        f"Scores a new version of `{model}` from `specs/{model}.toml`, checks it, and then publishes it.\n\n"
+        f"`prescore versions {model}` lists the versions, `prescore rollback {model}` rolls back."
     )

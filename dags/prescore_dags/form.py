@@ -1,4 +1,4 @@
-"""What whoever triggers a run may choose, and what that asks of prescore."""
+"""The trigger form of a model's DAG, and the run options that it stands for."""
 
 from __future__ import annotations
 
@@ -14,66 +14,86 @@ if TYPE_CHECKING:
 
     from prescore.versions.options import RunOptions
 
-# A date, or a time with or without a zone. Whether there is such a day is for the task to say, which says it better.
+# A date, or a time with or without a zone. Days that do not exist, such as the 30th of February, match too: the
+# snapshot task rejects them with a better message than a pattern can.
 _TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?$"
 PUBLISH, ASK, KEEP = "publish", "ask for approval", "keep for later"
 
 
 def form() -> dict[str, Param]:
-    """The fields of the trigger form."""
+    """Return the fields of the trigger form."""
     return {
         "when_checked": Param(
             PUBLISH,
             type="string",
             enum=[PUBLISH, ASK, KEEP],
-            title="When it has passed its checks",
-            description="Publish: readers see it at once. Ask for approval: somebody sees what the checks found, and "
-            "decides under Required Actions. Keep for later: `prescore publish` publishes it.",
+            title="After the checks pass",
+            description="Publish: readers see the version immediately. Ask for approval: the run waits under Required "
+            "Actions, where you see the check results and approve or reject. Keep for later: the version stays "
+            "unpublished until you run `prescore publish`.",
         ),
         "trial_rows": Param(
             None,
             type=["null", "integer"],
             minimum=1,
             title="Trial rows",
-            description="For a trial: at most so many rows of the domain. Its version is checked and never published.",
+            description="Run a trial on at most this many rows of the domain. A trial version is checked and never "
+            "published.",
         ),
         "as_of": Param(
             None,
             type=["null", "string"],
+            # The format only makes the form show a calendar. Airflow validates the pattern.
             format="date-time",
-            # The format is for the form's calendar, and nothing else looks at it.
             pattern=_TIME,
             title="As of",
-            description="Make what a run at this time of the past would have made: the domain query has it as $as_of. "
-            "While newer data is served, the version is kept beside it.",
+            description="Run a backfill for this earlier time. The domain query receives it as $as_of. If the "
+            "published version has newer data, the backfill is kept beside it and not published.",
         ),
         "full": Param(
             False,
             type="boolean",
-            title="Begin anew",
-            description="Score everything, even if an earlier run was interrupted and its chunks are there.",
+            title="Start from scratch",
+            description="Score every chunk again instead of resuming an interrupted run.",
         ),
     }
 
 
-def ask(context: Any, *, dated: bool) -> RunOptions:
-    """What a run's form and schedule ask for. `dated`: whether its domain query asks for $as_of."""
+def run_options(context: Any, *, dated: bool) -> RunOptions:
+    """Return the options that a run's form and schedule ask for; raise NotAllowed for an unknown form field.
+
+    `dated` is whether the domain query uses `$as_of`.
+    """
     from prescore.versions.options import RunOptions
 
-    chosen = context["params"]
-    if unknown := sorted(set(context["dag_run"].conf or {}) - set(form())):
-        raise NotAllowed(f"The form has no {', '.join(unknown)}; it has {', '.join(form())}. Nothing was begun.")
-    as_of = parse_datetime(chosen["as_of"]) if chosen["as_of"] else _interval_end(context["dag_run"], dated=dated)
-    # A version that waits for approval is not for the next run to publish.
-    return RunOptions(chosen["when_checked"] == PUBLISH, chosen["full"], trial_rows=chosen["trial_rows"], as_of=as_of)
+    run, params = context["dag_run"], context["params"]
+    fields = form()
+    unknown = sorted(set(run.conf or {}) - set(fields))
+    if unknown:
+        raise NotAllowed(
+            f"The trigger form has no field {', '.join(unknown)}. Its fields are {', '.join(fields)}. "
+            "The run has changed nothing."
+        )
+    as_of = parse_datetime(params["as_of"]) if params["as_of"] else _interval_end(run, dated=dated)
+    return RunOptions(
+        # A version that waits for approval must not be published by the next run.
+        publish=params["when_checked"] == PUBLISH,
+        full=params["full"],
+        trial_rows=params["trial_rows"],
+        as_of=as_of,
+    )
 
 
-def approval_wanted(context: Any) -> bool:
-    """Whether somebody is to say yes before the version is published."""
-    return context["params"]["when_checked"] == ASK and not context["params"]["trial_rows"]
+def requires_approval(context: Any) -> bool:
+    """Return whether the run's version needs approval before it is published; trials never do."""
+    params = context["params"]
+    return params["when_checked"] == ASK and not params["trial_rows"]
 
 
 def _interval_end(run: Any, *, dated: bool) -> datetime | None:
-    """The end of the run's data interval; of a run that stands for the past even if its query does not ask for it."""
+    """Return the end of the data interval for backfills, and for scheduled runs whose query uses `$as_of`."""
+    is_as_of_run = run.run_type == "backfill" or (dated and run.run_type == "scheduled")
+    if not is_as_of_run:
+        return None
     end: datetime | None = run.data_interval_end
-    return end if run.run_type == "backfill" or (dated and run.run_type == "scheduled") else None
+    return end

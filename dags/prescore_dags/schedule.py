@@ -1,4 +1,4 @@
-"""When a model's DAG runs, and by when it was to have published."""
+"""When a model's DAG runs, and the deadline by which its version must be published."""
 
 from __future__ import annotations
 
@@ -17,41 +17,55 @@ if TYPE_CHECKING:
 
 
 def timetable(schedule: Schedule | None) -> Any:
-    """As Airflow has it: by the clock, when other DAGs have updated all of some assets, or whichever comes first."""
+    """Return the schedule in Airflow's terms: None, a cron timetable, a list of assets, or cron and assets combined.
+
+    With both, a run starts at each cron time and each time that all assets were updated. Raises SpecInvalid for a cron
+    expression that Airflow cannot read or that never comes due.
+    """
     if schedule is None:
         return None
-    assets: list[Any] = [Asset.ref(uri=a) if "://" in a else Asset.ref(name=a) for a in schedule.assets]
+    assets = [_asset(name) for name in schedule.assets]
     if schedule.cron is None:
         return assets
-    clock = _clock(schedule)
+    cron = _cron_timetable(schedule)
     try:
-        clock.validate()
-        # Raises for one that never comes, such as the 30th of February.
-        croniter(clock.expression).get_next()
+        cron.validate()
+        # Raises for an expression that never comes due, such as the 30th of February.
+        croniter(cron.expression).get_next()
     except (AirflowTimetableInvalid, CroniterError) as error:
         raise SpecInvalid(f'schedule.cron: Airflow cannot read "{schedule.cron}": {error}') from error
-    return AssetOrTimeSchedule(timetable=clock, assets=assets) if assets else clock
+    return AssetOrTimeSchedule(timetable=cron, assets=assets) if assets else cron
 
 
-def missed(schedule: Schedule, published_at: datetime | None, now: datetime) -> datetime | None:
-    """The deadline that has passed without a publication since the run that was to make it; None when all is well.
+def _asset(name: str) -> Any:
+    return Asset.ref(uri=name) if "://" in name else Asset.ref(name=name)
 
-    Without a cron expression the run is one of the day before the deadline.
+
+def missed_deadline(schedule: Schedule, published_at: datetime | None, now: datetime) -> datetime | None:
+    """Return the last deadline if nothing was published since the run that was due before it, else None.
+
+    Without a cron expression, that run counts as due one day before the deadline.
     """
     if schedule.published_by is None:
         return None
-    here = now.astimezone(ZoneInfo(schedule.timezone))
-    deadline = datetime.combine(here.date(), schedule.published_by, here.tzinfo)
-    if deadline > here:
-        deadline = datetime.combine(here.date() - timedelta(days=1), schedule.published_by, here.tzinfo)
-    due = (
-        croniter(_clock(schedule).expression, deadline).get_prev(datetime)
-        if schedule.cron
-        else deadline - timedelta(days=1)
-    )
-    return deadline if published_at is None or published_at < due else None
+    local_now = now.astimezone(ZoneInfo(schedule.timezone))
+    deadline = datetime.combine(local_now.date(), schedule.published_by, local_now.tzinfo)
+    if deadline > local_now:
+        yesterday = local_now.date() - timedelta(days=1)
+        deadline = datetime.combine(yesterday, schedule.published_by, local_now.tzinfo)
+    due = _due_before(schedule, deadline)
+    is_missed = published_at is None or published_at < due
+    return deadline if is_missed else None
 
 
-def _clock(schedule: Schedule) -> CronTriggerTimetable:
-    """Its `expression` has five fields: Airflow writes out what croniter need not know, such as @quarterly."""
+def _due_before(schedule: Schedule, deadline: datetime) -> datetime:
+    """Return when the last run before the deadline was due."""
+    if not schedule.cron:
+        return deadline - timedelta(days=1)
+    due: datetime = croniter(_cron_timetable(schedule).expression, deadline).get_prev(datetime)
+    return due
+
+
+def _cron_timetable(schedule: Schedule) -> CronTriggerTimetable:
+    """Return the cron timetable; its `expression` has five fields, with presets such as @quarterly written out."""
     return CronTriggerTimetable(schedule.cron or "", timezone=schedule.timezone)

@@ -1,8 +1,8 @@
-"""`python -m prescore_dags.standalone`: Airflow on one machine, with a project's DAGs, on the project's Postgres.
+"""`python -m prescore_dags.standalone`: run Airflow on one machine, with a project's DAGs, on the project's Postgres.
 
-For trying things out: it listens to this machine only. Nothing here imports Airflow: its parts are processes of their
-own, started one by one as `airflow standalone` does, which would offer logs to the whole network and say nothing of a
-part that ends.
+For trials: every port is bound to this machine only. This process does not import Airflow. It starts Airflow's parts as
+processes of their own, as `airflow standalone` does; but `airflow standalone` also serves logs to the whole network,
+and does not report a part that ends.
 """
 
 from __future__ import annotations
@@ -31,77 +31,83 @@ from prescore.errors import PortInUse, Transient
 from prescore.project.project import Project, make_folder
 
 DAG_FILE = "from prescore_dags import airflow_dags\n\nairflow_dags()\n"
+# --skip-serve-logs: the API server reads the log files, and serving them would open a port to the network.
 PARTS = {
     "api-server": [],
-    # The API server reads the files; these would be served to the network.
     "scheduler": ["--skip-serve-logs"],
     "dag-processor": [],
     "triggerer": ["--skip-serve-logs"],
 }
-_HEALTH = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+_HEALTH_PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 _METADATA = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
-# Seconds to come up.
-_PATIENCE = 180.0
-# Seconds without a sign of life; Airflow itself takes half a minute for long.
-_SILENCE = 90.0
-_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_START_TIMEOUT_SECONDS = 180.0
+# Airflow itself reports a part as unhealthy after 30 seconds without a heartbeat.
+_UNHEALTHY_TIMEOUT_SECONDS = 90.0
+_STOP_TIMEOUT_SECONDS = 20.0
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Parts = dict[str, subprocess.Popen[bytes]]
 
 
 def main() -> None:
-    """Start Airflow, say where it is, and end it with Ctrl-C, when asked to end, or when one of its parts ends."""
-    for asked in _ENDINGS:
-        # Nohup wants it to outlive its terminal.
-        if signal.getsignal(asked) != signal.SIG_IGN:
-            signal.signal(asked, signal.default_int_handler)
+    """Start Airflow, print its address, and stop it on Ctrl-C, SIGTERM or SIGHUP, or when one of its parts ends."""
+    _interrupt_on_stop_signals()
     with reporting_errors():
         project = Project.find()
-        home, port = project.root / ".prescore/airflow", int(os.environ.get("PORT", "8080"))
+        port = int(os.environ.get("PORT", "8080"))
+        home = project.root / ".prescore/airflow"
         make_folder(home)
-        # Airflow writes its password there, and into its log, for everybody to read.
+        # Airflow writes its password there, and into its log, in files that every user could read.
         home.chmod(0o700)
-        with _the_only_one(home, port):
+        with _single_instance(home, port):
             _require_free(port)
             database = context.database()
-            _run(project, home, port, _metadata(project) | os.environ | environment(project, home, database.url, port))
+            variables = _metadata_variables(project)
+            _run(project, home, port, variables | os.environ | environment(project, home, database.url, port))
 
 
-def _run(project: Project, home: Path, port: int, known: dict[str, str]) -> None:
-    _say("Starting Airflow …")
+def _interrupt_on_stop_signals() -> None:
+    for stop_signal in _STOP_SIGNALS:
+        # Under nohup, SIGHUP is ignored, and must stay so.
+        if signal.getsignal(stop_signal) != signal.SIG_IGN:
+            signal.signal(stop_signal, signal.default_int_handler)
+
+
+def _run(project: Project, home: Path, port: int, variables: dict[str, str]) -> None:
+    _print("Starting Airflow …")
     parts: Parts = {}
     try:
-        with _log(home) as log:
-            _migrate(known, log)
+        with _open_log(home) as log:
+            _migrate(variables, log)
             for part, options in PARTS.items():
-                parts[part] = _started(known, log, part, *options)
-        _tell(parts, home, port)
+                parts[part] = _start(variables, log, part, *options)
+        _announce(parts, home, port)
         _watch(parts, project, home, port)
     except KeyboardInterrupt:
-        # Of a terminal that was closed.
+        # Printing fails if the terminal was closed.
         with suppress(OSError):
-            _say("\nStopping Airflow …")
+            _print("\nStopping Airflow …")
     finally:
-        for asked in _ENDINGS:
-            signal.signal(asked, signal.SIG_IGN)
+        for stop_signal in _STOP_SIGNALS:
+            signal.signal(stop_signal, signal.SIG_IGN)
         end(*parts.values())
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)  # noqa: T201 # this is a command
 
 
 @contextmanager
-def _the_only_one(home: Path, port: int) -> Iterator[None]:
-    """Raises PortInUse while this project's Airflow runs, at whichever port: two would share their metadata."""
+def _single_instance(home: Path, port: int) -> Iterator[None]:
+    """Raise PortInUse while this project's Airflow is running, on any port: two would share one metadata database."""
     with (home / "standalone.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
-            where, _, process = lock.read().partition(" ")
+            address, _, process_id = lock.read().partition(" ")
             raise PortInUse(
-                f"This project's Airflow runs already, at {where}. To end it, press Ctrl-C in its terminal, or "
-                f"`kill {process}`."
+                f"This project's Airflow is already running at {address}. Press Ctrl-C in its terminal to stop it, or "
+                f"run `kill {process_id}`."
             ) from error
         lock.truncate(0)
         lock.write(f"http://localhost:{port} {os.getpid()}")
@@ -109,8 +115,8 @@ def _the_only_one(home: Path, port: int) -> Iterator[None]:
         yield
 
 
-def _log(home: Path) -> IO[bytes]:
-    """Airflow's log; the one of the start before is kept beside it, as standalone.log.1."""
+def _open_log(home: Path) -> IO[bytes]:
+    """Open Airflow's log; the previous start's log is kept as standalone.log.1."""
     path = home / "standalone.log"
     with suppress(FileNotFoundError):
         path.replace(home / "standalone.log.1")
@@ -118,27 +124,28 @@ def _log(home: Path) -> IO[bytes]:
     return path.open("ab")
 
 
-def _started(known: dict[str, str], log: IO[bytes], *command: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 # nothing of it comes from elsewhere
-        [str(Path(sys.executable).with_name("airflow")), *command],
-        env=known,
+def _start(variables: dict[str, str], log: IO[bytes], *command: str) -> subprocess.Popen[bytes]:
+    airflow = str(Path(sys.executable).with_name("airflow"))
+    return subprocess.Popen(  # noqa: S603 # no part of the command comes from outside
+        [airflow, *command],
+        env=variables,
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
 
 
-def _migrate(known: dict[str, str], log: IO[bytes]) -> None:
-    migrating = _started(known, log, "db", "migrate")
+def _migrate(variables: dict[str, str], log: IO[bytes]) -> None:
+    migration = _start(variables, log, "db", "migrate")
     try:
-        if migrating.wait() != 0:
-            raise Transient(f"Airflow's metadata could not be brought up to date; {log.name} says why.")
+        if migration.wait() != 0:
+            raise Transient(f"Airflow could not migrate its metadata database. See {log.name} for the reason.")
     finally:
-        end(migrating)
+        end(migration)
 
 
 def environment(project: Project, home: Path, database_url: str, port: int) -> dict[str, str]:
-    """What Airflow is to know, as its environment."""
+    """Return the environment variables that configure Airflow and its DAGs."""
     address = f"http://localhost:{port}"
     return {
         "AIRFLOW_HOME": str(home),
@@ -147,7 +154,7 @@ def environment(project: Project, home: Path, database_url: str, port: int) -> d
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(_dags(project, home)),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(_dags_folder(project, home)),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -158,10 +165,11 @@ def environment(project: Project, home: Path, database_url: str, port: int) -> d
     }
 
 
-def _metadata(project: Project) -> dict[str, str]:
-    """A database for Airflow itself, unless the environment names one; raises Mistake or DatabaseUnavailable.
+def _metadata_variables(project: Project) -> dict[str, str]:
+    """Return variables that name a metadata database on the embedded Postgres, unless the environment names one.
 
-    On SQLite, Airflow's default, a trigger while the DAGs are being read waited for a lock until it failed.
+    Airflow's default is SQLite, on which a trigger fails with a lock timeout while the DAGs are being parsed. Raises
+    Mistake or DatabaseUnavailable when the embedded Postgres cannot be started.
     """
     if _METADATA in os.environ:
         return {}
@@ -174,85 +182,96 @@ def _metadata(project: Project) -> dict[str, str]:
 
 
 def _require_free(port: int) -> None:
-    with socket.socket() as mine:
-        mine.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            mine.bind(("127.0.0.1", port))
+            probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise PortInUse(f"Port {port} is taken: {error.strerror}. Name another: PORT={port + 1}.") from error
+            raise PortInUse(
+                f"Port {port} is not available: {error.strerror}. Choose another with PORT={port + 1}."
+            ) from error
 
 
-def _dags(project: Project, home: Path) -> Path:
-    """The project's own DAG folder, or one with the two lines of a DAG file."""
-    own = project.root / "dags"
-    if own.is_dir():
-        return own
-    made = home / "dags"
-    make_folder(made)
-    (made / "predictions.py").write_text(DAG_FILE)
-    return made
+def _dags_folder(project: Project, home: Path) -> Path:
+    """Return the project's own DAG folder, or else a new one with a two-line DAG file."""
+    own_folder = project.root / "dags"
+    if own_folder.is_dir():
+        return own_folder
+    folder = home / "dags"
+    make_folder(folder)
+    (folder / "predictions.py").write_text(DAG_FILE)
+    return folder
 
 
-def _tell(parts: Parts, home: Path, port: int) -> None:
-    """Wait until it answers and knows its DAGs, then say where it is; raises Transient when it does not come up."""
-    log, until = home / "standalone.log", time.monotonic() + _PATIENCE
-    while _unwell(port):
-        if _ended(parts) or time.monotonic() > until:
-            raise Transient(f"Airflow did not come up; {log} says why.")
+def _announce(parts: Parts, home: Path, port: int) -> None:
+    """Wait until Airflow is healthy, then print its address; raise Transient if it does not come up in time."""
+    log = home / "standalone.log"
+    deadline = time.monotonic() + _START_TIMEOUT_SECONDS
+    while _unhealthy_parts(port):
+        if _ended_parts(parts) or time.monotonic() > deadline:
+            raise Transient(f"Airflow did not come up. See {log} for the reason.")
         time.sleep(0.5)
     passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
-    _say(
+    _print(
         f"Airflow is ready: http://localhost:{port}, user admin, password {passwords['admin']}\n"
-        f"Its log is {log}. Ctrl-C ends it; what is published stays served."
+        f"Its log is {log}. Press Ctrl-C to stop it; published versions stay available."
     )
 
 
 def _watch(parts: Parts, project: Project, home: Path, port: int) -> None:
-    """For as long as all is well; raises Transient when a part has ended, or gives no sign of life for long."""
-    well = time.monotonic()
-    while not (gone := _ended(parts)):
-        if not (unwell := _unwell(port)):
-            well = time.monotonic()
-        elif time.monotonic() - well > _SILENCE:
-            raise Transient(_told(f"gave no sign of life for {_SILENCE:.0f} s: {unwell}", project, home))
+    """Block while Airflow is healthy; raise Transient when a part ends or stays unhealthy for too long."""
+    last_healthy = time.monotonic()
+    while True:
+        if ended := _ended_parts(parts):
+            raise Transient(_failure_message(f"ended: {ended}", project, home))
+        unhealthy = _unhealthy_parts(port)
+        if not unhealthy:
+            last_healthy = time.monotonic()
+        elif time.monotonic() - last_healthy > _UNHEALTHY_TIMEOUT_SECONDS:
+            problem = f"was unhealthy for {_UNHEALTHY_TIMEOUT_SECONDS:.0f} s: {unhealthy}"
+            raise Transient(_failure_message(problem, project, home))
         time.sleep(1)
-    raise Transient(_told(f"ended by itself: {gone}", project, home))
 
 
-def _told(what: str, project: Project, home: Path) -> str:
-    stopped = _METADATA not in os.environ and server.running(server.folder(project)) is None
-    why = "the Postgres that it works with was stopped" if stopped else f"{home / 'standalone.log'} says why"
+def _failure_message(problem: str, project: Project, home: Path) -> str:
+    uses_embedded = _METADATA not in os.environ
+    if uses_embedded and server.running(server.folder(project)) is None:
+        reason = "The Postgres that holds its metadata was stopped."
+    else:
+        reason = f"See {home / 'standalone.log'} for the reason."
     return (
-        f"A part of Airflow {what}; {why}. Airflow was ended: without that part it would do no more. "
-        "Start it again; what was not finished goes on. What is published is still there."
+        f"A part of Airflow {problem}. {reason} Airflow was stopped, because it does not work without that part. "
+        "Start it again to resume unfinished runs. Published versions stay available."
     )
 
 
-def _ended(parts: Parts) -> str:
+def _ended_parts(parts: Parts) -> str:
+    """Return the names of the parts whose processes have ended, "" if none has."""
     return ", ".join(name for name, process in parts.items() if process.poll() is not None)
 
 
-def _unwell(port: int) -> str:
-    """The parts that are not known to be well, as text."""
-    health = _asked(f"http://127.0.0.1:{port}/api/v2/monitor/health") or {}
-    return ", ".join(part for part in _HEALTH if health.get(part, {}).get("status") != "healthy")
+def _unhealthy_parts(port: int) -> str:
+    """Return the names of the parts that the API server does not report as healthy, "" if there are none."""
+    health = _get_json(f"http://127.0.0.1:{port}/api/v2/monitor/health") or {}
+    return ", ".join(part for part in _HEALTH_PARTS if health.get(part, {}).get("status") != "healthy")
 
 
-def _asked(url: str) -> Any:
-    with suppress(OSError, ValueError), urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 # http, above
-        return json.load(answer)
+def _get_json(url: str) -> Any:
+    """Return the JSON content at an HTTP URL, or None when there is no answer."""
+    with suppress(OSError, ValueError), urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 # an http URL
+        return json.load(response)
     return None
 
 
 def end(*processes: subprocess.Popen[bytes]) -> None:
-    """End processes that each lead a session of their own, and all that they started."""
+    """Stop processes that each lead a session of their own, together with everything that they started."""
     for process in processes:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
-    until = time.monotonic() + 20
+    deadline = time.monotonic() + _STOP_TIMEOUT_SECONDS
     for process in processes:
         with suppress(subprocess.TimeoutExpired):
-            process.wait(max(0.0, until - time.monotonic()))
+            process.wait(max(0.0, deadline - time.monotonic()))
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

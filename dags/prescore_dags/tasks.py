@@ -1,15 +1,14 @@
-"""The tasks of a materialization: each is one step of `prescore.materialize`, in a process of its own.
+"""The tasks of a model's DAG: each runs one step of `prescore.run.materialize` in a process of its own.
 
-They tell each other ids and counts, never data. What is done and what is left stands in prescore's own ledger, so any
-task may be retried, cleared or killed. What takes long to import is imported inside the tasks.
+Tasks exchange version numbers, tokens and chunk numbers through XCom, never data. The ledger in the catalog records
+which chunks are done, so any task can be retried, cleared or killed. Modules that are slow to import are imported
+inside the tasks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -22,7 +21,7 @@ from prescore.catalog.database import Connection, environment_database
 from prescore.errors import NotAllowed, SpecInvalid, Terminal
 from prescore.project.project import Project
 from prescore.versions.lease import Lease
-from prescore_dags import form, turn
+from prescore_dags import form, run_lease
 
 if TYPE_CHECKING:
     from prescore.run.job import Job
@@ -30,28 +29,28 @@ if TYPE_CHECKING:
 
 
 class Work(TypedDict):
-    """What a run works on: its version, under the token of its lease."""
+    """The version that a run works on, and the fencing token of the run's lease."""
 
     version: int
     token: int
 
 
 class Checked(Work):
-    """The same, and what was served when it was checked: 0 for nothing."""
+    """The same after the check step, with the version that was served then: 0 for none."""
 
     served: int
 
 
 class Share(Work):
-    """One score task's chunks: from `first` up to, but not with, `end`."""
+    """The chunks of one score task: from `first` up to, but not including, `end`."""
 
     first: int
     end: int
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Errors as Airflow takes them: a terminal one fails at once, anything else is tried again."""
+def airflow_errors() -> Iterator[None]:
+    """Raise terminal errors as AirflowFailException, which Airflow does not retry; it retries all others."""
     try:
         yield
     except Terminal as error:
@@ -59,207 +58,220 @@ def told() -> Iterator[None]:
 
 
 @task
-@told()
-def snapshot(model: str, root: str, groups: int, fault: str | None = None) -> list[Share]:
-    """Take the lease, freeze the domain, and share out the chunks. A broken spec ends here."""
-    if fault:
-        raise SpecInvalid(fault)
+@airflow_errors()
+def snapshot(model: str, root: str, groups: int, spec_error: str | None = None) -> list[Share]:
+    """Take the lease, freeze the domain and return its chunks in shares; fail if the spec is invalid."""
+    if spec_error:
+        raise SpecInvalid(spec_error)
     from prescore.run import failure, materialize, preflight
     from prescore.sources import source
 
-    job = _job(model, root)
+    job = _open_job(model, root)
     context = get_current_context()
-    options = form.ask(context, dated=source.uses_as_of(job.query))
+    options = form.run_options(context, dated=source.uses_as_of(job.query))
     preflight.check_inputs(job, options.as_of)
     migrations.migrate(job.database)
     preflight.check_target(job)
-    with turn.kept(job, turn.take(job)) as held:
-        job = preflight.refreshed(job, options).with_lease(held)
+    with run_lease.keeping(job, run_lease.acquire(job)) as lease:
+        job = preflight.refreshed(job, options).with_lease(lease)
         with job.database.connect() as connection:
-            # What would break readers is no question to put to a person.
-            if form.approval_wanted(context):
+            if form.requires_approval(context):
+                # A version that would break readers cannot be published even if it is approved.
                 preflight.check_columns(connection, job.spec)
-            options = replace(options, full=options.full and not _begun(connection, model))
-        version = materialize.begin(job, held, options)
+            if options.full and _has_started_from_scratch(connection, model):
+                options = options.resuming()
+        version = materialize.begin(job, lease, options)
         if options.full:
-            _note_begun(job, version)
-        with failure.giving_up(job, held, version):
-            materialize.take_snapshot(job, held, version, materialize.load_scorer(job, version))
-        return _shares(job, held, version, groups)
+            _record_start_from_scratch(job, version)
+        with failure.giving_up(job, lease, version):
+            scorer = materialize.load_scorer(job, version)
+            materialize.take_snapshot(job, lease, version, scorer)
+        return _shares(job, lease, version, groups)
 
 
 @task(map_index_template="chunks {{ task.op_kwargs['share']['first'] }} to {{ task.op_kwargs['share']['end'] - 1 }}")
-@told()
+@airflow_errors()
 def score(model: str, root: str, share: Share) -> int:
-    """Score and stage this share's chunks, but for those that the ledger has; gives how many that were."""
-    from prescore.run import materialize
+    """Score and stage those chunks of a share that the ledger lacks, and return their number."""
+    from prescore.run import materialize, shares
 
-    job, version = _job(model, root), share["version"]
-    _made(job, version)
-    left = [n for n in materialize.pending_chunks(job, version) if share["first"] <= n < share["end"]]
-    if left:
-        with _working(job, share) as (mine, held):
-            materialize.score_chunks(mine, held, version, left, materialize.load_scorer(mine, version))
-    return len(left)
+    job = _open_job(model, root)
+    version = share["version"]
+    _usable_version(job, version)
+    pending = shares.pending_chunks(job, version, range(share["first"], share["end"]))
+    if pending:
+        with _leased(job, share) as (leased_job, lease):
+            scorer = materialize.load_scorer(leased_job, version)
+            materialize.score_chunks(leased_job, lease, version, pending, scorer)
+    return len(pending)
 
 
 @task
-@told()
+@airflow_errors()
 def stage(model: str, root: str, shares: list[Share]) -> Work:
-    """Finish the table: from here on it never changes."""
+    """Finish the version's table, which never changes after that, and return what the next tasks work on."""
     from prescore.run import materialize
 
-    job, work = _job(model, root), Work(version=shares[0]["version"], token=shares[0]["token"])
-    if _made(job, work["version"])["state"] == "building":
-        with _working(job, work) as (mine, held):
-            materialize.finish_table(mine, held, work["version"])
+    job = _open_job(model, root)
+    work = Work(version=shares[0]["version"], token=shares[0]["token"])
+    if _usable_version(job, work["version"])["state"] == "building":
+        with _leased(job, work) as (leased_job, lease):
+            materialize.finish_table(leased_job, lease, work["version"])
     return work
 
 
 @task
-@told()
+@airflow_errors()
 def check(model: str, root: str, work: Work) -> Checked:
-    """Check the staged version; one that is refused fails the run, and the version from before stays served."""
+    """Check the staged version. If it is refused, the run fails and the previous version stays served."""
     from prescore.checks import expectations
     from prescore.run import materialize
     from prescore.steps.check import is_decided
 
-    job = _job(model, root)
+    job = _open_job(model, root)
     with job.database.connect() as connection:
         served = Catalog(connection).model(model)["published_version"] or 0
-    if not is_decided(_made(job, work["version"]), job.spec):
-        with _working(job, work) as (mine, held):
-            materialize.check_table(mine, held, work["version"], expectations.build(job.spec))
+    version = _usable_version(job, work["version"])
+    if not is_decided(version, job.spec):
+        with _leased(job, work) as (leased_job, lease):
+            materialize.check_table(leased_job, lease, work["version"], expectations.build(job.spec))
     return Checked(version=work["version"], token=work["token"], served=served)
 
 
 def predictions(model: str) -> Asset:
-    """What other DAGs may wait for: an event each time that readers have got a new version, and never else."""
+    """Return the asset that other DAGs can wait for; it is updated each time that a version is published."""
     return Asset(f"predictions.{model}")
 
 
 @task
-@told()
+@airflow_errors()
 def publish(model: str, root: str, work: Checked) -> int:
-    """Let readers see the version; skipped when it waits for somebody, or is not what is to be served.
+    """Publish the version and return its number; skip if it is a trial, a backfill, on hold or kept for later.
 
-    One that somebody approved is published only if what is served is still what they compared it with.
+    An approved version is published only if the version that it was compared with is still the served one.
     """
+    from prescore.run import review
     from prescore.run.report import Report
 
-    asked, job = get_current_context(), _job(model, root)
+    context = get_current_context()
+    job = _open_job(model, root)
     report = Report.from_catalog(job, work["version"])
-    # It is, if an attempt before this one came that far.
+    # An earlier attempt of this task may have published the version already.
     if not report.published:
-        _require_same_spec(job, _made(job, work["version"]))
-        _require_wanted(job, report, asked["params"]["when_checked"])
-        _publish(job, work, approved=form.approval_wanted(asked))
+        review.require_same_spec(job.spec, _usable_version(job, work["version"]))
+        _skip_unless_due(job, report, context["params"]["when_checked"])
+        _publish(job, work, approved=form.requires_approval(context))
     with job.database.connect() as connection:
-        told = Catalog(connection).version(model, work["version"])
-    clocks = {name: str(told[name]) for name in ("data_as_of", "published_at")}
-    asked["outlet_events"][predictions(model)].extra = {"version": told["version"], "rows": told["rows"], **clocks}
+        row = Catalog(connection).version(model, work["version"])
+    context["outlet_events"][predictions(model)].extra = {
+        "version": row["version"],
+        "rows": row["rows"],
+        "data_as_of": str(row["data_as_of"]),
+        "published_at": str(row["published_at"]),
+    }
     return work["version"]
 
 
 def _publish(job: Job, work: Checked, *, approved: bool) -> None:
     from prescore.run import materialize
 
-    # The lease was given back while the answer was awaited.
+    instead_of = None
     if approved:
-        work["token"] = turn.take(job).token
-    with _working(job, work) as (mine, held):
-        materialize.publish_version(mine, held, work["version"], instead_of=work["served"] if approved else None)
-        materialize.retire(mine)
+        # The run released its lease while it waited for approval.
+        work["token"] = run_lease.acquire(job).token
+        instead_of = work["served"]
+    with _leased(job, work) as (leased_job, lease):
+        materialize.publish_version(leased_job, lease, work["version"], instead_of=instead_of)
+        materialize.retire(leased_job)
 
 
-def _require_wanted(job: Job, report: Report, when_checked: str) -> None:
+def _skip_unless_due(job: Job, report: Report, when_checked: str) -> None:
+    """Raise AirflowSkipException for a version that this run must not publish, saying how to publish it anyway."""
     from prescore.versions.pending import waits
 
+    version = f"{job.model} version {report.version}"
+    command = f"prescore publish {job.model} {report.version}"
     if report.trial_rows:
-        raise AirflowSkipException(f"{job.model} version {report.version} is a trial, and never published.")
+        raise AirflowSkipException(f"{version} is a trial and is never published.")
     if when_checked == form.KEEP:
         raise AirflowSkipException(
-            f"This run was to make a version and not to publish it: {job.model} version {report.version} waits. "
-            f"`prescore publish {job.model} {report.version}` publishes it."
+            f"{version} passed its checks and is kept for later, as the trigger form requested. "
+            f"Publish it with `{command}`."
         )
     with job.database.connect() as connection:
         if not waits(connection, job.model, report.version):
             return
     if report.backfill:
         raise AirflowSkipException(
-            f"{job.model} version {report.version} is as of {report.as_of:%Y-%m-%d %H:%M} UTC, and version "
-            f"{report.served}, which is served, has newer data: it is kept beside it. "
-            f"`prescore publish {job.model} {report.version} --allow-older` publishes it all the same."
+            f"{version} is a backfill as of {report.as_of:%Y-%m-%d %H:%M} UTC. It is kept and not published, because "
+            f"version {report.served}, which is served, has newer data. Publish it anyway with "
+            f"`{command} --allow-older`."
         )
     if report.held is not None:
         raise AirflowSkipException(
-            f"{job.model} is on hold ({report.held}): version {report.version} passed its checks and waits. "
-            f"After `prescore release {job.model}`, `prescore publish {job.model} {report.version}` publishes it."
+            f"{version} passed its checks and is not published, because the model is on hold ({report.held}). "
+            f"Release it with `prescore release {job.model}`, then publish with `{command}`."
         )
 
 
 @task
-@told()
+@airflow_errors()
 def release_lease() -> None:
-    """Give the lease back, however the run ended: the next one need not wait until it runs out."""
-    turn.free()
+    """Release the lease however the run ended, so that the next run need not wait until it expires."""
+    run_lease.release()
 
 
-def _job(model: str, root: str) -> Job:
-    """A job on the database that the environment names; raises Mistake without one."""
+def _open_job(model: str, root: str) -> Job:
+    """Return a job on the database that the environment names; raise Mistake if it names none."""
     from prescore.run.job import Job
 
     project = Project.find(Path(root))
     return Job(project, project.spec(model), environment_database())
 
 
-def _begun(connection: Connection, model: str) -> bool:
-    """Whether an earlier attempt of this run began anew, and left what a retry goes on with."""
-    return bool(Catalog(connection).one("events_started_over", model=model, reason=turn.holder())["started_over"])
+def _has_started_from_scratch(connection: Connection, model: str) -> bool:
+    """Return whether an earlier attempt of this run started from scratch and left a version that can be resumed."""
+    row = Catalog(connection).one("events_started_from_scratch", model=model, reason=run_lease.holder())
+    return bool(row["started"])
 
 
-def _note_begun(job: Job, version: int) -> None:
+def _record_start_from_scratch(job: Job, version: int) -> None:
     with job.database.connect() as connection:
-        Catalog(connection).record_event(job.model, version, "started over", turn.holder())
+        Catalog(connection).record_event(job.model, version, "started from scratch", run_lease.holder())
 
 
-def _shares(job: Job, held: Lease, version: int, groups: int) -> list[Share]:
-    """The snapshot's chunks in at most so many shares, as even as can be; done ones too, so none is missed."""
+def _shares(job: Job, lease: Lease, version: int, groups: int) -> list[Share]:
+    """Return all chunks of the snapshot in at most `groups` shares; the score tasks leave out the finished ones."""
+    from prescore.run.shares import split_chunks
+
     with job.database.connect() as connection:
         chunks = Catalog(connection).version(job.model, version)["snapshot_chunks"] or 0
-    n = min(groups, chunks)
-    bounds = [chunks * i // n for i in range(n + 1)]
-    return [Share(version=version, token=held.token, first=first, end=end) for first, end in pairwise(bounds)]
+    return [
+        Share(version=version, token=lease.token, first=chunk_range.start, end=chunk_range.stop)
+        for chunk_range in split_chunks(chunks, groups)
+    ]
 
 
 @contextmanager
-def _working(job: Job, work: Work) -> Iterator[tuple[Job, Lease]]:
-    """A task's job under its run's lease; a terminal error ends the version as it does in any other run.
+def _leased(job: Job, work: Work) -> Iterator[tuple[Job, Lease]]:
+    """Yield a task's job and lease under the run's token; a terminal error gives the version up, as in any run.
 
-    Only for what is left to do: a task that finds its work done, cleared long after perhaps, is in nobody's way.
+    Tasks enter this only if they have something left to do. A task that is cleared long after its run, and finds its
+    work done, needs no lease and stays out of the way of other runs.
     """
-    from prescore.run import failure
+    from prescore.run import failure, review
 
-    _require_same_spec(job, _made(job, work["version"]))
-    with (
-        turn.kept(job, Lease(job.model, work["token"])) as held,
-        failure.giving_up(job.with_lease(held), held, work["version"]),
-    ):
-        yield job.with_lease(held), held
+    review.require_same_spec(job.spec, _usable_version(job, work["version"]))
+    with run_lease.keeping(job, Lease(job.model, work["token"])) as lease:
+        leased_job = job.with_lease(lease)
+        with failure.giving_up(leased_job, lease, work["version"]):
+            yield leased_job, lease
 
 
-def _made(job: Job, version: int) -> Version:
-    """The version as the catalog has it; raises NotAllowed for one that another task gave up, or that is gone."""
+def _usable_version(job: Job, version: int) -> Version:
+    """Return the version's row; raise NotAllowed if the version has failed or was retired."""
     with job.database.connect() as connection:
         row = Catalog(connection).version(job.model, version)
     if row["state"] in ("failed", "retired"):
-        raise NotAllowed(f"{job.model} version {version} is {row['state']}: {row['error'] or 'its table is gone'}")
+        raise NotAllowed(f"{job.model} version {version} is {row['state']}: {row['error'] or 'its table was dropped'}")
     return row
-
-
-def _require_same_spec(job: Job, row: Version) -> None:
-    if row["spec_fingerprint"] != job.spec.fingerprint:
-        raise NotAllowed(
-            f"The spec of {job.model} was changed after version {row['version']} was begun. "
-            "Clear the snapshot task to begin anew."
-        )

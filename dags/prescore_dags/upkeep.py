@@ -1,4 +1,4 @@
-"""What happens to all models: a look at ages and deadlines every few minutes, and retirement every night."""
+"""The two DAGs that cover all models: one watches ages and deadlines, one retires versions every night."""
 
 from __future__ import annotations
 
@@ -9,129 +9,148 @@ from typing import Any
 from airflow.sdk import DAG, CronTriggerTimetable, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import environment_database
 from prescore.errors import Mistake, SpecInvalid
 from prescore.project.project import Project
 from prescore.project.spec import Schedule
-from prescore_dags.schedule import missed, timetable
-from prescore_dags.tasks import told
+from prescore_dags.schedule import missed_deadline, timetable
+from prescore_dags.tasks import airflow_errors
 
 WATCH = CronTriggerTimetable("*/5 * * * *", timezone="UTC")
 RETIRE = CronTriggerTimetable("30 3 * * *", timezone="UTC")
-_NEVER: dict[str, Any] = {"published_at": None, "first_run_at": None, "held": False}
+_WATCH_DOC = "Fails while a served version is older than its max age, or while a model has missed its deadline."
+_RETIRE_DOC = "Retires the versions that the specs no longer retain, with one task for each model."
+_NEVER_RUN: dict[str, Any] = {"published_at": None, "first_run_at": None, "held": False}
 
 
 @task
-@told()
+@airflow_errors()
 def freshness(root: str) -> int:
-    """Fail when a model is older than its owner promised; gives how many there are.
+    """Fail if the data of a served version is older than its max age; return the number of models watched.
 
-    A model whose spec is gone from the project is nobody's promise any more.
+    Models without a spec in the project are not watched. Without a catalog there is nothing to watch.
     """
-    known = set(Project.find(Path(root)).models())
+    models = set(Project.find(Path(root)).models())
     with environment_database().connect() as connection:
-        models = [row for row in Catalog(connection).all("status_freshness") if row["model"] in known]
-    late = [
-        f"{row['model']} version {row['version']} is of {row['data_as_of']:%Y-%m-%d %H:%M} UTC, "
-        f"{timedelta(seconds=int(row['age_seconds']))} ago; promised are {timedelta(seconds=row['max_age_seconds'])}"
-        + (" (it is on hold)" if row["held"] else "")
-        for row in models
-        if row["stale"]
-    ]
-    if late:
-        raise AirflowFailException("Older than promised: " + "; ".join(late))
-    return len(models)
+        if not migrations.exists(connection):
+            return 0
+        rows = Catalog(connection).all("status_freshness")
+    rows = [row for row in rows if row["model"] in models]
+    stale = [_staleness(row) for row in rows if row["stale"]]
+    if stale:
+        raise AirflowFailException("Older than their max age: " + "; ".join(stale))
+    return len(rows)
+
+
+def _staleness(row: dict[str, Any]) -> str:
+    age = timedelta(seconds=int(row["age_seconds"]))
+    max_age = timedelta(seconds=row["max_age_seconds"])
+    held = " (on hold)" if row["held"] else ""
+    return (
+        f"{row['model']} version {row['version']} has data as of {row['data_as_of']:%Y-%m-%d %H:%M} UTC, "
+        f"{age} old with a max age of {max_age}{held}"
+    )
 
 
 @task
-@told()
+@airflow_errors()
 def retire(model: str, root: str) -> list[int]:
-    """Retire what a model's spec no longer asks for; gives the versions. What is still being read waits a night."""
+    """Retire the versions that a model's spec no longer retains, and return their numbers.
+
+    A version that is still being read stays until the next night. Without a catalog there is nothing to retire.
+    """
     from prescore.store.store import Store
     from prescore.versions import retention
 
     project = Project.find(Path(root))
     with environment_database().connect() as connection:
-        # It was never run here.
-        if Catalog(connection).one("models_get", model=model) is None:
+        catalog = Catalog(connection)
+        # The model may never have been run on this database.
+        if not migrations.exists(connection) or catalog.one("models_get", model=model) is None:
             return []
-        gone = retention.retire(
-            connection, Store(project.store, Catalog(connection).name), model, project.spec(model).retention
-        )
-        return [version["version"] for version in gone]
+        store = Store(project.store, catalog.name)
+        retired = retention.retire(connection, store, model, project.spec(model).retention)
+        return [version["version"] for version in retired]
 
 
 @task
-@told()
+@airflow_errors()
 def deadlines(root: str) -> int:
-    """Fail when a model was not published by the time that its spec gives; gives how many have such a time."""
-    project, now = Project.find(Path(root)), datetime.now(UTC)
-    with environment_database().connect() as connection:
-        rows = {row["model"]: row for row in Catalog(connection).all("status_publications")}
-    found = {model: _late(project, model, rows.get(model, _NEVER), now) for model in project.models()}
-    if late := [told for told in found.values() if told]:
-        raise AirflowFailException("Not published in time: " + "; ".join(late))
-    return sum(told is not None for told in found.values())
+    """Fail if a model was not published by its deadline, `schedule.published_by`; return the number of deadlines.
 
-
-def _late(project: Project, model: str, row: dict[str, Any], now: datetime) -> str | None:
-    """What there is to tell of a model that has a deadline, "" when all is well; None for one that has none."""
-    try:
-        if (schedule := _promise(project, model)) is None:
-            return None
-    except (
-        SpecInvalid
-    ) as error:  # it is never due, so that no run of it fails: others have their deadlines all the same
-        return f"{model}, of which nobody knows when it is due ({error})"
-    when = missed(schedule, row["published_at"] or _appeared(project, model, row["first_run_at"]), now)
-    return _told(model, row, when) if when else ""
-
-
-def _appeared(project: Project, model: str, first_run_at: datetime | None) -> datetime:
-    """Since when a model that was never published might have been: since there is its spec, or its first run."""
-    written = datetime.fromtimestamp((project.root / "specs" / f"{model}.toml").stat().st_mtime, UTC)
-    return min(written, first_run_at or written)
-
-
-def _told(model: str, row: dict[str, Any], when: datetime) -> str:
-    last = row["published_at"]
-    return (
-        f"{model} was to be published by {when:%Y-%m-%d %H:%M %Z}, and "
-        + (f"was last published at {last:%Y-%m-%d %H:%M} UTC" if last else "never was")
-        + (" (it is on hold)" if row["held"] else "")
-    )
-
-
-def _promise(project: Project, model: str) -> Schedule | None:
-    """A model's schedule if it has a deadline; raises SpecInvalid for one that Airflow cannot read.
-
-    One without a spec, or with one that is broken elsewhere, fails elsewhere.
+    Without a catalog no model has been run yet, and no deadline counts as missed.
     """
-    try:
-        schedule = project.spec(model).schedule
-    except (Mistake, OSError):
-        return None
-    if schedule is None or schedule.published_by is None:
-        return None
-    timetable(schedule)
-    return schedule
+    project = Project.find(Path(root))
+    now = datetime.now(UTC)
+    with environment_database().connect() as connection:
+        if not migrations.exists(connection):
+            return 0
+        rows = Catalog(connection).all("status_publications")
+    publications = {row["model"]: row for row in rows}
+    schedules, problems = _deadline_schedules(project)
+    for model, schedule in schedules.items():
+        row = publications.get(model, _NEVER_RUN)
+        published_at = row["published_at"] or _added_at(project, model, row["first_run_at"])
+        deadline = missed_deadline(schedule, published_at, now)
+        if deadline is not None:
+            problems.append(_lateness(model, row, deadline))
+    if problems:
+        raise AirflowFailException("Not published in time: " + "; ".join(problems))
+    return len(schedules)
 
 
-def watch_dag(project: Project, suffix: str, **more: Any) -> DAG:
-    """`prescore_watch`: red while a model is older than promised, or was not published in time."""
-    with DAG(
-        dag_id=f"prescore_watch{suffix}", schedule=WATCH, doc_md=watch_dag.__doc__, **{"max_active_runs": 1, **more}
-    ) as dag:
+def _deadline_schedules(project: Project) -> tuple[dict[str, Schedule], list[str]]:
+    """Return the schedule of each model with a deadline, and a sentence about each one that Airflow cannot read.
+
+    Airflow never starts a run of such a model, so no other task reports it. Models without a valid spec are left out:
+    their own runs fail.
+    """
+    schedules: dict[str, Schedule] = {}
+    problems: list[str] = []
+    for model in project.models():
+        try:
+            schedule = project.spec(model).schedule
+        except (Mistake, OSError):
+            continue
+        if schedule is None or schedule.published_by is None:
+            continue
+        try:
+            timetable(schedule)
+        except SpecInvalid as error:
+            problems.append(f"{model}, whose deadline is unknown ({error})")
+        else:
+            schedules[model] = schedule
+    return schedules, problems
+
+
+def _added_at(project: Project, model: str, first_run_at: datetime | None) -> datetime:
+    """Return since when a model that was never published could have been: its first run or its spec file's time."""
+    spec_file = project.root / "specs" / f"{model}.toml"
+    modified_at = datetime.fromtimestamp(spec_file.stat().st_mtime, UTC)
+    return min(modified_at, first_run_at or modified_at)
+
+
+def _lateness(model: str, row: dict[str, Any], deadline: datetime) -> str:
+    published_at = row["published_at"]
+    last = f"was last published at {published_at:%Y-%m-%d %H:%M} UTC" if published_at else "was never published"
+    held = " (on hold)" if row["held"] else ""
+    return f"{model} was due by {deadline:%Y-%m-%d %H:%M %Z} and {last}{held}"
+
+
+def watch_dag(project: Project, suffix: str, **dag_options: Any) -> DAG:
+    """Build the DAG `prescore_watch`, which fails while something is stale or late."""
+    options = {"max_active_runs": 1, **dag_options}
+    with DAG(dag_id=f"prescore_watch{suffix}", schedule=WATCH, doc_md=_WATCH_DOC, **options) as dag:
         freshness(str(project.root))
         deadlines(str(project.root))
     return dag
 
 
-def retire_dag(project: Project, suffix: str, **more: Any) -> DAG:
-    """`prescore_retire`: a task a model."""
-    with DAG(
-        dag_id=f"prescore_retire{suffix}", schedule=RETIRE, doc_md=retire.__doc__, **{"max_active_runs": 1, **more}
-    ) as dag:
+def retire_dag(project: Project, suffix: str, **dag_options: Any) -> DAG:
+    """Build the DAG `prescore_retire`."""
+    options = {"max_active_runs": 1, **dag_options}
+    with DAG(dag_id=f"prescore_retire{suffix}", schedule=RETIRE, doc_md=_RETIRE_DOC, **options) as dag:
         retire.partial(root=str(project.root)).expand(model=project.models())
     return dag

@@ -1,5 +1,5 @@
 -- name: events_add
--- Add an event to the history: what happened to which version, the user and the reason.
+-- What happened, to what, by whom, why.
 insert into prescore.events (model, version, event, actor, reason, detail)
 values (%(model)s, %(version)s, %(event)s, %(actor)s, %(reason)s, %(detail)s);
 
@@ -8,12 +8,12 @@ values (%(model)s, %(version)s, %(event)s, %(actor)s, %(reason)s, %(detail)s);
 select at, model, version, event, actor, reason, detail from prescore.events where model = %(model)s order by id desc;
 
 -- name: events_last_resumption
--- The state in which the last run that resumed a version found it. No row for a version that was never resumed.
+-- What the last run that went on with a version found there; no row for a version that one run made from its beginning.
 select detail from prescore.events
 where model = %(model)s and version = %(version)s and event = 'resumed' order by id desc limit 1;
 
--- name: events_started_over
--- Return whether this run already started over with a new version that is not published yet.
+-- name: events_started_from_scratch
+-- Whether a run, named by the event's reason, has already started a version from scratch that is not published yet.
 select exists (select from prescore.events e join prescore.versions v on v.model = e.model and v.version = e.version
-               where e.model = %(model)s and e.event = 'started over' and e.reason = %(reason)s
-                 and v.state in ('building', 'staged', 'checked')) as started_over;
+               where e.model = %(model)s and e.event = 'started from scratch' and e.reason = %(reason)s
+                 and v.state in ('building', 'staged', 'checked')) as started;
