@@ -1,16 +1,19 @@
-# What a person types. `make` alone installs; everything stays inside this folder.
+# The commands of development. `make` alone installs; everything stays inside this folder.
 PYTHON ?= python3
 BIN := .venv/bin
 export GX_ANALYTICS_ENABLED := False
 
-.PHONY: install demo airflow test test-acceptance test-compose bench-api check faults lock clean
-install: .venv/installed
+.PHONY: help install demo airflow test test-acceptance test-compose bench-api check faults lock clean
+install: .venv/installed  ## install everything into .venv
 
-# uv (itself pinned and hashed by the same lock) installs in parallel and compiles bytecode:
-# Great Expectations imports in 4 s with it and in 13 s without. Playwright is large, and only for test-acceptance.
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' Makefile
+
+# uv, which is pinned and hashed by the same lock, installs in parallel and compiles bytecode: Great Expectations imports
+# in 4 s with bytecode and in 13 s without. Playwright is large and only installed by test-acceptance.
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
-	  { echo "prescore needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version). Name another: make PYTHON=python3.12"; exit 1; }
+	  { echo "prescore needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version). Choose another: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	@awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock > .venv/uv.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
@@ -19,41 +22,41 @@ install: .venv/installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: install  ## the whole of prescore in a minute, on real flights
+demo: install  ## show prescore from end to end on real flights: one minute
 	$(BIN)/python jobs/flights/demo.py
 
-test: install check  ## the whole suite, on a real Postgres
+test: install check  ## run all checks and the test suite on a real Postgres
 	$(BIN)/pytest -n 2
 
-airflow: install models/flight_delay.onnx  ## Airflow on this machine, with the DAGs and the flight example: http://localhost:8080
+airflow: install models/flight_delay.onnx  ## start Airflow on this machine with the flight example: http://localhost:8080
 	$(BIN)/python -m prescore_dags.standalone
 
 models/flight_delay.onnx: .venv/installed
 	$(BIN)/python jobs/flights/train.py
 
-test-acceptance: install  ## whole runs under Airflow: standalone, in a browser, with Celery and Redis: a quarter of an hour
+test-acceptance: install  ## run end-to-end tests of Airflow: standalone, in a browser, with Celery and Redis: 15 minutes
 	@awk '/^[a-z]/ {on = /^playwright==/} on' requirements.lock > .venv/playwright.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r .venv/playwright.txt
 	$(BIN)/pytest -o norecursedirs=".*" tests/acceptance --ignore tests/acceptance/test_compose.py
 
-test-compose: install  ## docker-compose.yml, with a Docker engine: a quarter of an hour
+test-compose: install  ## test docker-compose.yml with a Docker engine: 15 minutes
 	$(BIN)/pytest -o norecursedirs=".*" tests/acceptance/test_compose.py
 
-faults: install  ## kill runs in every step, twenty times each, and look at what is left: half an hour
+faults: install  ## kill runs in every step, twenty times each, and verify what they leave: 30 minutes
 	$(BIN)/python tests/fault_matrix.py --kills 20
 
-bench-api: install  ## what the lookup API answers in a second, with wrk (apt-get install wrk): seven minutes
+bench-api: install  ## measure the lookup API's requests per second with wrk (apt-get install wrk): 7 minutes
 	$(BIN)/python benchmarks/lookups.py
 
-check: install  ## format, lint, types, dependency arrows
+check: install  ## check formatting, lint, types and import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lock:  ## resolve pyproject.toml's ranges anew
+lock:  ## update requirements.lock within the ranges of pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --group example \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml -o requirements.lock
 
-clean:
+clean:  ## remove everything that was installed or built
 	rm -rf .venv build dist *.egg-info jobs/*.egg-info

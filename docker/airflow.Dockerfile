@@ -1,4 +1,4 @@
-# Airflow, the jobs, and the flight example as their project: docker build -f docker/airflow.Dockerfile .
+# Airflow and the jobs, with the flight example as the project: docker build -f docker/airflow.Dockerfile .
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
 COPY docker/install.sh pyproject.toml requirements.lock ./
@@ -13,7 +13,7 @@ RUN /opt/build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir 
     /opt/build/bin/uv pip check --python /opt/venv/bin/python
 
 FROM python:3.11-slim-bookworm
-# The ids that Airflow's own image has, and its chart expects.
+# The user and group ids of the official Airflow image, which its Helm chart expects.
 RUN useradd --uid 50000 --gid 0 --home-dir /opt/airflow --create-home airflow
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH \
@@ -30,7 +30,7 @@ COPY sql/domains sql/domains
 COPY jobs/flights jobs/flights
 COPY dags/*.py dags/
 COPY docker/airflow /opt/airflow/bin
-# What volumes are mounted on belongs to whoever writes there.
+# Volumes take over the owner of the folder that they are mounted on.
 RUN mkdir -p data models /srv/store /opt/airflow/logs && \
     chown -R airflow:0 data models /srv/store /opt/airflow && chmod -R g=u data models /srv/store /opt/airflow
 USER airflow

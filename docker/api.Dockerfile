@@ -1,4 +1,4 @@
-# The lookup API, and the commands that need the catalog alone: docker build -f docker/api.Dockerfile .
+# The lookup API and the commands that need only the catalog: docker build -f docker/api.Dockerfile .
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
 COPY docker/install.sh pyproject.toml requirements.lock ./

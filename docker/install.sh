@@ -1,10 +1,11 @@
 #!/bin/sh
-# Installs into /opt/venv what some extras and groups need, as requirements.lock has it: versions, hashes and all.
+# Install the dependencies of the given extras and groups into /opt/venv, with the versions and hashes of
+# requirements.lock. For example:
 #   sh docker/install.sh --extra api
 set -eu
 tool=/opt/build/bin
 
-# What the images are built with is from the lock too, and stays out of them.
+# The build tools come from the lock too, in an environment that is not copied into the images.
 python -m venv /opt/build
 awk '/^(uv|setuptools)==/ {on = 1} on {print} !/\\$/ {on = 0}' requirements.lock > /tmp/build.lock
 $tool/pip install --quiet --disable-pip-version-check --require-hashes -r /tmp/build.lock

@@ -1,5 +1,5 @@
 #!/bin/sh
-# .env.example with new secrets: sh docker/secrets.sh > .env
+# Print .env.example with new random secrets: sh docker/secrets.sh > .env
 set -eu
 while IFS= read -r line; do
   case $line in

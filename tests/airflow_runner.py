@@ -1,9 +1,9 @@
-"""Airflow in a process of its own: reads what to do as a line of JSON, answers with a line of JSON, logs to a file.
+"""Airflow in a process of its own: reads requests as lines of JSON, answers with lines of JSON, logs to a file.
 
     python airflow_runner.py LOG
 
-The suite's process never imports Airflow: it changes logging, warnings and signal handlers of the process that does.
-One process serves many tests, since importing Airflow and Great Expectations takes seconds.
+The test process never imports Airflow, which changes the logging, warnings and signal handlers of its process. One
+runner serves many tests, since importing Airflow and Great Expectations takes seconds.
 """
 
 from __future__ import annotations
@@ -18,46 +18,55 @@ from typing import Any
 
 
 def main(log: Path) -> None:
-    """Answer until the input ends."""
-    answers = os.fdopen(os.dup(1), "w")
+    """Answer requests until standard input ends."""
+    responses = os.fdopen(os.dup(1), "w")
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     for line in sys.stdin:
         try:
-            answer = answered(**json.loads(line))
+            response = respond(**json.loads(line))
         except BaseException:
-            answer = {"crash": traceback.format_exc()}
+            response = {"crash": traceback.format_exc()}
         sys.stdout.flush()
-        print(json.dumps(answer), file=answers, flush=True)
+        print(json.dumps(response), file=responses, flush=True)
 
 
-def answered(what: str, environment: dict[str, str | None], **arguments: Any) -> dict[str, Any]:
-    """Call the function of this name in an environment; None takes a variable away."""
+def respond(function: str, environment: dict[str, str | None], **arguments: Any) -> dict[str, Any]:
+    """Call a function of this module with environment variables set, or removed where the value is None."""
     for name, value in environment.items():
-        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-    answer: dict[str, Any] = globals()[what](**arguments)
-    return answer
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    response: dict[str, Any] = globals()[function](**arguments)
+    return response
 
 
 def load(folder: str) -> dict[str, Any]:
-    """The DAGs of a folder, what went wrong, and what reading them imported and opened."""
+    """Return the DAGs of a folder, import errors, and what reading the folder imported and opened."""
     from airflow.dag_processing.dagbag import DagBag
 
     opened: list[str] = []
-    sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
-    before = set(sys.modules)
+
+    def record_open(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            opened.append(str(arguments[0]))
+
+    sys.addaudithook(record_open)
+    modules_before = set(sys.modules)
     bag = DagBag(folder)
+    imported = set(sys.modules) - modules_before
     return {
         "errors": bag.import_errors,
-        "imported": sorted({name.partition(".")[0] for name in set(sys.modules) - before}),
+        "imported": sorted({name.partition(".")[0] for name in imported}),
         "opened": sorted(set(opened)),
-        "dags": {dag_id: described(dag) for dag_id, dag in bag.dags.items()},
+        "dags": {dag_id: describe(dag) for dag_id, dag in bag.dags.items()},
     }
 
 
-def described(dag: Any) -> dict[str, Any]:
-    """A DAG as the scheduler has it: `runs` are those of three nights around a change to summer time, in UTC."""
+def describe(dag: Any) -> dict[str, Any]:
+    """Return a DAG as the scheduler sees it; `runs` are those of three nights around the change to summer time."""
     from airflow.sdk.timezone import parse
     from airflow.serialization.serialized_objects import DagSerialization
 
@@ -65,7 +74,7 @@ def described(dag: Any) -> dict[str, Any]:
     infos = scheduled.iter_dagrun_infos_between(parse("2026-03-07T00:00:00+00:00"), parse("2026-03-10T00:00:00+00:00"))
     return {
         "runs": [info.run_after.isoformat() for info in infos],
-        "assets": sorted(getattr(ref, "name", None) or ref.uri for ref in _waited_for(scheduled)),
+        "assets": sorted(getattr(ref, "name", None) or ref.uri for ref in _asset_references(scheduled)),
         "catchup": dag.catchup,
         "tags": sorted(dag.tags),
         "doc": dag.doc_md,
@@ -74,72 +83,78 @@ def described(dag: Any) -> dict[str, Any]:
     }
 
 
-def _waited_for(dag: Any) -> Any:
-    """The references to assets whose events begin a run."""
+def _asset_references(dag: Any) -> Any:
+    """Return references to the assets whose updates start a run."""
     condition = getattr(dag.timetable, "asset_condition", None)
     return condition.iter_asset_refs() if condition else ()
 
 
-def run(folder: str, dag_id: str, when: str, impatient: bool, form: dict[str, Any]) -> dict[str, Any]:
-    """The run of that time, cleared if it was there. `impatient`: retry at once; `form`: what its trigger chose."""
+def run(folder: str, dag_id: str, logical_date: str, retry_at_once: bool, form: dict[str, Any]) -> dict[str, Any]:
+    """Run a DAG for a logical date and return the result; a run that exists is cleared first.
+
+    `retry_at_once` removes the delay before retries; `form` holds the values of the trigger form.
+    """
     from airflow.dag_processing.dagbag import DagBag
 
     dag = DagBag(folder).dags[dag_id]
-    for task in dag.tasks if impatient else []:
-        task.retry_delay, task.retry_exponential_backoff = timedelta(0), 0
-    at = datetime.fromisoformat(when)
-    return seen(dag.test(logical_date=at, run_after=at, run_conf=form))
+    if retry_at_once:
+        for task in dag.tasks:
+            task.retry_delay = timedelta(0)
+            task.retry_exponential_backoff = 0
+    date = datetime.fromisoformat(logical_date)
+    return describe_run(dag.test(logical_date=date, run_after=date, run_conf=form))
 
 
-def cleared(dag_id: str, when: str, task_id: str, map_index: int) -> dict[str, Any]:
-    """One task of that run as somebody leaves it who clears it: it is to run, and has not begun."""
-    run = _run(dag_id, when)
-    run.get_task_instance(task_id, map_index=map_index).set_state(None)
-    return seen(run)
+def clear(dag_id: str, logical_date: str, task_id: str, map_index: int) -> dict[str, Any]:
+    """Reset the state of one task of a run, as clearing it in the UI does: it is due to run and has not started."""
+    dag_run = _find_run(dag_id, logical_date)
+    dag_run.get_task_instance(task_id, map_index=map_index).set_state(None)
+    return describe_run(dag_run)
 
 
-def again(dag_id: str, when: str, task_id: str, map_index: int) -> dict[str, Any]:
-    """One task of that run once more, with what the others told it then."""
+def run_task(dag_id: str, logical_date: str, task_id: str, map_index: int) -> dict[str, Any]:
+    """Run one task of an earlier run again, with the XComs of that run."""
     from airflow.cli.cli_parser import get_parser
 
-    run_id = _run(dag_id, when).run_id
-    asked = get_parser().parse_args(["tasks", "test", dag_id, task_id, run_id, "--map-index", str(map_index)])
-    asked.func(asked)
-    return seen(_run(dag_id, when))
+    run_id = _find_run(dag_id, logical_date).run_id
+    command = ["tasks", "test", dag_id, task_id, run_id, "--map-index", str(map_index)]
+    arguments = get_parser().parse_args(command)
+    arguments.func(arguments)
+    return describe_run(_find_run(dag_id, logical_date))
 
 
-def _run(dag_id: str, when: str) -> Any:
+def _find_run(dag_id: str, logical_date: str) -> Any:
     from airflow.models.dagrun import DagRun
 
-    return DagRun.find(dag_id=dag_id, logical_date=datetime.fromisoformat(when))[0]
+    return DagRun.find(dag_id=dag_id, logical_date=datetime.fromisoformat(logical_date))[0]
 
 
-def seen(done: Any) -> dict[str, Any]:
-    """What became of a run and its tasks; `titles` are those of mapped ones."""
-    tasks = sorted(done.get_task_instances(), key=lambda ti: (ti.task_id, ti.map_index))
+def describe_run(dag_run: Any) -> dict[str, Any]:
+    """Return the states of a run and its tasks; `titles` are the titles of mapped tasks."""
+    tasks = sorted(dag_run.get_task_instances(), key=lambda task: (task.task_id, task.map_index))
     return {
-        "state": str(done.state),
-        "states": {name(ti): str(ti.state) for ti in tasks},
-        "tries": {name(ti): ti.try_number for ti in tasks},
-        "events": [event.extra for event in _events(done)],
-        "titles": [ti.rendered_map_index for ti in tasks if ti.map_index >= 0],
+        "state": str(dag_run.state),
+        "states": {name(task): str(task.state) for task in tasks},
+        "tries": {name(task): task.try_number for task in tasks},
+        "events": [event.extra for event in _asset_events(dag_run)],
+        "titles": [task.rendered_map_index for task in tasks if task.map_index >= 0],
     }
 
 
-def _events(done: Any) -> list[Any]:
-    """What a run told those who wait for its asset, oldest first."""
+def _asset_events(dag_run: Any) -> list[Any]:
+    """Return the asset events that a run emitted, oldest first."""
     from airflow.models.asset import AssetEvent
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
+    of_this_run = (AssetEvent.source_dag_id == dag_run.dag_id, AssetEvent.source_run_id == dag_run.run_id)
     with create_session() as session:
-        mine = (AssetEvent.source_dag_id == done.dag_id, AssetEvent.source_run_id == done.run_id)
-        return list(session.scalars(select(AssetEvent).where(*mine).order_by(AssetEvent.id)))
+        return list(session.scalars(select(AssetEvent).where(*of_this_run).order_by(AssetEvent.id)))
 
 
-def name(ti: Any) -> str:
-    """`stage`, or `score[2]`."""
-    return str(ti.task_id) if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]"
+def name(task: Any) -> str:
+    """Return `stage`, or `score[2]` for a mapped task."""
+    return str(task.task_id) if task.map_index < 0 else f"{task.task_id}[{task.map_index}]"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Airflow, in processes of its own."""
+"""Fixtures for Airflow, which runs in processes of its own."""
 
 from __future__ import annotations
 
@@ -19,59 +19,78 @@ import pytest
 from fix_store import AWS
 
 RUNNER = Path(__file__).with_name("airflow_runner.py")
-OURS = ("PRESCORE_DATABASE_URL", "PRESCORE_PROJECT", "PRESCORE_STORE", *AWS)
+VARIABLES = ("PRESCORE_DATABASE_URL", "PRESCORE_PROJECT", "PRESCORE_STORE", *AWS)
 DAG_FILE = "from prescore_dags import airflow_dags\n\nairflow_dags(groups=4)\n"
-_days = itertools.count()
+_day_numbers = itertools.count()
+
+
+def _next_logical_date() -> str:
+    first = datetime(2026, 1, 1, 5, tzinfo=UTC)
+    return str(first + timedelta(days=next(_day_numbers)))
 
 
 @dataclass
 class Airflow:
-    """A process that has Airflow imported, and a DAG folder with the two lines of a user."""
+    """A process with Airflow imported, a folder with a user's two-line DAG file, and a logical date for one test."""
 
     process: subprocess.Popen[str]
     folder: Path
     log_file: Path
-    read: int = 0
-    when: str = field(default_factory=lambda: f"{datetime(2026, 1, 1, 5, tzinfo=UTC) + timedelta(next(_days))}")
+    log_position: int = 0
+    logical_date: str = field(default_factory=_next_logical_date)
 
     def load(self, folder: Path | None = None) -> dict[str, Any]:
-        """What Airflow finds in a DAG folder, seen from this test's environment."""
-        return self._asked("load", folder=str(folder or self.folder))
+        """Return what Airflow reads from a DAG folder in this test's environment."""
+        return self._request("load", folder=str(folder or self.folder))
 
-    def run(self, dag_id: str = "prescore_churn", *, impatient: bool = False, **form: Any) -> dict[str, Any]:
-        """The test's one run of a DAG, by `dag.test()`; a second call clears it. `form` is what its trigger chose."""
-        chosen = {"dag_id": dag_id, "when": self.when, "impatient": impatient, "form": form}
-        return self._asked("run", folder=str(self.folder), **chosen)
+    def run(self, dag_id: str = "prescore_churn", *, retry_at_once: bool = False, **form: Any) -> dict[str, Any]:
+        """Run a DAG with `dag.test()` for this test's logical date; a second call clears and repeats that run.
 
-    def again(self, task_id: str, map_index: int = -1, dag_id: str = "prescore_churn") -> dict[str, Any]:
-        """One task of that run once more."""
-        return self._asked("again", dag_id=dag_id, when=self.when, task_id=task_id, map_index=map_index)
+        `form` holds the values of the trigger form.
+        """
+        return self._request(
+            "run",
+            folder=str(self.folder),
+            dag_id=dag_id,
+            logical_date=self.logical_date,
+            retry_at_once=retry_at_once,
+            form=form,
+        )
 
-    def cleared(self, task_id: str, map_index: int = -1, dag_id: str = "prescore_churn") -> dict[str, Any]:
-        """One task of that run is to run again, and has not begun."""
-        return self._asked("cleared", dag_id=dag_id, when=self.when, task_id=task_id, map_index=map_index)
+    def run_task(self, task_id: str, map_index: int = -1, dag_id: str = "prescore_churn") -> dict[str, Any]:
+        """Run one task of this test's run again."""
+        return self._request(
+            "run_task", dag_id=dag_id, logical_date=self.logical_date, task_id=task_id, map_index=map_index
+        )
+
+    def clear(self, task_id: str, map_index: int = -1, dag_id: str = "prescore_churn") -> dict[str, Any]:
+        """Clear one task of this test's run without running it."""
+        return self._request(
+            "clear", dag_id=dag_id, logical_date=self.logical_date, task_id=task_id, map_index=map_index
+        )
 
     def log(self) -> str:
-        """What was logged since the last call."""
-        # Its process may only be beginning.
+        """Return what was logged since the last call."""
+        # The process creates the file shortly after it starts.
         text = self.log_file.read_text() if self.log_file.exists() else ""
-        new, self.read = text[self.read :], len(text)
-        return new
+        new_text = text[self.log_position :]
+        self.log_position = len(text)
+        return new_text
 
-    def _asked(self, what: str, **arguments: Any) -> dict[str, Any]:
-        ours = {name: os.environ.get(name) for name in OURS}
+    def _request(self, function: str, **arguments: Any) -> dict[str, Any]:
+        environment = {name: os.environ.get(name) for name in VARIABLES}
+        request = {"function": function, "environment": environment, **arguments}
         assert self.process.stdin
         assert self.process.stdout
-        print(json.dumps({"what": what, "environment": ours, **arguments}), file=self.process.stdin, flush=True)
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        assert "crash" not in answer, answer["crash"]
-        return answer
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        response: dict[str, Any] = json.loads(self.process.stdout.readline())
+        assert "crash" not in response, response["crash"]
+        return response
 
 
 @contextmanager
-def started(home: Path) -> Iterator[Airflow]:
-    """A new process, that has imported nothing yet."""
-    folder = home / "dags"
+def start_airflow(home: Path) -> Iterator[Airflow]:
+    """Start a process that has imported nothing yet."""
     log = home / "log"
     process = subprocess.Popen(
         [sys.executable, str(RUNNER), str(log)],
@@ -81,7 +100,7 @@ def started(home: Path) -> Iterator[Airflow]:
         text=True,
     )
     with process:
-        yield Airflow(process, folder, log)
+        yield Airflow(process, home / "dags", log)
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -95,7 +114,7 @@ def _environment(home: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated metadata database and a DAG folder."""
+    """Return a folder with a migrated metadata database and a DAG folder."""
     home = tmp_path_factory.mktemp("airflow")
     (home / "dags").mkdir()
     (home / "dags" / "predictions.py").write_text(DAG_FILE)
@@ -106,14 +125,14 @@ def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def airflow_process(airflow_home: Path) -> Iterator[Airflow]:
-    """One process for all."""
-    with started(airflow_home) as airflow:
+    """One process for all tests."""
+    with start_airflow(airflow_home) as airflow:
         yield airflow
 
 
 @pytest.fixture
 def airflow(airflow_process: Airflow) -> Airflow:
-    """Airflow, with a run and a log of this test's own."""
-    mine = Airflow(airflow_process.process, airflow_process.folder, airflow_process.log_file)
-    mine.log()
-    return mine
+    """Airflow with a logical date and a log for this test alone."""
+    airflow = Airflow(airflow_process.process, airflow_process.folder, airflow_process.log_file)
+    airflow.log()
+    return airflow

@@ -1,4 +1,4 @@
-"""The DAGs, as Airflow loads and runs them. Airflow itself is in processes of its own: see fix_airflow.py."""
+"""The DAGs as Airflow loads and runs them. Airflow runs in processes of its own: see fix_airflow.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fix_airflow import Airflow, started
+from fix_airflow import Airflow, start_airflow
+from fix_postgres import recreate
 from fix_project import SPEC, Sandbox, linear
 from prescore.catalog import migrations
 from prescore.errors import Busy
@@ -23,30 +24,32 @@ STATES = "select version, state from prescore.versions order by version"
 LEASES = "select count(*) from prescore.leases where expires_at >= now()"
 
 
-def test_the_repos_dags_load_without_work(airflow_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_the_dag_files_opens_only_specs_and_imports_nothing_heavy(
+    airflow_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("PRESCORE_DATABASE_URL", raising=False)
     monkeypatch.delenv("PRESCORE_PROJECT", raising=False)
-    with started(airflow_home) as fresh:
+    with start_airflow(airflow_home) as fresh:
         loaded = fresh.load(REPO / "dags")
     assert loaded["errors"] == {}
     assert set(loaded["dags"]) == {f"prescore_{path.stem}" for path in (REPO / "specs").glob("*.toml")} | UPKEEP
     assert not HEAVY & set(loaded["imported"])
-    ours = {
+    files_in_repo = {
         Path(name)
         for name in loaded["opened"]
         if name.startswith(f"{REPO}/") and not {".venv", "__pycache__"} & set(Path(name).parts)
     }
-    assert {path for path in ours if path.suffix not in (".py", ".pyc")} == {
+    assert {path for path in files_in_repo if path.suffix not in (".py", ".pyc")} == {
         REPO / "dags/.airflowignore",
         REPO / "prescore.toml",
         *(REPO / "specs").glob("*.toml"),
     }
 
 
-def test_a_dag_is_scheduled_as_its_spec_says(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dag_has_the_schedule_of_its_spec(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PRESCORE_PROJECT", raising=False)
     dag = airflow.load(REPO / "dags")["dags"]["prescore_flight_delay"]
-    # Five in the morning in New York, before and after its clocks change.
+    # 05:00 in New York, before and after the change to summer time.
     assert dag["runs"] == [f"2026-03-{time}:00:00+00:00" for time in ("07T10", "08T09", "09T09")]
     assert (dag["catchup"], dag["tags"]) == (False, ["prescore"])
     assert set(dag["retries"].values()) == {3}
@@ -61,103 +64,104 @@ def test_a_dag_is_scheduled_as_its_spec_says(airflow: Airflow, monkeypatch: pyte
     }
 
 
-def test_a_dag_may_wait_for_other_dags_data(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_a_dag_can_be_scheduled_by_assets(airflow: Airflow, sandbox: Sandbox) -> None:
     for name, schedule in {
-        "both": 'cron = "0 5 * * *"\nassets = ["orders"]',
-        "fed": 'assets = ["orders", "s3://b/x"]',
+        "cron_and_assets": 'cron = "0 5 * * *"\nassets = ["orders"]',
+        "assets_only": 'assets = ["orders", "s3://b/x"]',
     }.items():
         sandbox.spec(SPEC + f"[schedule]\n{schedule}\n", name)
     loaded = airflow.load()
     assert loaded["errors"] == {}
-    both, fed = (loaded["dags"][f"prescore_{name}"] for name in ("both", "fed"))
-    assert (both["assets"], len(both["runs"])) == (["orders"], 3)
-    assert (fed["assets"], fed["runs"]) == (["orders", "s3://b/x"], [])
+    cron_and_assets = loaded["dags"]["prescore_cron_and_assets"]
+    assert (cron_and_assets["assets"], len(cron_and_assets["runs"])) == (["orders"], 3)
+    assets_only = loaded["dags"]["prescore_assets_only"]
+    assert (assets_only["assets"], assets_only["runs"]) == (["orders", "s3://b/x"], [])
 
 
 def test_a_run_publishes_every_row(airflow: Airflow, sandbox: Sandbox) -> None:
-    done = airflow.run()
+    result = airflow.run()
     steps = ["snapshot", *(f"score[{n}]" for n in range(4)), "stage", "check", "approve", "publish", "release_lease"]
-    assert done["states"] == dict.fromkeys(sorted(steps), "success")
-    assert done["titles"] == ["chunks 0 to 1", "chunks 2 to 4", "chunks 5 to 6", "chunks 7 to 9"]
+    assert result["states"] == dict.fromkeys(sorted(steps), "success")
+    assert result["titles"] == ["chunks 0 to 1", "chunks 2 to 4", "chunks 5 to 6", "chunks 7 to 9"]
     assert sandbox.rows("select version, count(*) from predictions.churn group by 1") == [(1, 1000)]
     assert sandbox.rows("select count(*) from prescore.chunks") == [(10,)]
     assert sandbox.rows(LEASES) == [(0,)]
-    # Cleared as a whole, the same run makes another version.
+    # Cleared as a whole, the same run builds another version.
     assert airflow.run()["state"] == "success"
     assert sandbox.rows(STATES) == [(1, "superseded"), (2, "published")]
 
 
-def test_others_hear_of_a_publication_and_of_nothing_else(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_only_a_publication_updates_the_asset(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
-    staged = airflow.run(when_checked="keep for later")
-    assert (staged["state"], staged["states"]["publish"], staged["events"]) == ("success", "skipped", [])
-    assert "`prescore publish churn 1` publishes it" in airflow.log()
+    kept = airflow.run(when_checked="keep for later")
+    assert (kept["state"], kept["states"]["publish"], kept["events"]) == ("success", "skipped", [])
+    assert "kept for later, as the trigger form requested. Publish it with `prescore publish churn 1`." in airflow.log()
     assert sandbox.rows(STATES) == [(1, "checked")]
     published = airflow.run()
     (event,) = published["events"]
     assert (event["version"], event["rows"]) == (2, 1000)
-    clocks = sandbox.rows("select data_as_of::text, published_at::text from prescore.versions where version = 2")[0]
-    assert [event["data_as_of"][:19], event["published_at"][:19]] == [clock[:19] for clock in clocks]
+    (times,) = sandbox.rows("select data_as_of::text, published_at::text from prescore.versions where version = 2")
+    assert [event["data_as_of"][:19], event["published_at"][:19]] == [time[:19] for time in times]
 
 
-def test_the_watch_is_red_while_a_model_is_older_than_promised(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_the_watch_fails_while_a_model_is_older_than_its_max_age(airflow: Airflow, sandbox: Sandbox) -> None:
     assert sandbox.cli("run", "churn").code == 0
     assert airflow.run("prescore_watch")["state"] == "success"
     sandbox.rows("update prescore.versions set data_as_of = data_as_of - interval '27 hours' returning version")
     late = airflow.run("prescore_watch")
     assert (late["state"], late["tries"]["freshness"]) == ("failed", 1)
-    assert "Older than promised: churn version 1 is of " in airflow.log()
+    assert "Older than their max age: churn version 1 has data as of " in airflow.log()
 
 
-def test_the_watch_is_red_when_a_model_was_not_published_in_time(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_the_watch_fails_when_a_model_was_not_published_in_time(airflow: Airflow, sandbox: Sandbox) -> None:
     sandbox.edit("[freshness]", '[schedule]\ncron = "0 5 * * *"\npublished_by = 06:00:00\n[freshness]')
     assert sandbox.cli("run", "churn").code == 0
     assert airflow.run("prescore_watch")["state"] == "success"
     sandbox.rows("update prescore.events set at = at - interval '2 days' returning id")
     late = airflow.run("prescore_watch")
     assert (late["states"]["deadlines"], late["tries"]["deadlines"]) == ("failed", 1)
-    assert "Not published in time: churn was to be published by " in airflow.log()
+    assert "Not published in time: churn was due by " in airflow.log()
 
 
-def test_the_watch_knows_the_others_deadlines_when_one_cannot_be_read(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_an_unreadable_schedule_does_not_hide_the_deadlines_of_other_models(airflow: Airflow, sandbox: Sandbox) -> None:
     for name, cron in {"broken": "99 5 * * *", "late": "@daily"}.items():
         sandbox.spec(SPEC + f'[schedule]\ncron = "{cron}"\npublished_by = 06:00:00\n', name)
         os.utime(sandbox.root / f"specs/{name}.toml", (0, 0))
     assert sandbox.cli("run", "churn").code == 0
     assert airflow.run("prescore_watch")["states"]["deadlines"] == "failed"
     log = airflow.log()
-    assert "broken, of which nobody knows when it is due (schedule.cron: Airflow cannot read" in log
-    assert "late was to be published by" in log
+    assert "broken, whose deadline is unknown (schedule.cron: Airflow cannot read" in log
+    assert "late was due by" in log
 
 
-def test_every_night_what_is_not_asked_for_goes(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_versions_beyond_the_retention_are_retired_every_night(airflow: Airflow, sandbox: Sandbox) -> None:
     sandbox.edit("versions = 3", 'versions = 1\ngrace = "1d"')
     for _ in range(2):
         assert sandbox.cli("run", "churn").code == 0
     sandbox.edit('grace = "1d"', 'grace = "0s"')
-    done = airflow.run("prescore_retire")
-    assert done["states"] == {"retire[0]": "success"}
+    result = airflow.run("prescore_retire")
+    assert result["states"] == {"retire[0]": "success"}
     assert sandbox.rows(STATES) == [(1, "retired"), (2, "published")]
 
 
-def test_a_trial_is_made_of_a_few_rows_and_published_never(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_a_trial_scores_a_few_rows_and_is_never_published(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
-    done = airflow.run(trial_rows=150)
-    assert (done["state"], done["states"]["publish"], done["events"]) == ("success", "skipped", [])
-    assert "churn version 1 is a trial, and never published" in airflow.log()
+    result = airflow.run(trial_rows=150)
+    assert (result["state"], result["states"]["publish"], result["events"]) == ("success", "skipped", [])
+    assert "churn version 1 is a trial and is never published" in airflow.log()
     assert sandbox.rows("select rows, state from prescore.versions") == [(150, "checked")]
 
 
-def test_a_run_may_begin_anew(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_a_run_can_start_from_scratch(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
-    with lease.holding(sandbox.database, "churn") as held:
-        version = materialize.begin(sandbox.job(), held)
-    done = airflow.run(full=True)
-    assert done["state"] == "success"
+    with lease.holding(sandbox.database, "churn") as churn_lease:
+        version = materialize.begin(sandbox.job(), churn_lease)
+    result = airflow.run(full=True)
+    assert result["state"] == "success"
     assert sandbox.rows(STATES) == [(version, "failed"), (version + 1, "published")]
 
 
-def test_a_night_is_backfill_is_made_as_it_was_and_kept(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_a_backfill_reads_the_domain_as_of_its_time_and_is_kept_unpublished(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
     source = "read_parquet('data/customers.parquet')"
     sandbox.query(f"select customer, visits, spend from {source} where customer < date_part('day', $as_of)")
@@ -167,17 +171,17 @@ def test_a_night_is_backfill_is_made_as_it_was_and_kept(airflow: Airflow, sandbo
     ]
     earlier = airflow.run(as_of="2026-01-05T00:00:00Z")
     assert (earlier["state"], earlier["states"]["publish"]) == ("success", "skipped")
-    assert "version 1, which is served, has newer data: it is kept beside it" in airflow.log()
+    assert "kept and not published, because version 1, which is served, has newer data" in airflow.log()
     assert sandbox.rows(STATES) == [(1, "published"), (2, "checked")]
 
 
-def test_a_run_that_waited_makes_what_is_there_by_then(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_a_run_that_waited_for_the_lease_uses_the_files_as_they_are_then(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
     assert sandbox.cli("run", "churn").code == 0
     with sandbox.database.connect() as connection, ThreadPoolExecutor(1) as pool:
         lease.acquire(connection, "churn", watched=False, seconds=600, holder="another run")
         running = pool.submit(airflow.run)
-        while "Looking again" not in airflow.log():
+        while "Trying again" not in airflow.log():
             assert not running.done(), running.result()
         sandbox.onnx(linear([2.0, -0.5]))
         lease.release_held_by(connection, "another run")
@@ -185,24 +189,27 @@ def test_a_run_that_waited_makes_what_is_there_by_then(airflow: Airflow, sandbox
     assert sandbox.rows("select count(distinct model_fingerprint) as models from prescore.versions") == [(2,)]
 
 
-def test_a_check_that_is_cleared_after_the_publication_has_nothing_to_decide(
-    airflow: Airflow, sandbox: Sandbox
-) -> None:
+def test_a_check_that_is_cleared_after_the_publication_changes_nothing(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
     assert airflow.run()["state"] == "success"
-    assert airflow.again("check")["states"]["check"] == "success"
+    assert airflow.run_task("check")["states"]["check"] == "success"
     assert sandbox.rows(STATES) == [(1, "published")]
 
 
-def test_a_misspelt_field_of_the_form_is_told(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_a_misspelt_form_field_fails_the_run_and_is_named(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
-    done = airflow.run(trial_row=100)
-    assert (done["states"]["snapshot"], done["tries"]["snapshot"]) == ("failed", 1)
-    assert "The form has no trial_row; it has when_checked, trial_rows, as_of, full" in airflow.log()
+    result = airflow.run(trial_row=100)
+    assert (result["states"]["snapshot"], result["tries"]["snapshot"]) == ("failed", 1)
+    assert (
+        "The trigger form has no field trial_row. Its fields are when_checked, trial_rows, as_of, full."
+        in airflow.log()
+    )
     assert sandbox.rows(STATES) == []
 
 
-def test_a_model_that_never_came_is_late_and_one_that_was_given_up_is_not(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_a_model_that_was_never_run_is_late_and_one_without_a_spec_is_not_watched(
+    airflow: Airflow, sandbox: Sandbox
+) -> None:
     assert sandbox.cli("run", "churn").code == 0
     (sandbox.root / "specs/churn.toml").unlink()
     sandbox.rows("update prescore.versions set data_as_of = data_as_of - interval '27 hours' returning version")
@@ -210,11 +217,11 @@ def test_a_model_that_never_came_is_late_and_one_that_was_given_up_is_not(airflo
     os.utime(sandbox.root / "specs/latecomer.toml", (0, 0))
     watched = airflow.run("prescore_watch")
     assert watched["states"] == {"freshness": "success", "deadlines": "failed"}
-    assert "latecomer was to be published by" in airflow.log()
+    assert "latecomer was due by" in airflow.log()
 
 
-def test_dags_may_have_more_of_their_own(airflow: Airflow, sandbox: Sandbox, tmp_path: Path) -> None:
-    folder = tmp_path / "more"
+def test_dag_files_can_add_options_tags_and_an_upkeep_name(airflow: Airflow, sandbox: Sandbox, tmp_path: Path) -> None:
+    folder = tmp_path / "team_dags"
     folder.mkdir()
     (folder / "predictions.py").write_text(
         "from prescore_dags import airflow_dags\n\n"
@@ -232,30 +239,30 @@ def test_dags_may_have_more_of_their_own(airflow: Airflow, sandbox: Sandbox, tmp
     ] * 2
 
 
-def test_a_backfill_of_a_query_that_knows_no_time_is_refused(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_a_backfill_is_refused_if_the_query_does_not_use_as_of(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
-    done = airflow.run(as_of="2026-01-05T00:00:00Z")
-    assert (done["states"]["snapshot"], done["tries"]["snapshot"]) == ("failed", 1)
+    result = airflow.run(as_of="2026-01-05T00:00:00Z")
+    assert (result["states"]["snapshot"], result["tries"]["snapshot"]) == ("failed", 1)
     assert "does not ask for $as_of" in airflow.log()
     assert sandbox.rows(STATES) == []
 
 
-def test_a_run_waits_while_another_one_writes(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_a_run_waits_while_another_run_holds_the_lease(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
     migrations.migrate(sandbox.database)
     with sandbox.database.connect() as connection:
         lease.acquire(connection, "churn", watched=False, seconds=3, holder="a backfill")
-    done = airflow.run()
-    assert (done["state"], done["tries"]["snapshot"]) == ("success", 1)
+    result = airflow.run()
+    assert (result["state"], result["tries"]["snapshot"]) == ("success", 1)
     assert "Another run of churn is at work (a backfill, lease until" in airflow.log()
 
 
-def test_a_refused_version_fails_the_run_at_once(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_a_refused_version_fails_the_run_without_a_retry(airflow: Airflow, sandbox: Sandbox) -> None:
     sandbox.cli("run", "churn")
     sandbox.onnx(linear([1.0, -0.5], add=5.0))
-    done = airflow.run()
-    assert (done["state"], done["states"]["check"], done["tries"]["check"]) == ("failed", "failed", 1)
-    assert (done["states"]["publish"], done["states"]["release_lease"]) == ("upstream_failed", "success")
+    result = airflow.run()
+    assert (result["state"], result["states"]["check"], result["tries"]["check"]) == ("failed", "failed", 1)
+    assert (result["states"]["publish"], result["states"]["release_lease"]) == ("upstream_failed", "success")
     log = airflow.log()
     assert "scores are probabilities: saw 1,000 values off" in log
     assert "Version 1 is still served." in log
@@ -267,37 +274,39 @@ def test_a_refused_version_fails_the_run_at_once(airflow: Airflow, sandbox: Sand
 def test_a_held_model_is_not_published_until_it_is_released(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
     sandbox.cli("run", "churn")
-    sandbox.cli("hold", "churn", "--reason", "the source is being mended")
-    done = airflow.run()
-    assert (done["state"], done["states"]["publish"]) == ("success", "skipped")
-    assert "churn is on hold (the source is being mended): version 2 passed its checks and waits" in airflow.log()
+    sandbox.cli("hold", "churn", "--reason", "the source is being repaired")
+    result = airflow.run()
+    assert (result["state"], result["states"]["publish"]) == ("success", "skipped")
+    log = airflow.log()
+    assert "churn version 2 passed its checks and is not published, because the model is on hold" in log
+    assert "(the source is being repaired). Release it with `prescore release churn`" in log
     assert sandbox.rows(STATES) == [(1, "published"), (2, "checked")]
     sandbox.cli("release", "churn")
-    assert airflow.again("publish")["states"]["publish"] == "success"
+    assert airflow.run_task("publish")["states"]["publish"] == "success"
     assert sandbox.rows(SERVED) == [(2,)]
     assert sandbox.rows(LEASES) == [(0,)]
-    # An attempt that died after it had published is tried again: nothing is left to do.
-    assert airflow.again("publish")["states"]["publish"] == "success"
+    # A retry after an attempt that was killed once it had published has nothing left to do.
+    assert airflow.run_task("publish")["states"]["publish"] == "success"
     assert sandbox.rows("select count(*) from prescore.events where event = 'published' and version = 2") == [(1,)]
 
 
-def test_one_bad_chunk_ends_the_run_and_frees_the_model(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_a_bad_chunk_fails_the_run_and_the_lease_is_released(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
     sandbox.edit("[onnx]", '[passthrough]\nseen = "timestamp"\n[onnx]')
     sandbox.query(
         "select customer, visits, spend, case when customer = 450 then timestamp '9000-01-01 (BC)' end as seen "
         "from read_parquet('data/customers.parquet')"
     )
-    done = airflow.run()
-    assert (done["state"], done["states"]["score[1]"], done["tries"]["score[1]"]) == ("failed", "failed", 1)
+    result = airflow.run()
+    assert (result["state"], result["states"]["score[1]"], result["tries"]["score[1]"]) == ("failed", "failed", 1)
     assert sandbox.rows(STATES) == [(1, "failed")]
     assert sandbox.rows(LEASES) == [(0,)]
-    # Whichever chunk comes after it is told why, and tries no more than once.
-    assert airflow.again("score", 0)["states"]["score[0]"] == "failed"
+    # Tasks for the other chunks fail with the same reason, without a retry.
+    assert airflow.run_task("score", 0)["states"]["score[0]"] == "failed"
     assert "churn version 1 is failed: Postgres cannot hold a value of chunk 4" in airflow.log()
 
 
-def test_a_broken_spec_fails_its_own_runs_only(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_an_invalid_spec_fails_only_its_own_runs(airflow: Airflow, sandbox: Sandbox) -> None:
     schedule = '[schedule]\ncron = "0 5 * * *"\n'
     sandbox.spec(SPEC.replace('type = "real"', 'type = "{{ reel }}"') + schedule, "typo")
     sandbox.spec(SPEC + schedule.replace("0 5", "99 5"), "late")
@@ -308,38 +317,38 @@ def test_a_broken_spec_fails_its_own_runs_only(airflow: Airflow, sandbox: Sandbo
     assert set(broken) == {"prescore_typo", "prescore_late", "prescore__not_a_name"}
     assert set(loaded["dags"]) - set(broken) == {"prescore_churn", *UPKEEP}
     assert "outputs.score.type" in broken["prescore_typo"]["doc"]
-    # Its nights fail, rather than pass in silence.
+    # It is still scheduled, so that its runs fail and raise alerts.
     assert len(broken["prescore_typo"]["runs"]) == 3
     assert 'schedule.cron: Airflow cannot read "99 5 * * *"' in broken["prescore_late"]["doc"]
-    done = airflow.run("prescore_typo")
-    assert (done["states"]["snapshot"], done["tries"]["snapshot"]) == ("failed", 1)
+    result = airflow.run("prescore_typo")
+    assert (result["states"]["snapshot"], result["tries"]["snapshot"]) == ("failed", 1)
     assert "given: '{{ reel }}'" in airflow.log()
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_no_database_url_is_told_and_not_retried(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_database_url_fails_without_a_retry(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PRESCORE_DATABASE_URL")
-    done = airflow.run()
-    assert (done["states"]["snapshot"], done["tries"]["snapshot"]) == ("failed", 1)
+    result = airflow.run()
+    assert (result["states"]["snapshot"], result["tries"]["snapshot"]) == ("failed", 1)
     assert "PRESCORE_DATABASE_URL is not set" in airflow.log()
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_a_database_that_is_away_is_tried_again(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PRESCORE_DATABASE_URL", "postgresql://nobody@localhost:1/nothing")
-    done = airflow.run(impatient=True)
-    assert (done["states"]["snapshot"], done["tries"]["snapshot"]) == ("failed", 4)
+def test_an_unavailable_database_is_retried(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", "postgresql://reader@localhost:1/nothing")
+    result = airflow.run(retry_at_once=True)
+    assert (result["states"]["snapshot"], result["tries"]["snapshot"]) == ("failed", 4)
     assert "Cannot work with Postgres at localhost:1/nothing" in airflow.log()
 
 
-def test_only_its_own_holder_comes_back_for_a_lease(sandbox: Sandbox) -> None:
+def test_only_the_same_holder_can_take_an_unwatched_lease_again(sandbox: Sandbox) -> None:
     with sandbox.database.connect() as connection:
         first = lease.acquire(connection, "churn", watched=False, seconds=lease.TASK_EXPIRY_SECONDS, holder="run 1")
         with pytest.raises(Busy, match="run 1"):
             lease.acquire(connection, "churn", watched=False, holder="run 2")
         assert sandbox.cli("run", "churn").code == 3
-        again = lease.acquire(connection, "churn", watched=False, holder="run 1")
-        assert again.token > first.token
+        second = lease.acquire(connection, "churn", watched=False, holder="run 1")
+        assert second.token > first.token
         assert lease.renew(connection, first) is None
         lease.release_held_by(connection, "run 2")
         assert sandbox.rows(LEASES) == [(1,)]
@@ -347,6 +356,42 @@ def test_only_its_own_holder_comes_back_for_a_lease(sandbox: Sandbox) -> None:
         assert sandbox.rows(LEASES) == [(0,)]
 
 
+@pytest.fixture
+def no_catalog(server: str, sandbox: Sandbox) -> Sandbox:
+    """The churn project on a database that has no prescore catalog."""
+    with sandbox.database.connect() as connection:
+        name = connection.info.dbname
+    recreate(server, name)
+    return sandbox
+
+
+@pytest.mark.parametrize("dag_id", ["prescore_watch", "prescore_retire"])
+def test_upkeep_succeeds_and_creates_nothing_without_a_catalog(
+    airflow: Airflow, no_catalog: Sandbox, dag_id: str
+) -> None:
+    no_catalog.edit("[freshness]", '[schedule]\ncron = "0 5 * * *"\npublished_by = 06:00:00\n[freshness]')
+    os.utime(no_catalog.root / "specs/churn.toml", (0, 0))
+    assert set(airflow.run(dag_id)["states"].values()) == {"success"}
+    with no_catalog.database.connect() as connection:
+        assert not migrations.exists(connection)
+
+
+def test_a_run_that_fails_before_there_is_a_catalog_releases_without_an_error(
+    airflow: Airflow, no_catalog: Sandbox
+) -> None:
+    no_catalog.query("select customer, visits from read_parquet('data/customers.parquet')")
+    result = airflow.run()
+    assert (result["states"]["snapshot"], result["states"]["release_lease"]) == ("failed", "success")
+    with no_catalog.database.connect() as connection:
+        assert not migrations.exists(connection)
+
+
+def test_the_first_run_creates_the_catalog(airflow: Airflow, no_catalog: Sandbox) -> None:
+    _without_checks(no_catalog)
+    assert airflow.run()["state"] == "success"
+    assert no_catalog.rows(STATES) == [(1, "published")]
+
+
 def _without_checks(sandbox: Sandbox) -> None:
-    """Without checks of its own the spec needs no Great Expectations until the compulsory ones run."""
+    """Remove the spec's own checks, so that Great Expectations is imported only for the compulsory ones."""
     sandbox.spec(SPEC[: SPEC.index("[[checks]]")] + SPEC[SPEC.index("[freshness]") :])

@@ -1,4 +1,4 @@
-"""Tasks that somebody clears one by one, long after their run: none of them keeps the model's lease."""
+"""Tasks that are cleared one by one, long after their run: none of them keeps the model's lease."""
 
 from __future__ import annotations
 
@@ -10,63 +10,66 @@ from prescore.versions import lease
 
 STATES = "select version, state from prescore.versions order by version"
 LEASES = "select holder from prescore.leases where expires_at >= now()"
-TASKS = [("snapshot", -1), *(("score", n) for n in range(4)), ("stage", -1), ("check", -1), ("publish", -1)]
+SECONDS_LEFT = "select extract(epoch from expires_at - now())::float from prescore.leases"
+TASKS = [("snapshot", -1), *(("score", index) for index in range(4)), ("stage", -1), ("check", -1), ("publish", -1)]
 
 
 @pytest.fixture
-def ended(airflow: Airflow, sandbox: Sandbox) -> Airflow:
-    """A run of the churn model has published version 1."""
+def ended_run(airflow: Airflow, sandbox: Sandbox) -> Airflow:
+    """Airflow after a run of the churn model that published version 1."""
     sandbox.spec(SPEC[: SPEC.index("[[checks]]")] + SPEC[SPEC.index("[freshness]") :])
     assert airflow.run()["state"] == "success"
     return airflow
 
 
-def test_a_task_with_nothing_left_to_do_is_in_nobodys_way(ended: Airflow, sandbox: Sandbox) -> None:
+def _take_lease_for_another_run(sandbox: Sandbox) -> None:
     with sandbox.database.connect() as connection:
         lease.acquire(connection, "churn", watched=False, seconds=600, holder="another run")
+
+
+def test_a_task_with_nothing_left_to_do_needs_no_lease(ended_run: Airflow, sandbox: Sandbox) -> None:
+    _take_lease_for_another_run(sandbox)
     for task, index in TASKS[1:]:
         name = f"{task}[{index}]" if index >= 0 else task
-        assert (name, ended.again(task, index)["states"][name]) == (name, "success")
+        assert (name, ended_run.run_task(task, index)["states"][name]) == (name, "success")
         assert sandbox.rows(LEASES) == [("another run",)]
     assert sandbox.rows(STATES) == [(1, "published")]
 
 
-def test_a_task_that_is_cleared_alone_gives_the_lease_back(ended: Airflow, sandbox: Sandbox) -> None:
+def test_a_task_that_is_cleared_alone_releases_the_lease(ended_run: Airflow, sandbox: Sandbox) -> None:
     for task, index in TASKS:
         name = f"{task}[{index}]" if index >= 0 else task
-        assert (name, ended.again(task, index)["states"][name]) == (name, "success")
+        assert (name, ended_run.run_task(task, index)["states"][name]) == (name, "success")
         assert (name, sandbox.rows(LEASES)) == (name, [])
     assert sandbox.rows(STATES) == [(1, "superseded"), (2, "published")]
 
 
-def test_the_lease_is_kept_for_those_that_were_cleared_as_well(ended: Airflow, sandbox: Sandbox) -> None:
-    lasts = "select extract(epoch from expires_at - now())::float from prescore.leases"
-    ended.cleared("score", 1)
-    ended.again("snapshot")
-    (soon,) = sandbox.rows(lasts)[0]
-    # Nobody else gives it back.
-    assert lease.EXPIRY_SECONDS / 2 < soon <= lease.EXPIRY_SECONDS
-    ended.cleared("release_lease")
-    ended.again("score", 0)
-    (long,) = sandbox.rows(lasts)[0]
-    assert lease.EXPIRY_SECONDS < long <= lease.TASK_EXPIRY_SECONDS
-    ended.again("release_lease")
+def test_the_lease_is_kept_for_other_tasks_that_were_cleared(ended_run: Airflow, sandbox: Sandbox) -> None:
+    ended_run.clear("score", 1)
+    ended_run.run_task("snapshot")
+    ((seconds_left,),) = sandbox.rows(SECONDS_LEFT)
+    # No task is left to release the lease, so it must expire soon by itself.
+    assert lease.EXPIRY_SECONDS / 2 < seconds_left <= lease.EXPIRY_SECONDS
+    ended_run.clear("release_lease")
+    ended_run.run_task("score", 0)
+    ((seconds_left,),) = sandbox.rows(SECONDS_LEFT)
+    assert lease.EXPIRY_SECONDS < seconds_left <= lease.TASK_EXPIRY_SECONDS
+    ended_run.run_task("release_lease")
     assert sandbox.rows(LEASES) == []
 
 
-def test_what_another_run_may_have_gone_on_with_is_told(ended: Airflow, sandbox: Sandbox) -> None:
-    ended.again("snapshot")
-    with sandbox.database.connect() as connection:
-        lease.acquire(connection, "churn", watched=False, seconds=600, holder="another run")
-    ended.log()
-    assert ended.again("stage")["states"]["stage"] == "failed"
-    assert "A new run goes on with what is still of use: trigger one, or clear the snapshot task" in ended.log()
+def test_a_task_fails_when_another_run_may_have_resumed_its_version(ended_run: Airflow, sandbox: Sandbox) -> None:
+    ended_run.run_task("snapshot")
+    _take_lease_for_another_run(sandbox)
+    ended_run.log()
+    assert ended_run.run_task("stage")["states"]["stage"] == "failed"
+    assert "Trigger a new run, which resumes what can be resumed, or clear the snapshot task" in ended_run.log()
     assert sandbox.rows(LEASES) == [("another run",)]
 
 
 def test_a_skipped_publication_keeps_no_lease(airflow: Airflow, sandbox: Sandbox) -> None:
     assert airflow.run(when_checked="keep for later")["state"] == "success"
-    assert airflow.again("publish")["states"]["publish"] == "skipped"
+    assert airflow.run_task("publish")["states"]["publish"] == "skipped"
     assert sandbox.rows(LEASES) == []
 
 
@@ -75,7 +78,7 @@ def test_a_refused_version_stays_refused(airflow: Airflow, sandbox: Sandbox) -> 
     assert airflow.run()["states"]["check"] == "failed"
     sandbox.edit("max_value = 1\n", "max_value = 1000\n")
     airflow.log()
-    assert airflow.again("check")["states"]["check"] == "failed"
+    assert airflow.run_task("check")["states"]["check"] == "failed"
     assert "A refused version stays refused, whatever its spec says by now" in airflow.log()
     assert sandbox.rows(STATES) == [(1, "refused")]
     assert sandbox.rows(LEASES) == []

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Airflow's API server and UI. Its one user is admin, with the password of the environment: none is made up and logged.
+# Start Airflow's API server and UI. The only user is admin, with the password from the environment. Without one,
+# Airflow would generate a password and log it.
 set -eu
 umask 077
 python - <<'PY'

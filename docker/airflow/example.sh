@@ -1,4 +1,4 @@
 #!/bin/sh
-# The flight example's data and model, unless they are there: what its DAG reads.
+# Create the data and the model that the flight example's DAG reads, unless they exist.
 set -eu
 [ -e data/flights.parquet ] && [ -e models/flight_delay.onnx ] || exec python jobs/flights/train.py

@@ -1,7 +1,7 @@
-"""Whether a part of Airflow lives, for Docker to ask: `python healthy.py scheduler`.
+"""Health check of one part of Airflow for Docker: `python healthy.py scheduler` exits with 0 if it is healthy.
 
-The API server knows when each part last gave a sign of life. Airflow's own commands that ask for it import all of
-Airflow, seconds of work, every time.
+The API server reports the last heartbeat of each part. Airflow's own health check commands import all of Airflow each
+time, which takes seconds.
 """
 
 import json
@@ -10,6 +10,6 @@ import urllib.request
 
 HEALTH = "http://airflow-api:8080/api/v2/monitor/health"
 
-with urllib.request.urlopen(HEALTH, timeout=5) as answer:
-    parts = json.load(answer)
+with urllib.request.urlopen(HEALTH, timeout=5) as response:
+    parts = json.load(response)
     sys.exit(parts[sys.argv[1]]["status"] != "healthy")

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Once, when the volume is new: two databases, and a role for each that uses them. None of them is a superuser.
+# Create the two databases and the roles that use them, none of which is a superuser. Postgres runs this once, when the
+# volume is new.
 set -euo pipefail
 psql --quiet --username "${POSTGRES_USER:-postgres}" --dbname "${POSTGRES_DB:-postgres}" -v ON_ERROR_STOP=1 \
   -v owner="$OWNER_PASSWORD" -v writer="$WRITER_PASSWORD" -v reader="$READER_PASSWORD" \
@@ -17,6 +18,6 @@ create role airflow login password :'airflow';
 create database airflow owner airflow template template0 encoding 'UTF8' locale 'C.UTF-8';
 revoke connect on database airflow from public;
 
--- From here on the superuser gets in from inside this container only.
+-- From here on the superuser can only connect from inside this container.
 alter role current_user password null;
 SQL
