@@ -1,4 +1,4 @@
-"""By when a model was to have been published. The hours are chosen: no Airflow need run for it."""
+"""Deadlines of publications, computed for chosen times without running Airflow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prescore.project.spec import Schedule
 NIGHTLY = {"cron": "0 5 * * *", "timezone": "Europe/Zurich", "published_by": "06:00:00"}
 
 
-def _missed(published_at: str | None, now: str, **schedule: Any) -> datetime | None:
+def _missed_deadline(published_at: str | None, now: str, **schedule: Any) -> datetime | None:
     from prescore_dags.schedule import missed_deadline
 
     return missed_deadline(
@@ -25,47 +25,47 @@ def _missed(published_at: str | None, now: str, **schedule: Any) -> datetime | N
 
 
 @pytest.mark.parametrize(
-    ("published_at", "now", "late"),
+    ("published_at", "now", "deadline"),
     [
-        # Before the deadline, 06:00 in Zurich, yesterday's counts.
+        # Before the deadline, 06:00 in Zurich, yesterday's publication is enough.
         ("2026-03-10T04:10Z", "2026-03-10T04:59Z", None),
-        # Made by tonight's run.
+        # Published by tonight's run.
         ("2026-03-10T04:10Z", "2026-03-10T05:01Z", None),
-        # Late yesterday is not in time today.
+        # Published after yesterday's deadline, and not since.
         ("2026-03-09T05:10Z", "2026-03-10T05:01Z", "2026-03-10T05:00Z"),
-        # Late, and there by now.
+        # Published late, but published by now.
         ("2026-03-10T05:20Z", "2026-03-10T05:30Z", None),
         ("2026-03-10T04:10Z", "2026-03-10T23:59Z", None),
-        # The night in which summer time begins.
+        # The night when summer time begins.
         ("2026-03-28T04:10Z", "2026-03-29T04:01Z", "2026-03-29T04:00Z"),
     ],
 )
-def test_a_deadline_is_missed_when_nothing_was_published_since_its_run_was_due(
-    published_at: str, now: str, late: str | None
+def test_a_deadline_is_missed_if_nothing_was_published_since_its_run_was_due(
+    published_at: str, now: str, deadline: str | None
 ) -> None:
-    assert _missed(published_at, now) == (late and parse_datetime(late))
+    assert _missed_deadline(published_at, now) == (deadline and parse_datetime(deadline))
 
 
-def test_no_deadline_falls_on_days_without_a_run() -> None:
+def test_days_without_a_run_have_no_deadline() -> None:
     friday, sunday, monday = "2026-03-13T04:10Z", "2026-03-15T12:00Z", "2026-03-16T05:01Z"
-    assert _missed(friday, sunday, cron="0 5 * * 1-5") is None
-    assert _missed(friday, monday, cron="0 5 * * 1-5") == parse_datetime("2026-03-16T05:00Z")
+    assert _missed_deadline(friday, sunday, cron="0 5 * * 1-5") is None
+    assert _missed_deadline(friday, monday, cron="0 5 * * 1-5") == parse_datetime("2026-03-16T05:00Z")
 
 
 @pytest.mark.parametrize("cron", ["@quarterly", "0 0 1 */3 *"])
-def test_a_preset_is_what_airflow_takes_it_for(cron: str) -> None:
+def test_presets_mean_what_they_mean_to_airflow(cron: str) -> None:
     spring, summer = "2026-04-01T00:10Z", "2026-07-01T05:01Z"
-    assert _missed(spring, "2026-06-30T12:00Z", cron=cron) is None
-    assert _missed(spring, summer, cron=cron) == parse_datetime("2026-07-01T04:00Z")
+    assert _missed_deadline(spring, "2026-06-30T12:00Z", cron=cron) is None
+    assert _missed_deadline(spring, summer, cron=cron) == parse_datetime("2026-07-01T04:00Z")
 
 
-def test_what_is_run_by_assets_is_due_once_a_day() -> None:
-    assert _missed("2026-03-09T05:10Z", "2026-03-10T05:01Z", cron=None, assets=["orders"]) is None
-    assert _missed("2026-03-09T04:10Z", "2026-03-10T05:01Z", cron=None, assets=["orders"]) is not None
+def test_a_model_scheduled_by_assets_is_due_once_a_day() -> None:
+    assert _missed_deadline("2026-03-09T05:10Z", "2026-03-10T05:01Z", cron=None, assets=["orders"]) is None
+    assert _missed_deadline("2026-03-09T04:10Z", "2026-03-10T05:01Z", cron=None, assets=["orders"]) is not None
 
 
 @pytest.mark.parametrize(
-    ("schedule", "why"),
+    ("schedule", "reason"),
     [
         ({"timezone": "UTC"}, "give cron, assets, or both"),
         ({"cron": "0 5 * *"}, "cron has five fields"),
@@ -73,6 +73,6 @@ def test_what_is_run_by_assets_is_due_once_a_day() -> None:
         ({"cron": "0 5 * * *", "published_by": "06:00:00+01:00"}, "its zone is that of the schedule"),
     ],
 )
-def test_a_schedule_that_means_nothing_is_told(schedule: dict[str, Any], why: str) -> None:
-    with pytest.raises(ValidationError, match=why):
+def test_a_meaningless_schedule_is_rejected_with_a_reason(schedule: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
         Schedule.model_validate(schedule)

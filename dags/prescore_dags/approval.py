@@ -13,7 +13,7 @@ from prescore_dags import form, run_lease
 
 
 class Approve(ApprovalOperator):
-    """A task that waits for approval if the run's trigger form asked for it.
+    """A task that waits for approval if the run's trigger form requires it.
 
     While it waits it occupies no worker slot and holds no lease. A rejection skips the publication. `version` is a
     template of the version's number.

@@ -1,4 +1,4 @@
-"""Airflow with CeleryExecutor: its parts, a real Redis and two workers, each a process of this machine."""
+"""Airflow with CeleryExecutor, a real Redis and two workers, all as processes on this machine."""
 
 from __future__ import annotations
 
@@ -28,57 +28,57 @@ _REDIS = "redis-server"
 
 @dataclass
 class Celery(Airflow):
-    """A running Airflow whose tasks are run by two workers."""
+    """A running Airflow whose tasks run on two workers."""
 
     workers: dict[str, subprocess.Popen[bytes]]
     logs: Path
 
-    def taken(self, worker: str) -> int:
-        """How many tasks a worker has begun."""
+    def received_tasks(self, worker: str) -> int:
+        """Return the number of tasks that a worker has received."""
         return (self.logs / f"{worker}.log").read_text().count("received")
 
     def kill(self, worker: str) -> None:
-        """SIGKILL for a worker and all of its processes."""
+        """Send SIGKILL to a worker and all of its processes."""
         os.killpg(self.workers[worker].pid, signal.SIGKILL)
         self.workers[worker].wait(30)
 
 
 @pytest.fixture(scope="session")
 def celery(airflow_project: Sandbox, server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Celery]:
-    """Redis, Airflow's parts and its workers, up and with the DAGs known."""
+    """Redis, Airflow's parts and its workers, running and with the DAGs loaded."""
     if shutil.which(_REDIS) is None:
-        pytest.skip(f"{_REDIS} is not installed: it is in Debian's package of this name")
+        pytest.skip(f"{_REDIS} is not installed: install Debian's package of that name")
     home, port, redis = tmp_path_factory.mktemp("celery"), free_port(), free_port()
     recreate(server, "prescore_airflow_metadata")
-    known = environment(Project.find(airflow_project.root), home, airflow_project.database.url, port)
-    known |= _celery(at(server, "prescore_airflow_metadata"), redis)
+    variables = environment(Project.find(airflow_project.root), home, airflow_project.database.url, port)
+    variables |= _celery_variables(at(server, "prescore_airflow_metadata"), redis)
     binary = Path(sys.executable).with_name("airflow")
     with ExitStack() as running:
 
-        def started(name: str, *command: str) -> subprocess.Popen[bytes]:
-            return running.enter_context(_started(home / f"{name}.log", [str(part) for part in command], known))
+        def start(name: str, *command: str) -> subprocess.Popen[bytes]:
+            return running.enter_context(_running(home / f"{name}.log", list(command), variables))
 
-        started("redis", _REDIS, "--port", str(redis), "--save", "", "--bind", "127.0.0.1")
-        subprocess.run([binary, "db", "migrate"], env=os.environ | known, check=True, capture_output=True)
+        start("redis", _REDIS, "--port", str(redis), "--save", "", "--bind", "127.0.0.1")
+        subprocess.run([binary, "db", "migrate"], env=os.environ | variables, check=True, capture_output=True)
         for part in ("api-server", "scheduler", "dag-processor"):
-            started(part, str(binary), part)
+            start(part, str(binary), part)
         workers = {
-            name: started(name, str(binary), "celery", "worker", "--celery-hostname", name, "--concurrency", "2")
+            name: start(name, str(binary), "celery", "worker", "--celery-hostname", name, "--concurrency", "2")
             for name in WORKERS
         }
         passwords = home / "simple_auth_manager_passwords.json.generated"
-        address = known["AIRFLOW__API__BASE_URL"]
-        until(lambda: passwords.exists() and _answers(address), "Airflow answers")
+        address = variables["AIRFLOW__API__BASE_URL"]
+        until(lambda: passwords.exists() and _responds(address), "Airflow responds")
         password = json.loads(passwords.read_text())["admin"]
         airflow = Celery(address, password, airflow_project, workers["first"], workers, home)  # type: ignore[arg-type]
-        until(lambda: airflow.client.get(f"/dags/{DAG}").status_code == 200, "the DAG is known")
+        until(lambda: airflow.client.get(f"/dags/{DAG}").status_code == 200, "the DAG is loaded")
         until(lambda: all("ready." in (home / f"{name}.log").read_text() for name in WORKERS), "the workers are ready")
         yield airflow
         airflow.client.close()
 
 
-def _celery(metadata: str, redis: int) -> dict[str, str]:
-    """What makes it Celery's; a task that is silent for fifteen seconds is taken for lost."""
+def _celery_variables(metadata: str, redis: int) -> dict[str, str]:
+    """Return variables for CeleryExecutor; a task without a heartbeat for 15 seconds counts as lost."""
     return {
         "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
         "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{redis}/0",
@@ -95,10 +95,10 @@ def _celery(metadata: str, redis: int) -> dict[str, str]:
 
 
 @contextmanager
-def _started(log: Path, command: list[str], known: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _running(log: Path, command: list[str], variables: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as file:
         process = subprocess.Popen(
-            command, env=os.environ | known, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            command, env=os.environ | variables, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
         yield process
@@ -106,7 +106,7 @@ def _started(log: Path, command: list[str], known: dict[str, str]) -> Iterator[s
         end(process)
 
 
-def _answers(address: str) -> bool:
+def _responds(address: str) -> bool:
     with suppress(httpx.HTTPError):
         return httpx.get(f"{address}/api/v2/monitor/health", timeout=5).status_code == 200
     return False

@@ -1,4 +1,4 @@
-"""Airflow as `python -m prescore_dags.standalone` starts it, asked over its public REST API as its own UI does."""
+"""Airflow as `python -m prescore_dags.standalone` starts it, used through the REST API that its own UI uses."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from prescore.catalog.database import Database
 from prescore.embedded import server
 from prescore.project.project import Project
 
-# Retries come soon: a test need not wait as long as a night has time.
+# Retries follow after a second, so that tests are fast.
 DAG_FILE = """from datetime import timedelta
 from prescore_dags import airflow_dags
 
 airflow_dags(groups=4, default_args={"retries": 3, "retry_delay": timedelta(seconds=1)})
 """
 DAG = "prescore_churn"
-_PATIENCE = 180.0
+_TIMEOUT_SECONDS = 180.0
 
 
-def until(true: Callable[[], Any], what: str, seconds: float = _PATIENCE) -> Any:
-    """What a question gives as soon as that is true; fails after so many seconds."""
+def until(condition: Callable[[], Any], description: str, seconds: float = _TIMEOUT_SECONDS) -> Any:
+    """Call `condition` until its result is true, and return that; fail with `description` after `seconds`."""
     deadline = time.monotonic() + seconds
-    while not (answer := true()):
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"timed out waiting until {description}"
         time.sleep(0.25)
-    return answer
+    return result
 
 
 @dataclass
@@ -60,50 +60,51 @@ class Airflow:
         )
 
     def trigger(self, **form: Any) -> str:
-        """Begin a run with what was chosen in the form; gives its id."""
-        answer = self.client.post(f"/dags/{DAG}/dagRuns", json={"logical_date": None, "conf": form})
-        assert answer.status_code == 200, answer.text
-        run: str = answer.json()["dag_run_id"]
+        """Trigger a run with values of the form and return its id."""
+        response = self.client.post(f"/dags/{DAG}/dagRuns", json={"logical_date": None, "conf": form})
+        assert response.status_code == 200, response.text
+        run: str = response.json()["dag_run_id"]
         return run
 
-    def ended(self, run: str) -> str:
-        """How a run ended, when it has."""
-        return str(until(lambda: self._ended(run), f"{run} ends: {self.states(run)}"))
+    def wait_for_end(self, run: str) -> str:
+        """Wait until a run has ended and return its state."""
+        return str(until(lambda: self._end_state(run), f"{run} ends: {self.states(run)}"))
 
     def states(self, run: str) -> dict[str, str | None]:
-        """The state of each of a run's tasks."""
-        found = self.client.get(f"/dags/{DAG}/dagRuns/{run}/taskInstances").raise_for_status().json()
-        return {
-            ti["task_id"] + (f"[{ti['map_index']}]" if ti["map_index"] >= 0 else ""): ti["state"]
-            for ti in found["task_instances"]
-        }
+        """Return the state of each of a run's tasks by name, such as `stage` or `score[2]`."""
+        response = self.client.get(f"/dags/{DAG}/dagRuns/{run}/taskInstances").raise_for_status()
+        states = {}
+        for task in response.json()["task_instances"]:
+            index = f"[{task['map_index']}]" if task["map_index"] >= 0 else ""
+            states[task["task_id"] + index] = task["state"]
+        return states
 
     def log(self, run: str, task: str, index: int = -1) -> str:
-        """What a task's last attempt logged."""
+        """Return the log of a task's last attempt."""
         task_instance = f"/dags/{DAG}/dagRuns/{run}/taskInstances/{task}"
-        at = task_instance if index < 0 else f"{task_instance}/{index}"
-        tries = self.client.get(at).raise_for_status().json()["try_number"]
-        found = self.client.get(f"{task_instance}/logs/{tries}", params={"map_index": index}).raise_for_status()
-        return found.text
+        path = task_instance if index < 0 else f"{task_instance}/{index}"
+        attempt = self.client.get(path).raise_for_status().json()["try_number"]
+        response = self.client.get(f"{task_instance}/logs/{attempt}", params={"map_index": index})
+        return response.raise_for_status().text
 
     def has_logged(self, *words: str) -> bool:
-        """Whether Airflow's own log has a line with all of these words."""
+        """Return whether Airflow's own log has a line with all of these words."""
         log = self.project.root / ".prescore/airflow/standalone.log"
         return any(all(word in line for word in words) for line in log.read_text().splitlines())
 
     def run(self, **form: Any) -> str:
-        """Trigger a run and wait; gives its id when it has succeeded."""
+        """Trigger a run, wait until it succeeds, and return its id."""
         run = self.trigger(**form)
-        assert self.ended(run) == "success", self.states(run)
+        assert self.wait_for_end(run) == "success", self.states(run)
         return run
 
-    def _ended(self, run: str) -> str | None:
+    def _end_state(self, run: str) -> str | None:
         state = self.client.get(f"/dags/{DAG}/dagRuns/{run}").raise_for_status().json()["state"]
         return state if state in ("success", "failed") else None
 
 
 def free_port() -> int:
-    """A port that nobody listens to now."""
+    """Return a port that is free now."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -112,23 +113,23 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def airflow_project(server: str, tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    """The churn project with a DAG folder of its own, on a database of its own."""
+    """The churn project with its own DAG folder and database."""
     recreate(server, "prescore_airflow", template=TEMPLATE)
     root = tmp_path_factory.mktemp("standalone")
-    made = Sandbox(root, Database(at(server, "prescore_airflow")), pytest.MonkeyPatch(), None)  # type: ignore[arg-type] # no commands are run in this process
-    made.settings("chunk_rows = 100\n")
-    made.spec(SPEC)
-    made.query(QUERY)
-    made.onnx(linear([1.0, -0.5]))
-    made.data(customers())
+    project = Sandbox(root, Database(at(server, "prescore_airflow")), pytest.MonkeyPatch(), None)  # type: ignore[arg-type] # no CLI commands here
+    project.settings("chunk_rows = 100\n")
+    project.spec(SPEC)
+    project.query(QUERY)
+    project.onnx(linear([1.0, -0.5]))
+    project.data(customers())
     (root / "dags").mkdir()
     (root / "dags/predictions.py").write_text(DAG_FILE)
-    return made
+    return project
 
 
 @pytest.fixture(scope="session")
 def standalone_process(airflow_project: Sandbox) -> Iterator[Airflow]:
-    """Airflow, up and with its DAGs known."""
+    """Airflow, running and with its DAGs loaded."""
     environment = os.environ | {"PORT": str(free_port()), "PRESCORE_DATABASE_URL": airflow_project.database.url}
     process = subprocess.Popen(
         [sys.executable, "-m", "prescore_dags.standalone"],
@@ -138,26 +139,26 @@ def standalone_process(airflow_project: Sandbox) -> Iterator[Airflow]:
         text=True,
     )
     assert process.stdout
-    said = next((line for line in process.stdout if "ready" in line), "")
-    told = re.search(r"(http://\S+), user admin, password (\S+)", said)
+    announcement = next((line for line in process.stdout if "ready" in line), "")
+    match = re.search(r"(http://\S+), user admin, password (\S+)", announcement)
     try:
-        assert told, said
-        airflow = Airflow(told[1], told[2], airflow_project, process)
-        until(lambda: airflow.client.get(f"/dags/{DAG}").status_code == 200, "the DAG is known")
+        assert match, announcement
+        airflow = Airflow(match[1], match[2], airflow_project, process)
+        until(lambda: airflow.client.get(f"/dags/{DAG}").status_code == 200, "the DAG is loaded")
         yield airflow
         airflow.client.close()
     finally:
         process.terminate()
         process.wait(60)
         process.stdout.close()
-        # Airflow's own metadata was there.
+        # Airflow's metadata database was on the project's embedded Postgres.
         server.stop(Project.find(airflow_project.root))
 
 
 @pytest.fixture
 def standalone(standalone_process: Airflow) -> Airflow:
-    """The same, with the project as it was and no version of the tests before."""
-    recreate_catalog(standalone_process.project)
+    """The same Airflow, with the original project files and without the versions of earlier tests."""
+    delete_versions(standalone_process.project)
     project = standalone_process.project
     project.spec(SPEC)
     project.query(QUERY)
@@ -165,8 +166,8 @@ def standalone(standalone_process: Airflow) -> Airflow:
     return standalone_process
 
 
-def recreate_catalog(project: Sandbox) -> None:
-    """Forget every version: the next is the first again."""
+def delete_versions(project: Sandbox) -> None:
+    """Delete everything from the catalog, so that the next version is version 1."""
     database = project.database
     with database.connect() as connection:
         connection.execute(
@@ -178,5 +179,5 @@ def recreate_catalog(project: Sandbox) -> None:
 
 
 def store(project: Sandbox) -> Path:
-    """The folder of the project's store."""
+    """Return the folder of the project's store."""
     return project.root / ".prescore/store"

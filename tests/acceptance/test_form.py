@@ -1,4 +1,4 @@
-"""The trigger form as a person meets it: Airflow's own page in a real browser."""
+"""The trigger form on Airflow's own page, in a real browser."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import pytest
 from acceptance.fix_standalone import DAG, Airflow
 
 playwright = pytest.importorskip("playwright.sync_api", reason="`make test-acceptance` installs Playwright")
-PATIENCE = 90_000.0  # milliseconds
+TIMEOUT_MILLISECONDS = 90_000.0
 
 
 @pytest.fixture
 def page(standalone: Airflow) -> Iterator[Any]:
-    """A page of a browser that has logged in."""
+    """A logged-in browser with the trigger form open."""
     binary = shutil.which("chromium")
     if binary is None:
-        pytest.skip("chromium is not installed: it is in Debian's package of this name")
+        pytest.skip("chromium is not installed: install Debian's package of that name")
     with playwright.sync_playwright() as driver:
-        # Which root must say.
+        # Chromium refuses to run as root with its sandbox.
         browser = driver.chromium.launch(executable_path=binary, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1400, "height": 1200})
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(TIMEOUT_MILLISECONDS)
         page.goto(f"{standalone.address}/dags/{DAG}")
         page.locator("input[name=username]").fill("admin")
         page.locator("input[name=password]").fill(standalone.password)
@@ -34,10 +34,10 @@ def page(standalone: Airflow) -> Iterator[Any]:
         browser.close()
 
 
-def test_a_person_fills_the_form_and_sees_the_run_succeed(standalone: Airflow, page: Any) -> None:
+def test_a_run_triggered_with_the_form_succeeds(standalone: Airflow, page: Any) -> None:
     form = page.get_by_role("dialog")
-    form.get_by_text("When it has passed its checks").wait_for()
-    for help_text in ("Required Actions", "checked and never published", "as $as_of", "Score everything"):
+    form.get_by_text("After the checks pass").wait_for()
+    for help_text in ("Required Actions", "checked and never published", "as $as_of", "Score every chunk again"):
         assert form.get_by_text(help_text).count() == 1
     form.get_by_role("spinbutton").fill("150")
     form.get_by_test_id("trigger-dag-submit").click()
