@@ -1,6 +1,6 @@
-"""docker-compose.yml does what docs/compose.md says: `make test-compose`, a quarter of an hour on two cores.
+"""docker-compose.yml does what docs/compose.md says: `make test-compose`, 15 minutes on two cores.
 
-The tests are one story on one stack, in this order.
+The tests share one stack and depend on their order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from acceptance.compose_stack import DAG, Stack, absent, docker, inspected, until
+from acceptance.compose_stack import DAG, Stack, docker, inspect, missing_engine, until
 
 FLIGHT = "/v1/predictions/flight_delay?carrier=UA&flight=1545&origin=EWR&date=2013-01-01"
 FLIGHTS = 336_776
@@ -32,21 +32,21 @@ where version = {version} group by v.state, v.rows, v.snapshot_chunks
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    if reason := absent():
+    if reason := missing_engine():
         pytest.skip(reason)
     return Stack.checkout(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="module")
 def stack(checkout: Stack) -> Iterator[Stack]:
-    """Up in one go, with two workers; gone afterwards with all that it kept."""
+    """The stack with two workers, started with one command and removed afterwards with its volumes."""
     checkout.configure()
     try:
         checkout.compose("build", seconds=1800)
         checkout.compose("up", "--detach", "--scale", "worker=2", seconds=900)
         yield checkout
     finally:
-        print(checkout.compose("logs", "--no-color", "--tail", "60"))  # noqa: T201 - shown when a test failed
+        print(checkout.compose("logs", "--no-color", "--tail", "60"))  # noqa: T201 # shown when a test fails
         checkout.compose("--profile", "monitoring", "down", "--volumes", seconds=300)
 
 
@@ -58,11 +58,11 @@ def airflow(stack: Stack) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def key(stack: Stack) -> str:
-    """An API key, made as the documentation does it, while every worker lives."""
-    said = stack.compose("exec", "-T", "worker", "prescore", "keys", "create", "me")
-    found = re.search(r"psk_\S+", said)
-    assert found, said
-    return found[0]
+    """An API key, created as in the documentation, while all workers are running."""
+    output = stack.compose("exec", "-T", "worker", "prescore", "keys", "create", "me")
+    match = re.search(r"psk_\S+", output)
+    assert match, output
+    return match[0]
 
 
 @pytest.fixture
@@ -76,12 +76,12 @@ def api(stack: Stack, key: str) -> Iterator[httpx.Client]:
 def prometheus(stack: Stack) -> Iterator[httpx.Client]:
     stack.compose("--profile", "monitoring", "up", "--detach", "prometheus", seconds=300)
     with stack.client("PROMETHEUS_PORT") as client:
-        until(lambda: _ready(client), 60, "Prometheus is ready")
+        until(lambda: _is_ready(client), 60, "Prometheus is ready")
         yield client
 
 
-def _ready(client: httpx.Client) -> bool:
-    """The engine takes connections before the container does."""
+def _is_ready(client: httpx.Client) -> bool:
+    """Return whether Prometheus responds; Docker accepts connections before the container does."""
     try:
         return client.get("/-/ready").status_code == 200
     except httpx.TransportError:
@@ -96,96 +96,94 @@ def test_everything_becomes_healthy(stack: Stack) -> None:
     for service in ("postgres", *RUNNING):
         assert len(stack.containers(service)) == (2 if service == "worker" else 1)
         for container in stack.containers(service):
-            until(partial(_healthy, container), 300, f"{service} is healthy")
+            until(partial(_is_healthy, container), 300, f"{service} is healthy")
 
 
-def _healthy(container: str) -> bool:
-    return bool(inspected(container)["State"]["Health"]["Status"] == "healthy")
+def _is_healthy(container: str) -> bool:
+    return bool(inspect(container)["State"]["Health"]["Status"] == "healthy")
 
 
-def test_ports_are_open_to_this_machine_alone(stack: Stack) -> None:
+def test_ports_are_open_only_to_this_machine(stack: Stack) -> None:
     hosts = []
     for service in ("postgres", *RUNNING):
-        for bound in inspected(stack.containers(service)[0])["NetworkSettings"]["Ports"].values():
-            hosts += [at["HostIp"] for at in bound or ()]
+        for bindings in inspect(stack.containers(service)[0])["NetworkSettings"]["Ports"].values():
+            hosts += [binding["HostIp"] for binding in bindings or ()]
     assert hosts == ["127.0.0.1", "127.0.0.1"]
 
 
-def test_our_images_run_as_nobody_special(stack: Stack) -> None:
+def test_our_images_run_as_unprivileged_users(stack: Stack) -> None:
     for service in RUNNING[:-1]:
         assert int(docker("exec", stack.containers(service)[0], "id", "--user")) >= 50000
 
 
-def test_each_role_can_do_its_part_and_no_more(stack: Stack) -> None:
-    supers = stack.sql("select string_agg(rolname, ' ') from pg_roles where rolsuper and rolcanlogin")
-    assert supers == "postgres"
+def test_each_role_has_only_the_rights_that_it_needs(stack: Stack) -> None:
+    superusers = stack.sql("select string_agg(rolname, ' ') from pg_roles where rolsuper and rolcanlogin")
+    assert superusers == "postgres"
     assert (
         stack.sql("select count(*) from pg_stat_activity where usename = 'postgres' and client_addr is not null") == "0"
     )
     secrets = stack.settings
-    for login, database, said in (
+    for login, database, error in (
         (f"postgres:{secrets['POSTGRES_PASSWORD']}", "predictions", "password authentication failed"),
         (f"airflow:{secrets['AIRFLOW_DB_PASSWORD']}", "predictions", "permission denied for database"),
         (f"prescore_writer:{secrets['WRITER_PASSWORD']}", "airflow", "permission denied for database"),
         (f"prescore_reader:{secrets['READER_PASSWORD']}", "predictions", "permission denied for table models"),
     ):
-        assert said in _tried(stack, f"postgresql://{login}@postgres/{database}")
+        assert error in _attempt_delete(stack, f"postgresql://{login}@postgres/{database}")
 
 
-def _tried(stack: Stack, url: str) -> str:
-    """What becomes of a write from the API's container."""
+def _attempt_delete(stack: Stack, url: str) -> str:
+    """Try to delete from the catalog in the API's container, and return the error."""
     program = f"import psycopg; psycopg.connect({url!r}).execute('delete from prescore.models')"
     command = ["docker", "exec", stack.containers("api")[0], "python", "-c", program]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stderr
 
 
-def test_lookups_want_a_key(stack: Stack) -> None:
+def test_lookups_require_an_api_key(stack: Stack) -> None:
     with stack.client("API_PORT") as client:
         assert client.get("/v1/models").status_code == 401
         assert client.get("/").headers["www-authenticate"]
 
 
-def test_a_small_image_serves(stack: Stack) -> None:
+def test_the_api_image_contains_no_airflow_pandas_or_onnxruntime(stack: Stack) -> None:
     program = "import importlib.util as u; print([n for n in ('airflow', 'pandas', 'onnxruntime') if u.find_spec(n)])"
     assert docker("exec", stack.containers("api")[0], "python", "-c", program) == "[]\n"
 
 
 def test_two_workers_share_a_run(stack: Stack, airflow: httpx.Client, api: httpx.Client) -> None:
-    until(lambda: airflow.get(DAG).status_code == 200, 120, "the DAG is there")
+    until(lambda: airflow.get(DAG).status_code == 200, 120, "the DAG is loaded")
     run = _trigger(airflow)
     until(lambda: _state(airflow, run) in ("success", "failed"), 600, "the run ends")
     assert _state(airflow, run) == "success", _tasks(airflow, run)
     assert len({task["hostname"] for task in _tasks(airflow, run, "score")}) == 2
-    _whole(stack, version=1)
-    answer = api.get(FLIGHT).json()
-    assert (answer["version"], answer["found"], answer["stale"]) == (1, True, False)
-    assert 0 < answer["prediction"]["late_probability"] < 1
+    _assert_complete(stack, version=1)
+    response = api.get(FLIGHT).json()
+    assert (response["version"], response["found"], response["stale"]) == (1, True, False)
+    assert 0 < response["prediction"]["late_probability"] < 1
 
 
-def test_a_worker_killed_in_the_middle_of_scoring_costs_nothing(
-    stack: Stack, airflow: httpx.Client, api: httpx.Client
-) -> None:
+def test_a_worker_killed_during_scoring_loses_no_chunk(stack: Stack, airflow: httpx.Client, api: httpx.Client) -> None:
     run = _trigger(airflow)
-    done = "select count(*) from prescore.chunks where model = 'flight_delay' and version = 2"
-    until(lambda: int(stack.sql(done)) > 0, 300, "the first chunk")
+    finished_chunks = "select count(*) from prescore.chunks where model = 'flight_delay' and version = 2"
+    until(lambda: int(stack.sql(finished_chunks)) > 0, 300, "the first chunk")
     with stack.locked("prescore.chunks"):
         scoring = until(lambda: _scoring(airflow, run), 60, "a worker scores")
         killed = next(c for c in stack.containers("worker") if c.startswith(scoring[0]["hostname"]))
         docker("kill", killed)
-        assert 0 < int(stack.sql(done)) < _chunks(stack, 2)
+        assert 0 < int(stack.sql(finished_chunks)) < _chunks(stack, 2)
     assert api.get(FLIGHT).json()["version"] == 1
     until(lambda: _state(airflow, run) in ("success", "failed"), 900, "the run ends")
     assert _state(airflow, run) == "success", _tasks(airflow, run)
-    again = [task for task in _tasks(airflow, run, "score") if task["try_number"] > 1]
-    assert {task["map_index"] for task in again} >= {task["map_index"] for task in scoring[:1]}
-    assert not any(killed.startswith(task["hostname"]) for task in again)
-    _whole(stack, version=2)
+    retried = [task for task in _tasks(airflow, run, "score") if task["try_number"] > 1]
+    assert {task["map_index"] for task in retried} >= {task["map_index"] for task in scoring[:1]}
+    assert not any(killed.startswith(task["hostname"]) for task in retried)
+    _assert_complete(stack, version=2)
     assert api.get(FLIGHT).json()["version"] == 2
 
 
 def _trigger(airflow: httpx.Client) -> str:
-    told = airflow.post(f"{DAG}/dagRuns", json={"logical_date": None}).raise_for_status()
-    return str(told.json()["dag_run_id"])
+    response = airflow.post(f"{DAG}/dagRuns", json={"logical_date": None}).raise_for_status()
+    return str(response.json()["dag_run_id"])
 
 
 def _state(airflow: httpx.Client, run: str) -> str:
@@ -193,8 +191,9 @@ def _state(airflow: httpx.Client, run: str) -> str:
 
 
 def _tasks(airflow: httpx.Client, run: str, task: str | None = None) -> list[dict[str, Any]]:
-    listed = airflow.get(f"{DAG}/dagRuns/{run}/taskInstances", params={"limit": 100}).raise_for_status().json()
-    return [found for found in listed["task_instances"] if task in (None, found["task_id"])]
+    response = airflow.get(f"{DAG}/dagRuns/{run}/taskInstances", params={"limit": 100}).raise_for_status()
+    instances: list[dict[str, Any]] = response.json()["task_instances"]
+    return [instance for instance in instances if task in (None, instance["task_id"])]
 
 
 def _scoring(airflow: httpx.Client, run: str) -> list[dict[str, Any]]:
@@ -202,12 +201,12 @@ def _scoring(airflow: httpx.Client, run: str) -> list[dict[str, Any]]:
 
 
 def _chunks(stack: Stack, version: int) -> int:
-    asked = "select snapshot_chunks from prescore.versions where model = 'flight_delay' and version = "
-    return int(stack.sql(f"{asked}{version}"))
+    statement = "select snapshot_chunks from prescore.versions where model = 'flight_delay' and version = "
+    return int(stack.sql(f"{statement}{version}"))
 
 
-def _whole(stack: Stack, version: int) -> None:
-    """Published, every chunk in the ledger once, every flight in the table once."""
+def _assert_complete(stack: Stack, version: int) -> None:
+    """Assert that the version is published, with each chunk once in the ledger and each flight once in the table."""
     chunks = _chunks(stack, version)
     assert chunks > 100
     assert stack.sql(LEDGER.format(version=version)) == f"published|{FLIGHTS}|{chunks}|{chunks}|{FLIGHTS}"
@@ -218,9 +217,9 @@ def _whole(stack: Stack, version: int) -> None:
 
 def test_airflow_shows_the_logs_of_tasks(airflow: httpx.Client) -> None:
     run = airflow.get(f"{DAG}/dagRuns", params={"order_by": "-run_after"}).json()["dag_runs"][0]["dag_run_id"]
-    told = airflow.get(f"{DAG}/dagRuns/{run}/taskInstances/publish/logs/1").raise_for_status().text
-    assert "publish" in told
-    assert "Could not read" not in told
+    log = airflow.get(f"{DAG}/dagRuns/{run}/taskInstances/publish/logs/1").raise_for_status().text
+    assert "publish" in log
+    assert "Could not read" not in log
 
 
 def test_no_secret_is_in_the_logs(stack: Stack) -> None:
@@ -232,13 +231,13 @@ def test_no_secret_is_in_the_logs(stack: Stack) -> None:
     assert [name for name, value in secrets.items() if value in logs] == []
 
 
-def test_started_again_it_does_nothing_twice(stack: Stack, api: httpx.Client) -> None:
+def test_starting_the_stack_again_changes_nothing(stack: Stack, api: httpx.Client) -> None:
     stack.compose("up", "--detach", "--scale", "worker=2", seconds=600)
     assert api.get(FLIGHT).json()["version"] == 2
 
 
-def test_prometheus_scrapes_and_has_the_rules(stack: Stack, prometheus: httpx.Client) -> None:
-    until(lambda: _asked(prometheus, 'up{job="prescore"} == 1'), 120, "the API is scraped")
+def test_prometheus_scrapes_the_api_and_loads_the_alerts(stack: Stack, prometheus: httpx.Client) -> None:
+    until(lambda: _query(prometheus, 'up{job="prescore"} == 1'), 120, "the API is scraped")
     rules = prometheus.get("/api/v1/rules").json()["data"]["groups"][0]["rules"]
     assert {rule["name"] for rule in rules} == {
         "LookupsDown",
@@ -254,27 +253,27 @@ def test_prometheus_scrapes_and_has_the_rules(stack: Stack, prometheus: httpx.Cl
     until(lambda: not prometheus.get("/api/v1/alerts").json()["data"]["alerts"], 120, "no alert is left")
     panels = json.loads((stack.folder / "docker/grafana/dashboards/prescore.json").read_text())["panels"]
     for expression in (target["expr"] for panel in panels for target in panel["targets"]):
-        # No model is in memory here.
+        # This stack keeps no model in memory.
         if "in_memory" not in expression:
-            # Rates take a while.
-            until(partial(_asked, prometheus, expression), 120, f"{expression} gives something")
-    said = docker("exec", stack.containers("prometheus")[0], "promtool", "check", "config", CONFIG)
-    assert "SUCCESS" in said
+            # Rates need several scrapes.
+            until(partial(_query, prometheus, expression), 120, f"{expression} has a value")
+    output = docker("exec", stack.containers("prometheus")[0], "promtool", "check", "config", CONFIG)
+    assert "SUCCESS" in output
 
 
-def test_a_hold_is_noticed(stack: Stack, prometheus: httpx.Client) -> None:
-    """Its alert is pending until the hold has lasted for a day."""
+def test_a_hold_raises_a_pending_alert(stack: Stack, prometheus: httpx.Client) -> None:
+    """The alert is pending until the hold has lasted for a day."""
     command = ("prescore", "hold", "flight_delay", "--reason", "a test")
     stack.compose("exec", "-T", "--index=1", "worker", *command)
     alerts = until(lambda: prometheus.get("/api/v1/alerts").json()["data"]["alerts"], 120, "an alert")
     assert [(a["labels"]["alertname"], a["labels"]["model"]) for a in alerts] == [("PredictionsHeld", "flight_delay")]
 
 
-def _asked(prometheus: httpx.Client, expression: str) -> list[Any]:
-    reply = prometheus.get("/api/v1/query", params={"query": expression}).json()
-    assert reply["status"] == "success", reply
-    found: list[Any] = reply["data"]["result"]
-    return found
+def _query(prometheus: httpx.Client, expression: str) -> list[Any]:
+    response = prometheus.get("/api/v1/query", params={"query": expression}).json()
+    assert response["status"] == "success", response
+    result: list[Any] = response["data"]["result"]
+    return result
 
 
 def _rule(prometheus: httpx.Client, n: int) -> dict[str, Any]:
@@ -285,9 +284,12 @@ def _rule(prometheus: httpx.Client, n: int) -> dict[str, Any]:
 def test_grafana_has_the_dashboard(stack: Stack) -> None:
     image = "grafana/grafana:12.1.1"
     assert f"image: {image}" in Path(stack.folder / "docker-compose.yml").read_text()
-    have = subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode == 0
-    if not have and subprocess.run(["docker", "pull", "--quiet", image], capture_output=True, check=False).returncode:
-        pytest.skip(f"{image} is not here and cannot be pulled")
+    is_present = subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode == 0
+    if (
+        not is_present
+        and subprocess.run(["docker", "pull", "--quiet", image], capture_output=True, check=False).returncode
+    ):
+        pytest.skip(f"{image} is not on this machine and cannot be pulled")
     stack.compose("--profile", "monitoring", "up", "--detach", seconds=300)
     with stack.client("GRAFANA_PORT") as grafana:
         until(lambda: grafana.get("/api/health").json()["database"] == "ok", 120, "Grafana is healthy")

@@ -1,4 +1,4 @@
-"""How `python -m prescore_dags.standalone` lives and ends: who else may look, and what it says when a part is gone."""
+"""Isolation and shutdown of `python -m prescore_dags.standalone`, and its messages when a part ends."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from prescore.project.project import Project
 PRESCORE = str(Path(sys.executable).with_name("prescore"))
 
 
-def _heed_hangups() -> None:
-    """As in a terminal, also when the tests themselves run without one."""
+def _restore_hangups() -> None:
+    """Let SIGHUP have its default effect, also if the tests themselves run under nohup."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @contextmanager
-def _started(root: Path) -> Iterator[subprocess.Popen[str]]:
-    """On the embedded Postgres of a project, which is stopped in the end."""
-    known = {name: value for name, value in os.environ.items() if name != "PRESCORE_DATABASE_URL"}
+def _running(root: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run it on the embedded Postgres of a project, which is stopped at the end."""
+    variables = {name: value for name, value in os.environ.items() if name != "PRESCORE_DATABASE_URL"}
     process = subprocess.Popen(
         [sys.executable, "-m", "prescore_dags.standalone"],
         cwd=root,
-        env=known | {"PORT": str(free_port())},
+        env=variables | {"PORT": str(free_port())},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_heed_hangups,
+        preexec_fn=_restore_hangups,
     )
     try:
         yield process
@@ -57,50 +57,54 @@ def root(tmp_path: Path) -> Path:
 def _listening(process: psutil.Process) -> set[Any]:
     try:
         return {c.laddr for c in process.net_connections() if c.status == psutil.CONN_LISTEN}
-    except psutil.NoSuchProcess:  # a task that has ended meanwhile
+    except psutil.NoSuchProcess:
+        # The process of a task that has just ended.
         return set()
 
 
-def test_nobody_but_its_user_may_look(standalone: Airflow) -> None:
+def test_ports_and_files_are_closed_to_other_machines_and_users(standalone: Airflow) -> None:
     processes = psutil.Process(standalone.process.pid).children(recursive=True)
-    heard = {address for process in processes for address in _listening(process)}
-    assert {address.ip for address in heard} == {"127.0.0.1"}
+    addresses = {address for process in processes for address in _listening(process)}
+    assert {address.ip for address in addresses} == {"127.0.0.1"}
     home = standalone.project.root / ".prescore/airflow"
     assert [stat.S_IMODE(path.stat().st_mode) for path in (home, home / "standalone.log")] == [0o700, 0o600]
 
 
-def test_a_second_one_is_told_of_the_first(standalone: Airflow) -> None:
+def test_a_second_start_reports_the_running_one(standalone: Airflow) -> None:
     command = [sys.executable, "-m", "prescore_dags.standalone"]
     second = subprocess.run(command, cwd=standalone.project.root, capture_output=True, text=True, check=False)
     assert second.returncode == 3
-    told = f"This project's Airflow runs already, at {standalone.address}. To end it, press Ctrl-C in its terminal, or "
-    assert second.stderr == f"prescore: {told}`kill {standalone.process.pid}`.\n"
+    assert second.stderr == (
+        f"prescore: This project's Airflow is already running at {standalone.address}. Press Ctrl-C in its terminal "
+        f"to stop it, or run `kill {standalone.process.pid}`.\n"
+    )
     assert standalone.client.get("/monitor/health").status_code == 200
 
 
-def test_it_ends_when_its_postgres_does_and_says_so(root: Path) -> None:
+def test_it_stops_with_a_reason_when_its_postgres_is_stopped(root: Path) -> None:
     (root / ".prescore/airflow").mkdir(parents=True)
-    (root / ".prescore/airflow/standalone.log").write_text("what went wrong the last time\n")
-    with _started(root) as process:
+    (root / ".prescore/airflow/standalone.log").write_text("the log of the last start\n")
+    with _running(root) as process:
         assert process.stdout
         assert next((line for line in process.stdout if "Airflow is ready" in line), None)
         parts = psutil.Process(process.pid).children(recursive=True)
         stopped = subprocess.run([PRESCORE, "db", "stop"], cwd=root, capture_output=True, text=True, check=True)
         assert stopped.stdout.startswith("stopped, and with it sessions of others: ")
         assert " in airflow" in stopped.stdout
-        _, told = process.communicate(timeout=180)
-    assert (process.returncode, "the Postgres that it works with was stopped" in told) == (3, True), told
+        _, stderr = process.communicate(timeout=180)
+    assert process.returncode == 3
+    assert "The Postgres that holds its metadata was stopped." in stderr
     assert not [part for part in parts if part.is_running() and part.status() != psutil.STATUS_ZOMBIE]
-    assert (root / ".prescore/airflow/standalone.log.1").read_text() == "what went wrong the last time\n"
+    assert (root / ".prescore/airflow/standalone.log.1").read_text() == "the log of the last start\n"
 
 
-def test_a_closed_terminal_ends_it(root: Path) -> None:
-    with _started(root) as process:
-        this = psutil.Process(process.pid)
-        airflow = until(
-            lambda: [part for part in this.children() if "airflow" in " ".join(part.cmdline())], "it starts"
+def test_closing_the_terminal_stops_it(root: Path) -> None:
+    with _running(root) as process:
+        standalone = psutil.Process(process.pid)
+        parts = until(
+            lambda: [part for part in standalone.children() if "airflow" in " ".join(part.cmdline())], "it starts"
         )
         process.send_signal(signal.SIGHUP)
         process.communicate(timeout=60)
     assert process.returncode == 0
-    assert not [part for part in airflow if part.is_running() and part.status() != psutil.STATUS_ZOMBIE]
+    assert not [part for part in parts if part.is_running() and part.status() != psutil.STATUS_ZOMBIE]
