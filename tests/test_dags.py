@@ -110,7 +110,7 @@ def test_the_watch_fails_while_a_model_is_older_than_its_max_age(airflow: Airflo
     sandbox.rows("update prescore.versions set data_as_of = data_as_of - interval '27 hours' returning version")
     late = airflow.run("prescore_watch")
     assert (late["state"], late["tries"]["freshness"]) == ("failed", 1)
-    assert "Older than their max age: churn version 1 has data as of " in airflow.log()
+    assert "Beyond their max age: churn version 1 has data as of " in airflow.log()
 
 
 def test_the_watch_fails_when_a_model_was_not_published_in_time(airflow: Airflow, sandbox: Sandbox) -> None:

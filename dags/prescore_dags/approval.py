@@ -35,8 +35,9 @@ class Approve(ApprovalOperator):
         with environment_database().connect() as connection:
             catalog = Catalog(connection)
             version = catalog.version(self.model, int(self.version))
-            self.subject = f"Publish {self.model} version {version['version']}?"
-            self.body = "\n".join(review.report(catalog, version).markdown())
+            report = review.report(catalog, version)
+        self.subject = f"Publish {report.model} version {report.version}?"
+        self.body = "\n".join(report.markdown())
         run_lease.release()
         return super().execute(context)
 
@@ -47,11 +48,15 @@ class Approve(ApprovalOperator):
         return super().execute_complete(context, event)
 
     def _record(self, event: dict[str, Any]) -> None:
-        decision = "approved" if event["chosen_options"] == [self.APPROVE] else "rejected"
-        user = (event["responded_by_user"] or {}).get("name", "an unknown user")
+        is_approved = event["chosen_options"] == [self.APPROVE]
+        decision = "approved" if is_approved else "rejected"
+        responder = event["responded_by_user"] or {}
+        user = responder.get("name", "an unknown user")
+        version = int(self.version)
         try:
             with environment_database().connect() as connection:
-                Catalog(connection).record_event(self.model, int(self.version), decision, f"by {user} in Airflow")
+                catalog = Catalog(connection)
+                catalog.record_event(self.model, version, decision, f"by {user} in Airflow")
         except PrescoreError as error:
             # Raising would lose the decision, which is delivered to this attempt only.
             self.log.warning("could not record in the history that %s %s: %s", user, decision, error)

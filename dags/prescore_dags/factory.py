@@ -48,16 +48,18 @@ def airflow_dags(
     if groups < 1:
         raise SpecInvalid(f"groups is the number of score tasks and must be at least 1 (given: {groups}).")
     dag_file = Path(inspect.stack(0)[1].filename)
-    opened = Project.find(Path(project or os.environ.get("PRESCORE_PROJECT") or dag_file.parent))
-    defaults: dict[str, Any] = {"catchup": False, "tags": []}
-    options = defaults | dag_options | {"default_args": RETRIES | dag_options.get("default_args", {})}
+    folder = project or os.environ.get("PRESCORE_PROJECT") or dag_file.parent
+    opened = Project.find(Path(folder))
+    options: dict[str, Any] = {"catchup": False, "tags": [], **dag_options}
+    options["default_args"] = RETRIES | dag_options.get("default_args", {})
     # No max_active_runs: the lease makes runs of one model take turns, and a run that waits for approval must not
     # keep the next one from starting.
     dags = [_model_dag(opened, model, groups, options) for model in opened.models()]
     if upkeep:
         suffix = f"_{upkeep}" if isinstance(upkeep, str) else ""
-        dags.append(watch_dag(opened, suffix, **_tagged(options)))
-        dags.append(retire_dag(opened, suffix, **_tagged(options)))
+        upkeep_options = _tagged(options)
+        dags.append(watch_dag(opened, suffix, **upkeep_options))
+        dags.append(retire_dag(opened, suffix, **upkeep_options))
     return dags
 
 
@@ -92,7 +94,8 @@ def _model_dag(project: Project, model: str, groups: int, dag_options: dict[str,
             model=model,
             version="{{ ti.xcom_pull(task_ids='check')['version'] }}",
         )
-        published = tasks.publish.override(outlets=[tasks.predictions(model)])(model, root, checked)
+        asset = tasks.predictions(model)
+        published = tasks.publish.override(outlets=[asset])(model, root, checked)
         scored >> staged
         checked >> approved >> published
         # The lease is released after all score tasks too. When one of them fails, publish does not run, while other
@@ -105,7 +108,8 @@ def _dag_id(model: str) -> str:
     """Return the DAG's id. The id of a file that is not named like a model cannot be that of any model."""
     if model_name_error(model) is None:
         return f"prescore_{model}"
-    return "prescore__" + re.sub(r"[^\w.-]", "_", model)
+    name = re.sub(r"[^\w.-]", "_", model)
+    return f"prescore__{name}"
 
 
 @dataclass(frozen=True)

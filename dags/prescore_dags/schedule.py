@@ -34,11 +34,15 @@ def timetable(schedule: Schedule | None) -> Any:
         croniter(cron.expression).get_next()
     except (AirflowTimetableInvalid, CroniterError) as error:
         raise SpecInvalid(f'schedule.cron: Airflow cannot read "{schedule.cron}": {error}') from error
-    return AssetOrTimeSchedule(timetable=cron, assets=assets) if assets else cron
+    if assets:
+        return AssetOrTimeSchedule(timetable=cron, assets=assets)
+    return cron
 
 
 def _asset(name: str) -> Any:
-    return Asset.ref(uri=name) if "://" in name else Asset.ref(name=name)
+    if "://" in name:
+        return Asset.ref(uri=name)
+    return Asset.ref(name=name)
 
 
 def missed_deadline(schedule: Schedule, published_at: datetime | None, now: datetime) -> datetime | None:
@@ -48,14 +52,15 @@ def missed_deadline(schedule: Schedule, published_at: datetime | None, now: date
     """
     if schedule.published_by is None:
         return None
-    local_now = now.astimezone(ZoneInfo(schedule.timezone))
-    deadline = datetime.combine(local_now.date(), schedule.published_by, local_now.tzinfo)
-    if deadline > local_now:
-        yesterday = local_now.date() - timedelta(days=1)
-        deadline = datetime.combine(yesterday, schedule.published_by, local_now.tzinfo)
-    due = _due_before(schedule, deadline)
-    is_missed = published_at is None or published_at < due
-    return deadline if is_missed else None
+    zone = ZoneInfo(schedule.timezone)
+    today = now.astimezone(zone).date()
+    deadline = datetime.combine(today, schedule.published_by, zone)
+    if deadline > now:
+        yesterday = today - timedelta(days=1)
+        deadline = datetime.combine(yesterday, schedule.published_by, zone)
+    if published_at is None or published_at < _due_before(schedule, deadline):
+        return deadline
+    return None
 
 
 def _due_before(schedule: Schedule, deadline: datetime) -> datetime:

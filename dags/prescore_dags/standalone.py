@@ -61,8 +61,12 @@ def main() -> None:
         with _single_instance(home, port):
             _require_free(port)
             database = context.database()
-            variables = _metadata_variables(project)
-            _run(project, home, port, variables | os.environ | environment(project, home, database.url, port))
+            variables = {
+                **_metadata_variables(project),
+                **os.environ,
+                **environment(project, home, database.url, port),
+            }
+            _run(project, home, port, variables)
 
 
 def _interrupt_on_stop_signals() -> None:
@@ -147,6 +151,8 @@ def _migrate(variables: dict[str, str], log: IO[bytes]) -> None:
 def environment(project: Project, home: Path, database_url: str, port: int) -> dict[str, str]:
     """Return the environment variables that configure Airflow and its DAGs."""
     address = f"http://localhost:{port}"
+    programs = Path(sys.executable).parent
+    search_path = os.environ.get("PATH", os.defpath)
     return {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__API__BASE_URL": address,
@@ -159,7 +165,7 @@ def environment(project: Project, home: Path, database_url: str, port: int) -> d
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "GX_ANALYTICS_ENABLED": "False",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PATH": f"{programs}{os.pathsep}{search_path}",
         "PRESCORE_DATABASE_URL": database_url,
         "PRESCORE_PROJECT": str(project.root),
     }
@@ -173,12 +179,17 @@ def _metadata_variables(project: Project) -> dict[str, str]:
     """
     if _METADATA in os.environ:
         return {}
-    postgres = Database(server.start(project), embedded=True)
+    url = server.start(project)
+    postgres = Database(url, embedded=True)
     with postgres.connect() as connection:
-        if not Catalog(connection).one("airflow_database_exists")["present"]:
+        row = Catalog(connection).one("airflow_database_exists")
+        if not row["present"]:
             connection.execute(query("airflow_database_create"))
-    url = postgres.sqlalchemy_url.replace("/postgres?", "/airflow?", 1)
-    return {_METADATA: url, f"{_METADATA}_ASYNC": url}
+    metadata_url = postgres.sqlalchemy_url.replace("/postgres?", "/airflow?", 1)
+    return {
+        _METADATA: metadata_url,
+        f"{_METADATA}_ASYNC": metadata_url,
+    }
 
 
 def _require_free(port: int) -> None:
@@ -211,9 +222,10 @@ def _announce(parts: Parts, home: Path, port: int) -> None:
         if _ended_parts(parts) or time.monotonic() > deadline:
             raise Transient(f"Airflow did not come up. See {log} for the reason.")
         time.sleep(0.5)
-    passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
+    passwords_file = home / "simple_auth_manager_passwords.json.generated"
+    password = json.loads(passwords_file.read_text())["admin"]
     _print(
-        f"Airflow is ready: http://localhost:{port}, user admin, password {passwords['admin']}\n"
+        f"Airflow is ready: http://localhost:{port}, user admin, password {password}\n"
         f"Its log is {log}. Press Ctrl-C to stop it; published versions stay available."
     )
 
@@ -235,10 +247,12 @@ def _watch(parts: Parts, project: Project, home: Path, port: int) -> None:
 
 def _failure_message(problem: str, project: Project, home: Path) -> str:
     uses_embedded = _METADATA not in os.environ
-    if uses_embedded and server.running(server.folder(project)) is None:
+    data_folder = server.folder(project)
+    if uses_embedded and server.running(data_folder) is None:
         reason = "The Postgres that holds its metadata was stopped."
     else:
-        reason = f"See {home / 'standalone.log'} for the reason."
+        log = home / "standalone.log"
+        reason = f"See {log} for the reason."
     return (
         f"A part of Airflow {problem}. {reason} Airflow was stopped, because it does not work without that part. "
         "Start it again to resume unfinished runs. Published versions stay available."
@@ -253,7 +267,12 @@ def _ended_parts(parts: Parts) -> str:
 def _unhealthy_parts(port: int) -> str:
     """Return the names of the parts that the API server does not report as healthy, "" if there are none."""
     health = _get_json(f"http://127.0.0.1:{port}/api/v2/monitor/health") or {}
-    return ", ".join(part for part in _HEALTH_PARTS if health.get(part, {}).get("status") != "healthy")
+    unhealthy = []
+    for part in _HEALTH_PARTS:
+        status = health.get(part, {}).get("status")
+        if status != "healthy":
+            unhealthy.append(part)
+    return ", ".join(unhealthy)
 
 
 def _get_json(url: str) -> Any:

@@ -97,8 +97,9 @@ def score(model: str, root: str, share: Share) -> int:
 
     job = _open_job(model, root)
     version = share["version"]
-    _usable_version(job, version)
-    pending = shares.pending_chunks(job, version, range(share["first"], share["end"]))
+    _require_usable(job, version)
+    chunks = range(share["first"], share["end"])
+    pending = shares.pending_chunks(job, version, chunks)
     if pending:
         with _leased(job, share) as (leased_job, lease):
             scorer = materialize.load_scorer(leased_job, version)
@@ -113,10 +114,13 @@ def stage(model: str, root: str, shares: list[Share]) -> Work:
     from prescore.run import materialize
 
     job = _open_job(model, root)
-    work = Work(version=shares[0]["version"], token=shares[0]["token"])
-    if _usable_version(job, work["version"])["state"] == "building":
+    # All shares are of the same version and have the same token.
+    version = shares[0]["version"]
+    work = Work(version=version, token=shares[0]["token"])
+    row = _require_usable(job, version)
+    if row["state"] == "building":
         with _leased(job, work) as (leased_job, lease):
-            materialize.finish_table(leased_job, lease, work["version"])
+            materialize.finish_table(leased_job, lease, version)
     return work
 
 
@@ -129,13 +133,19 @@ def check(model: str, root: str, work: Work) -> Checked:
     from prescore.steps.check import is_decided
 
     job = _open_job(model, root)
+    version = work["version"]
     with job.database.connect() as connection:
-        served = Catalog(connection).model(model)["published_version"] or 0
-    version = _usable_version(job, work["version"])
-    if not is_decided(version, job.spec):
+        served = Catalog(connection).model(model)["published_version"]
+    row = _require_usable(job, version)
+    if not is_decided(row, job.spec):
         with _leased(job, work) as (leased_job, lease):
-            materialize.check_table(leased_job, lease, work["version"], expectations.build(job.spec))
-    return Checked(version=work["version"], token=work["token"], served=served)
+            expected = expectations.build(job.spec)
+            materialize.check_table(leased_job, lease, version, expected)
+    return Checked(
+        version=version,
+        token=work["token"],
+        served=served or 0,
+    )
 
 
 def predictions(model: str) -> Asset:
@@ -155,21 +165,23 @@ def publish(model: str, root: str, work: Checked) -> int:
 
     context = get_current_context()
     job = _open_job(model, root)
-    report = Report.from_catalog(job, work["version"])
+    version = work["version"]
+    report = Report.from_catalog(job, version)
     # An earlier attempt of this task may have published the version already.
     if not report.published:
-        review.require_same_spec(job.spec, _usable_version(job, work["version"]))
+        row = _require_usable(job, version)
+        review.require_same_spec(job.spec, row)
         _skip_unless_due(job, report, context["params"]["when_checked"])
         _publish(job, work, approved=form.requires_approval(context))
-    with job.database.connect() as connection:
-        row = Catalog(connection).version(model, work["version"])
-    context["outlet_events"][predictions(model)].extra = {
-        "version": row["version"],
+    row = _version_row(job, version)
+    event = context["outlet_events"][predictions(model)]
+    event.extra = {
+        "version": version,
         "rows": row["rows"],
         "data_as_of": str(row["data_as_of"]),
         "published_at": str(row["published_at"]),
     }
-    return work["version"]
+    return version
 
 
 def _publish(job: Job, work: Checked, *, approved: bool) -> None:
@@ -181,7 +193,12 @@ def _publish(job: Job, work: Checked, *, approved: bool) -> None:
         work["token"] = run_lease.acquire(job).token
         instead_of = work["served"]
     with _leased(job, work) as (leased_job, lease):
-        materialize.publish_version(leased_job, lease, work["version"], instead_of=instead_of)
+        materialize.publish_version(
+            leased_job,
+            lease,
+            work["version"],
+            instead_of=instead_of,
+        )
         materialize.retire(leased_job)
 
 
@@ -189,8 +206,9 @@ def _skip_unless_due(job: Job, report: Report, when_checked: str) -> None:
     """Raise AirflowSkipException for a version that this run must not publish, saying how to publish it anyway."""
     from prescore.versions.pending import waits
 
-    version = f"{job.model} version {report.version}"
-    command = f"prescore publish {job.model} {report.version}"
+    model = job.model
+    version = f"{model} version {report.version}"
+    command = f"prescore publish {model} {report.version}"
     if report.trial_rows:
         raise AirflowSkipException(f"{version} is a trial and is never published.")
     if when_checked == form.KEEP:
@@ -199,18 +217,19 @@ def _skip_unless_due(job: Job, report: Report, when_checked: str) -> None:
             f"Publish it with `{command}`."
         )
     with job.database.connect() as connection:
-        if not waits(connection, job.model, report.version):
+        if not waits(connection, model, report.version):
             return
     if report.backfill:
+        as_of = f"{report.as_of:%Y-%m-%d %H:%M} UTC"
         raise AirflowSkipException(
-            f"{version} is a backfill as of {report.as_of:%Y-%m-%d %H:%M} UTC. It is kept and not published, because "
+            f"{version} is a backfill as of {as_of}. It is kept and not published, because "
             f"version {report.served}, which is served, has newer data. Publish it anyway with "
             f"`{command} --allow-older`."
         )
     if report.held is not None:
         raise AirflowSkipException(
             f"{version} passed its checks and is not published, because the model is on hold ({report.held}). "
-            f"Release it with `prescore release {job.model}`, then publish with `{command}`."
+            f"Release it with `prescore release {model}`, then publish with `{command}`."
         )
 
 
@@ -231,7 +250,11 @@ def _open_job(model: str, root: str) -> Job:
 
 def _has_started_from_scratch(connection: Connection, model: str) -> bool:
     """Return whether an earlier attempt of this run started from scratch and left a version that can be resumed."""
-    row = Catalog(connection).one("events_started_from_scratch", model=model, reason=run_lease.holder())
+    row = Catalog(connection).one(
+        "events_started_from_scratch",
+        model=model,
+        reason=run_lease.holder(),
+    )
     return bool(row["started"])
 
 
@@ -244,12 +267,17 @@ def _shares(job: Job, lease: Lease, version: int, groups: int) -> list[Share]:
     """Return all chunks of the snapshot in at most `groups` shares; the score tasks leave out the finished ones."""
     from prescore.run.shares import split_chunks
 
-    with job.database.connect() as connection:
-        chunks = Catalog(connection).version(job.model, version)["snapshot_chunks"] or 0
-    return [
-        Share(version=version, token=lease.token, first=chunk_range.start, end=chunk_range.stop)
-        for chunk_range in split_chunks(chunks, groups)
-    ]
+    row = _version_row(job, version)
+    shares = []
+    for chunks in split_chunks(row["snapshot_chunks"] or 0, groups):
+        share = Share(
+            version=version,
+            token=lease.token,
+            first=chunks.start,
+            end=chunks.stop,
+        )
+        shares.append(share)
+    return shares
 
 
 @contextmanager
@@ -261,17 +289,26 @@ def _leased(job: Job, work: Work) -> Iterator[tuple[Job, Lease]]:
     """
     from prescore.run import failure, review
 
-    review.require_same_spec(job.spec, _usable_version(job, work["version"]))
-    with run_lease.keeping(job, Lease(job.model, work["token"])) as lease:
+    version = work["version"]
+    row = _require_usable(job, version)
+    review.require_same_spec(job.spec, row)
+    lease_at_start = Lease(job.model, work["token"])
+    with run_lease.keeping(job, lease_at_start) as lease:
         leased_job = job.with_lease(lease)
-        with failure.giving_up(leased_job, lease, work["version"]):
+        with failure.giving_up(leased_job, lease, version):
             yield leased_job, lease
 
 
-def _usable_version(job: Job, version: int) -> Version:
+def _require_usable(job: Job, version: int) -> Version:
     """Return the version's row; raise NotAllowed if the version has failed or was retired."""
-    with job.database.connect() as connection:
-        row = Catalog(connection).version(job.model, version)
-    if row["state"] in ("failed", "retired"):
-        raise NotAllowed(f"{job.model} version {version} is {row['state']}: {row['error'] or 'its table was dropped'}")
+    row = _version_row(job, version)
+    state = row["state"]
+    if state in ("failed", "retired"):
+        reason = row["error"] or "its table was dropped"
+        raise NotAllowed(f"{job.model} version {version} is {state}: {reason}")
     return row
+
+
+def _version_row(job: Job, version: int) -> Version:
+    with job.database.connect() as connection:
+        return Catalog(connection).version(job.model, version)

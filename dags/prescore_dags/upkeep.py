@@ -32,26 +32,35 @@ def freshness(root: str) -> int:
 
     Models without a spec in the project are not watched. Without a catalog there is nothing to watch.
     """
-    models = set(Project.find(Path(root)).models())
+    project = Project.find(Path(root))
+    models = set(project.models())
+    rows = _rows("status_freshness") or []
+    watched = [row for row in rows if row["model"] in models]
+    stale = [_staleness(row) for row in watched if row["stale"]]
+    if stale:
+        raise AirflowFailException("Beyond their max age: " + "; ".join(stale))
+    return len(watched)
+
+
+def _rows(query_name: str) -> list[dict[str, Any]] | None:
+    """Return the rows of a catalog query, or None if the database has no catalog yet."""
     with environment_database().connect() as connection:
         if not migrations.exists(connection):
-            return 0
-        rows = Catalog(connection).all("status_freshness")
-    rows = [row for row in rows if row["model"] in models]
-    stale = [_staleness(row) for row in rows if row["stale"]]
-    if stale:
-        raise AirflowFailException("Older than their max age: " + "; ".join(stale))
-    return len(rows)
+            return None
+        return Catalog(connection).all(query_name)
 
 
 def _staleness(row: dict[str, Any]) -> str:
+    version = f"{row['model']} version {row['version']}"
+    data_as_of = _utc(row["data_as_of"])
     age = timedelta(seconds=int(row["age_seconds"]))
     max_age = timedelta(seconds=row["max_age_seconds"])
     held = " (on hold)" if row["held"] else ""
-    return (
-        f"{row['model']} version {row['version']} has data as of {row['data_as_of']:%Y-%m-%d %H:%M} UTC, "
-        f"{age} old with a max age of {max_age}{held}"
-    )
+    return f"{version} has data as of {data_as_of}, {age} old with a max age of {max_age}{held}"
+
+
+def _utc(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
 @task
@@ -66,13 +75,16 @@ def retire(model: str, root: str) -> list[int]:
 
     project = Project.find(Path(root))
     with environment_database().connect() as connection:
+        if not migrations.exists(connection):
+            return []
         catalog = Catalog(connection)
         # The model may never have been run on this database.
-        if not migrations.exists(connection) or catalog.one("models_get", model=model) is None:
+        if catalog.one("models_get", model=model) is None:
             return []
+        spec = project.spec(model)
         store = Store(project.store, catalog.name)
-        retired = retention.retire(connection, store, model, project.spec(model).retention)
-        return [version["version"] for version in retired]
+        retired = retention.retire(connection, store, model, spec.retention)
+    return [version["version"] for version in retired]
 
 
 @task
@@ -84,10 +96,9 @@ def deadlines(root: str) -> int:
     """
     project = Project.find(Path(root))
     now = datetime.now(UTC)
-    with environment_database().connect() as connection:
-        if not migrations.exists(connection):
-            return 0
-        rows = Catalog(connection).all("status_publications")
+    rows = _rows("status_publications")
+    if rows is None:
+        return 0
     publications = {row["model"]: row for row in rows}
     schedules, problems = _deadline_schedules(project)
     for model, schedule in schedules.items():
@@ -129,28 +140,44 @@ def _added_at(project: Project, model: str, first_run_at: datetime | None) -> da
     """Return since when a model that was never published could have been: its first run or its spec file's time."""
     spec_file = project.root / "specs" / f"{model}.toml"
     modified_at = datetime.fromtimestamp(spec_file.stat().st_mtime, UTC)
-    return min(modified_at, first_run_at or modified_at)
+    if first_run_at is None:
+        return modified_at
+    return min(modified_at, first_run_at)
 
 
 def _lateness(model: str, row: dict[str, Any], deadline: datetime) -> str:
-    published_at = row["published_at"]
-    last = f"was last published at {published_at:%Y-%m-%d %H:%M} UTC" if published_at else "was never published"
+    due = f"{deadline:%Y-%m-%d %H:%M %Z}"
     held = " (on hold)" if row["held"] else ""
-    return f"{model} was due by {deadline:%Y-%m-%d %H:%M %Z} and {last}{held}"
+    if row["published_at"] is None:
+        return f"{model} was due by {due} and was never published{held}"
+    last = _utc(row["published_at"])
+    return f"{model} was due by {due} and was last published at {last}{held}"
 
 
 def watch_dag(project: Project, suffix: str, **dag_options: Any) -> DAG:
     """Build the DAG `prescore_watch`, which fails while something is stale or late."""
     options = {"max_active_runs": 1, **dag_options}
-    with DAG(dag_id=f"prescore_watch{suffix}", schedule=WATCH, doc_md=_WATCH_DOC, **options) as dag:
-        freshness(str(project.root))
-        deadlines(str(project.root))
+    root = str(project.root)
+    with DAG(
+        dag_id=f"prescore_watch{suffix}",
+        schedule=WATCH,
+        doc_md=_WATCH_DOC,
+        **options,
+    ) as dag:
+        freshness(root)
+        deadlines(root)
     return dag
 
 
 def retire_dag(project: Project, suffix: str, **dag_options: Any) -> DAG:
     """Build the DAG `prescore_retire`."""
     options = {"max_active_runs": 1, **dag_options}
-    with DAG(dag_id=f"prescore_retire{suffix}", schedule=RETIRE, doc_md=_RETIRE_DOC, **options) as dag:
-        retire.partial(root=str(project.root)).expand(model=project.models())
+    root = str(project.root)
+    with DAG(
+        dag_id=f"prescore_retire{suffix}",
+        schedule=RETIRE,
+        doc_md=_RETIRE_DOC,
+        **options,
+    ) as dag:
+        retire.partial(root=root).expand(model=project.models())
     return dag

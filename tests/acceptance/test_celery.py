@@ -20,7 +20,7 @@ def test_a_worker_killed_during_scoring_loses_and_duplicates_no_chunk(celery: Ce
         until(lambda: project.rows(WAITING)[0][0] >= 2, "several tasks block in the middle of a chunk")
         until(lambda: all(celery.received_tasks(worker) for worker in WORKERS), "both workers have tasks")
         celery.kill("second")
-    assert celery.ended(run) == "success"
+    assert celery.wait_for_end(run) == "success"
     assert project.rows(LEDGER) == [(10, 10, 1000)]
     assert project.rows(SERVED) == [(1000, 1000)]
     response = celery.client.get(f"/dags/prescore_churn/dagRuns/{run}/taskInstances")
