@@ -1,5 +1,5 @@
 -- name: events_add
--- What happened, to what, by whom, why.
+-- Add an event to the history: what happened to which version, the user and the reason.
 insert into prescore.events (model, version, event, actor, reason, detail)
 values (%(model)s, %(version)s, %(event)s, %(actor)s, %(reason)s, %(detail)s);
 
@@ -8,7 +8,7 @@ values (%(model)s, %(version)s, %(event)s, %(actor)s, %(reason)s, %(detail)s);
 select at, model, version, event, actor, reason, detail from prescore.events where model = %(model)s order by id desc;
 
 -- name: events_last_resumption
--- What the last run that went on with a version found there; no row for a version that one run made from its beginning.
+-- The state in which the last run that resumed a version found it. No row for a version that was never resumed.
 select detail from prescore.events
 where model = %(model)s and version = %(version)s and event = 'resumed' order by id desc limit 1;
 
