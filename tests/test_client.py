@@ -136,7 +136,7 @@ def test_a_key_too_long_for_a_url_goes_by_name(api: Api, ask: Asking) -> None:
     key = "ü" * 10_000
     m = api.publish({"k": "text"}, [])
     assert ask(address(api.client), "predict", m, k=key).key == {"k": key}
-    with pytest.raises(ValueError, match="give it by its column's name"):
+    with pytest.raises(ValueError, match="Pass it by column name"):
         ask(address(api.client), "predict", m, key)
 
 

@@ -86,7 +86,7 @@ def test_more_rows_than_a_request_takes(shelf: Shelf, client: httpx.Client) -> N
 
 def test_the_clocks_of_several_parts_are_the_last_ones() -> None:
     parts = [pa.table({"found": [True]}).replace_schema_metadata({"age_seconds": age}) for age in ("1.0", "1.5")]
-    answers = arrow.joined(parts)
+    answers = arrow.concatenate(parts)
     assert (answers.num_rows, answers.schema.metadata) == (2, {b"age_seconds": b"1.5"})
 
 

@@ -1,17 +1,17 @@
-"""Ask a lookup API from Python: with `Client`, or with `AsyncClient` where there is an event loop.
+"""A Python client for the lookup API: `Client` blocks, `AsyncClient` is for asyncio.
 
-    with Client("https://predictions.example.org", key) as predictions:
-        answer = predictions.predict("churn", 42)
+    with Client("https://predictions.example.org", key) as client:
+        answer = client.predict("churn", 42)
         if answer.found:
             print(answer["score"], answer.age_seconds)
 
-It needs httpx, and pyarrow for `lookup_table` alone; nothing of the server's, and nothing else of prescore's.
+The client depends on httpx, and `lookup_table` also on pyarrow. It imports nothing else of prescore.
 """
 
 from prescore_api.client.answers import Answer, Column, Model, Version
-from prescore_api.client.asking import MAX_KEYS, Key, KeyValue
 from prescore_api.client.clients import AsyncClient, Client
 from prescore_api.client.errors import ApiError, Invalid, NotAllowed, TooOld, Unavailable
+from prescore_api.client.requests import MAX_KEYS, Key, KeyValue
 
 __all__ = [
     "MAX_KEYS",

@@ -1,4 +1,4 @@
-"""What the server tells, as Python objects. What a newer server tells besides is left out."""
+"""Answers, models and versions as Python objects. Fields that only a newer server sends are ignored."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The prediction of one key, with the version that it is from and how old that is.
+    """The prediction for one key, with its version and the age of its data.
 
-    Values are as JSON has them: dates, times and UUIDs are text. `prediction` is None where the key is not `found`.
+    Values are as in JSON: dates, times and UUIDs are text. `prediction` is None if the key was not `found`.
     """
 
     model: str
@@ -26,22 +26,22 @@ class Answer:
     stale: bool
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Self:
-        """As the server tells it; raises LookupError, TypeError or ValueError for what is no answer."""
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Build an answer from decoded JSON; raise LookupError, TypeError or ValueError if it is not an answer."""
         return cls(
-            model=told["model"],
-            version=told["version"],
-            key=told["key"],
-            found=told["found"],
-            prediction=told["prediction"],
-            data_as_of=datetime.fromisoformat(told["data_as_of"]),
-            published_at=_moment(told["published_at"]),
-            age_seconds=told["age_seconds"],
-            stale=told["stale"],
+            model=content["model"],
+            version=content["version"],
+            key=content["key"],
+            found=content["found"],
+            prediction=content["prediction"],
+            data_as_of=datetime.fromisoformat(content["data_as_of"]),
+            published_at=_parse_time(content["published_at"]),
+            age_seconds=content["age_seconds"],
+            stale=content["stale"],
         )
 
     def __getitem__(self, output: str) -> Any:
-        """An output's value; raises KeyError where the key was not found, or has no such output."""
+        """Return an output's value; raise KeyError if the key was not found, or if there is no such output."""
         if self.prediction is None:
             raise KeyError(f"{self.model} version {self.version} has no key {self.key}, and so no {output}")
         if output not in self.prediction:
@@ -51,7 +51,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column as its model's owner describes it. `role` is `key`, `output` or `passthrough`."""
+    """A column with its comment from the model's spec. `role` is `key`, `output` or `passthrough`."""
 
     name: str
     type: str
@@ -59,14 +59,22 @@ class Column:
     role: str = "key"
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Self:
-        """As the server tells it; raises LookupError or TypeError for what is no column."""
-        return cls(told["name"], told["type"], told["comment"], told.get("role", "key"))
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Build a column from decoded JSON; raise LookupError or TypeError if it is not a column."""
+        return cls(
+            name=content["name"],
+            type=content["type"],
+            comment=content["comment"],
+            role=content.get("role", "key"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version that may be asked for by number. `state` is `published`, `superseded`, or `checked`: not published."""
+    """A version that can be requested by number.
+
+    `state` is `published`, `superseded`, or `checked` for one that has not been published.
+    """
 
     version: int
     state: str
@@ -75,15 +83,20 @@ class Version:
     rows: int
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Self:
-        """As the server tells it; raises LookupError, TypeError or ValueError for what is no version."""
-        clocks = datetime.fromisoformat(told["data_as_of"]), _moment(told["published_at"])
-        return cls(told["version"], told["state"], *clocks, told["rows"])
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Build a version from decoded JSON; raise LookupError, TypeError or ValueError if it is not a version."""
+        return cls(
+            version=content["version"],
+            state=content["state"],
+            data_as_of=datetime.fromisoformat(content["data_as_of"]),
+            published_at=_parse_time(content["published_at"]),
+            rows=content["rows"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A published model and how old it is. `key`, `outputs` and `versions` are empty in a list of models."""
+    """A published model and the age of its data. `key`, `outputs` and `versions` are empty in a list of models."""
 
     model: str
     description: str
@@ -100,24 +113,24 @@ class Model:
     versions: tuple[Version, ...] = ()
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Self:
-        """As the server tells it; raises LookupError, TypeError or ValueError for what is no model."""
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Build a model from decoded JSON; raise LookupError, TypeError or ValueError if it is not a model."""
         return cls(
-            model=told["model"],
-            description=told["description"],
-            version=told["version"],
-            rows=told["rows"],
-            data_as_of=datetime.fromisoformat(told["data_as_of"]),
-            published_at=_moment(told["published_at"]),
-            age_seconds=told["age_seconds"],
-            max_age_seconds=told["max_age_seconds"],
-            stale=told["stale"],
-            held=told["held"],
-            key=tuple(map(Column.of, told.get("key", ()))),
-            outputs=tuple(map(Column.of, told.get("outputs", ()))),
-            versions=tuple(map(Version.of, told.get("versions", ()))),
+            model=content["model"],
+            description=content["description"],
+            version=content["version"],
+            rows=content["rows"],
+            data_as_of=datetime.fromisoformat(content["data_as_of"]),
+            published_at=_parse_time(content["published_at"]),
+            age_seconds=content["age_seconds"],
+            max_age_seconds=content["max_age_seconds"],
+            stale=content["stale"],
+            held=content["held"],
+            key=tuple(map(Column.from_json, content.get("key", ()))),
+            outputs=tuple(map(Column.from_json, content.get("outputs", ()))),
+            versions=tuple(map(Version.from_json, content.get("versions", ()))),
         )
 
 
-def _moment(told: str | None) -> datetime | None:
-    return None if told is None else datetime.fromisoformat(told)
+def _parse_time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,6 +1,6 @@
-"""Tables as Arrow IPC streams. Only whoever asks with a table needs pyarrow: it is imported when one is there.
+"""Tables of keys and answers as Arrow IPC streams. pyarrow is imported only when a table is sent or received.
 
-Source of the format: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format.
+The format: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from prescore_api.client.asking import ARROW
-from prescore_api.client.replies import Reply, read
+from prescore_api.client.requests import ARROW
+from prescore_api.client.responses import Response, read
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def stream(table: pa.Table) -> bytes:
-    """A table as a request's body."""
+def serialize(table: pa.Table) -> bytes:
+    """Return a table of keys as a request body."""
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
@@ -25,29 +25,36 @@ def stream(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def table(reply: Reply) -> pa.Table:
-    """The table that a reply holds; raises ApiError."""
-    return read(reply, _table)
+def read_answers(response: Response) -> pa.Table:
+    """Return the table of answers in a response; raise ApiError."""
+    return read(response, _deserialize)
 
 
-def version(answers: pa.Table) -> int:
-    """The version that answers are of; raises LookupError, TypeError or ValueError for what are none."""
-    return int((answers.schema.metadata or {})[b"version"])
+def version_of(answers: pa.Table) -> int:
+    """Return the version of a table of answers; raise LookupError, TypeError or ValueError if it names none."""
+    metadata = answers.schema.metadata or {}
+    return int(metadata[b"version"])
 
 
-def joined(parts: Sequence[pa.Table]) -> pa.Table:
-    """Parts of one version as one table. Its metadata is the last one's: nothing has become younger since."""
+def concatenate(parts: Sequence[pa.Table]) -> pa.Table:
+    """Return parts of one version as one table.
+
+    The metadata is that of the last part, so that the age is not understated for any of them.
+    """
     import pyarrow as pa
 
-    return pa.concat_tables(parts).replace_schema_metadata(parts[-1].schema.metadata)
+    last_metadata = parts[-1].schema.metadata
+    table = pa.concat_tables(parts)
+    return table.replace_schema_metadata(last_metadata)
 
 
-def _table(reply: Reply) -> pa.Table:
+def _deserialize(response: Response) -> pa.Table:
     import pyarrow as pa
 
-    if not reply.headers.get("Content-Type", "").startswith(ARROW):
-        raise ValueError("no Arrow IPC stream")
-    with pa.ipc.open_stream(reply.content) as reader:
+    if not response.headers.get("Content-Type", "").startswith(ARROW):
+        raise ValueError("the response is not an Arrow IPC stream")
+    with pa.ipc.open_stream(response.content) as reader:
         answers = reader.read_all()
-    version(answers)
+    # Answers without a version would fail later, when they are no longer recognizable as a wrong response.
+    version_of(answers)
     return answers

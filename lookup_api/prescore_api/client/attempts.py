@@ -1,7 +1,7 @@
-"""How often a request is tried, and for how long: every wait is bounded, and all of them together.
+"""Attempts: how often a request is sent, and for how long. Each wait is bounded, and so is their sum.
 
-A talk is a generator: it yields attempts, is sent what was heard of each, and returns what a call gives. It neither
-sends nor sleeps itself, and so is the same for a client that blocks and for one that awaits.
+A call is a generator that does no I/O. It yields attempts, is sent the outcome of each, and returns the call's result.
+`Client` runs it by blocking and `AsyncClient` by awaiting, so both follow the same rules.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Self, TypeVar
 
 import httpx
 
-from prescore_api.client.asking import Asked
 from prescore_api.client.errors import Unavailable
-from prescore_api.client.replies import Reply, failure
+from prescore_api.client.requests import Request
+from prescore_api.client.responses import Response, to_error
 
 T = TypeVar("T")
 
@@ -25,28 +25,31 @@ _FIRST_PAUSE = 0.1
 
 
 class Budget(Mapping[str, float]):
-    """The time that is left for a request, its retries included.
+    """The time left for a request, its retries included.
 
-    httpx takes it in place of its timeouts: each phase is given what is left when it begins, and not as much as the
-    phases before it.
+    httpx takes it in place of its timeouts and reads each phase's timeout when the phase begins. So a phase gets what
+    its predecessors have left, where fixed timeouts would add up.
     """
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
-        """The seconds that are left, at least 0."""
+        """Return the seconds that are left, at least 0."""
         return max(self._end - time.monotonic(), 0.0)
 
     def require(self) -> None:
-        """Raise httpx's ReadTimeout when nothing is left: a server that trickles meets every timeout of a phase."""
+        """Raise httpx.ReadTimeout if no time is left.
+
+        A server that trickles its response stays within every timeout of a single read.
+        """
         if not self.left():
-            raise httpx.ReadTimeout("The reply did not end in time.")
+            raise httpx.ReadTimeout("The response did not end in time.")
 
     def __getitem__(self, phase: str) -> float:
         if phase not in _PHASES:
             raise KeyError(phase)
-        # 0 would mean not to wait at all, and be told as another error.
+        # With 0, httpx would not wait at all, and would raise another error than a timeout.
         return max(self.left(), 0.001)
 
     def __iter__(self) -> Iterator[str]:
@@ -58,63 +61,77 @@ class Budget(Mapping[str, float]):
 
 @dataclass(frozen=True)
 class Attempt:
-    """A request to be sent after `pause` seconds, within what is left of its budget."""
+    """A request to send after `pause` seconds, within what is left of its budget."""
 
-    asked: Asked
+    request: Request
     budget: Budget
     pause: float
 
 
-Heard = Reply | httpx.RequestError
-Talk = Generator[Attempt, Heard, T]
+Outcome = Response | httpx.RequestError
+"""What became of an attempt."""
+Call = Generator[Attempt, Outcome, T]
+"""A call of a client: yields attempts, receives outcomes, returns the result."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """Whom a request goes to, the seconds that it may take in all, and how often it is tried again."""
+    """The server's address, the seconds that a request may take in total, and how often it is retried."""
 
     address: str
     timeout: float
     retries: int
 
     @classmethod
-    def of(cls, url: str, timeout: float, retries: int) -> Self:
-        """The one at a URL; raises ValueError for what is none, and for bounds that are none."""
+    def parse(cls, url: str, timeout: float, retries: int) -> Self:
+        """Read the address from a URL; raise ValueError for an invalid URL, timeout or number of retries."""
         parsed = httpx.URL(url)
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise ValueError(f"The lookup API's URL begins with http:// or https://, unlike {url!r}.")
         if timeout <= 0 or retries < 0:
-            raise ValueError(f"timeout is more than 0 seconds and retries are 0 or more, not {timeout} and {retries}.")
-        # A name and password in the URL are nothing for messages.
+            raise ValueError(
+                f"timeout must be more than 0 seconds and retries 0 or more, but they are {timeout} and {retries}."
+            )
+        # The address appears in messages, so it must not contain the URL's user name and password.
         return cls(f"{parsed.scheme}://{parsed.netloc.decode('ascii')}", timeout, retries)
 
 
-def attempts(asked: Asked, server: Server) -> Talk[Reply]:
-    """The reply to a request, tried again where that may help; raises Unavailable when none came."""
+def attempts(request: Request, server: Server) -> Call[Response]:
+    """Return the response to a request, retrying where that may help; raise Unavailable if there is none."""
     budget, pause = Budget(server.timeout), 0.0
-    for tried in range(server.retries + 1):
-        heard = yield Attempt(asked, budget, pause)
-        again = _pause(heard, tried)
-        if again is None or again >= budget.left():
+    for number in range(server.retries + 1):
+        outcome = yield Attempt(request, budget, pause)
+        next_pause = _pause_before_retry(outcome, number)
+        if next_pause is None or next_pause >= budget.left():
             break
-        pause = again
-    if isinstance(heard, Reply):
-        return heard
-    raise _unheard(heard, server) from heard
+        pause = next_pause
+    if isinstance(outcome, Response):
+        return outcome
+    raise _unavailable(outcome, server) from outcome
 
 
-def _pause(heard: Heard, tried: int) -> float | None:
-    """After how many seconds another attempt may do better; None where it would not. Everything asked is a read."""
-    if isinstance(heard, Reply):
-        failed = failure(heard) if heard.status >= 400 else None
-        after = failed.retry_after if isinstance(failed, Unavailable) else None
-        return after if after is not None and after <= _LONGEST_PAUSE else None
-    # A timeout has spent all the time there was.
-    lost = isinstance(heard, httpx.NetworkError | httpx.RemoteProtocolError)
-    return _FIRST_PAUSE * 2**tried if lost else None
+def _pause_before_retry(outcome: Outcome, number: int) -> float | None:
+    """Return how many seconds to wait before a retry, or None if it would not help.
+
+    Any request may be retried, because all of them only read. `number` counts the attempts, from 0.
+    """
+    if isinstance(outcome, Response):
+        return _pause_requested(outcome)
+    # After a timeout, no time is left for a retry.
+    connection_lost = isinstance(outcome, httpx.NetworkError | httpx.RemoteProtocolError)
+    return _FIRST_PAUSE * 2**number if connection_lost else None
 
 
-def _unheard(error: httpx.RequestError, server: Server) -> Unavailable:
+def _pause_requested(response: Response) -> float | None:
+    if response.status < 400:
+        return None
+    error = to_error(response)
+    if not isinstance(error, Unavailable) or error.retry_after is None:
+        return None
+    return error.retry_after if error.retry_after <= _LONGEST_PAUSE else None
+
+
+def _unavailable(error: httpx.RequestError, server: Server) -> Unavailable:
     if isinstance(error, httpx.TimeoutException):
         return Unavailable("timeout", f"{server.address} did not answer within {server.timeout:g} s.")
     return Unavailable("unreachable", f"{server.address} cannot be reached: {error}.")

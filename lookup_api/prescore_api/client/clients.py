@@ -1,4 +1,4 @@
-"""The two clients: they send, wait and read. What is sent, and what is made of replies, is decided in talks."""
+"""The two clients, which do the I/O: they send, wait and receive. `calls` decides what to send and what to return."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 import httpx
 
-from prescore_api.client import talks
+from prescore_api.client import calls
 from prescore_api.client.answers import Answer, Model
-from prescore_api.client.asking import Key, KeyValue, Terms
-from prescore_api.client.attempts import Attempt, Heard, Server, Talk
-from prescore_api.client.replies import Reply
+from prescore_api.client.attempts import Attempt, Call, Outcome, Server
+from prescore_api.client.requests import Key, KeyValue, LookupOptions
+from prescore_api.client.responses import Response
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 
 class Client:
-    """Asks the lookup API at a URL, with an API key if it wants one. A context manager; threads may share one.
+    """A blocking client of the lookup API at a URL. It is a context manager, and threads can share it.
 
-    `timeout` is how many seconds a request may take in all: connecting, waiting, reading, and up to `retries` further
-    attempts. There is another attempt when the connection failed, or when the server wants to be asked again within
-    2 s. `transport` is httpx's, for a certificate authority or a proxy of your own.
+    `key` is the API key, for a server that requires one. `timeout` is how many seconds a request may take in total:
+    connecting, waiting, reading, and up to `retries` retries. The client retries when the connection fails, or when the
+    server requests a retry within 2 s. `transport` is passed to httpx, for your own certificate authority or proxy.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Client:
         retries: int = 2,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._server = Server.of(url, timeout, retries)
+        self._server = Server.parse(url, timeout, retries)
         self._http = httpx.Client(base_url=url, headers=_authorization(url, key), transport=transport)
 
     def __enter__(self) -> Self:
@@ -50,7 +50,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections that are kept for the next request."""
+        """Close the connections that are kept open between requests."""
         self._http.close()
 
     def predict(
@@ -64,14 +64,15 @@ class Client:
         outputs: Iterable[str] = (),
         **columns: KeyValue,
     ) -> Answer:
-        """The prediction of a key; of one that is not there, an answer that is not `found`.
+        """Return the prediction for a key; if the key does not exist, the answer is not `found`.
 
-        A key of one column may be its value alone; any key may be given by column name, as keyword arguments or as a
-        mapping, which is the way for a column called `version`, `max_age` or `outputs`. `version` asks for an earlier
-        version than the published one, `max_age` sets a bound in seconds, `outputs` names those wanted.
-        Raises an ApiError: Invalid, NotAllowed, TooOld, Unavailable; TypeError for what can be no key.
+        Pass a key of one column as a value. Pass any key by column name, as keyword arguments or as a mapping; only a
+        mapping can name a column `version`, `max_age` or `outputs`. `version` selects another version than the
+        published one, `max_age` is the maximum age of the data in seconds, and `outputs` selects outputs by name.
+        Raises an ApiError (Invalid, NotAllowed, TooOld or Unavailable), or TypeError if the key cannot be one.
         """
-        return self._run(talks.predict(self._server, model, key, columns, Terms.of(version, max_age, outputs)))
+        options = LookupOptions.from_arguments(version, max_age, outputs)
+        return self._run(calls.predict(self._server, model, key, columns, options))
 
     def lookup(
         self,
@@ -82,14 +83,14 @@ class Client:
         max_age: float | None = None,
         outputs: Iterable[str] = (),
     ) -> list[Answer]:
-        """The predictions of any number of keys by column name, in their order, duplicates and unknown ones included.
+        """Return the predictions for any number of keys, in their order, duplicate and unknown keys included.
 
-        More than 10,000 are asked in parts, each of which has `timeout` seconds. The parts might be of different
-        versions; so those after the first are asked for the version of the first, and all answers are of one. When it
-        is retired in between, all parts are asked anew, once. Each answer's age is that of its part's moment.
-        Raises as `predict` does, and names the position of a wrong key.
+        More than 10,000 keys are sent in parts, each with its own `timeout`. All answers are from one version, the one
+        that answers the first part; if it is retired in between, all parts are sent again, once. The ages of the
+        answers are those at the time of their part. Raises as `predict` does, with the position of a wrong key.
         """
-        return self._run(talks.lookup(self._server, model, keys, Terms.of(version, max_age, outputs)))
+        options = LookupOptions.from_arguments(version, max_age, outputs)
+        return self._run(calls.lookup(self._server, model, keys, options))
 
     def lookup_table(
         self,
@@ -100,34 +101,36 @@ class Client:
         max_age: float | None = None,
         outputs: Iterable[str] = (),
     ) -> pa.Table:
-        """As `lookup`, from an Arrow table with a column for each of the key's, to one with a row for each of its rows.
+        """Look up an Arrow table of keys, as `lookup` does; return a table with one row per key.
 
-        Its columns are `key` (a struct), `found`, and `prediction`, a struct that is null where the key is not found;
-        its schema's metadata has what is the same in all answers, as text: the model, version, clocks and staleness.
+        `table` has the key's columns. The result has the columns `key` (a struct), `found` (a boolean) and `prediction`
+        (a struct, null if the key is not found). The schema's metadata holds what all answers share, as text: the
+        model, the version, its times, its age and whether it is stale.
         """
-        return self._run(talks.lookup_table(self._server, model, table, Terms.of(version, max_age, outputs)))
+        options = LookupOptions.from_arguments(version, max_age, outputs)
+        return self._run(calls.lookup_table(self._server, model, table, options))
 
     def models(self) -> list[Model]:
-        """Every published model that the API key opens, without columns; raises NotAllowed, Unavailable."""
-        return self._run(talks.models(self._server))
+        """Return every published model that the API key may read, without columns; raise NotAllowed, Unavailable."""
+        return self._run(calls.models(self._server))
 
     def model(self, name: str) -> Model:
-        """One published model, with its columns; raises Invalid, NotAllowed, Unavailable."""
-        return self._run(talks.model(self._server, name))
+        """Return one published model with its columns; raise Invalid, NotAllowed, Unavailable."""
+        return self._run(calls.model(self._server, name))
 
     def ready(self) -> bool:
-        """Whether lookups can be answered now: asked once, and False when nobody answers."""
-        return self._run(talks.ready(self._server))
+        """Return whether lookups can be answered now. It does not retry, and an unreachable server is not ready."""
+        return self._run(calls.ready(self._server))
 
-    def _run(self, talk: Talk[T]) -> T:
+    def _run(self, call: Call[T]) -> T:
         try:
-            attempt = next(talk)
+            attempt = next(call)
             while True:
-                attempt = talk.send(self._heard(attempt))
+                attempt = call.send(self._send(attempt))
         except StopIteration as end:
             return cast("T", end.value)
 
-    def _heard(self, attempt: Attempt) -> Heard:
+    def _send(self, attempt: Attempt) -> Outcome:
         if attempt.pause:
             time.sleep(attempt.pause)
         content = bytearray()
@@ -138,11 +141,11 @@ class Client:
                     attempt.budget.require()
         except httpx.RequestError as error:
             return error
-        return Reply(response.status_code, response.headers, bytes(content))
+        return Response(response.status_code, response.headers, bytes(content))
 
 
 class AsyncClient:
-    """`Client` for asyncio: the same calls, to be awaited. An asynchronous context manager, for one event loop."""
+    """`Client` for asyncio: the same calls, awaited. It is an asynchronous context manager, for one event loop."""
 
     def __init__(
         self,
@@ -153,7 +156,7 @@ class AsyncClient:
         retries: int = 2,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._server = Server.of(url, timeout, retries)
+        self._server = Server.parse(url, timeout, retries)
         self._http = httpx.AsyncClient(base_url=url, headers=_authorization(url, key), transport=transport)
 
     async def __aenter__(self) -> Self:
@@ -163,7 +166,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections that are kept for the next request."""
+        """Close the connections that are kept open between requests."""
         await self._http.aclose()
 
     async def predict(
@@ -177,8 +180,9 @@ class AsyncClient:
         outputs: Iterable[str] = (),
         **columns: KeyValue,
     ) -> Answer:
-        """As `Client.predict`."""
-        return await self._run(talks.predict(self._server, model, key, columns, Terms.of(version, max_age, outputs)))
+        """Do the same as `Client.predict`."""
+        options = LookupOptions.from_arguments(version, max_age, outputs)
+        return await self._run(calls.predict(self._server, model, key, columns, options))
 
     async def lookup(
         self,
@@ -189,8 +193,9 @@ class AsyncClient:
         max_age: float | None = None,
         outputs: Iterable[str] = (),
     ) -> list[Answer]:
-        """As `Client.lookup`."""
-        return await self._run(talks.lookup(self._server, model, keys, Terms.of(version, max_age, outputs)))
+        """Do the same as `Client.lookup`."""
+        options = LookupOptions.from_arguments(version, max_age, outputs)
+        return await self._run(calls.lookup(self._server, model, keys, options))
 
     async def lookup_table(
         self,
@@ -201,30 +206,31 @@ class AsyncClient:
         max_age: float | None = None,
         outputs: Iterable[str] = (),
     ) -> pa.Table:
-        """As `Client.lookup_table`."""
-        return await self._run(talks.lookup_table(self._server, model, table, Terms.of(version, max_age, outputs)))
+        """Do the same as `Client.lookup_table`."""
+        options = LookupOptions.from_arguments(version, max_age, outputs)
+        return await self._run(calls.lookup_table(self._server, model, table, options))
 
     async def models(self) -> list[Model]:
-        """As `Client.models`."""
-        return await self._run(talks.models(self._server))
+        """Do the same as `Client.models`."""
+        return await self._run(calls.models(self._server))
 
     async def model(self, name: str) -> Model:
-        """As `Client.model`."""
-        return await self._run(talks.model(self._server, name))
+        """Do the same as `Client.model`."""
+        return await self._run(calls.model(self._server, name))
 
     async def ready(self) -> bool:
-        """As `Client.ready`."""
-        return await self._run(talks.ready(self._server))
+        """Do the same as `Client.ready`."""
+        return await self._run(calls.ready(self._server))
 
-    async def _run(self, talk: Talk[T]) -> T:
+    async def _run(self, call: Call[T]) -> T:
         try:
-            attempt = next(talk)
+            attempt = next(call)
             while True:
-                attempt = talk.send(await self._heard(attempt))
+                attempt = call.send(await self._send(attempt))
         except StopIteration as end:
             return cast("T", end.value)
 
-    async def _heard(self, attempt: Attempt) -> Heard:
+    async def _send(self, attempt: Attempt) -> Outcome:
         if attempt.pause:
             await asyncio.sleep(attempt.pause)
         content = bytearray()
@@ -235,22 +241,26 @@ class AsyncClient:
                     attempt.budget.require()
         except httpx.RequestError as error:
             return error
-        return Reply(response.status_code, response.headers, bytes(content))
+        return Response(response.status_code, response.headers, bytes(content))
 
 
 def _authorization(url: str, key: str | None) -> dict[str, str]:
     if key is None:
         return {}
-    # Httpx would tell the key in its error.
+    # httpx would show the key in its own error.
     if not re.fullmatch(r"[\x21-\x7e]+", key):
-        raise ValueError("The API key holds what none does, such as a line break at its end.")
+        raise ValueError("The API key contains a character that no key has, such as a line break at its end.")
     if httpx.URL(url).userinfo:
-        raise ValueError("There is a name in the URL and an API key beside it; a request can carry one of them.")
+        raise ValueError("The URL contains a user name, and there is an API key. A request can carry only one of them.")
     return {"Authorization": f"Bearer {key}"}
 
 
 def _request(http: httpx.Client | httpx.AsyncClient, attempt: Attempt) -> httpx.Request:
-    asked, bounds = attempt.asked, {"timeout": attempt.budget}
+    request = attempt.request
     return http.build_request(
-        asked.method, asked.target, content=asked.content, headers=asked.headers, extensions=bounds
+        request.method,
+        request.target,
+        content=request.content,
+        headers=request.headers,
+        extensions={"timeout": attempt.budget},
     )

@@ -1,4 +1,4 @@
-"""More keys than one request takes: asked for in parts, and answered by one version all the same."""
+"""Lookups of more keys than a request may hold: sent in parts, and answered by a single version."""
 
 from __future__ import annotations
 
@@ -6,42 +6,50 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from prescore_api.client.asking import MAX_KEYS
-from prescore_api.client.attempts import Talk
+from prescore_api.client.attempts import Call
 from prescore_api.client.errors import Invalid
+from prescore_api.client.requests import MAX_KEYS
 
 P = TypeVar("P")
-Ask = Callable[[int, int | None], Talk[P]]
-"""Asks for the part that begins at a position, of a version."""
+LookupPart = Callable[[int, int | None], Call[P]]
+"""Looks up the part that starts at a position, in a version (None: the published one)."""
 
 
-class _Gone(Invalid):
-    """The version of the first part was retired before the last one was asked for."""
+class _VersionGone(Invalid):
+    """The version of the first part was retired before the last part was looked up."""
 
 
-def in_parts(size: int, version: int | None, ask: Ask[P], version_of: Callable[[P], int]) -> Talk[list[P]]:
-    """The parts in their order, all of one version, the one that the first part is of if none is given.
+def in_parts(size: int, version: int | None, lookup: LookupPart[P], version_of: Callable[[P], int]) -> Call[list[P]]:
+    """Return the parts in order, all from one version: the given one, or the one that answers the first part.
 
-    When that version goes in between, all parts are asked for anew, once. Raises what `ask` raises.
+    If that version is retired in between, all parts are looked up again, once. Raises what `lookup` raises.
     """
     try:
-        return (yield from _of_one_version(size, version, ask, version_of))
-    except _Gone:
-        return (yield from _of_one_version(size, version, ask, version_of))
+        return (yield from _from_one_version(size, version, lookup, version_of))
+    except _VersionGone:
+        return (yield from _from_one_version(size, version, lookup, version_of))
 
 
-def _of_one_version(size: int, version: int | None, ask: Ask[P], version_of: Callable[[P], int]) -> Talk[list[P]]:
-    parts = [(yield from ask(0, version))]
+def _from_one_version(
+    size: int, version: int | None, lookup: LookupPart[P], version_of: Callable[[P], int]
+) -> Call[list[P]]:
+    first = yield from lookup(0, version)
+    parts = [first]
     for start in range(MAX_KEYS, size, MAX_KEYS):
         try:
-            parts.append((yield from ask(start, version_of(parts[0]))))
+            part = yield from lookup(start, version_of(first))
         except Invalid as error:
             gone = error.code == "not_found" and version is None
-            raise _at(start, error, _Gone if gone else Invalid) from error
+            raise _with_position(error, start, _VersionGone if gone else Invalid) from error
+        parts.append(part)
     return parts
 
 
-def _at(start: int, error: Invalid, kind: type[Invalid]) -> Invalid:
-    """The same error, with a key's position among all of them: the server counts those of one request."""
-    message = re.sub(r"^keys\[([0-9]+)\]", lambda found: f"keys[{start + int(found[1])}]", error.message)
+def _with_position(error: Invalid, start: int, kind: type[Invalid]) -> Invalid:
+    """Return the same error with the key's position among all keys; the server counts those of one request."""
+    message = error.message
+    match = re.match(r"keys\[([0-9]+)\]", message)
+    if match:
+        position = start + int(match[1])
+        message = f"keys[{position}]{message[match.end() :]}"
     return kind(error.code, message, error.status, error.retry_after)

@@ -1,0 +1,111 @@
+"""The calls of a client, without I/O: which requests they send, and what they make of the responses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from prescore_api.client import arrow, requests, responses
+from prescore_api.client.answers import Answer, Model
+from prescore_api.client.attempts import Call, Server, attempts
+from prescore_api.client.errors import Unavailable
+from prescore_api.client.parts import in_parts
+from prescore_api.client.requests import MAX_KEYS, JsonKey, Key, KeyValue, LookupOptions, Request
+from prescore_api.client.responses import Response
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
+
+
+def predict(
+    server: Server, model: str, key: KeyValue | Key | None, columns: Mapping[str, Any], options: LookupOptions
+) -> Call[Answer]:
+    """Return the answer to one key, passed in one of three ways; raise TypeError, ValueError or ApiError."""
+    passed_both_or_neither = (key is None) == (not columns)
+    if passed_both_or_neither or key == {}:
+        raise TypeError('A key is a value, or values by column name: 42, or {"carrier": "UA", "flight": 1545}.')
+    if key is not None and not isinstance(key, Mapping):
+        request = requests.predict_by_value(model, key, options)
+        return (yield from _send(server, request, responses.answer))
+    by_name = key or columns
+    short_request = requests.predict_by_name(model, by_name, options)
+    if short_request:
+        return (yield from _send(server, short_request, responses.answer))
+    request = requests.lookup(model, requests.to_json_keys([by_name]), options)
+    answers = yield from _send(server, request, responses.answers)
+    return answers[0]
+
+
+def lookup(server: Server, model: str, keys: Iterable[Key], options: LookupOptions) -> Call[list[Answer]]:
+    """Return the answers to any number of keys, in their order; raise TypeError or ApiError."""
+    # Convert all keys first, so that a wrong one raises before anything is sent.
+    json_keys = requests.to_json_keys(keys)
+    lookup_part = partial(_lookup_part, server, model, json_keys, options)
+    parts = yield from in_parts(len(json_keys), options.version, lookup_part, _version_of)
+    return list(chain.from_iterable(parts))
+
+
+def lookup_table(server: Server, model: str, table: pa.Table, options: LookupOptions) -> Call[pa.Table]:
+    """Return the answers to the keys in a table's rows, as a table; raise ApiError."""
+    lookup_part = partial(_lookup_table_part, server, model, table, options)
+    parts = yield from in_parts(table.num_rows, options.version, lookup_part, arrow.version_of)
+    return arrow.concatenate(parts)
+
+
+def models(server: Server) -> Call[list[Model]]:
+    """Return every published model; raise ApiError."""
+    return _send(server, requests.get("/v1/models"), responses.models)
+
+
+def model(server: Server, name: str) -> Call[Model]:
+    """Return one published model with its columns; raise ApiError."""
+    return _send(server, requests.model(name), responses.model)
+
+
+def ready(server: Server) -> Call[bool]:
+    """Return whether lookups can be answered, without a retry; raise ApiError if this is not a lookup API."""
+    once = replace(server, retries=0)
+    try:
+        return (yield from _send(once, requests.get("/health/ready"), responses.ready))
+    except Unavailable:
+        return False
+
+
+def _lookup_part(
+    server: Server,
+    model: str,
+    keys: Sequence[JsonKey],
+    options: LookupOptions,
+    start: int,
+    version: int | None,
+) -> Call[list[Answer]]:
+    part = keys[start : start + MAX_KEYS]
+    request = requests.lookup(model, part, replace(options, version=version))
+    return _send(server, request, responses.answers)
+
+
+def _lookup_table_part(
+    server: Server,
+    model: str,
+    table: pa.Table,
+    options: LookupOptions,
+    start: int,
+    version: int | None,
+) -> Call[pa.Table]:
+    stream = arrow.serialize(table.slice(start, MAX_KEYS))
+    request = requests.lookup_stream(model, stream, replace(options, version=version))
+    return _send(server, request, arrow.read_answers)
+
+
+def _version_of(answers: list[Answer]) -> int:
+    return answers[0].version
+
+
+def _send(server: Server, request: Request, read: Callable[[Response], T]) -> Call[T]:
+    response = yield from attempts(request, server)
+    return read(response)

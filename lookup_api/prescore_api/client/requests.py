@@ -1,0 +1,168 @@
+"""Requests: build a method, a target and a body from keys and lookup options. This module sends nothing."""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Self, SupportsIndex
+from urllib.parse import quote, urlencode
+from uuid import UUID
+
+MAX_KEYS = 10_000
+"""How many keys the server takes in one request."""
+ARROW = "application/vnd.apache.arrow.stream"
+
+KeyValue = str | SupportsIndex | UUID | date | datetime
+"""A value of a key column. NumPy's integers are SupportsIndex too."""
+Key = Mapping[str, KeyValue]
+"""A key by column name."""
+JsonKey = dict[str, str | int]
+"""A key by column name, with values as in JSON."""
+
+_PARAMETERS = ("version", "max_age", "output")
+# Servers and proxies begin to refuse URLs at 8 KiB.
+_MAX_TARGET_LENGTH = 8000
+_PREDICTIONS = "/v1/predictions/"
+_JSON = {"Accept": "application/json"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """An HTTP request without the server's address and the API key."""
+
+    method: str
+    target: str
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=lambda: _JSON)
+
+
+@dataclass(frozen=True)
+class LookupOptions:
+    """Which version, how old its data may be in seconds, and which outputs.
+
+    `version` None is the published version, `max_age` None allows any age, no `outputs` selects all of them.
+    """
+
+    version: int | None
+    max_age: float | None
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def from_arguments(cls, version: int | None, max_age: float | None, outputs: Iterable[str]) -> Self:
+        """Build the options from a call's arguments. `outputs` may be the name of a single output."""
+        names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+        return cls(version, max_age, names)
+
+    def parameters(self) -> list[tuple[str, str]]:
+        """Return the query parameters."""
+        parameters = []
+        if self.version is not None:
+            parameters.append(("version", str(self.version)))
+        if self.max_age is not None:
+            # The server accepts no exponent.
+            parameters.append(("max_age", f"{self.max_age:.9f}".rstrip("0").rstrip(".")))
+        parameters += [("output", name) for name in self.outputs]
+        return parameters
+
+
+def get(path: str) -> Request:
+    """Build a GET request for a path."""
+    return Request("GET", path)
+
+
+def model(name: str) -> Request:
+    """Build the request for one model's description."""
+    return get(f"/v1/models/{_segment(name)}")
+
+
+def predict_by_value(model: str, value: KeyValue, options: LookupOptions) -> Request:
+    """Build the request for a key of one column.
+
+    Raises TypeError if the value cannot be a key, and ValueError if it does not fit into a URL.
+    """
+    segment = _segment(_text(value))
+    path = f"{_PREDICTIONS}{_segment(model)}/{segment}"
+    target = _target(path, options.parameters())
+    if len(target) > _MAX_TARGET_LENGTH:
+        raise ValueError("The key is too long for a URL. Pass it by column name: {column: value}.")
+    return get(target)
+
+
+def predict_by_name(model: str, key: Key, options: LookupOptions) -> Request | None:
+    """Build the request for a key by column name; return None if it does not fit into a URL. Raises TypeError."""
+    reserved = [name for name in key if name in _PARAMETERS]
+    if reserved:
+        raise TypeError(f"No key column is called {reserved[0]}: it is a parameter. Select outputs with outputs=….")
+    columns = [(name, _text(value)) for name, value in key.items()]
+    path = _PREDICTIONS + _segment(model)
+    target = _target(path, columns + options.parameters())
+    return get(target) if len(target) <= _MAX_TARGET_LENGTH else None
+
+
+def to_json_keys(keys: Iterable[Key]) -> list[JsonKey]:
+    """Convert keys by column name to JSON values; raise TypeError with the position of the first that is not a key."""
+    return [_json_key(position, key) for position, key in enumerate(keys)]
+
+
+def lookup(model: str, keys: Sequence[JsonKey], options: LookupOptions) -> Request:
+    """Build the request for many keys by column name."""
+    body = json.dumps({"keys": keys}, ensure_ascii=False, separators=(",", ":"))
+    headers = {"Content-Type": "application/json", **_JSON}
+    return _lookup(model, options, body.encode(), headers)
+
+
+def lookup_stream(model: str, stream: bytes, options: LookupOptions) -> Request:
+    """Build the request for the keys in an Arrow IPC stream; the response is such a stream, too."""
+    headers = {"Content-Type": ARROW, "Accept": ARROW}
+    return _lookup(model, options, stream, headers)
+
+
+def _lookup(model: str, options: LookupOptions, body: bytes, headers: Mapping[str, str]) -> Request:
+    path = f"{_PREDICTIONS}{_segment(model)}/lookup"
+    target = _target(path, options.parameters())
+    return Request("POST", target, body, headers)
+
+
+def _json_key(position: int, key: Key) -> JsonKey:
+    try:
+        return {name: _json_value(value) for name, value in key.items()}
+    except (AttributeError, TypeError) as error:
+        reason = error if isinstance(key, Mapping) else 'pass a key by column name, {"customer_id": 42}'
+        raise TypeError(f"keys[{position}]: {reason}") from error
+
+
+def _json_value(value: Any) -> str | int:
+    """Convert a key's value to what JSON can hold; raise TypeError."""
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    # This check comes last because checking against a protocol is slow.
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        return operator.index(value)
+    raise TypeError(f"keys are of str, int, UUID, date or datetime, not {type(value).__name__}")
+
+
+def _text(value: KeyValue) -> str:
+    converted = _json_value(value)
+    # int() first: str() of a member of an integer enumeration is its name.
+    return converted if isinstance(converted, str) else str(int(converted))
+
+
+def _segment(text: str) -> str:
+    # "." and ".." are path navigation unless their dots are escaped.
+    if text in (".", ".."):
+        return text.replace(".", "%2E")
+    return quote(text, safe="")
+
+
+def _target(path: str, parameters: Sequence[tuple[str, str]]) -> str:
+    if not parameters:
+        return path
+    query = urlencode(parameters, quote_via=quote)
+    return f"{path}?{query}"
