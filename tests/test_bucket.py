@@ -58,7 +58,7 @@ def _stopped(sandbox: Sandbox) -> None:
             raise Busy("a pulled plug")
 
     job = sandbox.job()
-    object.__setattr__(job, "on_progress", pulled)
+    job.on_progress = pulled
     with pytest.raises(Busy):
         materialize.run(job)
 

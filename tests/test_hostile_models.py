@@ -89,7 +89,7 @@ def test_a_source_that_is_replaced_during_the_run_is_read_once(sandbox: Sandbox,
     undisturbed = materialize.run(sandbox.job())
     before = sandbox.rows("select customer, score from predictions.churn order by customer")
     job = sandbox.job()
-    object.__setattr__(job, "on_progress", replace)
+    job.on_progress = replace
     disturbed = materialize.run(job)
     assert (disturbed.version, disturbed.rows) == (undisturbed.version + 1, 1000)
     assert sandbox.rows("select customer, score from predictions.churn order by customer") == before
@@ -101,6 +101,6 @@ def test_a_model_that_is_replaced_during_the_run_scores_the_next_one(sandbox: Sa
     job = sandbox.job()
     materialize.run(job)
     before = sandbox.rows("select customer, score from predictions.churn order by customer")
-    object.__setattr__(job, "on_progress", lambda *_: sandbox.onnx(linear([5.0, 5.0])))
+    job.on_progress = lambda *_: sandbox.onnx(linear([5.0, 5.0]))
     assert materialize.run(job).version == 2
     assert sandbox.rows("select customer, score from predictions.churn order by customer") == before

@@ -93,7 +93,7 @@ def test_what_a_run_without_its_lease_sets_aside_is_not_kept(sandbox: Sandbox, c
             successor.execute("update prescore.leases set token = token + 1, expires_at = now() + interval '1 minute'")
 
     # After the first chunk; the rejects are in the last one.
-    object.__setattr__(job, "on_progress", taken_over)
+    job.on_progress = taken_over
     with pytest.raises(LeaseLost):
         materialize.take_snapshot(job, mine, version, materialize.load_scorer(job, version))
     assert sandbox.rows("select count(*) from prescore.rejects") == [(0,)]

@@ -73,7 +73,7 @@ def test_the_clock_is_asked_before_the_rows_are_read(sandbox: Sandbox) -> None:
     clock.write_text("seen\n2024-01-01\n")
     sandbox.edit("[key]", "[domain.data_as_of]\nquery = \"select seen from 'data/clock.csv'\"\n[key]")
     job = sandbox.job()
-    object.__setattr__(job, "on_progress", lambda *_: clock.write_text("seen\n2025-01-01\n"))
+    job.on_progress = lambda *_: clock.write_text("seen\n2025-01-01\n")
     report = materialize.run(job)
     assert report.data_as_of == datetime(2024, 1, 1, tzinfo=UTC)
 

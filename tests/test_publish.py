@@ -125,7 +125,7 @@ def test_a_repeatable_read_transaction_sees_one_whole_version(
             assert seen.wait(30)
 
     job = sandbox.job()
-    object.__setattr__(job, "on_progress", pause)
+    job.on_progress = pause
     sandbox.onnx(linear([1.0, -0.5], 0.9))
     running = threading.Thread(target=materialize.run, args=[job])
     with sandbox.database.connect() as reader:

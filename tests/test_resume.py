@@ -230,7 +230,7 @@ def test_a_run_that_lost_its_place_writes_nothing(sandbox: Sandbox) -> None:
 
     sandbox.settings("chunk_rows = 100\nworkers = 1\n")
     job = sandbox.job()
-    object.__setattr__(job, "on_progress", usurp)
+    job.on_progress = usurp
     with pytest.raises(LeaseLost):
         materialize.run(job)
     assert len(_ledger(sandbox)) == 1

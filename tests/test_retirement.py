@@ -193,7 +193,7 @@ def test_nobody_goes_back_to_what_is_just_being_retired(sandbox: Sandbox, monkey
 def test_a_transaction_from_while_the_decision_was_being_committed_is_waited_for(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, seconds: int, *, waited_for: bool
 ) -> None:
-    monkeypatch.setattr(open_transactions, "_PATIENCE", 0.0)
+    monkeypatch.setattr(open_transactions, "_PATIENCE_SECONDS", 0.0)
     with sandbox.database.connect() as reader, sandbox.database.connect() as connection, reader.transaction():
         began = reader.execute("select now()").fetchone()
         assert began is not None

@@ -456,8 +456,8 @@ def test_a_run_ends_the_sessions_of_the_one_it_takes_over_from(
             administrator.execute(f"grant pg_signal_backend, pg_read_all_stats to {roles.name('writer')}".encode())
     with roles.database(login).connect() as connection:
         stuck = lease.acquire(connection, "churn", watched=False, seconds=0)
-    stopped = replace(roles.database(login), name=stuck.connections)
-    with stopped.connect() as left, at_same_name(server, roles, stuck.connections).connect() as superusers:
+    stopped = replace(roles.database(login), name=stuck.session_name)
+    with stopped.connect() as left, at_same_name(server, roles, stuck.session_name).connect() as superusers:
         materialize.run(granted.job())
         with pytest.raises(psycopg.OperationalError):
             left.execute("select 1")

@@ -69,7 +69,7 @@ class Database:
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """Return the database of a URL as libpq or as SQLAlchemy spells it."""
+        """Return the database at a URL in libpq's spelling or in SQLAlchemy's."""
         return cls(url.replace("postgresql+psycopg://", "postgresql://", 1))
 
     @contextmanager

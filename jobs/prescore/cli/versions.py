@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prescore.catalog.catalog import Version
 from prescore.cli import context
 from prescore.errors import Mistake
+
+if TYPE_CHECKING:
+    from prescore.versions.retention import Inventory
 
 app = typer.Typer()
 Model = Annotated[str, typer.Argument(metavar="NAME", help="The model: specs/NAME.toml.")]
@@ -97,8 +101,14 @@ def release(name: Model) -> None:
 
 
 @app.command()
-def retire(name: Model, dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell.")] = False) -> None:
-    """Drop the versions that retention no longer asks for."""
+def retire(
+    name: Model,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only show which versions would be kept, why, and which would be retired."),
+    ] = False,
+) -> None:
+    """Retire the versions that retention no longer keeps."""
     from prescore.project.project import Project
     from prescore.store.store import Store
 
@@ -107,13 +117,27 @@ def retire(name: Model, dry_run: Annotated[bool, typer.Option("--dry-run", help=
     with context.catalog() as catalog:
         catalog.model(name)
         if dry_run:
-            gone = retirement.due(catalog.versions(name), retention, catalog.now())
-        else:
-            gone = list(retirement.retire(catalog.connection, Store(project.store, catalog.name), name, retention))
-        waiting = [] if dry_run else retirement.undropped(catalog.connection, name)
-    typer.echo(f"{'Would retire' if dry_run else 'Retired'}: {', '.join(str(v['version']) for v in gone) or 'nothing'}")
-    if waiting:
-        typer.echo(f"Still being read, left for the next time: {', '.join(str(v['version']) for v in waiting)}")
+            _show_retirement(retirement.Inventory.from_catalog(catalog, name, retention))
+            return
+        store = Store(project.store, catalog.name)
+        retired = list(retirement.retire(catalog.connection, store, name, retention))
+        undropped = retirement.undropped(catalog.connection, name)
+    typer.echo(f"Retired: {_numbers(retired) or 'nothing'}")
+    if undropped:
+        typer.echo(f"Still being read, left for the next time: {_numbers(undropped)}")
+
+
+def _show_retirement(inventory: Inventory) -> None:
+    """Print each version with the reason to keep it, and the versions that would be retired."""
+    for version in inventory.existing():
+        reason = inventory.reason_to_keep(version)
+        decision = "would be retired" if reason is None else f"kept: {reason}"
+        typer.echo(f"Version {version['version']} ({_state(version)}): {decision}")
+    typer.echo(f"Would retire: {_numbers(inventory.retirable()) or 'nothing'}")
+
+
+def _numbers(versions: Sequence[Version]) -> str:
+    return ", ".join(str(version["version"]) for version in versions)
 
 
 @app.command()

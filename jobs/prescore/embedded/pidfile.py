@@ -1,6 +1,6 @@
-"""What postmaster.pid says of the server on a data folder, and how much of it is true by now.
+"""postmaster.pid, the file that Postgres writes into its data folder, and how much of it is still true.
 
-The file outlives its server, and goes along when the folder is copied or moved.
+The file outlives its server, and is copied or moved together with the folder.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 from prescore.errors import Mistake
 
 _SOCKET = ".s.PGSQL.5432"
-# Bytes in a socket's name; macOS takes the fewest.
-_LONGEST = 103
+# macOS has the lowest limit.
+_LONGEST_SOCKET_BYTES = 103
 
 
 @dataclass(frozen=True)
-class Noted:
-    """The server that wrote the file: its process, its data folder, the folder of its socket, whether it is ready."""
+class Server:
+    """The server that wrote the file: its process id, data folder and socket folder, and whether it was ready."""
 
     process: int
     data: Path
@@ -28,106 +28,116 @@ class Noted:
     ready: bool
 
 
-def read(data: Path) -> Noted | None:
-    """What the file says; None when there is none that can be read.
+def read(data: Path) -> Server | None:
+    """Return the server that a data folder's file describes, or None when there is no readable file.
 
-    Its lines are process, folder, start time, port, socket folder, address, shared memory, status (PostgreSQL,
+    The file's lines are process, folder, start time, port, socket folder, address, shared memory, status (PostgreSQL,
     src/include/utils/pidfile.h).
     """
     try:
         lines = (data / "postmaster.pid").read_text().splitlines()
-        ready = [line.strip() for line in lines[7:8]] == ["ready"]
-        return Noted(int(lines[0]), Path(lines[1]), Path(lines[4] or lines[1]), ready)
+        ready = len(lines) > 7 and lines[7].strip() == "ready"
+        return Server(
+            process=int(lines[0]),
+            data=Path(lines[1]),
+            sockets=Path(lines[4] or lines[1]),
+            ready=ready,
+        )
     except (OSError, IndexError, ValueError):
         return None
 
 
-def refuse_copy(noted: Noted, data: Path) -> None:
-    """Raise Mistake when the file came along with a copy: its server is another folder's."""
-    if _same(noted, data) is False:
+def refuse_copy(server: Server, data: Path) -> None:
+    """Raise Mistake when the file was copied along with the folder: the server runs on another folder."""
+    if _is_same_folder(server, data) is False:
         raise Mistake(
-            f"{data} was copied from {noted.data} while the server there was running: a copy like that is of no one "
-            "moment, and cannot be relied on. Stop the server there (`prescore db stop`) and copy the project again, "
-            f"or remove {data} to begin with an empty database."
+            f"{data} was copied from {server.data} while the server there was running. Such a copy mixes states of "
+            "different moments, and cannot be relied on. Stop the server there (`prescore db stop`) and copy the "
+            f"project again, or remove {data} to begin with an empty database."
         )
 
 
-def sockets(noted: Noted, data: Path) -> Path:
-    """The folder of the server's socket: one inside the data folder was moved together with it."""
-    if noted.sockets != noted.data or _same(noted, data) is not None:
-        return noted.sockets
-    if not short_enough(data):
+def socket_folder(server: Server, data: Path) -> Path:
+    """Return the folder of the server's socket. A socket inside the data folder has moved together with it."""
+    was_inside = server.sockets == server.data
+    was_moved = _is_same_folder(server, data) is None
+    if not (was_inside and was_moved):
+        return server.sockets
+    if not is_short_enough(data):
         raise Mistake(
             f"{data.parent.parent} was moved while its embedded Postgres was running, and the path is now too long to "
-            f"reach it. Stop it with `kill -INT {noted.process}`; the next command starts it again."
+            f"reach it. Stop it with `kill -INT {server.process}`; the next command starts it again."
         )
     return data
 
 
-def _same(noted: Noted, data: Path) -> bool | None:
-    """Whether the server's data folder is this one; None when there is no such folder any more."""
+def _is_same_folder(server: Server, data: Path) -> bool | None:
+    """Return whether the server's data folder is this one; None when that folder no longer exists."""
     try:
-        return noted.data.samefile(data)
+        return server.data.samefile(data)
     except PermissionError:
         return False
     except OSError:
         return None
 
 
-def short_enough(folder: Path) -> bool:
-    """Whether a socket in this folder has a name that the system takes."""
-    return len(os.fsencode(folder / _SOCKET)) <= _LONGEST
+def is_short_enough(folder: Path) -> bool:
+    """Return whether the path of a socket in this folder is within the system's limit."""
+    path = os.fsencode(folder / _SOCKET)
+    return len(path) <= _LONGEST_SOCKET_BYTES
 
 
-def private(folder: Path, owner: int) -> bool:
-    """Whether this is a folder, no link to one, that only its owner and root can enter."""
-    found = folder.lstat()
-    return (stat.S_IFMT(found.st_mode), stat.S_IMODE(found.st_mode), found.st_uid) == (stat.S_IFDIR, 0o700, owner)
+def is_private(folder: Path, owner: int) -> bool:
+    """Return whether this is a folder, and not a link to one, that only its owner and root can enter."""
+    status = folder.lstat()
+    is_folder = stat.S_ISDIR(status.st_mode)
+    mode = stat.S_IMODE(status.st_mode)
+    return is_folder and mode == 0o700 and status.st_uid == owner
 
 
-def answers(sockets: Path) -> bool:
-    """Whether something accepts connections on the socket in this folder."""
-    with socket.socket(socket.AF_UNIX) as asking:
+def accepts_connections(sockets: Path) -> bool:
+    """Return whether a server accepts connections on the socket in this folder."""
+    with socket.socket(socket.AF_UNIX) as client:
         try:
-            asking.connect(str(sockets / _SOCKET))
+            client.connect(str(sockets / _SOCKET))
         except OSError:
             return False
     return True
 
 
-def forget_stale(data: Path) -> None:
-    """Remove the lock files of a server that is gone, though its process number is taken.
+def remove_stale(data: Path) -> None:
+    """Remove the lock files of a server that no longer runs, even if another process has its process id by now.
 
-    Postgres asks by signal, and would take a zombie, or whoever got the number after a restart, for the server. One
-    that was moved while it ran leaves its socket's lock file behind.
+    Postgres itself only checks whether a process with that id exists, and would take a zombie, or a process that got
+    the id after a restart, for the server. A server that was moved while it ran leaves its socket's lock file behind.
     """
-    noted = read(data)
-    folders = {data, noted.sockets} if noted else {data}
-    for lock in (data / "postmaster.pid", *(folder / f"{_SOCKET}.lock" for folder in folders)):
-        process = _process(lock)
-        if process is not None and _somebody_else(process, data):
+    locks = [data / "postmaster.pid", data / f"{_SOCKET}.lock"]
+    server = read(data)
+    if server is not None and server.sockets != data:
+        locks.append(server.sockets / f"{_SOCKET}.lock")
+    for lock in locks:
+        process = _locking_process(lock)
+        if process is not None and _is_other_process(process, data):
             lock.unlink()
 
 
-def _process(lock: Path) -> int | None:
+def _locking_process(lock: Path) -> int | None:
     try:
         return int(lock.read_text().split()[0])
     except (OSError, IndexError, ValueError):
         return None
 
 
-def _somebody_else(process: int, data: Path) -> bool:
-    # Of the extra `embedded`, as the wheel is.
+def _is_other_process(process: int, data: Path) -> bool:
+    """Return whether a process is certain not to be the server on a data folder."""
+    # psutil is installed with the extra `embedded`, like the wheel.
     import psutil
 
     try:
-        found = psutil.Process(process)
-        if found.status() == psutil.STATUS_ZOMBIE or found.name() != "postgres":
+        candidate = psutil.Process(process)
+        if candidate.status() == psutil.STATUS_ZOMBIE or candidate.name() != "postgres":
             return True
-        return not Path(found.cwd()).samefile(data)
-    except (
-        psutil.Error,
-        OSError,
-        ValueError,
-    ):  # there is no such process, which Postgres sees by itself, or it may not be asked
+        return not Path(candidate.cwd()).samefile(data)
+    # There is no such process, which Postgres notices by itself, or its details are not ours to see.
+    except (psutil.Error, OSError, ValueError):
         return False

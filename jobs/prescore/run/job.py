@@ -1,4 +1,4 @@
-"""What a run works with: one model of a project, its store, and the database it goes to."""
+"""What a run works with: one model of a project, its store, and the database that it writes to."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ from prescore.store.store import Store, read_model
 from prescore.versions.lease import Lease
 
 OnProgress = Callable[[str, int, int | None], None]
-"""Told of progress: the step, the rows done since the last call, the rows in all if known."""
+"""Called with a step, the rows processed since the last call, and the total number of rows if it is known."""
 
 
 def no_progress(step: str, rows: int, total: int | None) -> None:
     """Show no progress."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Definition:
-    """One model of a project, before there is any database: what it is made from."""
+    """One model of a project without a database: what its predictions are made from.
+
+    Each file is read once, when it is first needed, so that all steps of a run see the same content.
+    """
 
     project: Project
     spec: Spec
-    on_progress: OnProgress = field(default=no_progress, compare=False, kw_only=True)
+    on_progress: OnProgress = field(default=no_progress, kw_only=True)
 
     @property
     def model(self) -> str:
@@ -46,46 +49,52 @@ class Definition:
 
     @cached_property
     def source(self) -> Source:
-        """Where the domain is read."""
-        return source.open_source(self.project, self.spec, Store(self.project.store).spill(self.model))
+        """The source that the domain query runs on."""
+        spill = Store(self.project.store).spill(self.model)
+        return source.open_source(self.project, self.spec, spill)
 
     @cached_property
     def onnx(self) -> bytes:
-        """The model file's content; raises ModelInvalid when it is not there or empty."""
+        """The model file's content; raises ModelInvalid when it is missing or empty."""
         return read_model(self.project.root / self.spec.onnx.file)
 
     @property
     def parts(self) -> tuple[Spec, str, bytes]:
-        """What decides the predictions, apart from the data: spec, query and model file, as this job has read them."""
+        """Spec, query and model file, which together with the data decide the predictions."""
         return self.spec, self.query, self.onnx
 
     def reloaded(self) -> Self:
-        """The same job, of what its files are now."""
+        """Return the same job with the files as they are now."""
         return replace(self, spec=self.project.spec(self.model))
 
     @property
     def workers(self) -> int:
-        """Chunks scored side by side."""
+        """The number of chunks to score in parallel."""
         if self.project.settings.workers:
             return self.project.settings.workers
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS
+        # macOS has no sched_getaffinity.
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job(Definition):
-    """The same, on its way into a database."""
+    """One model of a project, and the database that its predictions are written to."""
 
     database: Database
 
     @cached_property
     def store(self) -> Store:
-        """Where the catalog's snapshots and models are kept."""
+        """The store of the catalog's snapshots and model files."""
         with self.database.connect() as connection:
             return Store(self.project.store, Catalog(connection).name)
 
     def with_lease(self, lease: Lease) -> Self:
-        """The same job, its connections named after the lease: a successor ends them when this run is stuck."""
-        # With what it has read of its files.
-        named = copy(self)
-        object.__setattr__(named, "database", replace(self.database, name=lease.connections))
-        return named
+        """Return the same job with sessions named after the lease, by which a successor ends them if this run is stuck.
+
+        The files that this job has read are not read again.
+        """
+        job = copy(self)
+        job.database = replace(self.database, name=lease.session_name)
+        return job

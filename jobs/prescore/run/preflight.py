@@ -16,7 +16,7 @@ from prescore.scoring import rejects
 from prescore.scoring.scorer import Scorer
 from prescore.sources import source
 from prescore.steps import snapshot
-from prescore.versions import views
+from prescore.versions import compatibility
 from prescore.versions.options import RunOptions
 
 
@@ -88,8 +88,10 @@ def check_columns(connection: Connection, spec: Spec) -> None:
     model = Catalog(connection).one("models_get", model=spec.model)
     if model is None or model["held_at"] is not None or model["published_version"] is None:
         return
-    if found := views.breaking_changes(connection, spec.model, spec.key_columns, spec.output_columns):
-        raise views.breaking_error(f"A version of {spec.model} by this spec", found, f"prescore run {spec.model}")
+    if found := compatibility.breaking_changes(connection, spec.model, spec.key_columns, spec.output_columns):
+        raise compatibility.breaking_error(
+            f"A version of {spec.model} by this spec", found, f"prescore run {spec.model}"
+        )
 
 
 def validate(job: Definition) -> tuple[int, int]:

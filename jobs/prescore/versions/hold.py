@@ -9,18 +9,24 @@ from prescore.errors import NotAllowed
 
 def hold(connection: Connection, model: str, reason: str) -> None:
     """Put a model on hold."""
+    catalog = Catalog(connection)
     with connection.transaction():
-        catalog = Catalog(connection)
         catalog.model(model, lock=True)
         catalog.record_event(model, None, "held", reason)
-        catalog.execute("models_hold", model=model, reason=reason, actor=catalog.actor)
+        catalog.execute(
+            "models_hold",
+            model=model,
+            reason=reason,
+            actor=catalog.actor,
+        )
 
 
 def release(connection: Connection, model: str) -> None:
     """End a hold; raise NotAllowed when the model is not on hold."""
+    catalog = Catalog(connection)
     with connection.transaction():
-        catalog = Catalog(connection)
-        if catalog.model(model, lock=True)["held_at"] is None:
+        row = catalog.model(model, lock=True)
+        if row["held_at"] is None:
             raise NotAllowed(f"{model} is not on hold.")
         catalog.execute("models_release", model=model)
         catalog.record_event(model, None, "released")

@@ -1,4 +1,4 @@
-"""One writer a model: a lease with a fencing token, held by the database."""
+"""One writer per model: a lease with a fencing token, kept in the database."""
 
 from __future__ import annotations
 
@@ -18,159 +18,207 @@ from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Connection, Database
 
 EXPIRY_SECONDS = 120.0
-# Nobody renews an unwatched lease between a scheduler's tasks: it must outlast a queue and a retry's back-off.
+"""How long a lease lasts after it was last renewed."""
 TASK_EXPIRY_SECONDS = 900.0
+"""The same between a scheduler's tasks. Nothing renews it there, so it must outlast a queue and a retry's back-off."""
 OnBusy = Callable[[errors.Busy], None]
-_LOOK_AGAIN = 1.0
-_NOBODY: dict[str, Any] = {"token": 0, "holder": "nobody", "expires_at": "-infinity", "free": True}
+"""Called once with the error that a run would raise if it did not wait."""
+
+# Renewing this many times before a lease expires leaves room for a renewal that fails.
+_RENEWALS_PER_EXPIRY = 4
+_POLL_SECONDS = 1.0
+_NEVER_LEASED: dict[str, Any] = {"token": 0, "holder": "", "expires_at": "-infinity", "free": True}
 
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to write one model, good for as long as its token is the latest."""
+    """The right to write one model, valid for as long as its token is the latest."""
 
     model: str
     token: int
 
     @property
-    def connections(self) -> str:
-        """What the connections that write under it are called, for a successor to end them."""
+    def session_name(self) -> str:
+        """The application_name of the sessions that write under the lease, by which a successor finds and ends them."""
         return f"prescore lease {self.token}"
 
     def check(self, connection: Connection) -> None:
-        """Ask, last thing in a writing transaction, whether the right still stands; raises LeaseLost.
+        """Raise LeaseLost if the lease has been taken over. Call it last in every writing transaction.
 
-        The row stays locked until the commit, so a successor waits for what was in flight and then sees it.
+        The lease's row stays locked until the transaction commits, so a successor waits for it and then sees its
+        writes.
         """
-        if Catalog(connection).one("leases_check", model=self.model, token=self.token) is None:
+        if not _is_current(connection, self):
             raise lease_lost(self)
 
 
 def acquire(
-    connection: Connection, model: str, *, watched: bool, seconds: float = EXPIRY_SECONDS, holder: str | None = None
+    connection: Connection,
+    model: str,
+    *,
+    watched: bool,
+    seconds: float = EXPIRY_SECONDS,
+    holder: str | None = None,
 ) -> Lease:
-    """Take the model's lease; raises Busy while another holder is alive.
+    """Acquire the model's lease; raise Busy while another holder is alive.
 
-    A watched lease belongs to `connection`: when that session ends, however it ends, the lease is free at once.
-    An unwatched one outlives its process and runs out by the clock. Whoever names itself as `holder`, by a name of its
-    own, may come back for its unwatched lease, and gets a new token: a retry is not shut out by the attempt before it.
+    A watched lease belongs to `connection`: it becomes free as soon as that session ends, for whatever reason. An
+    unwatched lease outlives its process and expires after `seconds`. A caller that passes a `holder` name of its own
+    may acquire its unwatched lease again, with a new token, so that a retry is not locked out by the attempt before it.
     """
     catalog = Catalog(connection)
-    named = holder or f"{socket.gethostname()} process {os.getpid()}"
+    name = holder or f"{socket.gethostname()} process {os.getpid()}"
     with connection.transaction():
-        before = catalog.one("leases_before", model=model, holder=named, back=holder is not None) or _NOBODY
-        if not before["free"]:
-            raise _busy(model, before)
-        catalog.execute("leases_end_sessions", connections=Lease(model, before["token"]).connections)
-        mine = {"model": model, "holder": named, "watched": watched, "seconds": seconds}
-        row = catalog.one("leases_take", **mine, before=before["token"], expired=before["expires_at"])
+        previous = catalog.one(
+            "leases_before",
+            model=model,
+            holder=name,
+            back=holder is not None,
+        )
+        if previous is None:
+            previous = _NEVER_LEASED
+        if not previous["free"]:
+            raise _busy_error(model, previous)
+        predecessor = Lease(model, previous["token"])
+        catalog.execute("leases_end_sessions", connections=predecessor.session_name)
+        row = catalog.one(
+            "leases_take",
+            model=model,
+            holder=name,
+            watched=watched,
+            seconds=seconds,
+            before=previous["token"],
+            expired=previous["expires_at"],
+        )
         if row is None:
-            raise _busy(model, before)
+            raise _busy_error(model, previous)
         lease = Lease(model, row["token"])
         if watched:
             catalog.execute("leases_watch", model=model, token=lease.token)
-            catalog.execute("leases_name_session", connections=lease.connections)
+            catalog.execute("leases_name_session", connections=lease.session_name)
     return lease
 
 
 @contextmanager
 def holding(database: Database, model: str, *, on_busy: OnBusy | None = None) -> Iterator[Lease]:
-    """Take the lease for a whole run in this process, keep it, and give it back at the end.
+    """Acquire the lease for a whole run in this process, renew it, and release it at the end.
 
-    Raises Busy while another holder is alive; with `on_busy` that is told, once, and the lease waited for. What fails
-    because a successor ended this run's connections is raised as LeaseLost.
+    Raises Busy while another holder is alive. With `on_busy`, calls it once with that error and waits for the lease
+    instead. Raises LeaseLost for errors that are due to a successor having ended this run's sessions.
     """
     with database.connect() as connection:
-        lease = _waited(connection, model, on_busy) if on_busy else acquire(connection, model, watched=True)
-        with _fenced(database, lease), _renewing(connection, lease):
+        if on_busy is None:
+            lease = acquire(connection, model, watched=True)
+        else:
+            lease = _acquire_when_free(connection, model, on_busy)
+        with _report_takeover(database, lease), _renew_in_background(connection, lease):
             yield lease
         release(connection, lease)
 
 
 @contextmanager
 def continuing(database: Database, lease: Lease) -> Iterator[Lease]:
-    """Keep a lease that another process took, for as long as this one works under it; raises LeaseLost."""
+    """Renew a lease that another process acquired, for as long as the block runs; raise LeaseLost if it is taken."""
     with database.connect() as connection:
         if renew(connection, lease, TASK_EXPIRY_SECONDS) is None:
             raise lease_lost(lease)
-        with _fenced(database, lease), _renewing(connection, lease, TASK_EXPIRY_SECONDS):
+        with (
+            _report_takeover(database, lease),
+            _renew_in_background(connection, lease, TASK_EXPIRY_SECONDS),
+        ):
             yield lease
 
 
 def release(connection: Connection, lease: Lease) -> None:
-    """Give the lease back, if it is still ours."""
+    """Release the lease, unless it has been taken over."""
     Catalog(connection).execute("leases_release", model=lease.model, token=lease.token)
 
 
 def release_held_by(connection: Connection, holder: str) -> None:
-    """Give back whatever a named holder has, for one that no longer knows its token."""
+    """Release all leases of a named holder, for a caller that no longer knows its token."""
     Catalog(connection).execute("leases_release_by_holder", holder=holder)
 
 
 def renew(connection: Connection, lease: Lease, seconds: float = EXPIRY_SECONDS) -> int | None:
-    """Push the expiry out; gives the token, or None when the lease is another's by now."""
-    row = Catalog(connection).one("leases_renew", model=lease.model, token=lease.token, seconds=seconds)
+    """Extend the lease to `seconds` from now and return its token, or None if it has been taken over."""
+    row = Catalog(connection).one(
+        "leases_renew",
+        model=lease.model,
+        token=lease.token,
+        seconds=seconds,
+    )
     return None if row is None else row["token"]
 
 
 def lease_lost(lease: Lease) -> errors.LeaseLost:
-    """What to raise when the lease is another's."""
+    """Return the error for a lease that has been taken over."""
     return errors.LeaseLost(
-        f"Another run took over {lease.model} while this one was not looking. Nothing more was written by this run."
+        f"Another run took over {lease.model} because this run did not renew its lease in time. "
+        "This run wrote nothing after that."
     )
 
 
-def _busy(model: str, before: dict[str, Any]) -> errors.Busy:
+def _busy_error(model: str, previous: dict[str, Any]) -> errors.Busy:
     return errors.Busy(
-        f"Another run of {model} is at work ({before['holder']}, lease until {before['expires_at']}). "
-        "Two runs never write one model at once; try again when it has finished, or wait for it with --wait."
+        f"Another run of {model} is in progress ({previous['holder']}, lease until {previous['expires_at']}). "
+        "Only one run at a time writes a model. Try again when that run has finished, or wait for it with --wait."
     )
 
 
-def _waited(connection: Connection, model: str, on_busy: OnBusy) -> Lease:
+def _is_current(connection: Connection, lease: Lease) -> bool:
+    row = Catalog(connection).one("leases_check", model=lease.model, token=lease.token)
+    return row is not None
+
+
+def _acquire_when_free(connection: Connection, model: str, on_busy: OnBusy) -> Lease:
     try:
         return acquire(connection, model, watched=True)
     except errors.Busy as busy:
         on_busy(busy)
     while True:
-        time.sleep(_LOOK_AGAIN)
+        time.sleep(_POLL_SECONDS)
         with suppress(errors.Busy):
             return acquire(connection, model, watched=True)
 
 
 @contextmanager
-def _fenced(database: Database, lease: Lease) -> Iterator[None]:
+def _report_takeover(database: Database, lease: Lease) -> Iterator[None]:
+    """Raise LeaseLost in place of a transient error that a successor caused by ending this run's sessions."""
     try:
         yield
     except errors.Transient as error:
-        if _taken_over(database, lease):
+        if _is_taken_over(database, lease):
             raise lease_lost(lease) from error
         raise
 
 
-def _taken_over(database: Database, lease: Lease) -> bool:
-    """Whether it is known to be another's; a database that does not answer knows nothing."""
+def _is_taken_over(database: Database, lease: Lease) -> bool:
+    """Return whether the lease is certain to be another's; a database that does not answer proves nothing."""
     with suppress(errors.PrescoreError), database.connect() as connection:
-        return Catalog(connection).one("leases_check", model=lease.model, token=lease.token) is None
+        return not _is_current(connection, lease)
     return False
 
 
 @contextmanager
-def _renewing(connection: Connection, lease: Lease, seconds: float = EXPIRY_SECONDS) -> Iterator[None]:
-    """Renew in the background; a connection or lease that is lost shows at the next writing transaction."""
+def _renew_in_background(connection: Connection, lease: Lease, seconds: float = EXPIRY_SECONDS) -> Iterator[None]:
+    """Renew the lease from a thread until the block ends.
+
+    The thread reports nothing: the next writing transaction notices a lost connection or lease.
+    """
+    interval = EXPIRY_SECONDS / _RENEWALS_PER_EXPIRY
     done = threading.Event()
 
-    def beat() -> None:
-        while not done.wait(EXPIRY_SECONDS / 4) and not connection.closed:
-            # Such as a lock that is waited for in vain: there is time for another try.
+    def renew_until_done() -> None:
+        while not done.wait(interval) and not connection.closed:
+            # A renewal may fail on a lock, for example. There is time for another one.
             with suppress(psycopg.Error):
                 if renew(connection, lease, seconds) is None:
                     return
 
-    beating = threading.Thread(target=beat, daemon=True)
-    beating.start()
+    renewals = threading.Thread(target=renew_until_done, daemon=True)
+    renewals.start()
     try:
         yield
     finally:
         done.set()
-        beating.join()
+        renewals.join()

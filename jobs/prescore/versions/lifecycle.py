@@ -1,13 +1,13 @@
-"""The life of a version on its writer's side: created with its table, gone on with, given up."""
+"""The life of a version until it is checked: created with its table, resumed, abandoned, discarded."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from psycopg import errors as pg
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from prescore.catalog.catalog import Catalog, Version
@@ -20,12 +20,21 @@ from prescore.versions import table
 from prescore.versions.options import DEFAULTS, RunOptions
 
 STALE = timedelta(days=1)
+"""An unfinished version that began this long ago is not resumed: last week's inputs are no use tonight."""
 
 _log = logging.getLogger("prescore")
 
 
-def create(connection: Connection, spec: Spec, made_of: dict[str, str], options: RunOptions = DEFAULTS) -> int:
-    """A new version, building, with its empty table; gives its number."""
+def create(
+    connection: Connection,
+    spec: Spec,
+    made_of: dict[str, str],
+    options: RunOptions = DEFAULTS,
+) -> int:
+    """Create a version in state building, with its empty table, and return its number.
+
+    `made_of` has the fingerprints of model file, domain and spec.
+    """
     catalog = Catalog(connection)
     version: int = catalog.one("versions_number", model=spec.model)["version"]
     catalog.execute(
@@ -33,7 +42,7 @@ def create(connection: Connection, spec: Spec, made_of: dict[str, str], options:
         model=spec.model,
         version=version,
         table_name=f"{spec.model}_v{version}",
-        **_described(spec),
+        **_description(spec),
         trial_rows=options.trial_rows,
         as_of=options.as_of,
         **made_of,
@@ -42,103 +51,173 @@ def create(connection: Connection, spec: Spec, made_of: dict[str, str], options:
     return version
 
 
-def _described(spec: Spec) -> dict[str, Any]:
-    """What readers are told of a version besides its predictions."""
-    promise = spec.freshness.max_age
+def _description(spec: Spec) -> dict[str, Any]:
+    """Return what the catalog records of a spec for readers: columns, freshness and lookup settings."""
+    max_age = spec.freshness.max_age
     return {
         "key_columns": Jsonb(spec.key_columns),
         "output_columns": Jsonb(spec.output_columns),
-        "max_age_seconds": None if promise is None else promise.total_seconds(),
+        "max_age_seconds": None if max_age is None else max_age.total_seconds(),
         "refuse_stale": spec.freshness.when_stale == "refuse",
         "cache_seconds": spec.lookup.cache.total_seconds(),
         "in_memory": spec.lookup.in_memory,
     }
 
 
-def find_resumable(connection: Connection, store: Store, model: str, made_of: dict[str, str]) -> int | None:
-    """The newest version that a run left behind, if it can be gone on with.
+def find_resumable(
+    connection: Connection,
+    store: Store,
+    model: str,
+    made_of: dict[str, str],
+) -> int | None:
+    """Return the newest unfinished version that a run can resume, or None.
 
-    It must be made of the same model file, query and spec, its snapshot must be as it was, its inputs not older than a
-    day (last week's half is no help tonight), and its rejects kept: of a version that was sure to be refused only the
-    first are, and by now more may be allowed.
+    It must be made of the same model file, query and spec, have begun recently, and have its snapshot intact. All its
+    rejects must be recorded, too: only the first ones are kept of a version that is certain to be refused, and the
+    spec may allow more rejects by now.
     """
     catalog = Catalog(connection)
-    left: list[Version] = catalog.all("versions_unfinished", model=model)
-    for version in left:
-        same = all(version[name] == value for name, value in made_of.items())  # type: ignore[literal-required]
-        recent = catalog.now() - version["started_at"] < STALE
-        if same and recent and store.intact(version) and rejects.all_written(connection, version):
+    unfinished: list[Version] = catalog.all("versions_unfinished", model=model)
+    now = catalog.now()
+    for version in unfinished:
+        if not _is_made_of(version, made_of):
+            continue
+        if now - version["started_at"] >= STALE:
+            continue
+        if store.intact(version) and rejects.all_written(connection, version):
             return version["version"]
     return None
 
 
+def _is_made_of(version: Version, made_of: dict[str, str]) -> bool:
+    row = cast("Mapping[str, Any]", version)
+    return all(row[name] == fingerprint for name, fingerprint in made_of.items())
+
+
 def resume(connection: Connection, spec: Spec, version: int) -> None:
-    """Go on with a version, under the promise and the comments that the spec has now.
+    """Resume a version with the max age, lookup settings and comments that the spec has now.
 
-    The history gets to know what was found: chunks, and the time they had taken.
+    The history records what the run found: the number of chunks, and the seconds spent on them.
     """
-    catalog, model = Catalog(connection), spec.model
-    catalog.execute("versions_describe", model=model, version=version, **_described(spec))
-    chunks = catalog.one("chunks_total", model=model, version=version)["chunks"]
-    seconds = catalog.version(model, version)["seconds"]
-    catalog.record_event(model, version, "resumed", chunks=chunks, seconds=seconds)
+    catalog = Catalog(connection)
+    model = spec.model
+    catalog.execute(
+        "versions_describe",
+        model=model,
+        version=version,
+        **_description(spec),
+    )
+    finished = catalog.one("chunks_total", model=model, version=version)
+    catalog.record_event(
+        model,
+        version,
+        "resumed",
+        chunks=finished["chunks"],
+        seconds=catalog.version(model, version)["seconds"],
+    )
 
 
-def abandon(connection: Connection, model: str, *, but: int, as_of: datetime | None = None) -> list[Version]:
-    """Give up what earlier runs left behind, but for one version; gives those that are, for `discard` after the commit.
+def abandon(
+    connection: Connection,
+    model: str,
+    *,
+    but: int,
+    as_of: datetime | None = None,
+) -> list[Version]:
+    """Abandon the unfinished versions of earlier runs, except version `but`; return those marked as failed.
 
-    One that passed its checks stays for whoever wants to publish it. A run for a time of the past, `as_of`, leaves what
-    was begun for later ones.
+    Pass these to `discard` after the commit. A version that passed its checks is kept and can still be published. A
+    run for an earlier time, `as_of`, does not touch versions that are for later times.
     """
-    left: list[Version] = Catalog(connection).all("versions_unfinished", model=model)
-    others = [v for v in left if v["version"] != but and (as_of is None or (v["as_of"] or v["started_at"]) <= as_of)]
-    for version in others:
+    unfinished: list[Version] = Catalog(connection).all("versions_unfinished", model=model)
+    failed = []
+    for version in unfinished:
+        if version["version"] == but or _is_for_later(version, as_of):
+            continue
         set_to_publish(connection, model, version["version"], publishing=False)
-    why = "its run ended early, and a later run began anew"
-    return [version for version in others if mark_failed(connection, version, why)]
+        if mark_failed(connection, version, "its run ended early, and a later run started over"):
+            failed.append(version)
+    return failed
 
 
-def set_to_publish(connection: Connection, model: str, version: int, *, publishing: bool) -> None:
-    """Note whether a run means to publish a version, so that the next one does if this one does not come to that."""
-    Catalog(connection).execute("versions_set_to_publish", model=model, version=version, publishing=publishing)
-
-
-def mark_failed(connection: Connection, version: Version, error: str, checks: list[Any] | None = None) -> bool:
-    """Mark a version that cannot be finished, for `discard`; False, and nothing done, for one that was checked."""
-    catalog, name = Catalog(connection), {"model": version["model"], "version": version["version"]}
-    if not catalog.execute("versions_fail", **name, error=error, checks=Jsonb(checks or [])):
+def _is_for_later(version: Version, as_of: datetime | None) -> bool:
+    if as_of is None:
         return False
-    catalog.record_event(version["model"], version["version"], "failed", error)
+    return (version["as_of"] or version["started_at"]) > as_of
+
+
+def set_to_publish(
+    connection: Connection,
+    model: str,
+    version: int,
+    *,
+    publishing: bool,
+) -> None:
+    """Record whether a run means to publish a version, so that the next run does it if this one is interrupted."""
+    Catalog(connection).execute(
+        "versions_set_to_publish",
+        model=model,
+        version=version,
+        publishing=publishing,
+    )
+
+
+def mark_failed(
+    connection: Connection,
+    version: Version,
+    error: str,
+    checks: list[Any] | None = None,
+) -> bool:
+    """Mark an unfinished version as failed and return True; leave one that has been checked and return False.
+
+    Pass a failed version to `discard` after the commit.
+    """
+    catalog = Catalog(connection)
+    model, number = version["model"], version["version"]
+    failed = catalog.execute(
+        "versions_fail",
+        model=model,
+        version=number,
+        error=error,
+        checks=Jsonb(checks or []),
+    )
+    if not failed:
+        return False
+    catalog.record_event(model, number, "failed", error)
     return True
 
 
 def discard(connection: Connection, store: Store, version: Version) -> None:
-    """Drop a failed version's table, and remove what it was made from, after the commit that gave the version up.
+    """Drop a failed version's table and remove its files. Call it after the commit that marked the version as failed.
 
-    A table that somebody reads, such as a dump, or that a stopped process holds open, is left for retirement.
+    A table that is locked, by a dump or by a stopped process for example, is left to retirement.
     """
     try:
         with connection.transaction():
             connection.execute(query("tables_lock_timeout"))
-            connection.execute(query("tables_drop", table=sql.Identifier(version["table_name"])))
+            table.drop(connection, version)
     except pg.LockNotAvailable:
-        _log.warning("%s is in use; it is dropped when versions are retired", version["table_name"])
+        _log.warning("%s is in use; retirement will drop it", version["table_name"])
     remove_files(connection, store, version)
 
 
 def remove_files(connection: Connection, store: Store, version: Version) -> None:
-    """Remove what a version was made from, its model file only if no other version needs it.
+    """Remove a version's snapshot, and its model file if no other version needs it.
 
-    Call it after the commit that gave the version up: files do not come back when a transaction is rolled back.
+    Call it after the commit that ended the version: files do not come back when a transaction is rolled back.
     """
     store.drop_snapshot(version["model"], version["version"])
     fingerprint = version["model_fingerprint"]
     with connection.transaction():
         lock_model_file(connection, fingerprint)
-        if Catalog(connection).one("versions_of_model_file", model_fingerprint=fingerprint)["versions"] == 0:
+        users = Catalog(connection).one("versions_of_model_file", model_fingerprint=fingerprint)
+        if users["versions"] == 0:
             store.drop_model(fingerprint)
 
 
 def lock_model_file(connection: Connection, fingerprint: str) -> None:
-    """Until the transaction ends nobody else keeps or removes this model file: it must not go as a version needs it."""
+    """Keep other sessions from storing or removing this model file until the transaction ends.
+
+    Otherwise one could remove it while a new version starts to need it.
+    """
     Catalog(connection).one("versions_lock_model_file", model_fingerprint=fingerprint)

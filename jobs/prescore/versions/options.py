@@ -27,7 +27,12 @@ class PublishOptions:
 
     @classmethod
     def from_spec(
-        cls, spec: Spec, *, allow_older: bool = False, allow_breaking: bool = False, instead_of: int | None = None
+        cls,
+        spec: Spec,
+        *,
+        allow_older: bool = False,
+        allow_breaking: bool = False,
+        instead_of: int | None = None,
     ) -> Self:
         """Return options with the grants and checks of a spec."""
         return cls(spec.grants.select, spec.checks_fingerprint, allow_older, allow_breaking, instead_of)

@@ -1,7 +1,7 @@
 """Versions as partitions of their model's parent: attached before readers are pointed at them, detached to retire.
 
-A model has one parent at a time that its view reads. A version whose columns would break readers gets a parent of its
-own, and the view is made anew over that one as the version is published.
+A model's view reads one parent at a time. A version whose columns would break readers gets a parent of its own, and
+publishing that version replaces the view by one over its parent.
 """
 
 from __future__ import annotations
@@ -18,160 +18,231 @@ from prescore.catalog.columns import column_definitions
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
 from prescore.errors import Busy
-from prescore.versions import open_transactions, views
+from prescore.versions import compatibility, open_transactions, table, views
 
 Grants = Mapping[str, tuple[str, ...]]
+"""Roles that may read a model's view, by model."""
 
 
 class Attachment(TypedDict):
-    """What a version's table is a partition of; `pending` when a detach was interrupted half-way."""
+    """The parent that a version's table is a partition of; `pending` when a detach was interrupted half-way."""
 
     parent: str
     pending: bool
 
 
 def attach(
-    connection: Connection, versions: Sequence[Version], grants: Grants, breaking: Collection[str] = ()
+    connection: Connection,
+    versions: Sequence[Version],
+    grants: Grants,
+    breaking: Collection[str] = (),
 ) -> set[str]:
-    """Make versions reachable without showing them: the views go on to show the old ones.
+    """Attach versions to their parents, while the views still show the published ones.
 
-    Gives the models whose readers must be led to another parent, which only those in `breaking` may be if their columns
-    break readers. Raises NotAllowed for the others, Busy when something is in the way.
+    Returns the models whose readers must be redirected to another parent. Only versions of the models in `breaking`
+    may have columns that break readers: raises NotAllowed for others. Raises Busy when a lock or an open transaction is
+    in the way.
 
-    They are noted as attached only after the attachments are committed, because a transaction may see a version if it
-    began after that: Postgres plans before it takes a snapshot, and a transaction that has read the parent once keeps
-    its list of partitions.
+    Versions are recorded as attached only after their attachments have been committed. A transaction may see a version
+    if it began after that: Postgres plans a query before it takes a snapshot, and a transaction that has read the
+    parent once keeps its list of partitions.
     """
-    new = [v for v in versions if _attached(connection, v, grants.get(v["model"], ()), breaking=v["model"] in breaking)]
-    if new:
-        named = {"models": [v["model"] for v in new], "versions": [v["version"] for v in new]}
-        Catalog(connection).execute("versions_attached", **named)
-    elsewhere = [version for version in versions if _elsewhere(connection, version)]
-    for version in elsewhere:
-        _require_ended(connection, version)
-    return {version["model"] for version in elsewhere}
+    attached = []
+    for version in versions:
+        roles = grants.get(version["model"], ())
+        if _attach_one(connection, version, roles, breaking=version["model"] in breaking):
+            attached.append(version)
+    if attached:
+        Catalog(connection).execute(
+            "versions_attached",
+            models=[version["model"] for version in attached],
+            versions=[version["version"] for version in attached],
+        )
+    redirected = [version for version in versions if _needs_redirect(connection, version)]
+    for version in redirected:
+        _require_no_older_transactions(connection, version)
+    return {version["model"] for version in redirected}
 
 
-def redirect(connection: Connection, version: Version, led: Collection[str], grants: tuple[str, ...] = ()) -> None:
-    """In the transaction that moves the pointer: lead readers to the version's parent, if `attach` said so.
+def redirect(
+    connection: Connection,
+    version: Version,
+    redirected: Collection[str],
+    grants: tuple[str, ...] = (),
+) -> None:
+    """Point the model's view at the version's parent if the model is in `redirected`, the result of `attach`.
 
-    Raises NotAllowed while something of the users' own depends on the view, Busy while somebody reads it on and on.
+    Call it in the transaction that moves the pointer. Raises NotAllowed while other objects depend on the view, Busy
+    while readers keep it locked.
     """
-    model, parent = version["model"], _parent(connection, version)
-    if (parent != current_parent(Catalog(connection).model(model))) != (model in led):
-        raise Busy(f"{model} was published with other columns while version {version['version']} was, too; try again.")
-    if model in led:
-        with _soon(connection, version):
+    catalog = Catalog(connection)
+    model = version["model"]
+    parent = _parent(connection, version)
+    needs_redirect = parent != current_parent(catalog.model(model))
+    if needs_redirect != (model in redirected):
+        raise Busy(
+            f"Another publication changed the columns of {model} while version {version['version']} was being "
+            "published. Try again."
+        )
+    if needs_redirect:
+        with _limited_wait(connection, version):
             views.replace(connection, version, parent, grants)
-        Catalog(connection).execute("models_set_parent", model=model, parent=parent)
+        catalog.execute("models_set_parent", model=model, parent=parent)
 
 
 def detach(connection: Connection, version: Version) -> None:
-    """Take a version out of its parent, or finish doing so; waits for the transactions that may read it."""
-    if at := attachment(connection, version):
-        step = "tables_detach_finalize" if at["pending"] else "tables_detach"
-        table = sql.Identifier(version["table_name"])
-        connection.execute(query(step, parent=sql.Identifier(at["parent"]), table=table))
-    Catalog(connection).execute("versions_detached", model=version["model"], version=version["version"])
+    """Detach a version from its parent, or finish an interrupted detach; wait for transactions that may read it."""
+    attached = attachment(connection, version)
+    if attached is not None:
+        step = "tables_detach_finalize" if attached["pending"] else "tables_detach"
+        statement = query(
+            step,
+            parent=sql.Identifier(attached["parent"]),
+            table=table.identifier(version),
+        )
+        connection.execute(statement)
+    Catalog(connection).execute(
+        "versions_detached",
+        model=version["model"],
+        version=version["version"],
+    )
 
 
 def drop_empty(connection: Connection, model: str) -> None:
-    """Drop the parents that readers were led away from and that have no version left; one in use waits."""
+    """Drop the parents that have no version left and that the view does not read; leave those that are locked."""
     catalog = Catalog(connection)
-    with suppress(pg.LockNotAvailable, pg.DependentObjectsStillExist), connection.transaction():
+    with (
+        suppress(pg.LockNotAvailable, pg.DependentObjectsStillExist),
+        connection.transaction(),
+    ):
         connection.execute(query("tables_lock_timeout"))
-        # Nobody attaches to them meanwhile.
+        # While the model is locked, no publisher attaches a version to one of them.
         catalog.model(model, lock=True)
         for row in catalog.all("tables_empty_parents", model=model):
-            connection.execute(query("tables_drop", table=sql.Identifier(row["parent"])))
+            parent = sql.Identifier(row["parent"])
+            connection.execute(query("tables_drop", table=parent))
 
 
 def attachment(connection: Connection, version: Version) -> Attachment | None:
-    """What a version's table is a partition of, None if it is none. Asked of Postgres itself."""
-    found: Attachment | None = Catalog(connection).one("tables_attachment", table=version["table_name"])
-    return found
+    """Return what a version's table is a partition of according to Postgres itself, None if it is not a partition."""
+    row: Attachment | None = Catalog(connection).one("tables_attachment", table=version["table_name"])
+    return row
 
 
-def _attached(connection: Connection, version: Version, grants: tuple[str, ...], *, breaking: bool) -> bool:
-    """Attach one version; gives whether it was not before."""
-    with connection.transaction(), _soon(connection, version):
-        # One publisher at a time.
+def _attach_one(
+    connection: Connection,
+    version: Version,
+    grants: tuple[str, ...],
+    *,
+    breaking: bool,
+) -> bool:
+    """Attach one version; return whether that still has to be recorded."""
+    with connection.transaction(), _limited_wait(connection, version):
+        # The lock admits one publisher at a time.
         model = Catalog(connection).model(version["model"], lock=True)
-        at = attachment(connection, version)
-        parent = _chosen(connection, model, version, at, breaking=breaking)
-        if new := at is None or at["pending"]:
-            _attach(connection, version, parent, pending=at is not None)
+        attached = attachment(connection, version)
+        parent = _choose_parent(connection, model, version, attached, breaking=breaking)
+        is_new = attached is None or attached["pending"]
+        if attached is not None and attached["pending"]:
+            detach(connection, version)
+        if is_new:
+            _attach_to(connection, version, parent)
         if parent == current_parent(model):
             views.create(connection, version, parent, grants)
-    return new or version["attached_at"] is None
+    return is_new or version["attached_at"] is None
 
 
-def _chosen(connection: Connection, model: Model, version: Version, at: Attachment | None, *, breaking: bool) -> str:
-    """The parent to attach to: the one that it has, or the one that readers read, or, if it would break these, its own.
+def _choose_parent(
+    connection: Connection,
+    model: Model,
+    version: Version,
+    attached: Attachment | None,
+    *,
+    breaking: bool,
+) -> str:
+    """Return the parent to attach to: the version's present one, the one that the view reads, or a new one.
 
-    No model can be called as the last is: their names have no upper case.
+    A version gets a new one if its columns break readers. Its name cannot be another model's, because names of models
+    are lower case. Raises NotAllowed for columns that break readers unless `breaking` allows that.
     """
-    parent = at["parent"] if at else current_parent(model)
-    if at and parent == current_parent(model):
-        return parent
+    current = current_parent(model)
+    if attached is not None and attached["parent"] == current:
+        return current
     name, number = version["model"], version["version"]
-    found = views.breaking_changes(connection, name, version["key_columns"], version["output_columns"])
-    if found and not breaking and model["published_version"] is not None:
-        raise views.breaking_error(f"{name} version {number}", found, f"prescore publish {name} {number}")
-    return f"{name}_V{number}" if found and at is None else parent
+    changes = compatibility.breaking_changes(
+        connection,
+        name,
+        version["key_columns"],
+        version["output_columns"],
+    )
+    if changes and not breaking and model["published_version"] is not None:
+        subject = f"{name} version {number}"
+        raise compatibility.breaking_error(subject, changes, f"prescore publish {name} {number}")
+    if attached is not None:
+        return attached["parent"]
+    return f"{name}_V{number}" if changes else current
 
 
 def current_parent(model: Model) -> str:
-    """The parent that the model's view reads."""
+    """Return the parent that the model's view reads."""
     return model["parent_name"] or model["model"]
 
 
-def _attach(connection: Connection, version: Version, parent: str, *, pending: bool) -> None:
-    names = {"parent": sql.Identifier(parent), "table": sql.Identifier(version["table_name"])}
-    if pending:
-        connection.execute(query("tables_detach_finalize", **names))
-        Catalog(connection).execute("versions_detached", model=version["model"], version=version["version"])
-    keys = [column["name"] for column in version["key_columns"]]
-    columns = column_definitions([*version["key_columns"], *version["output_columns"]], keys)
-    connection.execute(query("tables_parent", parent=names["parent"], columns=columns))
+def _attach_to(connection: Connection, version: Version, parent: str) -> None:
+    """Attach a version to a parent, which is created if it is absent."""
+    columns = column_definitions(table.columns(version), not_null=table.key_names(version))
+    create_parent = query(
+        "tables_parent",
+        parent=sql.Identifier(parent),
+        columns=columns,
+    )
+    connection.execute(create_parent)
     views.align(connection, version, parent)
-    connection.execute(query("tables_attach", **names, version=sql.Literal(version["version"])))
+    attach_partition = query(
+        "tables_attach",
+        parent=sql.Identifier(parent),
+        table=table.identifier(version),
+        version=sql.Literal(version["version"]),
+    )
+    connection.execute(attach_partition)
 
 
-def _elsewhere(connection: Connection, version: Version) -> bool:
-    """Whether a version is attached to another parent than the one that readers read."""
-    return _parent(connection, version) != current_parent(Catalog(connection).model(version["model"]))
+def _needs_redirect(connection: Connection, version: Version) -> bool:
+    """Return whether a version is attached to another parent than the one that the view reads."""
+    model = Catalog(connection).model(version["model"])
+    return _parent(connection, version) != current_parent(model)
 
 
 def _parent(connection: Connection, version: Version) -> str:
-    at = attachment(connection, version)
-    if at is None or at["pending"]:
-        raise Busy(
-            f"{version['model']} version {version['version']} was detached as it was being published; try again."
-        )
-    return at["parent"]
+    attached = attachment(connection, version)
+    if attached is None or attached["pending"]:
+        name = f"{version['model']} version {version['version']}"
+        raise Busy(f"{name} was detached while it was being published. Try again.")
+    return attached["parent"]
 
 
-def _require_ended(connection: Connection, version: Version) -> None:
-    """Raise Busy while transactions are open that go on with the version from before: the new parent has it not."""
+def _require_no_older_transactions(connection: Connection, version: Version) -> None:
+    """Raise Busy while transactions are open that still read the previous version: the new parent does not have it."""
     model, number = version["model"], version["version"]
     attached_at = Catalog(connection).version(model, number)["attached_at"]
-    if sessions := open_transactions.still_open(connection, attached_at):
+    sessions = open_transactions.still_open(connection, attached_at)
+    if sessions:
+        pids = ", ".join(str(pid) for pid in sessions)
         raise Busy(
-            f"{model} version {number} changes the columns of predictions.{model}, and transactions of this database "
-            f"that began earlier may still ask for the old ones: sessions {', '.join(map(str, sessions))}. Readers "
-            "still see the version from before; publish it when those have ended."
+            f"{model} version {number} changes the columns of predictions.{model}, and older transactions of this "
+            f"database may still query the old columns: sessions {pids}. Readers still see the previous version. "
+            "Publish again when those transactions have ended."
         )
 
 
 @contextmanager
-def _soon(connection: Connection, version: Version) -> Iterator[None]:
-    """In a transaction: what waits for readers does so for a moment only, and then raises Busy."""
+def _limited_wait(connection: Connection, version: Version) -> Iterator[None]:
+    """Limit the time that statements of this transaction wait for locks; raise Busy when it is over."""
     connection.execute(query("tables_lock_timeout"))
     try:
         yield
     except (pg.LockNotAvailable, pg.DeadlockDetected) as error:
         raise Busy(
-            f"Something holds a lock on {version['model']}'s tables that publishing needs: new columns, a dump, a long "
-            "transaction? Readers still see the version from before; try again when it is through."
+            f"Another session holds a lock on {version['model']}'s tables that publishing needs, for example a dump or "
+            "a long transaction. Readers still see the previous version. Try again when that session has finished."
         ) from error

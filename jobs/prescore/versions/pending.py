@@ -11,7 +11,8 @@ def waits(connection: Connection, model: str, version: int) -> bool:
     """Return whether neither this run nor a later one is to publish the version, and record that."""
     catalog = Catalog(connection)
     row = catalog.version(model, version)
-    waiting = catalog.model(model)["held_at"] is not None or is_backfill(catalog, row)
+    on_hold = catalog.model(model)["held_at"] is not None
+    waiting = on_hold or is_backfill(catalog, row)
     if waiting:
         lifecycle.set_to_publish(connection, model, version, publishing=False)
     return waiting
@@ -19,7 +20,8 @@ def waits(connection: Connection, model: str, version: int) -> bool:
 
 def is_backfill(catalog: Catalog, version: Version) -> bool:
     """Return whether the version is for a time before that of the published one, and is kept beside it."""
-    published = catalog.model(version["model"])["published_version"]
-    if published in (None, version["version"]):
+    model = version["model"]
+    published = catalog.model(model)["published_version"]
+    if published is None or published == version["version"]:
         return False
-    return precedes(version, catalog.version(version["model"], published))
+    return precedes(version, catalog.version(model, published))

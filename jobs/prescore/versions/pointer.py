@@ -47,11 +47,13 @@ def publish(
     *,
     lease: Lease | None = None,
 ) -> Version:
-    """Point readers at a checked or superseded version and return its row; raises NotAllowed or Busy.
+    """Point readers at a checked or superseded version and return its row; raise NotAllowed or Busy.
 
     The pointer moves in one transaction: readers see the whole old version, then the whole new one.
     """
-    return publish_together(connection, {model: (version, options or PublishOptions())}, lease=lease)[0]
+    chosen = {model: (version, options or PublishOptions())}
+    rows = publish_together(connection, chosen, lease=lease)
+    return rows[0]
 
 
 def publish_together(
@@ -64,34 +66,60 @@ def publish_together(
     """
     catalog = Catalog(connection)
     # Every publisher locks models in the same order, so that none waits for another in a circle.
-    ordered = [(model, *chosen[model]) for model in sorted(chosen)]
-    publishable = [_publishable(catalog, model, version, options) for model, version, options in ordered]
-    grants = {model: options.grants for model, _, options in ordered}
-    breaking = {model for model, _, options in ordered if options.allow_breaking}
-    led = partitions.attach(connection, publishable, grants, breaking)
-    together = {model: version for model, version, _ in ordered}
+    ordered = sorted(chosen.items())
+    together = {model: version for model, (version, _) in ordered}
+    versions = []
+    grants = {}
+    breaking = set()
+    for model, (version, options) in ordered:
+        versions.append(_publishable(catalog, model, version, options))
+        grants[model] = options.grants
+        if options.allow_breaking:
+            breaking.add(model)
+    redirected = partitions.attach(connection, versions, grants, breaking)
     with connection.transaction():
-        for model, version, options in ordered:
-            before = catalog.model(model, lock=True)["published_version"]
+        for model, (version, options) in ordered:
+            published = catalog.model(model, lock=True)["published_version"]
+            # The versions or the models may have changed before the models were locked.
             row = _publishable(catalog, model, version, options)
-            partitions.redirect(connection, row, led, grants[model])
-            move(catalog, row, Move("published", before, together))
+            partitions.redirect(connection, row, redirected, options.grants)
+            move(
+                catalog,
+                row,
+                Move(
+                    event="published",
+                    before=published,
+                    together=together,
+                ),
+            )
         if lease is not None:
             lease.check(connection)
-    return [catalog.version(model, version) for model, version, _ in ordered]
+    return [catalog.version(model, version) for model, version in together.items()]
 
 
 def move(catalog: Catalog, version: Version, moved: Move) -> None:
-    """Move the pointer to a version, in the caller's transaction; raises Busy when the version changed meanwhile."""
-    name = {"model": version["model"], "version": version["version"]}
-    catalog.execute("versions_supersede", model=version["model"], withdraw=moved.withdraw)
-    if catalog.execute("versions_publish", **name) != 1:
-        raise Busy(f"{_name(version)} changed while it was being published; try again.")
-    catalog.execute("models_point", **name)
-    models, numbers = list(moved.together), list(moved.together.values())
-    catalog.execute("models_record_publication", **name, models=models, versions=numbers)
-    catalog.record_event(version["model"], version["version"], moved.event, moved.reason, was=moved.before)
-    catalog.execute("models_notify", model=version["model"])
+    """Move the pointer to a version, in the caller's transaction; raise Busy when the version changed meanwhile."""
+    model, number = version["model"], version["version"]
+    catalog.execute("versions_supersede", model=model, withdraw=moved.withdraw)
+    published = catalog.execute("versions_publish", model=model, version=number)
+    if not published:
+        raise Busy(f"{_name(version)} changed while it was being published. Try again.")
+    catalog.execute("models_point", model=model, version=number)
+    catalog.execute(
+        "models_record_publication",
+        model=model,
+        version=number,
+        models=list(moved.together),
+        versions=list(moved.together.values()),
+    )
+    catalog.record_event(
+        model,
+        number,
+        moved.event,
+        moved.reason,
+        was=moved.before,
+    )
+    catalog.execute("models_notify", model=model)
 
 
 def unusable(version: Version) -> NotAllowed:
@@ -100,7 +128,13 @@ def unusable(version: Version) -> NotAllowed:
     return NotAllowed(f"{_name(version)} {reason}. `prescore versions {version['model']}` lists all versions.")
 
 
-def _publishable(catalog: Catalog, model: str, version: int, options: PublishOptions) -> Version:
+def _publishable(
+    catalog: Catalog,
+    model: str,
+    version: int,
+    options: PublishOptions,
+) -> Version:
+    """Return the version's row; raise NotAllowed unless it may be published."""
     row = catalog.model(model)
     _require_no_hold(row)
     chosen = catalog.version(model, version)
@@ -109,30 +143,37 @@ def _publishable(catalog: Catalog, model: str, version: int, options: PublishOpt
     _require_whole(chosen)
     _require_checks(chosen, options)
     _require_expected(chosen, row, options)
-    if row["published_version"] is not None and not options.allow_older:
-        _require_newer(chosen, catalog.version(model, row["published_version"]))
+    published = row["published_version"]
+    if published is not None and not options.allow_older:
+        _require_newer(chosen, catalog.version(model, published))
     return chosen
 
 
 def _require_no_hold(model: Model) -> None:
-    if model["held_at"] is not None:
-        since, by, reason = f"{model['held_at']:%Y-%m-%d %H:%M}", model["held_by"], model["hold_reason"]
-        raise NotAllowed(
-            f"{model['model']} has been on hold since {since} by {by} ({reason}). "
-            f"Nothing is published until `prescore release {model['model']}`."
-        )
+    if model["held_at"] is None:
+        return
+    name = model["model"]
+    since = f"{model['held_at']:%Y-%m-%d %H:%M}"
+    raise NotAllowed(
+        f"{name} has been on hold since {since} by {model['held_by']} ({model['hold_reason']}). "
+        f"Nothing is published until `prescore release {name}`."
+    )
 
 
 def _require_whole(version: Version) -> None:
-    if version["trial_rows"] is not None:
-        raise NotAllowed(
-            f"{_name(version)} is a trial on at most {version['trial_rows']:,} rows, and trials are never published. "
-            f"`prescore run {version['model']}` makes a whole version."
-        )
+    rows = version["trial_rows"]
+    if rows is None:
+        return
+    raise NotAllowed(
+        f"{_name(version)} is a trial on at most {rows:,} rows, and trials are never published. "
+        f"`prescore run {version['model']}` makes a whole version."
+    )
 
 
 def _require_checks(version: Version, options: PublishOptions) -> None:
-    if version["state"] == "checked" and options.checks not in (None, version["checks_fingerprint"]):
+    if version["state"] != "checked" or options.checks is None:
+        return
+    if options.checks != version["checks_fingerprint"]:
         raise NotAllowed(
             f"{_name(version)} passed other checks than the spec has now. "
             f"`prescore run {version['model']}` makes a version that must pass the current ones."
@@ -140,24 +181,28 @@ def _require_checks(version: Version, options: PublishOptions) -> None:
 
 
 def _require_expected(version: Version, model: Model, options: PublishOptions) -> None:
-    published = model["published_version"]
-    if options.instead_of not in (None, published or 0):
-        raise NotAllowed(
-            f"{_name(version)} was compared with version {options.instead_of or 'none'}, and version "
-            f"{published or 'none'} is served now. Check it again, or run "
-            f"`prescore publish {version['model']} {version['version']}`."
-        )
+    expected = options.instead_of
+    published = model["published_version"] or 0
+    if expected is None or expected == published:
+        return
+    raise NotAllowed(
+        f"{_name(version)} was compared with version {expected or 'none'}, and version "
+        f"{published or 'none'} is served now. Check it again, or run "
+        f"`prescore publish {version['model']} {version['version']}`."
+    )
 
 
 def _require_newer(chosen: Version, published: Version) -> None:
-    if older(chosen, published):
-        model, version = chosen["model"], chosen["version"]
-        mine, theirs = (f"{row['data_as_of']:%Y-%m-%d %H:%M:%S %Z}" for row in (chosen, published))
-        raise NotAllowed(
-            f"{_name(chosen)} has data as of {mine}, and the published version {published['version']} has data as of "
-            f"{theirs}. Was older data loaded into the source? To go back, run `prescore rollback {model}`; "
-            f"to publish it anyway, run `prescore publish {model} {version} --allow-older`."
-        )
+    if not older(chosen, published):
+        return
+    model = chosen["model"]
+    chosen_at = f"{chosen['data_as_of']:%Y-%m-%d %H:%M:%S %Z}"
+    published_at = f"{published['data_as_of']:%Y-%m-%d %H:%M:%S %Z}"
+    raise NotAllowed(
+        f"{_name(chosen)} has data as of {chosen_at}, and the published version {published['version']} has data as of "
+        f"{published_at}. Was older data loaded into the source? To go back, run `prescore rollback {model}`; "
+        f"to publish it anyway, run `prescore publish {model} {chosen['version']} --allow-older`."
+    )
 
 
 def _name(version: Version) -> str:

@@ -1,84 +1,172 @@
-"""Retire what retention no longer asks for: tables detached and dropped, snapshots and model files removed."""
+"""Retention: which versions are kept and why. Retirement: tables detached and dropped, files removed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Self
 
 from psycopg import errors as pg
-from psycopg import sql
 
+from prescore import wording
 from prescore.catalog.catalog import Catalog, Version, precedes
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
 from prescore.errors import NotAllowed
 from prescore.project.spec import Retention
 from prescore.store.store import Store
-from prescore.versions import lifecycle, open_transactions, partitions
+from prescore.versions import lifecycle, open_transactions, partitions, table
 
 
-def due(known: list[Version], retention: Retention, now: datetime) -> list[Version]:
-    """Which versions a retention no longer holds, by the database's clock, oldest first.
+@dataclass(frozen=True)
+class Inventory:
+    """The versions of one model, newest first, and what decides which of them are kept.
 
-    Kept are what is published or pinned, the newest superseded versions, those superseded within the grace time,
-    candidates (checked, refused, withdrawn) that are not old, versions of the past that are not kept long enough, and
-    the newest that waits for its publication.
+    `visible` is the version that new transactions read, `now` the time by the database's clock.
     """
-    past = [v for v in known if _past(v, known)]
-    free = [v for v in known if v["pinned_at"] is None and v["version"] != _waiting(known) and v not in past]
-    superseded = [v for v in free if v["state"] == "superseded"]
-    good = [v for v in superseded if v["withdrawn_at"] is None][retention.versions - 1 :]
-    withdrawn = [v for v in superseded if v["withdrawn_at"] is not None]
-    candidates = [v for v in free if v["state"] in ("checked", "refused")]
-    old = [v for v in good if _since(v["superseded_at"], now) >= retention.grace]
-    old += [v for v in withdrawn if _since(v["withdrawn_at"], now) >= max(retention.candidates, retention.grace)]
-    old += [v for v in candidates if _since(v["checked_at"], now) >= retention.candidates]
-    old += [v for v in past if v["pinned_at"] is None and _since(v["checked_at"], now) >= retention.backfills]
-    return sorted(old, key=lambda v: v["version"])
+
+    versions: Sequence[Version]
+    retention: Retention
+    now: datetime
+    visible: int | None
+
+    @classmethod
+    def from_catalog(cls, catalog: Catalog, model: str, retention: Retention) -> Self:
+        """Return the inventory of a model under a retention."""
+        return cls(
+            versions=catalog.versions(model),
+            retention=retention,
+            now=catalog.now(),
+            visible=catalog.one("models_visible", model=model)["version"],
+        )
+
+    def existing(self) -> list[Version]:
+        """Return the versions that are neither failed nor retired, newest first."""
+        return [version for version in self.versions if version["state"] not in ("failed", "retired")]
+
+    def retirable(self) -> list[Version]:
+        """Return the versions that nothing keeps, oldest first."""
+        oldest_first = reversed(self.existing())
+        return [version for version in oldest_first if self.reason_to_keep(version) is None]
+
+    def reason_to_keep(self, version: Version) -> str | None:
+        """Return why an existing version is kept, as a clause, or None if it is to be retired."""
+        state = version["state"]
+        if state in ("building", "staged"):
+            return "it is unfinished"
+        if state == "published":
+            return "it is published"
+        if version["pinned_at"] is not None:
+            return "it is pinned"
+        if version["version"] == self.visible:
+            return "readers still see it: the server's clock was set back"
+        if state == "superseded":
+            return self._reason_to_keep_superseded(version)
+        if self._is_backfill(version):
+            setting, limit = "retention.backfills", self.retention.backfills
+        elif version["version"] == self._waiting:
+            return "it passed its checks and waits to be published"
+        else:
+            setting, limit = "retention.candidates", self.retention.candidates
+        return self._reason_by_age(version["checked_at"], "checked", setting, limit)
+
+    def _reason_to_keep_superseded(self, version: Version) -> str | None:
+        candidates, grace = self.retention.candidates, self.retention.grace
+        if version["withdrawn_at"] is not None:
+            setting = "retention.candidates" if candidates > grace else "retention.grace"
+            return self._reason_by_age(
+                version["withdrawn_at"],
+                "withdrawn",
+                setting,
+                max(candidates, grace),
+            )
+        if version["version"] in self._newest_good:
+            return f"it is among the newest {self.retention.versions} good versions (retention.versions)"
+        return self._reason_by_age(version["superseded_at"], "superseded", "retention.grace", grace)
+
+    def _reason_by_age(
+        self,
+        since: datetime | None,
+        event: str,
+        setting: str,
+        limit: timedelta,
+    ) -> str | None:
+        age = timedelta(0) if since is None else self.now - since
+        if age >= limit:
+            return None
+        ago = wording.age(age.total_seconds())
+        return f"it was {event} {ago} ago, and {setting} is {wording.age(limit.total_seconds())}"
+
+    @cached_property
+    def _published(self) -> Version | None:
+        for version in self.versions:
+            if version["state"] == "published":
+                return version
+        return None
+
+    @cached_property
+    def _newest_good(self) -> set[int]:
+        """Versions to roll back to: the newest superseded ones that are neither withdrawn nor pinned.
+
+        The published version counts as one of `retention.versions`.
+        """
+        good = []
+        for version in self.versions:
+            if version["state"] != "superseded":
+                continue
+            if version["withdrawn_at"] is None and version["pinned_at"] is None:
+                good.append(version["version"])
+        return set(good[: self.retention.versions - 1])
+
+    @cached_property
+    def _waiting(self) -> int | None:
+        """The newest version that passed its checks and was made after the published one."""
+        last = self._published["version"] if self._published else 0
+        for version in self.versions:
+            if version["version"] > last and _may_be_published(version) and not self._is_backfill(version):
+                return version["version"]
+        return None
+
+    def _is_backfill(self, version: Version) -> bool:
+        """Return whether a version passed its checks and is for a time before that of the published one."""
+        if self._published is None or not _may_be_published(version):
+            return False
+        return precedes(version, self._published)
 
 
-def _published(known: list[Version]) -> Version | None:
-    return next((v for v in known if v["state"] == "published"), None)
+def _may_be_published(version: Version) -> bool:
+    return version["state"] == "checked" and not version["trial_rows"]
 
 
-def _waiting(known: list[Version]) -> int:
-    """The newest version that passed its checks after the published one was made, or 0."""
-    published = _published(known)
-    last = published["version"] if published else 0
-    passed = (v for v in known if v["state"] == "checked" and not v["trial_rows"] and not _past(v, known))
-    return next((v["version"] for v in passed if v["version"] > last), 0)
+def retire(
+    connection: Connection,
+    store: Store,
+    model: str,
+    retention: Retention,
+) -> Iterator[Version]:
+    """Retire the versions that nothing keeps, and yield each version when its table has been dropped.
 
-
-def _past(version: Version, known: list[Version]) -> bool:
-    """Whether it was made for a time before that of the published one, and passed its checks."""
-    published = _published(known)
-    passed = version["state"] == "checked" and not version["trial_rows"]
-    return passed and published is not None and precedes(version, published)
-
-
-def _since(then: datetime | None, now: datetime) -> timedelta:
-    return timedelta(0) if then is None else now - then
-
-
-def retire(connection: Connection, store: Store, model: str, retention: Retention) -> Iterator[Version]:
-    """Retire what is due, and yield each version as its table goes.
-
-    A version that a transaction may still read is left for the next time; readers are never blocked. A parent that
-    readers were led away from goes with its last version. A store that cannot be reached is told before any table goes.
+    A version that a transaction may still read is left for the next time: readers are never blocked. A parent that the
+    view no longer reads is dropped after its last version. Raises the store's error before any table is dropped if the
+    store cannot be reached.
     """
     store.reach()
     catalog = Catalog(connection)
     with connection.transaction():
-        # Nobody publishes or rolls back to what is decided here.
+        # While the model is locked, no other session publishes or rolls back to a version that is retired here.
         catalog.model(model, lock=True)
-        seen = catalog.one("models_visible", model=model)["version"]
-        for version in due(catalog.versions(model), retention, catalog.now()):
-            # The server's clock was set back: new readers still get it.
-            if version["version"] == seen:
-                continue
-            catalog.execute("versions_retire", model=model, version=version["version"])
-            catalog.record_event(model, version["version"], "retired")
-        catalog.execute("rejects_sweep", model=model, seconds=retention.candidates.total_seconds())
+        inventory = Inventory.from_catalog(catalog, model, retention)
+        for version in inventory.retirable():
+            number = version["version"]
+            catalog.execute("versions_retire", model=model, version=number)
+            catalog.record_event(model, number, "retired")
+        catalog.execute(
+            "rejects_sweep",
+            model=model,
+            seconds=retention.candidates.total_seconds(),
+        )
     for version in undropped(connection, model):
         if _drop(connection, version):
             lifecycle.remove_files(connection, store, version)
@@ -86,51 +174,80 @@ def retire(connection: Connection, store: Store, model: str, retention: Retentio
     partitions.drop_empty(connection, model)
 
 
-def pin(connection: Connection, model: str, version: int, reason: str | None = None) -> None:
-    """Keep a version whatever retention says; raises NotAllowed when it is kept already, or has no table to keep."""
-    _pin(connection, model, version, reason, pinned=True)
+def pin(
+    connection: Connection,
+    model: str,
+    version: int,
+    reason: str | None = None,
+) -> None:
+    """Keep a version whatever retention says; raise NotAllowed when it is pinned already or has no table to keep."""
+    _set_pinned(connection, model, version, reason, pinned=True)
 
 
-def unpin(connection: Connection, model: str, version: int, reason: str | None = None) -> None:
-    """Leave a version to retention again; raises NotAllowed when it is not pinned."""
-    _pin(connection, model, version, reason, pinned=False)
+def unpin(
+    connection: Connection,
+    model: str,
+    version: int,
+    reason: str | None = None,
+) -> None:
+    """Leave a version to retention again; raise NotAllowed when it is not pinned."""
+    _set_pinned(connection, model, version, reason, pinned=False)
 
 
-def _pin(connection: Connection, model: str, version: int, reason: str | None, *, pinned: bool) -> None:
+def _set_pinned(
+    connection: Connection,
+    model: str,
+    version: int,
+    reason: str | None,
+    *,
+    pinned: bool,
+) -> None:
     catalog = Catalog(connection)
     with connection.transaction():
-        # Not while its retirement is being decided.
+        # The lock waits for a retirement that is under way.
         catalog.model(model, lock=True)
         row = catalog.version(model, version)
-        if catalog.execute("versions_pin", model=model, version=version, pinned=pinned) != 1:
-            raise NotAllowed(f"{model} version {version} {_why_not(row, pinned=pinned)}.")
-        catalog.record_event(model, version, "pinned" if pinned else "unpinned", reason)
+        changed = catalog.execute(
+            "versions_pin",
+            model=model,
+            version=version,
+            pinned=pinned,
+        )
+        if not changed:
+            raise _pin_error(row, pinned=pinned)
+        event = "pinned" if pinned else "unpinned"
+        catalog.record_event(model, version, event, reason)
 
 
-def _why_not(row: Version, *, pinned: bool) -> str:
-    if row["state"] in ("failed", "retired"):
-        return f"is {row['state']}: its table is gone, and there is nothing to keep"
-    if row["state"] in ("building", "staged"):
-        return "is not finished; pin it when its run has ended"
-    return "is pinned already" if pinned else "is not pinned"
+def _pin_error(row: Version, *, pinned: bool) -> NotAllowed:
+    state = row["state"]
+    if state in ("failed", "retired"):
+        problem = f"is {state}: its table is gone, and there is nothing to keep"
+    elif state in ("building", "staged"):
+        problem = "is not finished. Pin it when its run has ended"
+    else:
+        problem = "is already pinned" if pinned else "is not pinned"
+    return NotAllowed(f"{row['model']} version {row['version']} {problem}.")
 
 
 def undropped(connection: Connection, model: str) -> list[Version]:
-    """Retired versions whose table is still there, oldest first."""
+    """Return the retired and failed versions whose table is still there, oldest first."""
     return Catalog(connection).all("versions_leftover", model=model)
 
 
 def _drop(connection: Connection, version: Version) -> bool:
-    """Detach and drop the table; gives False when transactions that may read it do not end in time."""
-    # Detaching would wait for those that have read it, but first hide it from them, and from those yet to read.
-    seen = version["attached_at"] is not None and version["superseded_at"] is not None
-    if seen and open_transactions.still_open(connection, version["retired_at"]):
+    """Detach and drop a version's table; return False when transactions that may read it do not end in time."""
+    # Detaching waits for transactions that have read the version, but first hides it from them, and from others that
+    # have yet to read it.
+    was_visible = version["attached_at"] is not None and version["superseded_at"] is not None
+    if was_visible and open_transactions.still_open(connection, version["retired_at"]):
         return False
     connection.execute(query("tables_retire_timeout"))
     try:
         partitions.detach(connection, version)
-        connection.execute(query("tables_drop", table=sql.Identifier(version["table_name"])))
-    except (pg.LockNotAvailable, pg.QueryCanceled, pg.ObjectNotInPrerequisiteState):  # the last: one detach at a time
+        table.drop(connection, version)
+    # Postgres reports ObjectNotInPrerequisiteState while another detach is under way.
+    except (pg.LockNotAvailable, pg.QueryCanceled, pg.ObjectNotInPrerequisiteState):
         return False
     finally:
         connection.execute(query("tables_retire_timeout_off"))

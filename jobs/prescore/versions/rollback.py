@@ -10,7 +10,12 @@ from prescore.versions.hold import hold
 from prescore.versions.pointer import Move
 
 
-def rollback(connection: Connection, model: str, to: int | None = None, reason: str | None = None) -> Version:
+def rollback(
+    connection: Connection,
+    model: str,
+    to: int | None = None,
+    reason: str | None = None,
+) -> Version:
     """Publish the last good earlier version, or version `to`, put the model on hold, and return the version's row.
 
     The version that is left is marked as withdrawn, so that a second rollback goes further back. Raises NotAllowed
@@ -18,28 +23,39 @@ def rollback(connection: Connection, model: str, to: int | None = None, reason: 
     """
     catalog = Catalog(connection)
     target = _target(catalog, catalog.model(model), to)
-    # The columns of the earlier version are wanted too, even where they break readers of the current one.
-    led = partitions.attach(connection, [target], {}, {model})
+    number = target["version"]
+    # Going back includes going back to the earlier version's columns, even if that breaks readers.
+    redirected = partitions.attach(connection, [target], {}, breaking={model})
     with connection.transaction():
         row = catalog.model(model, lock=True)
-        target = _target(catalog, row, target["version"])
-        partitions.redirect(connection, target, led)
-        left, number = row["published_version"], target["version"]
-        pointer.move(catalog, target, Move("rolled back", left, {model: number}, withdraw=True, reason=reason))
+        # The target may have been retired before the model was locked.
+        target = _target(catalog, row, number)
+        partitions.redirect(connection, target, redirected)
+        left = row["published_version"]
+        move = Move(
+            event="rolled back",
+            before=left,
+            together={model: number},
+            withdraw=True,
+            reason=reason,
+        )
+        pointer.move(catalog, target, move)
         # An existing hold keeps its own reason.
         if row["held_at"] is None:
             hold(connection, model, reason or f"rolled back from version {left} to {number}")
-    return catalog.version(model, target["version"])
+    return catalog.version(model, number)
 
 
 def _target(catalog: Catalog, row: Model, to: int | None) -> Version:
-    model, published = row["model"], row["published_version"]
+    model = row["model"]
+    published = row["published_version"]
     if published is None:
         raise NotAllowed(f"{model} has no published version to roll back from.")
-    if to is not None:
-        target: Version | None = catalog.version(model, to)
-    else:
+    target: Version | None
+    if to is None:
         target = catalog.one("versions_before", model=model, version=published)
+    else:
+        target = catalog.version(model, to)
     if target is None:
         raise NotAllowed(
             f"{model} has no earlier good version to roll back to. `prescore versions {model}` lists all versions."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.catalog import Catalog, Column, Version
 from prescore.catalog.columns import column_definitions, identifiers
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
@@ -14,10 +14,13 @@ from prescore.catalog.queries import query
 
 def create(connection: Connection, version: Version) -> None:
     """Create the version's empty table."""
-    keys = [column["name"] for column in version["key_columns"]]
-    columns = column_definitions([*version["key_columns"], *version["output_columns"]], not_null=keys)
-    number = sql.Literal(version["version"])
-    statement = query("tables_create", table=identifier(version), columns=columns, version=number)
+    definitions = column_definitions(columns(version), not_null=key_names(version))
+    statement = query(
+        "tables_create",
+        table=identifier(version),
+        columns=definitions,
+        version=sql.Literal(version["version"]),
+    )
     connection.execute(statement)
 
 
@@ -28,19 +31,36 @@ def index(connection: Connection, version: Version, indexes: Sequence[Sequence[s
     duplicate keys, LockNotAvailable when another session holds a lock, ProgramLimitExceeded for too long a value.
     """
     table = identifier(version)
-    keys = [column["name"] for column in version["key_columns"]]
+    key = identifiers(key_names(version))
     with connection.transaction():
         connection.execute(query("tables_memory"))
-        connection.execute(query("tables_key", table=table, keys=identifiers(keys)))
-        for columns in indexes:
-            connection.execute(query("tables_index", table=table, columns=identifiers(columns)))
+        connection.execute(query("tables_key", table=table, keys=key))
+        for names in indexes:
+            statement = query("tables_index", table=table, columns=identifiers(names))
+            connection.execute(statement)
 
 
 def has_key(connection: Connection, version: Version) -> bool:
     """Return whether the table has its primary key."""
-    return bool(Catalog(connection).one("tables_has_key", table=version["table_name"])["has_key"])
+    row = Catalog(connection).one("tables_has_key", table=version["table_name"])
+    return bool(row["has_key"])
+
+
+def drop(connection: Connection, version: Version) -> None:
+    """Drop the version's table, if it is there."""
+    connection.execute(query("tables_drop", table=identifier(version)))
 
 
 def identifier(version: Version) -> sql.Identifier:
     """Return the table's name for `prescore_versions.{table}` in a statement."""
     return sql.Identifier(version["table_name"])
+
+
+def columns(version: Version) -> list[Column]:
+    """Return the table's columns but for `version`: those of the key, then the others."""
+    return [*version["key_columns"], *version["output_columns"]]
+
+
+def key_names(version: Version) -> list[str]:
+    """Return the names of the key's columns."""
+    return [column["name"] for column in version["key_columns"]]

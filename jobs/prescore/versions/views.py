@@ -1,8 +1,11 @@
-"""The stable name: one view a model over its attached versions, extended as outputs are added, broken only if told."""
+"""The stable name: one view per model over its attached versions.
+
+The view is extended as outputs are added, and replaced only when a version is published that may break readers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 from psycopg import errors as pg
 from psycopg import sql
@@ -11,146 +14,178 @@ from prescore.catalog.catalog import Catalog, Column, Version
 from prescore.catalog.columns import column_definition, identifiers
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
-from prescore.catalog.types import short_name
 from prescore.errors import Mistake, NotAllowed
+from prescore.versions import table
+from prescore.versions.compatibility import columns
 
-_CLOCKS = ["version", "data_as_of", "published_at"]
-
-
-def columns(connection: Connection, schema: str, name: str) -> dict[str, str]:
-    """The columns of a table or view in order, name → Postgres type as specs spell it; empty when there is none."""
-    relation = sql.Identifier(schema, name).as_string(connection)
-    rows = Catalog(connection).all("tables_columns", relation=relation)
-    return {row["name"]: short_name(row["type"]) for row in rows}
-
-
-def breaking_changes(connection: Connection, model: str, key: Sequence[Column], outputs: Sequence[Column]) -> list[str]:
-    """What of a version's columns, or of a spec's, would break those who read the model's view, each in words."""
-    seen = columns(connection, "predictions", model)
-    was = [name for name in seen if name not in _CLOCKS][: list(seen).index("version")] if seen else []
-    types = {column["name"]: column["type"] for column in [*key, *outputs]}
-    keys = [column["name"] for column in key]
-    found = [f"{n} was {seen[n]} and would become {kind}" for n, kind in types.items() if seen.get(n, kind) != kind]
-    found += [f"{n} would go" for n in _lost(connection, model, set(seen) - set(types))]
-    if not seen or keys == was:
-        return found
-    found += [f"{n} would become part of the key" for n in keys if n not in was]
-    found += [f"{n} would no longer be part of the key" for n in was if n in types and n not in keys]
-    if [n for n in keys if n in was] != [n for n in was if n in keys]:
-        found.append(f"the key would be {', '.join(keys)} and no longer {', '.join(was)}")
-    return found
-
-
-def breaking_error(subject: str, found: list[str], command: str) -> NotAllowed:
-    """What to raise for columns that would break readers."""
-    return NotAllowed(
-        f"{subject} would break its readers: {'; '.join(found)}. Keep the column and add the new one beside it, or "
-        f"publish under another model name. If the readers know of it: `{command} --allow-breaking`."
-    )
+# The view has these columns of its own, between the key and the outputs.
+_OWN_COLUMNS = ["version", "data_as_of", "published_at"]
 
 
 def align(connection: Connection, version: Version, parent: str) -> None:
-    """Give a parent and a version's table the same columns: what only one of them has is NULL in the other."""
-    mine = columns(connection, "prescore_versions", version["table_name"])
-    theirs = columns(connection, "prescore_versions", parent)
-    described = {column["name"]: column for column in [*version["key_columns"], *version["output_columns"]]}
-    if set(mine) - set(theirs):
+    """Give a parent and a version's table the same columns. Columns added to either one are NULL in its rows."""
+    own = columns(connection, "prescore_versions", version["table_name"])
+    shared = columns(connection, "prescore_versions", parent)
+    if own.keys() - shared.keys():
         connection.execute(query("views_lock", model=sql.Identifier(version["model"])))
-    for name in [n for n in mine if n not in theirs]:
-        _extend(connection, parent, described[name])
-    for name in [n for n in theirs if n not in mine]:
-        _extend(connection, version["table_name"], Column(name=name, type=theirs[name], comment="", role="output"))
-
-
-def create(connection: Connection, version: Version, parent: str, grants: tuple[str, ...]) -> None:
-    """Make or extend the model's view, if it needs it: an unchanged view is not locked against its readers."""
-    model = version["model"]
-    keys = [column["name"] for column in version["key_columns"]]
-    outputs = [n for n in columns(connection, "prescore_versions", parent) if n not in keys and n != "version"]
-    if list(columns(connection, "predictions", model)) != [*keys, *_CLOCKS, *outputs]:
-        connection.execute(
-            query(
-                "views_create",
-                model=sql.Identifier(model),
-                name=sql.Literal(model),
-                parent=sql.Identifier(parent),
-                parent_name=sql.Literal(parent),
-                keys=identifiers(keys, "p"),
-                outputs=identifiers(outputs, "p"),
+    declared = {column["name"]: column for column in table.columns(version)}
+    for name in own:
+        if name not in shared:
+            _add_column(connection, parent, declared[name])
+    for name, kind in shared.items():
+        if name not in own:
+            column = Column(
+                name=name,
+                type=kind,
+                comment="",
+                role="output",
             )
+            _add_column(connection, version["table_name"], column)
+
+
+def create(
+    connection: Connection,
+    version: Version,
+    parent: str,
+    grants: tuple[str, ...],
+) -> None:
+    """Create or extend the model's view where needed. A view that stays the same is not locked against its readers."""
+    model = version["model"]
+    keys = table.key_names(version)
+    available = columns(connection, "prescore_versions", parent)
+    outputs = [name for name in available if name not in keys and name != "version"]
+    current = list(columns(connection, "predictions", model))
+    if current != [*keys, *_OWN_COLUMNS, *outputs]:
+        statement = query(
+            "views_create",
+            model=sql.Identifier(model),
+            name=sql.Literal(model),
+            parent=sql.Identifier(parent),
+            parent_name=sql.Literal(parent),
+            keys=identifiers(keys, "p"),
+            outputs=identifiers(outputs, "p"),
         )
-    _describe(connection, version)
+        connection.execute(statement)
+    _comment(connection, version)
     for role in grants:
         _grant(connection, model, role)
 
 
-def replace(connection: Connection, version: Version, parent: str, grants: tuple[str, ...]) -> None:
-    """Make the model's view anew over another parent, for those who could read it.
+def replace(
+    connection: Connection,
+    version: Version,
+    parent: str,
+    grants: tuple[str, ...],
+) -> None:
+    """Drop the model's view and create it over another parent, with the same grants.
 
-    Raises NotAllowed while something of the users' own depends on it.
+    Raises NotAllowed while other objects in the database depend on the view.
     """
-    model, catalog = sql.Identifier(version["model"]), Catalog(connection)
-    # From here on nobody is granted it.
-    connection.execute(query("views_lock", model=model))
-    view = sql.Identifier("predictions", version["model"]).as_string(connection)
-    readers = catalog.all("views_readers", view=view)
+    catalog = Catalog(connection)
+    model = version["model"]
+    # The lock keeps the grants from changing until the new view has them.
+    connection.execute(query("views_lock", model=sql.Identifier(model)))
+    grants_before = catalog.all("views_readers", view=_view(connection, model))
     try:
-        connection.execute(query("views_drop", model=model))
+        connection.execute(query("views_drop", model=sql.Identifier(model)))
     except pg.DependentObjectsStillExist as error:
-        dependents = "; ".join((error.diag.message_detail or str(error)).splitlines())
-        raise NotAllowed(
-            f"{version['model']} version {version['version']} changes the columns of predictions.{version['model']}, "
-            f"and something else is made from it: {dependents}. Drop that, or make it without the view, then publish "
-            "again and make it anew. Readers still see the version from before."
-        ) from error
+        raise _dependents_error(version, error) from error
     create(connection, version, parent, grants)
-    _revoke(connection, version["model"], view, {*(reader["role"] for reader in readers), *grants})
-    for reader in readers:
-        role = sql.SQL("public") if reader["role"] is None else sql.Identifier(reader["role"])
-        may_grant = sql.SQL(" with grant option" if reader["may_grant"] else "")
-        connection.execute(query("views_grant_again", model=model, role=role, may_grant=may_grant))
+    readers = {row["role"] for row in grants_before}
+    _revoke_from_others(connection, model, readers | set(grants))
+    for row in grants_before:
+        _grant_again(connection, model, row)
 
 
-def _revoke(connection: Connection, model: str, view: str, readers: set[str | None]) -> None:
-    """Take from a new view what default privileges gave to others than those who could read the one before."""
-    for row in Catalog(connection).all("views_readers", view=view):
-        if row["role"] not in readers:
-            role = sql.SQL("public") if row["role"] is None else sql.Identifier(row["role"])
-            connection.execute(query("views_revoke", model=sql.Identifier(model), role=role))
+def _dependents_error(version: Version, error: pg.DependentObjectsStillExist) -> NotAllowed:
+    model, number = version["model"], version["version"]
+    detail = error.diag.message_detail or str(error)
+    dependents = "; ".join(detail.splitlines())
+    return NotAllowed(
+        f"{model} version {number} changes the columns of predictions.{model}, and other objects depend on that view: "
+        f"{dependents}. Drop them, or define them without the view, then publish again and create them again. Readers "
+        "still see the previous version."
+    )
+
+
+def _revoke_from_others(connection: Connection, model: str, readers: set[str | None]) -> None:
+    """Revoke what default privileges granted on a new view to roles that could not read the view before.
+
+    None among the readers is PUBLIC.
+    """
+    rows = Catalog(connection).all("views_readers", view=_view(connection, model))
+    for row in rows:
+        if row["role"] in readers:
+            continue
+        statement = query(
+            "views_revoke",
+            model=sql.Identifier(model),
+            role=_role(row["role"]),
+        )
+        connection.execute(statement)
+
+
+def _grant_again(connection: Connection, model: str, row: dict[str, Any]) -> None:
+    option = " with grant option" if row["may_grant"] else ""
+    statement = query(
+        "views_grant_again",
+        model=sql.Identifier(model),
+        role=_role(row["role"]),
+        may_grant=sql.SQL(option),
+    )
+    connection.execute(statement)
+
+
+def _role(name: str | None) -> sql.Composable:
+    """Return a role for GRANT and REVOKE; None is PUBLIC."""
+    return sql.SQL("public") if name is None else sql.Identifier(name)
 
 
 def require_roles(connection: Connection, roles: tuple[str, ...]) -> None:
-    """Raises Mistake for a role under [grants] that the server does not have."""
-    if missing := [row["role"] for row in Catalog(connection).all("views_missing_roles", roles=list(roles))]:
-        raise Mistake(
-            f"grants.select names {', '.join(missing)}, which this server does not have. Create the role first."
-        )
+    """Raise Mistake for a role under [grants] that does not exist on the server."""
+    rows = Catalog(connection).all("views_missing_roles", roles=list(roles))
+    if rows:
+        missing = ", ".join(row["role"] for row in rows)
+        raise Mistake(f"grants.select names {missing}, which this server does not have. Create the role first.")
 
 
 def _grant(connection: Connection, model: str, role: str) -> None:
-    catalog, view = Catalog(connection), sql.Identifier("predictions", model).as_string(connection)
-    if catalog.one("views_granted", role=role, view=view)["granted"]:
+    catalog = Catalog(connection)
+    granted = catalog.one("views_granted", role=role, view=_view(connection, model))
+    if granted["granted"]:
         return
     catalog.one("views_grant_lock")
-    connection.execute(query("views_schema_grant", role=sql.Identifier(role)))
-    connection.execute(query("views_grant", model=sql.Identifier(model), role=sql.Identifier(role)))
+    grantee = sql.Identifier(role)
+    connection.execute(query("views_schema_grant", role=grantee))
+    connection.execute(query("views_grant", model=sql.Identifier(model), role=grantee))
 
 
-def _describe(connection: Connection, version: Version) -> None:
+def _comment(connection: Connection, version: Version) -> None:
+    """Copy the descriptions of model and columns into the view's comments."""
     model = sql.Identifier(version["model"])
-    described = Catalog(connection).model(version["model"])["description"]
-    connection.execute(query("views_comment", model=model, comment=sql.Literal(described)))
-    for column in [*version["key_columns"], *version["output_columns"]]:
-        if column["comment"]:
-            name, comment = sql.Identifier(column["name"]), sql.Literal(column["comment"])
-            connection.execute(query("views_comment_column", model=model, column=name, comment=comment))
+    description = Catalog(connection).model(version["model"])["description"]
+    connection.execute(query("views_comment", model=model, comment=sql.Literal(description)))
+    for column in table.columns(version):
+        if not column["comment"]:
+            continue
+        statement = query(
+            "views_comment_column",
+            model=model,
+            column=sql.Identifier(column["name"]),
+            comment=sql.Literal(column["comment"]),
+        )
+        connection.execute(statement)
 
 
-def _lost(connection: Connection, model: str, absent: set[str]) -> list[str]:
-    """Columns that readers have seen filled; others are there of versions that were never published."""
-    published = [v for v in Catalog(connection).versions(model) if v["published_at"]]
-    return sorted(absent & {column["name"] for v in published for column in [*v["key_columns"], *v["output_columns"]]})
+def _view(connection: Connection, model: str) -> str:
+    """Return the view's qualified and quoted name, as to_regclass takes it."""
+    return sql.Identifier("predictions", model).as_string(connection)
 
 
-def _extend(connection: Connection, table: str, column: Column) -> None:
-    connection.execute(query("tables_extend", table=sql.Identifier(table), column=column_definition(column)))
+def _add_column(connection: Connection, relation: str, column: Column) -> None:
+    statement = query(
+        "tables_extend",
+        table=sql.Identifier(relation),
+        column=column_definition(column),
+    )
+    connection.execute(statement)
