@@ -169,7 +169,9 @@ def test_a_store_that_fills_up_leaves_the_old_version_and_the_next_run_goes_on(b
     big.onnx(linear([1.0, -0.5], 0.1))
     told = big.cli("run", "churn", "--json")
     assert told.code == 3
-    assert f"The disk that holds the store is full: cannot write to {store_disk.path}/store/snapshots/churn." in told.err
+    assert (
+        f"The disk that holds the store is full: cannot write to {store_disk.path}/store/snapshots/churn." in told.err
+    )
     assert json.loads(told.out)["error"]["code"] == "store_full"
     assert _published(big) == [(1, 40_000)]
     assert not list(store_disk.path.rglob("*.part"))

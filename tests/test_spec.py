@@ -122,7 +122,9 @@ def test_the_json_schema_knows_every_key_of_the_example() -> None:
 
 def test_a_fingerprint_is_the_same_in_every_process(tmp_path: Path) -> None:
     path = tmp_path / "good.toml"
-    path.write_text(GOOD.replace('file = "m.onnx"', 'file = "m.onnx"\nnullable = ["a", "b"]\nallow_precision_loss = ["b", "a"]'))
+    path.write_text(
+        GOOD.replace('file = "m.onnx"', 'file = "m.onnx"\nnullable = ["a", "b"]\nallow_precision_loss = ["b", "a"]')
+    )
     code = "import pathlib, sys; from prescore.project import spec; path = pathlib.Path(sys.argv[1])"
     code += "; print(spec.load(path).fingerprint)"
     command = [sys.executable, "-c", code, str(path)]
