@@ -17,6 +17,7 @@ from prescore.catalog import keys
 from prescore.catalog.catalog import Column
 from prescore.catalog.database import Connection
 from prescore.catalog.types import KEY_TYPES, NUMBERS, OUTPUT_TYPES, TIMES, TYPES, short_name
+from prescore.errors import KeyInvalid
 
 SOURCES = ("jobs/prescore", "lookup_api/prescore_api", "dags/prescore_dags")
 MAPS = {
@@ -118,7 +119,7 @@ def test_the_message_for_an_invalid_key_describes_valid_ones(name: str) -> None:
     column = Column(name="k", type=name, comment="", role="key")
     assert TYPES[name].accepts
     invalid: Any = {"not": "a key"}
-    with pytest.raises(keys.errors.KeyInvalid) as raised:
+    with pytest.raises(KeyInvalid) as raised:
         keys.parse([column], {"k": invalid})
     assert str(raised.value) == f"k must be {TYPES[name].accepts}, not {json.dumps(invalid)}."
 
