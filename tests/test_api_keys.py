@@ -1,4 +1,4 @@
-"""API keys: made, listed and revoked, in the catalog and by command."""
+"""API keys: created, listed and revoked, in the catalog and by command."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ SECRET = "s" * 43
 
 @pytest.fixture
 def catalog(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> Catalog:
-    """The catalog as anna uses it."""
+    """The catalog as the user anna uses it."""
     monkeypatch.setenv("PRESCORE_ACTOR", "anna")
     return Catalog(connection)
 
 
 def expire(catalog: Catalog, name: str) -> None:
-    """As if a key had been made and had run out a while ago."""
-    done = catalog.connection.execute(
+    """Make a key look as if it was created two days ago and expired a day ago."""
+    updated = catalog.connection.execute(
         "update prescore.api_keys set created_at = now() - interval '2 days', expires_at = now() - interval '1 day'"
         " where name = %s",
         [name],
     )
-    assert done.rowcount == 1
+    assert updated.rowcount == 1
 
 
 def parts(key: str) -> dict[str, str]:
+    """Return the id and the secret of a key's text."""
     match = TEXT.fullmatch(key)
     assert match, key
     return match.groupdict()
@@ -48,7 +49,7 @@ def parts(key: str) -> dict[str, str]:
 # The catalog
 
 
-def test_of_a_key_only_the_hash_of_its_secret_is_kept(catalog: Catalog) -> None:
+def test_only_the_hash_of_a_secret_is_stored(catalog: Catalog) -> None:
     key = parts(api_keys.create(catalog, "shop"))
     row = catalog.connection.execute("select * from prescore.api_keys").fetchone() or {}
     assert (row["id"], row["hash"]) == (key["id"], hashlib.sha256(key["secret"].encode()).digest())
@@ -57,46 +58,47 @@ def test_of_a_key_only_the_hash_of_its_secret_is_kept(catalog: Catalog) -> None:
 
 
 def test_a_secret_is_256_random_bits(catalog: Catalog) -> None:
-    made = [parts(api_keys.create(catalog, name)) for name in ("a", "b")]
-    assert made[0]["id"] != made[1]["id"]
-    assert made[0]["secret"] != made[1]["secret"]
-    assert all(len(base64.urlsafe_b64decode(key["secret"] + "=")) == 32 for key in made)
+    first, second = parts(api_keys.create(catalog, "a")), parts(api_keys.create(catalog, "b"))
+    assert first["id"] != second["id"]
+    assert first["secret"] != second["secret"]
+    for key in (first, second):
+        assert len(base64.urlsafe_b64decode(key["secret"] + "=")) == 32
 
 
 @pytest.mark.parametrize("name", ["shop", "Anna's laptop", "a" * 100, "キー", "0123456789AB", "[bold]"])
-def test_names_are_what_a_person_can_read(catalog: Catalog, name: str) -> None:
+def test_a_name_may_be_any_readable_text(catalog: Catalog, name: str) -> None:
     api_keys.create(catalog, name)
     assert [key["name"] for key in api_keys.list_keys(catalog)] == [name]
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("name", "fault"),
     [
         ("", "1 to 100 printable"),
         (" ", "1 to 100 printable"),
-        ("shop ", "no space before or behind"),
+        ("shop ", "without leading or trailing spaces"),
         ("a" * 101, "1 to 100 printable"),
         ("a\nb", "printable"),
         ("a\x00", "printable"),
         ("\x1b[31m", "printable"),
-        # A command line's undecodable byte.
+        # What Python makes of an undecodable byte in a command line.
         ("\udcff", "printable"),
-        (f"psk_{ID}_{SECRET}", "must not begin as the keys themselves do"),
-        (ID, "must not look like a key's id"),
+        (f"psk_{ID}_{SECRET}", "must not begin with psk_, as keys do"),
+        (ID, "must not look like the id of a key"),
     ],
 )
-def test_other_names_are_refused(catalog: Catalog, name: str, why: str) -> None:
-    with pytest.raises(Mistake, match=why):
+def test_other_names_are_refused(catalog: Catalog, name: str, fault: str) -> None:
+    with pytest.raises(Mistake, match=fault):
         api_keys.create(catalog, name)
     assert api_keys.list_keys(catalog) == []
 
 
-def test_a_name_is_free_again_when_its_key_is_revoked(catalog: Catalog) -> None:
+def test_a_name_can_be_used_again_once_its_key_is_revoked(catalog: Catalog) -> None:
     api_keys.create(catalog, "my shop")
-    with pytest.raises(Mistake, match=r"already.* prescore keys revoke 'my shop'$"):
+    with pytest.raises(Mistake, match=r"already exists.* prescore keys revoke 'my shop'$"):
         api_keys.create(catalog, "my shop")
     expire(catalog, "my shop")
-    with pytest.raises(Mistake, match="already"):
+    with pytest.raises(Mistake, match="already exists"):
         api_keys.create(catalog, "my shop")
     api_keys.revoke(catalog, "my shop")
     api_keys.create(catalog, "my shop")
@@ -106,24 +108,24 @@ def test_a_name_is_free_again_when_its_key_is_revoked(catalog: Catalog) -> None:
     ]
 
 
-def test_a_scope_is_of_names_that_models_can_have(catalog: Catalog) -> None:
-    # Neither of which is there yet.
+def test_a_scope_consists_of_valid_model_names(catalog: Catalog) -> None:
+    # Neither model exists yet.
     api_keys.create(catalog, "shop", ["upsell", "churn", "upsell"])
     assert api_keys.list_keys(catalog)[0]["models"] == ["churn", "upsell"]
-    with pytest.raises(Mistake, match=r"'Churn' is no model's name: .*; 'a b' is no model's name"):
+    with pytest.raises(Mistake, match=r"'Churn' is not a valid model name: .*; 'a b' is not a valid model name"):
         api_keys.create(catalog, "mine", ["Churn", "upsell", "a b"])
-    with pytest.raises(Mistake, match="opens nothing"):
+    with pytest.raises(Mistake, match="needs at least one model"):
         api_keys.create(catalog, "mine", [])
     assert len(api_keys.list_keys(catalog)) == 1
 
 
-def test_a_key_expires_when_it_was_said_to(catalog: Catalog) -> None:
+def test_a_key_expires_after_its_lifetime(catalog: Catalog) -> None:
     api_keys.create(catalog, "shop", None, timedelta(days=90))
-    made = api_keys.list_keys(catalog)[0]
-    assert made["expires_at"] is not None
-    # A change of clocks.
-    assert abs(made["expires_at"] - made["created_at"] - timedelta(days=90)) <= timedelta(hours=1)
-    with pytest.raises(Mistake, match="expired at once"):
+    key = api_keys.list_keys(catalog)[0]
+    assert key["expires_at"] is not None
+    # Daylight saving time may begin or end in between.
+    assert abs(key["expires_at"] - key["created_at"] - timedelta(days=90)) <= timedelta(hours=1)
+    with pytest.raises(Mistake, match="would expire immediately"):
         api_keys.create(catalog, "mine", None, timedelta(0))
 
 
@@ -140,35 +142,35 @@ def test_the_list_has_every_key_newest_first_and_no_hash(catalog: Catalog) -> No
     assert all(set(key) == set(api_keys.ApiKey.__annotations__) for key in listed)
 
 
-@pytest.mark.parametrize("named", ["{name}", "{id}", "{text}", "psk_{id}"])
-def test_revoking_is_noted_with_who_did_it(catalog: Catalog, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+@pytest.mark.parametrize("reference", ["{name}", "{id}", "{text}", "psk_{id}"])
+def test_a_revocation_records_its_user(catalog: Catalog, monkeypatch: pytest.MonkeyPatch, reference: str) -> None:
     text, other = api_keys.create(catalog, "shop"), api_keys.create(catalog, "other")
     key = parts(text)["id"]
     monkeypatch.setattr(catalog, "actor", "ben")
-    given = named.format(name="shop", id=key, text=text)
-    assert api_keys.revoke(catalog, given) == {"id": key, "name": "shop"}
+    name_or_id = reference.format(name="shop", id=key, text=text)
+    assert api_keys.revoke(catalog, name_or_id) == {"id": key, "name": "shop"}
     rows = {row["id"]: row for row in api_keys.list_keys(catalog)}
     assert (rows[key]["state"], rows[key]["created_by"], rows[key]["revoked_by"]) == ("revoked", "anna", "ben")
     assert rows[key]["revoked_at"] is not None
     assert rows[parts(other)["id"]]["state"] == "valid"
 
 
-def test_only_what_is_there_is_revoked_and_only_once(catalog: Catalog) -> None:
+def test_only_existing_keys_are_revoked_and_only_once(catalog: Catalog) -> None:
     text = api_keys.create(catalog, "shop")
-    for named in ("shops", "", "%", "a\x00", "\udcff", f"psk_{ID}_{SECRET}"):
-        with pytest.raises(NotFound) as unknown:
-            api_keys.revoke(catalog, named)
-        assert SECRET not in str(unknown.value)
+    for unknown in ("shops", "", "%", "a\x00", "\udcff", f"psk_{ID}_{SECRET}"):
+        with pytest.raises(NotFound) as raised:
+            api_keys.revoke(catalog, unknown)
+        assert SECRET not in str(raised.value)
     api_keys.revoke(catalog, "shop")
     before = api_keys.list_keys(catalog)
-    for named in ("shop", parts(text)["id"]):
-        with pytest.raises(NotFound, match="No API key"):
-            api_keys.revoke(catalog, named)
+    for revoked in ("shop", parts(text)["id"]):
+        with pytest.raises(NotFound, match="There is no API key"):
+            api_keys.revoke(catalog, revoked)
     assert api_keys.list_keys(catalog) == before
 
 
 @pytest.mark.parametrize("change", ["expires_at = '-infinity'", "revoked_at = now()", "revoked_by = 'x'"])
-def test_the_catalog_takes_no_half_truths(catalog: Catalog, change: str) -> None:
+def test_the_catalog_rejects_inconsistent_rows(catalog: Catalog, change: str) -> None:
     api_keys.create(catalog, "shop")
     with pytest.raises(psycopg.errors.CheckViolation):
         catalog.connection.execute(f"update prescore.api_keys set {change}".encode())
@@ -177,16 +179,16 @@ def test_the_catalog_takes_no_half_truths(catalog: Catalog, change: str) -> None
 # The commands
 
 
-def test_the_key_alone_is_on_stdout(sandbox: Sandbox) -> None:
-    made = sandbox.cli("keys", "create", "shop", "--model", "churn", "--model", "upsell", "--expires", "90d")
-    assert made.code == 0, made.err
-    assert TEXT.fullmatch(made.out.removesuffix("\n"))
-    assert "shop opens churn, upsell for 90d. It is shown once: only its hash is kept." in made.err
-    assert parts(made.out.strip())["secret"] not in made.err
+def test_stdout_has_only_the_key(sandbox: Sandbox) -> None:
+    result = sandbox.cli("keys", "create", "shop", "--model", "churn", "--model", "upsell", "--expires", "90d")
+    assert result.code == 0, result.err
+    assert TEXT.fullmatch(result.out.removesuffix("\n"))
+    assert "shop opens churn, upsell for 90d. It is shown once: only its hash is kept." in result.err
+    assert parts(result.out.strip())["secret"] not in result.err
     assert "opens every model. It is shown once" in sandbox.cli("keys", "create", "all").err
 
 
-def test_the_list_shows_all_but_the_secret(sandbox: Sandbox) -> None:
+def test_the_list_shows_everything_but_the_secret(sandbox: Sandbox) -> None:
     assert sandbox.cli("keys", "list").out == "There is no API key yet: prescore keys create NAME\n"
     assert json.loads(sandbox.cli("keys", "list", "--json").out) == []
     sandbox.monkeypatch.setenv("PRESCORE_ACTOR", "anna")
@@ -199,33 +201,33 @@ def test_the_list_shows_all_but_the_secret(sandbox: Sandbox) -> None:
     in_json = sandbox.cli("keys", "list", "--json").out
     assert [set(key) for key in json.loads(in_json)] == [set(api_keys.ApiKey.__annotations__)] * 2
     secret = parts(text)["secret"]
-    for told in (listed, in_json):
-        assert secret not in told
-        assert hashlib.sha256(secret.encode()).hexdigest() not in told
+    for output in (listed, in_json):
+        assert secret not in output
+        assert hashlib.sha256(secret.encode()).hexdigest() not in output
 
 
 def test_a_key_is_revoked_by_command(sandbox: Sandbox) -> None:
     key = parts(sandbox.cli("keys", "create", "shop").out.strip())["id"]
-    told = sandbox.cli("keys", "revoke", key)
-    assert (told.code, told.out.startswith(f"shop ({key}) is revoked")) == (0, True), told.err
+    result = sandbox.cli("keys", "revoke", key)
+    assert (result.code, result.out.startswith(f"shop ({key}) is revoked")) == (0, True), result.err
     assert sandbox.cli("keys", "list").out.splitlines()[1].endswith("revoked")
     again = sandbox.cli("keys", "revoke", "shop")
-    assert (again.code, "No API key 'shop' is there" in again.err) == (2, True)
+    assert (again.code, "There is no API key 'shop' to revoke" in again.err) == (2, True)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "why"),
+    ("arguments", "message"),
     [
         (["shop", "--expires", "90 days"], "'90 days' is no length of time: write a number and a unit"),
-        (["shop", "--expires", "0d"], "expired at once"),
+        (["shop", "--expires", "0d"], "would expire immediately"),
         (["shop", "--expires", "40000d"], "at most"),
-        (["shop", "--model", "no-model"], "'no-model' is no model's name"),
-        ([""], "a name is 1 to 100"),
+        (["shop", "--model", "no-model"], "'no-model' is not a valid model name"),
+        ([""], "a name has 1 to 100"),
     ],
 )
-def test_a_mistake_makes_no_key(sandbox: Sandbox, arguments: list[str], why: str) -> None:
-    told = sandbox.cli("keys", "create", *arguments)
-    assert (told.code, told.out, why in told.err) == (2, "", True), told
+def test_a_mistake_creates_no_key(sandbox: Sandbox, arguments: list[str], message: str) -> None:
+    result = sandbox.cli("keys", "create", *arguments)
+    assert (result.code, result.out, message in result.err) == (2, "", True), result
     assert sandbox.rows("select count(*) from prescore.api_keys") == [(0,)]
 
 

@@ -1,4 +1,4 @@
-"""What people get wrong: each a clear message, the right exit code, nothing published, the next run unharmed."""
+"""Mistakes of users: a clear message, the right exit code, nothing published, and the next run intact."""
 
 from __future__ import annotations
 
@@ -217,23 +217,23 @@ MISHAPS: list[tuple[Callable[[Sandbox], None], int, str]] = [
 
 
 @pytest.mark.parametrize(("mishap", "code", "message"), MISHAPS, ids=[m[0].__name__[1:] for m in MISHAPS])
-def test_a_mishap_is_told_and_changes_nothing(
+def test_a_mishap_has_a_clear_message_and_changes_nothing(
     sandbox: Sandbox, mishap: Callable[[Sandbox], None], code: int, message: str
 ) -> None:
     assert sandbox.cli("run", "churn").code == 0
     before = sandbox.rows("select customer, version, score from predictions.churn order by customer")
-    good = {
+    good_files = {
         path: path.read_bytes() for path in sandbox.root.rglob("*") if path.is_file() and ".prescore" not in path.parts
     }
 
     mishap(sandbox)
-    done = sandbox.cli("run", "churn")
-    assert (done.code, message in done.err) == (code, True), done.err
-    assert "Traceback" not in done.err
+    result = sandbox.cli("run", "churn")
+    assert (result.code, message in result.err) == (code, True), result.err
+    assert "Traceback" not in result.err
     assert not (sandbox.root / "written.csv").exists()
     assert sandbox.rows("select customer, version, score from predictions.churn order by customer") == before
 
-    for path, content in good.items():
+    for path, content in good_files.items():
         path.write_bytes(content)
     again = sandbox.cli("run", "churn")
     assert again.code == 0, again.err
@@ -241,77 +241,79 @@ def test_a_mishap_is_told_and_changes_nothing(
     assert served == [("churn", sandbox.rows("select max(version) as v from prescore.versions")[0][0])]
 
 
-def _in_check(mishap: Callable[[Sandbox], None]) -> bool:
-    # Rows that collide, and what Postgres alone objects to, are not known before there is a table.
+def _is_found_by_validation(mishap: Callable[[Sandbox], None]) -> bool:
+    # Duplicate keys, and what only Postgres objects to, are found once there is a table.
     return mishap not in (_duplicates, _long_key, _no_such_role)
 
 
 @pytest.mark.parametrize(
     ("mishap", "code", "message"),
-    [m for m in MISHAPS if _in_check(m[0])],
+    [m for m in MISHAPS if _is_found_by_validation(m[0])],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_check_tells_it_before_anything_is_written(
+def test_validate_reports_it_before_anything_is_written(
     sandbox: Sandbox, mishap: Callable[[Sandbox], None], code: int, message: str
 ) -> None:
     mishap(sandbox)
-    done = sandbox.cli("validate", "churn")
-    assert (done.code, message in done.err) == (code, True), done.err
+    result = sandbox.cli("validate", "churn")
+    assert (result.code, message in result.err) == (code, True), result.err
     assert sandbox.rows("select count(*) from prescore.versions") == [(0,)]
     assert not (sandbox.root / ".prescore/store/snapshots").exists()
 
 
-def test_every_fault_of_a_spec_is_told_at_once(sandbox: Sandbox) -> None:
+def test_all_faults_of_a_spec_are_reported_at_once(sandbox: Sandbox) -> None:
     sandbox.edit('customer = "bigint"', 'customer = "int8"')
     sandbox.edit('max_age = "26h"', 'max_age = "soon"')
     sandbox.edit("versions = 3", "version = 3")
     sandbox.edit("[domain]", 'indexes = [["when"]]\n[domain]')
-    done = sandbox.cli("validate", "churn")
-    assert done.code == 2
+    result = sandbox.cli("validate", "churn")
+    assert result.code == 2
     for key in ("key.customer", "freshness.max_age", "retention.version", "indexes: no column when"):
-        assert key in done.err
+        assert key in result.err
 
 
-def test_every_fault_of_the_settings_is_told_at_once(sandbox: Sandbox) -> None:
+def test_all_faults_of_the_settings_are_reported_at_once(sandbox: Sandbox) -> None:
     sandbox.settings('chunk_row = 10\nworkers = "many"\nstore = 3\nmemory_limit = "lots"\n')
-    done = sandbox.cli("run", "churn")
-    assert done.code == 2
-    assert "chunk_row: no such key here; did you mean chunk_rows?" in done.err
-    assert "workers: must be a whole number (given: 'many')" in done.err
-    assert "store: must be text, in quotes (given: '3')" in done.err
-    assert "memory_limit: write a whole number and MB or GB" in done.err
+    result = sandbox.cli("run", "churn")
+    assert result.code == 2
+    assert "chunk_row: no such key here; did you mean chunk_rows?" in result.err
+    assert "workers: must be a whole number (given: 'many')" in result.err
+    assert "store: must be text, in quotes (given: '3')" in result.err
+    assert "memory_limit: write a whole number and MB or GB" in result.err
 
 
-def test_a_query_is_quoted_as_its_author_wrote_it(sandbox: Sandbox) -> None:
+def test_an_error_quotes_the_query_as_it_was_written(sandbox: Sandbox) -> None:
     sandbox.query("select customer,\n  visits spned spend\nfrom read_parquet('data/customers.parquet');\n")
-    done = sandbox.cli("validate", "churn")
-    assert "LINE 2:   visits spned spend" in done.err
-    assert "limit 0" not in done.err
+    result = sandbox.cli("validate", "churn")
+    assert "LINE 2:   visits spned spend" in result.err
+    assert "limit 0" not in result.err
     sandbox.query("select customer, visits, spend from read_parquet('data/customers.parquet');\n")
     assert sandbox.cli("validate", "churn").code == 0
 
 
-def test_a_database_quotes_a_query_as_its_author_wrote_it(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_a_database_quotes_the_query_as_it_was_written(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WAREHOUSE_URL", sandbox.database.sqlalchemy_url)
     sandbox.settings('[sources]\nwarehouse = "env:WAREHOUSE_URL"\n')
     sandbox.edit('query = "sql', 'source = "warehouse"\nquery = "sql')
     sandbox.query("select 1 as customer,\n  2 form nowhere")
-    done = sandbox.cli("validate", "churn")
-    assert (done.code, "LINE 2:   2 form nowhere" in done.err) == (2, True), done.err
-    assert "as domain" not in done.err
+    result = sandbox.cli("validate", "churn")
+    assert (result.code, "LINE 2:   2 form nowhere" in result.err) == (2, True), result.err
+    assert "as domain" not in result.err
 
 
-def test_a_refused_domain_counts_no_rows(sandbox: Sandbox) -> None:
+def test_the_report_on_a_refused_domain_counts_no_rows(sandbox: Sandbox) -> None:
     sandbox.data(customers(0))
-    done = sandbox.cli("run", "churn")
-    assert "churn version 1: nothing was staged, since the domain itself was refused" in done.out
-    assert "0 rows" not in done.out
+    result = sandbox.cli("run", "churn")
+    assert "churn version 1: nothing was staged, since the domain itself was refused" in result.out
+    assert "0 rows" not in result.out
 
 
-def test_a_model_that_has_no_spec(sandbox: Sandbox) -> None:
-    done = sandbox.cli("run", "nosuch")
-    assert done.code == 2
-    assert "prescore init nosuch" in done.err
+def test_a_model_without_a_spec_is_reported_with_what_to_do(sandbox: Sandbox) -> None:
+    result = sandbox.cli("run", "nosuch")
+    assert result.code == 2
+    assert "prescore init nosuch" in result.err
     misspelt = sandbox.cli("run", "Churn")
     assert misspelt.code == 2
     assert "Did you mean churn?" in misspelt.err

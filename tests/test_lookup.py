@@ -1,4 +1,4 @@
-"""Looking keys up: the plan that makes it fast, and the clocks that make it honest."""
+"""Lookups by key: the query plan that makes them fast, and the age and errors that answers report."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def test_a_lookup_uses_the_primary_key_and_touches_one_version(sandbox: Sandbox)
         sandbox.onnx(linear([1.0, -0.5], bias))
         materialize.run(sandbox.job())
     with sandbox.database.connect() as connection:
-        described = Catalog(connection).one("lookup_published", model="churn")
-        keys, outputs = described["key_columns"], described["output_columns"]
-        asked = lookup.published_statement("churn", keys, outputs).as_string(connection)
+        published = Catalog(connection).one("lookup_published", model="churn")
+        keys, outputs = published["key_columns"], published["output_columns"]
+        statement = lookup.published_statement("churn", keys, outputs).as_string(connection)
         values = lookup.parameters([range(0, 50_000, 5_000)])
         cursor = RawCursor(connection, row_factory=dict_row)
-        explained = cursor.execute(f"explain (analyze, format json) {asked}".encode(), values).fetchone()
+        explained = cursor.execute(f"explain (analyze, format json) {statement}".encode(), values).fetchone()
     assert explained is not None
     scans = [n for n in _nodes(explained["QUERY PLAN"][0]["Plan"]) if n.get("Relation Name", "").startswith("churn_v")]
     executed = [node for node in scans if node["Actual Loops"] > 0]
@@ -40,7 +40,7 @@ def test_a_lookup_uses_the_primary_key_and_touches_one_version(sandbox: Sandbox)
     assert {node["Node Type"] for node in executed} == {"Index Scan"}
 
 
-def test_a_key_that_is_not_there_has_an_age_all_the_same(sandbox: Sandbox) -> None:
+def test_the_answer_for_a_missing_key_has_an_age(sandbox: Sandbox) -> None:
     sandbox.cli("run", "churn")
     missing = sandbox.cli("lookup", "churn", "4711000", "--json")
     assert missing.code == 2
@@ -50,7 +50,7 @@ def test_a_key_that_is_not_there_has_an_age_all_the_same(sandbox: Sandbox) -> No
     assert answer["stale"] is False
 
 
-def test_an_old_prediction_says_so(sandbox: Sandbox) -> None:
+def test_a_prediction_older_than_its_max_age_is_stale(sandbox: Sandbox) -> None:
     sandbox.cli("run", "churn")
     with sandbox.database.connect() as connection:
         connection.execute("update prescore.versions set data_as_of = data_as_of - interval '27 hours'")
@@ -61,7 +61,7 @@ def test_an_old_prediction_says_so(sandbox: Sandbox) -> None:
     assert "older than promised" in sandbox.cli("lookup", "churn", "7").out
 
 
-def test_data_as_of_is_what_the_spec_says(sandbox: Sandbox) -> None:
+def test_data_as_of_comes_from_the_column_or_query_of_the_spec(sandbox: Sandbox) -> None:
     sandbox.edit("[key]", "[domain.data_as_of]\ncolumn = 'seen'\n[key]")
     sandbox.query(
         "select customer, visits, spend, timestamp '2024-05-01' + interval (customer % 24) hour as seen"
@@ -75,35 +75,35 @@ def test_data_as_of_is_what_the_spec_says(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "message"),
     [
-        (["seven"], "customer takes a whole number of 64 bits, not 'seven'"),
-        (["9223372036854775808"], "customer takes a whole number of 64 bits"),
-        (["1", "2"], "The key of churn is customer; given: 1 2."),
+        (["seven"], "customer must be a 64-bit integer, not 'seven'"),
+        (["9223372036854775808"], "customer must be a 64-bit integer"),
+        (["1", "2"], "The key of churn is customer: one value for each column, in this order. Not valid: 1 2."),
     ],
 )
-def test_a_malformed_key(sandbox: Sandbox, key: list[str], told: str) -> None:
+def test_a_malformed_key_is_refused(sandbox: Sandbox, key: list[str], message: str) -> None:
     sandbox.cli("run", "churn")
-    done = sandbox.cli("lookup", "churn", *key)
-    assert done.code == 2
-    assert told in done.err
+    result = sandbox.cli("lookup", "churn", *key)
+    assert result.code == 2
+    assert message in result.err
 
 
-def test_values_that_json_and_python_have_not(sandbox: Sandbox, shelf: Shelf) -> None:
-    kinds = {"nan": "double precision", "inf": "real", "d": "date", "t": "timestamp", "z": "timestamptz"}
+def test_values_outside_the_range_of_json_and_python_are_shown(sandbox: Sandbox, shelf: Shelf) -> None:
+    types = {"nan": "double precision", "inf": "real", "d": "date", "t": "timestamp", "z": "timestamptz"}
     rows = [(1, 0.5, float("nan"), float("-inf"), "0044-03-15 BC", "12013-07-04T12:30:00", "infinity")]
     for _ in range(2):
-        shelf.publish("odd", {"k": "bigint"}, rows, passthrough=kinds)
-    found = sandbox.cli("lookup", "odd", "1", "--json")
-    assert found.code == 0, found.err
-    told = ["0044-03-15 BC", "12013-07-04T12:30:00", "infinity"]
-    assert json.loads(found.out)["prediction"] == dict(zip(["score", *kinds], [0.5, None, None, *told], strict=True))
+        shelf.publish("odd", {"k": "bigint"}, rows, passthrough=types)
+    result = sandbox.cli("lookup", "odd", "1", "--json")
+    assert result.code == 0, result.err
+    texts = ["0044-03-15 BC", "12013-07-04T12:30:00", "infinity"]
+    assert json.loads(result.out)["prediction"] == dict(zip(["score", *types], [0.5, None, None, *texts], strict=True))
     assert "d  0044-03-15 BC" in sandbox.cli("lookup", "odd", "1").out
-    moved = json.loads(sandbox.cli("compare", "odd", "1", "2", "--json").out)["columns"]
-    assert {row["column"]: row["mean_difference"] for row in moved} == {"score": 0, "nan": None, "inf": None}
+    changes = json.loads(sandbox.cli("compare", "odd", "1", "2", "--json").out)["columns"]
+    assert {row["column"]: row["mean_difference"] for row in changes} == {"score": 0, "nan": None, "inf": None}
 
 
-def test_a_key_is_read_exactly(sandbox: Sandbox, shelf: Shelf) -> None:
+def test_digits_beyond_microseconds_make_a_key_invalid(sandbox: Sandbox, shelf: Shelf) -> None:
     shelf.publish("seen", {"k": "timestamp"}, [("2013-07-04T12:30:00.123456", 0.5)])
     assert sandbox.cli("lookup", "seen", "2013-07-04T12:30:00.123456").code == 0
     finer = sandbox.cli("lookup", "seen", "2013-07-04T12:30:00.1234567", "--json")

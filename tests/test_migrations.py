@@ -1,4 +1,4 @@
-"""Migrations: applied once, never by readers, and noticed when they do not fit the program."""
+"""Migrations: applied once, never by readers, and refused where catalog and release do not fit together."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_writer_refuses_a_newer_catalog(database: Database) -> None:
         migrations.migrate(database)
 
 
-def test_an_edited_migration_is_noticed(database: Database) -> None:
+def test_an_edited_migration_is_refused(database: Database) -> None:
     with database.connect() as connection:
         connection.execute("update prescore.migrations set checksum = 'edited' where number = 1")
     for require in (migrations.migrate, migrations.require_current, migrations.require_readable):
@@ -80,10 +80,10 @@ def test_reading_commands_work_one_version_away_and_never_migrate(
         assert sandbox.cli("run", "churn").code == 0
     set_version(sandbox.database, VERSION + 1)
     for command in READING:
-        done = sandbox.cli(*command)
+        result = sandbox.cli(*command)
         # Publishing an older version is refused by its own rule, not because of the catalog.
-        assert done.code == 0 or "newer" not in done.err, done.err
-        assert "catalog" not in done.err
+        assert result.code == 0 or "newer" not in result.err, result.err
+        assert "catalog" not in result.err
     set_version(sandbox.database, VERSION)
     later = Migration(VERSION + 1, "later.sql", "create table prescore.later (x integer)")
     monkeypatch.setattr(migrations, "migration_files", lambda: [*migration_files(), later])
@@ -92,20 +92,20 @@ def test_reading_commands_work_one_version_away_and_never_migrate(
     assert sandbox.rows("select to_regclass('prescore.later')") == [(None,)]
 
 
-def test_a_command_says_which_side_to_upgrade(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_names_the_side_to_upgrade(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sandbox.cli("run", "churn").code == 0
     set_version(sandbox.database, VERSION + 2)
     for command in READING:
-        done = sandbox.cli(*command)
-        assert done.code == 2
-        assert "Upgrade prescore here" in done.err
+        result = sandbox.cli(*command)
+        assert result.code == 2
+        assert "Upgrade prescore here" in result.err
     set_version(sandbox.database, VERSION)
     later = [Migration(VERSION + n, f"{n}.sql", "select 1") for n in (1, 2)]
     monkeypatch.setattr(migrations, "migration_files", lambda: [*migration_files(), *later])
     for command in READING:
-        done = sandbox.cli(*command)
-        assert done.code == 2
-        assert "`prescore db migrate`" in done.err
+        result = sandbox.cli(*command)
+        assert result.code == 2
+        assert "`prescore db migrate`" in result.err
 
 
 def test_the_first_run_creates_the_catalog(sandbox: Sandbox, empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:

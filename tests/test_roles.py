@@ -1,4 +1,4 @@
-"""Owner, writer and reader on a server where none of them is a superuser, nor whoever made them."""
+"""Catalog owner, writer and reader, on a server where neither they nor their administrator are superusers."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ from prescore.versions import lease
 from prescore_api.http.app import build
 
 PASSWORD = "right"
-TYPED = "Use a Postgres of your own"
+HOW_TO = "Use your own Postgres"
+"""The section of the how-to guide that creates the roles."""
 _numbers = itertools.count()
 
 
 @dataclass(frozen=True)
 class Roles:
-    """A server's roles under names of their own, and what they log in to."""
+    """The roles of the documentation under names of one test's own, and the database that they share."""
 
     server: str
     prefix: str
@@ -53,90 +54,98 @@ class Roles:
         old, new = f"//{user}", f"//{self.name(role)}:{PASSWORD}"
         return at(re.sub(r"//([^:@/]+)(:[^@/]*)?@", r"//\1@", self.server), name).replace(old, new, 1)
 
-    def type(self, text: str, role: str = "dba", name: str = "postgres") -> None:
-        """SQL as the documentation shows it, typed by a role; statements by themselves, as psql does."""
-        ours = re.sub(r"\b(prescore_(?=owner|writer|reader)|(?=anna\b))", f"{self.prefix}_", text).replace(
-            "…", PASSWORD
-        )
+    def run_sql(self, text: str, role: str = "dba", name: str = "postgres") -> None:
+        """Run SQL of the documentation as a role, one statement at a time as psql does, with the names of this test."""
+        text = re.sub(r"\b(prescore_(?=owner|writer|reader)|(?=anna\b))", f"{self.prefix}_", text)
+        text = re.sub(r"database predictions\b", f"database {self.prefix}", text)
+        text = text.replace("…", PASSWORD)
         with psycopg.connect(self.url(role, name), autocommit=True) as connection:
-            for statement in re.sub(r"database predictions\b", f"database {self.prefix}", ours).split(";\n"):
+            for statement in text.split(";\n"):
                 connection.execute(statement.encode())
 
 
 @pytest.fixture
 def roles(server: str) -> Iterator[Roles]:
-    """A database and three roles, made by typing what the documentation says, by one who is no superuser."""
-    made = Roles(server, f"prescore_roles_{os.getpid()}_{next(_numbers)}")
+    """A database and three roles, created with the SQL of the documentation by a role that is not a superuser."""
+    created = Roles(server, f"prescore_roles_{os.getpid()}_{next(_numbers)}")
     with psycopg.connect(server, autocommit=True) as connection:
         if not (connection.execute("select rolcreaterole from pg_roles where rolname = user").fetchone() or [0])[0]:
-            pytest.skip("the role of PRESCORE_TEST_DATABASE_URL may not make roles")
-        connection.execute(f"create role {made.name('dba')} login createdb createrole password '{PASSWORD}'".encode())
+            pytest.skip("the role of PRESCORE_TEST_DATABASE_URL may not create roles")
+        connection.execute(
+            f"create role {created.name('dba')} login createdb createrole password '{PASSWORD}'".encode()
+        )
         try:
-            made.type(typed(TYPED, 0))
-            yield made
+            created.run_sql(documented_sql(HOW_TO, 0))
+            yield created
         finally:
-            connection.execute(f"drop database if exists {made.prefix} with (force)".encode())
-            left = connection.execute("select rolname from pg_roles where starts_with(rolname, %s)", [made.prefix])
-            names = sql.SQL(", ").join(sql.Identifier(row[0]) for row in left)
-            # In one go: they are members of each other.
+            connection.execute(f"drop database if exists {created.prefix} with (force)".encode())
+            remaining = connection.execute(
+                "select rolname from pg_roles where starts_with(rolname, %s)", [created.prefix]
+            )
+            names = sql.SQL(", ").join(sql.Identifier(row[0]) for row in remaining)
+            # One statement drops them all, because they are members of each other.
             connection.execute(sql.SQL("drop role {}").format(names))
 
 
-def typed(heading: str, number: int) -> str:
-    """A block of SQL below a heading of the how-to."""
-    text = sections(ROOT / "docs/how-to.md")[heading]
-    return [b.text for b in blocks(ROOT / "docs/how-to.md") if b.language == "sql" and b.text in text][number]
+def documented_sql(heading: str, number: int) -> str:
+    """Return a block of SQL from a section of the how-to guide."""
+    page = ROOT / "docs/how-to.md"
+    section = sections(page)[heading]
+    texts = [block.text for block in blocks(page) if block.language == "sql" and block.text in section]
+    return texts[number]
 
 
 @pytest.fixture
 def database(roles: Roles) -> Database:
-    """What the sandbox's commands and jobs use unless they are told otherwise: the writer's login."""
+    """The database with the writer's login, which the sandbox's commands and jobs use by default."""
     return roles.database("writer")
 
 
 @pytest.fixture
 def become(sandbox: Sandbox, roles: Roles) -> Callable[[str], None]:
-    """Log in as another from the next command on."""
+    """A function that makes the commands that follow log in as another role."""
     return lambda role: sandbox.monkeypatch.setenv("PRESCORE_DATABASE_URL", roles.database(role).url)
 
 
 @pytest.fixture
 def granted(sandbox: Sandbox, roles: Roles, become: Callable[[str], None]) -> Sandbox:
-    """The project after the owner has migrated and granted; commands are the writer's."""
+    """The project once the catalog owner has migrated and granted. Commands log in as the writer."""
     become("owner")
     assert sandbox.cli("db", "migrate").code == 0
-    told = sandbox.cli("db", "grant", "--writer", roles.name("writer"), "--reader", roles.name("reader"))
-    assert (told.code, roles.name("writer") in told.out, roles.name("reader") in told.out) == (0, True, True), told.err
+    result = sandbox.cli("db", "grant", "--writer", roles.name("writer"), "--reader", roles.name("reader"))
+    assert result.code == 0, result.err
+    assert roles.name("writer") in result.out
+    assert roles.name("reader") in result.out
     become("writer")
     return sandbox
 
 
 def run(sandbox: Sandbox, bias: float) -> int:
-    """Another version, by a command; gives its exit code."""
+    """Make another version with a command, and return its exit code."""
     sandbox.onnx(linear([1.0, -0.5], bias))
     return sandbox.cli("run", "churn").code
 
 
-def refused(database: Database, *statements: str) -> None:
-    """Each of the statements is forbidden."""
+def assert_denied(database: Database, *statements: str) -> None:
+    """Assert that Postgres denies each of the statements."""
     with psycopg.connect(database.url, autocommit=True) as connection:
         for statement in statements:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement.encode())
 
 
-def test_nobody_is_a_superuser(granted: Sandbox, roles: Roles) -> None:
-    special = granted.rows(
+def test_no_role_is_a_superuser(granted: Sandbox, roles: Roles) -> None:
+    privileged = granted.rows(
         f"select count(*) from pg_roles where rolname ~ '^{roles.prefix}_(owner|writer|reader)'"
         " and (rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls)"
     )
-    assert special == [(0,)]
+    assert privileged == [(0,)]
 
 
-def test_a_writers_whole_life(granted: Sandbox, roles: Roles) -> None:
-    # What a strict administrator does.
-    roles.type("revoke all on database predictions from public")
-    roles.type(f"grant connect on database predictions to {roles.name('writer')}")
+def test_a_writer_can_do_everything_that_versions_need(granted: Sandbox, roles: Roles) -> None:
+    # As a strict administrator does.
+    roles.run_sql("revoke all on database predictions from public")
+    roles.run_sql(f"grant connect on database predictions to {roles.name('writer')}")
     granted.edit("versions = 3", 'versions = 2\ngrace = "0s"')
     for bias in (0.0, 0.1, 0.2):
         assert run(granted, bias) == 0
@@ -144,8 +153,8 @@ def test_a_writers_whole_life(granted: Sandbox, roles: Roles) -> None:
         ("retired",), ("superseded",), ("published",),
     ]  # fmt: skip
     for command in ("rollback churn", "release churn", "publish churn 3", "pin churn 2", "unpin churn 2"):
-        told = granted.cli(*command.split())
-        assert told.code == 0, told.err
+        result = granted.cli(*command.split())
+        assert result.code == 0, result.err
     assert granted.cli("hold", "churn", "--reason", "a holiday").code == 0
     assert run(granted, 0.3) == 0
     assert granted.cli("release", "churn").code == 0
@@ -156,7 +165,7 @@ def test_a_writers_whole_life(granted: Sandbox, roles: Roles) -> None:
         assert granted.cli(*command.split()).code == 0
 
 
-def test_a_writer_does_what_checks_refuse_and_outputs_that_come_later_need(granted: Sandbox) -> None:
+def test_a_writer_can_make_refused_versions_and_add_outputs(granted: Sandbox) -> None:
     assert run(granted, 0.0) == 0
     granted.onnx(linear([1.0, -0.5], add=9.0))
     assert granted.cli("run", "churn").code == 4
@@ -165,16 +174,16 @@ def test_a_writer_does_what_checks_refuse_and_outputs_that_come_later_need(grant
     assert granted.rows("select later = score from predictions.churn limit 1") == [(True,)]
 
 
-def test_airflow_needs_no_more_than_the_writer(granted: Sandbox, airflow: Airflow) -> None:
+def test_the_writers_rights_are_enough_for_airflow(granted: Sandbox, airflow: Airflow) -> None:
     assert airflow.run()["state"] == "success"
     assert granted.rows("select count(*), min(version) from predictions.churn") == [(1000, 1)]
 
 
 def test_a_writer_cannot_rewrite_history_or_touch_the_catalog(granted: Sandbox, roles: Roles) -> None:
     assert run(granted, 0.0) == 0
-    refused(
+    assert_denied(
         roles.database("writer"),
-        "update prescore.events set actor = 'nobody'",
+        "update prescore.events set actor = 'x'",
         "delete from prescore.events",
         "update prescore.publications set version = 1",
         "delete from prescore.publications",
@@ -191,26 +200,28 @@ def test_a_writer_cannot_rewrite_history_or_touch_the_catalog(granted: Sandbox, 
     )
 
 
-def test_a_writer_makes_and_revokes_api_keys_and_changes_nothing_of_them(granted: Sandbox, roles: Roles) -> None:
+def test_a_writer_creates_and_revokes_api_keys_but_cannot_change_them(granted: Sandbox, roles: Roles) -> None:
     for command in ("create shop --model churn --expires 90d", "list", "revoke shop", "create shop"):
-        told = granted.cli("keys", *command.split())
-        assert told.code == 0, told.err
-    refused(
+        result = granted.cli("keys", *command.split())
+        assert result.code == 0, result.err
+    assert_denied(
         roles.database("writer"),
         "update prescore.api_keys set hash = ''",
         "update prescore.api_keys set models = null",
         "update prescore.api_keys set expires_at = null",
-        "update prescore.api_keys set created_by = 'nobody'",
+        "update prescore.api_keys set created_by = 'x'",
         "delete from prescore.api_keys",
         "truncate prescore.api_keys",
     )
 
 
-def test_a_reader_knows_api_keys_and_makes_none(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
+def test_a_reader_lists_api_keys_but_cannot_create_them(
+    granted: Sandbox, roles: Roles, become: Callable[[str], None]
+) -> None:
     assert granted.cli("keys", "create", "shop").code == 0
     with roles.database("reader").connect() as reader:
         assert [row["name"] for row in Catalog(reader).all("api_keys_valid")] == ["shop"]
-    refused(
+    assert_denied(
         roles.database("reader"),
         "insert into prescore.api_keys (id, name, hash, created_by) values ('x', 'x', '', 'x')",
         "update prescore.api_keys set revoked_at = now(), revoked_by = 'x'",
@@ -219,27 +230,32 @@ def test_a_reader_knows_api_keys_and_makes_none(granted: Sandbox, roles: Roles, 
     become("reader")
     assert "shop" in granted.cli("keys", "list").out
     for command in ("create mine", "revoke shop"):
-        told = granted.cli("keys", *command.split())
-        assert (told.code, "Postgres forbids it: permission denied for" in told.err) == (2, True), (command, told)
+        result = granted.cli("keys", *command.split())
+        assert (result.code, "Postgres denies access: permission denied for" in result.err) == (2, True), (
+            command,
+            result,
+        )
 
 
-def test_a_writer_lets_the_specs_roles_read(granted: Sandbox, roles: Roles) -> None:
-    roles.type(f"create role {roles.name('analyst')} login password '…'")
+def test_a_writer_grants_reading_to_the_roles_of_the_spec(granted: Sandbox, roles: Roles) -> None:
+    roles.run_sql(f"create role {roles.name('analyst')} login password '…'")
     granted.edit("[freshness]", f'[grants]\nselect = ["{roles.name("analyst")}"]\n[freshness]')
     assert run(granted, 0.0) == 0
     with roles.database("analyst").connect() as analyst:
         assert analyst.execute("select count(*) as n from predictions.churn").fetchone() == {"n": 1000}
         assert analyst.execute("select held from predictions.freshness").fetchone() == {"held": False}
-    refused(roles.database("analyst"), "select * from prescore.models", "select * from prescore_versions.churn_v1")
+    assert_denied(
+        roles.database("analyst"), "select * from prescore.models", "select * from prescore_versions.churn_v1"
+    )
 
 
-def test_a_reader_reads_by_sql_by_http_and_by_command(
+def test_a_reader_reads_with_sql_over_http_and_by_command(
     granted: Sandbox, roles: Roles, become: Callable[[str], None]
 ) -> None:
     reader = roles.database("reader")
     with serving(build(reader, OPEN)) as client:
         for model, bias in (("churn", 0.0), ("upsell", 0.1), ("churn", 0.2)):
-            # A model that nobody knew of when the reader got its rights.
+            # This model did not exist yet when the reader was granted its rights.
             if model == "upsell":
                 granted.spec((granted.root / "specs/churn.toml").read_text(), "upsell")
             granted.onnx(linear([1.0, -0.5], bias))
@@ -254,23 +270,23 @@ def test_a_reader_reads_by_sql_by_http_and_by_command(
         assert {m["model"] for m in client.get("/v1/models").json()["models"]} == {"churn", "upsell"}
     become("reader")
     for command in ("status", "versions churn", "history churn", "lookup churn 7"):
-        told = granted.cli(*command.split())
-        assert told.code == 0, told.err
+        result = granted.cli(*command.split())
+        assert result.code == 0, result.err
 
 
-def test_a_reader_is_enough_for_the_status_page(granted: Sandbox, roles: Roles) -> None:
+def test_the_readers_rights_are_enough_for_the_status_page(granted: Sandbox, roles: Roles) -> None:
     for bias in (0.0, 0.1):
         assert run(granted, bias) == 0
     with status_page(roles.database("reader")) as client:
-        told = client.get("/")
-    assert told.status_code == 200, told.text
-    assert "score in version 2 and in version 1" in told.text
+        result = client.get("/")
+    assert result.status_code == 200, result.text
+    assert "score in version 2 and in version 1" in result.text
 
 
-def test_a_reader_does_nothing_else(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
+def test_a_reader_can_only_read(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
     for bias in (0.0, 0.1):
         assert run(granted, bias) == 0
-    refused(
+    assert_denied(
         roles.database("reader"),
         "insert into prescore.events (model, event, actor) values ('churn', 'x', 'x')",
         "update prescore.models set published_version = 1",
@@ -291,14 +307,17 @@ def test_a_reader_does_nothing_else(granted: Sandbox, roles: Roles, become: Call
         "retire churn",
         "pin churn 1",
     ):
-        told = granted.cli(*command.split())
-        assert (told.code, "Postgres forbids it: permission denied for" in told.err) == (2, True), (command, told)
-    told = granted.cli("run", "churn")
-    assert told.code == 2
-    assert f"The role {roles.name('reader')} may not write here" in told.err
+        result = granted.cli(*command.split())
+        assert (result.code, "Postgres denies access: permission denied for" in result.err) == (2, True), (
+            command,
+            result,
+        )
+    result = granted.cli("run", "churn")
+    assert result.code == 2
+    assert f"The role {roles.name('reader')} does not have the rights of a writer" in result.err
 
 
-def test_a_reader_reads_the_tables_of_versions_that_have_passed_their_checks(granted: Sandbox, roles: Roles) -> None:
+def test_a_reader_reads_the_tables_of_versions_that_passed_their_checks(granted: Sandbox, roles: Roles) -> None:
     assert granted.cli("run", "churn", "--no-publish").code == 0
     granted.onnx(linear([1.0, -0.5], add=9.0))
     assert granted.cli("run", "churn").code == 4
@@ -309,71 +328,71 @@ def test_a_reader_reads_the_tables_of_versions_that_have_passed_their_checks(gra
     ]  # fmt: skip
     reader = roles.database("reader")
     assert reads(reader, 1)
-    refused(reader, "select * from prescore_versions.churn_v2", "select * from prescore_versions.churn_v3")
+    assert_denied(reader, "select * from prescore_versions.churn_v2", "select * from prescore_versions.churn_v3")
     assert statistics(reader) == ["churn_v1"]
     assert run(granted, 0.1) == 0
     assert reads(reader, 3)
 
 
-def test_a_version_that_does_not_pass_its_new_checks_is_closed_again(granted: Sandbox, roles: Roles) -> None:
+def test_a_version_that_fails_its_new_checks_is_closed_to_readers(granted: Sandbox, roles: Roles) -> None:
     granted.interrupted("publish_version")
     assert reads(roles.database("reader"), 1)
     granted.edit("max_value = 1", "max_value = 0.5")
     assert granted.cli("run", "churn").code == 4
     assert granted.rows("select state from prescore.versions order by version") == [("refused",)]
-    refused(roles.database("reader"), "select * from prescore_versions.churn_v1")
+    assert_denied(roles.database("reader"), "select * from prescore_versions.churn_v1")
 
 
-def test_a_new_reader_reads_the_versions_that_are_there(
-    granted: Sandbox, roles: Roles, become: Callable[[str], None]
-) -> None:
+def test_a_new_reader_reads_existing_versions(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
     for bias in (0.0, 0.1):
         assert run(granted, bias) == 0
     granted.onnx(linear([1.0, -0.5], add=9.0))
     assert granted.cli("run", "churn").code == 4
-    roles.type(f"create role {roles.name('late')} login password '…'")
+    roles.run_sql(f"create role {roles.name('late')} login password '…'")
     become("owner")
     assert granted.cli("db", "grant", "--reader", roles.name("late")).code == 0
     assert reads(roles.database("late"), 1)
     assert reads(roles.database("late"), 2)
-    refused(roles.database("late"), "select * from prescore_versions.churn_v3")
+    assert_denied(roles.database("late"), "select * from prescore_versions.churn_v3")
 
 
-def test_a_reader_that_comes_while_a_version_is_checked_reads_it(granted: Sandbox, roles: Roles) -> None:
+def test_a_reader_that_is_granted_during_the_checks_reads_the_version(granted: Sandbox, roles: Roles) -> None:
     granted.interrupted("check_table")
-    roles.type(f"create role {roles.name('late')} login password '…'")
+    roles.run_sql(f"create role {roles.name('late')} login password '…'")
     with roles.database("writer").connect() as checking, ThreadPoolExecutor() as pool:
         with checking.transaction():
             grant_version(checking, "churn_v1", readable=True)
             checking.execute("update prescore.versions set state = 'checked', checked_at = now()")
-            granting = pool.submit(let_read, roles, "late")
+            granting = pool.submit(grant_reading, roles, "late")
             with pytest.raises(TimeoutError):
                 granting.result(timeout=0.3)
         granting.result(timeout=30)
     assert reads(roles.database("late"), 1)
 
 
-def let_read(roles: Roles, role: str) -> None:
+def grant_reading(roles: Roles, role: str) -> None:
     with roles.database("owner").connect() as owner:
         grant(owner, readers=[roles.name(role)])
 
 
 def reads(database: Database, version: int) -> bool:
-    """Whether a version's own table can be read."""
+    """Return whether a version's own table has rows to read; raise InsufficientPrivilege without the right."""
     with database.connect() as connection:
         return bool(connection.execute(f"select * from prescore_versions.churn_v{version}".encode()).fetchall())
 
 
 def statistics(database: Database) -> list[str]:
-    """The versions' tables whose statistics a role sees."""
+    """Return the version tables whose statistics a role can see."""
     with database.connect() as connection:
-        seen = connection.execute(
+        rows = connection.execute(
             "select distinct tablename from pg_stats where schemaname = 'prescore_versions' order by 1"
         )
-        return [row["tablename"] for row in seen]
+        return [row["tablename"] for row in rows]
 
 
-def test_who_cannot_migrate_is_told_who_can(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
+def test_a_role_that_cannot_migrate_is_referred_to_the_catalog_owner(
+    granted: Sandbox, roles: Roles, become: Callable[[str], None]
+) -> None:
     granted.monkeypatch.setattr(
         migrations,
         "migration_files",
@@ -381,10 +400,10 @@ def test_who_cannot_migrate_is_told_who_can(granted: Sandbox, roles: Roles, beco
     )
     for role in ("writer", "reader"):
         become(role)
-        refused_run = granted.cli("run", "churn")
-        assert refused_run.code == 2
-        assert "lacks 0002_more.sql, and this role may not apply it" in refused_run.err
-        assert "Ask the catalog owner to run `prescore db migrate`" in refused_run.err
+        result = granted.cli("run", "churn")
+        assert result.code == 2
+        assert "lacks 0002_more.sql, and this role may not apply it" in result.err
+        assert "Ask the catalog owner to run `prescore db migrate`" in result.err
     with roles.database("owner").connect() as owner:
         owner.execute(f"revoke insert on prescore.chunks from {roles.name('writer')}".encode())
         owner.execute(f"revoke select on prescore.events from {roles.name('reader')}".encode())
@@ -396,35 +415,35 @@ def test_who_cannot_migrate_is_told_who_can(granted: Sandbox, roles: Roles, beco
     assert granted.cli("history", "churn").code == 0
 
 
-def test_a_database_without_catalog_is_the_owners_to_begin(sandbox: Sandbox, become: Callable[[str], None]) -> None:
+def test_only_the_catalog_owner_can_create_the_catalog(sandbox: Sandbox, become: Callable[[str], None]) -> None:
     for role in ("writer", "reader"):
         become(role)
-        told = sandbox.cli("run", "churn")
-        assert told.code == 2
-        assert "Ask the catalog owner to run `prescore db migrate`" in told.err
+        result = sandbox.cli("run", "churn")
+        assert result.code == 2
+        assert "Ask the catalog owner to run `prescore db migrate`" in result.err
 
 
-def test_a_second_writer_is_told_whose_the_tables_are(
+def test_a_second_writer_is_referred_to_the_role_that_owns_the_tables(
     granted: Sandbox, roles: Roles, become: Callable[[str], None]
 ) -> None:
     assert run(granted, 0.0) == 0
-    roles.type(f"create role anna login password '…';\ngrant {roles.name('anna')} to {roles.name('owner')}")
+    roles.run_sql(f"create role anna login password '…';\ngrant {roles.name('anna')} to {roles.name('owner')}")
     become("owner")
     assert granted.cli("db", "grant", "--writer", roles.name("anna")).code == 0
     become("anna")
-    told = granted.cli("run", "churn")
-    assert told.code == 2
-    assert f"The tables of churn belong to the role {roles.name('writer')}" in told.err
-    roles.type(typed(TYPED, 1))
-    told = granted.cli("run", "churn")
-    assert told.code == 0, told.err
+    result = granted.cli("run", "churn")
+    assert result.code == 2
+    assert f"The tables of churn belong to the role {roles.name('writer')}" in result.err
+    roles.run_sql(documented_sql(HOW_TO, 1))
+    result = granted.cli("run", "churn")
+    assert result.code == 0, result.err
     become("writer")
     assert run(granted, 0.2) == 0
     owners = granted.rows("select distinct tableowner from pg_tables where schemaname = 'prescore_versions'")
     assert owners == [(roles.name("writer"),)]
 
 
-def test_the_owner_may_what_the_writer_may(granted: Sandbox, become: Callable[[str], None]) -> None:
+def test_the_catalog_owner_can_do_what_the_writer_can(granted: Sandbox, become: Callable[[str], None]) -> None:
     for bias in (0.0, 0.1):
         assert run(granted, bias) == 0
     become("owner")
@@ -432,13 +451,13 @@ def test_the_owner_may_what_the_writer_may(granted: Sandbox, become: Callable[[s
     assert granted.rows("select distinct version from predictions.churn") == [(1,)]
 
 
-def test_one_role_for_everything_may_let_others_read(
+def test_a_single_role_for_everything_can_grant_reading(
     sandbox: Sandbox, roles: Roles, become: Callable[[str], None]
 ) -> None:
     become("owner")
     assert run(sandbox, 0.0) == 0
-    told = sandbox.cli("db", "grant", "--reader", roles.name("reader"))
-    assert told.out == f"may write: nobody but the owner\nmay read: {roles.name('reader')}\n"
+    result = sandbox.cli("db", "grant", "--reader", roles.name("reader"))
+    assert result.out == f"may write: nobody but the owner\nmay read: {roles.name('reader')}\n"
     sandbox.spec((sandbox.root / "specs/churn.toml").read_text(), "upsell")
     assert sandbox.cli("run", "upsell").code == 0
     become("reader")
@@ -447,30 +466,30 @@ def test_one_role_for_everything_may_let_others_read(
 
 
 @pytest.mark.parametrize("login", ["writer", "anna"])
-def test_a_run_ends_the_sessions_of_the_one_it_takes_over_from(
+def test_a_run_ends_the_sessions_of_the_run_that_it_takes_over_from(
     granted: Sandbox, roles: Roles, server: str, login: str
 ) -> None:
     if login == "anna":
-        roles.type(f"create role anna login password '…';\n{typed(TYPED, 1)}")
+        roles.run_sql(f"create role anna login password '…';\n{documented_sql(HOW_TO, 1)}")
         with psycopg.connect(server, autocommit=True) as administrator:
             administrator.execute(f"grant pg_signal_backend, pg_read_all_stats to {roles.name('writer')}".encode())
     with roles.database(login).connect() as connection:
         stuck = lease.acquire(connection, "churn", watched=False, seconds=0)
     stopped = replace(roles.database(login), name=stuck.session_name)
-    with stopped.connect() as left, at_same_name(server, roles, stuck.session_name).connect() as superusers:
+    with stopped.connect() as abandoned, at_same_name(server, roles, stuck.session_name).connect() as superusers:
         materialize.run(granted.job())
         with pytest.raises(psycopg.OperationalError):
-            left.execute("select 1")
-        left.close()
+            abandoned.execute("select 1")
+        abandoned.close()
         superusers.execute("select 1")
 
 
 def at_same_name(server: str, roles: Roles, name: str) -> Database:
-    """Somebody who calls a session as a run's are called, and whom no run may end."""
+    """Return the database with a superuser's login and a run's session name, whose sessions no run may end."""
     return Database(at(server, roles.prefix), name=name)
 
 
-def test_a_writer_that_sees_how_old_transactions_are_retires_past_new_ones(
+def test_a_writer_that_can_see_transactions_ignores_new_ones_when_retiring(
     granted: Sandbox, roles: Roles, server: str
 ) -> None:
     granted.edit("versions = 3", "versions = 1")
@@ -480,7 +499,7 @@ def test_a_writer_that_sees_how_old_transactions_are_retires_past_new_ones(
     with roles.database("reader").connect() as reader, reader.transaction():
         reader.execute("select count(*) from prescore.models")
         assert "left for the next time: 1" in granted.cli("retire", "churn").out
-        # As if that had been decided long before.
+        # As if the version had been retired an hour ago.
         with granted.database.connect() as connection:
             connection.execute("update prescore.versions set retired_at = now() - interval '1 hour' where version = 1")
         assert "left for the next time: 1" in granted.cli("retire", "churn").out
@@ -489,23 +508,25 @@ def test_a_writer_that_sees_how_old_transactions_are_retires_past_new_ones(
         assert granted.cli("retire", "churn").out == "Retired: 1\n"
 
 
-def test_grants_are_the_owners_to_give(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
-    roles.type(f"create role {roles.name('other')} login")
+def test_only_the_catalog_owner_can_grant_rights(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
+    roles.run_sql(f"create role {roles.name('other')} login")
     become("writer")
-    told = granted.cli("db", "grant", "--reader", roles.name("other"))
-    assert (told.code, f"that is {roles.name('owner')}" in told.err) == (2, True), told.err
+    result = granted.cli("db", "grant", "--reader", roles.name("other"))
+    assert (result.code, f"that is {roles.name('owner')}" in result.err) == (2, True), result.err
     become("owner")
-    told = granted.cli("db", "grant", "--writer", roles.name("other"))
-    assert (told.code, f"grant {roles.name('other')} to {roles.name('owner')};" in told.err) == (2, True), told.err
-    told = granted.cli("db", "grant", "--reader", "nobody_at_all")
-    assert (told.code, "no role nobody_at_all" in told.err) == (2, True), told.err
+    result = granted.cli("db", "grant", "--writer", roles.name("other"))
+    assert (result.code, f"grant {roles.name('other')} to {roles.name('owner')};" in result.err) == (2, True), (
+        result.err
+    )
+    result = granted.cli("db", "grant", "--reader", "no_such_role")
+    assert (result.code, "no role no_such_role" in result.err) == (2, True), result.err
 
 
-def test_rights_can_be_taken_away(granted: Sandbox, roles: Roles) -> None:
+def test_rights_can_be_revoked(granted: Sandbox, roles: Roles) -> None:
     assert run(granted, 0.0) == 0
-    roles.type(typed("Let others read", 0), "owner", roles.prefix)
+    roles.run_sql(documented_sql("Grant read access", 0), "owner", roles.prefix)
     assert run(granted, 0.1) == 0
-    refused(
+    assert_denied(
         roles.database("reader"),
         "select * from predictions.churn",
         "select * from prescore.models",

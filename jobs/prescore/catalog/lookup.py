@@ -103,8 +103,8 @@ def _parse_key(published: VersionRow, values: Sequence[str]) -> dict[str, Any]:
     names = [column["name"] for column in published["key_columns"]]
     if len(values) != len(names):
         raise errors.KeyInvalid(
-            f"The key of {published['model']} consists of {len(names)} values ({' '.join(names)}), "
-            f"not {len(values)}: {' '.join(values)}."
+            f"The key of {published['model']} is {' '.join(names)}: one value for each column, in this order. "
+            f"Not valid: {' '.join(values)}."
         )
     return keys.parse(published["key_columns"], dict(zip(names, values, strict=True)))
 
