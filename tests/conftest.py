@@ -1,6 +1,6 @@
-"""Fixtures live in files named by topic."""
+"""Loads the fixtures, which are in modules by topic."""
 
-# Those that others import come first: pytest must see them before anyone does.
+# Modules that others import come first: pytest must register a plugin before another module imports it.
 pytest_plugins = [
     "fix_postgres",
     "fix_project",

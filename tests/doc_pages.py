@@ -1,14 +1,14 @@
-"""The documentation as data: its pages, their blocks, and a terminal that does what they show.
+"""The documentation as data: its pages, their code blocks, and a terminal that executes the blocks.
 
-A block says in its first line what it is for:
+The first line of a block says what to do with it:
 
-    console            lines that begin with `$ ` are run, those below are what they print: `…` alone on a line stands
-                       for any lines, within a line for any text
-    console exit=4     the last command ends with 4; all others with 0
-    console background the one command is left running until the page ends, and must soon print what the block says
-    python title=FILE  the block is written to that file of the page's project; append=FILE adds to it
+    console            lines that begin with `$ ` are commands, the lines below are their output: `…` alone on a line
+                       stands for any lines, within a line for any text
+    console exit=4     the last command exits with 4, all others with 0
+    console background the single command runs until the end of the page, and must soon print what the block shows
+    python title=FILE  the block is written to that file of the page's project; append=FILE appends it
 
-Other blocks are only to be read. Port 8000 stands for a free one, in commands and in files.
+Other blocks are not executed. Port 8000 stands for a free port, in commands and in files.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SECONDS = 120
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page."""
+    """A fenced code block of a page."""
 
     page: str
     line: int
@@ -42,12 +42,12 @@ class Block:
 
     @property
     def live(self) -> bool:
-        """Whether anything is done with it."""
+        """Whether the block is executed or written to a file."""
         return self.language == "console" or bool(self.options)
 
     @property
     def commands(self) -> Iterator[tuple[str, str, str]]:
-        """Where each command stands, the command, and what it is to print."""
+        """For each command: its place on the page, the command, and its expected output."""
         lines = self.text.splitlines()
         starts = [i for i, line in enumerate(lines) if line.startswith("$ ")]
         for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
@@ -56,12 +56,12 @@ class Block:
 
 
 def name(page: Path) -> str:
-    """A page as messages call it."""
+    """Return a page's path as messages show it."""
     return str(page.relative_to(ROOT))
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page; an option that is none of OPTIONS is an error."""
+    """Return the fenced code blocks of a page; raise AssertionError for an unknown option or a block without an end."""
     found: list[Block] = []
     opened: tuple[int, str] | None = None
     lines = page.read_text().splitlines()
@@ -69,28 +69,33 @@ def blocks(page: Path) -> list[Block]:
         if opened is None and line.startswith("```"):
             opened = number, line.removeprefix("```")
         elif opened is not None and line == "```":
-            language, *options = opened[1].split() or [""]
-            given = dict(option.partition("=")[::2] for option in options)
-            assert set(given) <= OPTIONS, f"{name(page)}, line {opened[0]}: no such option; there are {OPTIONS}"
-            found.append(Block(name(page), opened[0], language, given, "\n".join(lines[opened[0] : number - 1]) + "\n"))
+            first, header = opened
+            found.append(_block(page, first, header, lines[first : number - 1]))
             opened = None
     assert opened is None, f"{name(page)}, line {opened and opened[0]}: this block does not end"
     return found
 
 
+def _block(page: Path, line: int, header: str, lines: list[str]) -> Block:
+    language, *words = header.split() or [""]
+    options = dict(word.partition("=")[::2] for word in words)
+    assert set(options) <= OPTIONS, f"{name(page)}, line {line}: unknown option; the options are {OPTIONS}"
+    return Block(name(page), line, language, options, "\n".join(lines) + "\n")
+
+
 def prose(page: Path) -> str:
-    """A page without its fenced blocks."""
+    """Return the text of a page without its code blocks."""
     return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
 def sections(page: Path) -> dict[str, str]:
-    """What stands below each heading, up to the next."""
+    """Return the text below each heading of a page, up to the next heading."""
     parts = re.split(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def rows(text: str) -> dict[str, str]:
-    """The rows of a page's tables by the words in backticks of their first cell."""
+    """Return the rows of tables in a text, by each word in backticks in their first cell."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         if line.startswith("| `"):
@@ -99,19 +104,21 @@ def rows(text: str) -> dict[str, str]:
 
 
 def fits(expected: str, printed: str) -> bool:
-    """Whether a command printed what its page shows."""
-    lines = (_pattern(line.rstrip()) for line in expected.strip("\n").splitlines())
-    given = "".join(f"{line.rstrip()}\n" for line in printed.strip("\n").splitlines())
-    return re.fullmatch("".join(lines), given) is not None
+    """Return whether a command printed what its page shows, apart from trailing spaces and blank lines at the ends."""
+    pattern = "".join(_pattern(line.rstrip()) for line in expected.strip("\n").splitlines())
+    text = "".join(f"{line.rstrip()}\n" for line in printed.strip("\n").splitlines())
+    return re.fullmatch(pattern, text) is not None
 
 
 def _pattern(line: str) -> str:
-    return r"(?:.*\n)*" if line.strip() == "…" else ".*".join(map(re.escape, line.split("…"))) + r"\n"
+    if line.strip() == "…":
+        return r"(?:.*\n)*"
+    return ".*".join(map(re.escape, line.split("…"))) + r"\n"
 
 
 @dataclass
 class Terminal:
-    """A folder in which a page's blocks are done, one after the other, as a reader would."""
+    """A folder in which the blocks of a page are executed in order."""
 
     folder: Path
     database: str
@@ -119,36 +126,46 @@ class Terminal:
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def do(self, block: Block) -> None:
-        """Write the block's file, or run its commands."""
-        if title := block.options.get("title") or block.options.get("append"):
-            target = self.folder / title
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("a" if "append" in block.options else "w") as file:
-                file.write(self._ported(block.text))
+        """Write the block's file, or run its commands; raise AssertionError if they do not print what it shows."""
+        title = block.options.get("title") or block.options.get("append")
+        if title:
+            self._write(block, title)
         elif block.language == "console":
-            commands = list(block.commands)
-            assert commands, f"{block.page}, line {block.line}: a console block has commands that begin with `$ `"
-            for i, (where, command, expected) in enumerate(commands):
-                code = int(block.options.get("exit", 0)) if i == len(commands) - 1 else 0
-                run = self._start if "background" in block.options else self._run
-                run(where, self._ported(command), self._ported(expected), code)
+            self._run_commands(block)
 
     def close(self) -> None:
-        """End what was left running."""
+        """Terminate the commands that run in the background."""
         for process in self.running:
             process.terminate()
             process.wait(30)
 
+    def _write(self, block: Block, title: str) -> None:
+        target = self.folder / title
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("a" if "append" in block.options else "w") as file:
+            file.write(self._with_port(block.text))
+
+    def _run_commands(self, block: Block) -> None:
+        commands = list(block.commands)
+        assert commands, f"{block.page}, line {block.line}: a console block needs commands that begin with `$ `"
+        run = self._start if "background" in block.options else self._run
+        for number, (where, command, expected) in enumerate(commands, 1):
+            is_last = number == len(commands)
+            code = int(block.options.get("exit", 0)) if is_last else 0
+            run(where, self._with_port(command), self._with_port(expected), code)
+
     def _run(self, where: str, command: str, expected: str, code: int) -> None:
         if command.startswith("curl ") and shutil.which("curl") is None:
             return
-        done = subprocess.run(
+        result = subprocess.run(
             command, shell=True, cwd=self.folder, env=self._environment(), timeout=SECONDS, check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        said = _difference(where, command, expected, done.stdout)
-        assert done.returncode == code, f"{said}\nIt ended with {done.returncode}; the page says {code} (exit=…)."
-        assert fits(expected, done.stdout), said
+        difference = _difference(where, command, expected, result.stdout)
+        assert result.returncode == code, (
+            f"{difference}\nIt exited with {result.returncode}; the page says {code} (exit=…)."
+        )
+        assert fits(expected, result.stdout), difference
 
     def _start(self, where: str, command: str, expected: str, _code: int) -> None:
         log = self.folder / f".background{len(self.running)}.log"
@@ -159,18 +176,20 @@ class Terminal:
         self.running.append(process)
         deadline = time.monotonic() + SECONDS
         while not fits(expected, log.read_text()):
-            alive = process.poll() is None and time.monotonic() < deadline
-            assert alive, _difference(where, command, expected, log.read_text())
+            is_waiting = process.poll() is None and time.monotonic() < deadline
+            assert is_waiting, _difference(where, command, expected, log.read_text())
             time.sleep(0.1)
 
-    def _ported(self, text: str) -> str:
+    def _with_port(self, text: str) -> str:
         return re.sub(r"(?<=:)8000\b|(?<=--port )8000\b", self.port, text)
 
     def _environment(self) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("PRESCORE_")}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-        ours = {"PATH": path, "COLUMNS": "120", "PYTHONUNBUFFERED": "1", "PRESCORE_DATABASE_URL": self.database}
-        return kept | ours
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PRESCORE_")}
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        environment["COLUMNS"] = "120"
+        environment["PYTHONUNBUFFERED"] = "1"
+        environment["PRESCORE_DATABASE_URL"] = self.database
+        return environment
 
 
 def _difference(where: str, command: str, expected: str, printed: str) -> str:

@@ -1,7 +1,7 @@
-"""A real Postgres for every test: one server a session, one database a test, copied from a migrated template.
+"""A real Postgres for the tests: one server for the session, and for each test a copy of a migrated template database.
 
-PRESCORE_TEST_DATABASE_URL names a server to use (its role must be allowed to create databases); without it the
-embedded one is started in a temporary folder.
+PRESCORE_TEST_DATABASE_URL names a server to use, with a role that may create databases. Without it, an embedded server
+is started in a temporary folder.
 """
 
 from __future__ import annotations
@@ -24,32 +24,33 @@ from prescore.project.project import Project, Settings
 
 TEMPLATE = "prescore_template"
 LOCKED = "prescore_locked"
+"""A role of the embedded server that has to log in with a password."""
 _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
-    """The URL of a server with a migrated template database."""
-    named = os.environ.get("PRESCORE_TEST_DATABASE_URL")
-    # Not in pytest's folder: a second session shuts out everybody but its own user, and the server's is another.
+    """The URL of a server that has a migrated template database."""
+    external_url = os.environ.get("PRESCORE_TEST_DATABASE_URL")
+    # Pytest's own temporary folder does not work: it is closed to other users, and the server runs as one.
     folder = tempfile.TemporaryDirectory(prefix="prescore-tests-")
     project = Project(Path(folder.name), Settings(database="embedded"))
-    url = named or embedded.start(project)
+    url = external_url or embedded.start(project)
     try:
-        if named is None:
-            _lock_a_door(embedded.folder(project), url)
+        if external_url is None:
+            _create_role_with_password(embedded.folder(project), url)
         recreate(url, TEMPLATE)
         migrations.migrate(Database(at(url, TEMPLATE)))
         yield url
     finally:
-        if named is None:
+        if external_url is None:
             embedded.stop(project)
         folder.cleanup()
 
 
 @pytest.fixture
 def database(server: str) -> Iterator[Database]:
-    """A database of this test's own."""
+    """A database of the test's own, with a catalog."""
     name = f"prescore_test_{os.getpid()}_{next(_numbers)}"
     recreate(server, name, template=TEMPLATE)
     yield Database(at(server, name))
@@ -59,23 +60,24 @@ def database(server: str) -> Iterator[Database]:
 
 @pytest.fixture
 def connection(database: Database) -> Iterator[Connection]:
-    """A connection to it, as prescore opens them."""
-    with database.connect() as opened:
-        yield opened
+    """A connection to the test's database, opened as prescore does."""
+    with database.connect() as connection:
+        yield connection
 
 
 def at(url: str, name: str) -> str:
-    """The same server, another database."""
+    """Return the URL of another database on the same server."""
     parts = conninfo_to_dict(url)
-    host, user = parts.get("host", "localhost"), parts.get("user", "postgres")
+    host = parts.get("host", "localhost")
+    user = parts.get("user", "postgres")
     password = f":{parts['password']}" if parts.get("password") else ""
     if str(host).startswith("/"):
         return f"postgresql://{user}{password}@localhost/{name}?host={host}"
     return f"postgresql://{user}{password}@{host}:{parts.get('port', 5432)}/{name}"
 
 
-def _lock_a_door(data: Path, url: str) -> None:
-    """A role that must give its password: the embedded server trusts everybody else who reaches its socket."""
+def _create_role_with_password(data: Path, url: str) -> None:
+    """Create a role that has to log in with a password. The embedded server trusts all others that reach its socket."""
     rules = data / "pg_hba.conf"
     rules.write_text(f"local all {LOCKED} scram-sha-256\n" + rules.read_text())
     with psycopg.connect(url, autocommit=True) as connection:
@@ -84,7 +86,7 @@ def _lock_a_door(data: Path, url: str) -> None:
 
 
 def recreate(url: str, name: str, template: str = "template1") -> None:
-    """A database of this name, made anew from a template."""
+    """Create a database from a template, after dropping an existing one of the same name."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
         statement = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
