@@ -1,4 +1,4 @@
-"""Errors over HTTP: one shape, the right status, and nothing of our insides."""
+"""Error responses: one shape, the right status, and no details of the server's environment."""
 
 from __future__ import annotations
 
@@ -6,67 +6,70 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from fix_api import OPEN, Api, serving
 from prescore import errors
 from prescore.catalog.database import Database
-from prescore_api.http.app import build
+from prescore_api.http.dispatcher import Dispatcher
 from prescore_api.http.errors import STATUSES
+from prescore_api.http.request import Request
+from prescore_api.http.response import Response
+from prescore_api.http.routes import ROUTES, Route
+from prescore_api.service.service import Service
 
 SECRET = "the password is swordfish"
 
 
+async def crash(_: Request) -> Response:
+    raise ValueError(SECRET)
+
+
+async def fail(request: Request) -> Response:
+    raise getattr(errors, request.path_values[0])(SECRET)
+
+
 @pytest.fixture(scope="module")
 def broken(server: str) -> Iterator[httpx.Client]:
-    """A client of an app with endpoints that fail in ways ours should not."""
-    front = build(Database(server), OPEN)
-    app: FastAPI = front.pages
-
-    @app.get("/broken")
-    async def broken() -> None:
-        raise ValueError(SECRET)
-
-    @app.get("/number/{number}")
-    async def number(number: int) -> int:
-        return number
-
-    @app.get("/ours/{name}")
-    async def ours(name: str) -> None:
-        raise getattr(errors, name)(SECRET)
-
-    with serving(front) as client:
+    """A client of an app with endpoints that fail in ways that ours should not."""
+    routes = (*ROUTES, Route("GET", "/crash", "crash", crash), Route("GET", "/fail/{error}", "fail", fail))
+    with serving(Dispatcher(Service(Database(server), OPEN), routes=routes)) as client:
         yield client
 
 
-def _error(reply: httpx.Response) -> tuple[int, str]:
-    body = reply.json()
+def _error(response: httpx.Response) -> tuple[int, str]:
+    body = response.json()
     assert set(body) == {"error"}
     assert set(body["error"]) == {"code", "message"}
     assert body["error"]["message"]
-    assert "Traceback" not in reply.text
-    return reply.status_code, body["error"]["code"]
+    assert "Traceback" not in response.text
+    return response.status_code, body["error"]["code"]
 
 
-@pytest.mark.parametrize("path", ["/v1", "/v1/models/", "/v1/predictions", "/v2", "/v1/models/a/b", "/%C3%A4"])
-def test_unknown_paths(api: Api, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["/v1", "/v1/models/", "/v1/predictions", "/v1/predictions/", "/v2", "/v1/models/a/b", "/%C3%A4", "/docs/"]
+)
+def test_an_unknown_path_is_404(api: Api, path: str) -> None:
     assert _error(api.client.get(path)) == (404, "not_found")
 
 
 @pytest.mark.parametrize(
-    ("method", "path"),
+    ("method", "path", "allowed"),
     [
-        ("POST", "/v1/models"),
-        ("DELETE", "/v1/models/m"),
-        ("PUT", "/v1/predictions/m/1"),
-        ("POST", "/v1/predictions/m/other"),
-        ("POST", "/health/live"),
+        ("POST", "/v1/models", "GET, HEAD"),
+        ("DELETE", "/v1/models/m", "GET, HEAD"),
+        ("PUT", "/v1/predictions/m/1", "GET, HEAD"),
+        ("POST", "/v1/predictions/m", "GET, HEAD"),
+        ("POST", "/v1/predictions/m/other", "GET, HEAD"),
+        ("PUT", "/v1/predictions/m/lookup", "GET, HEAD, POST"),
+        ("POST", "/health/live", "GET, HEAD"),
+        ("OPTIONS", "/v1/models", "GET, HEAD"),
+        ("OPTIONS", "/v1/predictions/m/lookup", "GET, HEAD, POST"),
     ],
 )
-def test_wrong_methods(api: Api, method: str, path: str) -> None:
-    reply = api.client.request(method, path)
-    assert _error(reply) == (405, "method_not_allowed")
-    assert reply.headers["allow"] == "GET, HEAD"
+def test_a_wrong_method_is_405_and_names_the_right_ones(api: Api, method: str, path: str, allowed: str) -> None:
+    response = api.client.request(method, path)
+    assert _error(response) == (405, "method_not_allowed")
+    assert response.headers["allow"] == allowed
 
 
 @pytest.mark.parametrize(
@@ -86,26 +89,21 @@ def test_wrong_methods(api: Api, method: str, path: str) -> None:
         b"[" * 100_000,
     ],
 )
-def test_bodies_that_are_no_request(api: Api, body: bytes) -> None:
+def test_a_malformed_body_is_422(api: Api, body: bytes) -> None:
     m = api.publish({"k": "text"}, [])
     assert _error(api.client.post(f"/v1/predictions/{m}/lookup", content=body)) == (422, "request_invalid")
 
 
-def test_the_frameworks_own_errors_have_our_shape(broken: httpx.Client) -> None:
-    reply = broken.get("/number/one")
-    assert _error(reply) == (422, "request_invalid")
-    assert "path.number" in reply.json()["error"]["message"]
-
-
-def test_a_bug_of_ours_tells_nothing(broken: httpx.Client) -> None:
-    reply = broken.get("/broken")
-    assert _error(reply) == (500, "internal")
-    assert SECRET not in reply.text
-    assert reply.headers["connection"] == "close"  # uvicorn closes it
+def test_a_bug_reveals_nothing_but_the_request_id(broken: httpx.Client) -> None:
+    response = broken.get("/crash", headers={"X-Request-Id": "mine"})
+    assert _error(response) == (500, "internal")
+    assert response.json()["error"]["message"] == "Internal error in prescore. See the server log, request id mine."
+    assert SECRET not in response.text
+    assert response.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize(
-    ("name", "status", "code", "told"),
+    ("name", "status", "code", "shows_message"),
     [
         ("NotFound", 404, "not_found", True),
         ("KeyInvalid", 422, "key_invalid", True),
@@ -116,12 +114,12 @@ def test_a_bug_of_ours_tells_nothing(broken: httpx.Client) -> None:
         ("LeaseLost", 500, "lease_lost", False),
     ],
 )
-def test_the_table_of_statuses(broken: httpx.Client, name: str, status: int, code: str, told: bool) -> None:
-    reply = broken.get(f"/ours/{name}")
-    assert _error(reply) == (status, code)
-    assert (SECRET in reply.text) is told
-    assert ("retry-after" in reply.headers) is (status == 503)
+def test_each_error_has_its_status(broken: httpx.Client, name: str, status: int, code: str, shows_message: bool) -> None:
+    response = broken.get(f"/fail/{name}")
+    assert _error(response) == (status, code)
+    assert (SECRET in response.text) is shows_message
+    assert ("retry-after" in response.headers) is (status == 503)
 
 
-def test_every_error_of_ours_has_a_status() -> None:
+def test_the_table_of_statuses_covers_every_error() -> None:
     assert STATUSES[-1][0] is errors.PrescoreError

@@ -145,9 +145,9 @@ def test_ids_of_requests_are_their_own(client: httpx.Client) -> None:
 
 
 def test_an_error_is_found_by_its_request(database: Database, caplog: pytest.LogCaptureFixture) -> None:
-    front = build(database, OPEN)
-    with serving(front) as client:
-        front.predictions = None  # type: ignore[assignment] # as if ours were broken
+    app = build(database, OPEN)
+    with serving(app) as client:
+        app.service.lookup = None  # type: ignore[assignment] # a bug of ours
         reply = client.get("/v1/predictions/m/1")
     assert (reply.status_code, reply.json()["error"]["code"]) == (500, "internal")
     assert reply.headers["x-request-id"] in caplog.text

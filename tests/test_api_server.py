@@ -62,7 +62,7 @@ def test_a_port_in_use_is_worth_a_retry(sandbox: Sandbox) -> None:
         port = taken.getsockname()[1]
         outcome = sandbox.cli("serve", "--port", str(port))
     assert outcome.code == 3
-    assert f"Port {port} on 127.0.0.1 is taken" in outcome.err
+    assert f"Port {port} on 127.0.0.1 is in use" in outcome.err
 
 
 def test_ports_and_hosts_that_do_not_exist() -> None:
@@ -231,7 +231,7 @@ def test_tls(shelf: Shelf, sandbox: Sandbox, tmp_path: Path) -> None:
     for wrong, words in (
         (("--tls-cert", str(cert)), "--tls-cert and --tls-key"),
         (("--tls-cert", str(key), "--tls-key", str(cert)), "The certificate cannot be used"),
-        (("--tls-cert", "none.pem", "--tls-key", str(key)), "There is no file none.pem"),
+        (("--tls-cert", "none.pem", "--tls-key", str(key)), "The file none.pem does not exist"),
     ):
         outcome = sandbox.cli("serve", "--port", "0", "--no-auth", *wrong)
         assert (outcome.code, words in outcome.err) == (2, True), outcome.err

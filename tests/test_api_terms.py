@@ -90,7 +90,7 @@ def test_the_callers_bound_on_the_age(shelf: Shelf, client: httpx.Client, asked:
     shelf.publish("m", KEY, [(1, 0.5)], data_as_of=_ago(2))
     reply = client.get(f"/v1/predictions/m{asked}")
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "too_old")
-    assert "m version 1 is of data 2 h ago (7" in reply.json()["error"]["message"]
+    assert "m version 1 is too old: its data is 2 h old (7" in reply.json()["error"]["message"]
     assert int(reply.headers["retry-after"]) > 0
     bulk = client.post("/v1/predictions/m/lookup?max_age=3600", json={"keys": [{"k": 1}]})
     assert (bulk.status_code, bulk.json()["error"]["code"]) == (503, "too_old")
@@ -107,7 +107,7 @@ def test_the_owner_decides_what_becomes_of_what_is_stale(shelf: Shelf, client: h
     assert (served.status_code, served.json()["stale"]) == (200, True)
     refused = client.get("/v1/predictions/refuse/1")
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "too_old")
-    assert "its owner allows 3600 s" in refused.json()["error"]["message"]
+    assert "the model's max age is 3600 s" in refused.json()["error"]["message"]
     assert client.post("/v1/predictions/refuse/lookup", json={"keys": [{"k": 1}]}).status_code == 503
     assert client.get("/v1/predictions/fresh/1").json()["stale"] is False
     # Who asks for a version by its number knows that it is of the past.

@@ -139,7 +139,7 @@ def test_what_is_too_large_is_read_from_the_database_and_says_so(
         until_scraped(client, "prescore_in_memory_refused", 1, model="m")
         until_scraped(client, "prescore_in_memory_bytes", 0, model="m")
         until_scraped(client, "prescore_in_memory_bytes", 24, model="small")
-    assert "m version 1 is not held in memory, and read from the database" in caplog.text
+    assert "m version 1 is not in memory and is read from the database" in caplog.text
 
 
 def test_its_memory_is_told(api: Api) -> None:

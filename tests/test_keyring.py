@@ -25,8 +25,8 @@ NOW = 1_790_000_000.0  # 2026-09-21
 ID, OTHER_ID = "0123456789ab", "ffffffffffff"
 SECRET = "-_" + "s" * 40 + "_"
 KEY = f"psk_{ID}_{SECRET}".encode()
-UNKNOWN = "not known here, or it was revoked"
-NONE = "is no API key of prescore's"
+UNKNOWN = "is unknown or was revoked"
+NONE = "does not contain a prescore API key"
 
 
 def row(**more: Any) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def test_a_key_is_sent_as_token_or_as_password(authorization: bytes) -> None:
 
 @pytest.mark.parametrize("authorization", [None, b""])
 def test_whoever_sends_no_key_is_told_how_to(authorization: bytes | None) -> None:
-    assert "send `Authorization: Bearer psk_…`" in refusal(ring_of(row()), authorization)
+    assert "Send `Authorization: Bearer psk_…`" in refusal(ring_of(row()), authorization)
 
 
 @pytest.mark.parametrize(

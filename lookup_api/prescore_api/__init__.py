@@ -1,1 +1,1 @@
-"""The lookup API: published predictions by key, over HTTP, out of the catalog and the versions' tables."""
+"""The lookup API: serve published predictions by key, straight from the catalog and the versions' tables."""

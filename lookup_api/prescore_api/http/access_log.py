@@ -1,6 +1,7 @@
-"""A line of JSON for each request, on standard output; written a few times a second: a write costs more than a line.
+"""The access log: one line of JSON for each request, on standard output.
 
-A thread of its own writes: whoever reads the log may stall, and lookups are not to wait for that.
+Lines are written a few times a second, because a write costs more than a line. A separate thread writes them, because
+a reader of the log may stall, and requests must not wait for it.
 """
 
 from __future__ import annotations
@@ -19,32 +20,30 @@ import orjson
 
 from prescore_api.http.request import Request
 
-_EVERY = 0.2  # seconds
-_MOST = 1000  # lines
-# Bytes: PIPE_BUF of Linux.
-_AT_ONCE = 4096
-_MOST_WAITING = 2000  # of these
-# Seconds, at the end.
-_PATIENCE = 1.0
-# Seconds between two complaints.
-_QUIET = 10.0
+_FLUSH_SECONDS = 0.2
+_FLUSH_LINES = 1000
+# PIPE_BUF on Linux: a pipe takes a write of this many bytes as a whole.
+_CHUNK_BYTES = 4096
+_QUEUED_CHUNKS = 2000
+_CLOSE_SECONDS = 1.0
+_WARNING_INTERVAL_SECONDS = 10.0
 
 _log = logging.getLogger("prescore_api")
 
 
 class AccessLog:
-    """Gathers lines and hands them to the thread that writes them; `close` waits for the last."""
+    """Collects lines and passes them to the thread that writes them."""
 
-    def __init__(self, out: int = 1) -> None:
-        self._out, self._lost = out, 0
+    def __init__(self, descriptor: int = 1) -> None:
+        self._descriptor, self._dropped = descriptor, 0
         self._lines: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._waiting: Queue[bytes | None] = Queue(_MOST_WAITING)
-        self._writer = Thread(target=self._write, name="access log", daemon=True)
+        self._queue: Queue[bytes | None] = Queue(_QUEUED_CHUNKS)
+        self._writer = Thread(target=self._write_all, name="access log", daemon=True)
         self._writer.start()
 
     def add(self, request: Request, status: int, size: int, seconds: float) -> None:
-        """Note what a request got. Neither its key nor its API key is in it: those are nobody else's business."""
+        """Add the line of an answered request. It contains neither the keys looked up nor the API key."""
         line: dict[str, Any] = {
             "at": round(time.time(), 3),
             "request_id": request.id,
@@ -58,62 +57,63 @@ class AccessLog:
             "bytes": size,
             "ms": round(seconds * 1000, 3),
             "client": request.client[0] if request.client else None,
-            "api_key": request.caller.id or None if request.caller else None,
+            "api_key": request.caller.id or None,
         }
         if request.trace:
-            line |= {"trace_id": request.trace, "parent_id": request.parent}
+            line["trace_id"] = request.trace
+            line["parent_id"] = request.parent
         self._lines.append(orjson.dumps(line))
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_EVERY, self.flush)
-        elif len(self._lines) >= _MOST:
+            self._timer = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.flush)
+        elif len(self._lines) >= _FLUSH_LINES:
             self.flush()
 
     def flush(self) -> None:
-        """Let what has gathered be written; what finds no room any more is lost, and counted."""
+        """Queue the collected lines for writing; drop and count those for which the queue has no room."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         lines, self._lines = self._lines, []
-        for part in _parts(lines):
+        for chunk in _chunks(lines):
             try:
-                self._waiting.put_nowait(part)
+                self._queue.put_nowait(chunk)
             except Full:
-                self._lost += part.count(b"\n")
+                self._dropped += chunk.count(b"\n")
 
     def close(self) -> None:
-        """Write the last, unless nobody reads."""
+        """Write the remaining lines, unless standard output is not being read."""
         self.flush()
         with suppress(Full):
-            self._waiting.put(None, timeout=_PATIENCE)
-            self._writer.join(_PATIENCE)
+            self._queue.put(None, timeout=_CLOSE_SECONDS)
+            self._writer.join(_CLOSE_SECONDS)
 
-    def _write(self) -> None:
-        told, quiet_until = 0, 0.0
-        while (part := self._waiting.get()) is not None:
-            trouble = _written(self._out, part)
-            if self._lost > told:
-                trouble = f"{self._lost - told} lines are lost: it is read more slowly than it grows"
-            if trouble and time.monotonic() > quiet_until:
-                _log.warning("the access log: %s", trouble)
-                told, quiet_until = self._lost, time.monotonic() + _QUIET
+    def _write_all(self) -> None:
+        reported, next_warning = 0, 0.0
+        while (chunk := self._queue.get()) is not None:
+            problem = _write(self._descriptor, chunk)
+            if self._dropped > reported:
+                problem = f"dropped {self._dropped - reported} lines: standard output is not being read fast enough"
+            if problem and time.monotonic() > next_warning:
+                _log.warning("access log: %s", problem)
+                reported, next_warning = self._dropped, time.monotonic() + _WARNING_INTERVAL_SECONDS
 
 
-def _written(out: int, part: bytes) -> str | None:
-    """Write; gives what went wrong."""
+def _write(descriptor: int, chunk: bytes) -> str | None:
+    """Write a chunk; return the error as text if it failed."""
     try:
-        os.write(out, part)
+        os.write(descriptor, chunk)
     except OSError as error:
         return str(error)
     return None
 
 
-def _parts(lines: list[bytes]) -> Iterator[bytes]:
-    """Whole lines, in parts that a pipe takes at once: several workers write to the same."""
-    part = b""
+def _chunks(lines: list[bytes]) -> Iterator[bytes]:
+    """Join whole lines to chunks that a pipe takes at once, because several workers write to the same one."""
+    chunk = b""
     for line in lines:
-        if len(part) + len(line) >= _AT_ONCE:
-            yield part
-            part = b""
-        part += line + b"\n"
-    if part:
-        yield part
+        if chunk and len(chunk) + len(line) >= _CHUNK_BYTES:
+            yield chunk
+            chunk = b""
+        chunk += line + b"\n"
+    if chunk:
+        yield chunk

@@ -1,46 +1,52 @@
-"""Connections as the server bounds and ends them, below what an app can see."""
+"""Connections below the ASGI app: writes in groups, time limits, ignored upgrades, and a graceful end.
+
+This builds on internals of uvicorn and httptools; `tests/test_api_connections.py` lists them and checks each.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from prescore_api.http.request import LONGEST_HEADERS, LONGEST_URL
 
-# A client that keeps its connection may be sending a request just when the server begins to end.
-_GRACE = 0.5  # seconds
-# For a request's head to be there: who sends a byte now and then must not keep connections for ever.
-_PATIENCE = 10.0  # seconds
-# Beyond this nothing is kept of a head that is not complete. What is complete and too long is told so by the app.
-_LONGEST = 2 * (LONGEST_URL + LONGEST_HEADERS)
+# A client may be sending its next request just when the server begins to shut down.
+_GRACE_SECONDS = 0.5
+# A client that sends a byte now and then must not keep a connection forever.
+_HEAD_SECONDS = 10.0
+# Beyond this, an incomplete head ends the connection. A complete head that is too long gets a 413 from the app.
+_LONGEST_HEAD = 2 * (LONGEST_URL + LONGEST_HEADERS)
+_INVALID = "Invalid HTTP request received."
 
 
 class _Outbox:
-    """Sends what all connections write in one turn of the loop at its end: waking the other side costs more than that.
+    """Sends what all connections have written in one turn of the event loop at its end.
 
-    A fifth to a third more lookups a second were answered so, to clients on the same machine.
+    Each write wakes up its receiver, which costs more than the write. With clients on the same machine, this serves
+    between a fifth and a third more lookups a second.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: list[_Gathering] = []
+        self._pending: list[_BufferedTransport] = []
 
-    def add(self, transport: _Gathering) -> None:
-        """Send what this has gathered soon."""
-        if not self._waiting:
+    def add(self, transport: _BufferedTransport) -> None:
+        """Send what this transport has buffered at the end of the turn."""
+        if not self._pending:
             self._loop.call_soon(self._send)
-        self._waiting.append(transport)
+        self._pending.append(transport)
 
     def _send(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for transport in waiting:
+        pending, self._pending = self._pending, []
+        for transport in pending:
             transport.send()
 
 
-class _Gathering:
-    """A connection's transport; a reply's head and its body, written one after the other, leave it as one."""
+class _BufferedTransport:
+    """A connection's transport that sends a response's head and body as one."""
 
     def __init__(self, transport: Any, outbox: _Outbox) -> None:
         self._transport, self._outbox = transport, outbox
@@ -48,19 +54,19 @@ class _Gathering:
         self.is_closing = transport.is_closing
 
     def write(self, data: bytes) -> None:
-        """Send it in its turn."""
+        """Buffer data until the end of the turn."""
         if not self._parts:
             self._outbox.add(self)
         self._parts.append(data)
 
     def send(self) -> None:
-        """Send what there is now."""
+        """Send the buffered data now."""
         parts, self._parts = self._parts, []
         if parts and not self.is_closing():
             self._transport.writelines(parts)
 
     def close(self) -> None:
-        """End the connection when all is sent."""
+        """Send the buffered data and close the connection."""
         self.send()
         self._transport.close()
 
@@ -69,50 +75,100 @@ class _Gathering:
 
 
 class Connection(HttpToolsProtocol):
-    """An HTTP connection that wants a request's head whole and soon, and loses no request when the server ends."""
+    """An HTTP/1.1 connection.
 
-    _head = 0
+    The head of a request must arrive soon and must not be too long. An offered upgrade is ignored, as RFC 9110, 7.8
+    allows: the request is answered as if it had no Upgrade header. When the server shuts down, requests that are on
+    their way are still answered.
+    """
+
+    _head_bytes = 0
     _in_head = True
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Wait for the first request, and not for ever."""
+        """Start to wait for the first request."""
         outbox = self.app_state.setdefault("outbox", _Outbox(self.loop))
-        super().connection_made(_Gathering(transport, outbox))  # type: ignore[arg-type] # as much of one as it uses
-        self._timer = self.loop.call_later(_PATIENCE, self._give_up)
+        buffered: Any = _BufferedTransport(transport, outbox)
+        super().connection_made(buffered)
+        self._timer = self.loop.call_later(_HEAD_SECONDS, self._give_up)
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """Note that a head begins."""
         self._in_head = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """The head is there."""
-        self._in_head, self._head = False, 0
+        """Start to answer the request, unless it offers an upgrade: then it is parsed again without it."""
+        self._in_head, self._head_bytes = False, 0
         self._stop_timer()
-        super().on_headers_complete()
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Complete the request. For the parser, one that offers an upgrade ends with its head, which is wrong here."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
-        """Some of a request, or of several."""
-        super().data_received(data)
+        """Parse data, which may end anywhere in a request and contain several."""
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.logger.warning(_INVALID)
+            self.send_400_response(_INVALID)
+            return
         if self._in_head:
-            self._head += len(data)
+            self._head_bytes += len(data)
             if self._timer is None:
-                self._timer = self.loop.call_later(_PATIENCE, self._give_up)
-            if self._head > _LONGEST:
+                self._timer = self.loop.call_later(_HEAD_SECONDS, self._give_up)
+            if self._head_bytes > _LONGEST_HEAD:
                 self._give_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing more will come."""
+        """Stop waiting for a request."""
         self._stop_timer()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        """Let the app say `Connection: close` from now on; close what is idle a little later."""
-        front = self.app_state.get("front")
-        if front is not None:
-            front.draining = True
-        self.loop.call_later(_GRACE, super().shutdown)
+        """Announce the end in responses from now on, and close idle connections after a grace period."""
+        service = self.app_state.get("service")
+        if service is not None:
+            service.draining = True
+        self.loop.call_later(_GRACE_SECONDS, super().shutdown)
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = memoryview(data)[upgrade.args[0] :]
+        else:
+            return
+        # The parser stopped after a head that offers an upgrade and would take the body for another protocol. Several
+        # such requests may have arrived at once.
+        while True:
+            self._restart_without_upgrade()
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = rest[upgrade.args[0] :]
+            else:
+                return
+
+    def _restart_without_upgrade(self) -> None:
+        """Have a new parser read the current head again without its Upgrade headers, so that it reads the body, too."""
+        method = self.parser.get_method()
+        # CONNECT asks for a tunnel whatever its headers say. There is none, and what follows is not HTTP.
+        if method == b"CONNECT":
+            raise httptools.HttpParserError("CONNECT is not supported")
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        # As uvicorn sets it: a request that came with an earlier one that ends the connection is not an error.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -1,114 +1,110 @@
-"""Where every request arrives: it gets an id, is let in or not, answered, counted and logged."""
+"""The ASGI app: authenticate each request, pass it to its handler, and record it in metrics and access log."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import MutableMapping, Set
-from typing import Any
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 
-from prescore.errors import PrescoreError
+from prescore.errors import NotFound, PrescoreError
 from prescore_api.http import errors
 from prescore_api.http.access_log import AccessLog
-from prescore_api.http.predictions import PREFIX, Predictions
-from prescore_api.http.request import Receive, Request
+from prescore_api.http.request import Receive, Request, Scope
 from prescore_api.http.response import Response, Send
+from prescore_api.http.routes import ROUTES, Route, Router
 from prescore_api.service import metrics
-from prescore_api.service.poller import Poller
+from prescore_api.service.service import Service
 
-Scope = MutableMapping[str, Any]
-REQUEST = "prescore.request"
-# A load balancer has no key, and what the endpoints are is no secret.
-OPEN = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json"})
-
+# Other methods are counted as one, so that clients cannot create labels.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _log = logging.getLogger("prescore_api")
 
 
 class Dispatcher:
-    """An ASGI app. Predictions are answered here; all else goes to the pages, an ASGI app made with a framework."""
+    """An ASGI app that serves the routes from a service. `open_log` opens the access log when the server starts."""
 
-    def __init__(self, pages: Any, open_paths: Set[str] = OPEN) -> None:
-        self.pages, self.open_paths = pages, open_paths
-        self.predictions: Predictions
-        self.watch: Poller
-        self.log: AccessLog | None = None
-        self.draining = False
+    def __init__(
+        self, service: Service, open_log: Callable[[], AccessLog] | None = None, routes: Sequence[Route] = ROUTES
+    ) -> None:
+        self.service = service
+        self._router = Router(routes)
+        self._open_paths = {route.path for route in routes if route.open}
+        if service.settings.open_metrics:
+            self._open_paths.add("/metrics")
+        self._open_log = open_log
+        self._access_log: AccessLog | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, or the server's start and end."""
-        if scope["type"] != "http":
-            await self.pages(scope, receive, send)
+        """Serve one request, or the server's start and end."""
+        if scope["type"] == "lifespan":
+            await self._run(scope, receive, send)
             return
-        request = Request(scope)
-        if self.draining:
-            send = _last(send)
+        request = Request(scope, receive, self.service)
         try:
-            reply = await self._reply(request, receive)
+            response = await self._respond(request)
         except PrescoreError as error:
-            reply = errors.reply(error, request.id)
+            response = errors.response(error, request.id)
         except Exception:
-            _log.exception("request %s met a fault of prescore's", request.id)
-            reply = errors.unforeseen()
-        if reply is None:
-            await self._page(request, scope, receive, send)
-            return
-        await reply.send(send, (b"x-request-id", request.id.encode()), bodiless=request.method == "HEAD")
-        self._note(request, reply.status, len(reply.body))
+            _log.exception("internal error in request %s", request.id)
+            response = errors.internal(request.id)
+        await response.send(send, request.id, head=request.method == "HEAD", close=self.service.draining)
+        self._record(request, response)
 
-    async def _reply(self, request: Request, receive: Receive) -> Response | None:
+    async def _respond(self, request: Request) -> Response:
         request.require_bounded()
-        if request.path not in self.open_paths:
-            request.caller = await self.watch.caller(request.headers.get(b"authorization"))
-        if request.path.startswith(PREFIX):
-            return await self.predictions.answer(request, receive)
-        return None
+        # Whether a path exists is answered only after authentication.
+        if request.path not in self._open_paths:
+            request.caller = await self.service.authenticate(request.headers.get(b"authorization"))
+        match = self._router.match(request.path)
+        if match is None:
+            raise NotFound(f"There is nothing at {request.path}. See /docs for the endpoints.")
+        methods, values = match
+        route = methods.get(request.method)
+        if route is None:
+            return errors.not_allowed(request.path, request.method, ", ".join(sorted(methods)))
+        request.route = route.name
+        request.path_values = values[: route.placeholders]
+        return await route.handler(request)
 
-    async def _page(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
-        status, size = 500, 0
-
-        async def noting(message: MutableMapping[str, Any]) -> None:
-            nonlocal status, size
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request.id.encode())]
-            else:
-                size += len(message.get("body", b""))
-            await send(message)
-
-        # The server itself leaves out the body of what it knows to be a HEAD.
-        scope = {**scope, REQUEST: request, "method": "GET" if request.method == "HEAD" else request.method}
-        try:
-            await self.pages(scope, receive, noting)
-        finally:
-            request.route = getattr(scope.get("route"), "name", "")
-            self._note(request, status, size)
-
-    def _note(self, request: Request, status: int, size: int) -> None:
-        took = time.perf_counter() - request.began
-        # Nobody can make up labels.
+    def _record(self, request: Request, response: Response) -> None:
+        seconds = time.perf_counter() - request.began
         method = request.method if request.method in _METHODS else "other"
-        answered, seconds = metrics.bound(request.route or "none", method, status)
-        answered.inc()
-        seconds.observe(took)
-        # A published model: nobody can make up others.
+        counter, histogram = metrics.of_requests(request.route or "none", method, response.status)
+        counter.inc()
+        histogram.observe(seconds)
+        # A version is set only if the model exists, so clients cannot create labels with model names.
         if request.version is not None and request.model is not None:
-            hits, misses = metrics.looked_up(request.model)
+            hits, misses = metrics.of_lookups(request.model)
             if request.found:
                 hits.inc(request.found)
             if request.keys > request.found:
                 misses.inc(request.keys - request.found)
-        if self.log is not None:
-            self.log.add(request, status, size, took)
+        if self._access_log is not None:
+            self._access_log.add(request, response.status, len(response.body), seconds)
 
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the service from the server's start to its end, by ASGI's lifespan protocol."""
+        await receive()
+        phase = "startup"
+        try:
+            async with self.service:
+                scope["state"]["service"] = self.service
+                with self._logging():
+                    await send({"type": "lifespan.startup.complete"})
+                    phase = "shutdown"
+                    await receive()
+        except BaseException:
+            await send({"type": f"lifespan.{phase}.failed", "message": traceback.format_exc()})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
 
-def _last(send: Send) -> Send:
-    """The same, for the last reply on its connection: the server is about to end."""
-
-    async def closing(message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], (b"connection", b"close")]
-        await send(message)
-
-    return closing
+    @contextmanager
+    def _logging(self) -> Iterator[None]:
+        if self._open_log is None:
+            yield
+            return
+        with closing(self._open_log()) as self._access_log:
+            yield

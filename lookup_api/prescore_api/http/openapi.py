@@ -1,153 +1,238 @@
-"""The predictions' endpoints as OpenAPI describes them: no framework answers them, so none can tell what they are."""
+"""The OpenAPI document of the API. Tests compare it with the route table and with the server's responses."""
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
-
 from prescore_api.formats import arrow
-from prescore_api.http import schemas
-from prescore_api.http.predictions import PREFIX
 from prescore_api.http.request import LARGEST_BODY
+from prescore_api.http.schemas import SCHEMAS, Schema, reference
+from prescore_api.service.lookup import MAX_KEYS
 
-_JSON, _ARROW = "application/json", arrow.MEDIA_TYPE.decode()
-_REF = "#/components/schemas/{model}"
-_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-_MODELS: tuple[type[BaseModel], ...] = (schemas.Answer, schemas.Answers, schemas.Keys, schemas.Error)
+Node = dict[str, Any]
 
-_MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}, "example": "churn"}
-_FLIGHTS = {**_MODEL, "example": "flight_delay"}
-_KEY = {
+_JSON, _ARROW, _TEXT = "application/json", arrow.MEDIA_TYPE.decode(), "text/plain"
+_BINARY: Schema = {"type": "string", "format": "binary"}
+
+_MODEL: Node = {
+    "name": "model",
+    "in": "path",
+    "required": True,
+    "description": "the name of a published model",
+    "schema": {"type": "string"},
+    "example": "churn",
+}
+_FLIGHT_MODEL: Node = {**_MODEL, "example": "flight_delay"}
+_KEY: Node = {
     "name": "key",
     "in": "path",
     "required": True,
-    "description": "the key, percent-encoded where a URL needs it; for a key of one column",
+    "description": "the value of the key's only column, percent-encoded where the URL requires it",
     "schema": {"type": "string"},
     "example": "42",
 }
-_BY_NAME = {
+_KEY_BY_NAME: Node = {
     "name": "key",
     "in": "query",
-    "description": "every key column by its name",
+    "description": "every key column by name",
     "style": "form",
     "explode": True,
     "schema": {"type": "object", "additionalProperties": {"type": "string"}},
     "example": {"carrier": "UA", "flight": "1545", "origin": "EWR", "date": "2013-01-01"},
 }
-_TERMS = [
-    {
-        "name": "version",
-        "in": "query",
-        "description": "an earlier version, or one that is not published yet, in place of the published one",
-        "schema": {"type": "integer", "minimum": 1},
-    },
-    {
-        "name": "max_age",
-        "in": "query",
-        "description": "refuse with 503 what is of data older than so many seconds",
-        "schema": {"type": "number", "minimum": 0},
-    },
-    {
-        "name": "output",
-        "in": "query",
-        "description": "only this output; may be given several times",
-        "style": "form",
-        "explode": True,
-        "schema": {"type": "array", "items": {"type": "string"}},
-    },
-]
-_SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"basic": []}]
+_VERSION: Node = {
+    "name": "version",
+    "in": "query",
+    "description": "a retained version to use instead of the published one",
+    "schema": {"type": "integer", "minimum": 1},
+}
+_MAX_AGE: Node = {
+    "name": "max_age",
+    "in": "query",
+    "description": "respond with 503 if the data is older than this many seconds",
+    "schema": {"type": "number", "minimum": 0},
+}
+_OUTPUT: Node = {
+    "name": "output",
+    "in": "query",
+    "description": "an output to return, instead of all of them; can be repeated",
+    "style": "form",
+    "explode": True,
+    "schema": {"type": "array", "items": {"type": "string"}},
+}
+_OPTIONS = [_VERSION, _MAX_AGE, _OUTPUT]
+_IF_NONE_MATCH: Node = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "the ETag of an answer that the client has cached",
+    "schema": {"type": "string"},
+}
 
 
-def describe(app: FastAPI) -> None:
-    """Add them to what an app's /openapi.json tells."""
-    plain = app.openapi
-
-    def whole() -> dict[str, Any]:
-        told = plain()
-        if PREFIX + "{model}" not in told["paths"]:
-            _, definitions = models_json_schema([(m, "serialization") for m in _MODELS], ref_template=_REF)
-            told["components"]["schemas"] |= definitions["$defs"]
-            told["components"]["securitySchemes"] = {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "an API key"},
-                "basic": {"type": "http", "scheme": "basic", "description": "an API key as the password"},
-            }
-            told["security"] = _SECURITY
-            told["paths"] |= _paths()
-        return told
-
-    app.openapi = whole  # type: ignore[method-assign]
+def _content(description: str, schema: Schema, *binary: str) -> Node:
+    content = {_JSON: {"schema": schema}}
+    for media_type in binary:
+        content[media_type] = {"schema": _BINARY}
+    return {"description": description, "content": content}
 
 
-def _paths() -> dict[str, Any]:
-    return {
-        PREFIX + "{model}": {
-            "get": _one("predict_by_name", "The prediction of a key given by column name.", [_FLIGHTS, _BY_NAME])
+def _error(description: str) -> Node:
+    return _content(description, reference("Error"))
+
+
+_TOO_LONG = _error("The URL or the headers are too long.")
+_UNAUTHENTICATED = _error("The request has no valid API key.")
+_FORBIDDEN_MODEL = _error("The API key does not open this model.")
+_UNKNOWN_PARAMETER = _error("The request has a parameter, and this endpoint takes none.")
+_UNAVAILABLE = _error("The database is unavailable. Retry-After says when to try again.")
+
+_LOOKUP_ERRORS: Node = {
+    "401": _UNAUTHENTICATED,
+    "403": _FORBIDDEN_MODEL,
+    "404": _error("There is no such model or version."),
+    "413": _TOO_LONG,
+    "422": _error("A key or a parameter is not valid."),
+    "503": _error("The database is unavailable, or the data is too old. Retry-After says when to try again."),
+}
+_NOT_FOUND = _content(
+    "The version does not have the key (an answer), or there is no such model or version (an error).",
+    {"anyOf": [reference("Answer"), reference("Error")]},
+    _ARROW,
+)
+_ONE_ANSWER: Node = {
+    **_LOOKUP_ERRORS,
+    "200": _content("The answer.", reference("Answer"), _ARROW),
+    "304": {"description": "The answer that If-None-Match names is still valid."},
+    "404": _NOT_FOUND,
+}
+
+_PREDICT_BY_NAME: Node = {
+    "operationId": "predict_by_name",
+    "summary": "Look up the prediction for a key given by column name.",
+    "tags": ["predictions"],
+    "parameters": [_FLIGHT_MODEL, _KEY_BY_NAME, *_OPTIONS, _IF_NONE_MATCH],
+    "responses": _ONE_ANSWER,
+}
+_PREDICT: Node = {
+    "operationId": "predict",
+    "summary": "Look up the prediction for a key of one column.",
+    "tags": ["predictions"],
+    "parameters": [_MODEL, _KEY, *_OPTIONS, _IF_NONE_MATCH],
+    "responses": _ONE_ANSWER,
+}
+_PREDICT_MANY: Node = {
+    "operationId": "predict_many",
+    "summary": "Look up the predictions for many keys, all from one version.",
+    "tags": ["predictions"],
+    "parameters": [_MODEL, *_OPTIONS],
+    "requestBody": {
+        "required": True,
+        "content": {
+            _JSON: {
+                "schema": reference("Keys"),
+                "example": {"keys": [{"customer_id": 42}, {"customer_id": 43}]},
+            },
+            _ARROW: {"schema": _BINARY},
         },
-        PREFIX + "{model}/{key}": {"get": _one("predict", "The prediction of a key of one column.", [_MODEL, _KEY])},
-        PREFIX + "{model}/lookup": {"post": _many()},
-    }
+    },
+    "responses": {
+        **_LOOKUP_ERRORS,
+        "200": _content("One answer for each key.", reference("Answers"), _ARROW),
+        "413": _error(
+            f"The request has more than {MAX_KEYS:,} keys or {LARGEST_BODY:,} bytes, "
+            "or its URL or headers are too long."
+        ),
+    },
+}
+_LIST_MODELS: Node = {
+    "operationId": "list_models",
+    "summary": "List the published models that the API key opens.",
+    "tags": ["models"],
+    "responses": {
+        "200": _content("The models, ordered by name.", reference("Models")),
+        "401": _UNAUTHENTICATED,
+        "413": _TOO_LONG,
+        "422": _UNKNOWN_PARAMETER,
+        "503": _UNAVAILABLE,
+    },
+}
+_DESCRIBE_MODEL: Node = {
+    "operationId": "describe_model",
+    "summary": "Describe a published model: its age, its columns and its retained versions.",
+    "tags": ["models"],
+    "parameters": [_MODEL],
+    "responses": {
+        "200": _content("The model.", reference("Model")),
+        "401": _UNAUTHENTICATED,
+        "403": _FORBIDDEN_MODEL,
+        "404": _error("There is no such model."),
+        "413": _TOO_LONG,
+        "422": _UNKNOWN_PARAMETER,
+        "503": _UNAVAILABLE,
+    },
+}
+_LIVE: Node = {
+    "operationId": "live",
+    "summary": "Check that the process serves requests.",
+    "tags": ["health"],
+    "security": [],
+    "responses": {"200": _content("It does.", reference("Health")), "413": _TOO_LONG},
+}
+_READY: Node = {
+    "operationId": "ready",
+    "summary": "Check that lookups can be answered: the database has a catalog, and the server is not shutting down.",
+    "tags": ["health"],
+    "security": [],
+    "responses": {
+        "200": _content("They can.", reference("Health")),
+        "413": _TOO_LONG,
+        "503": _error("The database is unavailable or the server is shutting down."),
+    },
+}
+_SCRAPE: Node = {
+    "operationId": "scrape",
+    "summary": "Return the metrics: requests, lookups, connections and the age of every published model.",
+    "tags": ["health"],
+    "responses": {
+        "200": {
+            "description": "The metrics, in Prometheus' text format.",
+            "content": {_TEXT: {"schema": {"type": "string"}}},
+        },
+        "401": _UNAUTHENTICATED,
+        "403": _error("The API key opens only some models, and metrics cover all of them."),
+        "413": _TOO_LONG,
+        "422": _UNKNOWN_PARAMETER,
+        "503": _UNAVAILABLE,
+    },
+}
+_SECURITY_SCHEMES: Node = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "an API key"},
+    "basic": {"type": "http", "scheme": "basic", "description": "any user name, and an API key as the password"},
+}
 
 
-def _one(name: str, summary: str, parameters: list[Any]) -> dict[str, Any]:
-    etag = {
-        "name": "If-None-Match",
-        "in": "header",
-        "description": "the ETag of an answer that is there already",
-        "schema": {"type": "string"},
-    }
-    unknown = _content("The version has no such key (an answer), or there is no such model or version (an error)")
-    unknown["content"][_JSON]["schema"] = {"anyOf": [_ref("Answer"), _ref("Error")]}
+@cache
+def document(*, open_metrics: bool = False) -> Node:
+    """Return the document; `open_metrics` says that /metrics needs no API key."""
     return {
-        "operationId": name,
-        "summary": summary,
-        "tags": ["predictions"],
-        "parameters": [*parameters, *_TERMS, etag],
-        "responses": {
-            "200": _content("The answer", "Answer"),
-            "304": {"description": "What If-None-Match names still holds"},
-            "404": unknown,
-        }
-        | _errors(),
+        "openapi": "3.1.0",
+        "info": {
+            "title": "prescore",
+            "summary": "Published predictions by key, with their age in every answer.",
+            "version": version("prescore"),
+        },
+        "paths": {
+            "/v1/models": {"get": _LIST_MODELS},
+            "/v1/models/{model}": {"get": _DESCRIBE_MODEL},
+            "/v1/predictions/{model}": {"get": _PREDICT_BY_NAME},
+            "/v1/predictions/{model}/{key}": {"get": _PREDICT},
+            "/v1/predictions/{model}/lookup": {"post": _PREDICT_MANY},
+            "/health/live": {"get": _LIVE},
+            "/health/ready": {"get": _READY},
+            "/metrics": {"get": {**_SCRAPE, "security": []} if open_metrics else _SCRAPE},
+        },
+        "components": {"schemas": SCHEMAS, "securitySchemes": _SECURITY_SCHEMES},
+        "security": [{"bearer": []}, {"basic": []}],
     }
-
-
-def _many() -> dict[str, Any]:
-    keys = {"schema": _ref("Keys"), "example": {"keys": [{"customer_id": 42}, {"customer_id": 43}]}}
-    errors = _errors() | {
-        "404": _error("No such model or version"),
-        "413": _error(f"More than 10,000 keys, or more than {LARGEST_BODY:,} bytes"),
-    }
-    return {
-        "operationId": "predict_many",
-        "summary": "The predictions of many keys, in their order, all of one version.",
-        "tags": ["predictions"],
-        "parameters": [_MODEL, *_TERMS],
-        "requestBody": {"required": True, "content": {_JSON: keys, _ARROW: _BINARY}},
-        "responses": {"200": _content("One answer a key", "Answers")} | errors,
-    }
-
-
-def _errors() -> dict[str, Any]:
-    return {
-        "401": _error("A valid API key is needed"),
-        "403": _error("The API key does not open this model"),
-        "413": _error("The URL or the headers are too long"),
-        "422": _error("A malformed key or request"),
-        "503": _error("The database is away, or what is published is too old; Retry-After tells when to ask again"),
-    }
-
-
-def _error(description: str) -> dict[str, Any]:
-    return {"description": description, "content": {_JSON: {"schema": _ref("Error")}}}
-
-
-def _content(description: str, model: str = "Answer") -> dict[str, Any]:
-    return {"description": description, "content": {_JSON: {"schema": _ref(model)}, _ARROW: _BINARY}}
-
-
-def _ref(model: str) -> dict[str, str]:
-    return {"$ref": _REF.format(model=model)}

@@ -1,4 +1,4 @@
-"""The endpoints under /v1/predictions: what is asked ten thousand times a second goes through no framework."""
+"""The endpoints under /v1/predictions: one key by path or by column name, and many keys at once."""
 
 from __future__ import annotations
 
@@ -7,144 +7,151 @@ from typing import Any
 import orjson
 
 from prescore.catalog import keys, lookup
-from prescore.errors import Forbidden, KeyInvalid, RequestInvalid, TooLarge
+from prescore.errors import KeyInvalid, RequestInvalid, TooLarge
 from prescore_api.formats import arrow, arrow_validation, json
-from prescore_api.http import caching, errors
-from prescore_api.http.request import Receive, Request
+from prescore_api.http import caching
+from prescore_api.http.request import Request
 from prescore_api.http.response import JSON, Header, Response
 from prescore_api.service.answers import Age, Answers, FetchedOutputs
-from prescore_api.service.lookup import MAX_KEYS, Lookup, Parsed
-from prescore_api.service.options import ANY, LookupOptions, refuse
+from prescore_api.service.lookup import MAX_KEYS, KeyColumns, ParseKeys
+from prescore_api.service.options import DEFAULTS, LookupOptions, refuse_unknown
 from prescore_api.tables.version import TableVersion
 
-PREFIX = "/v1/predictions/"
 _ARROW: Header = (b"content-type", arrow.MEDIA_TYPE)
 _VARY: Header = (b"vary", b"Accept, Authorization")
+_NO_STORE: Header = (b"cache-control", b"no-store")
+_JSON_TYPES = (b"application/json", b"application/*", b"*/*")
 
 
-class Predictions:
-    """Answers requests whose path begins with PREFIX; gives None for those that are no prediction."""
+async def predict(request: Request) -> Response:
+    """Look up a key of one column, given in the path."""
+    model, value = request.path_values
+    _authorize(request, model)
+    if request.query:
+        options, others = LookupOptions.parse(request.parameters())
+        refuse_unknown(others)
+    else:
+        request.require_utf8()
+        options = DEFAULTS
 
-    def __init__(self, lookup: Lookup) -> None:
-        self._lookup = lookup
+    def parse(version: TableVersion) -> KeyColumns:
+        return _key_columns(version, {_only_column(version): value})
 
-    async def answer(self, request: Request, receive: Receive) -> Response | None:
-        """The reply; raises what goes wrong."""
-        model, slash, key = request.path[len(PREFIX) :].partition("/")
-        if not model:
-            return None
-        if request.method in ("GET", "HEAD"):
-            request.route = "predict" if slash else "predict_by_name"
-            _enter(request, model)
-            return await self._one(request, key if slash else None)
-        if request.method == "POST" and key == "lookup":
-            request.route = "predict_many"
-            _enter(request, model)
-            return await self._many(request, receive)
-        return errors.not_allowed(request.path, request.method, "GET, HEAD, POST" if key == "lookup" else "GET, HEAD")
-
-    async def _one(self, request: Request, value: str | None) -> Response:
-        terms, named = LookupOptions.parse(request.parameters()) if request.query else (ANY, {})
-        if not request.query:
-            request.require_readable()
-        if value is not None:
-            refuse(named)
-
-        def parse(described: TableVersion) -> Parsed:
-            key = named if value is None else {_only(described): value}
-            return [[one] for one in keys.parse(described.key, key).values()]
-
-        described, age, parsed, row = await self._lookup.one(str(request.model), parse, terms)
-        request.version, request.keys, request.found = described.version, 1, int(row[1] is True)
-        form = b"arrow" if _wants_arrow(request) else b"json"
-        tag = caching.etag(described, age, terms, form)
-        headers = [_VARY, (b"etag", tag), (b"cache-control", caching.cache_control(described, age, terms))]
-        if row[1] and caching.matches(request.headers.get(b"if-none-match"), tag):
-            return Response(304, b"", headers)
-        body = _body(form, described, age, parsed, row, terms)
-        return Response(200 if row[1] else 404, body, [JSON if form == b"json" else _ARROW, *headers])
-
-    async def _many(self, request: Request, receive: Receive) -> Response:
-        terms, others = LookupOptions.parse(request.parameters())
-        refuse(others)
-        body = await request.body(receive)
-        if request.headers.get(b"content-type", b"").lower().startswith(arrow.MEDIA_TYPE):
-            table = arrow_validation.read_table(body)
-            request.keys = table.num_rows
-            _bounded(request)
-            answers = await self._lookup.many(str(request.model), lambda d: arrow.parse(d, table), terms)
-        else:
-            asked = _asked(body)
-            request.keys = len(asked)
-            _bounded(request)
-            answers = await self._lookup.many(str(request.model), lambda d: keys.parse_many(d.key, asked), terms)
-        request.version, request.found = answers.table_version.version, answers.found.count(True)
-        headers = [_VARY, (b"cache-control", b"no-store")]
-        if _wants_arrow(request):
-            return Response(200, arrow.render(answers), [_ARROW, *headers])
-        return Response(200, json.render(answers), [JSON, *headers])
+    return await _one(request, model, parse, options)
 
 
-def _enter(request: Request, model: str) -> None:
-    """Let in only those whose API key is for this model; raises Forbidden whether there is such a model or not."""
-    if request.caller is not None and not request.caller.may_read(model):
-        raise Forbidden(f"This API key does not open {model!r}.")
+async def predict_by_name(request: Request) -> Response:
+    """Look up a key given by column name in the query string."""
+    (model,) = request.path_values
+    _authorize(request, model)
+    options, key = LookupOptions.parse(request.parameters())
+    return await _one(request, model, lambda version: _key_columns(version, key), options)
+
+
+async def predict_many(request: Request) -> Response:
+    """Look up the keys in the body, all in one version."""
+    (model,) = request.path_values
+    _authorize(request, model)
+    options, others = LookupOptions.parse(request.parameters())
+    refuse_unknown(others)
+    parse = _parse_body(request, await request.body())
+    answers = await request.service.lookup.many(model, parse, options)
+    request.version, request.found = answers.table_version.version, answers.found.count(True)
+    if _prefers_arrow(request):
+        return Response(200, arrow.render(answers), [_ARROW, _VARY, _NO_STORE])
+    return Response(200, json.render(answers), [JSON, _VARY, _NO_STORE])
+
+
+async def _one(request: Request, model: str, parse: ParseKeys, options: LookupOptions) -> Response:
+    version, age, key, row = await request.service.lookup.one(model, parse, options)
+    is_found = row[1] is True
+    request.version, request.keys, request.found = version.version, 1, int(is_found)
+    form = b"arrow" if _prefers_arrow(request) else b"json"
+    tag = caching.etag(version, age, options, form)
+    headers = [_VARY, (b"etag", tag), (b"cache-control", caching.cache_control(version, age, options))]
+    if is_found and caching.matches(request.headers.get(b"if-none-match"), tag):
+        return Response(304, b"", headers)
+    if form == b"json":
+        body, content_type = _json(version, age, key, row, options), JSON
+    else:
+        body, content_type = _arrow(version, age, key, row, options), _ARROW
+    return Response(200 if is_found else 404, body, [content_type, *headers])
+
+
+def _json(version: TableVersion, age: Age, key: KeyColumns, row: lookup.Row, options: LookupOptions) -> bytes:
+    named_key = {column["name"]: value for column, (value,) in zip(version.key, key, strict=True)}
+    return json.render_one(version, age, named_key, row, version.select_outputs(options.outputs))
+
+
+def _arrow(version: TableVersion, age: Age, key: KeyColumns, row: lookup.Row, options: LookupOptions) -> bytes:
+    values = row[2:] or [None] * len(version.outputs)
+    outputs = FetchedOutputs([[value] for value in values])
+    return arrow.render(Answers(version, age, key, [row[1]], outputs, version.select_outputs(options.outputs)))
+
+
+def _authorize(request: Request, model: str) -> None:
+    """Raise Forbidden unless the caller may read the model, before anything else depends on whether it exists."""
+    request.caller.require(model)
     request.model = model
 
 
-def _wants_arrow(request: Request) -> bool:
-    """Whether Accept names Arrow, and prefers it to JSON (RFC 9110, 12.5.1)."""
-    accept = request.headers.get(b"accept")
-    if accept is None or arrow.MEDIA_TYPE not in (accept := accept.lower()):
-        return False
-    weights = dict(_weight(one) for one in accept.split(b","))
-    others = max(weights.get(form, 0.0) for form in (b"application/json", b"application/*", b"*/*"))
-    return weights.get(arrow.MEDIA_TYPE, 0.0) > 0 and weights[arrow.MEDIA_TYPE] >= others
+def _key_columns(version: TableVersion, key: dict[str, str]) -> KeyColumns:
+    return [[value] for value in keys.parse(version.key, key).values()]
 
 
-def _weight(one: bytes) -> tuple[bytes, float]:
-    form, *parameters = (part.strip() for part in one.split(b";"))
-    given = [part[2:] for part in parameters if part.startswith(b"q=")]
-    try:
-        return form, float(given[0]) if given else 1.0
-    except ValueError:
-        return form, 0.0
-
-
-def _bounded(request: Request) -> None:
-    if request.keys > MAX_KEYS:
-        raise TooLarge(f"{request.keys} keys in one request; at most {MAX_KEYS} are answered. Ask in parts.")
-
-
-def _only(described: TableVersion) -> str:
-    if len(described.key) > 1:
-        form = "&".join(f"{column['name']}=…" for column in described.key)
+def _only_column(version: TableVersion) -> str:
+    if len(version.key) > 1:
+        form = "&".join(f"{column['name']}=…" for column in version.key)
         raise KeyInvalid(
-            f"The key of {described.model} has {len(described.key)} columns: "
-            f"GET /v1/predictions/{described.model}?{form}"
+            f"The key of {version.model} has {len(version.key)} columns. Use GET /v1/predictions/{version.model}?{form}"
         )
-    return described.key[0]["name"]
+    return version.key[0]["name"]
 
 
-def _body(
-    form: bytes, described: TableVersion, age: Age, parsed: Parsed, row: lookup.Row, terms: LookupOptions
-) -> bytes:
-    chosen = described.select_outputs(terms.outputs)
-    if form == b"json":
-        named = {column["name"]: value[0] for column, value in zip(described.key, parsed, strict=True)}
-        return json.render_one(described, age, named, row, chosen)
-    outputs = [[value] for value in row[2:]] or [[None] for _ in described.outputs]
-    return arrow.render(Answers(described, age, parsed, [row[1]], FetchedOutputs(outputs), chosen))
+def _parse_body(request: Request, body: bytes) -> ParseKeys:
+    """Read the keys of a bulk request, JSON or Arrow, and return how to parse them; raises RequestInvalid, TooLarge."""
+    if request.headers.get(b"content-type", b"").lower().startswith(arrow.MEDIA_TYPE):
+        table = arrow_validation.read_table(body)
+        _count_keys(request, table.num_rows)
+        return lambda version: arrow.parse(version, table)
+    keys_by_name = _json_keys(body)
+    _count_keys(request, len(keys_by_name))
+    return lambda version: keys.parse_many(version.key, keys_by_name)
 
 
-def _asked(body: bytes) -> list[Any]:
-    """The keys of a bulk request; raises RequestInvalid."""
+def _count_keys(request: Request, count: int) -> None:
+    request.keys = count
+    if count > MAX_KEYS:
+        raise TooLarge(f"The request has {count} keys; the limit is {MAX_KEYS} per request. Send several requests.")
+
+
+def _json_keys(body: bytes) -> list[Any]:
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise RequestInvalid(f"The body is not JSON: {error}.") from error
+        raise RequestInvalid(f"The body is not valid JSON: {error}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("keys"), list):
-        raise RequestInvalid('The body takes {"keys": [{column: value, …}, …]}.')
+        raise RequestInvalid('The body must be {"keys": [{column: value, …}, …]}.')
     if unknown := sorted(set(content) - {"keys"}):
-        raise RequestInvalid(f"Unknown in the body: {', '.join(unknown)}; it takes keys.")
+        raise RequestInvalid(f"Unknown in the body: {', '.join(unknown)}. It takes keys.")
     return list(content["keys"])
+
+
+def _prefers_arrow(request: Request) -> bool:
+    """Return whether Accept names Arrow and prefers it to JSON (RFC 9110, 12.5.1)."""
+    accept = request.headers.get(b"accept")
+    if accept is None or arrow.MEDIA_TYPE not in (accept := accept.lower()):
+        return False
+    weights = dict(_weight(media_range) for media_range in accept.split(b","))
+    arrow_weight = weights.get(arrow.MEDIA_TYPE, 0.0)
+    json_weight = max(weights.get(media_type, 0.0) for media_type in _JSON_TYPES)
+    return arrow_weight > 0 and arrow_weight >= json_weight
+
+
+def _weight(media_range: bytes) -> tuple[bytes, float]:
+    media_type, *parameters = (part.strip() for part in media_range.split(b";"))
+    weights = [parameter[2:] for parameter in parameters if parameter.startswith(b"q=")]
+    try:
+        return media_type, float(weights[0]) if weights else 1.0
+    except ValueError:
+        return media_type, 0.0

@@ -1,113 +1,137 @@
-"""A request as every part of the server sees it: who asks for what, under which id, since when."""
+"""A request as handlers and the access log see it."""
 
 from __future__ import annotations
 
 import os
 import re
 import time
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from itertools import count
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from prescore.errors import RequestInvalid, TooLarge
-from prescore_api.service.auth import Caller
+from prescore_api.service.auth import UNAUTHENTICATED, Caller
+from prescore_api.service.service import Service
 
-Receive = Any
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
 LONGEST_URL = 8192
 LONGEST_HEADERS = 32_768
 LARGEST_BODY = 8 << 20
+_MOST_PARAMETERS = 1000
 
 _ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_HOST = re.compile(rb"[A-Za-z0-9._:\[\]-]{1,255}")
+# W3C Trace Context, level 1: version, trace id, parent id, flags.
 _TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
-_START = os.urandom(6).hex()
+_ID_PREFIX = os.urandom(6).hex()
 _numbers = count(1)
 
 
 class Request:
-    """One HTTP request. `route`, `model`, `version` and `keys` are filled in as it is understood."""
+    """One HTTP request.
+
+    The dispatcher sets `caller`, `route` and `path_values`, handlers set `model`, `version`, `keys` and `found` for the
+    metrics and the access log.
+    """
 
     __slots__ = (
-        "_sent", "began", "caller", "client", "found", "headers", "id", "keys", "method", "model", "parent", "path",
-        "query", "raw_path", "route", "trace", "version",
+        "_raw_headers", "_receive", "_scope", "began", "caller", "client", "found", "headers", "id", "keys", "method",
+        "model", "parent", "path", "path_values", "query", "raw_path", "route", "service", "trace", "version",
     )  # fmt: skip
 
-    def __init__(self, scope: MutableMapping[str, Any]) -> None:
+    def __init__(self, scope: Scope, receive: Receive, service: Service) -> None:
         self.began = time.perf_counter()
+        self._scope, self._receive, self.service = scope, receive, service
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.raw_path: bytes = scope.get("raw_path") or b""
         self.query: bytes = scope["query_string"]
-        self._sent: list[tuple[bytes, bytes]] = scope["headers"]
-        self.headers: dict[bytes, bytes] = dict(self._sent)
-        if len(self.headers) < len(self._sent):
-            self.headers = _joined(self._sent)
+        self._raw_headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self.headers: dict[bytes, bytes] = dict(self._raw_headers)
+        if len(self.headers) < len(self._raw_headers):
+            self.headers = _combined(self._raw_headers)
         self.client = scope.get("client")
-        given = self.headers.get(b"x-request-id")
-        # Only what is safe in a log and in a header is taken over from outside.
-        self.id = given.decode() if given and _ID.fullmatch(given) else f"{_START}{next(_numbers):08x}"
-        self.trace, self.parent = _traced(self.headers.get(b"traceparent"))
+        client_id = self.headers.get(b"x-request-id")
+        # A client's id is used only if it is safe in a log and in a header.
+        safe_id = client_id.decode() if client_id and _ID.fullmatch(client_id) else None
+        self.id = safe_id or f"{_ID_PREFIX}{next(_numbers):08x}"
+        self.trace, self.parent = _trace(self.headers.get(b"traceparent"))
+        self.caller: Caller = UNAUTHENTICATED
         self.route = ""
-        self.caller: Caller | None = None
+        self.path_values: tuple[str, ...] = ()
         self.model: str | None = None
         self.version: int | None = None
         self.keys = self.found = 0
 
+    @property
+    def base_url(self) -> str:
+        """The server's URL as the client sees it, without a trailing slash."""
+        host = self.headers.get(b"host", b"")
+        if _HOST.fullmatch(host):
+            return f"{self._scope['scheme']}://{host.decode()}"
+        name, port = self._scope["server"]
+        return f"{self._scope['scheme']}://{name}:{port}"
+
     def require_bounded(self) -> None:
-        """Raise TooLarge for a URL or headers that no client of ours sends."""
+        """Raise TooLarge for a URL or headers longer than any legitimate client sends."""
         if len(self.raw_path) + len(self.query) > LONGEST_URL:
-            raise TooLarge(f"The URL is longer than {LONGEST_URL:,} bytes. Ask for long keys with POST …/lookup.")
-        if sum(len(name) + len(value) for name, value in self._sent) > LONGEST_HEADERS:  # repeated ones, too
+            raise TooLarge(f"The URL is longer than {LONGEST_URL:,} bytes. Send long keys with POST …/lookup.")
+        # Repeated headers count, too.
+        if sum(len(name) + len(value) for name, value in self._raw_headers) > LONGEST_HEADERS:
             raise TooLarge(f"The headers are longer than {LONGEST_HEADERS:,} bytes.")
 
-    def parameters(self) -> list[tuple[str, str]]:
-        """The query string's; raises RequestInvalid."""
-        self.require_readable()
-        if not self.query:
-            return []
-        try:
-            return parse_qsl(self.query.decode("ascii"), keep_blank_values=True, max_num_fields=1000)
-        except ValueError as error:
-            raise RequestInvalid(f"The query string is none: {error}.") from error
-
-    def require_readable(self) -> None:
-        """Bytes that are not UTF-8 would silently become another key; raises RequestInvalid."""
+    def require_utf8(self) -> None:
+        """Raise RequestInvalid for a URL that is not UTF-8: its bytes would silently be read as another key."""
         for part in (self.raw_path, self.query):
             if b"%" in part or not part.isascii():
                 try:
                     unquote_to_bytes(part).decode()
                 except UnicodeDecodeError as error:
-                    raise RequestInvalid("The URL is not UTF-8 behind its percent signs.") from error
+                    raise RequestInvalid("The URL is not UTF-8 once its percent-encoding is decoded.") from error
 
-    async def body(self, receive: Receive) -> bytes:
-        """The whole body; raises TooLarge, RequestInvalid when the client has gone."""
+    def parameters(self) -> list[tuple[str, str]]:
+        """Parse the query string into names and values; raises RequestInvalid."""
+        self.require_utf8()
+        if not self.query:
+            return []
+        try:
+            return parse_qsl(self.query.decode("ascii"), keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+        except ValueError as error:
+            raise RequestInvalid(f"The query string is not valid: {error}.") from error
+
+    async def body(self) -> bytes:
+        """Read the whole body; raises TooLarge, or RequestInvalid if the client disconnects."""
         parts, size, more = [], 0, True
         if int(self.headers.get(b"content-length", b"0") or 0) > LARGEST_BODY:
-            raise TooLarge(_BODY)
+            raise _body_too_large()
         while more:
-            message = await receive()
+            message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise RequestInvalid("The client went away before the end of its request.")
+                raise RequestInvalid("The client disconnected before the end of its request.")
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > LARGEST_BODY:
-                raise TooLarge(_BODY)
+                raise _body_too_large()
             more = message.get("more_body", False)
         return b"".join(parts)
 
 
-def _joined(sent: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Headers by name; one that is sent several times is a list (RFC 9110, 5.3)."""
+def _body_too_large() -> TooLarge:
+    return TooLarge(f"The body is larger than {LARGEST_BODY:,} bytes. Send fewer keys per request.")
+
+
+def _combined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Combine repeated headers into lists (RFC 9110, 5.3)."""
     values: dict[bytes, list[bytes]] = {}
-    for name, value in sent:
+    for name, value in headers:
         values.setdefault(name, []).append(value)
-    return {name: b", ".join(several) for name, several in values.items()}
+    return {name: b", ".join(repeated) for name, repeated in values.items()}
 
 
-_BODY = f"The body is larger than {LARGEST_BODY:,} bytes. Ask for fewer keys at a time."
-
-
-def _traced(header: bytes | None) -> tuple[str | None, str | None]:
-    """Trace and parent of a traceparent header (W3C Trace Context, level 1); a malformed one is as none."""
-    found = _TRACE.fullmatch(header) if header else None
-    return (found[1].decode(), found[2].decode()) if found else (None, None)
+def _trace(header: bytes | None) -> tuple[str | None, str | None]:
+    """Return trace id and parent id of a traceparent header; a malformed one is ignored, as its standard demands."""
+    match = _TRACE.fullmatch(header) if header else None
+    return (match[1].decode(), match[2].decode()) if match else (None, None)

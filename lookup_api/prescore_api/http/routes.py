@@ -1,132 +1,121 @@
-"""The endpoints that are asked now and then: what there is, how it does, and the page for people."""
+"""The route table, and how a path is matched against it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
-from fastapi import APIRouter, Path, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse
+from prescore_api.http import documents, health, models, predictions
+from prescore_api.http.request import Request
+from prescore_api.http.response import Response
 
-from prescore.errors import Forbidden, PrescoreError, Transient
-from prescore_api.http import schemas
-from prescore_api.http.dispatcher import REQUEST, Dispatcher
-from prescore_api.http.response import json
-from prescore_api.pages import api_docs, status
-from prescore_api.service import metrics
-from prescore_api.service.models import Models
-from prescore_api.service.options import nothing
-from prescore_api.tables.database import ReaderPool
-
-_AWAY: dict[int | str, dict[str, Any]] = {
-    503: {"model": schemas.Error, "description": "The database is away; Retry-After tells when to ask again"}
-}
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    401: {"model": schemas.Error, "description": "A valid API key is needed"},
-    422: {"model": schemas.Error, "description": "A parameter that is not known"},
-    **_AWAY,
-}
-_FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"model": schemas.Error, "description": "Not for this API key"}}
-_UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": schemas.Error, "description": "No such model"}}
-
-router = APIRouter()
+Handler = Callable[[Request], Awaitable[Response]]
 
 
-@router.get("/", include_in_schema=False)
-async def status_page(request: Request) -> Response:
-    """The models that the API key opens, for people."""
-    _no_parameters(request)
-    reader: ReaderPool = request.app.state.reader
-    return HTMLResponse(await status.html(reader, _may_read(request)), headers=status.HEADERS)
+@dataclass(frozen=True)
+class Route:
+    """An endpoint.
+
+    `path` is fixed, or a prefix with one placeholder (`/a/{b}`), followed by a fixed name (`/a/{b}/c`) or by a second
+    placeholder that takes the rest of the path, slashes included (`/a/{b}/{c...}`). A GET route answers HEAD, too.
+
+    An `open` route needs no API key. A route that is not `documented` is missing from the OpenAPI document.
+    """
+
+    method: str
+    path: str
+    name: str
+    handler: Handler
+    open: bool = False
+    documented: bool = True
+
+    @property
+    def placeholders(self) -> int:
+        """The number of placeholders in the path."""
+        return self.path.count("{")
 
 
-@router.get("/docs", include_in_schema=False)
-async def docs(request: Request) -> Response:
-    """What the endpoints take and answer, for people."""
-    told = request.app.openapi()
-    return HTMLResponse(api_docs.html(told, str(request.base_url), _front(request).open_paths), headers=status.HEADERS)
-
-
-@router.get(
-    "/v1/models",
-    tags=["models"],
-    responses=_ERRORS | {200: {"model": schemas.Models, "description": "The models by name"}},
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/v1/predictions/{model}", "predict_by_name", predictions.predict_by_name),
+    Route("GET", "/v1/predictions/{model}/{key...}", "predict", predictions.predict),
+    Route("POST", "/v1/predictions/{model}/lookup", "predict_many", predictions.predict_many),
+    Route("GET", "/v1/models", "list_models", models.list_models),
+    Route("GET", "/v1/models/{model}", "describe_model", models.describe_model),
+    Route("GET", "/health/live", "live", health.live, open=True),
+    Route("GET", "/health/ready", "ready", health.ready, open=True),
+    Route("GET", "/metrics", "scrape", health.scrape),
+    Route("GET", "/", "status_page", documents.status_page, documented=False),
+    Route("GET", "/docs", "docs", documents.docs, open=True, documented=False),
+    Route("GET", "/openapi.json", "openapi", documents.openapi_json, open=True, documented=False),
 )
-async def list_models(request: Request) -> Response:
-    """Every published model that the API key opens, with its clocks."""
-    _no_parameters(request)
-    models = await _models(request).every()
-    return _json({"models": [model for model in models if _may_read(request)(model["model"])]})
+
+Methods = dict[str, Route]
+"""The routes of one path by method; HEAD has an entry of its own."""
+Match = tuple[Methods, tuple[str, ...]]
+"""The routes of a path and the values of its placeholders, of which a route takes as many as its path has."""
 
 
-@router.get(
-    "/v1/models/{model}",
-    tags=["models"],
-    responses=_ERRORS | _UNKNOWN | _FORBIDDEN | {200: {"model": schemas.Model, "description": "The model"}},
-)
-async def describe_model(request: Request, model: Annotated[str, Path(examples=["churn"])]) -> Response:
-    """One published model with its clocks, its columns, and the versions that may be asked for."""
-    _no_parameters(request)
-    if not _may_read(request)(model):
-        raise Forbidden(f"This API key does not open {model!r}.")
-    return _json(await _models(request).one(model))
+class Router:
+    """Matches paths against routes. A fixed path takes precedence over placeholders."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._fixed: dict[str, Methods] = {}
+        self._prefixes: dict[str, _Prefix] = {}
+        for route in routes:
+            prefix, placeholder, rest = route.path.partition("{")
+            if placeholder:
+                self._prefixes.setdefault(prefix, _Prefix()).add(route, rest.partition("}")[2])
+            else:
+                _add(self._fixed.setdefault(route.path, {}), route)
+        for subtree in self._prefixes.values():
+            subtree.complete()
+
+    def match(self, path: str) -> Match | None:
+        """Return the routes of a path and the values of its placeholders, or None."""
+        fixed = self._fixed.get(path)
+        if fixed is not None:
+            return fixed, ()
+        for prefix, subtree in self._prefixes.items():
+            if path.startswith(prefix):
+                return subtree.match(path[len(prefix) :])
+        return None
 
 
-@router.get("/health/live", tags=["health"], responses={200: {"model": schemas.Health, "description": "It is so"}})
-async def live() -> Response:
-    """The process answers."""
-    return _json({"status": "live"})
+class _Prefix:
+    """The routes whose paths have the same text before the first placeholder."""
+
+    def __init__(self) -> None:
+        self._alone: Methods = {}
+        self._named: dict[str, Methods] = {}
+        self._rest: Methods = {}
+
+    def add(self, route: Route, tail: str) -> None:
+        """Add a route whose path continues with `tail` after the first placeholder."""
+        if not tail:
+            _add(self._alone, route)
+        elif tail.startswith("/{") and tail.endswith("...}"):
+            _add(self._rest, route)
+        elif tail.startswith("/") and "{" not in tail:
+            _add(self._named.setdefault(tail[1:], {}), route)
+        else:
+            raise ValueError(f"{route.path} is not a path that a route can have")
+
+    def complete(self) -> None:
+        """Let a fixed name have the methods of the second placeholder that it does not define itself."""
+        self._named = {name: {**self._rest, **methods} for name, methods in self._named.items()}
+
+    def match(self, path: str) -> Match | None:
+        """Match what follows the prefix. A placeholder does not match the empty string, except for the rest."""
+        value, slash, rest = path.partition("/")
+        if not value:
+            return None
+        if not slash:
+            return (self._alone, (value,)) if self._alone else None
+        methods = self._named.get(rest, self._rest)
+        return (methods, (value, rest)) if methods else None
 
 
-@router.get(
-    "/health/ready", tags=["health"], responses=_AWAY | {200: {"model": schemas.Health, "description": "It is so"}}
-)
-async def ready(request: Request) -> Response:
-    """Lookups can be answered: the database is there and has the catalog, and the server is not about to end."""
-    if _front(request).draining:
-        raise Transient("The server is about to end.")
-    try:
-        _front(request).watch.require_ready()
-    except PrescoreError:
-        if not _models(request).all_in_memory():
-            raise
-    return _json({"status": "ready"})
-
-
-@router.get(
-    "/metrics",
-    tags=["health"],
-    responses=_ERRORS | _FORBIDDEN | {200: {"description": "The metrics, in Prometheus' text format"}},
-    response_class=PlainTextResponse,
-)
-async def scrape(request: Request) -> Response:
-    """Requests, lookups, connections and the freshness of every published model, for Prometheus."""
-    _no_parameters(request)
-    caller = request.scope[REQUEST].caller
-    if caller is not None and caller.models is not None:
-        raise Forbidden("Metrics are of all models; this API key opens only some.")
-    return Response(metrics.text(_models(request).gauges()), headers={"content-type": metrics.CONTENT})
-
-
-def _json(content: Any) -> Response:
-    made = json(content)
-    return Response(made.body, made.status, media_type="application/json")
-
-
-def _no_parameters(request: Request) -> None:
-    nothing(request.scope[REQUEST].parameters())
-
-
-def _may_read(request: Request) -> Callable[[str], bool]:
-    may_read: Callable[[str], bool] = request.scope[REQUEST].caller.may_read
-    return may_read
-
-
-def _front(request: Request) -> Dispatcher:
-    front: Dispatcher = request.app.state.front
-    return front
-
-
-def _models(request: Request) -> Models:
-    models: Models = request.app.state.models
-    return models
+def _add(methods: Methods, route: Route) -> None:
+    methods[route.method] = route
+    if route.method == "GET":
+        methods["HEAD"] = route

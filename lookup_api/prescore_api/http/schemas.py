@@ -1,118 +1,158 @@
-"""The shapes of answers for the OpenAPI page; answers themselves are written without them."""
+"""The JSON schemas of request and response bodies, for the OpenAPI document."""
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from pydantic import BaseModel, Field
+from typing import Any
 
 from prescore_api.service.lookup import MAX_KEYS
 
-Value = str | int | float | bool | None
+Schema = dict[str, Any]
 
 
-class Answer(BaseModel):
-    """The prediction of one key, with the version it is from and how old that is."""
-
-    model: str
-    version: int
-    key: dict[str, Value]
-    found: bool = Field(description="false: the version has no such key")
-    prediction: dict[str, Value] | None
-    data_as_of: datetime = Field(description="the time that the inputs describe")
-    published_at: datetime | None = Field(description="null for a version that was never published")
-    age_seconds: float = Field(description="now - data_as_of")
-    stale: bool = Field(description="older than the model's owner promised")
+def reference(name: str) -> Schema:
+    """Return a reference to one of SCHEMAS."""
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
-class Keys(BaseModel):
-    """Keys by column name."""
-
-    keys: list[dict[str, Value]] = Field(max_length=MAX_KEYS)
-
-
-class Answers(BaseModel):
-    """One answer a key, in the keys' order, all of one version."""
-
-    answers: list[Answer]
+def _object(description: str, /, **properties: Schema) -> Schema:
+    """Return the schema of an object with these properties, all of them required."""
+    return {
+        "type": "object",
+        "description": description,
+        "properties": properties,
+        "required": list(properties),
+    }
 
 
-class Column(BaseModel):
-    """A column as its model's owner describes it."""
-
-    name: str
-    type: str = Field(description="a Postgres type")
-    comment: str
+def _array(items: Schema, **more: Any) -> Schema:
+    return {"type": "array", "items": items, **more}
 
 
-class Output(Column):
-    """A column of predictions."""
-
-    role: str = Field(description="output, or passthrough for one that comes from the inputs")
+def _nullable(schema: Schema, description: str) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}], "description": description}
 
 
-class InMemoryVersion(BaseModel):
-    """What this server process holds in memory of a model whose spec asks for it."""
-
-    version: int | None = Field(description="null while it is read from the database")
-    bytes: int
-    refused: str | None = Field(description="why it is not held, when it is too large")
+def _typed(name: str, description: str = "") -> Schema:
+    return {"type": name, "description": description} if description else {"type": name}
 
 
-class Clocks(BaseModel):
-    """A published model and how old it is."""
+_STRING = _typed("string")
+_INTEGER = _typed("integer")
+_BOOLEAN = _typed("boolean")
+_TIME = {"type": "string", "format": "date-time"}
+_DATA_AS_OF = {**_TIME, "description": "the time that the inputs describe"}
+_AGE = _typed("number", "now - data_as_of, in seconds")
+_STALE = _typed("boolean", "whether the data is older than the model's max age")
+_VALUE = {"anyOf": [_typed(name) for name in ("string", "integer", "number", "boolean", "null")]}
+_VALUES = {"type": "object", "additionalProperties": _VALUE}
 
-    model: str
-    description: str
-    version: int
-    rows: int
-    data_as_of: datetime
-    published_at: datetime
-    age_seconds: float
-    max_age_seconds: float | None = Field(description="the promise: how old data_as_of may be")
-    stale: bool
-    held: bool = Field(description="nothing new is published until the owner releases it")
-    in_memory: InMemoryVersion | None
+_ANSWER = _object(
+    "The prediction for one key, with its version and age.",
+    model=_STRING,
+    version=_INTEGER,
+    key=_VALUES,
+    found=_typed("boolean", "whether the version has the key"),
+    prediction=_nullable(_VALUES, "the outputs by name; null if the key was not found"),
+    data_as_of=_DATA_AS_OF,
+    published_at=_nullable(_TIME, "null for a version that was never published"),
+    age_seconds=_AGE,
+    stale=_STALE,
+)
 
+_ANSWERS = _object(
+    "One answer for each key, in the order of the request, all from one version.",
+    answers=_array(reference("Answer")),
+)
 
-class Version(BaseModel):
-    """A version that is kept."""
+_KEYS = _object(
+    "Keys by column name.",
+    keys=_array(_VALUES, maxItems=MAX_KEYS),
+)
 
-    version: int
-    state: str = Field(description="published, superseded, or checked: never published")
-    data_as_of: datetime
-    published_at: datetime | None
-    rows: int
+_COLUMN = _object(
+    "A key column.",
+    name=_STRING,
+    type=_typed("string", "a Postgres type"),
+    comment=_typed("string", "the description from the spec"),
+)
 
+_OUTPUT = _object(
+    "An output column.",
+    name=_STRING,
+    type=_typed("string", "a Postgres type"),
+    comment=_typed("string", "the description from the spec"),
+    role=_typed("string", "output for a prediction, passthrough for a column copied from the inputs"),
+)
 
-class Model(Clocks):
-    """A published model with its columns."""
+_IN_MEMORY = _object(
+    "What the server process that answered has in memory of a model with lookup.in_memory.",
+    version=_nullable(_INTEGER, "null while lookups are answered from the database"),
+    bytes=_INTEGER,
+    refused=_nullable(_STRING, "why no version is in memory; null if one is"),
+)
 
-    key: list[Column]
-    outputs: list[Output]
-    versions: list[Version] = Field(description="those that may be asked for with ?version=, newest first")
+_VERSION = _object(
+    "A retained version.",
+    version=_INTEGER,
+    state=_typed("string", "published, superseded, or checked if it was never published"),
+    data_as_of=_DATA_AS_OF,
+    published_at=_nullable(_TIME, "null for a version that was never published"),
+    rows=_INTEGER,
+)
 
+_MODEL_SUMMARY = _object(
+    "A published model and its age.",
+    model=_STRING,
+    description=_STRING,
+    version=_INTEGER,
+    rows=_INTEGER,
+    data_as_of=_DATA_AS_OF,
+    published_at=_TIME,
+    age_seconds=_AGE,
+    max_age_seconds=_nullable(_typed("number"), "the model's max age; null if it has none"),
+    stale=_STALE,
+    held=_typed("boolean", "whether the model is on hold, so that runs do not publish"),
+    in_memory=_nullable(reference("InMemoryVersion"), "null for a model that is not configured to be in memory"),
+)
 
-class Models(BaseModel):
-    """Every published model."""
+_MODEL = _object(
+    "A published model with its columns and versions.",
+    **_MODEL_SUMMARY["properties"],
+    key=_array(reference("Column")),
+    outputs=_array(reference("Output")),
+    versions=_array(reference("Version"), description="versions that ?version= can select, newest first"),
+)
 
-    models: list[Clocks]
+_MODELS = _object(
+    "The published models, ordered by name.",
+    models=_array(reference("ModelSummary")),
+)
 
+_HEALTH = _object(
+    "The state of the server.",
+    status=_typed("string", "live or ready"),
+)
 
-class Health(BaseModel):
-    """It works."""
+_ERROR = _object(
+    "The shape of every error.",
+    error=_object(
+        "What went wrong.",
+        code=_typed("string", "for programs"),
+        message=_typed("string", "for people"),
+    ),
+)
 
-    status: str
-
-
-class Fault(BaseModel):
-    """What went wrong, for programs and for people."""
-
-    code: str
-    message: str
-
-
-class Error(BaseModel):
-    """Every error has this shape."""
-
-    error: Fault
+SCHEMAS: dict[str, Schema] = {
+    "Answer": _ANSWER,
+    "Answers": _ANSWERS,
+    "Column": _COLUMN,
+    "Error": _ERROR,
+    "Health": _HEALTH,
+    "InMemoryVersion": _IN_MEMORY,
+    "Keys": _KEYS,
+    "Model": _MODEL,
+    "ModelSummary": _MODEL_SUMMARY,
+    "Models": _MODELS,
+    "Output": _OUTPUT,
+    "Version": _VERSION,
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from dataclasses import dataclass
 from shlex import quote
 from typing import Any
@@ -11,8 +11,6 @@ from urllib.parse import quote as encoded
 from urllib.parse import urlencode
 
 from prescore_api.pages import status
-
-_PREDICTIONS = "/v1/predictions/"
 
 
 @dataclass(frozen=True)
@@ -33,36 +31,40 @@ class Entry:
     method: str
     path: str
     summary: str
+    tag: str
     open: bool
     parameters: list[Parameter]
     answers: list[tuple[str, str]]
     example: str
 
 
-def html(openapi: dict[str, Any], base: str, open_paths: Set[str]) -> str:
-    """The page; `base` is the server's URL as whoever asks knows it, `open_paths` need no API key."""
-    entries = sorted(_entries(openapi, base, open_paths), key=_rank)
+def html(openapi: dict[str, Any], base: str) -> str:
+    """Render the page; `base` is the server's URL as the client sees it."""
+    entries = sorted(_entries(openapi, base), key=_rank)
     return status.rendered("manual.html", entries=entries, version=openapi["info"]["version"])
 
 
 def _rank(entry: Entry) -> tuple[bool, bool]:
-    """Predictions first, and last what load balancers ask."""
-    return entry.open, not entry.path.startswith(_PREDICTIONS)
+    """Order entries: predictions come first, endpoints that need no API key last."""
+    return entry.open, entry.tag != "predictions"
 
 
-def _entries(openapi: dict[str, Any], base: str, open_paths: Set[str]) -> Iterator[Entry]:
+def _entries(openapi: dict[str, Any], base: str) -> Iterator[Entry]:
     for path, operations in openapi["paths"].items():
         for method, told in operations.items():
             parameters = told.get("parameters", [])
+            # An operation that needs no API key overrides the document's security requirements with none.
+            is_open = told.get("security") == []
             yield Entry(
                 name=told["operationId"],
                 method=method.upper(),
                 path=path,
                 summary=told.get("description", told["summary"]),
-                open=path in open_paths,
+                tag=told["tags"][0],
+                open=is_open,
                 parameters=[_parameter(one) for one in parameters],
                 answers=sorted((status, answer["description"]) for status, answer in told["responses"].items()),
-                example=_example(base.rstrip("/") + path, told, parameters, needs_key=path not in open_paths),
+                example=_example(base.rstrip("/") + path, told, parameters, needs_key=not is_open),
             )
 
 

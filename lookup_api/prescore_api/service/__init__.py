@@ -1,1 +1,1 @@
-"""The lookup service without a transport: lookups, models, API keys, metrics."""
+"""The lookup service: everything the API does that does not depend on a transport."""

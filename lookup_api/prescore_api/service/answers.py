@@ -31,13 +31,13 @@ class Age:
         if options.max_age is not None and self.seconds > options.max_age:
             raise TooOld(_too_old(version, self.seconds, f"max_age={options.max_age:g} allows {options.max_age:g} s"))
         if self.stale and version.row["refuse_stale"] and options.version is None:
-            raise TooOld(_too_old(version, self.seconds, f"its owner allows {version.max_age:g} s"))
+            raise TooOld(_too_old(version, self.seconds, f"the model's max age is {version.max_age:g} s"))
 
 
 def _too_old(version: TableVersion, age: float, allowed: str) -> str:
     return (
-        f"{version.model} version {version.version} is of data {wording.age(age)} ago ({age:.0f} s); {allowed}. "
-        "A newer version has to be published first."
+        f"{version.model} version {version.version} is too old: its data is {wording.age(age)} old ({age:.0f} s), "
+        f"and {allowed}. Publish a newer version or allow a higher age."
     )
 
 

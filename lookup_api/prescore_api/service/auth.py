@@ -1,4 +1,4 @@
-"""Who asks: the API keys that are not revoked, held in memory, so that a request is let in without the database."""
+"""API keys, kept in memory so that a request is authenticated without a query."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from hmac import compare_digest
 from typing import Any
 
 from prescore.catalog.api_keys import digest, prefix
-from prescore.errors import Unauthenticated
+from prescore.errors import Forbidden, Unauthenticated
 
 _BEARER = b"Bearer "
-_HEAD = len(prefix("0" * 12))
+_PREFIX_LENGTH = len(prefix("0" * 12))
 _KEY = re.compile(rb"psk_[0-9a-f]{12}_[A-Za-z0-9_-]{43}")
-# A browser's user name may be of any length; nobody is to have us hash, or decode, a megabyte.
-_LONGEST = 1000
+# A browser sends a user name of any length; the limit keeps a client from having a megabyte decoded and hashed.
+_LONGEST_HEADER = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who was let in: the API key's id and name, and what it opens. `models` None is all of them."""
+    """An authenticated client: its API key's id and name, and the models that the key opens (None: all)."""
 
     id: str
     name: str
@@ -31,51 +31,59 @@ class Caller:
     expires_at: float | None
 
     def may_read(self, model: str) -> bool:
-        """Whether a model is open to them."""
+        """Return whether the key opens a model."""
         return self.models is None or model in self.models
 
+    def require(self, model: str) -> None:
+        """Raise Forbidden unless the key opens the model, whether or not that model exists."""
+        if not self.may_read(model):
+            raise Forbidden(f"This API key does not open {model!r}.")
 
-# What an unknown id is compared with, so that it takes as long as a known one. Nobody has a secret of this hash.
-_NOBODY = (secrets.token_bytes(32), Caller("", "", frozenset(), None))
+
+UNAUTHENTICATED = Caller("", "", frozenset(), None)
+"""The caller of a request that was not authenticated; it may read nothing."""
+
+# An unknown id is compared with this random hash, so that the check takes as long as for a known one.
+_UNKNOWN = (secrets.token_bytes(32), UNAUTHENTICATED)
 
 
 class Keyring:
-    """The keys as the database last had them; none before the first `replace`."""
+    """The valid API keys, as last read from the catalog. It is empty until the first `replace`."""
 
     def __init__(self) -> None:
-        self._held: dict[bytes, tuple[bytes, Caller]] = {}
+        self._keys: dict[bytes, tuple[bytes, Caller]] = {}
 
     def replace(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Hold these rows of `api_keys_valid`, and no others, from the next request on."""
-        self._held = {prefix(row["id"]).encode(): (row["hash"], _caller(row)) for row in rows}
+        """Replace all keys by these rows of `api_keys_valid`, from the next request on."""
+        self._keys = {prefix(row["id"]).encode(): (row["hash"], _caller(row)) for row in rows}
 
     def caller(self, authorization: bytes | None, now: float) -> Caller:
-        """Who sends this Authorization header, at a time in seconds since 1970; raises Unauthenticated."""
-        # Headers that were right are not remembered: all of this takes about a microsecond, and looking whole headers
-        # up would be comparing secrets in a time that depends on them.
+        """Return the caller behind an Authorization header at `now` (seconds since 1970); raise Unauthenticated."""
+        # Valid headers are deliberately not cached: this takes about a microsecond, and looking up whole headers would
+        # compare secrets in a time that depends on them.
         key = _key(authorization)
-        kept, caller = self._held.get(key[:_HEAD], _NOBODY)
-        if not compare_digest(digest(key[_HEAD:]), kept):
+        expected, caller = self._keys.get(key[:_PREFIX_LENGTH], _UNKNOWN)
+        if not compare_digest(digest(key[_PREFIX_LENGTH:]), expected):
             raise _unknown(key)
         if caller.expires_at is not None and now >= caller.expires_at:
             raise _expired(caller, caller.expires_at)
         return caller
 
 
-class _Open(Keyring):
-    """For a server that is open on purpose: whatever is sent, and be it nothing, opens every model."""
+class _OpenKeyring(Keyring):
+    """The keyring of a server without authentication: every request may read every model."""
 
-    _anybody = Caller("", "anybody", None, None)
+    _anonymous = Caller("", "anonymous", None, None)
 
     def replace(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """There is nothing to hold."""
+        """Do nothing: no keys are needed."""
 
-    def caller(self, authorization: bytes | None, now: float) -> Caller:  # noqa: ARG002 # of a Keyring
-        """Anybody."""
-        return self._anybody
+    def caller(self, authorization: bytes | None, now: float) -> Caller:  # noqa: ARG002 # the signature of a Keyring
+        """Return the anonymous caller."""
+        return self._anonymous
 
 
-OPEN: Keyring = _Open()
+OPEN: Keyring = _OpenKeyring()
 
 
 def _caller(row: Mapping[str, Any]) -> Caller:
@@ -84,50 +92,53 @@ def _caller(row: Mapping[str, Any]) -> Caller:
 
 
 def _key(authorization: bytes | None) -> bytes:
-    """The key in a header, or what stands in its place; raises Unauthenticated where there is none."""
+    """Extract the key from a header; raise Unauthenticated if the header cannot contain one."""
     if not authorization:
         raise Unauthenticated(
-            "An API key is needed: send `Authorization: Bearer psk_…`, or, from a browser, any user name with the key "
-            "as password. Whoever runs this server makes one: `prescore keys create NAME`."
+            "An API key is required. Send `Authorization: Bearer psk_…` or, from a browser, any user name with the key "
+            "as the password. An operator of this server creates keys with `prescore keys create NAME`."
         )
-    if len(authorization) > _LONGEST:
-        raise _no_key()
-    # As nearly everybody writes it.
+    if len(authorization) > _LONGEST_HEADER:
+        raise _malformed()
+    # Nearly every client spells the scheme like this.
     if authorization.startswith(_BEARER):
         return authorization[len(_BEARER) :]
-    scheme, _, given = authorization.partition(b" ")
+    scheme, _, credentials = authorization.partition(b" ")
     match scheme.lower():
         case b"bearer":
-            return given
+            return credentials
         case b"basic":
-            return _password(given)
-    raise _no_key()
+            return _password(credentials)
+    raise _malformed()
 
 
-def _password(given: bytes) -> bytes:
+def _password(credentials: bytes) -> bytes:
     try:
-        return binascii.a2b_base64(given, strict_mode=True).partition(b":")[2]
+        return binascii.a2b_base64(credentials, strict_mode=True).partition(b":")[2]
     except ValueError as error:
-        raise _no_key() from error
+        raise _malformed() from error
 
 
-# None of these repeats what was sent: it may be a key with a slip in it, and messages end up in logs.
-def _no_key() -> Unauthenticated:
+# No message repeats the header: it may be a key with a typo, and messages end up in logs.
+def _malformed() -> Unauthenticated:
     return Unauthenticated(
-        "What the Authorization header holds is no API key of prescore's. Those begin with psk_, and are sent as "
-        "`Authorization: Bearer psk_…`, or, from a browser, as the password with any user name."
+        "The Authorization header does not contain a prescore API key. Keys begin with psk_. Send "
+        "`Authorization: Bearer psk_…` or, from a browser, any user name with the key as the password."
     )
 
 
 def _unknown(key: bytes) -> Unauthenticated:
     if not _KEY.fullmatch(key):
-        return _no_key()
-    return Unauthenticated("This API key is not known here, or it was revoked. Whoever runs this server makes another.")
-
-
-def _expired(caller: Caller, when: float) -> Unauthenticated:
-    moment = f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d at %H:%M} UTC"
+        return _malformed()
     return Unauthenticated(
-        f"The API key {caller.name} ({caller.id}) expired on {moment}. "
-        "Whoever runs this server makes another: `prescore keys create NAME`."
+        "This API key is unknown or was revoked. An operator of this server creates keys with "
+        "`prescore keys create NAME`."
+    )
+
+
+def _expired(caller: Caller, expires_at: float) -> Unauthenticated:
+    when = f"{datetime.fromtimestamp(expires_at, UTC):%Y-%m-%d at %H:%M} UTC"
+    return Unauthenticated(
+        f"The API key {caller.name} ({caller.id}) expired on {when}. "
+        "An operator of this server creates keys with `prescore keys create NAME`."
     )

@@ -1,31 +1,33 @@
-"""The database's clock, which every age is told by: as it was last read, going on by this machine's steady one."""
+"""The database's clock, which every age is computed with, carried forward by this machine's monotonic clock."""
 
 from __future__ import annotations
 
 import time
 from datetime import datetime
 
-# A clock that was set is followed after so long; until then the quickest answer counts, which is the nearest.
+# Of several readings within this time, the quickest round trip is the most accurate one. After it, the latest reading
+# counts, so that a clock that was set on the database server is followed.
 _KEPT_SECONDS = 60.0
 
 
 class Clock:
-    """Seconds since 1970 by the database's clock, also while the database is away; never behind it."""
+    """Seconds since 1970 by the database's clock, also while the database is away. It never runs behind."""
 
     def __init__(self) -> None:
-        self._ahead = time.time() - time.monotonic()
-        self._read_at = -_KEPT_SECONDS
+        self._offset = time.time() - time.monotonic()
+        self._set_at = -_KEPT_SECONDS
 
-    def set(self, now: datetime, asked_at: float) -> None:
-        """What the database said that time it was when it was asked, at a time of this machine's monotonic clock.
+    def set(self, now: datetime, queried_at: float) -> None:
+        """Set the clock to `now`, the database's reply to a query sent at `queried_at` on the monotonic clock.
 
-        It was read between the question and the answer. As of the question it is late by the way there at most: an age
-        is then told as a little more than it is, and nothing that is stale as fresh.
+        The database read its clock some time between the query and the reply. Counting from the query makes this clock
+        fast by at most the time that the query took to arrive: an age may come out slightly too high, but nothing
+        stale is ever reported as fresh.
         """
-        ahead, when = now.timestamp() - asked_at, time.monotonic()
-        if ahead < self._ahead or when - self._read_at >= _KEPT_SECONDS:
-            self._ahead, self._read_at = ahead, when
+        offset, set_at = now.timestamp() - queried_at, time.monotonic()
+        if offset < self._offset or set_at - self._set_at >= _KEPT_SECONDS:
+            self._offset, self._set_at = offset, set_at
 
     def now(self) -> float:
-        """Seconds since 1970."""
-        return time.monotonic() + self._ahead
+        """Return the time in seconds since 1970."""
+        return time.monotonic() + self._offset

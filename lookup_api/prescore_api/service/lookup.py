@@ -1,9 +1,9 @@
-"""Rows for keys, wherever they are: in memory, in what is published, or in a version asked for by its number."""
+"""Look up rows by key: in memory, in the published version, or in a version selected by number."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -23,109 +23,131 @@ from prescore_api.tables.in_memory import InMemoryOutputs, InMemoryVersion
 from prescore_api.tables.version import TableVersion
 
 MAX_KEYS = 10_000
+# How many publications in a row a single lookup follows before it gives up.
 _ATTEMPTS = 10
-_WORTH_TWO = 500
+# From this many keys on, Postgres answers two halves at once faster than the whole.
+_SPLIT_KEYS = 500
 
-Parsed = list[list[Any]]
-Parse = Callable[[TableVersion], Parsed]
+KeyColumns = list[list[Any]]
+ParseKeys = Callable[[TableVersion], KeyColumns]
+"""Parses the keys of a request as the key of a version, by column; raises KeyInvalid."""
 
 
 class Lookup:
-    """Looks keys up; everything that one call gives is from one version."""
+    """Looks up keys; everything that one call returns is from one version."""
 
     def __init__(self, reader: ReaderPool, models: Models, in_memory: InMemoryVersions, clock: Clock) -> None:
         self._reader, self._models, self._in_memory, self._clock = reader, models, in_memory, clock
-        self._merged: WeakKeyDictionary[TableVersion, BatchedLookup] = WeakKeyDictionary()
+        self._batched: WeakKeyDictionary[TableVersion, BatchedLookup] = WeakKeyDictionary()
 
-    async def one(self, model: str, parse: Parse, terms: LookupOptions) -> tuple[TableVersion, Age, Parsed, lookup.Row]:
-        """A key's row; raises NotFound, KeyInvalid, TooOld, DatabaseUnavailable, Transient."""
-        resident = self._held(model, terms)
-        if resident is not None:
-            described = resident.table_version
-            parsed = parse(described)
-            age = self._aged(described, terms)
-            return described, age, parsed, resident.row([column[0] for column in parsed])
-        return await self._settled(model, parse, terms, self._row)
+    async def one(
+        self, model: str, parse: ParseKeys, options: LookupOptions
+    ) -> tuple[TableVersion, Age, KeyColumns, lookup.Row]:
+        """Look up one key; return its version, that version's age, the parsed key, and the row.
 
-    async def many(self, model: str, parse: Parse, terms: LookupOptions) -> Answers:
-        """The answers to keys in their order; raises as `one` does."""
-        resident = self._held(model, terms)
-        if resident is not None:
-            described = resident.table_version
-            parsed, age = parse(described), self._aged(described, terms)
-            places, there = resident.find(parsed)
-            taken = InMemoryOutputs(resident, places, there)
-            return Answers(described, age, parsed, there.tolist(), taken, described.select_outputs(terms.outputs))
-        described, age, parsed, rows = await self._settled(model, parse, terms, self._rows)
-        _, found, *outputs = zip(*rows, strict=True) if rows else ((), (), *(() for _ in described.outputs))
-        return Answers(described, age, parsed, found, FetchedOutputs(outputs), described.select_outputs(terms.outputs))
+        Raises NotFound, KeyInvalid, TooOld, DatabaseUnavailable or Transient.
+        """
+        loaded = self._loaded(model, options)
+        if loaded is not None:
+            version = loaded.table_version
+            key = parse(version)
+            return version, self._age(version, options), key, loaded.row([column[0] for column in key])
+        return await self._consistent(model, parse, options, self._row)
 
-    def _held(self, model: str, terms: LookupOptions) -> InMemoryVersion | None:
-        """The version in memory, if it is the one that is asked for."""
-        resident = self._in_memory.get(model)
-        if resident is None or terms.version not in (None, resident.table_version.version):
+    async def many(self, model: str, parse: ParseKeys, options: LookupOptions) -> Answers:
+        """Look up keys and return their answers in the same order; raises like `one`."""
+        loaded = self._loaded(model, options)
+        if loaded is not None:
+            version = loaded.table_version
+            keys, age = parse(version), self._age(version, options)
+            places, is_found = loaded.find(keys)
+            outputs = InMemoryOutputs(loaded, places, is_found)
+            return Answers(version, age, keys, is_found.tolist(), outputs, version.select_outputs(options.outputs))
+        version, age, keys, rows = await self._consistent(model, parse, options, self._rows)
+        found, columns = _columns(rows, len(version.outputs))
+        return Answers(version, age, keys, found, FetchedOutputs(columns), version.select_outputs(options.outputs))
+
+    def _loaded(self, model: str, options: LookupOptions) -> InMemoryVersion | None:
+        """Return the model's version in memory if it is the one that the request wants."""
+        loaded = self._in_memory.get(model)
+        if loaded is None or options.version not in (None, loaded.table_version.version):
             return None
-        return resident
+        return loaded
 
-    async def _settled(
-        self, model: str, parse: Parse, terms: LookupOptions, fetch: Callable[[TableVersion, Parsed], Any]
-    ) -> tuple[TableVersion, Age, Parsed, Any]:
-        """What `fetch` gives of the version that is published at that moment, or of the one that is asked for."""
-        described = await self._described(model, terms)
+    async def _consistent(
+        self,
+        model: str,
+        parse: ParseKeys,
+        options: LookupOptions,
+        fetch: Callable[[TableVersion, KeyColumns], Awaitable[Any]],
+    ) -> tuple[TableVersion, Age, KeyColumns, Any]:
+        """Fetch from one version; start over when another one turns out to be published by now."""
+        version = await self._version(model, options)
         for _ in range(_ATTEMPTS):
-            parsed = parse(described)
+            keys = parse(version)
             try:
-                got = await fetch(described, parsed)
+                fetched = await fetch(version, keys)
             except (DatabaseRefused, psycopg.Error):
-                was, described = described, await self._again(described, terms)
-                if described.version == was.version:
+                failed, version = version, await self._newer(version, options)
+                if version.version == failed.version:
                     raise
                 continue
-            if got is not None:
-                return described, self._aged(described, terms), parsed, got
-            described = await self._again(described, terms)
-        raise Transient(f"{model} is published faster than it can be read.")
+            if fetched is not None:
+                return version, self._age(version, options), keys, fetched
+            version = await self._newer(version, options)
+        raise Transient(f"{model} is published more often than a lookup can follow. Try again.")
 
-    async def _described(self, model: str, terms: LookupOptions) -> TableVersion:
-        if terms.version is None:
-            return await self._models.described(model)
-        return await self._models.numbered(model, terms.version)
+    async def _version(self, model: str, options: LookupOptions) -> TableVersion:
+        if options.version is None:
+            return await self._models.published(model)
+        return await self._models.numbered(model, options.version)
 
-    async def _again(self, described: TableVersion, terms: LookupOptions) -> TableVersion:
-        if terms.version is None:
-            return await self._models.follow(described)
-        return await self._models.renumbered(described)
+    async def _newer(self, version: TableVersion, options: LookupOptions) -> TableVersion:
+        if options.version is None:
+            return await self._models.follow(version)
+        return await self._models.reread(version)
 
-    def _aged(self, described: TableVersion, terms: LookupOptions) -> Age:
-        age = Age.at(described, self._clock.now())
-        age.require(described, terms)
+    def _age(self, version: TableVersion, options: LookupOptions) -> Age:
+        age = Age.at(version, self._clock.now())
+        age.require(version, options)
         return age
 
-    async def _row(self, described: TableVersion, parsed: Parsed) -> lookup.Row | None:
-        """A key's row, together with those of others who ask at the moment; None if another version is published."""
-        merged = self._merged.get(described)
-        if merged is None:
-            merged = self._merged[described] = BatchedLookup(_Fetch(self._reader, described), self._reader.patience)
-        row = await merged.submit(tuple([column[0] for column in parsed]))
-        return row if row[0] == described.version else None
+    async def _row(self, version: TableVersion, key: KeyColumns) -> lookup.Row | None:
+        """Fetch a key's row, batched with concurrent lookups; return None if another version is published."""
+        batched = self._batched.get(version)
+        if batched is None:
+            batched = self._batched[version] = BatchedLookup(_Fetch(self._reader, version), self._reader.patience)
+        row = await batched.submit(tuple([column[0] for column in key]))
+        return row if row[0] == version.version else None
 
-    async def _rows(self, described: TableVersion, parsed: Parsed) -> list[lookup.Row] | None:
-        """The rows of many keys, of a large request in two halves at once; None if another version is published."""
-        asked = [self._reader.tuples(described.statement, lookup.parameters(part)) for part in _parts(parsed)]
-        rows = list(chain.from_iterable(await asyncio.gather(*asked)))
-        return rows if {row[0] for row in rows} <= {described.version} else None
+    async def _rows(self, version: TableVersion, keys: KeyColumns) -> list[lookup.Row] | None:
+        """Fetch the rows of many keys; return None if any of them is from another version."""
+        statements = [self._reader.tuples(version.statement, lookup.parameters(part)) for part in _parts(keys)]
+        rows = list(chain.from_iterable(await asyncio.gather(*statements)))
+        return rows if {row[0] for row in rows} <= {version.version} else None
 
 
-def _parts(parsed: Parsed) -> list[Parsed]:
-    """One, or two that Postgres can work on at the same time."""
-    keys = len(parsed[0])
-    size = (keys + 1) // 2 if keys >= _WORTH_TWO else keys
-    return [[column[start : start + size] for column in parsed] for start in range(0, keys, size or 1)]
+def _columns(rows: list[lookup.Row], outputs: int) -> tuple[Sequence[bool | None], Sequence[Sequence[Any]]]:
+    """Transpose rows: return whether each key was found, and one column for each output."""
+    if not rows:
+        return (), [()] * outputs
+    _, found, *columns = zip(*rows, strict=True)
+    return found, columns
+
+
+def _parts(keys: KeyColumns) -> list[KeyColumns]:
+    """Split many keys into two parts for Postgres to work on at the same time."""
+    count = len(keys[0])
+    size = (count + 1) // 2 if count >= _SPLIT_KEYS else count
+    return [[column[start : start + size] for column in keys] for start in range(0, count, size or 1)]
 
 
 class _Fetch:
-    def __init__(self, reader: ReaderPool, described: TableVersion) -> None:
-        self._reader, self._statement = reader, described.statement
+    """Fetches the rows of keys of one version, for a batch."""
+
+    def __init__(self, reader: ReaderPool, version: TableVersion) -> None:
+        # Not the version itself: the batched lookups are kept for as long as their version is.
+        self._reader, self._statement = reader, version.statement
 
     async def __call__(self, keys: Sequence[Key]) -> list[lookup.Row]:
         return await self._reader.tuples(self._statement, lookup.parameters(zip(*keys, strict=True)))

@@ -1,4 +1,4 @@
-"""The versions held in memory: each swapped in whole, as soon as what is published has been read."""
+"""The versions kept in memory. Each is swapped in whole as soon as the published table has been read."""
 
 from __future__ import annotations
 
@@ -18,82 +18,90 @@ _log = logging.getLogger("prescore_api")
 
 
 class InMemoryVersions:
-    """At most `most` bytes of versions whose specs ask for it, the one that is being read included."""
+    """The versions whose specs set `lookup.in_memory`, within a limit in bytes that covers the one being read, too."""
 
-    def __init__(self, database: Database, most: int) -> None:
-        self._database, self.most = database, most
-        self._held: dict[str, InMemoryVersion] = {}
+    def __init__(self, database: Database, limit: int) -> None:
+        self._database, self.limit = database, limit
+        self._loaded: dict[str, InMemoryVersion] = {}
         self.refused: dict[str, tuple[TableVersion, str]] = {}
         self._loader = LoaderProcess()
 
     def get(self, model: str) -> InMemoryVersion | None:
-        """The version of a model that is held."""
-        return self._held.get(model)
+        """Return the version of a model that is in memory."""
+        return self._loaded.get(model)
 
-    def held(self) -> Iterable[InMemoryVersion]:
-        """All of them."""
-        return self._held.values()
+    def loaded(self) -> Iterable[InMemoryVersion]:
+        """Return all versions in memory."""
+        return self._loaded.values()
 
     def status(self, model: str) -> dict[str, Any] | None:
-        """What is held of a model, or why nothing is; None for one that is not to be held."""
-        held, refused = self._held.get(model), self.refused.get(model)
-        if held is not None:
-            return {"version": held.table_version.version, "bytes": held.nbytes, "refused": None}
-        return None if refused is None else {"version": None, "bytes": 0, "refused": refused[1]}
+        """Return what is in memory of a model or why nothing is; None for a model that is not meant to be."""
+        loaded, refused = self._loaded.get(model), self.refused.get(model)
+        if loaded is not None:
+            return {"version": loaded.table_version.version, "bytes": loaded.nbytes, "refused": None}
+        if refused is not None:
+            return {"version": None, "bytes": 0, "refused": refused[1]}
+        return None
 
     def stop(self) -> None:
-        """Read no more, for good."""
+        """Stop reading tables, for good."""
         self._loader.stop()
 
     async def follow(self, published: Iterable[TableVersion]) -> None:
-        """Hold what is published and asks for it, and let go of what no longer is or does."""
-        wanted = {described.model: described for described in published if described.row["in_memory"]}
-        for model in set(self._held) - set(wanted):
-            del self._held[model]
-            # There may be room now.
+        """Load the published versions that belong in memory, and drop those that no longer do."""
+        wanted = {version.model: version for version in published if version.row["in_memory"]}
+        for model in set(self._loaded) - set(wanted):
+            del self._loaded[model]
+            # A version that was refused may fit now.
             self.refused.clear()
-        self.refused = {model: told for model, told in self.refused.items() if wanted.get(model) is told[0]}
-        for described in wanted.values():
-            held = self._held.get(described.model)
-            if (held is None or held.table_version is not described) and described.model not in self.refused:
+        self.refused = {model: refusal for model, refusal in self.refused.items() if wanted.get(model) is refusal[0]}
+        for version in wanted.values():
+            if self._is_outdated(version):
                 try:
-                    await self._replace(described, held)
-                except Exception:  # a fault of ours: the database goes on answering
-                    _log.exception("%s could not be read into memory", described.model)
+                    await self._replace(version)
+                except Exception:  # a bug of ours: lookups are then answered from the database
+                    _log.exception("%s could not be read into memory", version.model)
 
-    async def _replace(self, described: TableVersion, held: InMemoryVersion | None) -> None:
-        # Only its promise or its clocks are others.
-        if held is not None and held.table_version.has_same_rows(described):
-            self._held[described.model] = held.with_table_version(described)
+    def _is_outdated(self, version: TableVersion) -> bool:
+        loaded = self._loaded.get(version.model)
+        if loaded is not None and loaded.table_version is version:
+            return False
+        return version.model not in self.refused
+
+    async def _replace(self, version: TableVersion) -> None:
+        before = self._loaded.get(version.model)
+        # Only the catalog row has changed, its max age, for example: the rows can stay.
+        if before is not None and before.table_version.has_same_rows(version):
+            self._loaded[version.model] = before.with_table_version(version)
             return
         try:
-            resident = await self._loaded(described)
+            loaded = await self._load(version)
         except DoesNotFit as error:
-            self.refused[described.model] = (described, str(error))
+            self.refused[version.model] = (version, str(error))
             _log.warning(
-                "%s version %d is not held in memory, and read from the database: %s of --memory-limit",
-                described.model,
-                described.version,
+                "%s version %d is not in memory and is read from the database, because of --memory-limit: %s",
+                version.model,
+                version.version,
                 error,
             )
-        except PrescoreError as error:  # the version from before goes on answering; the next round tries again
-            _log.warning("%s version %d was not read into memory: %s", described.model, described.version, error)
+        except PrescoreError as error:  # the version in memory goes on serving, and the next round tries again
+            _log.warning("%s version %d was not read into memory: %s", version.model, version.version, error)
         else:
-            self._held[described.model] = resident
-            _log.info("%s version %d is held in memory", described.model, described.version)
+            self._loaded[version.model] = loaded
+            _log.info("%s version %d is in memory", version.model, version.version)
 
-    async def _loaded(self, described: TableVersion) -> InMemoryVersion:
-        """Read beside the version from before; or in its place, if there is no room for both."""
+    async def _load(self, version: TableVersion) -> InMemoryVersion:
+        """Read a version while the one before it serves on; if both do not fit, drop that one first."""
         try:
-            return await asyncio.to_thread(self._read, described)
+            return await asyncio.to_thread(self._read, version)
         except DoesNotFit:
-            if self._held.pop(described.model, None) is None:
+            if self._loaded.pop(version.model, None) is None:
                 raise
-        return await asyncio.to_thread(self._read, described)
+        return await asyncio.to_thread(self._read, version)
 
-    def _read(self, described: TableVersion) -> InMemoryVersion:
-        left = self.most - sum(resident.nbytes for resident in self._held.values())
-        resident = InMemoryVersion.build(described, self._loader.load(self._database, described, left))
-        if resident.nbytes > left:
-            raise DoesNotFit(f"it takes {resident.nbytes:,} bytes, and {left:,} are left")
-        return resident
+    def _read(self, version: TableVersion) -> InMemoryVersion:
+        available = self.limit - sum(loaded.nbytes for loaded in self._loaded.values())
+        loaded = InMemoryVersion.build(version, self._loader.load(self._database, version, available))
+        if loaded.nbytes > available:
+            raise DoesNotFit(f"it takes {loaded.nbytes:,} bytes, and {available:,} bytes are left")
+        return loaded

@@ -1,7 +1,7 @@
-"""What Prometheus reads: requests and lookups of all workers together, and the freshness of every published model.
+"""Metrics for Prometheus: the requests and lookups of all workers, and the freshness of every published model.
 
-With several workers each keeps its numbers in a file that all of them read: `PROMETHEUS_MULTIPROC_DIR`, which `serve`
-sets. Names follow https://prometheus.io/docs/practices/naming/.
+With several workers, each keeps its values in a file in the folder `PROMETHEUS_MULTIPROC_DIR`, which `serve` sets. Any
+worker adds them up. Names follow https://prometheus.io/docs/practices/naming/.
 """
 
 from __future__ import annotations
@@ -16,54 +16,74 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-CONTENT = "text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
-_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-_own = CollectorRegistry()
-requests = Counter("prescore_http_requests", "Requests answered.", ["route", "method", "status"], registry=_own)
+_registry = CollectorRegistry()
+requests = Counter("prescore_http_requests", "HTTP requests.", ["route", "method", "status"], registry=_registry)
 seconds = Histogram(
-    "prescore_http_request_seconds", "Time to answer a request.", ["route"], buckets=_SECONDS, registry=_own
+    "prescore_http_request_seconds",
+    "Time from the end of a request's headers to its response, in seconds.",
+    ["route"],
+    buckets=_BUCKETS,
+    registry=_registry,
 )
-keys = Counter("prescore_lookup_keys", "Keys looked up: hits and misses.", ["model", "result"], registry=_own)
+keys = Counter("prescore_lookup_keys", "Keys looked up, by hit or miss.", ["model", "result"], registry=_registry)
 pool = Gauge(
-    "prescore_pool_connections", "Connections to Postgres.", ["state"], registry=_own, multiprocess_mode="livesum"
+    "prescore_pool_connections",
+    "Postgres connections, open and idle.",
+    ["state"],
+    registry=_registry,
+    multiprocess_mode="livesum",
 )
 waiting = Gauge(
-    "prescore_pool_waiting", "Requests waiting for a connection.", registry=_own, multiprocess_mode="livesum"
+    "prescore_pool_waiting",
+    "Requests waiting for a Postgres connection.",
+    registry=_registry,
+    multiprocess_mode="livesum",
 )
-up = Gauge("prescore_database_up", "1 while Postgres answers the server.", registry=_own, multiprocess_mode="livemin")
+up = Gauge(
+    "prescore_database_up",
+    "1 if the catalog can be read, 0 otherwise.",
+    registry=_registry,
+    multiprocess_mode="livemin",
+)
 in_memory = Gauge(
-    "prescore_in_memory_bytes", "Memory taken by a model.", ["model"], registry=_own, multiprocess_mode="livesum"
+    "prescore_in_memory_bytes",
+    "Memory used by a model's version, in bytes.",
+    ["model"],
+    registry=_registry,
+    multiprocess_mode="livesum",
 )
 in_memory_refused = Gauge(
     "prescore_in_memory_refused",
-    "1 for a model that is to be held in memory and is read from Postgres, because it is too large.",
+    "1 if a model exceeds --memory-limit and is read from Postgres instead, 0 otherwise.",
     ["model"],
-    registry=_own,
+    registry=_registry,
     multiprocess_mode="livemax",
 )
-# Of what `Models.told` tells: each is a gauge `prescore_model_<name>`.
-_GAUGES = {
-    "age_seconds": "Seconds since the time that the inputs of the published version describe.",
-    "max_age_seconds": "The age promised, for models whose owner promises one.",
-    "published_seconds": "Seconds since the version was published.",
-    "stale": "1 while a model is older than promised.",
-    "held": "1 while a model is on hold: nothing is published.",
-    "version": "The published version.",
-    "rows": "Rows of the published version.",
+# Each is exported as the gauge `prescore_model_<name>`, from the field of that name in `Models.gauges`.
+_MODEL_GAUGES = {
+    "age_seconds": "Age of the published version's data (now - data_as_of), in seconds.",
+    "max_age_seconds": "The model's max age, in seconds. Missing for models without one.",
+    "published_seconds": "Time since the version was published, in seconds.",
+    "stale": "1 if the published version is older than the model's max age, 0 otherwise.",
+    "held": "1 if the model is on hold, so that runs do not publish, 0 otherwise.",
+    "version": "Number of the published version.",
+    "rows": "Rows in the published version.",
 }
 
 
-class _Freshness:
-    """The models' gauges, as they are when they are asked for."""
+class _ModelGauges:
+    """A collector of gauges whose values are given for one scrape."""
 
     def __init__(self, models: Iterable[dict[str, Any]]) -> None:
         self._models = list(models)
 
     def collect(self) -> Iterator[Metric]:
-        for name, said in _GAUGES.items():
-            family = GaugeMetricFamily(f"prescore_model_{name}", said, labels=["model"])
+        for name, help_text in _MODEL_GAUGES.items():
+            family = GaugeMetricFamily(f"prescore_model_{name}", help_text, labels=["model"])
             for model in self._models:
                 if model[name] is not None:
                     family.add_metric([model["model"]], float(model[name]))
@@ -71,31 +91,31 @@ class _Freshness:
 
 
 @cache
-def bound(route: str, method: str, status: int) -> tuple[Any, Any]:
-    """The counter and the histogram of one kind of request; looking them up costs more than counting."""
+def of_requests(route: str, method: str, status: int) -> tuple[Any, Any]:
+    """Return the counter and the histogram of one kind of request. Resolving labels costs more than counting."""
     return requests.labels(route, method, str(status)), seconds.labels(route)
 
 
 @cache
-def looked_up(model: str) -> tuple[Any, Any]:
-    """The counters of a model's hits and misses."""
+def of_lookups(model: str) -> tuple[Any, Any]:
+    """Return the counters of a model's hits and misses."""
     return keys.labels(model, "hit"), keys.labels(model, "miss")
 
 
-def text(models: Iterable[dict[str, Any]]) -> bytes:
-    """Everything in Prometheus' text format."""
-    counted: Any = _own
+def render(models: Iterable[dict[str, Any]]) -> bytes:
+    """Render all metrics in Prometheus' text format; `models` are those of `Models.gauges`."""
+    process_metrics: Any = _registry
     if SHARED in os.environ:
-        counted = CollectorRegistry()
-        _forget_the_dead(Path(os.environ[SHARED]))
-        MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
-    freshness = CollectorRegistry()
-    freshness.register(_Freshness(models))
-    return generate_latest(counted) + generate_latest(freshness)
+        process_metrics = CollectorRegistry()
+        _drop_dead_workers(Path(os.environ[SHARED]))
+        MultiProcessCollector(process_metrics)  # type: ignore[no-untyped-call]
+    model_metrics = CollectorRegistry()
+    model_metrics.register(_ModelGauges(models))
+    return generate_latest(process_metrics) + generate_latest(model_metrics)
 
 
-def _forget_the_dead(folder: Path) -> None:
-    """What a worker that is gone had open or in memory, it has no more; what it counted stays."""
+def _drop_dead_workers(folder: Path) -> None:
+    """Drop the gauges of workers that have ended, such as open connections. Their counters are kept."""
     for process in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")}:
         if not Path(f"/proc/{process}").exists():
             mark_process_dead(process, str(folder))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What the catalog says of models: read every second, and at once when an answer is from another version."""
+"""Models as the catalog describes them: read every second, and at once when a row shows that a version changed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from prescore.catalog import lookup
 from prescore.catalog.queries import query
@@ -18,146 +18,163 @@ from prescore_api.service.memory import InMemoryVersions
 from prescore_api.tables.database import ReaderPool
 from prescore_api.tables.version import TableVersion
 
-# A model that comes to mean other keys is followed after so long; new versions and their outputs are followed at once.
+# New versions and their outputs are followed at once. Only a model that was created again with another key needs this.
 TRUSTED_SECONDS = 2.0
-_TOLD = ("model", "description", "version", "rows", "data_as_of", "published_at")
-_MOST_VERSIONS = 1000
+_FIELDS = ("model", "description", "version", "rows", "data_as_of", "published_at")
+_CACHED_VERSIONS = 1000
 
 _log = logging.getLogger("prescore_api")
 
 
+class _Reading(NamedTuple):
+    """A version and when, by the monotonic clock, the catalog was read."""
+
+    version: TableVersion
+    read_at: float
+
+    def is_trusted(self) -> bool:
+        return time.monotonic() - self.read_at < TRUSTED_SECONDS
+
+
 class Models:
-    """Models as the catalog has them; the version last seen of each is remembered."""
+    """The published models; the last reading of each version is cached."""
 
     def __init__(self, reader: ReaderPool, in_memory: InMemoryVersions, clock: Clock) -> None:
         self._reader, self._in_memory, self._clock = reader, in_memory, clock
-        self.seen: dict[str, TableVersion] = {}
-        self._numbered: dict[tuple[str, int], TableVersion] = {}
-        self._asking: dict[tuple[Any, ...], asyncio.Future[TableVersion]] = {}
+        self._published: dict[str, _Reading] = {}
+        self._numbered: dict[tuple[str, int], _Reading] = {}
+        self._queries: dict[tuple[Any, ...], asyncio.Future[TableVersion]] = {}
 
     async def refresh(self) -> None:
-        """Read the catalog; raises DatabaseUnavailable or DatabaseRefused."""
-        asked_at = time.monotonic()
+        """Read all published models; raises DatabaseUnavailable or DatabaseRefused."""
+        queried_at = time.monotonic()
         rows: list[Any] = await self._reader.rows(query("lookup_published"), {"model": None})
-        seen = {}
+        readings = {}
         for row in rows:
-            self._clock.set(row["now"], asked_at)
+            self._clock.set(row["now"], queried_at)
             try:
-                seen[row["model"]] = self._described(row)
-            except Exception:  # one that this release cannot read must not hide the others
+                readings[row["model"]] = self._reading(row)
+            except Exception:  # a model that this release cannot read must not hide the others
                 _log.exception("%s cannot be served", row["model"])
-        self.seen = seen
+        self._published = readings
 
-    async def described(self, model: str) -> TableVersion:
-        """The columns of the version last seen of a model, at most 2 s ago; raises NotFound."""
-        seen = self.seen.get(model)
-        if seen is not None and time.monotonic() - seen.read_at < TRUSTED_SECONDS:
-            return seen
-        return await self._see(model)
+    def latest(self) -> list[TableVersion]:
+        """Return the published version of every model, as of the last reading."""
+        return [reading.version for reading in self._published.values()]
 
-    async def follow(self, columns: TableVersion) -> TableVersion:
-        """The columns that a model has moved on to from these, or the same read anew; raises NotFound."""
-        seen = self.seen.get(columns.model)
-        # Another request was first.
-        if seen is not None and seen is not columns and seen.version != columns.version:
-            return seen
-        return await self._see(columns.model)
+    async def published(self, model: str) -> TableVersion:
+        """Return a model's published version, as of at most TRUSTED_SECONDS ago; raises NotFound."""
+        reading = self._published.get(model)
+        if reading is not None and reading.is_trusted():
+            return reading.version
+        return await self._read_published(model)
 
-    async def numbered(self, model: str, version: int) -> TableVersion:
-        """The columns of a version that is asked for by its number; raises NotFound."""
-        seen = self._numbered.get((model, version))
-        if seen is not None and time.monotonic() - seen.read_at < TRUSTED_SECONDS:
-            return seen
-        return await self._shared((model, version), self._see_version)
+    async def follow(self, outdated: TableVersion) -> TableVersion:
+        """Return the version that replaced this one, or the same one read again; raises NotFound."""
+        reading = self._published.get(outdated.model)
+        # A concurrent request may have read the new version already.
+        if reading is not None and reading.version.version != outdated.version:
+            return reading.version
+        return await self._read_published(outdated.model)
 
-    async def _see_version(self, model: str, version: int) -> TableVersion:
-        asked_at = time.monotonic()
-        rows: list[Any] = await self._named("lookup_version", model, version=version)
-        if not rows:
-            self._numbered.pop((model, version), None)
-            # The model may be the unknown one.
-            await self.described(model)
-            raise NotFound(
-                f"{model} has no version {version} to be asked for. GET /v1/models/{model} lists those that it has."
-            )
-        if len(self._numbered) >= _MOST_VERSIONS:
-            self._numbered.clear()
-        self._clock.set(rows[0]["now"], asked_at)
-        described = self._numbered[model, version] = TableVersion.from_row(rows[0], by_number=True)
-        return described
+    async def numbered(self, model: str, number: int) -> TableVersion:
+        """Return a version by number, as of at most TRUSTED_SECONDS ago; raises NotFound."""
+        reading = self._numbered.get((model, number))
+        if reading is not None and reading.is_trusted():
+            return reading.version
+        return await self._shared((model, number), self._query_numbered)
 
-    async def _shared(self, of: tuple[Any, ...], ask: Callable[..., Awaitable[TableVersion]]) -> TableVersion:
-        """One question for all who have it at the moment."""
-        task = self._asking.get(of)
-        if task is None:
-            task = self._asking[of] = asyncio.ensure_future(ask(*of))
-            task.add_done_callback(lambda _: self._asking.pop(of, None))
-        return await asyncio.shield(task)
-
-    async def renumbered(self, described: TableVersion) -> TableVersion:
-        """The columns of a version whose table did not take those, read anew; raises NotFound when it is retired."""
-        self._numbered.pop((described.model, described.version), None)
-        return await self.numbered(described.model, described.version)
+    async def reread(self, version: TableVersion) -> TableVersion:
+        """Read a version by number again; raises NotFound once it is retired."""
+        self._numbered.pop((version.model, version.version), None)
+        return await self.numbered(version.model, version.version)
 
     def all_in_memory(self) -> bool:
-        """Whether every model that was published when the catalog was last read is held in memory."""
-        return bool(self.seen) and all(self._in_memory.get(model) for model in self.seen)
+        """Return whether every published model is in memory, as of the last reading."""
+        return bool(self._published) and all(self._in_memory.get(model) for model in self._published)
 
-    async def every(self) -> list[dict[str, Any]]:
-        """Every published model with its clocks, by name."""
+    async def list_models(self) -> list[dict[str, Any]]:
+        """Return every published model and its age, ordered by name."""
         await self.refresh()
-        return [self.describe(described) for described in self.seen.values()]
+        return [self._summary(version) for version in self.latest()]
 
-    async def one(self, model: str) -> dict[str, Any]:
-        """A published model with its clocks, its columns and its versions; raises NotFound."""
-        described = await self._see(model)
-        versions = await self._named("lookup_versions", model)
-        return self.describe(described) | described.describe_columns() | {"versions": versions}
-
-    def describe(self, described: TableVersion) -> dict[str, Any]:
-        """A model with its clocks, as they are now."""
-        age = Age.at(described, self._clock.now())
-        told = {name: described.row[name] for name in _TOLD}  # type: ignore[literal-required]
-        clocks = {"age_seconds": round(age.seconds, 3), "max_age_seconds": described.max_age, "stale": age.stale}
-        resident = self._in_memory.status(described.model)
-        return told | clocks | {"held": described.row["held"], "in_memory": resident}
+    async def describe(self, model: str) -> dict[str, Any]:
+        """Return a published model with its age, columns and retained versions; raises NotFound."""
+        version = await self._read_published(model)
+        versions = await self._rows("lookup_versions", model)
+        return self._summary(version) | version.describe_columns() | {"versions": versions}
 
     def gauges(self) -> list[dict[str, Any]]:
-        """Models with their clocks, as they are now, also while the database is away."""
-        now, every = self._clock.now(), self.seen.values()
-        return [self.describe(d) | {"published_seconds": _since(d.row["published_at"], now)} for d in every]
+        """Return every model as of the last reading with its age now; needs no database."""
+        now = self._clock.now()
+        return [
+            self._summary(version) | {"published_seconds": _seconds_since(version.row["published_at"], now)}
+            for version in self.latest()
+        ]
 
-    async def _see(self, model: str) -> TableVersion:
-        return await self._shared((model,), self._see_published)
+    def _summary(self, version: TableVersion) -> dict[str, Any]:
+        age = Age.at(version, self._clock.now())
+        summary: dict[str, Any] = {name: version.row[name] for name in _FIELDS}  # type: ignore[literal-required]
+        return summary | {
+            "age_seconds": round(age.seconds, 3),
+            "max_age_seconds": version.max_age,
+            "stale": age.stale,
+            "held": version.row["held"],
+            "in_memory": self._in_memory.status(version.model),
+        }
 
-    async def _see_published(self, model: str) -> TableVersion:
-        asked_at = time.monotonic()
-        rows: list[Any] = await self._named("lookup_published", model)
+    async def _read_published(self, model: str) -> TableVersion:
+        return await self._shared((model,), self._query_published)
+
+    async def _query_published(self, model: str) -> TableVersion:
+        queried_at = time.monotonic()
+        rows = await self._rows("lookup_published", model)
         if not rows:
-            self.seen.pop(model, None)
-            raise unknown(model)
-        self._clock.set(rows[0]["now"], asked_at)
-        described = self.seen[model] = self._described(rows[0])
-        return described
+            self._published.pop(model, None)
+            raise NotFound(f"No model {model!r} is published. GET /v1/models lists the published models.")
+        self._clock.set(rows[0]["now"], queried_at)
+        reading = self._published[model] = self._reading(rows[0])
+        return reading.version
 
-    def _described(self, row: lookup.VersionRow) -> TableVersion:
-        seen = self.seen.get(row["model"])
-        if seen is not None and seen.matches(row):
-            seen.confirm()
-            return seen
-        return TableVersion.from_row(row)
+    async def _query_numbered(self, model: str, number: int) -> TableVersion:
+        queried_at = time.monotonic()
+        rows = await self._rows("lookup_version", model, version=number)
+        if not rows:
+            self._numbered.pop((model, number), None)
+            # Raises NotFound with a better message if the model is unknown.
+            await self.published(model)
+            raise NotFound(
+                f"{model} has no version {number} that can be looked up. "
+                f"GET /v1/models/{model} lists its retained versions."
+            )
+        if len(self._numbered) >= _CACHED_VERSIONS:
+            self._numbered.clear()
+        self._clock.set(rows[0]["now"], queried_at)
+        version = TableVersion.from_row(rows[0], by_number=True)
+        self._numbered[model, number] = _Reading(version, time.monotonic())
+        return version
 
-    async def _named(self, name: str, model: str, **values: Any) -> list[Any]:
-        # Postgres takes no NUL, not even to say that there is no such name.
+    def _reading(self, row: lookup.VersionRow) -> _Reading:
+        """Reuse the version of the last reading if the row has not changed: batches and memory are kept by version."""
+        before = self._published.get(row["model"])
+        if before is not None and before.version.matches(row):
+            return _Reading(before.version, time.monotonic())
+        return _Reading(TableVersion.from_row(row), time.monotonic())
+
+    async def _shared(self, key: tuple[Any, ...], read: Callable[..., Awaitable[TableVersion]]) -> TableVersion:
+        """Share one query among all concurrent requests that need the same version."""
+        task = self._queries.get(key)
+        if task is None:
+            task = self._queries[key] = asyncio.ensure_future(read(*key))
+            task.add_done_callback(lambda _: self._queries.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _rows(self, name: str, model: str, **parameters: Any) -> list[Any]:
+        # Postgres text cannot contain NUL, so such a model cannot exist, and the query would fail.
         if "\x00" in model:
             return []
-        return await self._reader.rows(query(name), {"model": model, **values})
+        return await self._reader.rows(query(name), {"model": model, **parameters})
 
 
-def _since(when: datetime | None, now: float) -> float | None:
+def _seconds_since(when: datetime | None, now: float) -> float | None:
     return None if when is None else now - when.timestamp()
-
-
-def unknown(model: str) -> NotFound:
-    """There is no such model."""
-    return NotFound(f"No model {model!r} is published here. GET /v1/models lists those that are.")

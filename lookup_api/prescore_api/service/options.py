@@ -1,8 +1,9 @@
-"""What a request asks for besides keys: a version of the past, a bound on the age, some of the outputs."""
+"""Lookup options: version, maximum age, selected outputs."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -10,51 +11,69 @@ from typing import Self
 from prescore.catalog.naming import PARAMETERS
 from prescore.errors import RequestInvalid
 
+Parameters = Sequence[tuple[str, str]]
+
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+_QUOTED_CHARACTERS = 60
+
 
 @dataclass(frozen=True)
 class LookupOptions:
-    """`version` None is what is published, `max_age` (seconds) None any age, `outputs` empty all of them."""
+    """What a lookup takes besides keys.
+
+    `version` None is the published version, `max_age` (in seconds) None any age, `outputs` empty all outputs.
+    """
 
     version: int | None = None
     max_age: float | None = None
     outputs: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, given: Sequence[tuple[str, str]]) -> tuple[Self, dict[str, str]]:
-        """Those among a query string's parameters, and the other parameters; raises RequestInvalid."""
-        outputs = tuple(value for name, value in given if name == "output")
-        single = [(name, value) for name, value in given if name != "output"]
-        others = dict(single)
-        if len(others) < len(single) or len(set(outputs)) < len(outputs):
-            names = [name for name, _ in single] + [f"output={name}" for name in outputs]
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise RequestInvalid(f"Given more than once: {', '.join(twice)}.")
-        version, max_age = others.pop("version", None), others.pop("max_age", None)
-        return cls(_version(version), _seconds(max_age), outputs), others
+    def parse(cls, parameters: Parameters) -> tuple[Self, dict[str, str]]:
+        """Split a query string's parameters into options and the rest, by name; raise RequestInvalid."""
+        outputs = tuple(value for name, value in parameters if name == "output")
+        others = [(name, value) for name, value in parameters if name != "output"]
+        _require_unique([name for name, _ in others] + [f"output={name}" for name in outputs])
+        rest = dict(others)
+        version, max_age = rest.pop("version", None), rest.pop("max_age", None)
+        return cls(_version(version), _seconds(max_age), outputs), rest
 
 
-ANY = LookupOptions()
+DEFAULTS = LookupOptions()
 
 
-def refuse(others: dict[str, str]) -> None:
-    """Nothing is ignored silently; raises RequestInvalid that names the parameters."""
-    if others:
-        raise RequestInvalid(f"Unknown parameters: {', '.join(others)}; {', '.join(PARAMETERS)} are taken here.")
+def refuse_unknown(parameters: dict[str, str]) -> None:
+    """Raise RequestInvalid that names the parameters, if there are any: none is ignored silently."""
+    if parameters:
+        raise RequestInvalid(
+            f"Unknown parameters: {', '.join(parameters)}. This endpoint takes {', '.join(PARAMETERS)}."
+        )
 
 
-def nothing(given: Sequence[tuple[str, str]]) -> None:
-    """The same where no parameter is taken."""
-    if given:
-        raise RequestInvalid(f"Unknown parameters: {', '.join(dict(given))}; none are taken here.")
+def refuse_all(parameters: Parameters) -> None:
+    """Raise RequestInvalid if there are parameters, for an endpoint that takes none."""
+    if parameters:
+        raise RequestInvalid(f"Unknown parameters: {', '.join(dict(parameters))}. This endpoint takes none.")
+
+
+def _require_unique(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+        raise RequestInvalid(f"Given more than once: {', '.join(repeated)}.")
 
 
 def _version(text: str | None) -> int | None:
-    if text is not None and not re.fullmatch(r"[1-9][0-9]{0,8}", text):
-        raise RequestInvalid(f"version takes a version's number, not {text[:60]!r}.")
-    return None if text is None else int(text)
+    if text is None:
+        return None
+    if not _VERSION.fullmatch(text):
+        raise RequestInvalid(f"version takes a version number, not {text[:_QUOTED_CHARACTERS]!r}.")
+    return int(text)
 
 
 def _seconds(text: str | None) -> float | None:
-    if text is not None and not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", text):
-        raise RequestInvalid(f"max_age takes a number of seconds, not {text[:60]!r}.")
-    return None if text is None else float(text)
+    if text is None:
+        return None
+    if not _SECONDS.fullmatch(text):
+        raise RequestInvalid(f"max_age takes a number of seconds, not {text[:_QUOTED_CHARACTERS]!r}.")
+    return float(text)

@@ -1,4 +1,4 @@
-"""Keeps the server in step with the catalog: models, API keys, what is in memory, and whether Postgres is there."""
+"""Poll the catalog: follow published models, API keys and versions in memory, and see whether Postgres answers."""
 
 from __future__ import annotations
 
@@ -19,114 +19,118 @@ from prescore_api.service.models import Models
 from prescore_api.tables.database import ReaderPool
 
 POLL_SECONDS = 1.0
-# Somebody without a key must not make the server ask the database for each of their requests.
-_ASK_AGAIN_SECONDS = 0.25
+# An unknown key makes the server read the keys at once, as it may be new. The minimum interval keeps a client without
+# a valid key from causing a query with each of its requests.
+_KEYS_INTERVAL_SECONDS = 0.25
 _OVERDUE_SECONDS = 3.0
 
 _log = logging.getLogger("prescore_api")
 
 
 class Poller:
-    """Reads the catalog every second: a new API key is known at once, a revoked one no longer after a second."""
+    """Reads the catalog every second. A new API key works at once, a revoked one for at most another second."""
 
     def __init__(
         self, reader: ReaderPool, models: Models, in_memory: InMemoryVersions, clock: Clock, *, open_to_all: bool
     ) -> None:
         self._reader, self._models, self._in_memory, self._clock = reader, models, in_memory, clock
         self._keyring: Keyring | None = OPEN if open_to_all else None
-        self._keys_read = -_ASK_AGAIN_SECONDS
+        self._key_rows: list[Any] | None = None
+        self._keys_read_at = -_KEYS_INTERVAL_SECONDS
         self._task: asyncio.Task[None] | None = None
         self._loading: asyncio.Task[None] | None = None
-        self._asking: asyncio.Task[None] | None = None
-        self._shown: set[str] = set()
-        self._key_rows: list[Any] | None = None
-        self.up = True
-        self.trouble: PrescoreError | None = None
+        self._reading_keys: asyncio.Task[None] | None = None
+        self._measured_models: set[str] = set()
         self._read_at = time.monotonic()
+        self.up = True
+        self.failure: PrescoreError | None = None
 
     async def start(self) -> None:
-        """Read it for the first time, then go on in the background; what is to be in memory comes there then."""
+        """Read the catalog once, then keep polling in the background, which also loads versions into memory."""
         await self._read()
-        self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(self._poll())
 
     async def stop(self) -> None:
-        """End what goes on in the background."""
+        """Stop all background tasks."""
         self._in_memory.stop()
-        for task in (self._task, self._loading, self._asking):
+        for task in (self._task, self._loading, self._reading_keys):
             if task is not None:
                 task.cancel()
                 with suppress(asyncio.CancelledError, PrescoreError):
                     await task
 
     def require_ready(self) -> None:
-        """Raise what is wrong, as of the last round: whoever asks whether the server is ready costs nothing."""
-        if self.trouble is not None:
-            raise self.trouble
+        """Raise the failure of the last round, if any. This sends no query, so that probes cost nothing."""
+        if self.failure is not None:
+            raise self.failure
         if time.monotonic() - self._read_at > _OVERDUE_SECONDS:
             raise DatabaseUnavailable("The database has not answered for a while.")
 
     async def caller(self, authorization: bytes | None) -> Caller:
-        """Who asks; raises Unauthenticated, or DatabaseUnavailable while no key could be read yet."""
+        """Return the caller behind an Authorization header.
+
+        Raises Unauthenticated, or DatabaseUnavailable as long as the keys have never been read.
+        """
         if self._keyring is None:
             await self._read_keys_soon()
         try:
-            return self._ring().caller(authorization, self._clock.now())
+            return self._require_keyring().caller(authorization, self._clock.now())
         except Unauthenticated:
             if authorization is None or not self.up:
                 raise
-        # It may have been made a moment ago.
+        # The key may have been created since the last round.
         await self._read_keys_soon()
-        return self._ring().caller(authorization, self._clock.now())
+        return self._require_keyring().caller(authorization, self._clock.now())
 
-    def _ring(self) -> Keyring:
+    def _require_keyring(self) -> Keyring:
         if self._keyring is None:
-            raise DatabaseUnavailable("No API keys could be read yet.")
+            raise DatabaseUnavailable("The API keys have not been read yet.")
         return self._keyring
 
     async def _read_keys_soon(self) -> None:
-        """Once for all who wait for it, and only so often; without Postgres, not at all."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._read_keys_later())
+        """Read the keys within the minimum interval; concurrent requests share one query, and failures are ignored."""
+        if self._reading_keys is None or self._reading_keys.done():
+            self._reading_keys = asyncio.create_task(self._read_keys_later())
         with suppress(PrescoreError):
-            await asyncio.shield(self._asking)
+            await asyncio.shield(self._reading_keys)
 
     async def _read_keys_later(self) -> None:
-        await asyncio.sleep(self._keys_read + _ASK_AGAIN_SECONDS - time.monotonic())
+        await asyncio.sleep(self._keys_read_at + _KEYS_INTERVAL_SECONDS - time.monotonic())
         await self._read_keys()
 
-    async def _run(self) -> None:
+    async def _poll(self) -> None:
         while True:
-            # A large one takes its time, and nothing waits for it.
+            # Loading a large version takes a while; the rounds do not wait for it.
             if self._loading is None or self._loading.done():
-                self._loading = asyncio.create_task(self._in_memory.follow(list(self._models.seen.values())))
+                self._loading = asyncio.create_task(self._in_memory.follow(self._models.latest()))
             await asyncio.sleep(POLL_SECONDS)
             await self._read()
 
     async def _read(self) -> None:
-        """Both are tried whatever becomes of the other: a key that is revoked must not go on while a model is wrong."""
-        self.trouble = None
-        read = [await self._tried(self._models.refresh), await self._tried(self._require_views)]
+        """Run one round. Every read is attempted: a revoked key must stop working even if a model cannot be read."""
+        self.failure = None
+        succeeded = [await self._attempt(self._models.refresh), await self._attempt(self._require_views)]
         if self._keyring is not OPEN:
-            read.append(await self._tried(self._read_keys))
+            succeeded.append(await self._attempt(self._read_keys))
         self._read_at = time.monotonic()
-        if all(read) != self.up:
-            self.up = all(read)
+        if all(succeeded) != self.up:
+            self.up = all(succeeded)
             _log.warning("the catalog can be read again" if self.up else "the catalog cannot be read")
         try:
             self._measure()
-        except OSError as error:  # the metrics' files, on a full disk
-            _log.warning("metrics cannot be written: %s", error)
+        except OSError as error:  # the workers' shared metrics are files, and the disk may be full
+            _log.warning("cannot write metrics: %s", error)
 
-    async def _tried(self, read: Callable[[], Awaitable[None]]) -> bool:
+    async def _attempt(self, read: Callable[[], Awaitable[None]]) -> bool:
         try:
             await read()
         except PrescoreError as error:
-            self.trouble = error
+            self.failure = error
             if self.up:
                 _log.warning("%s", error)
-        except Exception:  # a fault of ours must not end the rounds
-            self.trouble = PrescoreError()
-            _log.exception("the catalog could not be followed")
+        except Exception:  # a bug of ours must not end the rounds
+            self.failure = PrescoreError()
+            _log.exception("polling the catalog failed")
         else:
             return True
         return False
@@ -135,24 +139,24 @@ class Poller:
         await self._reader.rows(query("lookup_ready"), {})
 
     async def _read_keys(self) -> None:
-        self._keys_read = time.monotonic()
+        self._keys_read_at = time.monotonic()
         rows = await self._reader.rows(query("api_keys_valid"), {})
         if self._keyring is None:
             self._keyring = Keyring()
-        # Ten thousand of them take 50 ms to take in.
+        # Replacing ten thousand keys takes 50 ms, so unchanged keys are kept.
         if rows != self._key_rows:
             self._key_rows = rows
             self._keyring.replace(rows)
 
     def _measure(self) -> None:
         metrics.up.set(self.up)
-        told = self._reader.pool_stats()
-        metrics.waiting.set(told.pop("waiting"))
-        for state, number in told.items():
-            metrics.pool.labels(state).set(number)
-        held = {resident.table_version.model: resident.nbytes for resident in self._in_memory.held()}
-        self._shown |= {*held, *self._in_memory.refused}
-        # One that has gone is shown as nothing.
-        for model in self._shown:
-            metrics.in_memory.labels(model).set(held.get(model, 0))
+        connections = self._reader.pool_stats()
+        metrics.waiting.set(connections.pop("waiting"))
+        for state, count in connections.items():
+            metrics.pool.labels(state).set(count)
+        sizes = {loaded.table_version.model: loaded.nbytes for loaded in self._in_memory.loaded()}
+        self._measured_models |= {*sizes, *self._in_memory.refused}
+        # A model that has left memory is reported as 0 from then on.
+        for model in self._measured_models:
+            metrics.in_memory.labels(model).set(sizes.get(model, 0))
             metrics.in_memory_refused.labels(model).set(model in self._in_memory.refused)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 import orjson
@@ -18,12 +17,12 @@ OutputSelection = Sequence[tuple[int, str]]
 _SAME_ROWS = ("model", "version", "table_name", "rows", "key_columns", "output_columns", "data_as_of")
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class TableVersion:
     """One version of a model: its columns, its table and its publication, as its catalog row describes them.
 
-    Instances compare by identity: a catalog row with other values makes a new instance. Only `read_at` changes, the
-    `time.monotonic()` at which the catalog last confirmed the row. `data_as_of` is in seconds since 1970.
+    Instances compare by identity: a catalog row with other values makes a new instance. `data_as_of` is in seconds
+    since 1970.
 
     The rest is rendered once for all lookups: `statement` selects rows by key; an answer in JSON begins with
     `json_head`, and `json_times` follows its prediction; `stamp` is unique among the model's publications.
@@ -40,7 +39,6 @@ class TableVersion:
     json_head: bytes
     json_times: bytes
     stamp: bytes
-    read_at: float = field(default_factory=time.monotonic)
 
     @classmethod
     def from_row(cls, row: lookup.VersionRow, *, by_number: bool = False) -> Self:
@@ -78,10 +76,6 @@ class TableVersion:
     def matches(self, row: lookup.VersionRow) -> bool:
         """Return whether a catalog row, read later, has the same values."""
         return {**row, "now": self.row["now"]} == self.row
-
-    def confirm(self) -> None:
-        """Note that the catalog still has the same row."""
-        self.read_at = time.monotonic()
 
     def has_same_rows(self, other: TableVersion) -> bool:
         """Return whether another instance describes the same table, columns and data."""

@@ -1,0 +1,20 @@
+"""The endpoints under /v1/models: the published models, and one of them in detail."""
+
+from __future__ import annotations
+
+from prescore_api.http.request import Request
+from prescore_api.http.response import Response, json
+from prescore_api.service.options import refuse_all
+
+
+async def list_models(request: Request) -> Response:
+    """List the published models that the API key opens."""
+    refuse_all(request.parameters())
+    return json({"models": await request.service.list_models(request.caller)})
+
+
+async def describe_model(request: Request) -> Response:
+    """Describe one published model: its age, its columns and its retained versions."""
+    refuse_all(request.parameters())
+    (model,) = request.path_values
+    return json(await request.service.describe_model(request.caller, model))

@@ -1,0 +1,95 @@
+"""The lookup service: everything behind the API's endpoints, independent of the transport."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from prescore.catalog.database import Database
+from prescore.errors import Forbidden, PrescoreError, Transient
+from prescore_api.service import metrics
+from prescore_api.service.auth import Caller
+from prescore_api.service.clock import Clock
+from prescore_api.service.lookup import Lookup
+from prescore_api.service.memory import InMemoryVersions
+from prescore_api.service.models import Models
+from prescore_api.service.poller import Poller
+from prescore_api.tables.database import Bounds, ReaderPool
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """Who may read, how much memory versions may take, and how long a lookup may wait.
+
+    `open_to_all` turns authentication off, `open_metrics` for the metrics only. `memory_limit` is in bytes.
+    """
+
+    open_to_all: bool = False
+    open_metrics: bool = False
+    memory_limit: int = 1 << 30
+    bounds: Bounds = field(default_factory=Bounds)
+
+
+class Service:
+    """Serves lookups, models, health and metrics from a database.
+
+    An async context manager: entering it opens the connections and starts to follow the catalog, leaving it stops both
+    for good. Set `draining` once the server begins to shut down, so that it is no longer ready.
+    """
+
+    def __init__(self, database: Database, settings: ServiceSettings) -> None:
+        self.settings = settings
+        self.draining = False
+        self._running = AsyncExitStack()
+        self.reader = ReaderPool(database, settings.bounds)
+        clock = Clock()
+        in_memory = InMemoryVersions(database, settings.memory_limit)
+        self._models = Models(self.reader, in_memory, clock)
+        self._poller = Poller(self.reader, self._models, in_memory, clock, open_to_all=settings.open_to_all)
+        self.lookup = Lookup(self.reader, self._models, in_memory, clock)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as starting:
+            await starting.enter_async_context(self.reader)
+            starting.push_async_callback(self._poller.stop)
+            await self._poller.start()
+            self._running = starting.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._running.aclose()
+
+    def authenticate(self, authorization: bytes | None) -> Awaitable[Caller]:
+        """Return the caller behind an Authorization header; raises Unauthenticated or DatabaseUnavailable."""
+        return self._poller.caller(authorization)
+
+    async def list_models(self, caller: Caller) -> list[dict[str, Any]]:
+        """Return the published models that the caller may read, ordered by name; raises DatabaseUnavailable."""
+        models = await self._models.list_models()
+        return [model for model in models if caller.may_read(model["model"])]
+
+    async def describe_model(self, caller: Caller, model: str) -> dict[str, Any]:
+        """Return one published model; raises Forbidden, NotFound or DatabaseUnavailable."""
+        caller.require(model)
+        return await self._models.describe(model)
+
+    def require_ready(self) -> None:
+        """Raise the reason why lookups cannot be answered; with every model in memory, Postgres may be away."""
+        if self.draining:
+            raise Transient("The server is shutting down.")
+        try:
+            self._poller.require_ready()
+        except PrescoreError:
+            if not self._models.all_in_memory():
+                raise
+
+    def metrics(self, caller: Caller) -> bytes:
+        """Render the metrics of all models in Prometheus' text format.
+
+        Raises Forbidden for an API key that opens only some models, unless metrics need no authentication.
+        """
+        if caller.models is not None and not self.settings.open_metrics:
+            raise Forbidden("Metrics cover all models, and this API key opens only some.")
+        return metrics.render(self._models.gauges())
