@@ -109,14 +109,14 @@ def uvicorn_config(
     factory: Any, where: Listening | None = None, log_config: dict[str, Any] | None = None
 ) -> uvicorn.Config:
     """Configure uvicorn to serve the app that the factory builds."""
-    from prescore_api.http.connections import Connection
-
     where = where or Listening()
     return uvicorn.Config(
         factory,
         factory=True,
         workers=where.workers,
-        http=Connection,
+        # By name, so that only the processes that serve import it. A parent of workers that imported the metrics
+        # would export values of its own.
+        http="prescore_api.http.connections:Connection",
         loop="uvloop",
         lifespan="on",
         ws="none",
