@@ -64,11 +64,10 @@ def snapshot(model: str, root: str, groups: int, spec_error: str | None = None) 
     if spec_error:
         raise SpecInvalid(spec_error)
     from prescore.run import failure, materialize, preflight
-    from prescore.sources import source
 
     job = _open_job(model, root)
     context = get_current_context()
-    options = form.run_options(context, dated=source.uses_as_of(job.query))
+    options = form.run_options(context, dated=job.source.uses_as_of(job.query))
     preflight.check_inputs(job, options.as_of)
     migrations.migrate(job.database)
     preflight.check_target(job)

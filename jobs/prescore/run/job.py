@@ -13,7 +13,7 @@ from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
 from prescore.project.project import Project
 from prescore.project.spec import Spec
-from prescore.sources import source
+from prescore.sources import domain
 from prescore.sources.source import Source
 from prescore.store.store import Store, read_model
 from prescore.versions.lease import Lease
@@ -45,13 +45,13 @@ class Definition:
     @cached_property
     def query(self) -> str:
         """The domain query's text; raises DomainInvalid when there is none."""
-        return source.query_text(self.project, self.spec)
+        return domain.query_text(self.project, self.spec)
 
     @cached_property
     def source(self) -> Source:
         """The source that the domain query runs on."""
         spill = Store(self.project.store).spill(self.model)
-        return source.open_source(self.project, self.spec, spill)
+        return domain.open_source(self.project, self.spec, spill)
 
     @cached_property
     def onnx(self) -> bytes:

@@ -28,7 +28,7 @@ from prescore.run.report import Report
 from prescore.scoring import rejects
 from prescore.scoring.rejects import Reject
 from prescore.scoring.scorer import Scorer
-from prescore.sources import source
+from prescore.sources import domain
 from prescore.steps import check, publish, score, snapshot, stage
 from prescore.store.store import hash_bytes
 from prescore.versions import lease, lifecycle, pending, retention, views
@@ -121,7 +121,7 @@ def begin(job: Job, held: Lease, options: RunOptions = DEFAULTS) -> int:
     """
     made_of = {
         "model_fingerprint": hash_bytes(job.onnx),
-        "domain_fingerprint": source.fingerprint(job.source, job.query, options.trial_rows, options.as_of),
+        "domain_fingerprint": domain.fingerprint(job.source, job.query, options.trial_rows, options.as_of),
         "spec_fingerprint": job.spec.fingerprint,
     }
     job.store.keep_model(
@@ -190,7 +190,7 @@ def _write_snapshot(job: Job, held: Lease, catalog: Catalog, version: Version, s
         rejects.remove(catalog.connection, version)
         held.check(catalog.connection)
     tally = rejects.Tally(job.spec, save=lambda found: _save_rejects(held, catalog, version, found))
-    source = job.source.at(version["as_of"] or version["started_at"])
+    source = job.source.with_as_of(version["as_of"] or version["started_at"])
     # Before the rows are read: they are at least as new.
     asked = snapshot.query_data_as_of(source, job.spec)
     expected = snapshot.expected_types(job.spec, scorer.features)

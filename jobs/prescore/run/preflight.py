@@ -14,7 +14,6 @@ from prescore.run import disk
 from prescore.run.job import Definition, Job
 from prescore.scoring import rejects
 from prescore.scoring.scorer import Scorer
-from prescore.sources import source
 from prescore.steps import snapshot
 from prescore.versions import compatibility
 from prescore.versions.options import RunOptions
@@ -35,7 +34,7 @@ def _require_dated(job: Definition, as_of: datetime) -> None:
     """Raise NotAllowed for a run as of a time that has not come, or that the query does not ask for."""
     if as_of > datetime.now(UTC):
         raise NotAllowed(f"A run of {job.model} as of {as_of:%Y-%m-%d %H:%M:%S %Z} has to wait: that is yet to come.")
-    if not source.uses_as_of(job.query):
+    if not job.source.uses_as_of(job.query):
         raise NotAllowed(
             f"A run of {job.model} as of {as_of:%Y-%m-%d %H:%M:%S %Z} would give today's rows: its domain query "
             f"{job.spec.domain.query} does not ask for $as_of. Let it take only what was known then, "

@@ -1,1 +1,1 @@
-"""Where domains are read from: DuckDB over files, or any database that SQLAlchemy reaches."""
+"""Sources of domains: Parquet and CSV files through DuckDB, and databases through SQLAlchemy."""

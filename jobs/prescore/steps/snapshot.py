@@ -191,7 +191,7 @@ def query_data_as_of(source: Source, spec: Spec) -> datetime | None:
     """What the spec's data_as_of query says, if there is one; raises DomainInvalid when that is not one value."""
     if spec.domain.data_as_of is None or spec.domain.data_as_of.query is None:
         return None
-    with source.open(spec.domain.data_as_of.query, 2, named="domain.data_as_of.query") as stream:
+    with source.open(spec.domain.data_as_of.query, 2, label="domain.data_as_of.query") as stream:
         values = [row for batch in stream.batches for row in batch.to_pylist()]
     if len(values) != 1 or len(values[0]) != 1 or None in values[0].values():
         raise DomainInvalid(f"domain.data_as_of.query must give one time; it gives {values[:2]}.")

@@ -1,0 +1,77 @@
+"""The domain of a spec: its source, its query, and the fingerprint of both."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prescore.errors import DomainInvalid, Mistake
+from prescore.project.project import Project
+from prescore.project.spec import Spec
+from prescore.sources import sql_text
+from prescore.sources.databases import DatabaseSource
+from prescore.sources.duckdb_files import DuckDBSource
+from prescore.sources.source import Source
+
+
+def open_source(project: Project, spec: Spec, spill: Path) -> Source:
+    """Return the source that a spec names; raise Mistake if prescore.toml does not define it.
+
+    `spill` is the folder for what DuckDB cannot hold in memory.
+    """
+    name, query_file = spec.domain.source, spec.domain.query
+    if name == "duckdb":
+        return DuckDBSource(
+            query_file=query_file, root=project.root, spill=spill, memory_limit=project.settings.memory_limit
+        )
+    return DatabaseSource(query_file=query_file, url=_source_url(project, name))
+
+
+def query_text(project: Project, spec: Spec) -> str:
+    """Return the text of the domain query; raise DomainInvalid if its file cannot be read or holds no query.
+
+    Comments before the query stay in the text, so that the line numbers in a database's messages are those of the file.
+    """
+    path = project.root / spec.domain.query
+    try:
+        text = path.read_text(encoding="utf-8").rstrip().removesuffix(";")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DomainInvalid(
+            f"Cannot read the domain query {path}: {reason}. Create the file, or correct domain.query in the spec."
+        ) from error
+    if sql_text.is_blank(text):
+        raise DomainInvalid(f"The domain query {path} is empty. Write a SELECT that returns every row to predict.")
+    return text
+
+
+def fingerprint(source: Source, query: str, limit: int | None = None, as_of: datetime | None = None) -> str:
+    """Return the SHA-256 of a source, without its password, and of the query, its limit and its `$as_of`."""
+    parts = [source.identity, query]
+    if limit is not None:
+        parts.append(f"limit {limit}")
+    if as_of is not None:
+        parts.append(f"as of {as_of.astimezone(UTC).isoformat()}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _source_url(project: Project, name: str) -> str:
+    """Return the URL of a source in prescore.toml, which may be in an environment variable."""
+    url = project.settings.sources.get(name)
+    if url is None:
+        names = ", ".join(["duckdb", *project.settings.sources])
+        raise Mistake(
+            f"domain.source is {name}, which is not defined under [sources] in prescore.toml. "
+            f"Define it there, or use one of these: {names}."
+        )
+    if not url.startswith("env:"):
+        return url
+    variable = url.removeprefix("env:")
+    if variable not in os.environ:
+        raise Mistake(
+            f"Source {name} takes its URL from the environment variable {variable}, which is not set. "
+            "Set it to an SQLAlchemy URL."
+        )
+    return os.environ[variable]

@@ -1,0 +1,76 @@
+"""SQL text as tokens: just enough to find parameters outside comments, strings and quoted names.
+
+The syntax is that of Postgres, which covers most of what other databases have.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_TOKEN = re.compile(
+    r"""
+    (?P<comment>--[^\n]*)
+    | (?P<nested_comment>/\*)
+    | (?P<string>'(?:[^']+|'')*(?:'|\Z))
+    # In E'it\'s', a backslash escapes the quote.
+    | (?P<escape_string>[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z))
+    | (?P<quoted_name>"(?:[^"]+|"")*(?:"|\Z))
+    | (?P<dollar_string>\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z))
+    # A name may hold a dollar sign, so the dollar sign in x$as_of begins no parameter.
+    | (?P<word>\w[\w$]*)
+    | (?P<parameter>\$[^\W\d]\w*)
+    | (?P<space>\s+)
+    | (?P<symbol>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_COMMENT_MARK = re.compile(r"/\*|\*/")
+
+
+class Token(NamedTuple):
+    """A piece of SQL text; the texts of all tokens together are the whole text."""
+
+    kind: str
+    text: str
+
+    @property
+    def parameter(self) -> str | None:
+        """Return the name of a parameter such as `$as_of`, in lower case; None for any other token."""
+        return self.text[1:].lower() if self.kind == "parameter" else None
+
+    @property
+    def is_code(self) -> bool:
+        """Return whether the token is more than a comment, white space or a semicolon."""
+        return self.kind not in ("comment", "nested_comment", "space") and self.text != ";"
+
+
+def tokens(sql: str) -> Iterator[Token]:
+    """Yield the tokens of a text. A comment or string that is not closed reaches to the end of the text."""
+    start = 0
+    while match := _TOKEN.match(sql, start):
+        kind = str(match.lastgroup)
+        end = _comment_end(sql, start) if kind == "nested_comment" else match.end()
+        yield Token(kind, sql[start:end])
+        start = end
+
+
+def parameters(sql: str) -> set[str]:
+    """Return the names of the parameters in a text, in lower case."""
+    return {token.parameter for token in tokens(sql) if token.parameter is not None}
+
+
+def is_blank(sql: str) -> bool:
+    """Return whether a text has nothing but comments, white space and semicolons."""
+    return not any(token.is_code for token in tokens(sql))
+
+
+def _comment_end(sql: str, start: int) -> int:
+    """Return where the comment that begins at `start` ends; comments can be nested."""
+    depth = 0
+    for mark in _COMMENT_MARK.finditer(sql, start):
+        depth += 1 if mark[0] == "/*" else -1
+        if depth == 0:
+            return mark.end()
+    return len(sql)
