@@ -218,7 +218,7 @@ def test_a_key_is_revoked_by_command(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["shop", "--expires", "90 days"], "'90 days' is no length of time: write a number and a unit"),
+        (["shop", "--expires", "90 days"], "'90 days' is not a valid duration: it must be a number and a unit"),
         (["shop", "--expires", "0d"], "would expire immediately"),
         (["shop", "--expires", "40000d"], "at most"),
         (["shop", "--model", "no-model"], "'no-model' is not a valid model name"),

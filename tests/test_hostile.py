@@ -187,19 +187,19 @@ MISHAPS: list[tuple[Callable[[Sandbox], None], int, str]] = [
     (_narrowing, 2, "digits would be lost"),
     (_large_integer, 4, "past 16777216 not every integer has a real of its own"),
     (_key_too_small, 4, "Column customer does not fit bigint"),
-    (_no_model, 2, "There is no ONNX file"),
+    (_no_model, 2, "Cannot read the ONNX file"),
     (_empty_model, 2, "is empty"),
     (_truncated_model, 2, "cannot be loaded as an ONNX model"),
     (_other_width, 2, "onnx.inputs.features takes 3 columns; the spec names visits, spend"),
     (_no_such_output, 2, "the model has no output probability; it has score"),
-    (_malformed, 2, 'freshness.max_age: write a number and a unit, such as "90m"'),
-    (_not_toml, 2, "is not readable as TOML"),
-    (_no_query, 2, "There is no readable domain query"),
-    (_query_fails, 2, "The domain query sql/domains/churn.sql does not run"),
+    (_malformed, 2, 'freshness.max_age: must be a number and a unit, such as "90m"'),
+    (_not_toml, 2, "is not valid TOML"),
+    (_no_query, 2, "Cannot read the domain query"),
+    (_query_fails, 2, "The domain query sql/domains/churn.sql failed"),
     (_query_misspelt, 2, "LINE 4: form nowhere"),
-    (_two_statements, 2, "must be one SELECT; it is COPY, then SELECT. Nothing of it was run."),
-    (_no_select, 2, "must be one SELECT; it is CREATE"),
-    (_name_in_the_spec, 2, "a model has the name of its file, churn"),
+    (_two_statements, 2, "must be one SELECT, but it is COPY, then SELECT. Nothing was run."),
+    (_no_select, 2, "must be one SELECT, but it is CREATE"),
+    (_name_in_the_spec, 2, "the name of the file, churn, names the model"),
     (_maps_for_tensors, 2, "(skl2onnx: zipmap=False)"),
     (_empty_query, 2, "sql/domains/churn.sql is empty"),
     (_folder_for_model, 2, "models is a folder"),
@@ -266,20 +266,20 @@ def test_all_faults_of_a_spec_are_reported_at_once(sandbox: Sandbox) -> None:
     sandbox.edit('max_age = "26h"', 'max_age = "soon"')
     sandbox.edit("versions = 3", "version = 3")
     sandbox.edit("[domain]", 'indexes = [["when"]]\n[domain]')
-    result = sandbox.cli("validate", "churn")
-    assert result.code == 2
-    for key in ("key.customer", "freshness.max_age", "retention.version", "indexes: no column when"):
-        assert key in result.err
+    done = sandbox.cli("validate", "churn")
+    assert done.code == 2
+    for key in ("key.customer", "freshness.max_age", "retention.version", "indexes: the table has no column when"):
+        assert key in done.err
 
 
 def test_all_faults_of_the_settings_are_reported_at_once(sandbox: Sandbox) -> None:
     sandbox.settings('chunk_row = 10\nworkers = "many"\nstore = 3\nmemory_limit = "lots"\n')
-    result = sandbox.cli("run", "churn")
-    assert result.code == 2
-    assert "chunk_row: no such key here; did you mean chunk_rows?" in result.err
-    assert "workers: must be a whole number (given: 'many')" in result.err
-    assert "store: must be text, in quotes (given: '3')" in result.err
-    assert "memory_limit: write a whole number and MB or GB" in result.err
+    done = sandbox.cli("run", "churn")
+    assert done.code == 2
+    assert "chunk_row: unknown key; did you mean chunk_rows?" in done.err
+    assert "workers: must be a whole number (given: 'many')" in done.err
+    assert "store: must be text, in quotes (given: '3')" in done.err
+    assert "memory_limit: must be a whole number and MB or GB" in done.err
 
 
 def test_an_error_quotes_the_query_as_it_was_written(sandbox: Sandbox) -> None:

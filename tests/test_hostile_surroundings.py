@@ -1,4 +1,4 @@
-"""A database, a project or a folder that is not as it should be: each a message, an exit code, and nothing changed."""
+"""A database, project or folder that cannot be used: a message and an exit code for each, and no changes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fix_postgres import LOCKED
 from fix_project import Sandbox
 
 
-def test_a_wrong_password(sandbox: Sandbox, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_password_is_refused(sandbox: Sandbox, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if "host=/" not in server:
-        pytest.skip("the role with a password is made on the embedded server only")
+        pytest.skip("only the embedded server has a role with a password")
     for password in ("", ":wrong"):
         url = sandbox.database.url.replace("postgres@", f"{LOCKED}{password}@", 1)
         monkeypatch.setenv("PRESCORE_DATABASE_URL", url)
@@ -25,15 +25,15 @@ def test_a_wrong_password(sandbox: Sandbox, server: str, monkeypatch: pytest.Mon
         assert "wrong" not in done.err.replace("password", "")
 
 
-def test_a_role_that_is_not_there(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PRESCORE_DATABASE_URL", sandbox.database.url.replace("postgres@", "nobody@", 1))
+def test_a_missing_role_is_refused(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", sandbox.database.url.replace("postgres@", "stranger@", 1))
     done = sandbox.cli("run", "churn")
     assert done.code == 2
     assert "refuses the login" in done.err
-    assert "nobody" in done.err
+    assert "stranger" in done.err
 
 
-def test_no_database(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_does_not_listen_is_worth_a_retry(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("PRESCORE_DATABASE_URL", f"postgresql://u:secret@127.0.0.1:{taken.getsockname()[1]}/none")
@@ -43,14 +43,14 @@ def test_no_database(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret" not in done.err
 
 
-def test_no_database_is_named(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_project_without_a_database_says_how_to_set_one(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PRESCORE_DATABASE_URL")
     done = sandbox.cli("run", "churn")
     assert done.code == 2
     assert "Set PRESCORE_DATABASE_URL" in done.err
 
 
-def test_outside_a_project(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_outside_a_project_is_refused(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRESCORE_PROJECT", os.sep)
     done = sandbox.cli("run", "churn")
     assert done.code == 2
@@ -58,16 +58,18 @@ def test_outside_a_project(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("command", [["run", "churn"], ["init", "other"]])
-def test_a_project_that_is_nowhere(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
-    # Below the project: the one above must not step in.
-    nowhere = sandbox.root / "nowhere"
-    monkeypatch.setenv("PRESCORE_PROJECT", str(nowhere))
+def test_a_project_folder_that_does_not_exist_is_refused(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    # The missing folder is inside a project, which must not be used in its place.
+    missing = sandbox.root / "missing"
+    monkeypatch.setenv("PRESCORE_PROJECT", str(missing))
     done = sandbox.cli(*command)
     assert done.code == 2
-    assert f"PRESCORE_PROJECT names {nowhere}, which is no folder" in done.err
+    assert f"PRESCORE_PROJECT is {missing}, which is not a folder" in done.err
 
 
-def test_check_tells_programs_what_fits(sandbox: Sandbox) -> None:
+def test_validate_reports_rows_and_errors_as_json(sandbox: Sandbox) -> None:
     done = sandbox.cli("validate", "--json")
     assert (done.code, json.loads(done.out)) == (0, [{"model": "churn", "rows": 1000, "rejected": 0}])
     sandbox.query("select")
@@ -75,21 +77,21 @@ def test_check_tells_programs_what_fits(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("url", ["foo", "sqlite:///x.db", "postgresql://h:abc/x", "postgresql://h:99999/x"])
-def test_a_url_that_is_none(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_a_url_of_another_database_is_refused(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("PRESCORE_DATABASE_URL", url)
     done = sandbox.cli("status")
     assert done.code == 2, done.err
     assert "PRESCORE_DATABASE_URL is not a valid Postgres URL" in done.err
 
 
-def test_a_folder_that_cannot_be_written(sandbox: Sandbox) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(sandbox: Sandbox) -> None:
     (sandbox.root / ".prescore").write_text("a file where a folder should be")
     done = sandbox.cli("run", "churn")
     assert done.code == 3, done.err
     assert ".prescore" in done.err
 
 
-def test_the_catalogs_commands_need_no_project(
+def test_commands_that_use_only_the_catalog_need_no_project(
     sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(2):
@@ -115,19 +117,19 @@ def test_the_catalogs_commands_need_no_project(
     assert sandbox.rows("select published_version from prescore.models") == [(1,)]
     for command in (["run", "churn"], ["publish", "churn", "2"], ["retire", "churn"]):
         done = sandbox.cli(*command)
-        assert (done.code, "`prescore init NAME` starts a project here" in done.err) == (2, True)
+        assert (done.code, "Run `prescore init NAME` to start a project there" in done.err) == (2, True)
 
 
-def test_a_store_that_cannot_be_is_told_to_programs_too(sandbox: Sandbox) -> None:
+def test_an_unusable_store_is_reported_as_json_too(sandbox: Sandbox) -> None:
     sandbox.settings('store = "prescore.toml/x"\n')
     done = sandbox.cli("run", "churn", "--json")
-    told = json.loads(done.out)["error"]
-    assert (done.code, told["code"]) == (3, "transient")
-    assert f"{sandbox.root}/prescore.toml/x" in told["message"]
-    assert done.err == f"prescore: {told['message']}\n"
+    error = json.loads(done.out)["error"]
+    assert (done.code, error["code"]) == (3, "transient")
+    assert f"{sandbox.root}/prescore.toml/x" in error["message"]
+    assert done.err == f"prescore: {error['message']}\n"
 
 
-def test_nothing_of_a_duration_that_is_too_long_is_run(sandbox: Sandbox) -> None:
+def test_a_duration_that_is_too_long_is_refused(sandbox: Sandbox) -> None:
     sandbox.edit("versions = 3", 'grace = "99999999d"')
     done = sandbox.cli("validate", "churn")
     assert (done.code, "at most" in done.err) == (2, True), done.err

@@ -331,7 +331,7 @@ def test_another_database_under_the_same_name_is_another_domain(
 
 def test_nobody_waits_while_a_snapshot_is_read_again(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox.interrupted("finish_table")
-    intact = Store.intact
+    intact = Store.is_snapshot_intact
 
     def looked_at(store: Store, version: Version) -> bool:
         with sandbox.database.connect() as other:
@@ -339,7 +339,7 @@ def test_nobody_waits_while_a_snapshot_is_read_again(sandbox: Sandbox, monkeypat
             hold.hold(other, "churn", "in the middle of it")
         return intact(store, version)
 
-    monkeypatch.setattr(Store, "intact", looked_at)
+    monkeypatch.setattr(Store, "is_snapshot_intact", looked_at)
     assert materialize.run(sandbox.job()).resumed
 
 

@@ -1,4 +1,4 @@
-"""`prescore init`: a project to start from, that holds together as it stands."""
+"""`prescore init`: the files that it creates, and when it refuses to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fix_project import Sandbox
 from prescore.project import spec
 
 
-def test_a_first_model_starts_a_project(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_model_starts_a_project(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     (tmp_path / "prescore.toml").unlink()
@@ -28,15 +28,15 @@ def test_a_first_model_starts_a_project(sandbox: Sandbox, tmp_path: Path, monkey
     }
 
 
-def test_what_is_there_is_not_written_over(sandbox: Sandbox) -> None:
+def test_existing_files_are_not_overwritten(sandbox: Sandbox) -> None:
     before = (sandbox.root / "specs/churn.toml").read_text()
     done = sandbox.cli("init", "churn")
     assert done.code == 2
-    assert "nothing was written" in done.err
+    assert "already exists. Nothing was written" in done.err
     assert (sandbox.root / "specs/churn.toml").read_text() == before
 
 
-def test_a_name_that_cannot_be(sandbox: Sandbox) -> None:
+def test_a_name_that_no_model_can_have_is_refused(sandbox: Sandbox) -> None:
     done = sandbox.cli("init", "Churn Rate")
     assert done.code == 2
     assert "lower case letters" in done.err

@@ -67,10 +67,10 @@ def test_a_model_scheduled_by_assets_is_due_once_a_day() -> None:
 @pytest.mark.parametrize(
     ("schedule", "reason"),
     [
-        ({"timezone": "UTC"}, "give cron, assets, or both"),
-        ({"cron": "0 5 * *"}, "cron has five fields"),
-        ({"cron": "0 5 * * *", "published_by": "at six"}, "write a time of the day, such as 06:00:00"),
-        ({"cron": "0 5 * * *", "published_by": "06:00:00+01:00"}, "its zone is that of the schedule"),
+        ({"timezone": "UTC"}, "must have cron, assets, or both"),
+        ({"cron": "0 5 * *"}, "cron must have five fields"),
+        ({"cron": "0 5 * * *", "published_by": "at six"}, "must be a time of day without a zone, such as 06:00:00"),
+        ({"cron": "0 5 * * *", "published_by": "06:00:00+01:00"}, "schedule.timezone sets the zone"),
     ],
 )
 def test_a_meaningless_schedule_is_rejected_with_a_reason(schedule: dict[str, Any], reason: str) -> None:

@@ -1,4 +1,4 @@
-"""What a spec may say, and what is said of one that does not hold together."""
+"""Specs: the keys and values that are valid, and the messages for all others."""
 
 from __future__ import annotations
 
@@ -35,85 +35,106 @@ def _load(tmp_path: Path, text: str, name: str = "good") -> spec.Spec:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ('id = "bigint"', 'id = "int"', "key.id: must be 'smallint', 'integer', 'bigint'"),
         ('id = "bigint"', 'version = "bigint"', "key.version: version is a column of prescore's own"),
-        ('id = "bigint"', "", "key: Dictionary should have at least 1 item"),
-        ('x = ["a", "b"]', "x = 3", 'onnx.inputs.x: write one column, "distance", or a list of them'),
-        ('x = ["a", "b"]', "x = []", "onnx.inputs.x: write one column"),
+        ('id = "bigint"', "", "key: must have at least one entry"),
+        ('x = ["a", "b"]', "x = 3", 'onnx.inputs.x: must be a column, such as "distance", or a list of columns'),
+        ('x = ["a", "b"]', "x = []", "onnx.inputs.x: must be a column"),
         (
             'file = "m.onnx"',
             'file = "m.onnx"\nnullable = ["c"]',
-            "onnx.nullable: c is not a feature; features are a, b",
+            "onnx.nullable: c is not a feature; the features are a, b",
         ),
         ('file = "m.onnx"', "", "onnx.file: is missing"),
-        ("[outputs]", '[passthrough]\ny = "real"\n[outputs]', "y is both under [outputs] and under [passthrough]"),
-        ("[outputs]", '[schedule]\ncron = "daily"\n[outputs]', 'cron has five fields, such as "0 5 * * *"'),
+        (
+            "[outputs]",
+            '[passthrough]\ny = "real"\n[outputs]',
+            "passthrough.y: [outputs] has a column y too; remove one of the two, or rename it",
+        ),
+        (
+            "[outputs]",
+            '[schedule]\ncron = "daily"\n[outputs]',
+            'schedule: cron must have five fields, such as "0 5 * * *"',
+        ),
         (
             "[outputs]",
             '[schedule]\ncron = "0 5 * * *"\ntimezone = "Mars"\n[outputs]',
-            "schedule.timezone: no such time zone",
+            "schedule.timezone: must be a time zone, such as",
         ),
-        ("[outputs]", '[freshness]\nmax_age = "1 day"\n[outputs]', "freshness.max_age: write a number and a unit"),
-        ("[outputs]", '[domain.data_as_of]\ncolumn = "t"\nquery = "q"\n[outputs]', "give either column or query"),
-        ("[domain]", "[domian]", "domian: no such key here; did you mean domain?"),
-        ('type = "real"', 'typ = "real"', "outputs.y.typ: no such key here; did you mean type?"),
-        ("[outputs]", '[comments]\nz = "?"\n[outputs]', "comments.z: no such column"),
-        ("[outputs]", '[freshness]\nmax_age = "9999999999d"\n[outputs]', 'freshness.max_age: write at most "36500d"'),
-        ("[outputs]", '[retention]\ngrace = "99999999d"\n[outputs]', 'retention.grace: write at most "36500d"'),
-        ("[outputs]", f'[retention]\ngrace = "{"9" * 5000}s"\n[outputs]', "retention.grace: write a number and a unit"),
+        ("[outputs]", '[freshness]\nmax_age = "1 day"\n[outputs]', "freshness.max_age: must be a number and a unit"),
+        (
+            "[outputs]",
+            '[domain.data_as_of]\ncolumn = "t"\nquery = "q"\n[outputs]',
+            "domain.data_as_of: must have either column or query",
+        ),
+        ("[domain]", "[domian]", "domian: unknown key; did you mean domain?"),
+        ('type = "real"', 'typ = "real"', "outputs.y.typ: unknown key; did you mean type?"),
+        ("[outputs]", '[comments]\nz = "?"\n[outputs]', "comments.z: the table has no column z"),
+        ("[outputs]", '[freshness]\nmax_age = "9999999999d"\n[outputs]', 'freshness.max_age: must be at most "36500d"'),
+        ("[outputs]", '[retention]\ngrace = "99999999d"\n[outputs]', 'retention.grace: must be at most "36500d"'),
+        (
+            "[outputs]",
+            f'[retention]\ngrace = "{"9" * 5000}s"\n[outputs]',
+            "retention.grace: must be a number and a unit",
+        ),
         ('id = "bigint"', 'ctid = "bigint"', "key.ctid: ctid is a system column of every Postgres table"),
-        ("[domain]", 'indexes = ["id"]\n[domain]', "indexes: write a list of lists"),
-        ("[domain]", 'description = "\\u0000"\n[domain]', "description: holds a NUL character"),
-        ("[outputs]", '[comments]\nid = "a\\u0000b"\n[outputs]', "comments.id: holds a NUL character"),
-        ("[outputs]", '[[checks]]\nexpect = "a"\nname = "\\u0000"\n[outputs]', "checks.0.name: holds a NUL character"),
+        ("[domain]", 'indexes = ["id"]\n[domain]', "indexes: must be a list of lists"),
+        ("[domain]", 'description = "\\u0000"\n[domain]', "description: contains a NUL character"),
+        ("[outputs]", '[comments]\nid = "a\\u0000b"\n[outputs]', "comments.id: contains a NUL character"),
+        (
+            "[outputs]",
+            '[[checks]]\nexpect = "a"\nname = "\\u0000"\n[outputs]',
+            "checks.0.name: contains a NUL character",
+        ),
         (
             "[outputs]",
             '[[checks]]\nexpect = "a"\nset = ["\\u0000"]\n[outputs]',
-            "checks.0.set.0: holds a NUL character",
+            "checks.0.set.0: contains a NUL character",
         ),
         (
             "[outputs]",
             '[[checks]]\nexpect = "expect_column_mean_to_be_between"\n[outputs]',
-            "checks.0.expect: leave out the leading expect_: column_mean_to_be_between",
+            "checks.0.expect: must not begin with expect_; write column_mean_to_be_between",
         ),
     ],
 )
-def test_a_fault_is_told_by_its_key(tmp_path: Path, old: str, new: str, told: str) -> None:
+def test_an_error_is_reported_with_its_key(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert _load(tmp_path, GOOD)
     assert old in GOOD
-    with pytest.raises(SpecInvalid) as refused:
+    with pytest.raises(SpecInvalid) as raised:
         _load(tmp_path, GOOD.replace(old, new))
-    assert told in str(refused.value)
+    assert message in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["Churn", "churn-rate", "2nd", "churn_v2", "freshness", "a" * 49])
-def test_a_name_that_postgres_would_not_keep_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_name_that_no_model_can_have_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(SpecInvalid, match="model"):
         _load(tmp_path, GOOD, name)
 
 
-def test_a_duration_may_be_a_hundred_years(tmp_path: Path) -> None:
+def test_a_duration_can_be_a_hundred_years(tmp_path: Path) -> None:
     for longest in ("36500d", "876000h"):
-        kept = _load(tmp_path, GOOD + f'[retention]\ngrace = "{longest}"\n').retention
-        assert kept.grace.days == 36500
+        retention = _load(tmp_path, GOOD + f'[retention]\ngrace = "{longest}"\n').retention
+        assert retention.grace.days == 36500
 
 
-def test_schedules_and_promises_do_not_make_another_table(tmp_path: Path) -> None:
-    first = _load(tmp_path, GOOD)
-    second = _load(tmp_path, GOOD + '[freshness]\nmax_age = "1h"\n[schedule]\ncron = "0 5 * * *"\n')
-    third = _load(tmp_path, GOOD.replace('type = "real"', 'type = "double precision"'))
-    told = _load(tmp_path, GOOD.replace('type = "real"', 'type = "real", comment = "from 0 to 1"'))
-    assert first.fingerprint == second.fingerprint == told.fingerprint != third.fingerprint
+def test_only_what_changes_the_table_changes_the_fingerprint(tmp_path: Path) -> None:
+    original = _load(tmp_path, GOOD)
+    scheduled = _load(tmp_path, GOOD + '[freshness]\nmax_age = "1h"\n[schedule]\ncron = "0 5 * * *"\n')
+    retyped = _load(tmp_path, GOOD.replace('type = "real"', 'type = "double precision"'))
+    commented = _load(tmp_path, GOOD.replace('type = "real"', 'type = "real", comment = "from 0 to 1"'))
+    assert original.fingerprint == scheduled.fingerprint == commented.fingerprint
+    assert original.fingerprint != retyped.fingerprint
 
 
-def test_the_committed_json_schema_is_this_releases() -> None:
+def test_the_committed_json_schema_is_up_to_date() -> None:
     committed = json.loads((Path(__file__).parents[1] / "specs/spec.schema.json").read_text())
-    assert committed == spec.json_schema(), "bring it up to date: prescore schema > specs/spec.schema.json"
+    assert committed == spec.json_schema(), "run: prescore schema > specs/spec.schema.json"
 
 
-def test_the_json_schema_knows_every_key_of_the_example() -> None:
+def test_the_json_schema_has_every_key_of_the_example() -> None:
     schema = spec.json_schema()
     example = tomllib.loads((Path(__file__).parents[1] / "specs/flight_delay.toml").read_text())
     assert set(example) <= set(schema["properties"])
@@ -122,12 +143,11 @@ def test_the_json_schema_knows_every_key_of_the_example() -> None:
 
 def test_a_fingerprint_is_the_same_in_every_process(tmp_path: Path) -> None:
     path = tmp_path / "good.toml"
-    path.write_text(
-        GOOD.replace('file = "m.onnx"', 'file = "m.onnx"\nnullable = ["a", "b"]\nallow_precision_loss = ["b", "a"]')
-    )
+    sets = 'nullable = ["a", "b"]\nallow_precision_loss = ["b", "a"]'
+    path.write_text(GOOD.replace('file = "m.onnx"', f'file = "m.onnx"\n{sets}'))
     code = "import pathlib, sys; from prescore.project import spec; path = pathlib.Path(sys.argv[1])"
     code += "; print(spec.load(path).fingerprint)"
     command = [sys.executable, "-c", code, str(path)]
-    seeds = [os.environ | {"PYTHONHASHSEED": str(seed)} for seed in range(4)]
-    said = {subprocess.check_output(command, env=environment) for environment in seeds}
-    assert len(said) == 1
+    environments = [os.environ | {"PYTHONHASHSEED": str(seed)} for seed in range(4)]
+    fingerprints = {subprocess.check_output(command, env=environment) for environment in environments}
+    assert len(fingerprints) == 1

@@ -1,1 +1,1 @@
-"""What users write: prescore.toml, specs, and the files that `prescore init` creates."""
+"""The files that users write: prescore.toml, specs, and the templates of `prescore init`."""

@@ -1,6 +1,6 @@
-"""Whether the sections of a spec agree with each other.
+"""Rules that span several sections of a spec.
 
-Asked of plain TOML too, which need not be of the right types: so all that is wrong can be told at once.
+They work on plain TOML, whose values can be of any type, so that the errors of all sections are reported together.
 """
 
 from __future__ import annotations
@@ -8,47 +8,84 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+_COLUMN_SECTIONS = ("key", "outputs", "passthrough")
 _PAIRS = (("key", "outputs"), ("key", "passthrough"), ("outputs", "passthrough"))
 
 
 def errors(content: Mapping[str, Any]) -> list[str]:
-    """What does not agree, each by its key."""
-    tables = {name: _names(content.get(name)) for name in ("key", "outputs", "passthrough")}
-    wrong = [f"{n} is both under [{a}] and under [{b}]" for a, b in _PAIRS for n in sorted(tables[a] & tables[b])]
-    known = set().union(*tables.values())
-    wrong += [f"comments.{n}: no such column" for n in sorted(_names(content.get("comments")) - known)]
-    indexed = [name for index in _listed(content.get("indexes")) for name in _texts(index)]
-    wrong += [f"indexes: no column {n}" for n in indexed if n not in known]
-    wrong += [f"{key}: holds a NUL character, which no text in Postgres can" for key in _with_nul(content)]
-    onnx = content.get("onnx")
-    return wrong + list(_strangers(onnx if isinstance(onnx, Mapping) else {}))
+    """Return one message for each inconsistency in the content of a spec; each begins with the key that it is about."""
+    sections = {name: _keys(content.get(name)) for name in _COLUMN_SECTIONS}
+    columns = set().union(*sections.values())
+    return [
+        *_duplicate_columns(sections),
+        *_unknown_columns(content, columns),
+        *_nul_characters(content),
+        *_unknown_features(content.get("onnx")),
+    ]
 
 
-def _strangers(onnx: Mapping[str, Any]) -> Iterator[str]:
-    inputs = onnx.get("inputs")
-    fed = inputs.values() if isinstance(inputs, Mapping) else ()
-    features = list(dict.fromkeys(name for columns in fed for name in _texts(columns)))
+def _duplicate_columns(sections: dict[str, set[str]]) -> Iterator[str]:
+    for first, second in _PAIRS:
+        for name in sorted(sections[first] & sections[second]):
+            yield f"{second}.{name}: [{first}] has a column {name} too; remove one of the two, or rename it"
+
+
+def _unknown_columns(content: Mapping[str, Any], columns: set[str]) -> Iterator[str]:
+    for name in sorted(_keys(content.get("comments")) - columns):
+        yield f"comments.{name}: the table has no column {name}; correct the name, or remove the comment"
+    for index in _items(content.get("indexes")):
+        for name in _texts(index):
+            if name not in columns:
+                yield f"indexes: the table has no column {name}; use columns of [key], [outputs] or [passthrough]"
+
+
+def _unknown_features(onnx: object) -> Iterator[str]:
+    if not isinstance(onnx, Mapping):
+        return
+    features = _features(onnx.get("inputs"))
     for key in ("allow_precision_loss", "nullable"):
         for name in sorted(set(_texts(onnx.get(key))) - set(features)):
-            yield f"onnx.{key}: {name} is not a feature; features are {', '.join(features)}"
+            yield f"onnx.{key}: {name} is not a feature; the features are {', '.join(features)}"
 
 
-def _with_nul(value: object, key: str = "") -> Iterator[str]:
-    """The keys of texts that hold a NUL."""
-    inner = value.items() if isinstance(value, Mapping) else enumerate(_listed(value))
-    for part, below in inner:
-        yield from _with_nul(below, f"{key}.{part}".lstrip("."))
-    if isinstance(value, str) and "\x00" in value:
-        yield key
+def _features(inputs: object) -> list[str]:
+    """Return the feature columns, each once, in the order of the inputs."""
+    if not isinstance(inputs, Mapping):
+        return []
+    names = (name for columns in inputs.values() for name in _texts(columns))
+    return list(dict.fromkeys(names))
 
 
-def _names(table: object) -> set[str]:
-    return {str(name) for name in table} if isinstance(table, Mapping) else set()
+def _nul_characters(content: Mapping[str, Any]) -> Iterator[str]:
+    for key, text in _flatten(content):
+        if "\x00" in text:
+            yield f"{key}: contains a NUL character, which Postgres cannot store; remove it"
 
 
-def _listed(value: object) -> Iterable[Any]:
+def _flatten(value: object, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every text in a value, with its key, such as `checks.0.name`."""
+    if isinstance(value, str):
+        yield key, value
+        return
+    entries = value.items() if isinstance(value, Mapping) else enumerate(_items(value))
+    for part, entry in entries:
+        path = f"{key}.{part}" if key else str(part)
+        yield from _flatten(entry, path)
+
+
+def _keys(table: object) -> set[str]:
+    if not isinstance(table, Mapping):
+        return set()
+    return {str(key) for key in table}
+
+
+def _items(value: object) -> Iterable[Any]:
+    """Return a list or set as it is, and nothing for a value of another type."""
     return value if isinstance(value, list | tuple | set | frozenset) else ()
 
 
 def _texts(value: object) -> list[str]:
-    return [value] if isinstance(value, str) else [name for name in _listed(value) if isinstance(name, str)]
+    """Return the texts in a list; a text by itself counts as a list of one."""
+    if isinstance(value, str):
+        return [value]
+    return [item for item in _items(value) if isinstance(item, str)]

@@ -1,4 +1,4 @@
-"""The values of a spec's keys: what may be written, and what is said of anything else."""
+"""The types of a spec's values. Their error messages complete the sentence "<key>: …"."""
 
 from __future__ import annotations
 
@@ -19,24 +19,27 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 def _duration(value: object) -> timedelta:
     match = re.fullmatch(r"([0-9]{1,12})([smhd])", value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError('write a number and a unit, such as "90m", "26h" or "7d"')
-    if int(match[1]) > _LONGEST / timedelta(**{_UNITS[match[2]]: 1}):
-        raise ValueError('write at most "36500d", a hundred years')
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+        raise ValueError('must be a number and a unit, such as "90m", "26h" or "7d"')
+    number, unit = int(match[1]), _UNITS[match[2]]
+    # Compare before multiplying: a timedelta cannot hold every number of days that matches.
+    if number > _LONGEST / timedelta(**{unit: 1}):
+        raise ValueError('must be at most "36500d", a hundred years')
+    return timedelta(**{unit: number})
 
 
 def parse_duration(text: str) -> timedelta:
-    """A length of time as specs and commands write it; raises Mistake."""
+    """Return a duration such as "26h", as specs and commands write it; raise Mistake if it is not valid."""
     try:
         return _duration(text)
     except ValueError as error:
-        raise Mistake(f"{text!r} is no length of time: {error}.") from error
+        raise Mistake(f"{text!r} is not a valid duration: it {error}.") from error
 
 
 def _limit(value: object) -> object:
-    rows = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    if not rows and not (isinstance(value, float) and 0 <= value < 1):
-        raise ValueError("write a number of rows, such as 10, or a fraction of the domain below 1, such as 0.001")
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    is_fraction = isinstance(value, float) and 0 <= value < 1
+    if not is_count and not is_fraction:
+        raise ValueError("must be a number of rows, such as 10, or a fraction of the domain below 1, such as 0.001")
     return value
 
 
@@ -44,36 +47,41 @@ def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, IsADirectoryError) as error:
-        raise ValueError('no such time zone; write one such as "Europe/Zurich" or "UTC"') from error
+        raise ValueError('must be a time zone, such as "Europe/Zurich" or "UTC"') from error
     return value
 
 
 def _clock(value: object) -> object:
     try:
-        written = time.fromisoformat(value) if isinstance(value, str) else value
+        clock = time.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
-        written = None
-    if not isinstance(written, time) or written.tzinfo is not None:
-        raise ValueError("write a time of the day, such as 06:00:00; its zone is that of the schedule")
-    return written
+        clock = None
+    if not isinstance(clock, time) or clock.tzinfo is not None:
+        raise ValueError("must be a time of day without a zone, such as 06:00:00; schedule.timezone sets the zone")
+    return clock
 
 
 def _feed(value: object) -> tuple[str, ...]:
     columns = [value] if isinstance(value, str) else value
-    if not isinstance(columns, list | tuple) or not columns or not all(isinstance(c, str) for c in columns):
-        raise ValueError('write one column, "distance", or a list of them, ["hour", "distance"]')
+    message = 'must be a column, such as "distance", or a list of columns, such as ["hour", "distance"]'
+    if not isinstance(columns, list | tuple) or not columns:
+        raise ValueError(message)
+    if not all(isinstance(column, str) for column in columns):
+        raise ValueError(message)
     return tuple(columns)
 
 
 def _indexes(value: object) -> object:
-    if isinstance(value, str) or (isinstance(value, list) and any(isinstance(columns, str) for columns in value)):
-        raise ValueError('write a list of lists, such as [["dest"], ["origin", "dest"]]')
+    columns = value if isinstance(value, list) else [value]
+    if any(isinstance(index, str) for index in columns):
+        raise ValueError('must be a list of lists, such as [["dest"], ["origin", "dest"]]')
     return value
 
 
 def _expectation(value: str) -> str:
-    if value.startswith("expect_"):
-        raise ValueError(f"leave out the leading expect_: {value.removeprefix('expect_')}")
+    prefix = "expect_"
+    if value.startswith(prefix):
+        raise ValueError(f"must not begin with {prefix}; write {value.removeprefix(prefix)}")
     return value
 
 
@@ -86,6 +94,7 @@ KeyColumnName = Annotated[ColumnName, AfterValidator(require_key_name)]
 Limit = Annotated[int | float, BeforeValidator(_limit, json_schema_input_type=float)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Indexes = Annotated[
-    tuple[tuple[str, ...], ...], BeforeValidator(_indexes, json_schema_input_type=tuple[tuple[str, ...], ...])
+    tuple[tuple[str, ...], ...],
+    BeforeValidator(_indexes, json_schema_input_type=tuple[tuple[str, ...], ...]),
 ]
 Expectation = Annotated[str, AfterValidator(_expectation)]

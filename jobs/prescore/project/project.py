@@ -1,4 +1,4 @@
-"""A project: the folder with prescore.toml, its specs, and the store of what versions were made from."""
+"""A project: the folder with prescore.toml, the specs and the store."""
 
 from __future__ import annotations
 
@@ -18,33 +18,35 @@ from prescore.project import spec, validation_messages
 
 FILE = "prescore.toml"
 FOLDER = ".prescore"
-"""Where a project keeps what it made itself."""
+"""The folder for files that prescore itself writes into a project."""
 STORE = "PRESCORE_STORE"
-
-
-_UNITS = {"MB": 10**6, "GB": 10**9}
+PROJECT = "PRESCORE_PROJECT"
+_SIZE_UNITS = {"MB": 10**6, "GB": 10**9}
 
 
 def _size(value: str) -> str:
     if not re.fullmatch(r"\d+(MB|GB)", value):
-        raise ValueError('write a whole number and MB or GB, such as "384MB"')
+        raise ValueError('must be a whole number and MB or GB, such as "384MB"')
     return value
 
 
 def size_bytes(size: str) -> int:
-    """How many bytes a size of the settings is."""
-    return int(size[:-2]) * _UNITS[size[-2:]]
+    """Return the bytes in a size such as "384MB"."""
+    number, unit = int(size[:-2]), size[-2:]
+    return number * _SIZE_UNITS[unit]
 
 
 def _database(value: str) -> str:
-    if value != EMBEDDED and not value.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
-        raise ValueError(f'write "{EMBEDDED}", or a URL such as "postgresql://user:password@host:port/database"')
+    schemes = ("postgresql://", "postgres://", "postgresql+psycopg://")
+    if value != EMBEDDED and not value.startswith(schemes):
+        raise ValueError(f'must be "{EMBEDDED}", or a URL such as "postgresql://user:password@host:port/database"')
     return value
 
 
 def _place(value: str) -> str:
-    if ":" in value.split("/")[0] and not re.match(r"[a-z][a-z0-9+.-]*://[^/]", value):
-        raise ValueError('write a path, or a URL such as "s3://bucket/prefix"')
+    has_scheme = ":" in value.split("/")[0]
+    if has_scheme and not re.match(r"[a-z][a-z0-9+.-]*://[^/]", value):
+        raise ValueError('must be a path, or a URL such as "s3://bucket/prefix"')
     return value
 
 
@@ -54,22 +56,28 @@ Size = Annotated[str, AfterValidator(_size)]
 
 
 class Settings(BaseModel):
-    """What prescore.toml may say."""
+    """The settings in prescore.toml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     database: DatabaseName | None = Field(
-        None, description=f'a libpq URL, or "{EMBEDDED}"; {URL_VARIABLE} overrides it'
+        None,
+        description=f'the URL of a Postgres database, or "{EMBEDDED}"; {URL_VARIABLE} overrides it',
     )
     store: Place = Field(
         f"{FOLDER}/store",
         description=f"where snapshots and model files are kept: a path or a URL; {STORE} overrides it",
     )
-    sources: dict[str, str] = Field({}, description="name = SQLAlchemy URL, or env:VARIABLE, for specs' domain.source")
-    workers: int = Field(0, ge=0, description="chunks scored side by side; 0: one a core")
-    chunk_rows: int = Field(102_400, ge=1, description="rows a chunk, about: sources deliver in batches of their own")
-    memory_limit: Size = Field("384MB", description="what DuckDB may hold before it spills to disk")
-    disk_budget: Size | None = Field(None, description="what versions' tables and the store may take together")
+    sources: dict[str, str] = Field(
+        {},
+        description="databases for domain.source in specs: name = SQLAlchemy URL, or env:VARIABLE",
+    )
+    workers: int = Field(0, ge=0, description="how many chunks are scored in parallel; 0: one for each core")
+    chunk_rows: int = Field(102_400, ge=1, description="about how many rows a chunk has")
+    memory_limit: Size = Field("384MB", description="how much memory DuckDB uses before it spills to disk")
+    disk_budget: Size | None = Field(
+        None, description="how much disk space the tables of versions and the store may use together"
+    )
 
 
 class Project:
@@ -81,76 +89,89 @@ class Project:
 
     @classmethod
     def find(cls, start: Path | None = None) -> Self:
-        """The project around a folder (PRESCORE_PROJECT or the current one by default); raises Mistake."""
-        begin = (start or cls.here()).resolve()
-        root = next((folder for folder in (begin, *begin.parents) if (folder / FILE).is_file()), None)
-        if root is None:
-            raise Mistake(f"No {FILE} in {begin} or above. `prescore init NAME` starts a project here.")
-        return cls(root, _settings(root / FILE))
+        """Return the project that a folder belongs to, by default that of `start_folder`.
+
+        Raises Mistake if neither the folder nor one above it has a prescore.toml, and SpecInvalid if that is not valid.
+        """
+        start = (start or cls.start_folder()).resolve()
+        for folder in (start, *start.parents):
+            file = folder / FILE
+            if file.is_file():
+                return cls(folder, _load_settings(file))
+        raise Mistake(
+            f"There is no {FILE} in {start} or in a folder above it. Run `prescore init NAME` to start a project there."
+        )
 
     @staticmethod
-    def here() -> Path:
-        """The folder to begin from: PRESCORE_PROJECT or the current one; raises Mistake when that is no folder."""
-        named = Path(os.environ.get("PRESCORE_PROJECT", "."))
-        if not named.is_dir():
+    def start_folder() -> Path:
+        """Return the folder in PRESCORE_PROJECT, or else the current one; raise Mistake if it is not a folder."""
+        folder = Path(os.environ.get(PROJECT, "."))
+        if not folder.is_dir():
             raise Mistake(
-                f"PRESCORE_PROJECT names {named}, which is no folder. Set it to the one with {FILE}, or unset it."
+                f"{PROJECT} is {folder}, which is not a folder. Set it to the folder with {FILE}, or unset it."
             )
-        return named
+        return folder
 
     def spec(self, model: str) -> spec.Spec:
-        """The spec of a model; raises NotFound or SpecInvalid."""
+        """Return the spec of a model; raise NotFound or SpecInvalid."""
         path = self.root / "specs" / f"{model}.toml"
         if not path.exists():
-            raise NotFound(f"There is no spec {path}. {self._instead(model)}")
+            raise NotFound(f"There is no spec {path}. {self._suggestion(model)}")
         return spec.load(path)
 
-    def _instead(self, model: str) -> str:
-        """What to do about a model that has no spec: name one that is there, or one that could be."""
-        near = get_close_matches(model.lower(), self.models(), n=1)
-        meant = f"Did you mean {near[0]}? " if near else ""
-        if fault := naming.model_name_error(model):
-            return f"{meant}{model!r} cannot name a model: {fault}."
-        return f"{meant}`prescore init {model}` writes one to start from."
+    def _suggestion(self, model: str) -> str:
+        """Return what to do about a model without a spec: use a similar name, or create the spec."""
+        similar = get_close_matches(model.lower(), self.models(), n=1)
+        suggestion = f"Did you mean {similar[0]}? " if similar else ""
+        if reason := naming.model_name_error(model):
+            return f"{suggestion}{model!r} is not a valid model name: {reason}."
+        return f"{suggestion}Run `prescore init {model}` to create one."
 
     def models(self) -> list[str]:
-        """The names of the specs."""
+        """Return the names of all models that have a spec, sorted."""
         return sorted(path.stem for path in (self.root / "specs").glob("*.toml"))
 
     @property
     def store(self) -> Path | str:
-        """Where snapshots and model files are kept: a folder, or a URL; raises Mistake when it is neither."""
+        """Return the place of snapshots and model files, a folder or a URL; raise Mistake if it is neither."""
         try:
-            named = _place(os.environ.get(STORE) or self.settings.store)
+            place = _place(os.environ.get(STORE) or self.settings.store)
         except ValueError as error:
-            raise Mistake(f"{STORE} is {os.environ[STORE]!r}: {error}.") from error
-        return named if "://" in named else self.root / named
+            raise Mistake(f"{STORE} is {os.environ[STORE]!r}: it {error}.") from error
+        return place if "://" in place else self.root / place
 
     @property
     def database_name(self) -> str:
-        """The URL of the database, or "embedded"; raises Mistake when neither settings nor environment name one."""
-        named = os.environ.get(URL_VARIABLE) or self.settings.database
-        if not named:
+        """Return the URL of the database, or "embedded"; raise Mistake if none is configured."""
+        name = os.environ.get(URL_VARIABLE) or self.settings.database
+        if not name:
             raise Mistake(
-                f'No database is named. Set {URL_VARIABLE}, or write database = "{EMBEDDED}" in {self.root / FILE}.'
+                f"No database is configured. Set {URL_VARIABLE}, "
+                f'or write database = "{EMBEDDED}" in {self.root / FILE}.'
             )
-        return named
+        return name
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it; git is told to pass over a new .prescore, whose content is no source."""
-    private = next((above for above in (folder, *folder.parents) if above.name == FOLDER), None)
-    if private is not None and not private.exists():
-        private.mkdir(parents=True, exist_ok=True)
-        (private / ".gitignore").write_text("*\n")
+    """Create a folder and its parents; a new .prescore gets a .gitignore, because its files are not sources."""
+    for parent in (folder, *folder.parents):
+        if parent.name == FOLDER:
+            _make_private_folder(parent)
+            break
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _settings(path: Path) -> Settings:
+def _make_private_folder(folder: Path) -> None:
+    if not folder.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".gitignore").write_text("*\n")
+
+
+def _load_settings(path: Path) -> Settings:
     try:
         return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecInvalid(f"{path} is not readable as TOML: {error}.") from error
+        raise SpecInvalid(f"{path} is not valid TOML: {error}.") from error
     except ValidationError as error:
-        told = "\n".join(validation_messages.lines(error, Settings, "docs/reference/settings.md"))
-        raise SpecInvalid(f"{path} does not hold together:\n{told}") from error
+        errors = validation_messages.lines(error, Settings, "docs/reference/settings.md")
+        raise SpecInvalid(f"{path} is not valid:\n" + "\n".join(errors)) from error

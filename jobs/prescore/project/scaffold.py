@@ -1,4 +1,4 @@
-"""A spec and a domain query to start from."""
+"""The files that `prescore init` creates: a spec and a domain query to start from."""
 
 from __future__ import annotations
 
@@ -13,37 +13,47 @@ from prescore.project.spec import json_schema
 
 
 def write(name: str) -> list[Path]:
-    """Write what a new model needs into the project here, which is made if there is none; gives the files.
+    """Write the files of a new model into the project around the current folder, and return their paths.
 
-    Raises Mistake for a name that Postgres would cut, and when the model has a spec already.
+    If there is no project, the current folder becomes one. Raises Mistake if the name is not valid, or if one of the
+    files exists; nothing is written then.
     """
-    if fault := model_name_error(name):
-        raise Mistake(f"{name!r} cannot name a model: {fault}.")
-    here = Project.here().resolve()
-    try:
-        root = Project.find(here).root
-    except SpecInvalid:
-        # A prescore.toml that cannot be read is there, and wants mending.
-        raise
-    except Mistake:
-        root = here
-    texts = {
-        root / FILE: "prescore.toml",
+    if reason := model_name_error(name):
+        raise Mistake(f"{name!r} is not a valid model name: {reason}.")
+    root = _project_folder()
+    templates = {
         root / f"specs/{name}.toml": "spec.toml",
         root / f"sql/domains/{name}.sql": "domain.sql",
     }
-    wanted = {path: text for path, text in texts.items() if path.name != FILE or not path.exists()}
-    for path in wanted:
+    for path in templates:
         if path.exists():
-            raise Mistake(f"{path} is there already; nothing was written.")
-    for path, text in wanted.items():
+            raise Mistake(f"{path} already exists. Nothing was written; choose another name, or remove the file.")
+    if not (root / FILE).exists():
+        templates = {root / FILE: "prescore.toml", **templates}
+    for path, template in templates.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(files("prescore.project").joinpath("scaffold_files", text).read_text().replace("{name}", name))
-    return [*wanted, write_schema(root)]
+        path.write_text(_template(template).replace("{name}", name))
+    return [*templates, write_schema(root)]
 
 
 def write_schema(root: Path) -> Path:
-    """The JSON schema that the specs' first line points editors at, as this release has it."""
+    """Write this release's JSON schema of specs, which the first line of a spec names for editors; return its path."""
     path = root / "specs/spec.schema.json"
     path.write_text(json.dumps(json_schema(), indent=2) + "\n")
     return path
+
+
+def _project_folder() -> Path:
+    """Return the folder of the project around the current folder, or the current folder if there is no project."""
+    folder = Project.start_folder().resolve()
+    try:
+        return Project.find(folder).root
+    except SpecInvalid:
+        # There is a prescore.toml, and the user must fix it first.
+        raise
+    except Mistake:
+        return folder
+
+
+def _template(name: str) -> str:
+    return files("prescore.project").joinpath("scaffold_files", name).read_text()

@@ -1,4 +1,4 @@
-"""The spec of a model: what `specs/<model>.toml` may say, and what it means."""
+"""The spec of a model, `specs/<model>.toml`: its sections, keys and types."""
 
 from __future__ import annotations
 
@@ -39,152 +39,169 @@ else:
 
 
 class Section(BaseModel):
-    """A table of the spec; a key that it does not know is an error, never ignored."""
+    """A section of a spec. An unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DataAsOf(Section):
-    """Where the time that the inputs describe comes from: a column's maximum, or a query that gives one value."""
+    """The time that the inputs describe: the maximum of a column, or the result of a query with one value."""
 
     column: str | None = None
     query: str | None = None
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _require_one(self) -> Self:
         if (self.column is None) == (self.query is None):
-            raise ValueError("give either column or query")
+            raise ValueError("must have either column or query, and not both")
         return self
 
 
 class Domain(Section):
-    """The bounded set of inputs."""
+    """The bounded set of inputs that predictions are made for."""
 
-    query: str = Field(description="SQL file, relative to the project")
-    source: str = Field("duckdb", description='"duckdb", or a name under [sources] in prescore.toml')
-    data_as_of: DataAsOf | None = Field(None, description="default: the snapshot's start")
+    query: str = Field(description="path of the SQL file, relative to the project")
+    source: str = Field(
+        "duckdb", description='"duckdb" for files, or the name of a database under [sources] in prescore.toml'
+    )
+    data_as_of: DataAsOf | None = Field(
+        None, description="the time that the inputs describe; by default, the start of the snapshot"
+    )
 
 
 class Onnx(Section):
-    """The ONNX file and what its inputs are fed with."""
+    """The ONNX file, and the columns that fill its inputs."""
 
-    file: str = Field(description="ONNX file, relative to the project")
+    file: str = Field(description="path of the ONNX file, relative to the project")
     inputs: dict[str, Feed] = Field(
-        min_length=1, description="input name = the column that fills it, or the columns of a matrix in order"
+        min_length=1,
+        description="for each input, the column that fills it, or the columns of a matrix in order",
     )
     allow_precision_loss: frozenset[str] = Field(
-        frozenset(), description="features that may lose digits on their way into the model"
+        frozenset(),
+        description="features that may lose digits when they are converted to the type of the model's input",
     )
-    nullable: frozenset[str] = Field(frozenset(), description="features whose NULLs reach the model as NaN")
+    nullable: frozenset[str] = Field(
+        frozenset(),
+        description="features whose NULLs reach the model as NaN; a NULL in another feature rejects the row",
+    )
 
     @field_serializer("allow_precision_loss", "nullable")
-    def _in_order(self, names: frozenset[str]) -> list[str]:
-        # A set's own order differs from process to process, and so would the fingerprint.
+    def _sort(self, names: frozenset[str]) -> list[str]:
+        # The order of a set differs between processes, and the fingerprint must not.
         return sorted(names)
 
     @property
     def features(self) -> list[str]:
-        """Feature columns, each once, in the order of the inputs."""
-        return list(dict.fromkeys(column for columns in self.inputs.values() for column in columns))
+        """Return the feature columns, each once, in the order of the inputs."""
+        names = (column for columns in self.inputs.values() for column in columns)
+        return list(dict.fromkeys(names))
 
 
 class Output(Section):
-    """One column of predictions."""
+    """A column of predictions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    source: str = Field(alias="from", description="the ONNX output that it comes from")
-    index: int | None = Field(None, ge=0, description="which column of that output, where it has several")
+    source: str = Field(alias="from", description="the output of the model that the column comes from")
+    index: int | None = Field(None, ge=0, description="the column of that output, counted from 0, if it has several")
     type: OutputType
     comment: str = ""
 
 
 class Check(BaseModel):
-    """A Great Expectations expectation on the staged table; further keys are its arguments."""
+    """An expectation of Great Expectations on the staged table. All other keys are arguments of the expectation."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     expect: Expectation = Field(
-        pattern=r"^[a-z][a-z0-9_]*$", description="its name in snake case, without the leading expect_"
+        pattern=r"^[a-z][a-z0-9_]*$",
+        description="the name of the expectation in snake case, without the leading expect_",
     )
-    name: str | None = Field(None, description="what messages call it")
+    name: str | None = Field(None, description="the name of the check in messages")
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """Return the name of the check in messages: `name`, or else the expectation with its column."""
+        if self.name:
+            return self.name
         column = (self.model_extra or {}).get("column")
-        return self.name or (f"{self.expect}({column})" if column else self.expect)
+        return f"{self.expect}({column})" if column else self.expect
 
 
 class Schedule(Section):
-    """When Airflow runs it."""
+    """When Airflow runs the model."""
 
-    cron: str | None = Field(None, description='five fields, such as "0 5 * * *"')
+    cron: str | None = Field(None, description='a cron expression of five fields, such as "0 5 * * *"')
     timezone: Zone = "UTC"
     assets: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        (), description="names or URIs of Airflow assets: it runs when all were updated"
+        (),
+        description="names or URIs of Airflow assets; a run starts when all of them were updated",
     )
-    published_by: Clock | None = Field(None, description="by when a version is to be published, such as 06:00:00")
+    published_by: Clock | None = Field(
+        None, description="the time of day by which a version is to be published, such as 06:00:00"
+    )
 
     @model_validator(mode="after")
-    def _some_time(self) -> Self:
+    def _require_trigger(self) -> Self:
         if self.cron is None and not self.assets:
-            raise ValueError("give cron, assets, or both")
+            raise ValueError("must have cron, assets, or both")
         if self.cron is not None and not re.fullmatch(r"@\w+|(\S+\s+){4}\S+", self.cron):
-            raise ValueError('cron has five fields, such as "0 5 * * *"')
+            raise ValueError('cron must have five fields, such as "0 5 * * *"')
         return self
 
 
 class Freshness(Section):
-    """What the owner promises of the age of the inputs."""
+    """The age that the inputs may reach."""
 
-    max_age: Duration | None = None
+    max_age: Duration | None = Field(None, description="predictions from older inputs are stale; by default, none are")
     when_stale: Literal["serve", "refuse"] = Field(
-        "serve", description="what the lookup API does with what is older: serve it as stale, or refuse with 503"
+        "serve",
+        description="what the lookup API does with stale predictions: serve them, marked as stale, or refuse with 503",
     )
 
 
 class Lookup(Section):
-    """How the lookup API answers."""
+    """How the lookup API serves the model."""
 
-    in_memory: bool = Field(False, description="hold the published version in the API's memory")
+    in_memory: bool = Field(False, description="keep the published version in the memory of the API")
     cache: Duration = Field(
         default_factory=timedelta,
-        description="how long an answer may be used again without asking whether it still holds",
+        description="how long clients may reuse a response without revalidating it",
         json_schema_extra={"default": "0s"},
     )
 
 
 class Retention(Section):
-    """What is kept when newer versions come."""
+    """How long versions are kept."""
 
-    versions: int = Field(5, ge=1, description="published and superseded versions that are kept")
-    # A transaction that began before a publication goes on with the version from before.
+    versions: int = Field(5, ge=1, description="how many published and superseded versions are kept")
+    # A transaction that began before a publication still reads the version before it.
     grace: Duration = Field(
         default_factory=lambda: timedelta(minutes=10),
-        description="how long a superseded version is kept in any case",
+        description="how long a superseded version is kept at least",
         json_schema_extra={"default": "10m"},
     )
     candidates: Duration = Field(
         default_factory=lambda: timedelta(days=3),
-        description="how long a refused, withdrawn or never published version is kept for inspection",
+        description="how long a version that was refused, withdrawn or never published is kept for inspection",
         json_schema_extra={"default": "3d"},
     )
     backfills: Duration = Field(
         default_factory=lambda: timedelta(days=30),
-        description="how long a version is kept that was made for a time before that of the published one",
+        description="how long a backfill is kept: a version whose data are older than those of the published one",
         json_schema_extra={"default": "30d"},
     )
 
 
 class Grants(Section):
-    """Who may read the view."""
+    """The roles that may read the view."""
 
-    select: tuple[str, ...] = ()
+    select: tuple[str, ...] = Field((), description="roles that are granted SELECT")
 
 
 class Spec(Section):
-    """A whole spec. `model` is the file's name without .toml."""
+    """A spec. `model` is the name of its file without .toml."""
 
     model: Name
     description: str = ""
@@ -193,10 +210,12 @@ class Spec(Section):
     passthrough: dict[ColumnName, PassthroughType] = {}
     onnx: Onnx
     outputs: dict[ColumnName, Output] = Field(min_length=1)
-    comments: dict[str, str] = Field({}, description="comments on key and passed-through columns")
+    comments: dict[str, str] = Field({}, description="comments on key and passthrough columns")
     indexes: Indexes = Field((), description="secondary indexes, each a list of columns")
     checks: tuple[Check, ...] = ()
-    max_rejects: Limit = Field(0, description="how many rows may be set aside: so many, or a fraction of the domain")
+    max_rejects: Limit = Field(
+        0, description="how many rows may be rejected: a number of rows, or a fraction of the domain"
+    )
     schedule: Schedule | None = None
     freshness: Freshness = Freshness()
     lookup: Lookup = Lookup()
@@ -204,34 +223,39 @@ class Spec(Section):
     grants: Grants = Grants()
 
     @model_validator(mode="after")
-    def _columns_agree(self) -> Self:
-        if wrong := consistency.errors(self.model_dump(by_alias=True)):
-            raise ValueError("; ".join(wrong))
+    def _require_consistency(self) -> Self:
+        if errors := consistency.errors(self.model_dump(by_alias=True)):
+            raise ValueError("; ".join(errors))
         return self
 
     @property
     def key_columns(self) -> list[Column]:
-        """Key columns in order, as the catalog describes them."""
-        return [self._column(n, t, "key") for n, t in self.key.items()]
+        """Return the key columns in order, as the catalog records them."""
+        return [self._column(name, kind, "key") for name, kind in self.key.items()]
 
     @property
     def output_columns(self) -> list[Column]:
-        """Outputs, then passed-through columns, as the catalog describes them."""
-        outputs = [Column(name=n, type=o.type, comment=o.comment, role="output") for n, o in self.outputs.items()]
-        return outputs + [self._column(n, t, "passthrough") for n, t in self.passthrough.items()]
+        """Return the outputs and then the passthrough columns, as the catalog records them."""
+        columns = [
+            Column(name=name, type=output.type, comment=output.comment, role="output")
+            for name, output in self.outputs.items()
+        ]
+        columns += [self._column(name, kind, "passthrough") for name, kind in self.passthrough.items()]
+        return columns
 
     def _column(self, name: str, kind: str, role: str) -> Column:
         return Column(name=name, type=kind, comment=self.comments.get(name, ""), role=role)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what decides the table's content: not of schedules, checks, promises and comments."""
-        parts = {"domain", "key", "passthrough", "onnx", "outputs", "indexes"}
-        return _hash(self.model_dump_json(include=parts, exclude={"outputs": {"__all__": {"comment"}}}))
+        """Return the SHA-256 of the keys that decide the table's content; schedules, checks and comments do not."""
+        sections = {"domain", "key", "passthrough", "onnx", "outputs", "indexes"}
+        comments = {"outputs": {"__all__": {"comment"}}}
+        return _hash(self.model_dump_json(include=sections, exclude=comments))
 
     @property
     def checks_fingerprint(self) -> str:
-        """SHA-256 of what the spec asks of a version before it may be published."""
+        """Return the SHA-256 of the conditions that a version must meet before it is published."""
         return _hash(self.model_dump_json(include={"checks", "max_rejects"}))
 
 
@@ -240,26 +264,25 @@ def _hash(text: str) -> str:
 
 
 def load(path: Path) -> Spec:
-    """Read a spec; raises NotFound when there is none, SpecInvalid with everything that is wrong at once."""
+    """Return the spec in a file; raise NotFound if there is no file, and SpecInvalid with every error in it."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise NotFound(f"There is no spec {path}. `prescore init {path.stem}` writes one to start from.") from error
+        raise NotFound(f"There is no spec {path}. Run `prescore init {path.stem}` to create one.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecInvalid(f"{path} is not readable as TOML: {error}.") from error
+        raise SpecInvalid(f"{path} is not valid TOML: {error}.") from error
     if "model" in content:
-        raise SpecInvalid(f"{path}: a model has the name of its file, {path.stem}. Leave the key model out.")
+        raise SpecInvalid(f"{path} must not have the key model: the name of the file, {path.stem}, names the model.")
     try:
         return Spec.model_validate({**content, "model": path.stem})
     except ValidationError as error:
-        told = validation_messages.lines(error, Spec, "docs/reference/spec.md") + [
-            f"  {f}" for f in consistency.errors(content)
-        ]
-        raise SpecInvalid(f"{path} does not hold together:\n" + "\n".join(told)) from error
+        errors = validation_messages.lines(error, Spec, "docs/reference/spec.md")
+        errors += [f"  {message}" for message in consistency.errors(content)]
+        raise SpecInvalid(f"{path} is not valid:\n" + "\n".join(errors)) from error
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema of a spec file, for editors."""
+    """Return the JSON schema of a spec, which editors use for completion and validation."""
     schema = Spec.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "prescore spec"

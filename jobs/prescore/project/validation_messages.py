@@ -1,4 +1,4 @@
-"""What is wrong with a TOML file, in its author's words: a line a fault, with its key and what was there."""
+"""Messages for the errors of a TOML file: one line for each error, with its key and the value in the file."""
 
 from __future__ import annotations
 
@@ -8,46 +8,71 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-_WORDS = {
+_MESSAGES = {
     "missing": "is missing",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
     "string_type": "must be text, in quotes",
+    "string_too_short": "must not be empty",
+    "string_pattern_mismatch": "must be in lower case, with underscores between words",
     "dict_type": "must be a table",
     "model_type": "must be a table",
+    "tuple_type": "must be a list",
+    "frozen_set_type": "must be a list",
+    "too_short": "must have at least one entry",
 }
+"""pydantic's type of an error → the message for it."""
+_PYDANTIC_PARTS = ("str", "list[", "constrained-", "[key]")
+"""Beginnings of the parts of a location that pydantic adds for unions and for the keys of a mapping."""
 
 
 def lines(error: ValidationError, model: type[BaseModel], page: str) -> list[str]:
-    """One line a fault of a file's keys; `page` is the reference that lists them. Faults of the whole are left out."""
-    return [f"  {_place(fault)}: {_words(fault, model, page)}" for fault in error.errors() if fault["loc"]]
+    """Return an indented line for each error that belongs to a key of the file.
+
+    `page` is the path of the reference page that lists the keys.
+    """
+    return [f"  {_key(fault)}: {_message(fault, model, page)}" for fault in error.errors() if fault["loc"]]
 
 
-def _place(fault: Any) -> str:
-    # The branches of a union and the marks of mapping keys say nothing to the author of a TOML file.
-    return ".".join(str(p) for p in fault["loc"] if not str(p).startswith(("str", "list[", "constrained-", "[key]")))
+def _key(fault: Any) -> str:
+    parts = [str(part) for part in fault["loc"]]
+    return ".".join(part for part in parts if not part.startswith(_PYDANTIC_PARTS))
 
 
-def _words(fault: Any, model: type[BaseModel], page: str) -> str:
-    if fault["type"] == "extra_forbidden":
-        near = get_close_matches(str(fault["loc"][-1]), _keys(model, fault["loc"][:-1]), n=1)
-        return f"no such key here; {f'did you mean {near[0]}? T' if near else 't'}he reference lists them ({page})"
-    said = _WORDS.get(fault["type"], str(fault["msg"]).removeprefix("Value error, "))
-    if fault["type"] == "missing" or isinstance(fault["input"], dict):
-        return said
-    return f"{said.replace('Input should be', 'must be')} (given: {str(fault['input'])[:60]!r})"
+def _message(fault: Any, model: type[BaseModel], page: str) -> str:
+    kind = fault["type"]
+    if kind == "extra_forbidden":
+        return _unknown_key_message(fault, model, page)
+    message = _MESSAGES.get(kind)
+    if message is None:
+        message = str(fault["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+    if kind == "missing" or isinstance(fault["input"], dict):
+        return message
+    value = str(fault["input"])[:60]
+    return f"{message} (given: {value!r})"
 
 
-def _keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """The keys that a section takes; names of the author's own on the way to it are passed over."""
+def _unknown_key_message(fault: Any, model: type[BaseModel], page: str) -> str:
+    *path, key = fault["loc"]
+    similar = get_close_matches(str(key), _known_keys(model, path), n=1)
+    suggestion = f"did you mean {similar[0]}? " if similar else ""
+    return f"unknown key; {suggestion}{page} lists all keys"
+
+
+def _known_keys(model: type[BaseModel], path: list[int | str]) -> list[str]:
+    """Return the keys of the section at a path. Parts that the author chose, such as column names, are skipped."""
     for part in path:
         field = model.model_fields.get(str(part))
-        model = next(_models(field.annotation), model) if field else model
+        if field is not None:
+            model = next(_models(field.annotation), model)
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models in a type annotation, such as Output in `dict[str, Output]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):

@@ -50,7 +50,7 @@ class Definition:
     @cached_property
     def source(self) -> Source:
         """The source that the domain query runs on."""
-        spill = Store(self.project.store).spill(self.model)
+        spill = Store(self.project.store).spill_folder(self.model)
         return domain.open_source(self.project, self.spec, spill)
 
     @cached_property

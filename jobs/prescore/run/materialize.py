@@ -196,7 +196,7 @@ def _write_snapshot(job: Job, held: Lease, catalog: Catalog, version: Version, s
     expected = snapshot.expected_types(job.spec, scorer.features)
     with source.open(job.query, rows, expected, limit=version["trial_rows"]) as stream:
         converter = snapshot.DomainConverter(job.spec, scorer.features, stream.schema)
-        with job.store.appearing(location) as part:
+        with job.store.write_snapshot(location) as part:
             frozen = snapshot.write(
                 stream.batches, converter, part, rows, lambda n: job.on_progress("snapshot", n, None), tally.add
             )

@@ -46,7 +46,7 @@ def check_target(job: Job) -> None:
     """What only the database can tell, before anything is written: raises a Mistake for what would end the run."""
     with job.database.connect() as connection:
         roles.require_writer(connection, job.model)
-        job.store.reach()
+        job.store.require_access()
         disk.require_room(connection, job)
     check_expectations(job)
 

@@ -1,1 +1,1 @@
-"""Where snapshots and model files are kept: a folder, or an object store."""
+"""The store: snapshots and model files, in a folder or in an object store."""

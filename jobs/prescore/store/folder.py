@@ -1,10 +1,11 @@
-"""A store in a folder: files that appear by renaming."""
+"""A store in a folder. A file is written under a temporary name and then renamed, so no reader sees half of it."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from prescore.project.project import make_folder
 
 
 class Folder:
-    """What a store asks of the place that it is in; names are relative to the folder, with slashes."""
+    """The files of a store in a local folder. Names of files are relative to the folder, with slashes."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -23,84 +24,96 @@ class Folder:
     def __str__(self) -> str:
         return str(self.root)
 
-    def at(self, name: str) -> Path:
-        """Where a file is, for messages."""
+    def location(self, name: str) -> Path:
+        """Return the path of a file, for messages."""
         return self.root / name
 
-    def reach(self) -> None:
-        """Nothing to find out: a folder is made when something is put there."""
+    def require_access(self) -> None:
+        """Do nothing: the folder is created when the first file is written."""
 
-    def own(self) -> Path:
-        """The local folder for what processes of this machine put aside."""
+    def local_folder(self) -> Path:
+        """Return the folder for temporary files of processes on this machine."""
         return self.root
 
     @contextmanager
-    def appearing(self, name: str) -> Iterator[Path]:
-        """A path to write to; the file appears under its name when it is complete and on disk, or not at all.
+    def write(self, name: str) -> Iterator[Path]:
+        """Yield a path to write to; on exit, the file appears under its name, complete and on disk.
 
-        Raises StoreFull when there is no room for it.
+        After an error, nothing appears. Raises StoreFull if the disk is full.
         """
         path = self.root / name
         make_folder(path.parent)
         part = path.with_suffix(f".{uuid4().hex}.part")
-        with writing(part):
+        with temporary_file(part):
             yield part
             with part.open("rb") as file:
                 os.fsync(file.fileno())
             part.rename(path)
 
     def read(self, name: str) -> bytes:
-        """A file's content; raises FileNotFoundError."""
+        """Return the content of a file; raise FileNotFoundError if there is none."""
         return (self.root / name).read_bytes()
 
     def open(self, name: str) -> Path:
-        """What pyarrow reads the file from."""
+        """Return the path of a file, which pyarrow opens itself."""
         return self.root / name
 
     def fingerprint(self, name: str) -> str | None:
-        """SHA-256 of a file's content, or None when it is not there."""
+        """Return the SHA-256 of a file's content, or None if there is no such file."""
         path = self.root / name
-        return hash_file(path) if path.exists() else None
+        if not path.exists():
+            return None
+        return hash_file(path)
 
     def names(self, folder: str) -> list[str]:
-        """The names of what is in a folder."""
-        return [str(path.relative_to(self.root)) for path in (self.root / folder).glob("*")]
+        """Return the names of the files in a folder of the store."""
+        paths = (self.root / folder).glob("*")
+        return [str(path.relative_to(self.root)) for path in paths]
 
     def size(self, name: str) -> int:
-        """A file's size; 0 when it is not there."""
-        return _bytes(self.root / name)
+        """Return the size of a file in bytes, 0 if there is no such file."""
+        return _file_size(self.root / name)
 
-    def total(self) -> int:
-        """How much all files take."""
-        return sum(_bytes(path) for path in self.root.rglob("*"))
+    def total_size(self) -> int:
+        """Return the size of all files together, in bytes."""
+        return sum(_file_size(path) for path in self.root.rglob("*"))
 
     def remove(self, name: str) -> None:
-        """Remove a file if it is there."""
+        """Remove a file if it exists."""
         (self.root / name).unlink(missing_ok=True)
 
 
 @contextmanager
-def writing(part: Path) -> Iterator[None]:
-    """While a file is written under a name that does not stay; raises StoreFull when there is no room for it."""
+def temporary_file(path: Path) -> Iterator[None]:
+    """Remove a file on exit, if it still exists; raise StoreFull if the disk is full while it is written."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreFull.at(part.parent) from error
+            raise StoreFull.at(path.parent) from error
         raise
     finally:
-        part.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+def process_suffix() -> str:
+    """Return what the names of this process's temporary files end in: the host's name and the PID."""
+    host = socket.gethostname()
+    pid = os.getpid()
+    return f"{host}.{pid}"
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content."""
+    """Return the SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _bytes(path: Path) -> int:
-    """A file's size; 0 for one that is gone by now, and for a folder."""
+def _file_size(path: Path) -> int:
+    """Return the size of a file in bytes; 0 for a folder, or a file that another process has just removed."""
+    if not path.is_file():
+        return 0
     try:
-        return path.stat().st_size if path.is_file() else 0
+        return path.stat().st_size
     except OSError:
         return 0

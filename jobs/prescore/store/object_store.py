@@ -1,4 +1,4 @@
-"""A store at a URL that fsspec knows, such as s3://bucket/prefix: objects that appear when their upload is complete."""
+"""A store at a URL that fsspec knows, such as s3://bucket/prefix. An object appears when its upload is complete."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import io
 import os
 import re
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,227 +17,257 @@ from typing import Any
 from uuid import uuid4
 
 from prescore.errors import StoreRefused, StoreUnavailable
-from prescore.store.folder import writing
+from prescore.store.folder import process_suffix, temporary_file
 
-SIGN = "prescore.txt"
-_SIGN = b"prescore keeps snapshots and model files here.\n"
-_BLOCK = 2**24
-"""What one request fetches of an object that is read as a whole."""
-
-
-@dataclass(frozen=True)
-class _Refusal:
-    """What no retry mends, and what is said of it: exceptions of Python's, error numbers, parts of exceptions' names.
-
-    Drivers have no class of exceptions in common.
-    """
-
-    message: str
-    kinds: tuple[type[Exception], ...] = ()
-    numbers: tuple[int, ...] = ()
-    words: tuple[str, ...] = ()
-
-    def covers(self, error: Exception) -> bool:
-        """Whether an error is of this kind."""
-        named = any(word in kind.__name__ for kind in type(error).__mro__ for word in self.words)
-        return named or isinstance(error, self.kinds) or getattr(error, "errno", None) in self.numbers
+MARKER = "prescore.txt"
+"""The object that is written to see whether the store can be used."""
+_MARKER_CONTENT = b"prescore keeps snapshots and model files here.\n"
+# The size of one request when a whole object is read, in bytes.
+_BLOCK_SIZE = 2**24
 
 
-_MEND = "mend store in prescore.toml or PRESCORE_STORE"
-_REFUSALS = (
-    _Refusal(
-        "The store {store} needs a package that is not installed: {said}. For s3:// it comes with "
-        "pip install 'prescore[s3]'. Install it wherever steps run, or {mend}.",
-        kinds=(ImportError,),
-    ),
-    _Refusal("The store {store} is not there: {said}. Create the bucket, or {mend}.", kinds=(FileNotFoundError,)),
-    _Refusal(
-        "The store {store} does not let us in: {said}. Give this machine a key that may list, read, write and delete "
-        "there, or {mend}.",
-        kinds=(PermissionError,),
-        words=("Credential", "Authentication", "Unauthorized", "ProfileNotFound"),
-    ),
-    _Refusal(
-        "The store {store} cannot be used: {said}. Look at the settings of its driver, or {mend}.",
-        kinds=(ValueError, NotImplementedError),
-        numbers=(errno.EINVAL, errno.EPERM, errno.ENOSYS, getattr(errno, "EREMCHG", errno.EINVAL)),
-        words=("ParamValidation", "NoRegion"),
-    ),
-)
+class ObjectStore:
+    """The files of a store at a URL, as objects. Names of objects are relative to the URL.
 
-
-class Bucket:
-    """What a store asks of the place that it is in; names are relative to the URL.
-
-    Whatever is asked raises StoreRefused or StoreUnavailable when there is no answer.
+    Every method that sends a request raises StoreRefused if the store cannot be used as it is set up, and
+    StoreUnavailable if it does not answer.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
 
     def __str__(self) -> str:
-        return re.sub(r"//[^/@]*@", "//", self.url)  # without a password
+        # Leave out the user and password.
+        return re.sub(r"//[^/@]*@", "//", self.url)
 
-    def at(self, name: str) -> str:
-        """Where an object is, for messages."""
+    def location(self, name: str) -> str:
+        """Return the URL of an object, for messages."""
         return f"{self}/{name}"
 
-    def reach(self) -> None:
-        """Put down a sign: that tells whether the place is there and lets us write, in one request."""
-        with self._asked():
-            self._files.pipe_file(self._path(SIGN), _SIGN)
+    def require_access(self) -> None:
+        """Write a marker object: one request shows whether the store exists and can be written to."""
+        with self._translate_errors():
+            self._filesystem.pipe_file(self._path(MARKER), _MARKER_CONTENT)
 
-    def own(self) -> Path:
-        """The local folder for what processes of this machine put aside; nobody else can look into it."""
+    def local_folder(self) -> Path:
+        """Return the folder for temporary files of processes on this machine; no other user can read it."""
         folder = Path(tempfile.gettempdir()) / f"prescore-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.lstat().st_uid != os.getuid():
-            raise StoreRefused(f"{folder} is somebody else's. Remove it, or set TMPDIR to another folder.")
+            raise StoreRefused(f"{folder} belongs to another user. Remove it, or set TMPDIR to another folder.")
         return folder
 
     @contextmanager
-    def appearing(self, name: str) -> Iterator[Path]:
-        """A local path to write to; what is there is then uploaded under its name, and appears whole or not at all.
+    def write(self, name: str) -> Iterator[Path]:
+        """Yield a local path to write to; on exit, the file is uploaded and appears under its name, complete.
 
-        Raises StoreFull when there is no room for it on this machine.
+        After an error, nothing appears. Raises StoreFull if the local disk is full.
         """
-        part = self.own() / "parts" / f"{uuid4().hex}.{socket.gethostname()}.{os.getpid()}"
-        part.parent.mkdir(exist_ok=True)
-        with writing(part):
+        folder = self.local_folder() / "parts"
+        folder.mkdir(exist_ok=True)
+        part = folder / f"{uuid4().hex}.{process_suffix()}"
+        with temporary_file(part):
             yield part
-            with self._asked():
-                self._files.put_file(str(part), self._path(name))
+            with self._translate_errors():
+                self._filesystem.put_file(str(part), self._path(name))
 
     def read(self, name: str) -> bytes:
-        """An object's content; raises FileNotFoundError."""
-        with self._asked(FileNotFoundError):
-            content: bytes = self._files.cat_file(self._path(name))
+        """Return the content of an object; raise FileNotFoundError if there is none."""
+        with self._translate_errors(FileNotFoundError):
+            content: bytes = self._filesystem.cat_file(self._path(name))
         return content
 
-    def open(self, name: str) -> Ranges:
-        """What pyarrow reads the object from."""
-        return Ranges(self, name)
+    def read_range(self, name: str, start: int, end: int) -> bytes:
+        """Return the bytes of an object from `start` up to `end`; raise FileNotFoundError if there is none."""
+        with self._translate_errors(FileNotFoundError):
+            content: bytes = self._filesystem.cat_file(self._path(name), start=start, end=end)
+        return content
+
+    def open(self, name: str) -> ObjectFile:
+        """Return an object as a file, for pyarrow."""
+        return ObjectFile(self, name)
 
     def fingerprint(self, name: str) -> str | None:
-        """SHA-256 of an object's content, all of which is fetched for it; None when it is not there."""
+        """Return the SHA-256 of an object's content, all of which is fetched, or None if there is no such object."""
         try:
-            with io.BufferedReader(self.open(name), _BLOCK) as file:
+            with io.BufferedReader(self.open(name), _BLOCK_SIZE) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError:
             return None
 
     def names(self, folder: str) -> list[str]:
-        """The names of what is in a folder."""
-        return [name for name in self._sizes(folder) if name.startswith(f"{folder}/")]
+        """Return the names of the objects in a folder of the store."""
+        prefix = f"{folder}/"
+        return [name for name in self._sizes(folder) if name.startswith(prefix)]
 
     def size(self, name: str) -> int:
-        """An object's size; 0 when it is not there."""
-        with suppress(FileNotFoundError):
-            return self.length(name)
-        return 0
+        """Return the size of an object in bytes, 0 if there is no such object."""
+        try:
+            return self.require_size(name)
+        except FileNotFoundError:
+            return 0
 
-    def total(self) -> int:
-        """How much all objects take."""
+    def require_size(self, name: str) -> int:
+        """Return the size of an object in bytes; raise FileNotFoundError if there is none."""
+        with self._translate_errors(FileNotFoundError):
+            return int(self._filesystem.info(self._path(name))["size"])
+
+    def total_size(self) -> int:
+        """Return the size of all objects together, in bytes."""
         return sum(self._sizes("").values())
 
     def remove(self, name: str) -> None:
-        """Remove an object if it is there."""
-        with self._asked(FileNotFoundError), suppress(FileNotFoundError):
-            self._files.rm_file(self._path(name))
-
-    def length(self, name: str) -> int:
-        """An object's size; raises FileNotFoundError."""
-        with self._asked(FileNotFoundError):
-            return int(self._files.info(self._path(name))["size"])
-
-    def range(self, name: str, start: int, end: int) -> bytes:
-        """Part of an object, in one request; raises FileNotFoundError."""
-        with self._asked(FileNotFoundError):
-            content: bytes = self._files.cat_file(self._path(name), start=start, end=end)
-        return content
+        """Remove an object if it exists."""
+        with self._translate_errors(FileNotFoundError), suppress(FileNotFoundError):
+            self._filesystem.rm_file(self._path(name))
 
     def _sizes(self, folder: str) -> dict[str, int]:
-        with self._asked():
-            found = self._files.find(self._path(folder).rstrip("/"), detail=True)
-        return {path.removeprefix(self._path("")): int(info["size"] or 0) for path, info in found.items()}
+        with self._translate_errors():
+            objects = self._filesystem.find(self._path(folder).rstrip("/"), detail=True)
+        prefix = self._path("")
+        sizes = {}
+        for path, info in objects.items():
+            name = path.removeprefix(prefix)
+            sizes[name] = int(info["size"] or 0)
+        return sizes
 
     def _path(self, name: str) -> str:
-        return f"{self._root}/{name}"
+        _, root = self._opened
+        return f"{root}/{name}"
 
     @property
-    def _files(self) -> Any:
-        return self._opened[0]
-
-    @property
-    def _root(self) -> str:
-        return str(self._opened[1])
+    def _filesystem(self) -> Any:
+        filesystem, _ = self._opened
+        return filesystem
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
-        """fsspec's file system, which looks again each time: other machines write here too."""
+        """fsspec's file system and the path of the URL in it.
+
+        The file system caches no listings, because other machines write here too.
+        """
         import fsspec
 
         opened: tuple[Any, str] = fsspec.url_to_fs(self.url, use_listings_cache=False, skip_instance_cache=True)
         return opened
 
     @contextmanager
-    def _asked(self, *passing: type[Exception]) -> Iterator[None]:
-        """What a driver raises, as ours; all drivers have in common is Python's own exceptions."""
+    def _translate_errors(self, *allowed: type[Exception]) -> Iterator[None]:
+        """Raise StoreRefused or StoreUnavailable for any error of a driver, except for the allowed ones."""
         try:
             yield
-        except passing:
+        except allowed:
             raise
         except Exception as error:
-            raise _translated(str(self), error) from error
+            raise _store_error(str(self), error) from error
 
 
-class Ranges(io.RawIOBase):
-    """An object as a file: each read is a request for just what is read. Its first request is its first use."""
+class ObjectFile(io.RawIOBase):
+    """An object as a file, read by range: each read is one request for the bytes that are read.
 
-    def __init__(self, bucket: Bucket, name: str) -> None:
-        self._bucket, self._name, self._position = bucket, name, 0
+    Creating or seeking a file sends no request.
+    """
+
+    def __init__(self, store: ObjectStore, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._position = 0
 
     def __str__(self) -> str:
-        return self._bucket.at(self._name)
+        return self._store.location(self._name)
 
     @cached_property
     def _size(self) -> int:
-        return self._bucket.length(self._name)
+        return self._store.require_size(self._name)
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """The position."""
+        """Return the position, in bytes from the start."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position; nothing is fetched."""
-        if whence != io.SEEK_SET:
-            offset += self._position if whence == io.SEEK_CUR else self._size
+        """Move to a position and return it."""
+        if whence == io.SEEK_CUR:
+            offset += self._position
+        elif whence == io.SEEK_END:
+            offset += self._size
         self._position = offset
         return offset
 
     def readinto(self, buffer: Any) -> int:
-        """Fetch as much as fits, or is left."""
-        count = min(len(buffer), max(self._size - self._position, 0))
+        """Fetch the bytes that fit into a buffer, or the rest of the object; return how many."""
+        remaining = max(self._size - self._position, 0)
+        count = min(len(buffer), remaining)
         if count:
-            buffer[:count] = self._bucket.range(self._name, self._position, self._position + count)
-            self._position += count
+            end = self._position + count
+            buffer[:count] = self._store.read_range(self._name, self._position, end)
+            self._position = end
         return count
 
 
-def _translated(store: str, error: Exception) -> StoreRefused | StoreUnavailable:
-    said = " ".join(str(error).split()) or type(error).__name__
-    for refusal in _REFUSALS:
-        if refusal.covers(error):
-            return StoreRefused(refusal.message.format(store=store, said=said, mend=_MEND))
+@dataclass(frozen=True)
+class _PermanentError:
+    """A kind of driver error that a retry cannot fix, and the message for it.
+
+    The drivers of fsspec share no class of exceptions. An error is recognised by a class of Python's own, by its error
+    number, or by a part of the name of its class.
+    """
+
+    message: str
+    exceptions: tuple[type[Exception], ...] = ()
+    error_numbers: tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()
+
+    def matches(self, error: Exception) -> bool:
+        """Return whether an error is of this kind."""
+        if isinstance(error, self.exceptions):
+            return True
+        if getattr(error, "errno", None) in self.error_numbers:
+            return True
+        names = [kind.__name__ for kind in type(error).__mro__]
+        return any(part in name for name in names for part in self.class_names)
+
+
+_PERMANENT_ERRORS = (
+    _PermanentError(
+        "The store {store} needs a package that is not installed: {reason}. For s3://, run "
+        "pip install 'prescore[s3]' on every machine that runs steps. Otherwise {hint}.",
+        exceptions=(ImportError,),
+    ),
+    _PermanentError(
+        "The store {store} does not exist: {reason}. Create the bucket, or {hint}.",
+        exceptions=(FileNotFoundError,),
+    ),
+    _PermanentError(
+        "The store {store} denies access: {reason}. Give this machine a key that may list, read, write and delete "
+        "objects there, or {hint}.",
+        exceptions=(PermissionError,),
+        class_names=("Credential", "Authentication", "Unauthorized", "ProfileNotFound"),
+    ),
+    _PermanentError(
+        "The store {store} cannot be used: {reason}. Check the settings of its driver, or {hint}.",
+        exceptions=(ValueError, NotImplementedError),
+        error_numbers=(errno.EINVAL, errno.EPERM, errno.ENOSYS, getattr(errno, "EREMCHG", errno.EINVAL)),
+        class_names=("ParamValidation", "NoRegion"),
+    ),
+)
+_HINT = "correct store in prescore.toml or PRESCORE_STORE"
+
+
+def _store_error(store: str, error: Exception) -> StoreRefused | StoreUnavailable:
+    """Return the error for one that a driver raised."""
+    reason = " ".join(str(error).split()).removesuffix(".") or type(error).__name__
+    for permanent in _PERMANENT_ERRORS:
+        if permanent.matches(error):
+            return StoreRefused(permanent.message.format(store=store, reason=reason, hint=_HINT))
     return StoreUnavailable(
-        f"The store {store} does not answer: {said}. Does this machine reach it, and is it up? "
-        "Readers keep the version that they have; the next run goes on where this one stopped."
+        f"The store {store} does not answer: {reason}. Check that it is up and that this machine can reach it. "
+        "The published version is still served; the next run resumes this one."
     )

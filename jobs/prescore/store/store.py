@@ -1,4 +1,4 @@
-"""The store: what versions were made from. Model files by content hash, snapshots by model and version."""
+"""The store of a catalog: model files by content hash, and snapshots by model and version."""
 
 from __future__ import annotations
 
@@ -12,142 +12,175 @@ from uuid import uuid4
 
 from prescore.catalog.catalog import Version
 from prescore.errors import ModelInvalid, NotFound
-from prescore.store.folder import Folder
-from prescore.store.object_store import Bucket, Ranges
+from prescore.store.folder import Folder, process_suffix
+from prescore.store.object_store import ObjectFile, ObjectStore
 
 
 class Store:
-    """A folder, or a URL of an object store; everything in it appears whole or not at all.
+    """A folder, or an object store at a URL. A file in it is complete, or does not exist.
 
-    At a URL it raises StoreRefused or StoreUnavailable when it cannot be used. Files have the name of their catalog in theirs:
-    of several catalogs that share a store, each removes only its own.
+    Several catalogs can share a store. The name of each file has the name of its catalog in it, and a catalog removes
+    only files of its own.
+
+    Methods raise StoreRefused or StoreUnavailable if an object store cannot be used.
     """
 
     def __init__(self, place: Path | str, catalog: str = "") -> None:
         self._catalog = catalog
-        self._place = Bucket(place) if isinstance(place, str) else Folder(place)
+        self._backend: Folder | ObjectStore
+        if isinstance(place, str):
+            self._backend = ObjectStore(place)
+        else:
+            self._backend = Folder(place)
 
-    def reach(self) -> None:
-        """Raise StoreRefused or StoreUnavailable now rather than in the middle of things; a folder is made when needed."""
-        self._place.reach()
+    def require_access(self) -> None:
+        """Raise StoreRefused or StoreUnavailable if an object store cannot be written to."""
+        self._backend.require_access()
 
     def keep_model(self, content: bytes) -> None:
-        """Keep an ONNX file's content, under its SHA-256."""
-        name = self._model(fingerprint := hash_bytes(content))
-        if self._place.fingerprint(name) != fingerprint:
-            with self._place.appearing(name) as part:
-                part.write_bytes(content)
+        """Keep the content of an ONNX file under its SHA-256."""
+        fingerprint = hash_bytes(content)
+        name = self._model_name(fingerprint)
+        if self._backend.fingerprint(name) == fingerprint:
+            return
+        with self._backend.write(name) as path:
+            path.write_bytes(content)
 
     def model(self, fingerprint: str) -> bytes:
-        """A kept model's content; raises NotFound when it is not there, or is another by now."""
+        """Return the content of a kept model; raise NotFound if it is missing or was changed."""
+        name = self._model_name(fingerprint)
         try:
-            content = self._place.read(self._model(fingerprint))
+            content = self._backend.read(name)
         except FileNotFoundError as error:
             raise NotFound(
-                f"The store {self._place} has no model {fingerprint[:12]}. Does every worker reach the same store?"
+                f"The store {self._backend} has no model {fingerprint[:12]}. "
+                "Check that every worker uses the same store."
             ) from error
         if hash_bytes(content) != fingerprint:
-            kept = self._place.at(self._model(fingerprint))
             raise NotFound(
-                f"{kept} was changed: it is not the model that the version was begun with. "
-                "The next run keeps a good copy."
+                f"{self._backend.location(name)} was changed since the version was started. "
+                "The next run stores the model again."
             )
         return content
 
-    def snapshot(self, version: Version) -> Path | Ranges:
-        """What a version's snapshot is read from; raises NotFound before there is one."""
-        if version["snapshot_location"] is None:
+    def snapshot(self, version: Version) -> Path | ObjectFile:
+        """Return what pyarrow reads a version's snapshot from; raise NotFound if the version has none yet."""
+        location = version["snapshot_location"]
+        if location is None:
             raise NotFound(f"{version['model']} version {version['version']} has no snapshot yet.")
-        return self._place.open(version["snapshot_location"])
+        return self._backend.open(location)
 
     def new_snapshot(self, model: str, version: int) -> str:
-        """The location of a version's snapshot: a name of its own, so that a stopped attempt never writes over it."""
-        return f"snapshots/{model}/{version}.{self._catalog}.{uuid4().hex}.parquet"
+        """Return a new location for a version's snapshot, so that no other attempt at it writes to the same file."""
+        prefix = self._snapshot_prefix(model, version)
+        return f"{prefix}{uuid4().hex}.parquet"
 
-    def appearing(self, location: str) -> AbstractContextManager[Path]:
-        """A path to write a snapshot to, which is at its location when it is complete, or not at all.
+    def write_snapshot(self, location: str) -> AbstractContextManager[Path]:
+        """Return a context that yields a local path to write to; on exit, the snapshot appears at its location.
 
-        Raises StoreFull when there is no room for it.
+        After an error, nothing appears. The context raises StoreFull if the disk is full.
         """
-        return self._place.appearing(location)
+        return self._backend.write(location)
 
-    def intact(self, version: Version) -> bool:
-        """Whether a version's snapshot, if it has one yet, is there and as it was when it was frozen."""
-        if version["snapshot_location"] is None:
+    def is_snapshot_intact(self, version: Version) -> bool:
+        """Return whether a version's snapshot exists unchanged; True if the version has none yet."""
+        location = version["snapshot_location"]
+        if location is None:
             return True
         try:
-            return self._place.fingerprint(version["snapshot_location"]) == version["snapshot_fingerprint"]
+            fingerprint = self._backend.fingerprint(location)
         except OSError:
             return False
+        return fingerprint == version["snapshot_fingerprint"]
 
     def drop_snapshot(self, model: str, version: int) -> None:
-        """Remove a version's snapshot, and what attempts at it left behind."""
-        for name in self._place.names(folder := f"snapshots/{model}"):
-            if name.startswith(f"{folder}/{version}.{self._catalog}."):
-                self._place.remove(name)
+        """Remove the snapshot of a version, and those of interrupted attempts at it."""
+        prefix = self._snapshot_prefix(model, version)
+        for name in self._backend.names(f"snapshots/{model}"):
+            if name.startswith(prefix):
+                self._backend.remove(name)
 
     def drop_model(self, fingerprint: str) -> None:
-        """Remove a kept model if it is there."""
-        self._place.remove(self._model(fingerprint))
+        """Remove a kept model if it exists."""
+        self._backend.remove(self._model_name(fingerprint))
 
     def snapshot_bytes(self, location: str | None) -> int:
-        """How large a snapshot is; 0 when it is not there."""
-        return self._place.size(location) if location else 0
+        """Return the size of a snapshot in bytes, 0 if it does not exist."""
+        if not location:
+            return 0
+        return self._backend.size(location)
 
     def total_bytes(self) -> int:
-        """How much the whole store takes."""
-        return self._place.total()
+        """Return the size of the whole store in bytes."""
+        return self._backend.total_size()
 
-    def _model(self, fingerprint: str) -> str:
-        return f"models/{fingerprint}.{self._catalog}.onnx"
-
-    def spill(self, model: str) -> Path:
-        """This process's folder for what does not fit in memory, always on this machine."""
-        return self._place.own() / "spill" / f"{model}.{socket.gethostname()}.{os.getpid()}"
+    def spill_folder(self, model: str) -> Path:
+        """Return this process's local folder for what does not fit in memory."""
+        folder = self._backend.local_folder() / "spill"
+        return folder / f"{model}.{process_suffix()}"
 
     def sweep(self, model: str, needed: set[str]) -> None:
-        """Remove what runs that were killed left of a model: snapshots that are not at `needed` places, and spills.
+        """Remove what killed runs of a model left: snapshots at other locations than `needed`, and temporary files.
 
-        For the holder of the model's lease: nobody else writes snapshots of it now.
+        Only for the holder of the model's lease: no other process writes snapshots of the model meanwhile.
         """
-        for name in self._place.names(f"snapshots/{model}"):
-            if name not in needed and name.split(".")[1:2] == [self._catalog]:
-                self._place.remove(name)
-        own, host = self._place.own(), socket.gethostname()
-        for folder in (own / "spill").glob(f"{model}.{host}.*"):
-            if not _alive(int(folder.suffix[1:])):
+        for name in self._backend.names(f"snapshots/{model}"):
+            if name not in needed and self._owns_snapshot(name):
+                self._backend.remove(name)
+        self._sweep_local_folder(model)
+
+    def _sweep_local_folder(self, model: str) -> None:
+        """Remove temporary files of processes on this machine that have ended."""
+        local = self._backend.local_folder()
+        host = socket.gethostname()
+        for folder in local.glob(f"spill/{model}.{host}.*"):
+            if not _is_in_use(folder):
                 shutil.rmtree(folder, ignore_errors=True)
-        # Of snapshots that were to be uploaded.
-        for part in (own / "parts").glob(f"*.{host}.*"):
-            if not _alive(int(part.suffix[1:])):
+        # A part is a file that was to be uploaded.
+        for part in local.glob(f"parts/*.{host}.*"):
+            if not _is_in_use(part):
                 part.unlink(missing_ok=True)
 
+    def _model_name(self, fingerprint: str) -> str:
+        return f"models/{fingerprint}.{self._catalog}.onnx"
 
-def _alive(process: int) -> bool:
+    def _snapshot_prefix(self, model: str, version: int) -> str:
+        return f"snapshots/{model}/{version}.{self._catalog}."
+
+    def _owns_snapshot(self, name: str) -> bool:
+        """Return whether the name of a snapshot has the name of this catalog in it."""
+        _, _, rest = name.partition(".")
+        return rest.startswith(f"{self._catalog}.")
+
+
+def _is_in_use(path: Path) -> bool:
+    """Return whether the process that a temporary file or folder belongs to is running; its name ends in the PID."""
+    pid = int(path.suffix.removeprefix("."))
     try:
-        os.kill(process, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:
+        # The process belongs to another user.
         pass
     return True
 
 
 def hash_bytes(content: bytes) -> str:
-    """SHA-256 of a file's content that was read."""
+    """Return the SHA-256 of a file's content."""
     return hashlib.sha256(content).hexdigest()
 
 
 def read_model(file: Path) -> bytes:
-    """An ONNX file's content; raises ModelInvalid when it is not there or empty."""
+    """Return the content of an ONNX file; raise ModelInvalid if it does not exist or is empty."""
     if file.is_dir():
-        raise ModelInvalid(f"{file} is a folder; onnx.file in the spec must name the ONNX file itself.")
+        raise ModelInvalid(f"{file} is a folder. Set onnx.file in the spec to the path of the ONNX file.")
     try:
         content = file.read_bytes()
     except OSError as error:
         raise ModelInvalid(
-            f"There is no ONNX file {file}: {error.strerror}. Train the model first, or mend onnx.file in the spec."
+            f"Cannot read the ONNX file {file}: {error.strerror}. Train the model, or correct onnx.file in the spec."
         ) from error
     if not content:
-        raise ModelInvalid(f"{file} is empty. Export the model again.")
+        raise ModelInvalid(f"The ONNX file {file} is empty. Export the model again.")
     return content

@@ -84,7 +84,7 @@ def find_resumable(
             continue
         if now - version["started_at"] >= STALE:
             continue
-        if store.intact(version) and rejects.all_written(connection, version):
+        if store.is_snapshot_intact(version) and rejects.all_written(connection, version):
             return version["version"]
     return None
 

@@ -152,7 +152,7 @@ def retire(
     view no longer reads is dropped after its last version. Raises the store's error before any table is dropped if the
     store cannot be reached.
     """
-    store.reach()
+    store.require_access()
     catalog = Catalog(connection)
     with connection.transaction():
         # While the model is locked, no other session publishes or rolls back to a version that is retired here.

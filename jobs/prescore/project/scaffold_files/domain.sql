@@ -1,5 +1,5 @@
--- The domain of {name}: every row that gets a prediction, once. DuckDB SQL; paths are relative to the project.
--- Cast to what the model takes: prescore refuses to lose digits that nobody named.
+-- The domain of {name}: one row for each prediction. The SQL is DuckDB's; paths are relative to the project.
+-- Numbers are cast to the model's type here, because prescore refuses a conversion that could lose digits.
 select
   customer_id,
   visits::real as visits,
