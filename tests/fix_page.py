@@ -25,7 +25,7 @@ PASSED = [
     {"name": "rows", "passed": True, "observed": 2000, "expected": "exactly 2000"},
     {"name": "rejects", "passed": True, "observed": 0, "expected": "at most 0"},
     {"name": "keys", "passed": True, "observed": "unique, none null", "expected": "unique, none null"},
-    {"name": "scores are probabilities", "passed": True, "observed": "0 values off", "expected": "0 to 1"},
+    {"name": "scores are probabilities", "passed": True, "observed": "0 unexpected values", "expected": "0 to 1"},
 ]
 FAILED = {"name": "mean score", "passed": False, "observed": 0.7312, "expected": "0.2 to 0.5"}
 

@@ -264,7 +264,7 @@ def test_a_refused_version_fails_the_run_without_a_retry(airflow: Airflow, sandb
     assert (result["state"], result["states"]["check"], result["tries"]["check"]) == ("failed", "failed", 1)
     assert (result["states"]["publish"], result["states"]["release_lease"]) == ("upstream_failed", "success")
     log = airflow.log()
-    assert "scores are probabilities: saw 1,000 values off" in log
+    assert "scores are probabilities: observed 1,000 unexpected values" in log
     assert "Version 1 is still served." in log
     assert sandbox.rows(SERVED) == [(1,)]
     assert sandbox.rows(STATES) == [(1, "published"), (2, "refused")]
@@ -303,7 +303,7 @@ def test_a_bad_chunk_fails_the_run_and_the_lease_is_released(airflow: Airflow, s
     assert sandbox.rows(LEASES) == [(0,)]
     # Tasks for the other chunks fail with the same reason, without a retry.
     assert airflow.run_task("score", 0)["states"]["score[0]"] == "failed"
-    assert "churn version 1 is failed: Postgres cannot hold a value of chunk 4" in airflow.log()
+    assert "churn version 1 is failed: Postgres cannot store a value of chunk 4" in airflow.log()
 
 
 def test_an_invalid_spec_fails_only_its_own_runs(airflow: Airflow, sandbox: Sandbox) -> None:

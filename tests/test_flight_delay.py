@@ -96,5 +96,7 @@ def test_every_score_is_scikit_learns_own_and_a_broken_model_changes_none(flight
         assert refused.code == 4
         assert json.loads(refused.out)["served"] == 1
     (reason,) = flights.rows("select reason from prescore.events where version = 2")[-1]
-    assert "saw 51,695 rows set aside: such as Prediction late_probability is NaN or infinite (carrier=" in reason
+    assert (
+        "observed 51,695 rejected rows, for example: Prediction late_probability is NaN or infinite (carrier=" in reason
+    )
     assert flights.rows("select distinct version from predictions.flight_delay") == [(1,)]

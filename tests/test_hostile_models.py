@@ -1,4 +1,4 @@
-"""Models and sources that go wrong on their way: each a message and an exit code, and nothing changed."""
+"""Broken models and changing sources: each fault has a message and an exit code, and readers see no change."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def _unknown_operator(sandbox: Sandbox) -> None:
     node = helper.make_node("Divine", ["features"], ["score"])
     values = [[helper.make_tensor_value_info(*value) for value in listed] for listed in (FEATURES, SCORE)]
     graph = helper.make_graph([node], "augury", *values)
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    sandbox.onnx(bytes(made.SerializeToString()))
+    broken = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    sandbox.onnx(bytes(broken.SerializeToString()))
 
 
 def _one_row_for_all(sandbox: Sandbox) -> None:
@@ -43,29 +43,29 @@ def _same_column_twice(sandbox: Sandbox) -> None:
     sandbox.query("select 1::bigint as customer, 1::real as visits, 2::real as spend, 3::real as spend")
 
 
-def _absurd_keys(sandbox: Sandbox) -> None:
+def _enormous_keys(sandbox: Sandbox) -> None:
     sandbox.edit('customer = "bigint"', 'name = "text"')
     noise = ["".join(hashlib.sha512(f"{i} {j}".encode()).hexdigest() for j in range(8000)) for i in range(3)]
     sandbox.data(customers(3).append_column("name", pa.array(noise)))
     sandbox.query("select name, visits, spend from read_parquet('data/customers.parquet')")
 
 
-MISHAPS: list[tuple[Callable[[Sandbox], None], int, str]] = [
+FAULTS: list[tuple[Callable[[Sandbox], None], int, str]] = [
     (_unknown_operator, 2, "cannot be loaded as an ONNX model"),
     (_one_row_for_all, 2, "Output score has 1 rows for 100 rows of input"),
-    (_text_for_score, 2, "score is tensor(string), which is no real"),
-    (_same_column_twice, 2, "column spend stands twice in the query"),
-    (_absurd_keys, 2, "too long for Postgres to index"),
+    (_text_for_score, 2, "score is tensor(string), which cannot become real"),
+    (_same_column_twice, 2, "column spend appears more than once"),
+    (_enormous_keys, 2, "too long for Postgres to index"),
 ]
 
 
-@pytest.mark.parametrize(("mishap", "code", "message"), MISHAPS, ids=[m[0].__name__[1:] for m in MISHAPS])
-def test_a_mishap_is_told_and_changes_nothing(
-    sandbox: Sandbox, mishap: Callable[[Sandbox], None], code: int, message: str
+@pytest.mark.parametrize(("fault", "code", "message"), FAULTS, ids=[fault.__name__[1:] for fault, _, _ in FAULTS])
+def test_a_fault_is_reported_and_changes_nothing_for_readers(
+    sandbox: Sandbox, fault: Callable[[Sandbox], None], code: int, message: str
 ) -> None:
     assert sandbox.cli("run", "churn").code == 0
     before = sandbox.rows(SERVED)
-    mishap(sandbox)
+    fault(sandbox)
     done = sandbox.cli("run", "churn", "--no-publish")
     assert (done.code, message in done.err, "Traceback" in done.err) == (code, True, False), done.err
     assert sandbox.rows(SERVED) == before
@@ -73,17 +73,15 @@ def test_a_mishap_is_told_and_changes_nothing(
 
 
 @pytest.mark.parametrize("how", ["by another file", "in place"])
-def test_a_source_that_is_replaced_during_the_run_is_read_once(sandbox: Sandbox, how: str) -> None:
+def test_a_run_reads_its_source_once_even_if_the_file_is_replaced_meanwhile(sandbox: Sandbox, how: str) -> None:
     sandbox.data(customers(1000, seed=1), "tomorrow")
     path, new = sandbox.root / "data/customers.parquet", sandbox.root / "data/tomorrow.parquet"
 
     def replace(step: str, _rows: int, _total: int | None) -> None:
         if how == "by another file" and new.exists():
             new.replace(path)
-        elif (
-            how == "in place" and step == "score"
-        ):  # earlier it is the reader's to notice: see the domain query's failure
-            # From each scoring thread, at once or not.
+        # Overwriting the file while the snapshot is being taken would make the domain query fail, as it should.
+        elif how == "in place" and step == "score":
             path.write_bytes(new.read_bytes())
 
     undisturbed = materialize.run(sandbox.job())
@@ -97,7 +95,7 @@ def test_a_source_that_is_replaced_during_the_run_is_read_once(sandbox: Sandbox,
     assert sandbox.rows("select customer, score from predictions.churn order by customer") != before
 
 
-def test_a_model_that_is_replaced_during_the_run_scores_the_next_one(sandbox: Sandbox) -> None:
+def test_a_model_file_that_is_replaced_during_a_run_only_affects_the_next_run(sandbox: Sandbox) -> None:
     job = sandbox.job()
     materialize.run(job)
     before = sandbox.rows("select customer, score from predictions.churn order by customer")

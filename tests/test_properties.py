@@ -1,4 +1,4 @@
-"""What must hold whatever the data and whatever the order of events."""
+"""Properties that hold for any data and any order of events."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ score = {{ from = "score", type = "real" }}
 
 
 def _column(kind: str, values: list[Any]) -> pa.Array:
-    """Python values as a file may hold them."""
-    return pa.array(
-        [str(v) if isinstance(v, uuid.UUID) else v for v in values], pa.string() if kind == "uuid" else ARROW[kind]
-    )
+    """Return Python values as a Parquet file may hold them; Parquet has no UUIDs."""
+    if kind == "uuid":
+        return pa.array([value and str(value) for value in values], pa.string())
+    return pa.array(values, ARROW[kind])
 
 
 def _exact(kind: str, value: Any) -> Any:
-    """Python has no 4-byte floats: the shortest digits that tell one from its neighbours make another 8-byte one."""
+    """Return a value for exact comparison: a `real` as four bytes, because Python floats have eight."""
     return np.float32(value) if kind == "real" and value is not None else value
 
 
@@ -82,8 +82,8 @@ def _rows(kind: str) -> st.SearchStrategy[list[dict[str, Any]]]:
     )
 
 
-def _published(sandbox: Sandbox) -> None:
-    """Through every step but the checks, which the data here would not pass, and which change nothing."""
+def _publish(sandbox: Sandbox) -> None:
+    """Publish a new version without the check step, which random data would not pass and which changes no row."""
     job = sandbox.job()
     with lease.holding(job.database, "churn") as held:
         version = materialize.begin(job, held, RunOptions(full=True))
@@ -99,7 +99,7 @@ def _published(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("kind", KEYS)
-def test_what_goes_in_is_what_a_lookup_gives(sandbox: Sandbox, kind: str) -> None:
+def test_a_lookup_returns_exactly_the_values_of_the_domain(sandbox: Sandbox, kind: str) -> None:
     sandbox.settings("chunk_rows = 5\n")
     sandbox.spec(SPEC.format(key=kind, passthrough="\n".join(f'"a {name}" = "{name}"' for name in VALUES)))
     sandbox.query("select *, 0::real as x, 0::real as y from read_parquet('data/customers.parquet')")
@@ -110,12 +110,12 @@ def test_what_goes_in_is_what_a_lookup_gives(sandbox: Sandbox, kind: str) -> Non
     def holds(rows: list[dict[str, Any]]) -> None:
         table = {f"a {name}": _column(name, [row[name] for row in rows]) for name in VALUES}
         sandbox.data(pa.table({"the key": _column(kind, [row["the key"] for row in rows]), **table}))
-        _published(sandbox)
+        _publish(sandbox)
         with sandbox.database.connect() as connection:
             for row in rows:
                 key = row["the key"]
-                asked = key.isoformat() if isinstance(key, date | datetime) else str(key)
-                answer = lookup.look_up(Catalog(connection), "churn", [asked])
+                text = key.isoformat() if isinstance(key, date | datetime) else str(key)
+                answer = lookup.look_up(Catalog(connection), "churn", [text])
                 assert (answer["found"], answer["key"]) == (True, {"the key": key})
                 for name in VALUES:
                     np.testing.assert_equal(_exact(name, answer["prediction"][f"a {name}"]), _exact(name, row[name]))
@@ -130,12 +130,12 @@ def test_what_goes_in_is_what_a_lookup_gives(sandbox: Sandbox, kind: str) -> Non
 )
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_chunks_cover_a_domain_exactly_once(tmp_path: Path, keys: list[int], cuts: list[int], chunk_rows: int) -> None:
-    """However the source's batches are cut, empty ones included."""
+    """Whatever the sizes of the source's batches, zero included."""
     table = pa.table({"customer": pa.array(keys, pa.int64()), "visits": pa.array([1.0] * len(keys), pa.float32())})
     bounds = [0, *sorted(min(cut, len(keys)) for cut in cuts), len(keys)]
-    cut = [table.slice(a, b - a) for a, b in itertools.pairwise(bounds)]
-    batches = [pa.RecordBatch.from_arrays([c.combine_chunks() for c in t.columns], schema=t.schema) for t in cut]
-    made = spec.Spec.model_validate(
+    (whole,) = table.to_batches()
+    batches = [whole.slice(start, end - start) for start, end in itertools.pairwise(bounds)]
+    churn = spec.Spec.model_validate(
         {
             "model": "churn",
             "domain": {"query": "q.sql"},
@@ -144,12 +144,12 @@ def test_chunks_cover_a_domain_exactly_once(tmp_path: Path, keys: list[int], cut
             "outputs": {"score": {"from": "score", "type": "real"}},
         }
     )
-    converter = snapshot.DomainConverter(made, {"visits": pa.float32()}, table.schema)
+    converter = snapshot.DomainConverter(churn, {"visits": pa.float32()}, table.schema)
     path = tmp_path / f"{uuid.uuid4()}.parquet"
-    frozen = snapshot.write(iter(batches), converter, path, chunk_rows, lambda _: None, lambda _: None)
-    opened = score.SnapshotReader(path)
-    chunks = [opened.chunk(n) for n in range(frozen.chunks)]
-    opened.close()
+    summary = snapshot.write(iter(batches), converter, path, chunk_rows, lambda _: None, lambda _: None)
+    reader = score.SnapshotReader(path)
+    chunks = [reader.chunk(n) for n in range(summary.chunks)]
+    reader.close()
     assert [key for chunk in chunks for key in chunk.column("customer").to_pylist()] == keys
-    assert frozen.rows == len(keys)
+    assert summary.rows == len(keys)
     assert all(0 < chunk.num_rows <= chunk_rows for chunk in chunks)

@@ -1,4 +1,4 @@
-"""Rows set aside: one bad row does not lose its chunk, and too many lose the version."""
+"""Rejected rows: one bad row does not cost its chunk, and too many cost the version."""
 
 from __future__ import annotations
 
@@ -28,81 +28,77 @@ def _allow(sandbox: Sandbox, limit: float) -> None:
     sandbox.edit("[domain]", f"max_rejects = {limit}\n[domain]")
 
 
-def _set_aside(sandbox: Sandbox) -> list[tuple[Any, ...]]:
+def _rejects(sandbox: Sandbox) -> list[tuple[Any, ...]]:
     return sandbox.rows(
         "select key ->> 'customer', chunk, column_name, reason from prescore.rejects order by (key ->> 'customer')::int"
     )
 
 
 def _logarithm() -> bytes:
-    """score = log(visits): NaN below zero, minus infinity at zero."""
+    """Return a model with score = log(visits): NaN below zero, minus infinity at zero."""
     nodes = [
         helper.make_node("Gather", ["features", "first"], ["visits"], axis=1),
         helper.make_node("Log", ["visits"], ["score"]),
     ]
     constants = {"first": np.array([0], np.int64)}
-    return model(
-        nodes, [("features", TensorProto.FLOAT, [None, 2])], [("score", TensorProto.FLOAT, [None, 1])], constants
-    )
+    return model(nodes, *_SHAPES, constants)
 
 
 def _table() -> bytes:
-    """score = a hundredth of entry number `visits` of a table of 900: the model fails beyond it."""
+    """Return a model with score = visits / 899, read from a table of 900 entries: it fails for larger values."""
     nodes = [
         helper.make_node("Gather", ["features", "first"], ["visits"], axis=1),
         helper.make_node("Cast", ["visits"], ["entry"], to=TensorProto.INT64),
         helper.make_node("Gather", ["entries", "entry"], ["score"]),
     ]
     constants = {"first": np.array([0], np.int64), "entries": np.linspace(0, 1, 900, dtype=np.float32)}
-    return model(
-        nodes, [("features", TensorProto.FLOAT, [None, 2])], [("score", TensorProto.FLOAT, [None, 1])], constants
-    )
+    return model(nodes, *_SHAPES, constants)
 
 
-def test_bad_rows_of_the_domain_are_set_aside_and_the_rest_is_served(sandbox: Sandbox) -> None:
+def test_bad_rows_of_the_domain_are_rejected_and_the_others_are_served(sandbox: Sandbox) -> None:
     sandbox.query(BAD_ROWS)
     _allow(sandbox, 4)
     report = json.loads(sandbox.cli("run", "churn", "--json").out)
     assert (report["published"], report["rows"], report["rejected"]) == (True, 996, 4)
-    (nobody,) = [row for row in _set_aside(sandbox) if row[0] is None]
-    assert nobody[1:3] == (None, "customer")
-    others = [(key, column) for key, _, column, _ in _set_aside(sandbox) if key is not None]
-    assert others == [("15", "visits"), ("23", "spend"), ("515", "visits")]
+    (without_key,) = [row for row in _rejects(sandbox) if row[0] is None]
+    assert without_key[1:3] == (None, "customer")
+    with_key = [(key, column) for key, _, column, _ in _rejects(sandbox) if key is not None]
+    assert with_key == [("15", "visits"), ("23", "spend"), ("515", "visits")]
     assert sandbox.rows("select count(*) from predictions.churn where customer in (7, 15, 23, 515)") == [(0,)]
-    assert "16777217" in next(reason for key, _, _, reason in _set_aside(sandbox) if key == "23")
-    checked = {check["name"]: check for check in report["checks"]}
-    assert checked["rows"]["observed"] == 996
-    assert checked["rejects"]["observed"].startswith("4 rows set aside: such as Feature visits is null")
+    assert "16777217" in next(reason for key, _, _, reason in _rejects(sandbox) if key == "23")
+    checks = {check["name"]: check for check in report["checks"]}
+    assert checks["rows"]["observed"] == 996
+    assert checks["rejects"]["observed"].startswith("4 rejected rows, for example: Feature visits is null")
 
 
-def test_a_fraction_is_what_it_says() -> None:
+def test_a_fraction_allows_exactly_that_share_of_the_rows() -> None:
     assert [rejects.allowed_count(limit, 100) for limit in (0.29, 0.07, 0.57, 0.0, 29)] == [29, 7, 57, 0, 29]
 
 
 @pytest.mark.parametrize(("limit", "code"), [(3, 4), (4, 0), (0.0039, 4), (0.004, 0)])
-def test_the_limit_is_so_many_rows_or_a_fraction(sandbox: Sandbox, limit: float, code: int) -> None:
+def test_the_limit_is_a_number_of_rows_or_a_fraction(sandbox: Sandbox, limit: float, code: int) -> None:
     sandbox.query(BAD_ROWS)
     _allow(sandbox, limit)
     done = sandbox.cli("run", "churn")
     assert done.code == code, done.err
     if code:
-        assert "rejects: saw 4 rows set aside" in done.err
-        assert "allowed is at most 3" in done.err
-        assert "allow them with max_rejects in the spec" in done.err
-        assert len(_set_aside(sandbox)) == 4
+        assert "rejects: observed 4 rejected rows" in done.err
+        assert "expected at most 3" in done.err
+        assert "raise max_rejects in the spec" in done.err
+        assert len(_rejects(sandbox)) == 4
     assert sandbox.rows("select rejected, state from prescore.versions") == [(4, "failed" if code else "published")]
 
 
-def test_check_tells_how_many_rows_would_be_set_aside(sandbox: Sandbox) -> None:
+def test_validate_reports_how_many_rows_a_run_would_reject(sandbox: Sandbox) -> None:
     sandbox.query(BAD_ROWS)
     refused = sandbox.cli("validate", "churn")
-    assert (refused.code, "saw 4 rows set aside" in refused.err) == (4, True)
+    assert (refused.code, "observed 4 rejected rows" in refused.err) == (4, True)
     _allow(sandbox, 4)
-    assert sandbox.cli("validate", "churn").out.endswith("1,000 rows, of which 4 would be set aside\n")
+    assert sandbox.cli("validate", "churn").out.endswith("1,000 rows, of which 4 would be rejected\n")
     assert json.loads(sandbox.cli("validate", "--json").out) == [{"model": "churn", "rows": 1000, "rejected": 4}]
 
 
-def test_predictions_that_are_not_finite_are_set_aside(sandbox: Sandbox) -> None:
+def test_rows_with_predictions_that_are_not_finite_are_rejected(sandbox: Sandbox) -> None:
     sandbox.onnx(_logarithm())
     sandbox.query(
         "select customer, case customer when 7 then -1 when 450 then 0 else 2 end::float as visits, spend "
@@ -110,42 +106,45 @@ def test_predictions_that_are_not_finite_are_set_aside(sandbox: Sandbox) -> None
     )
     refused = sandbox.cli("run", "churn")
     assert refused.code == 4
-    assert "rejects: saw 2 rows set aside: such as Prediction score is NaN or infinite (customer=450)" in refused.err
+    assert (
+        "rejects: observed 2 rejected rows, for example: Prediction score is NaN or infinite (customer=450)"
+        in refused.err
+    )
     _allow(sandbox, 2)
     report = json.loads(sandbox.cli("run", "churn", "--json").out)
     assert (report["published"], report["rows"], report["rejected"]) == (True, 998, 2)
-    found = sandbox.rows(
+    recorded = sandbox.rows(
         "select key ->> 'customer', chunk, column_name from prescore.rejects where version = 2 order by 2"
     )
-    assert found == [("7", 0, "score"), ("450", 4, "score")]
-    assert sandbox.rows(
+    assert recorded == [("7", 0, "score"), ("450", 4, "score")]
+    ledger = sandbox.rows(
         "select rows, rejected from prescore.chunks where version = 2 and chunk in (0, 1) order by chunk"
-    ) == [
-        (99, 1),
-        (100, 0),
-    ]
+    )
+    assert ledger == [(99, 1), (100, 0)]
 
 
 @pytest.mark.parametrize(
-    ("kind", "odd"), [("integer", "'nan'::float"), ("smallint", "1e9"), ("bigint", "'inf'::float")]
+    ("kind", "misfit"), [("integer", "'nan'::float"), ("smallint", "1e9"), ("bigint", "'inf'::float")]
 )
-def test_a_prediction_that_its_output_cannot_hold_costs_its_row_only(sandbox: Sandbox, kind: str, odd: str) -> None:
+def test_a_prediction_that_does_not_fit_its_output_rejects_only_its_row(
+    sandbox: Sandbox, kind: str, misfit: str
+) -> None:
     nodes = [helper.make_node("Gather", ["features", "first"], ["score"], axis=1)]
     sandbox.onnx(model(nodes, *_SHAPES, {"first": np.array([0], np.int64)}))
     sandbox.edit('type = "real"', f'type = "{kind}"')
     sandbox.query(
-        f"select customer, case customer when 7 then {odd} else 1 end::float as visits, spend from {CUSTOMERS}"
+        f"select customer, case customer when 7 then {misfit} else 1 end::float as visits, spend from {CUSTOMERS}"
     )
     _allow(sandbox, 1)
     done = sandbox.cli("run", "churn", "--json")
     assert done.code == 0, done.err
     report = json.loads(done.out)
     assert (report["published"], report["rows"], report["rejected"]) == (True, 999, 1)
-    assert [key for key, *_ in _set_aside(sandbox)] == ["7"]
+    assert [key for key, *_ in _rejects(sandbox)] == ["7"]
 
 
 @pytest.mark.parametrize("key", ["'infinity'::date", "'20000-01-01'::date"])
-def test_a_key_that_python_cannot_hold_is_set_aside_as_any(sandbox: Sandbox, key: str) -> None:
+def test_a_row_with_a_key_that_python_cannot_represent_is_rejected_like_any_other(sandbox: Sandbox, key: str) -> None:
     sandbox.edit('customer = "bigint"', 'day = "date"')
     sandbox.query(
         f"select case customer when 7 then {key} else date '2024-01-01' + customer::integer end as day, "
@@ -156,7 +155,7 @@ def test_a_key_that_python_cannot_hold_is_set_aside_as_any(sandbox: Sandbox, key
     assert (report["published"], report["rejected"]) == (True, 1)
 
 
-def test_a_version_whose_rejects_were_not_all_kept_is_begun_anew(sandbox: Sandbox) -> None:
+def test_a_version_is_not_resumed_when_not_all_rejects_of_its_chunks_were_recorded(sandbox: Sandbox) -> None:
     sandbox.settings("chunk_rows = 3000\n")
     sandbox.onnx(_logarithm())
     sandbox.query(f"select customer + 1000 * i as customer, -1::float as visits, spend from {CUSTOMERS}, range(2) r(i)")
@@ -164,7 +163,7 @@ def test_a_version_whose_rejects_were_not_all_kept_is_begun_anew(sandbox: Sandbo
     sandbox.interrupted("finish_table")
     assert sandbox.rows("select count(*) from prescore.rejects") == [(1000,)]
     _allow(sandbox, 5000)
-    # Nothing is left of it, and all of it is told.
+    # A new version, which records every reject.
     assert sandbox.cli("run", "churn").code == 4
     assert sandbox.rows("select version, count(*) from prescore.rejects group by version order by version") == [
         (1, 1000),
@@ -172,7 +171,7 @@ def test_a_version_whose_rejects_were_not_all_kept_is_begun_anew(sandbox: Sandbo
     ]
 
 
-def test_rows_on_which_the_model_fails_do_not_lose_their_chunk(sandbox: Sandbox) -> None:
+def test_rows_on_which_the_model_fails_do_not_cost_their_chunk(sandbox: Sandbox) -> None:
     sandbox.onnx(_table())
     sandbox.query(
         f"select customer, customer::float as visits, spend from {CUSTOMERS} where customer < 902 or customer = 950"
@@ -180,13 +179,13 @@ def test_rows_on_which_the_model_fails_do_not_lose_their_chunk(sandbox: Sandbox)
     _allow(sandbox, 3)
     report = json.loads(sandbox.cli("run", "churn", "--json").out)
     assert (report["published"], report["rows"], report["rejected"]) == (True, 900, 3)
-    assert [(key, column) for key, _, column, _ in _set_aside(sandbox)] == [("900", None), ("901", None), ("950", None)]
-    assert all("models/churn.onnx fails: " in reason for *_, reason in _set_aside(sandbox))
+    assert [(key, column) for key, _, column, _ in _rejects(sandbox)] == [("900", None), ("901", None), ("950", None)]
+    assert all("models/churn.onnx failed in ONNX Runtime: " in reason for *_, reason in _rejects(sandbox))
     scores = dict(sandbox.rows("select customer, score from predictions.churn"))
     assert scores == pytest.approx({customer: customer / 899 for customer in range(900)}, abs=1e-6)
 
 
-def test_a_model_that_fails_on_everything_is_told_as_that(sandbox: Sandbox) -> None:
+def test_a_model_that_fails_on_every_row_is_an_error_of_the_model(sandbox: Sandbox) -> None:
     sandbox.onnx(_table())
     sandbox.settings("chunk_rows = 2000\n")
     sandbox.query(
@@ -194,28 +193,29 @@ def test_a_model_that_fails_on_everything_is_told_as_that(sandbox: Sandbox) -> N
     )
     done = sandbox.cli("run", "churn", "--json")
     assert (done.code, json.loads(done.out)["error"]["code"]) == (2, "model_failed")
+    assert "The model fails on more than 1,000 rows of one chunk" in done.err
 
 
-def test_a_domain_of_which_nothing_is_left_is_refused_whatever_is_allowed(sandbox: Sandbox) -> None:
+def test_a_domain_with_only_rejects_is_refused_whatever_the_limit(sandbox: Sandbox) -> None:
     sandbox.query(f"select null::bigint as customer, visits, spend from {CUSTOMERS}")
     _allow(sandbox, 1000)
     done = sandbox.cli("run", "churn")
-    assert (done.code, "has no row that can be scored: rejects: saw 1,000 rows set aside" in done.err) == (4, True), (
-        done.err
-    )
+    assert done.code == 4, done.err
+    assert "The domain of churn has no row that can be scored" in done.err
+    assert "rejects: observed 1,000 rejected rows" in done.err
 
 
-def test_a_hopeless_domain_is_not_read_to_its_end(sandbox: Sandbox) -> None:
+def test_a_domain_is_not_read_to_its_end_once_its_refusal_is_certain(sandbox: Sandbox) -> None:
     sandbox.query(f"select null::bigint as customer, visits, spend from {CUSTOMERS}, range(20)")
     done = sandbox.cli("run", "churn")
     assert done.code == 4
-    (kept,) = sandbox.rows("select count(*) from prescore.rejects")[0]
-    assert 1000 < kept < 20_000
-    assert f"rejects: saw {kept:,} rows set aside" in done.err
-    assert sandbox.rows("select rejected from prescore.versions") == [(kept,)]
+    (recorded,) = sandbox.rows("select count(*) from prescore.rejects")[0]
+    assert 1000 < recorded < 20_000
+    assert f"rejects: observed {recorded:,} rejected rows" in done.err
+    assert sandbox.rows("select rejected from prescore.versions") == [(recorded,)]
 
 
-def test_rejects_go_with_their_version(sandbox: Sandbox) -> None:
+def test_rejects_are_deleted_with_their_version(sandbox: Sandbox) -> None:
     sandbox.query(BAD_ROWS)
     assert sandbox.cli("run", "churn").code == 4
     _allow(sandbox, 4)
@@ -226,20 +226,20 @@ def test_rejects_go_with_their_version(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("limit", ["-1", "1.0", "true", '"1%"', "nan"])
-def test_a_limit_that_is_none_is_told(sandbox: Sandbox, limit: str) -> None:
+def test_a_limit_that_is_not_valid_is_an_error(sandbox: Sandbox, limit: str) -> None:
     sandbox.edit("[domain]", f"max_rejects = {limit}\n[domain]")
     done = sandbox.cli("validate", "churn")
     assert (done.code, "max_rejects: write a number of rows" in done.err) == (2, True), done.err
 
 
-def test_a_version_whose_domains_rejects_were_not_all_kept_is_begun_anew(
+def test_a_version_is_not_resumed_when_not_all_rejects_of_its_domain_were_recorded(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox.query(f"select customer, if(i = 0, visits, null) as visits, spend from {CUSTOMERS}, range(4) r(i)")
     _allow(sandbox, 0.1)
 
     def killed(*_: object) -> None:
-        raise Busy("a pulled plug")
+        raise Busy("the process was killed")
 
     with monkeypatch.context() as patched:
         patched.setattr(failure, "give_up", killed)

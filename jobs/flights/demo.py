@@ -52,7 +52,7 @@ def main() -> None:
         shutil.copy(MODEL, good)
         try:
             shell("python jobs/flights/broken.py nan --out models/flight_delay.onnx", quiet=True)
-            shell("prescore run flight_delay", expected=4, shown="rows in|refused by|saw|served")
+            shell("prescore run flight_delay", expected=4, shown="rows in|refused by|observed|served")
         finally:
             good.replace(MODEL)
         get(f"{address}/v1/predictions/flight_delay?{FLIGHT}")

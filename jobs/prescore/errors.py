@@ -33,6 +33,7 @@ retry or an HTTP status. The docstring of a class is the message of an error tha
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -119,9 +120,9 @@ class Refused(Terminal):
     `checks` holds the check results, each `{name, passed, observed, expected}`.
     """
 
-    def __init__(self, message: str, checks: list[dict[str, Any]] | None = None) -> None:
+    def __init__(self, message: str, checks: Sequence[Mapping[str, Any]] | None = None) -> None:
         super().__init__(message)
-        self.checks = checks or []
+        self.checks = list(checks or ())
 
 
 class LeaseLost(Terminal):

@@ -73,7 +73,7 @@ def test_approval_publishes_and_rejection_skips_the_publication(standalone: Airf
     run = _run_until_approval(standalone)
     request = _approval_request(standalone, run)
     assert request["subject"] == "Publish churn version 2?"
-    assert "| scores are probabilities | 0 values off | 0 to 1 |" in request["body"]
+    assert "| scores are probabilities | 0 unexpected values | 0 to 1 |" in request["body"]
     assert "Keys compared with version 1, which is served: 0 added, 0 vanished, 1,000 common" in request["body"]
     assert standalone.project.rows("select count(*) from prescore.leases where expires_at > now()") == [(0,)]
     _respond(standalone, run, answer)

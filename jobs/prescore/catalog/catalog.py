@@ -26,6 +26,15 @@ class Column(TypedDict):
     role: str
 
 
+class CheckResult(TypedDict):
+    """The result of one check of a version; `observed` is a finite number, a boolean, or a short text."""
+
+    name: str
+    passed: bool
+    observed: Any
+    expected: str
+
+
 class Model(TypedDict):
     """A row of `prescore.models`."""
 
@@ -63,7 +72,7 @@ class Version(TypedDict):
     in_memory: bool
     rows: int | None
     rejected: int | None
-    checks: list[dict[str, Any]] | None
+    checks: list[CheckResult] | None
     checks_fingerprint: str | None
     seconds: dict[str, float]
     error: str | None

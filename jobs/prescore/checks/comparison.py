@@ -1,8 +1,9 @@
-"""What changed between two versions of a model."""
+"""Compare two versions of a model, row by row inside Postgres."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, LiteralString
 
 from psycopg import sql
 
@@ -12,36 +13,98 @@ from prescore.catalog.queries import query
 from prescore.catalog.types import NUMBERS
 from prescore.errors import NotAllowed
 
+_WITHOUT_TABLE = ("building", "failed", "retired")
 
-def compare(connection: Connection, a: Version, b: Version) -> dict[str, Any]:
-    """Keys added, vanished and changed from `a` to `b`, and how far each number moved over the keys of both.
 
-    Raises NotAllowed when one of them has no table any more, or their keys differ.
+@dataclass(frozen=True)
+class KeyCounts:
+    """Numbers of keys: only in the second version, only in the first, in both, and in both with other values."""
+
+    added: int
+    vanished: int
+    common: int
+    changed: int
+
+
+@dataclass(frozen=True)
+class ColumnDifference:
+    """How a number moved over the common keys, second version minus first; None where there is no value to compare."""
+
+    column: str
+    mean_difference: float | None
+    largest_difference: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changed from version `a` of a model to version `b`."""
+
+    model: str
+    a: int
+    b: int
+    keys: KeyCounts
+    columns: tuple[ColumnDifference, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the comparison as `prescore compare --json` prints it."""
+        return asdict(self)
+
+
+def compare(connection: Connection, a: Version, b: Version) -> Comparison:
+    """Compare version `b` with version `a`: keys, and every numeric column that both have with the same type.
+
+    Raises NotAllowed when one of them has no table or when their key columns differ.
     """
+    _require_comparable(a, b)
+    types = _shared_columns(a, b)
+    matches = _each_column(" and ", "a.{0} = b.{0}", _key(a))
+    changed = _each_column(" or ", "a.{0} is distinct from b.{0}", list(types)) if types else sql.SQL("false")
+    tables = {"a": sql.Identifier(a["table_name"]), "b": sql.Identifier(b["table_name"])}
+    keys = _row(connection, query("comparison_keys", matches=matches, changed=changed, **tables))
+    differences = []
+    for column, type_name in types.items():
+        if type_name in NUMBERS:
+            statement = query("comparison_number", column=sql.Identifier(column), matches=matches, **tables)
+            differences.append(ColumnDifference(column=column, **_row(connection, statement)))
+    return Comparison(
+        model=a["model"],
+        a=a["version"],
+        b=b["version"],
+        keys=KeyCounts(**keys),
+        columns=tuple(differences),
+    )
+
+
+def _require_comparable(a: Version, b: Version) -> None:
     for version in (a, b):
-        if version["state"] in ("retired", "failed", "building"):
+        if version["state"] in _WITHOUT_TABLE:
             raise NotAllowed(
                 f"{version['model']} version {version['version']} is {version['state']}: it has no table to compare."
             )
     if _key(a) != _key(b):
-        raise NotAllowed(f"The versions have different keys: {_key(a)} and {_key(b)}.")
-    types = {column["name"]: column["type"] for column in b["output_columns"]}
-    both = [column["name"] for column in a["output_columns"] if types.get(column["name"]) == column["type"]]
-    tables = {"a": sql.Identifier(a["table_name"]), "b": sql.Identifier(b["table_name"])}
-    matches = sql.SQL(" and ").join(sql.SQL("a.{0} = b.{0}").format(sql.Identifier(c)) for c in _key(a))
-    changed = sql.SQL(" or ").join(sql.SQL("a.{0} is distinct from b.{0}").format(sql.Identifier(c)) for c in both)
-    keys = connection.execute(
-        query("comparison_keys", matches=matches, changed=changed if both else sql.SQL("false"), **tables)
-    ).fetchone()
-    numbers = [column for column in both if types[column] in NUMBERS]
-    moved = [(c, query("comparison_number", column=sql.Identifier(c), matches=matches, **tables)) for c in numbers]
+        raise NotAllowed(
+            f"{a['model']} versions {a['version']} and {b['version']} cannot be compared, because their key columns "
+            f"differ: {', '.join(_key(a))} and {', '.join(_key(b))}."
+        )
+
+
+def _shared_columns(a: Version, b: Version) -> dict[str, str]:
+    """Return name → type of the output columns that both versions have with the same type."""
+    types_in_b = {column["name"]: column["type"] for column in b["output_columns"]}
     return {
-        "model": a["model"],
-        "a": a["version"],
-        "b": b["version"],
-        "keys": keys,
-        "columns": [{"column": column, **(connection.execute(q).fetchone() or {})} for column, q in moved],
+        column["name"]: column["type"]
+        for column in a["output_columns"]
+        if types_in_b.get(column["name"]) == column["type"]
     }
+
+
+def _row(connection: Connection, statement: sql.Composed) -> dict[str, Any]:
+    """Return the one row of an aggregate."""
+    return connection.execute(statement).fetchone() or {}
+
+
+def _each_column(joiner: LiteralString, condition: LiteralString, columns: list[str]) -> sql.Composed:
+    return sql.SQL(joiner).join(sql.SQL(condition).format(sql.Identifier(column)) for column in columns)
 
 
 def _key(version: Version) -> list[str]:

@@ -1,6 +1,6 @@
-"""What is wrong with a check, in the words of whoever wrote it, before anything is scored for it.
+"""Build expectations from the checks of a spec, and explain what is wrong with a check that cannot work.
 
-Great Expectations takes seconds to import, so it is imported here, inside the functions that need it.
+Great Expectations takes seconds to import, so the functions that need it import it themselves.
 """
 
 from __future__ import annotations
@@ -13,139 +13,187 @@ from prescore.catalog.types import NUMBERS
 from prescore.project.spec import Check, Spec
 from prescore.wording import short
 
-# What every expectation takes, and no check needs.
-_NOT_OURS = {"id", "meta", "notes", "result_format", "description", "catch_exceptions", "rendered_content"}
-_NOT_OURS |= {"severity", "windows", "batch_id"}
-_TAKEN = ("id", "meta")
-_QUANTILES = "write { quantiles = [0.1, 0.9], value_ranges = [[0, 0.2], [0.5, 1]] }"
+# Arguments that every expectation has and no check needs, so that no message suggests them.
+_IRRELEVANT = {
+    "batch_id",
+    "catch_exceptions",
+    "description",
+    "id",
+    "meta",
+    "notes",
+    "rendered_content",
+    "result_format",
+    "severity",
+    "windows",
+}
+_RESERVED = ("id", "meta")
+_COLUMN_ARGUMENTS = ("column", "column_A", "column_B")
+_QUANTILES = "{ quantiles = [0.1, 0.9], value_ranges = [[0, 0.2], [0.5, 1]] }"
 _CONDITION = 'write it as \'col("score") > 0.5\', with condition_parser = "great_expectations"'
+_MAX_LENGTH = 60
 
 
-def make(check: Check, spec: Spec) -> Any:
-    """The expectation that a check asks for; raises ValueError with all that is wrong with it."""
+def build_expectation(check: Check, spec: Spec) -> Any:
+    """Return the Great Expectations expectation that a check describes.
+
+    Raises ValueError with everything that is wrong with the check, separated by semicolons.
+    """
     arguments = check.model_extra or {}
-    kind = _kind(check.expect)
-    if early := [*_taken(arguments), *_strangers(arguments, spec)]:
-        raise ValueError("; ".join(early))
-    made = _made(kind, arguments, check.title)
-    if late := [*_ill_bounded(arguments, made, spec), *_misshapen(made), *_misput(made, spec)]:
-        raise ValueError("; ".join(late))
-    return made
+    expectation_class = _expectation_class(check.expect)
+    _raise_any([*_reserved_arguments(arguments), *_unknown_columns(arguments, spec)])
+    expectation = _instantiate(expectation_class, arguments, check.title)
+    _raise_any(
+        [
+            *_quoted_bounds(arguments, spec),
+            *_reversed_bounds(expectation),
+            *_malformed_quantiles(expectation),
+            *_unusable_condition(expectation, spec),
+        ]
+    )
+    return expectation
 
 
-def _kind(name: str) -> Any:
+def _raise_any(faults: list[str]) -> None:
+    if faults:
+        raise ValueError("; ".join(faults))
+
+
+def _expectation_class(name: str) -> Any:
     from great_expectations.exceptions import ExpectationNotFoundError
     from great_expectations.expectations import registry
 
     try:
         return registry.get_expectation_impl(f"expect_{name}")
     except ExpectationNotFoundError as error:
-        known = [k.removeprefix("expect_") for k in registry.list_registered_expectation_implementations()]
-        near = get_close_matches(name, known, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"Great Expectations has no expect_{name}{meant}") from error
+        registered = registry.list_registered_expectation_implementations()
+        names = [registered_name.removeprefix("expect_") for registered_name in registered]
+        similar = get_close_matches(name, names, n=1)
+        suggestion = f"; did you mean {similar[0]}?" if similar else ""
+        raise ValueError(f"Great Expectations has no expect_{name}{suggestion}") from error
 
 
-def _made(kind: Any, arguments: Mapping[str, Any], title: str) -> Any:
+def _instantiate(expectation_class: Any, arguments: Mapping[str, Any], title: str) -> Any:
     from great_expectations.exceptions import GreatExpectationsError
 
     try:
-        return kind(**arguments, meta={"title": title})
+        return expectation_class(**arguments, meta={"title": title})
     except GreatExpectationsError as error:
         raise ValueError(f"row_condition: {error}; {_CONDITION}") from error
     except ValueError as error:
-        raise ValueError("; ".join(_told(error, kind, arguments))) from error
+        raise ValueError("; ".join(_argument_faults(error, expectation_class, arguments))) from error
 
 
-def _told(error: Any, kind: Any, arguments: Mapping[str, Any]) -> Iterator[str]:
-    """A fault an argument: for one that could be of several types, pydantic has one for each of them."""
-    found = {str(fault["loc"][0]): fault for fault in reversed(error.errors())}
-    for name, fault in reversed(found.items()):
+def _argument_faults(error: Any, expectation_class: Any, arguments: Mapping[str, Any]) -> Iterator[str]:
+    """Yield one message per argument from a pydantic validation error."""
+    # For an argument of several possible types pydantic reports one fault per type. The first is the clearest.
+    faults: dict[str, Any] = {}
+    for fault in error.errors():
+        faults.setdefault(str(fault["loc"][0]), fault)
+    for name, fault in faults.items():
         if fault["type"] == "value_error.extra":
-            yield f"{name}: no such argument; {_instead(name, kind)}"
+            yield f"{name}: unknown argument; {_alternative(name, expectation_class)}"
         elif fault["type"] == "value_error.missing":
             yield f"{fault['loc'][-1]}: is missing"
         elif name != "__root__":
-            yield f"{name}: {fault['msg']} (given: {str(arguments.get(name))[:60]!r})"
-        elif len(found) == 1:  # of all arguments together, once each of them is one
+            yield f"{name}: {fault['msg']} (value: {_quoted(arguments.get(name))})"
+        elif len(faults) == 1:
+            # A fault of all arguments together only means something once each of them is valid.
             yield str(fault["msg"])
 
 
-def _instead(name: str, kind: Any) -> str:
-    takes = [known for known in kind.__fields__ if known not in _NOT_OURS]
-    near = get_close_matches(name, takes, n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else f"it takes {', '.join(takes)}"
+def _alternative(name: str, expectation_class: Any) -> str:
+    accepted = [field for field in expectation_class.__fields__ if field not in _IRRELEVANT]
+    similar = get_close_matches(name, accepted, n=1, cutoff=0.5)
+    return f"did you mean {similar[0]}?" if similar else f"it takes {', '.join(accepted)}"
 
 
-def _taken(arguments: Mapping[str, Any]) -> Iterator[str]:
-    yield from (f"{name} is Great Expectations' own" for name in _TAKEN if name in arguments)
+def _reserved_arguments(arguments: Mapping[str, Any]) -> Iterator[str]:
+    for name in _RESERVED:
+        if name in arguments:
+            yield f"{name}: is reserved by Great Expectations; leave it out"
     for name, value in arguments.items():
         if isinstance(value, Mapping) and "$PARAMETER" in value:
-            yield f"{name}: there are no parameters here; write the value itself"
+            yield f"{name}: $PARAMETER is not supported; write the value itself"
 
 
-def _strangers(arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
-    listed = arguments.get("column_list")
-    named = [
-        *(arguments.get(n) for n in ("column", "column_A", "column_B")),
-        *(listed if isinstance(listed, list) else []),
-    ]
-    known = _types(spec)
-    yield from (f"the table has no column {name}" for name in named if isinstance(name, str) and name not in known)
+def _unknown_columns(arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
+    columns = [arguments.get(argument) for argument in _COLUMN_ARGUMENTS]
+    column_list = arguments.get("column_list")
+    if isinstance(column_list, list):
+        columns += column_list
+    types = _types(spec)
+    for column in columns:
+        if isinstance(column, str) and column not in types:
+            yield f"the table has no column {column}; it has {', '.join(types)}"
 
 
 def _types(spec: Spec) -> dict[str, str]:
     return {column["name"]: column["type"] for column in (*spec.key_columns, *spec.output_columns)}
 
 
-def _ill_bounded(arguments: Mapping[str, Any], made: Any, spec: Spec) -> Iterator[str]:
-    """Bounds that nothing can meet: Great Expectations only finds that out in the data."""
+def _quoted_bounds(arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
+    """Yield bounds of a numeric column that are not numbers, which Great Expectations only rejects at run time."""
     column = arguments.get("column")
-    kind = _types(spec).get(str(column))
-    for name, given in [(n, arguments.get(n)) for n in ("min_value", "max_value")]:
-        if kind in NUMBERS and given is not None and not isinstance(given, int | float):
-            yield f"{name} is {str(given)[:60]!r}, and {column} is {kind}: write a number, without quotes"
-    for low, high in _ranges(made):
-        if _above(low, high):
-            yield f"its lower bound {short(low)} is above its upper bound {short(high)}, so that nothing can pass"
+    type_name = _types(spec).get(str(column))
+    if type_name not in NUMBERS:
+        return
+    for name in ("min_value", "max_value"):
+        bound = arguments.get(name)
+        if bound is not None and not isinstance(bound, int | float):
+            yield f"{name} is {_quoted(bound)}, but {column} is {type_name}; write a number, without quotes"
 
 
-def _ranges(made: Any) -> Iterator[tuple[Any, Any]]:
-    yield getattr(made, "min_value", None), getattr(made, "max_value", None)
-    quantiles = getattr(made, "quantile_ranges", None)
-    if quantiles is not None and _paired(quantiles):
-        yield from quantiles["value_ranges"]
+def _reversed_bounds(expectation: Any) -> Iterator[str]:
+    """Yield bounds that no value can meet, which Great Expectations accepts."""
+    bounds = [(getattr(expectation, "min_value", None), getattr(expectation, "max_value", None))]
+    quantiles = getattr(expectation, "quantile_ranges", None)
+    if quantiles is not None and _is_paired(quantiles):
+        bounds += quantiles["value_ranges"]
+    for low, high in bounds:
+        if _is_above(low, high):
+            yield f"the lower bound {short(low)} is above the upper bound {short(high)}, so no value can pass"
 
 
-def _misshapen(made: Any) -> Iterator[str]:
-    """What Great Expectations takes as it comes, and fails on when it is too late."""
-    quantiles = getattr(made, "quantile_ranges", None)
-    if quantiles is not None and not _paired(quantiles):
-        yield f"quantile_ranges: a lowest and a highest number for each quantile; {_QUANTILES}"
+def _malformed_quantiles(expectation: Any) -> Iterator[str]:
+    """Yield quantile ranges of a shape that Great Expectations accepts now and fails on at run time."""
+    quantiles = getattr(expectation, "quantile_ranges", None)
+    if quantiles is not None and not _is_paired(quantiles):
+        yield f"quantile_ranges: write a lowest and a highest number for each quantile, such as {_QUANTILES}"
 
 
-def _paired(quantiles: Mapping[str, Any]) -> bool:
-    points, pairs = quantiles.get("quantiles"), quantiles.get("value_ranges")
-    if not isinstance(points, list) or not isinstance(pairs, list) or len(points) != len(pairs):
+def _is_paired(quantiles: Mapping[str, Any]) -> bool:
+    points, ranges = quantiles.get("quantiles"), quantiles.get("value_ranges")
+    if not isinstance(points, list) or not isinstance(ranges, list) or len(points) != len(ranges):
         return False
-    ends = [*points, *(end for pair in pairs if isinstance(pair, list) and len(pair) == 2 for end in pair)]
-    return len(ends) == 3 * len(points) and all(isinstance(end, int | float) for end in ends)
+    numbers = list(points)
+    for value_range in ranges:
+        if not isinstance(value_range, list) or len(value_range) != 2:
+            return False
+        numbers += value_range
+    return all(isinstance(number, int | float) for number in numbers)
 
 
-def _above(low: Any, high: Any) -> bool:
+def _is_above(low: Any, high: Any) -> bool:
+    if low is None or high is None:
+        return False
     try:
-        return low is not None and high is not None and bool(low > high)
-    except TypeError:  # a date and a number, of which Great Expectations makes what it can
+        return bool(low > high)
+    except TypeError:
+        # A date and a number, say: what that means is up to Great Expectations.
         return False
 
 
-def _misput(made: Any, spec: Spec) -> Iterator[str]:
-    """A condition on rows that Postgres would not be asked, or has no column for."""
+def _unusable_condition(expectation: Any, spec: Spec) -> Iterator[str]:
+    """Yield a row condition that Postgres cannot evaluate, or that names a column the table does not have."""
     from great_expectations.expectations.row_conditions import PassThroughCondition
 
-    condition = getattr(made, "row_condition", None)
+    condition = getattr(expectation, "row_condition", None)
     column = getattr(getattr(condition, "column", None), "name", None)
     if isinstance(condition, PassThroughCondition):
-        yield f"row_condition: Postgres is not asked in such words; {_CONDITION}"
+        yield f"row_condition: Postgres cannot evaluate this syntax; {_CONDITION}"
     elif column is not None and column not in _types(spec):
         yield f"row_condition: the table has no column {column}"
+
+
+def _quoted(value: Any) -> str:
+    return repr(str(value)[:_MAX_LENGTH])

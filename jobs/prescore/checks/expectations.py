@@ -1,89 +1,118 @@
-"""Great Expectations, pushed down to a version's table, and its results in a few words each.
+"""Run expectations on a version's table with Great Expectations, inside Postgres.
 
-It takes seconds to import, so it is imported here, inside the functions that need it.
+Great Expectations takes seconds to import, so the functions that need it import it themselves.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from prescore.catalog.catalog import Version
+from prescore.catalog.catalog import CheckResult, Version
 from prescore.catalog.database import Database, embedded_stopped
 from prescore.checks import expectation_errors
-from prescore.checks.results import Result, exceptions, from_validation
+from prescore.checks.results import exceptions, from_validation
 from prescore.errors import DatabaseUnavailable, SpecInvalid
 from prescore.project.spec import Spec
 
-# What SQLAlchemy calls a lost connection, a cancelled statement, a full disk: no verdict on the data.
-_LOST = "OperationalError"
+COMPULSORY = ("rows", "rejects", "keys", "finite")
+"""Names of the checks that every version must pass; a spec's own checks have other names."""
+
+# SQLAlchemy's name for a lost connection, a cancelled statement or a full disk: no verdict on the data.
+_OPERATIONAL_ERROR = "OperationalError"
 
 
 def build(spec: Spec) -> list[Any]:
-    """The spec's own expectations, built before anything is scored, so that a misspelt one costs nothing.
+    """Build the expectations of a spec's own checks, so that a misspelt one is an error before anything is scored.
 
-    Raises SpecInvalid with every fault at once.
+    Raises SpecInvalid with the faults of all checks.
     """
-    # It would report usage from the first import on.
+    # Great Expectations reports usage from its first import on unless this is set.
     os.environ["GX_ANALYTICS_ENABLED"] = "False"
-    # Or it fills a task's log with its insides.
+    # At INFO it fills a task's log with its internals.
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    made: list[Any] = []
+    expectations: list[Any] = []
     faults: list[str] = []
     for check in spec.checks:
         try:
-            made.append(expectation_errors.make(check, spec))
+            expectations.append(expectation_errors.build_expectation(check, spec))
         except ValueError as error:
             faults.append(f"{check.title}: {error}")
-    titles = [check.title for check in spec.checks]
-    faults += [f"{title}: two checks have this name" for title in sorted({t for t in titles if titles.count(t) > 1})]
-    faults += [
-        f"{title}: this name is prescore's own" for title in titles if title in ("rows", "rejects", "keys", "finite")
-    ]
+    faults += _title_faults(spec)
     if faults:
-        raise SpecInvalid(f"Checks of {spec.model} do not hold together:\n  " + "\n  ".join(faults))
-    return made
+        raise SpecInvalid(f"The checks of {spec.model} are invalid:\n  " + "\n  ".join(faults))
+    return expectations
 
 
-def compulsory(rows: int, not_finite: str) -> list[Any]:
-    """What every version must pass: exactly so many rows and at least one; no null, NaN or infinite prediction."""
+def _title_faults(spec: Spec) -> Iterator[str]:
+    titles = Counter(check.title for check in spec.checks)
+    for title, count in sorted(titles.items()):
+        if count > 1:
+            yield f"{title}: {count} checks have this name; give each its own with name"
+    for title in titles:
+        if title in COMPULSORY:
+            yield f"{title}: this name is reserved for a built-in check; choose another with name"
+
+
+def build_compulsory(rows: int, not_finite: str) -> list[Any]:
+    """Build the expectations that every version must meet.
+
+    The table has exactly `rows` rows and at least one, and the query `not_finite` returns no row.
+    """
     import great_expectations.expectations as gxe
 
+    expected_rows = max(rows, 1)
     return [
-        gxe.ExpectTableRowCountToBeBetween(min_value=max(rows, 1), max_value=max(rows, 1), meta={"title": "rows"}),
-        gxe.UnexpectedRowsExpectation(unexpected_rows_query=not_finite, meta={"title": "finite"}),
+        gxe.ExpectTableRowCountToBeBetween(
+            min_value=expected_rows,
+            max_value=expected_rows,
+            meta={"title": "rows"},
+        ),
+        gxe.UnexpectedRowsExpectation(
+            unexpected_rows_query=not_finite,
+            meta={"title": "finite"},
+        ),
     ]
 
 
-def validate(database: Database, version: Version, expectations: list[Any]) -> list[Result]:
-    """Run expectations on a version's table, in the database; results in the order of the expectations."""
+def validate(database: Database, version: Version, expectations: list[Any]) -> list[CheckResult]:
+    """Run expectations on a version's table; return their results in the same order.
+
+    Raises DatabaseUnavailable when the connection is lost.
+    """
     import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     try:
-        with _table(context, database, version["table_name"]) as batch:
+        with _table_batch(context, database, version["table_name"]) as batch:
             suite = gx.ExpectationSuite(name="checks", expectations=expectations)
-            validated = batch.validate(suite, result_format="SUMMARY")
-    except ConnectionError as error:  # of which Great Expectations has its own
-        raise _away(database, str(error)) from error
-    lost = [fault for result in validated.results for fault in exceptions(result.exception_info) if _LOST in str(fault)]
-    if lost:
-        raise _away(database, str(lost[0]["exception_message"]))
-    # Great Expectations gives its results in an order of its own.
-    by_title = {result.expectation_config.meta["title"]: from_validation(result) for result in validated.results}
+            validation = batch.validate(suite, result_format="SUMMARY")
+    except ConnectionError as error:
+        raise _connection_lost(database, str(error)) from error
+    for result in validation.results:
+        for raised in exceptions(result.exception_info):
+            if _OPERATIONAL_ERROR in str(raised):
+                raise _connection_lost(database, str(raised["exception_message"]))
+    # Great Expectations returns results in an order of its own.
+    results = map(from_validation, validation.results)
+    by_title = {result["name"]: result for result in results}
     return [by_title[expectation.meta["title"]] for expectation in expectations]
 
 
 @contextmanager
-def _table(context: Any, database: Database, name: str) -> Iterator[Any]:
-    # A table asset's own schema argument is deprecated since 1.14; the search path says the same.
+def _table_batch(context: Any, database: Database, name: str) -> Iterator[Any]:
+    # A table asset's own schema argument is deprecated since 1.14. The search path has the same effect.
     options = f"{database.options} -c search_path=prescore_versions".strip()
-    schema = {"connect_args": {"options": options}}
-    source = context.data_sources.add_postgres("prescore", connection_string=database.sqlalchemy_url, kwargs=schema)
+    source = context.data_sources.add_postgres(
+        "prescore",
+        connection_string=database.sqlalchemy_url,
+        kwargs={"connect_args": {"options": options}},
+    )
     try:
         asset = source.add_table_asset("staged", table_name=name)
         yield asset.add_batch_definition_whole_table("whole").get_batch()
@@ -93,9 +122,7 @@ def _table(context: Any, database: Database, name: str) -> Iterator[Any]:
         source.get_engine().dispose()
 
 
-def _away(database: Database, why: str) -> DatabaseUnavailable:
-    return (
-        embedded_stopped(why)
-        if database.embedded
-        else DatabaseUnavailable(f"The database went away during the checks: {why}")
-    )
+def _connection_lost(database: Database, reason: str) -> DatabaseUnavailable:
+    if database.embedded:
+        return embedded_stopped(reason)
+    return DatabaseUnavailable(f"Lost the connection to the database during the checks: {reason}")

@@ -1,4 +1,4 @@
-"""What a check found, in a few words: never the rows, of which there may be millions."""
+"""Check results in a few words each: never the rows themselves, of which there may be millions."""
 
 from __future__ import annotations
 
@@ -6,67 +6,88 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from prescore.catalog.catalog import CheckResult
 from prescore.wording import short
 
-Result = dict[str, Any]
-"""One check: `{name, passed, observed, expected}`; `observed` is a finite number, a boolean or a short text."""
+_MAX_EXAMPLES = 3
+_MAX_LENGTH = 200
+
+# Arguments of an expectation that its name or the table already implies.
+_IMPLIED = ("batch_id", "column", "unexpected_rows_query")
 
 
-def sentence(result: Result) -> str:
-    """One result in a line: which check, what was seen, what was allowed."""
-    return f"{result['name']}: saw {short(result['observed'])}, allowed is {result['expected']}"
+def sentence(result: CheckResult) -> str:
+    """Describe a result in one line: the check's name, what it observed, and what it expected."""
+    text = f"{result['name']}: observed {short(result['observed'])}"
+    return f"{text}; expected {result['expected']}" if result["expected"] else text
 
 
-def from_validation(validated: Any) -> Result:
-    """A Great Expectations result as ours."""
-    config = validated.expectation_config
+def quantity(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 row` or `2,000 rows`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def from_validation(validation: Any) -> CheckResult:
+    """Convert a Great Expectations validation result."""
+    config = validation.expectation_config
     return {
         "name": config.meta["title"],
-        "passed": bool(validated.success),
-        "observed": _observed(validated.result, validated.exception_info),
+        "passed": bool(validation.success),
+        "observed": _observed(validation.result, validation.exception_info),
         "expected": _expected(config.kwargs),
     }
 
 
-def exceptions(exception: dict[str, Any]) -> list[dict[str, Any]]:
-    """The exceptions behind a Great Expectations result: it holds one, or one a metric."""
-    parts = (exception, *(part for part in exception.values() if isinstance(part, dict)))
-    return [part for part in parts if part.get("raised_exception")]
+def exceptions(exception_info: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the exceptions behind a Great Expectations result, which holds either one or one per metric."""
+    nested = [part for part in exception_info.values() if isinstance(part, dict)]
+    return [part for part in (exception_info, *nested) if part.get("raised_exception")]
 
 
-def _observed(seen: dict[str, Any], exception: dict[str, Any]) -> Any:
-    for fault in exceptions(exception):
-        return f"that the check itself failed: {fault['exception_message']}"
-    value = seen.get("observed_value")
-    if value is None and "unexpected_count" in seen:
-        examples = ", ".join(list(dict.fromkeys(map(short, seen.get("partial_unexpected_list", []))))[:3])
-        return f"{seen['unexpected_count'] or 0:,} values off" + (f", such as {examples}" if examples else "")
+def _observed(result: dict[str, Any], exception_info: dict[str, Any]) -> Any:
+    if raised := exceptions(exception_info):
+        return f"an error in the check itself: {raised[0]['exception_message']}"
+    value = result.get("observed_value")
+    if value is None and "unexpected_count" in result:
+        return _unexpected(result)
+    # The mean of a column with a NaN, or of no rows at all.
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        # What a mean is of values of which one is no number.
-        return "no number"
+        return "not a number"
     if isinstance(value, dict) and set(value) == {"quantiles", "values"}:
-        return _pairs(value["quantiles"], map(short, value["values"]))
-    return value if isinstance(value, int | float | str | bool) else str(value)[:200]
+        return _at_points(value["quantiles"], map(short, value["values"]))
+    if isinstance(value, int | float | str | bool):
+        return value
+    return str(value)[:_MAX_LENGTH]
 
 
-# Said already, or of no use to a person.
-_KNOWN = ("batch_id", "column", "unexpected_rows_query")
+def _unexpected(result: dict[str, Any]) -> str:
+    count = quantity(result["unexpected_count"] or 0, "unexpected value")
+    values = map(short, result.get("partial_unexpected_list", []))
+    examples = list(dict.fromkeys(values))[:_MAX_EXAMPLES]
+    return f"{count}, such as {', '.join(examples)}" if examples else count
 
 
-def _expected(kwargs: dict[str, Any]) -> str:
-    given = {k: v for k, v in kwargs.items() if k not in _KNOWN and v is not None}
-    if (ranges := given.pop("quantile_ranges", None)) is not None:
-        return _pairs(ranges["quantiles"], (_range(low, high) for low, high in ranges["value_ranges"]))
-    low, high = given.pop("min_value", None), given.pop("max_value", None)
-    bounds = [] if low is None and high is None else [_range(low, high)]
-    return ", ".join([*bounds, *(f"{name.replace('_', ' ')} {value}" for name, value in given.items())])
+def _expected(arguments: dict[str, Any]) -> str:
+    shown = {name: value for name, value in arguments.items() if name not in _IMPLIED and value is not None}
+    ranges = shown.pop("quantile_ranges", None)
+    if ranges is not None:
+        bounds = [_range(low, high) for low, high in ranges["value_ranges"]]
+        return _at_points(ranges["quantiles"], bounds)
+    low, high = shown.pop("min_value", None), shown.pop("max_value", None)
+    parts = [] if low is None and high is None else [_range(low, high)]
+    parts += [f"{name.replace('_', ' ')} {value}" for name, value in shown.items()]
+    return ", ".join(parts)
 
 
 def _range(low: Any, high: Any) -> str:
-    if low is None or high is None:
-        return f"at least {short(low)}" if high is None else f"at most {short(high)}"
-    return f"exactly {short(low)}" if low == high else f"{short(low)} to {short(high)}"
+    if high is None:
+        return f"at least {short(low)}"
+    if low is None:
+        return f"at most {short(high)}"
+    if low == high:
+        return f"exactly {short(low)}"
+    return f"{short(low)} to {short(high)}"
 
 
-def _pairs(points: Iterable[float], values: Iterable[str]) -> str:
+def _at_points(points: Iterable[float], values: Iterable[str]) -> str:
     return ", ".join(f"{value} at {point}" for point, value in zip(points, values, strict=True))

@@ -86,7 +86,7 @@ def validate(
             rows, rejected = preflight.validate(job.Definition(project, project.spec(model), on_progress=bars))
         fitting.append({"model": model, "rows": rows, "rejected": rejected})
         if not json:
-            aside = f", of which {rejected:,} would be set aside" if rejected else ""
+            aside = f", of which {rejected:,} would be rejected" if rejected else ""
             typer.echo(f"{model}: spec, model and domain fit; {rows:,} rows{aside}")
     if json:
         display.print_json(fitting)

@@ -212,11 +212,11 @@ def compare(
     from prescore.cli import display
 
     with context.catalog() as catalog:
-        found = comparison.compare(catalog.connection, catalog.version(name, a), catalog.version(name, b))
+        compared = comparison.compare(catalog.connection, catalog.version(name, a), catalog.version(name, b)).as_dict()
     if json:
-        display.print_json(found)
+        display.print_json(compared)
         return
-    display.table([found["keys"]], {n: n for n in ("added", "vanished", "common", "changed")})
+    display.table([compared["keys"]], {n: n for n in ("added", "vanished", "common", "changed")})
     display.table(
-        found["columns"], {"column": "column", "mean_difference": "mean difference", "largest_difference": "largest"}
+        compared["columns"], {"column": "column", "mean_difference": "mean difference", "largest_difference": "largest"}
     )

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from prescore.catalog.catalog import Catalog
+from prescore.catalog.catalog import Catalog, CheckResult
 from prescore.run.job import Job
 from prescore.versions.pending import is_backfill
 
@@ -33,7 +33,7 @@ class Report:
     rejected: int
     chunks: int
     seconds: dict[str, float]
-    checks: list[dict[str, Any]]
+    checks: list[CheckResult]
     data_as_of: datetime | None
     trial_rows: int | None
     as_of: datetime | None

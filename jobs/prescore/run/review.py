@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from prescore.catalog.catalog import Catalog, Version
-from prescore.checks import comparison
+from prescore.catalog.catalog import Catalog, CheckResult, Version
+from prescore.checks.comparison import Comparison, compare
 from prescore.errors import NotAllowed
 from prescore.project.spec import Spec
 from prescore.versions.pending import is_backfill
@@ -29,9 +29,9 @@ class Review:
     rows: int
     rejected: int
     data_as_of: datetime | None
-    checks: list[dict[str, Any]]
+    checks: list[CheckResult]
     served: int | None
-    comparison: dict[str, Any] | None
+    comparison: Comparison | None
     comparison_error: str | None
     on_hold: bool
     hold_reason: str | None
@@ -77,12 +77,12 @@ class Review:
         elif self.comparison is None:
             yield f"Version {self.served} is served. {self.comparison_error}"
         else:
-            counts = [f"{count:,} {name}" for name, count in self.comparison["keys"].items()]
+            counts = [f"{count:,} {name}" for name, count in asdict(self.comparison.keys).items()]
             yield f"Keys compared with version {self.served}, which is served: {', '.join(counts)}."
-            for column in self.comparison["columns"]:
-                mean = short(column["mean_difference"])
-                largest = short(column["largest_difference"])
-                yield f"- {column['column']} differs by {mean} on average, by {largest} at most."
+            for column in self.comparison.columns:
+                mean = short(column.mean_difference)
+                largest = short(column.largest_difference)
+                yield f"- {column.column} differs by {mean} on average, by {largest} at most."
 
 
 def report(catalog: Catalog, version: Version) -> Review:
@@ -93,7 +93,7 @@ def report(catalog: Catalog, version: Version) -> Review:
     if served is not None:
         try:
             served_row = catalog.version(version["model"], served)
-            compared = comparison.compare(catalog.connection, served_row, version)
+            compared = compare(catalog.connection, served_row, version)
         except NotAllowed as error:
             comparison_error = str(error)
     return Review(

@@ -1,13 +1,16 @@
-"""Columns between Arrow, ONNX and Postgres: converted exactly, or not at all.
+"""Convert columns between Arrow, ONNX and Postgres: exactly, or not at all.
 
-A value that would change on its way (a digit lost, a number wrapped, a text read as a number) is an error here,
-unless the caller names the loss.
+A value that would change on its way (a digit lost, a number wrapped, a text read as a number) is an error, unless the
+caller accepts the loss.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pat
 
 from prescore.catalog.types import UUID_PATTERN
 from prescore.errors import DomainInvalid
@@ -25,131 +28,212 @@ ARROW: dict[str, pa.DataType] = {
     "timestamp": pa.timestamp("us"),
     "timestamptz": pa.timestamp("us", "UTC"),
 }
-"""Postgres type name → the Arrow type that COPY sends for it; a uuid travels as its 16 bytes."""
+"""Postgres type name → the Arrow type that COPY sends for it. A uuid travels as its 16 bytes."""
 
-# The largest magnitude up to which every integer has its own float (IEEE 754: 24 and 53 bits of significand).
-_EXACT = {pa.float32(): 2**24, pa.float64(): 2**53}
+_POSTGRES_NAMES = {arrow: postgres for postgres, arrow in ARROW.items()}
 
+# Every integer up to this magnitude has a float of its own (IEEE 754: 24 and 53 bits of significand).
+_LARGEST_EXACT_INTEGER = {pa.float32(): 2**24, pa.float64(): 2**53}
 
-_NAMES = {arrow: postgres for postgres, arrow in ARROW.items()}
-
-
-def type_name(kind: pa.DataType) -> str:
-    """An Arrow type in the words of a spec, where it has one."""
-    return _NAMES.get(kind, str(kind))
+_NIL_UUID = "0" * 32
 
 
-def check_type(name: str, have: pa.DataType, want: pa.DataType, *, allow_precision_loss: bool = False) -> None:
-    """Whether a column of one type can become another at all, before any value is seen; raises DomainInvalid."""
-    have = have.value_type if pa.types.is_dictionary(have) else have
-    if not _convertible(have, want):
+def type_name(arrow_type: pa.DataType) -> str:
+    """Return the Postgres name of an Arrow type, as specs use it, or Arrow's own name where there is none."""
+    return _POSTGRES_NAMES.get(arrow_type, str(arrow_type))
+
+
+def check_type(
+    name: str,
+    source: pa.DataType,
+    target: pa.DataType,
+    *,
+    allow_precision_loss: bool = False,
+) -> None:
+    """Raise DomainInvalid unless a column of type `source` can become `target`, judged by the types alone."""
+    if pat.is_dictionary(source):
+        source = source.value_type
+    if not _is_convertible(source, target):
         raise DomainInvalid(
-            f"Column {name} is {type_name(have)} in the domain and must be {type_name(want)}. Cast it in the domain query."
+            f"Column {name} is {type_name(source)} in the domain, but must be {type_name(target)}. "
+            "Cast it in the domain query."
         )
-    if _loses(have, want) and not allow_precision_loss:
+    if _loses_digits(source, target) and not allow_precision_loss:
         raise DomainInvalid(
-            f"Column {name} is {type_name(have)} in the domain and {type_name(want)} in the model: digits would be lost. "
-            f"Cast it in the domain query, or accept the loss with onnx.allow_precision_loss = [{name!r}]."
+            f"Column {name} is {type_name(source)} in the domain and {type_name(target)} in the model, so digits would "
+            "be lost. Cast it in the domain query, or accept the loss with "
+            f"onnx.allow_precision_loss = [{name!r}]."
         )
 
 
-def convert(name: str, column: pa.Array, want: pa.DataType, *, allow_precision_loss: bool = False) -> pa.Array:
-    """The column as another type with every value unchanged; raises DomainInvalid that shows a value which is not."""
-    _refuse_infinite(name, column)
-    if column.type == want:
+def convert(
+    name: str,
+    column: pa.Array,
+    target: pa.DataType,
+    *,
+    allow_precision_loss: bool = False,
+) -> pa.Array:
+    """Return a column as type `target` with every value unchanged.
+
+    Raises DomainInvalid, showing a value that would change. `allow_precision_loss` lets numbers be rounded.
+    """
+    _refuse_infinite_times(name, column)
+    if column.type == target:
         return column
-    check_type(name, column.type, want, allow_precision_loss=allow_precision_loss)
-    if pa.types.is_dictionary(column.type):
+    check_type(name, column.type, target, allow_precision_loss=allow_precision_loss)
+    if pat.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if want == ARROW["uuid"]:
-        return _uuids(name, column)
-    if pa.types.is_floating(want):
-        return _floats(name, column, want, allow_precision_loss=allow_precision_loss)
+    if target == ARROW["uuid"]:
+        return _to_uuids(name, column)
+    if pat.is_floating(target):
+        return _to_floats(name, column, target, allow_precision_loss=allow_precision_loss)
     try:
-        return column.cast(want)
+        return column.cast(target)
     except pa.ArrowInvalid as error:
         raise DomainInvalid(
-            f"Column {name} does not fit {type_name(want)}: {error}. Widen the type in the spec, or mend the query."
+            f"Column {name} does not fit {type_name(target)}: {error}. "
+            "Use a wider type in the spec, or fix the values in the domain query."
         ) from error
 
 
-def _convertible(have: pa.DataType, want: pa.DataType) -> bool:
-    t = pa.types
-    number = t.is_integer(have) or t.is_floating(have) or t.is_decimal(have)
-    if t.is_null(have) or have == want:
-        return True
-    if want == ARROW["uuid"]:
-        sixteen = t.is_fixed_size_binary(have) and have.byte_width == 16
-        return bool(sixteen or t.is_string(have) or t.is_large_string(have))
-    if t.is_string(want):
-        return bool(t.is_string(have) or t.is_large_string(have) or t.is_string_view(have))
-    if t.is_floating(want):
-        return number or bool(t.is_boolean(have))
-    if t.is_integer(want):
-        return bool(number)
-    if t.is_date(want):
-        return bool(t.is_date(have))
-    # A time with a zone is a moment, one without is a reading of a clock: neither is guessed from the other.
-    return bool(t.is_timestamp(want) and t.is_timestamp(have) and (have.tz is None) == (want.tz is None))
-
-
-def _loses(have: pa.DataType, want: pa.DataType) -> bool:
-    """Whether the types alone say that values will be rounded; integers are judged by their values."""
-    if pa.types.is_decimal(have):
-        return bool(pa.types.is_floating(want))
-    return bool(pa.types.is_floating(have) and pa.types.is_floating(want) and have.bit_width > want.bit_width)
-
-
-def _floats(name: str, column: pa.Array, want: pa.DataType, *, allow_precision_loss: bool) -> pa.Array:
-    if pa.types.is_integer(column.type) and not allow_precision_loss:
-        bounds = pc.min_max(column).as_py()
-        worst = max((v for v in bounds.values() if v is not None), key=abs, default=0)
-        if abs(worst) > _EXACT[want]:
-            raise DomainInvalid(
-                f"Column {name} holds {worst}: past {_EXACT[want]} not every integer has a {type_name(want)} of its own, so "
-                "the model would see another number. Export the model with wider inputs, or accept it with "
-                f"onnx.allow_precision_loss = [{name!r}]."
-            )
-    try:
-        converted = column.cast(want, safe=False)
-    except pa.ArrowInvalid as error:
-        raise DomainInvalid(f"Column {name} does not fit {type_name(want)}: {error}.") from error
-    if allow_precision_loss and pa.types.is_floating(column.type) and _infinities(converted) != _infinities(column):
-        raise DomainInvalid(f"Column {name} holds numbers too large for {type_name(want)}: they would become infinite.")
-    return converted
-
-
-def _refuse_infinite(name: str, column: pa.Array) -> None:
-    """DuckDB writes infinite times as the largest integers, which elsewhere are dates 292,000 years away."""
-    if not (pa.types.is_timestamp(column.type) or pa.types.is_date32(column.type)):
+def refuse_nul(name: str, column: pa.Array) -> None:
+    """Raise DomainInvalid for a text with a NUL, the one character that Postgres cannot store."""
+    if not pat.is_string(column.type):
         return
-    bounds = pc.min_max(column.view(pa.int32() if pa.types.is_date32(column.type) else pa.int64())).as_py()
-    largest = 2 ** (column.type.bit_width - 1) - 1
-    if any(value is not None and abs(value) >= largest for value in bounds.values()):
+    has_nul = pc.match_substring(column, "\x00")
+    if pc.any(has_nul).as_py():
         raise DomainInvalid(
-            f"Column {name} holds an infinite time, which has no place in a table. Make it NULL, or a date."
+            f"Column {name} holds a NUL character (U+0000), which Postgres cannot store in text. "
+            "Remove it in the domain query."
         )
 
 
-def refuse_nul(name: str, column: pa.Array) -> None:
-    """Postgres holds every character but this one; raises DomainInvalid."""
-    if pa.types.is_string(column.type) and pc.any(pc.match_substring(column, "\x00")).as_py():
-        raise DomainInvalid(f"Column {name} holds a NUL character, which no text in Postgres can. Take it out.")
+def _is_text(arrow_type: pa.DataType) -> bool:
+    return bool(pat.is_string(arrow_type) or pat.is_large_string(arrow_type) or pat.is_string_view(arrow_type))
 
 
-def _infinities(column: pa.Array) -> int:
+def _is_number(arrow_type: pa.DataType) -> bool:
+    return bool(pat.is_integer(arrow_type) or pat.is_floating(arrow_type) or pat.is_decimal(arrow_type))
+
+
+def _is_number_or_boolean(arrow_type: pa.DataType) -> bool:
+    return _is_number(arrow_type) or bool(pat.is_boolean(arrow_type))
+
+
+def _is_uuid_like(arrow_type: pa.DataType) -> bool:
+    if pat.is_fixed_size_binary(arrow_type):
+        return bool(arrow_type.byte_width == 16)
+    return _is_text(arrow_type)
+
+
+# Kind of target type → the source types that it accepts.
+_ACCEPTED: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.DataType], bool]], ...] = (
+    (pat.is_fixed_size_binary, _is_uuid_like),
+    (pat.is_string, _is_text),
+    (pat.is_floating, _is_number_or_boolean),
+    (pat.is_integer, _is_number),
+    (pat.is_date, pat.is_date),
+)
+
+
+def _is_convertible(source: pa.DataType, target: pa.DataType) -> bool:
+    if pat.is_null(source) or source == target:
+        return True
+    if pat.is_timestamp(target):
+        # A timestamp with a zone is an instant and one without is a clock reading. Neither is guessed from the other.
+        return bool(pat.is_timestamp(source) and (source.tz is None) == (target.tz is None))
+    for is_kind, accepts in _ACCEPTED:
+        if is_kind(target):
+            return bool(accepts(source))
+    return False
+
+
+def _loses_digits(source: pa.DataType, target: pa.DataType) -> bool:
+    """Return whether the types alone say that values will be rounded. Integers are judged by their values."""
+    if not pat.is_floating(target):
+        return False
+    if pat.is_decimal(source):
+        return True
+    return bool(pat.is_floating(source) and source.bit_width > target.bit_width)
+
+
+def _to_floats(
+    name: str,
+    column: pa.Array,
+    target: pa.DataType,
+    *,
+    allow_precision_loss: bool,
+) -> pa.Array:
+    if pat.is_integer(column.type) and not allow_precision_loss:
+        _refuse_inexact_integers(name, column, target)
+    try:
+        converted = column.cast(target, safe=False)
+    except pa.ArrowInvalid as error:
+        raise DomainInvalid(f"Column {name} does not fit {type_name(target)}: {error}.") from error
+    may_overflow = allow_precision_loss and pat.is_floating(column.type)
+    if may_overflow and _count_infinities(converted) != _count_infinities(column):
+        raise DomainInvalid(
+            f"Column {name} holds numbers too large for {type_name(target)}: they would become infinite. "
+            "Use a wider type, or limit the values."
+        )
+    return converted
+
+
+def _refuse_inexact_integers(name: str, column: pa.Array, target: pa.DataType) -> None:
+    bounds = pc.min_max(column).as_py()
+    if bounds["max"] is None:
+        return
+    largest = max(bounds["min"], bounds["max"], key=abs)
+    limit = _LARGEST_EXACT_INTEGER[target]
+    if abs(largest) > limit:
+        raise DomainInvalid(
+            f"Column {name} holds {largest}, but {type_name(target)} holds every integer only up to {limit}: the model "
+            "would see a different number. Export the model with wider inputs, or accept the loss with "
+            f"onnx.allow_precision_loss = [{name!r}]."
+        )
+
+
+def _count_infinities(column: pa.Array) -> int:
     return int(pc.sum(pc.is_inf(column)).as_py() or 0)
 
 
-def _uuids(name: str, column: pa.Array) -> pa.Array:
-    """UUIDs as their 16 bytes, from the 36 characters of RFC 9562 or the 32 without dashes."""
-    if pa.types.is_fixed_size_binary(column.type):
+def _refuse_infinite_times(name: str, column: pa.Array) -> None:
+    """Raise DomainInvalid for an infinite date or timestamp.
+
+    DuckDB writes them as the largest integers, which any other program reads as dates 292,000 years away.
+    """
+    if pat.is_date32(column.type):
+        integers = column.view(pa.int32())
+    elif pat.is_timestamp(column.type):
+        integers = column.view(pa.int64())
+    else:
+        return
+    bounds = pc.min_max(integers).as_py()
+    if bounds["max"] is None:
+        return
+    infinity = 2 ** (column.type.bit_width - 1) - 1
+    if bounds["max"] >= infinity or bounds["min"] <= -infinity:
+        raise DomainInvalid(
+            f"Column {name} holds an infinite date or timestamp, which predictions cannot have. "
+            "Replace it with NULL or a finite value in the domain query."
+        )
+
+
+def _to_uuids(name: str, column: pa.Array) -> pa.Array:
+    """Return UUIDs as their 16 bytes, from the 36 characters of RFC 9562 or the 32 without dashes."""
+    if pat.is_fixed_size_binary(column.type):
         return column.cast(ARROW["uuid"])
-    column = column.cast(pa.string())
-    wrong = pc.invert(pc.match_substring_regex(column, f"^(?:{UUID_PATTERN})$"))
-    if pc.any(wrong).as_py():
-        raise DomainInvalid(f"Column {name} holds {column.filter(wrong)[0].as_py()!r}, which is no UUID.")
-    texts = pc.replace_substring(column, "-", "")
-    packed = bytes.fromhex("".join(pc.fill_null(texts, "0" * 32).to_pylist()))
-    filled = pa.FixedSizeBinaryArray.from_buffers(ARROW["uuid"], len(texts), [None, pa.py_buffer(packed)])
-    return pc.if_else(texts.is_valid(), filled, pa.scalar(None, ARROW["uuid"])) if texts.null_count else filled
+    texts = column.cast(pa.string())
+    invalid = pc.invert(pc.match_substring_regex(texts, f"^(?:{UUID_PATTERN})$"))
+    if pc.any(invalid).as_py():
+        example = texts.filter(invalid)[0].as_py()
+        raise DomainInvalid(
+            f"Column {name} holds {example!r}, which is not a valid UUID. Use, for example, "
+            "8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d."
+        )
+    digits = pc.fill_null(pc.replace_substring(texts, "-", ""), _NIL_UUID)
+    content = bytes.fromhex("".join(digits.to_pylist()))
+    uuids = pa.FixedSizeBinaryArray.from_buffers(ARROW["uuid"], len(texts), [None, pa.py_buffer(content)])
+    if texts.null_count:
+        return pc.if_else(texts.is_valid(), uuids, pa.scalar(None, ARROW["uuid"]))
+    return uuids

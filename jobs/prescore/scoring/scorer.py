@@ -1,6 +1,6 @@
-"""One ONNX model: Arrow batch in, Arrow batch out.
+"""One ONNX model: an Arrow batch of features in, an Arrow batch of predictions out.
 
-Used by the score step, by the live API, and by applications that score in their own process:
+The score step uses it, and so can any program that scores in its own process:
 
     scorer = Scorer(Path("models/flight_delay.onnx").read_bytes(), spec)
     predictions = scorer.score(batch)
@@ -16,194 +16,174 @@ import pyarrow as pa
 
 from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
 from prescore.project.spec import Output, Spec
-from prescore.scoring import conversion
+from prescore.scoring import conversion, signature
+from prescore.scoring.signature import TENSOR_TYPES
 
-# It gives the machine an id when it is imported, and asks no later.
+# ONNX Runtime reads this at import, and otherwise gives the machine an identifier.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 
-_TENSORS: dict[str, pa.DataType] = {
-    "tensor(float)": pa.float32(),
-    "tensor(double)": pa.float64(),
-    "tensor(int64)": pa.int64(),
-    "tensor(int32)": pa.int32(),
-    "tensor(bool)": pa.bool_(),
-    "tensor(string)": pa.string(),
-}
-
 
 class Scorer:
-    """A model and the part of its spec that says what goes in and what comes out.
+    """An ONNX model with the spec that maps columns to its inputs and its outputs to columns.
 
-    Raises ModelInvalid when the two do not fit. Safe to share between threads. `threads` are those of one call;
-    the score step runs calls side by side instead, which keeps the numbers independent of how many cores there are.
+    Raises ModelInvalid when the file is not an ONNX model or does not match the spec. Safe to share between threads.
+
+    `threads` is the number of threads of one call. The score step makes several single-threaded calls at the same time
+    instead, so that predictions do not depend on the number of cores.
     """
 
     def __init__(self, content: bytes, spec: Spec, *, threads: int = 1) -> None:
         self.spec = spec
-        self.session = _session(content, spec, threads)
+        self.session = _load(content, spec, threads)
         self._inputs = {node.name: node for node in self.session.get_inputs()}
-        self._outputs = {node.name: node for node in self.session.get_outputs()}
-        faults = [*self._input_faults(), *self._output_faults()]
-        if faults:
-            raise ModelInvalid(f"{spec.onnx.file} and the spec of {spec.model} do not fit:\n  " + "\n  ".join(faults))
-        self._wanted = list(dict.fromkeys(output.source for output in spec.outputs.values()))
+        outputs = {node.name: node for node in self.session.get_outputs()}
+        mismatches = list(signature.mismatches(spec, self._inputs, outputs))
+        if mismatches:
+            raise ModelInvalid(
+                f"{spec.onnx.file} does not match the spec of {spec.model}:\n  " + "\n  ".join(mismatches)
+            )
+        self._output_names = list(dict.fromkeys(output.source for output in spec.outputs.values()))
 
     @property
     def features(self) -> dict[str, pa.DataType]:
-        """The feature columns and the Arrow type that the model takes each as."""
-        return {c: _TENSORS[self._inputs[name].type] for name, cs in self.spec.onnx.inputs.items() for c in cs}
+        """Feature columns, each with the Arrow type that the model takes it as."""
+        types = {}
+        for name, columns in self.spec.onnx.inputs.items():
+            for column in columns:
+                types[column] = TENSOR_TYPES[self._inputs[name].type]
+        return types
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Predictions of every row: one column an output of the spec, in its order and type.
+        """Return a prediction for every row of a batch: one column per output of the spec, in its order and type.
 
-        `batch` holds the feature columns (others are passed over). Raises DomainInvalid for a feature that is absent,
-        null where the spec forbids it, or not exactly convertible, ModelFailed when the model fails on some row, or
-        answers with a value that its output cannot hold, and ModelInvalid when it answers with another number of rows.
+        The batch holds the feature columns; other columns are ignored. Raises DomainInvalid for a feature that is
+        missing, null where the spec forbids it, or not exactly convertible; ModelFailed when the model fails on some
+        row or returns a value that its output column cannot hold; and ModelInvalid when it returns a different number
+        of rows.
         """
-        feed = {name: self._tensor(name, cs, batch) for name, cs in self.spec.onnx.inputs.items()}
+        feed = {}
+        for name, columns in self.spec.onnx.inputs.items():
+            feed[name] = self._tensor(name, columns, batch)
         try:
-            answers = self.session.run(self._wanted, feed)
-        except Exception as error:  # ONNX Runtime's own exceptions share no base class
-            raise ModelFailed(f"{self.spec.onnx.file} fails: {error}") from error
-        by_name = dict(zip(self._wanted, answers, strict=True))
-        arrays = [self._prediction(n, o, by_name[o.source], batch.num_rows) for n, o in self.spec.outputs.items()]
-        return pa.record_batch(arrays, names=list(self.spec.outputs))
+            tensors = self.session.run(self._output_names, feed)
+        # ONNX Runtime's exceptions have no common base class.
+        except Exception as error:
+            raise ModelFailed(f"{self.spec.onnx.file} failed in ONNX Runtime: {error}") from error
+        tensor_by_name = dict(zip(self._output_names, tensors, strict=True))
+        predictions = {}
+        for name, output in self.spec.outputs.items():
+            values = _select_column(output, tensor_by_name[output.source], batch.num_rows)
+            predictions[name] = _to_column(name, output, values)
+        return pa.record_batch(predictions)
 
-    def _tensor(self, name: str, sources: tuple[str, ...], batch: pa.RecordBatch) -> np.ndarray[Any, Any]:
+    def _tensor(self, name: str, columns: tuple[str, ...], batch: pa.RecordBatch) -> np.ndarray[Any, Any]:
+        """Return the value of one input: a vector, or a matrix with one column per feature."""
         node = self._inputs[name]
-        arrays = [self._feature(column, batch, _TENSORS[node.type]) for column in sources]
-        if len(sources) == 1:
+        arrow_type = TENSOR_TYPES[node.type]
+        arrays = [self._feature(column, batch, arrow_type) for column in columns]
+        if len(arrays) == 1:
             return arrays[0] if len(node.shape) == 1 else arrays[0].reshape(-1, 1)
         matrix = np.empty((batch.num_rows, len(arrays)), dtype=arrays[0].dtype)
         for i, array in enumerate(arrays):
             matrix[:, i] = array
         return matrix
 
-    def _feature(self, column: str, batch: pa.RecordBatch, want: pa.DataType) -> np.ndarray[Any, Any]:
-        try:
-            array = batch.column(column)
-        except KeyError as error:
-            raise DomainInvalid(f"The model needs feature {column}, which the batch lacks.") from error
+    def _feature(self, name: str, batch: pa.RecordBatch, arrow_type: pa.DataType) -> np.ndarray[Any, Any]:
         onnx = self.spec.onnx
-        if array.null_count and column not in onnx.nullable:
-            raise DomainInvalid(null_message(column, want))
-        array = conversion.convert(column, array, want, allow_precision_loss=column in onnx.allow_precision_loss)
-        values: np.ndarray[Any, Any] = array.to_numpy(zero_copy_only=False)
+        try:
+            column = batch.column(name)
+        except KeyError as error:
+            raise DomainInvalid(
+                f"{onnx.file} needs the feature {name}, but the batch has only {', '.join(batch.schema.names)}."
+            ) from error
+        if column.null_count and name not in onnx.nullable:
+            raise DomainInvalid(null_message(name, arrow_type))
+        converted = conversion.convert(
+            name,
+            column,
+            arrow_type,
+            allow_precision_loss=name in onnx.allow_precision_loss,
+        )
+        values: np.ndarray[Any, Any] = converted.to_numpy(zero_copy_only=False)
         return values
 
-    def _prediction(self, name: str, output: Output, answer: Any, rows: int) -> pa.Array:
-        if answer.ndim not in (1, 2):
-            raise ModelInvalid(f"Output {output.source} has {answer.ndim} dimensions; prescore reads rows and columns.")
-        if len(answer) != rows:
-            raise ModelInvalid(f"Output {output.source} has {len(answer)} rows for {rows} rows of input.")
-        if answer.ndim == 2 and output.index is None and answer.shape[1] != 1:
-            raise ModelInvalid(f"Output {output.source} has {answer.shape[1]} columns; say which with index.")
-        values = answer if answer.ndim == 1 else answer[:, output.index or 0]
-        want = conversion.ARROW[output.type]
-        array = pa.array(np.ascontiguousarray(values), from_pandas=False)
-        if output.type == "boolean" and pa.types.is_integer(array.type):
-            return _booleans(name, array)
-        try:
-            # The type in the spec names the narrowing, so a float may lose digits here; an integer may not.
-            converted = conversion.convert(name, array, want, allow_precision_loss=pa.types.is_floating(array.type))
-            conversion.refuse_nul(name, converted)
-        except DomainInvalid as error:
-            raise ModelFailed(f"Output {name}: {error}") from error
-        return converted
 
-    def _input_faults(self) -> list[str]:
-        mapped = self.spec.onnx.inputs
-        unfed = sorted(set(self._inputs) - set(mapped))
-        faults = [f"onnx.inputs lacks {n}, which the model needs" for n in unfed]
-        faults += [
-            f"onnx.inputs.{n}: the model has no such input; it has {', '.join(self._inputs)}"
-            for n in mapped
-            if n not in self._inputs
-        ]
-        for name, sources in mapped.items():
-            if name in self._inputs:
-                faults += _shape_faults(self._inputs[name], sources)
-        kinds: dict[str, set[str]] = {}
-        for name, sources in mapped.items():
-            for column in sources if name in self._inputs else ():
-                kinds.setdefault(column, set()).add(self._inputs[name].type)
-        faults += [
-            f"feature {c} feeds inputs of different types: {', '.join(sorted(k))}"
-            for c, k in kinds.items()
-            if len(k) > 1
-        ]
-        texts = [c for c in self.spec.onnx.nullable if kinds.get(c, set()) - {"tensor(float)", "tensor(double)"}]
-        faults += [
-            f"onnx.nullable: {c} is no float in the model, so it has no way to say missing" for c in sorted(texts)
-        ]
-        return faults
-
-    def _output_faults(self) -> list[str]:
-        return [f for name, output in self.spec.outputs.items() for f in _output_faults(name, output, self._outputs)]
+def null_message(column: str, arrow_type: pa.DataType) -> str:
+    """Return the message for a feature that is null although the spec does not allow it."""
+    message = f"Feature {column} is null. Fill it in the domain query"
+    if pa.types.is_floating(arrow_type):
+        message += f", or pass nulls to the model as NaN with onnx.nullable = [{column!r}]"
+    return f"{message}."
 
 
-def null_message(column: str, kind: pa.DataType) -> str:
-    """What to say of a feature that is null where the spec does not allow it."""
-    as_nan = f", or hand it to the model as NaN with onnx.nullable = [{column!r}]" if pa.types.is_floating(kind) else ""
-    return f"Feature {column} is null: fill it in the domain query{as_nan}."
-
-
-def _session(content: bytes, spec: Spec, threads: int) -> ort.InferenceSession:
+def _load(content: bytes, spec: Spec, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Faults are raised as well; once is enough.
+    # Only fatal errors: every other error is raised as well, and would be shown twice.
     options.log_severity_level = 4
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's own exceptions share no base class
+    # ONNX Runtime's exceptions have no common base class.
+    except Exception as error:
+        message = f"{spec.onnx.file} cannot be loaded as an ONNX model"
         if "INVALID_PROTOBUF" in str(error):
             raise ModelInvalid(
-                f"{spec.onnx.file} cannot be loaded as an ONNX model: it was cut short, or is a file of another kind "
-                "under that name. Export the model again, and see that onnx.file names what the export wrote."
+                f"{message}: it is truncated, or not an ONNX file. "
+                "Export the model again, and check that onnx.file names the exported file."
             ) from error
-        raise ModelInvalid(f"{spec.onnx.file} cannot be loaded as an ONNX model: {error}") from error
+        raise ModelInvalid(f"{message}: {error}") from error
 
 
-def _shape_faults(node: Any, sources: tuple[str, ...]) -> list[str]:
-    if node.type not in _TENSORS:
-        return [f"input {node.name} is {node.type}; prescore feeds {', '.join(_TENSORS)}"]
-    width = node.shape[1] if len(node.shape) == 2 else 1
-    if len(node.shape) > 2:
-        return [f"input {node.name} has {len(node.shape)} dimensions; prescore feeds rows and columns"]
-    if isinstance(width, int) and width != len(sources):
-        return [f"onnx.inputs.{node.name} takes {width} columns; the spec names {', '.join(sources)}"]
-    return []
+def _select_column(output: Output, tensor: Any, rows: int) -> np.ndarray[Any, Any]:
+    """Return the column of an output tensor that the spec selects; raise ModelInvalid for another shape."""
+    if tensor.ndim not in (1, 2):
+        raise ModelInvalid(
+            f"Output {output.source} has {tensor.ndim} dimensions, but prescore reads one or two: rows, or rows and "
+            "columns. Export the model with such an output."
+        )
+    if len(tensor) != rows:
+        raise ModelInvalid(
+            f"Output {output.source} has {len(tensor)} rows for {rows} rows of input, but must have one for each. "
+            "Check that the model does not aggregate over the batch."
+        )
+    if tensor.ndim == 1:
+        vector: np.ndarray[Any, Any] = tensor
+        return vector
+    if output.index is None and tensor.shape[1] != 1:
+        raise ModelInvalid(
+            f"Output {output.source} has {tensor.shape[1]} columns. Choose one with index, counted from 0, in the spec."
+        )
+    column: np.ndarray[Any, Any] = tensor[:, output.index or 0]
+    return column
 
 
-def _output_faults(name: str, output: Output, nodes: dict[str, Any]) -> list[str]:
-    if output.source not in nodes:
-        maps = any(node.type.startswith("seq") for node in nodes.values())
-        way_out = "; export the model with tensors, not maps (skl2onnx: zipmap=False)" if maps else ""
-        return [f"outputs.{name}.from: the model has no output {output.source}; it has {', '.join(nodes)}{way_out}"]
-    node = nodes[output.source]
-    if node.type not in _TENSORS:
-        return [
-            f"outputs.{name}: {output.source} is {node.type}; export the model with tensors (skl2onnx: zipmap=False)"
-        ]
-    width = node.shape[1] if len(node.shape) == 2 else 1
-    if output.index is None and isinstance(width, int) and width > 1:
-        return [f"outputs.{name}: {output.source} has {width} columns; say which with index"]
-    if output.index is not None and isinstance(width, int) and output.index >= width:
-        return [f"outputs.{name}.index: {output.source} has {width} columns, counted from 0"]
-    have, want = _TENSORS[node.type], conversion.ARROW[output.type]
-    boolean = output.type == "boolean" and pa.types.is_integer(have)
-    if pa.types.is_string(have) != pa.types.is_string(want) or (
-        output.type == "boolean" and not boolean and have != want
-    ):
-        return [f"outputs.{name}: {output.source} is {node.type}, which is no {output.type}"]
-    return []
+def _to_column(name: str, output: Output, values: np.ndarray[Any, Any]) -> pa.Array:
+    """Return predictions as the type of their output; raise ModelFailed for one that does not fit it."""
+    predictions = pa.array(np.ascontiguousarray(values), from_pandas=False)
+    if output.type == "boolean" and pa.types.is_integer(predictions.type):
+        return _to_booleans(name, values)
+    try:
+        # A spec that stores doubles as real accepts the rounding. Integers are never rounded.
+        column = conversion.convert(
+            name,
+            predictions,
+            conversion.ARROW[output.type],
+            allow_precision_loss=pa.types.is_floating(predictions.type),
+        )
+        conversion.refuse_nul(name, column)
+    except DomainInvalid as error:
+        raise ModelFailed(f"Output {name}: {error}") from error
+    return column
 
 
-def _booleans(name: str, array: pa.Array) -> pa.Array:
-    """0 and 1 as false and true; any other label is no boolean."""
-    labels = array.to_numpy()
-    if ((labels != 0) & (labels != 1)).any():
-        raise ModelFailed(f"Output {name}: the model answered {labels.max()}, which is neither 0 nor 1.")
+def _to_booleans(name: str, labels: np.ndarray[Any, Any]) -> pa.Array:
+    """Return the labels 0 and 1 as false and true; raise ModelFailed for any other label."""
+    invalid = labels[(labels != 0) & (labels != 1)]
+    if invalid.size:
+        raise ModelFailed(
+            f"Output {name}: the model returned the label {invalid[0]}, which is neither 0 nor 1 and so not a boolean. "
+            "Give the output an integer type in the spec."
+        )
     return pa.array(labels.astype(bool))

@@ -1,1 +1,4 @@
-"""snapshot, score, stage, check, publish: each knows its own work and none of the others; the flow composes them."""
+"""The steps of a run: snapshot, score, stage, check, publish.
+
+Each knows its own work and none of the others. `prescore.run.materialize` composes them.
+"""

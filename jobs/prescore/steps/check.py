@@ -1,4 +1,4 @@
-"""Check a staged version before anyone can see it, and note what the checks said."""
+"""Check a staged version before any reader sees it, and record the results with the version."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from prescore.catalog import roles
-from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.catalog import Catalog, CheckResult, Version
 from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
 from prescore.catalog.types import FLOATS
 from prescore.checks import expectations
-from prescore.checks.results import Result, sentence
+from prescore.checks.results import quantity, sentence
 from prescore.errors import NotAllowed, Refused
 from prescore.project.spec import Spec
 from prescore.scoring import rejects
 from prescore.versions.lease import Lease
+
+_UNIQUE = "unique and not null"
 
 
 def check_version(
@@ -27,22 +29,29 @@ def check_version(
     lease: Lease,
     version: Version,
     spec: Spec,
-    wanted: list[Any],
-) -> list[Result]:
-    """Every check's result, noted with the version, which is then `checked` or `refused`.
+    own_expectations: list[Any],
+) -> list[CheckResult]:
+    """Run all checks of a version and record their results: the version is then `checked` or `refused`.
 
-    Those that no spec can switch off come first: rows, rejects, keys, finite. `wanted` are the spec's own, built by
-    `expectations.build`. Raises Refused, naming what failed; the refused table is kept for inspection.
+    The compulsory checks come first: rows, rejects, keys, finite. `own_expectations` are those of the spec, built by
+    `expectations.build`. Returns the results. Raises Refused when a check failed; the refused table is kept for
+    inspection.
     """
     if is_decided(version, spec):
         return version["checks"] or []
-    rows, finite, *own = expectations.validate(database, version, [*_compulsory(connection, version), *wanted])
-    few = rejects.check(connection, version, spec.max_rejects)
-    results = [rows, few, _keys(connection, version), _counted(connection, version, finite), *own]
-    failed = [result for result in results if not result["passed"]]
+    compulsory = _build_compulsory(connection, version)
+    rows, finite, *own = expectations.validate(database, version, [*compulsory, *own_expectations])
+    results = [
+        rows,
+        rejects.check(connection, version, spec.max_rejects),
+        _check_keys(connection, version),
+        _with_count(connection, version, finite),
+        *own,
+    ]
+    failed = _failed(results)
     with connection.transaction():
         roles.grant_version(connection, version["table_name"], readable=not failed)
-        _note(Catalog(connection), version, results, failed, spec.checks_fingerprint)
+        _record(Catalog(connection), version, results, spec.checks_fingerprint)
         lease.check(connection)
     if failed:
         raise Refused(refusal_message(version, results), results)
@@ -50,76 +59,133 @@ def check_version(
 
 
 def is_decided(version: Version, spec: Spec) -> bool:
-    """Whether there is nothing left to check: readers have had it, or it passed the same checks.
+    """Return whether there is nothing left to check: the version was published, or it passed these same checks.
 
-    Raises NotAllowed for one that was refused: that is its end, and no other verdict comes after it.
+    Raises NotAllowed for a refused version, which no later check can change.
     """
     if version["state"] == "refused":
         raise NotAllowed(
             f"{refusal_message(version, version['checks'] or [])}\n"
-            "A refused version stays refused, whatever its spec says by now. Mend what is wrong, then make a new "
-            "version: trigger a run, or clear the snapshot task of this one together with those after it."
+            "A refused version stays refused, even if its spec has changed since. Fix the cause, then make a new "
+            "version: trigger a new run, or clear the snapshot task of this one with all tasks downstream."
         )
-    seen = version["state"] in ("published", "superseded")
-    return seen or (version["state"] == "checked" and version["checks_fingerprint"] == spec.checks_fingerprint)
+    if version["state"] == "checked":
+        return version["checks_fingerprint"] == spec.checks_fingerprint
+    return version["state"] in ("published", "superseded")
 
 
-def _note(catalog: Catalog, version: Version, results: list[Result], failed: list[Result], fingerprint: str) -> None:
-    model, number, state = version["model"], version["version"], "refused" if failed else "checked"
-    said = {"state": state, "checks": Jsonb(results), "checks_fingerprint": fingerprint}
-    if catalog.execute("versions_check", model=model, version=number, **said) != 1:
-        raise NotAllowed(f"{model} version {number} is {version['state']}, and not one whose checks decide anything.")
-    catalog.record_event(model, number, state, "; ".join(sentence(result) for result in failed) or None)
-
-
-def refusal_message(version: Version, results: list[Result]) -> str:
-    """Which checks a version did not pass, and why."""
-    failed = [result for result in results if not result["passed"]]
+def refusal_message(version: Version, results: list[CheckResult]) -> str:
+    """Return which checks a version failed, with what they observed and expected."""
+    failed = _failed(results)
     lines = "\n".join(f"  {sentence(result)}" for result in failed)
     name = f"{version['model']} version {version['version']}"
     return f"{name} was refused by {len(failed)} of {len(results)} checks:\n{lines}"
 
 
-def _compulsory(connection: Connection, version: Version) -> list[Any]:
-    expected = (version["snapshot_rows"] or 0) - (version["rejected"] or 0)
-    text = query("checks_not_finite", conditions=_not_finite(version)).as_string(connection)
-    # Great Expectations fills {batch} and takes every other brace, as in a column's name, for a mistake unless doubled;
-    # SQLAlchemy takes a colon for the beginning of a parameter unless escaped.
-    doubled = text.replace("{", "{{").replace("}", "}}").replace("{{batch}}", "{batch}").replace(":", "\\:")
-    return expectations.compulsory(expected, doubled)
+def _failed(results: list[CheckResult]) -> list[CheckResult]:
+    return [result for result in results if not result["passed"]]
+
+
+def _record(catalog: Catalog, version: Version, results: list[CheckResult], fingerprint: str) -> None:
+    model, number = version["model"], version["version"]
+    failed = _failed(results)
+    state = "refused" if failed else "checked"
+    updated = catalog.execute(
+        "versions_check",
+        model=model,
+        version=number,
+        state=state,
+        checks=Jsonb(results),
+        checks_fingerprint=fingerprint,
+    )
+    if updated != 1:
+        raise NotAllowed(
+            f"The checks of {model} version {number} cannot be recorded: only a staged version can be checked, and "
+            f"this one was {version['state']} when the checks began."
+        )
+    detail = "; ".join(sentence(result) for result in failed)
+    catalog.record_event(model, number, state, detail or None)
+
+
+def _build_compulsory(connection: Connection, version: Version) -> list[Any]:
+    scored = (version["snapshot_rows"] or 0) - (version["rejected"] or 0)
+    statement = query("checks_not_finite", conditions=_not_finite(version))
+    return expectations.build_compulsory(scored, _escape(statement.as_string(connection)))
+
+
+def _escape(statement: str) -> str:
+    """Escape a statement for Great Expectations and SQLAlchemy; `{batch}` stays the placeholder of the table."""
+    # Great Expectations formats the text, so that any other brace, as in a column's name, must be doubled.
+    doubled = statement.replace("{", "{{").replace("}", "}}").replace("{{batch}}", "{batch}")
+    # SQLAlchemy takes a colon for the beginning of a parameter.
+    return doubled.replace(":", "\\:")
 
 
 def _not_finite(version: Version) -> sql.Composed:
-    """True for a row with a null, NaN or infinite prediction; passed-through columns may be null."""
-    made = [column for column in version["output_columns"] if column["role"] == "output"]
-    return sql.SQL(" or ").join(_off(column["name"], column["type"]) for column in made)
+    """Return a condition that is true for a null, NaN or infinite prediction. Passed-through columns may be null."""
+    outputs = [column for column in version["output_columns"] if column["role"] == "output"]
+    conditions = [_column_not_finite(column["name"], column["type"]) for column in outputs]
+    return sql.SQL(" or ").join(conditions)
 
 
-def _off(column: str, kind: str) -> sql.Composed:
-    infinite = " or {0} in ('NaN', 'Infinity', '-Infinity')" if kind in FLOATS else ""
-    return sql.SQL("{0} is null" + infinite).format(sql.Identifier(column))
+def _column_not_finite(name: str, type_name: str) -> sql.Composed:
+    if type_name in FLOATS:
+        condition = sql.SQL("{0} is null or {0} in ('NaN', 'Infinity', '-Infinity')")
+    else:
+        condition = sql.SQL("{0} is null")
+    return condition.format(sql.Identifier(name))
 
 
-def _keys(connection: Connection, version: Version) -> Result:
-    """A primary key proves that keys are unique and not null; without one there are examples to show."""
+def _check_keys(connection: Connection, version: Version) -> CheckResult:
+    """Check that keys are unique and not null, which the primary key proves. Without one, show duplicates."""
+    result: CheckResult = {
+        "name": "keys",
+        "passed": True,
+        "observed": _UNIQUE,
+        "expected": _UNIQUE,
+    }
+    if Catalog(connection).one("tables_has_key", table=version["table_name"])["has_key"]:
+        return result
+    return {
+        **result,
+        "passed": False,
+        "observed": f"duplicate keys: {', '.join(_duplicate_keys(connection, version))}",
+    }
+
+
+def _duplicate_keys(connection: Connection, version: Version) -> list[str]:
+    """Return a few duplicate keys, each with its number of rows."""
     keys = [column["name"] for column in version["key_columns"]]
-    result: Result = {"name": "keys", "passed": True, "observed": "unique, none null", "expected": "unique, none null"}
-    if not Catalog(connection).one("tables_has_key", table=version["table_name"])["has_key"]:
-        texts = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(key)) for key in keys)
-        table = sql.Identifier(version["table_name"])
-        duplicates = connection.execute(query("tables_duplicates", table=table, keys=identifiers(keys), texts=texts))
-        shown = [f"({', '.join(row['key'])}) {row['times']} times" for row in duplicates]
-        result |= {"passed": False, "observed": "keys that stand more than once: " + ", ".join(shown)}
-    return result
+    as_text = [sql.SQL("{}::text").format(sql.Identifier(key)) for key in keys]
+    statement = query(
+        "tables_duplicates",
+        table=sql.Identifier(version["table_name"]),
+        keys=identifiers(keys),
+        texts=sql.SQL(", ").join(as_text),
+    )
+    rows = connection.execute(statement)
+    return [f"({', '.join(row['key'])}) {row['times']} times" for row in rows]
 
 
-def _counted(connection: Connection, version: Version, finite: Result) -> Result:
-    """The finite check with a count of rows in place of the expectation's own words."""
-    observed = "0 rows that are not"
-    if not finite["passed"]:
-        count = query(
-            "checks_count_not_finite", table=sql.Identifier(version["table_name"]), conditions=_not_finite(version)
-        )
-        row = connection.execute(count).fetchone() or {}
-        observed = f"{row['rows']:,} rows that are not" if row["rows"] else finite["observed"]
-    return {**finite, "observed": observed, "expected": "every prediction finite and not null"}
+def _with_count(connection: Connection, version: Version, finite: CheckResult) -> CheckResult:
+    """Return the result of the check `finite` with the number of rows that failed it."""
+    count = 0 if finite["passed"] else _count_not_finite(connection, version)
+    observed = finite["observed"]
+    # A failed check without such a row is one that could not run: it already observed an error.
+    if finite["passed"] or count > 0:
+        observed = f"{quantity(count, 'row')} with a null, NaN or infinite prediction"
+    return {
+        **finite,
+        "observed": observed,
+        "expected": "no row with a null, NaN or infinite prediction",
+    }
+
+
+def _count_not_finite(connection: Connection, version: Version) -> int:
+    statement = query(
+        "checks_count_not_finite",
+        table=sql.Identifier(version["table_name"]),
+        conditions=_not_finite(version),
+    )
+    row = connection.execute(statement).fetchone() or {}
+    return int(row["rows"])

@@ -1,4 +1,4 @@
-"""Publish the version of a run: readers see it from the moment the pointer moves."""
+"""Publish the version of a run: point readers at it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prescore.versions.options import PublishOptions
 
 
 def publish(connection: Connection, lease: Lease, model: str, version: int, options: PublishOptions) -> Version:
-    """Point readers at a checked version, as only the holder of the lease can; return its row.
+    """Point readers at a checked version while holding its model's lease; return the version's row.
 
     Raises NotAllowed, Busy, or LeaseLost.
     """

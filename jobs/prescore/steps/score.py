@@ -1,4 +1,4 @@
-"""Score one chunk of a snapshot: keys, predictions and passed-through columns, as the version's table has them."""
+"""Score one chunk of a snapshot: keys, predictions and passed-through columns, in the order of the version's table."""
 
 from __future__ import annotations
 
@@ -19,83 +19,101 @@ from prescore.scoring.scorer import Scorer
 
 
 class SnapshotReader:
-    """A frozen domain, read a chunk at a time; not to be shared between threads."""
+    """A snapshot, read chunk by chunk. Not safe to share between threads.
+
+    Raises NotFound when the file is missing or damaged.
+    """
 
     def __init__(self, source: Path | RawIOBase) -> None:
+        # For a remote file this fetches the columns of a chunk in one request instead of one request each.
+        pre_buffer = not isinstance(source, Path)
         try:
-            # Of a file that is not on this machine a chunk's columns are fetched together: one request, not one each.
-            self._file = pq.ParquetFile(source, pre_buffer=not isinstance(source, Path))
+            self._file = pq.ParquetFile(source, pre_buffer=pre_buffer)
         except (OSError, pa.ArrowException) as error:
             raise NotFound(
-                f"The snapshot {source} cannot be read, so the run cannot go on. Start anew: prescore run --full."
+                f"The snapshot {source} cannot be read, so the run cannot be resumed: {error}. "
+                "Start over with: prescore run --full"
             ) from error
 
     def chunk(self, number: int) -> pa.RecordBatch:
-        """One chunk as one batch."""
+        """Return a chunk as one batch."""
         table = self._file.read_row_group(number, use_threads=False)
         return table.combine_chunks().to_batches()[0]
 
-    def chunk_rows(self) -> Iterator[int]:
-        """How many rows each chunk has, without reading it."""
-        return (self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups))
-
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
 
 def score_chunk(scorer: Scorer, chunk: pa.RecordBatch, record_limit: int) -> Scored:
-    """Score a chunk: key columns, outputs, passed-through columns, in the catalog's order.
+    """Score a chunk: return its key columns, outputs and passed-through columns, in the catalog's order.
 
-    Rows on which the model fails, or whose predictions are not finite, are set aside, the first `record_limit` of them
-    with their reasons. Raises ModelInvalid when the model fails on more than that.
+    Rows on which the model fails and rows whose predictions are not finite are rejected; the first `record_limit` of
+    them are recorded with their reasons. Raises ModelFailed when the model fails on more rows than that.
     """
-    rows, found = _answered(scorer, chunk, record_limit)
-    rejected = len(found)
-    for name in (n for n, output in scorer.spec.outputs.items() if output.type in FLOATS):
+    rows, recorded = _predict(scorer, chunk, record_limit)
+    rejected = len(recorded)
+    for name, output in scorer.spec.outputs.items():
+        if output.type not in FLOATS:
+            continue
         finite = pc.is_finite(rows.column(name))
-        if not pc.all(finite).as_py():
-            odd = rows.filter(pc.invert(finite))
-            rejected += odd.num_rows
-            found += rejects.reject_rows(
-                odd[: max(record_limit - len(found), 0)], scorer.spec.key, name, f"Prediction {name} is NaN or infinite"
-            )
-            rows = rows.filter(finite)
-    return Scored(rows, rejected, found)
+        if pc.all(finite).as_py():
+            continue
+        not_finite = rows.filter(pc.invert(finite))
+        rejected += not_finite.num_rows
+        room = max(record_limit - len(recorded), 0)
+        reason = f"Prediction {name} is NaN or infinite"
+        recorded += rejects.reject_rows(not_finite[:room], scorer.spec.key, name, reason)
+        rows = rows.filter(finite)
+    return Scored(rows, rejected, recorded)
 
 
-def _answered(scorer: Scorer, chunk: pa.RecordBatch, record_limit: int) -> tuple[pa.RecordBatch, list[Reject]]:
-    """The rows that the model has an answer for, and those on which it fails."""
-    done, failed = [_nothing(scorer.spec)], list[Reject]()
-    for part, answer in _halving(scorer, chunk):
-        if isinstance(answer, ModelFailed):
-            failed += rejects.reject_rows(part, scorer.spec.key, None, str(answer))
-            if len(failed) > record_limit:
-                raise answer
-        else:
-            done.append(_ordered(scorer.spec, part, answer))
-    return done[1] if len(done) == 2 else pa.concat_batches(done), failed
+def _predict(scorer: Scorer, chunk: pa.RecordBatch, record_limit: int) -> tuple[pa.RecordBatch, list[Reject]]:
+    """Return the rows for which the model returns predictions, and those on which it fails."""
+    scored: list[pa.RecordBatch] = []
+    failed: list[Reject] = []
+    for rows, result in _bisect(scorer, chunk):
+        if not isinstance(result, ModelFailed):
+            scored.append(_combine(scorer.spec, rows, result))
+            continue
+        failed += rejects.reject_rows(rows, scorer.spec.key, None, str(result))
+        if len(failed) > record_limit:
+            raise ModelFailed(
+                f"{result}\nThe model fails on more than {record_limit:,} rows of one chunk. "
+                "Fix the model, or leave such rows out in the domain query."
+            ) from result
+    if not scored:
+        return _no_rows(scorer.spec), failed
+    return scored[0] if len(scored) == 1 else pa.concat_batches(scored), failed
 
 
-def _halving(scorer: Scorer, rows: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch | ModelFailed]]:
-    """Predictions for as large a part at a time as the model manages; where it fails on one row alone, its error."""
+def _bisect(scorer: Scorer, rows: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch | ModelFailed]]:
+    """Yield the largest parts of a batch that the model can score, with predictions, and the rows it fails on alone."""
     try:
         yield rows, scorer.score(rows)
     except ModelFailed as error:
         if rows.num_rows == 1:
             yield rows, error
             return
-        half = rows.num_rows // 2
-        yield from _halving(scorer, rows[:half])
-        yield from _halving(scorer, rows[half:])
+        middle = rows.num_rows // 2
+        yield from _bisect(scorer, rows[:middle])
+        yield from _bisect(scorer, rows[middle:])
 
 
-def _ordered(spec: Spec, rows: pa.RecordBatch, predictions: pa.RecordBatch) -> pa.RecordBatch:
-    kept = {name: rows.column(name) for name in (*spec.key, *spec.passthrough)}
-    made = dict(zip(predictions.schema.names, predictions.columns, strict=True))
-    return pa.record_batch({name: {**kept, **made}[name] for name in (*spec.key, *spec.outputs, *spec.passthrough)})
+def _combine(spec: Spec, rows: pa.RecordBatch, predictions: pa.RecordBatch) -> pa.RecordBatch:
+    columns = {}
+    for name in spec.key:
+        columns[name] = rows.column(name)
+    for name in spec.outputs:
+        columns[name] = predictions.column(name)
+    for name in spec.passthrough:
+        columns[name] = rows.column(name)
+    return pa.record_batch(columns)
 
 
-def _nothing(spec: Spec) -> pa.RecordBatch:
-    kinds = {**spec.key, **{name: output.type for name, output in spec.outputs.items()}, **spec.passthrough}
-    return pa.record_batch({name: pa.array([], conversion.ARROW[kind]) for name, kind in kinds.items()})
+def _no_rows(spec: Spec) -> pa.RecordBatch:
+    types = dict(spec.key)
+    for name, output in spec.outputs.items():
+        types[name] = output.type
+    types |= spec.passthrough
+    return pa.record_batch({name: pa.array([], conversion.ARROW[type_name]) for name, type_name in types.items()})

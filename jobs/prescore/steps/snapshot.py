@@ -1,4 +1,4 @@
-"""Freeze the domain for one run: a Parquet file whose row groups are the chunks."""
+"""Take a snapshot of the domain for one run: a Parquet file whose row groups are the chunks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from prescore.checks.results import Result, sentence
+from prescore.catalog.catalog import CheckResult
+from prescore.checks.results import sentence
 from prescore.errors import DomainInvalid, Refused
 from prescore.project.spec import Spec
 from prescore.scoring import conversion, rejects
@@ -21,13 +22,16 @@ from prescore.scoring.scorer import null_message
 from prescore.sources.source import Source
 from prescore.store.folder import hash_file
 
-# By which the clocks of a source and of this machine may differ.
-_SKEW = timedelta(minutes=5)
+# How far the clocks of a source and of this machine may differ.
+_CLOCK_SKEW = timedelta(minutes=5)
+
+Types = dict[str, pa.DataType]
+"""Column name → Arrow type."""
 
 
 @dataclass(frozen=True)
 class SnapshotSummary:
-    """What a snapshot turned out to be."""
+    """A written snapshot: rows and chunks, the file's SHA-256, and the newest time in the clock column."""
 
     rows: int
     chunks: int
@@ -36,245 +40,360 @@ class SnapshotSummary:
 
 
 @dataclass(frozen=True)
-class Conversion:
-    """What a column must become; a text that goes into the table must be one that Postgres can hold."""
+class ColumnConverter:
+    """Converts the values of one column of the domain.
+
+    A column that Postgres will store (`is_stored`) must have no NUL in its texts.
+    """
 
     name: str
-    kind: pa.DataType
+    target: pa.DataType
     allow_precision_loss: bool = False
-    stored: bool = False
+    is_stored: bool = False
 
-    def __call__(self, column: pa.Array) -> pa.Array:
-        """The column as that; raises DomainInvalid."""
-        converted = conversion.convert(self.name, column, self.kind, allow_precision_loss=self.allow_precision_loss)
-        if self.stored:
+    def check_type(self, source: pa.DataType) -> None:
+        """Raise DomainInvalid unless a column of type `source` can be converted, judged by the types alone."""
+        conversion.check_type(
+            self.name,
+            source,
+            self.target,
+            allow_precision_loss=self.allow_precision_loss,
+        )
+
+    def convert(self, values: pa.Array) -> pa.Array:
+        """Return values as the target type; raise DomainInvalid for one that cannot be converted exactly."""
+        converted = conversion.convert(
+            self.name,
+            values,
+            self.target,
+            allow_precision_loss=self.allow_precision_loss,
+        )
+        if self.is_stored:
             conversion.refuse_nul(self.name, converted)
         return converted
 
 
 class DomainConverter:
-    """Turns the batches of a domain into those of a snapshot: only the columns that are needed, each of its exact type.
+    """Converts batches of the domain to those of the snapshot: the needed columns only, each of its exact type.
 
-    A column that is a key or passed through is kept as that type, and is known to fit its feature's type as well.
-    Raises DomainInvalid for a column that is missing or of the wrong type.
+    A feature that is also a key or a passed-through column is kept as the type of the table, and checked to fit the
+    type that the model takes. Raises DomainInvalid for a column that is missing or of the wrong type.
     """
 
-    def __init__(self, spec: Spec, features: dict[str, pa.DataType], domain: pa.Schema) -> None:
-        self.spec = spec
-        table = {**spec.key, **spec.passthrough}
-        stored = [Conversion(n, conversion.ARROW[t], stored=True) for n, t in table.items()]
-        fed = [
-            Conversion(n, kind, allow_precision_loss=n in spec.onnx.allow_precision_loss)
-            for n, kind in features.items()
-        ]
-        kept = [*stored, *(c for c in fed if c.name not in table)]
-        self.schema = pa.schema([(c.name, c.kind) for c in kept])
-        self._conversions = [*kept, *(c for c in fed if c.name in table)]
+    def __init__(self, spec: Spec, features: Types, domain: pa.Schema) -> None:
+        stored = _stored_columns(spec)
+        table_columns = {column.name for column in stored}
+        self._kept = stored
+        self._checked: list[ColumnConverter] = []
+        for column in _feature_columns(spec, features):
+            if column.name in table_columns:
+                self._checked.append(column)
+            else:
+                self._kept.append(column)
+        self.schema = pa.schema([(column.name, column.target) for column in self._kept])
+        self._key = list(spec.key)
         self._never_null = _never_null(spec, features)
-        faults = [*_absent(spec, features, domain), *self._untypable(domain)]
+        self._clock = _clock_column(spec)
+        self._newest: Any = None
+        faults = [*_column_faults(spec, features, domain), *self._type_faults(domain)]
         if faults:
             raise DomainInvalid(
-                f"The domain query of {spec.model} does not give what is needed:\n  " + "\n  ".join(faults)
+                f"The domain query of {spec.model} does not return the columns that the spec and the model need:\n  "
+                + "\n  ".join(faults)
             )
-        self.newest: Any = None
 
     def convert(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
-        """A batch as the snapshot keeps it, and the rows that it cannot keep: null where none may be, or misfits."""
-        batch, rejects = self._without_nulls(batch)
+        """Return a batch as the snapshot keeps it, and the rows that it cannot keep.
+
+        Rejected are rows with a null where none may be, and rows with a value that cannot be converted exactly.
+        """
+        batch, rejected = self._reject_nulls(batch)
         try:
-            kept = self._converted(batch)
+            converted = self._convert(batch)
         except DomainInvalid:
-            batch, misfits = self._without_misfits(batch)
-            kept, rejects = self._converted(batch), rejects + misfits
-        self._watch_clock(batch)
-        return kept, rejects
-
-    def _converted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        arrays = [convert(batch.column(convert.name)) for convert in self._conversions]
-        return pa.record_batch(arrays[: len(self.schema)], schema=self.schema)
-
-    def _without_nulls(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
-        found: list[Reject] = []
-        for name, why in self._never_null.items():
-            if batch.column(name).null_count:
-                there = batch.column(name).is_valid()
-                found += rejects.reject_rows(batch.filter(pc.invert(there)), self.spec.key, name, why)
-                batch = batch.filter(there)
-        return batch, found
-
-    def _without_misfits(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
-        faults: dict[int, tuple[str, str]] = {}
-        for convert in self._conversions:
-            for row, why in _misfits(convert, batch.column(convert.name)):
-                faults.setdefault(row, (convert.name, why))
-        found = [
-            r for row, fault in faults.items() for r in rejects.reject_rows(batch.slice(row, 1), self.spec.key, *fault)
-        ]
-        fit = [row not in faults for row in range(batch.num_rows)]
-        return batch.filter(pa.array(fit, pa.bool_())), found
-
-    def _watch_clock(self, batch: pa.RecordBatch) -> None:
-        clock = self.spec.domain.data_as_of
-        if clock is not None and clock.column is not None:
-            try:
-                newest = pc.max(batch.column(clock.column)).as_py()
-            except (OverflowError, ValueError) as error:
-                raise DomainInvalid(
-                    f"domain.data_as_of: column {clock.column} holds a time past the year 9999, or infinity. "
-                    "Make it NULL in the domain query."
-                ) from error
-            self.newest = max((t for t in (self.newest, newest) if t is not None), default=None)
+            batch, misfits = self._reject_misfits(batch)
+            converted = self._convert(batch)
+            rejected += misfits
+        self._read_clock(batch)
+        return converted, rejected
 
     def data_as_of(self) -> datetime | None:
-        """The newest time in the clock column, if the spec names one; raises DomainInvalid when it has none."""
-        clock = self.spec.domain.data_as_of
-        if clock is None or clock.column is None:
-            return None
-        if self.newest is None:
-            raise DomainInvalid(f"domain.data_as_of: column {clock.column} is NULL in every row, so it tells no time.")
-        return to_datetime(self.newest)
+        """Return the newest time in the clock column, or None when the spec names none.
 
-    def _untypable(self, domain: pa.Schema) -> Iterator[str]:
-        for wanted in self._conversions:
-            if domain.get_field_index(wanted.name) >= 0:
-                try:
-                    conversion.check_type(
-                        wanted.name,
-                        domain.field(wanted.name).type,
-                        wanted.kind,
-                        allow_precision_loss=wanted.allow_precision_loss,
-                    )
-                except DomainInvalid as error:
-                    yield str(error)
-        clock = self.spec.domain.data_as_of
-        if clock is not None and clock.column in domain.names and not _tells_time(domain.field(clock.column).type):
-            yield f"column {clock.column}, for data_as_of, is {domain.field(clock.column).type} and no time"
+        Raises DomainInvalid when the column is null in every row.
+        """
+        if self._clock is None:
+            return None
+        if self._newest is None:
+            raise DomainInvalid(
+                f"domain.data_as_of: column {self._clock} is NULL in every row, so the age of the data is unknown. "
+                "Fill the column, or use a query: domain.data_as_of.query."
+            )
+        return to_datetime(self._newest)
+
+    def _convert(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        for column in self._checked:
+            column.convert(batch.column(column.name))
+        arrays = [column.convert(batch.column(column.name)) for column in self._kept]
+        return pa.record_batch(arrays, schema=self.schema)
+
+    def _reject_nulls(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
+        rejected: list[Reject] = []
+        for name, reason in self._never_null.items():
+            column = batch.column(name)
+            if column.null_count:
+                valid = column.is_valid()
+                nulls = batch.filter(pc.invert(valid))
+                rejected += rejects.reject_rows(nulls, self._key, name, reason)
+                batch = batch.filter(valid)
+        return batch, rejected
+
+    def _reject_misfits(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
+        """Return the rows that can be converted, and the others with the reason why their first column cannot."""
+        faults: dict[int, tuple[str, str]] = {}
+        for column in [*self._kept, *self._checked]:
+            for row, reason in _misfits(column, batch.column(column.name)):
+                faults.setdefault(row, (column.name, reason))
+        rejected: list[Reject] = []
+        for row, (name, reason) in faults.items():
+            rejected += rejects.reject_rows(batch.slice(row, 1), self._key, name, reason)
+        fits = [row not in faults for row in range(batch.num_rows)]
+        return batch.filter(pa.array(fits, pa.bool_())), rejected
+
+    def _read_clock(self, batch: pa.RecordBatch) -> None:
+        if self._clock is None:
+            return
+        try:
+            newest = pc.max(batch.column(self._clock)).as_py()
+        except (OverflowError, ValueError) as error:
+            raise DomainInvalid(
+                f"domain.data_as_of: column {self._clock} holds infinity or a time after the year 9999. "
+                "Replace it with NULL in the domain query."
+            ) from error
+        if newest is not None and (self._newest is None or newest > self._newest):
+            self._newest = newest
+
+    def _type_faults(self, domain: pa.Schema) -> Iterator[str]:
+        for column in [*self._kept, *self._checked]:
+            # A column that is missing or appears twice is a fault of its own.
+            if domain.get_field_index(column.name) < 0:
+                continue
+            try:
+                column.check_type(domain.field(column.name).type)
+            except DomainInvalid as error:
+                yield str(error)
+        if self._clock is not None and domain.get_field_index(self._clock) >= 0:
+            clock_type = domain.field(self._clock).type
+            if not _has_times(clock_type):
+                yield (
+                    f"domain.data_as_of: column {self._clock} is {conversion.type_name(clock_type)}, not a date or a "
+                    "timestamp; cast it in the domain query"
+                )
 
 
 def write(
     batches: Iterator[pa.RecordBatch],
     converter: DomainConverter,
     path: Path,
-    rows: int,
+    chunk_rows: int,
     on_progress: Callable[[int], None],
     on_rejects: Callable[[list[Reject]], None],
 ) -> SnapshotSummary:
-    """Write the snapshot, one row group a chunk of at most `rows` rows."""
-    texts = [f.name for f in converter.schema if pa.types.is_string(f.type)]
-    total, chunks = 0, 0
-    with pq.ParquetWriter(
-        path, converter.schema, compression="lz4", use_dictionary=texts, write_statistics=False
-    ) as writer:
-        for chunk in _chunks(_kept(batches, converter, on_rejects), rows):
+    """Convert batches of the domain and write the snapshot, one row group per chunk of at most `chunk_rows` rows.
+
+    `on_progress` is called with the number of rows of every chunk, `on_rejects` with the rejects of a batch. Raises
+    DomainInvalid.
+    """
+    rows = chunks = 0
+    with _open_writer(path, converter.schema) as writer:
+        for chunk in _chunks(_converted(batches, converter, on_rejects), chunk_rows):
             writer.write_table(chunk, row_group_size=chunk.num_rows)
-            total, chunks = total + chunk.num_rows, chunks + 1
+            rows += chunk.num_rows
+            chunks += 1
             on_progress(chunk.num_rows)
-    return SnapshotSummary(total, chunks, hash_file(path), converter.data_as_of() if total else None)
+    return SnapshotSummary(
+        rows=rows,
+        chunks=chunks,
+        fingerprint=hash_file(path),
+        data_as_of=converter.data_as_of() if rows else None,
+    )
 
 
-def _kept(
-    batches: Iterator[pa.RecordBatch], converter: DomainConverter, on_rejects: Callable[[list[Reject]], None]
+def _open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="lz4",
+        use_dictionary=texts,
+        write_statistics=False,
+    )
+
+
+def _converted(
+    batches: Iterator[pa.RecordBatch],
+    converter: DomainConverter,
+    on_rejects: Callable[[list[Reject]], None],
 ) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        kept, found = converter.convert(batch)
-        if found:
-            on_rejects(found)
-        yield kept
+        converted, rejected = converter.convert(batch)
+        if rejected:
+            on_rejects(rejected)
+        yield converted
 
 
-def expected_types(spec: Spec, features: dict[str, pa.DataType]) -> dict[str, pa.DataType]:
-    """The types that a row-wise source's values are read as where they say nothing themselves."""
-    return features | {n: conversion.ARROW[t] for n, t in {**spec.key, **spec.passthrough}.items()}
+def _chunks(batches: Iterator[pa.RecordBatch], chunk_rows: int) -> Iterator[pa.Table]:
+    """Yield batches of any size as tables of at most `chunk_rows` rows: large ones cut, small ones put together."""
+    pending: list[pa.RecordBatch] = []
+    pending_rows = 0
+    for batch in batches:
+        for start in range(0, batch.num_rows, chunk_rows):
+            part = batch.slice(start, chunk_rows)
+            if pending and pending_rows + part.num_rows > chunk_rows:
+                yield pa.Table.from_batches(pending)
+                pending = []
+                pending_rows = 0
+            pending.append(part)
+            pending_rows += part.num_rows
+    if pending:
+        yield pa.Table.from_batches(pending)
+
+
+def expected_types(spec: Spec, features: Types) -> Types:
+    """Return the Arrow types to read the columns of a row-wise source as, which has values but no Arrow types."""
+    types = dict(features)
+    for name, type_name in {**spec.key, **spec.passthrough}.items():
+        types[name] = conversion.ARROW[type_name]
+    return types
 
 
 def query_data_as_of(source: Source, spec: Spec) -> datetime | None:
-    """What the spec's data_as_of query says, if there is one; raises DomainInvalid when that is not one value."""
-    if spec.domain.data_as_of is None or spec.domain.data_as_of.query is None:
+    """Run the spec's data_as_of query and return its value, or None when the spec has no such query.
+
+    Raises DomainInvalid unless the query returns one row with one time.
+    """
+    clock = spec.domain.data_as_of
+    if clock is None or clock.query is None:
         return None
-    with source.open(spec.domain.data_as_of.query, 2, label="domain.data_as_of.query") as stream:
-        values = [row for batch in stream.batches for row in batch.to_pylist()]
-    if len(values) != 1 or len(values[0]) != 1 or None in values[0].values():
-        raise DomainInvalid(f"domain.data_as_of.query must give one time; it gives {values[:2]}.")
-    return to_datetime(*values[0].values())
+    rows: list[dict[str, Any]] = []
+    with source.open(clock.query, 2, label="domain.data_as_of.query") as stream:
+        for batch in stream.batches:
+            rows += batch.to_pylist()
+    values = list(rows[0].values()) if len(rows) == 1 else []
+    if len(values) != 1 or values[0] is None:
+        raise DomainInvalid(
+            f"domain.data_as_of.query must return one row with one time, but returned {rows[:2] or 'no row'}."
+        )
+    return to_datetime(values[0])
 
 
-def empty_domain_error(model: str, aside: Result | None = None) -> Refused:
-    """An empty domain is refused: it would replace every prediction with nothing. `aside`: rejects, if it had any."""
-    why = f"has no row that can be scored: {sentence(aside)}." if aside else "is empty."
-    hint = "Mend the domain query." if aside else "Is the source loaded?"
-    message = f"The domain of {model} {why} An empty version would take every prediction away. {hint}"
-    return Refused(message, [{"name": "rows", "passed": False, "observed": 0, "expected": "at least 1"}])
+def empty_domain_error(model: str, rejects_result: CheckResult | None = None) -> Refused:
+    """Return the error for a domain without a row to score; `rejects_result` is given if all its rows were rejected.
+
+    An empty version would replace every prediction with nothing.
+    """
+    if rejects_result is None:
+        message = (
+            f"The domain of {model} is empty, and publishing it would remove every prediction. "
+            "Check that its source has been loaded."
+        )
+    else:
+        message = (
+            f"The domain of {model} has no row that can be scored, and publishing it would remove every prediction.\n"
+            f"  {sentence(rejects_result)}\nFix the domain query."
+        )
+    rows: CheckResult = {
+        "name": "rows",
+        "passed": False,
+        "observed": 0,
+        "expected": "at least 1",
+    }
+    return Refused(message, [rows])
 
 
 def to_datetime(value: Any) -> datetime | None:
-    """A clock reading of the domain as a moment: a date begins at midnight, and what has no zone is UTC."""
+    """Return a date or time of the domain as an instant: a date is its midnight, and a time without a zone is UTC.
+
+    Raises DomainInvalid for any other value, and for a time in the future.
+    """
     if value is None:
         return None
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())
     if not isinstance(value, datetime):
-        raise DomainInvalid(f"data_as_of must be a date or a time; the domain gives {value!r}.")
-    when: datetime = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-    if when > datetime.now(UTC) + _SKEW:
         raise DomainInvalid(
-            f"data_as_of would be {when:%Y-%m-%d %H:%M %Z}, which is yet to come: predictions would seem newer than "
-            "they are. A time without zone is read as UTC; give it its zone in the query."
+            f"data_as_of must be a date or a timestamp, but is {value!r} in the domain. Cast it in the query."
         )
-    return when
+    instant = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+    if instant > datetime.now(UTC) + _CLOCK_SKEW:
+        raise DomainInvalid(
+            f"data_as_of would be {instant:%Y-%m-%d %H:%M %Z}, which is in the future, so that predictions would seem "
+            "newer than they are. A time without a zone is read as UTC: if it is local time, add its zone in the query."
+        )
+    return instant
 
 
-def _chunks(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """Batches of whatever size as tables of at most `rows` rows, small ones put together."""
-    waiting: list[pa.RecordBatch] = []
-    for batch in batches:
-        for start in range(0, batch.num_rows, rows):
-            part = batch.slice(start, rows)
-            if waiting and sum(b.num_rows for b in waiting) + part.num_rows > rows:
-                yield pa.Table.from_batches(waiting)
-                waiting = []
-            waiting.append(part)
-    if waiting:
-        yield pa.Table.from_batches(waiting)
+def _stored_columns(spec: Spec) -> list[ColumnConverter]:
+    columns = []
+    for name, type_name in {**spec.key, **spec.passthrough}.items():
+        target = conversion.ARROW[type_name]
+        columns.append(ColumnConverter(name, target, is_stored=True))
+    return columns
 
 
-def _tells_time(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind))
+def _feature_columns(spec: Spec, features: Types) -> list[ColumnConverter]:
+    columns = []
+    for name, target in features.items():
+        allow_precision_loss = name in spec.onnx.allow_precision_loss
+        columns.append(ColumnConverter(name, target, allow_precision_loss))
+    return columns
 
 
-def _absent(spec: Spec, features: dict[str, pa.DataType], domain: pa.Schema) -> list[str]:
+def _clock_column(spec: Spec) -> str | None:
     clock = spec.domain.data_as_of
-    needed = {
-        **dict.fromkeys(spec.key, "key"),
-        **dict.fromkeys(spec.passthrough, "passed-through"),
-        **dict.fromkeys(features, "feature"),
-    }
-    if clock is not None and clock.column is not None:
-        needed[clock.column] = "data_as_of"
-    have = ", ".join(domain.names)
-    twice = sorted({n for n in needed if domain.names.count(n) > 1})
-    faults = [
-        f"{role} column {n} is missing; the query gives {have}" for n, role in needed.items() if n not in domain.names
-    ]
-    return faults + [f"column {n} stands twice in the query; give one of them another name" for n in twice]
+    return clock.column if clock is not None else None
 
 
-def _never_null(spec: Spec, features: dict[str, pa.DataType]) -> dict[str, str]:
-    """Columns that must not be null, and why."""
-    keys = {name: f"Key column {name} is null: a row without a key cannot be looked up" for name in spec.key}
-    fed = {
-        n: null_message(n, kind) for n, kind in features.items() if n not in spec.onnx.nullable and n not in spec.key
-    }
-    return keys | fed
+def _never_null(spec: Spec, features: Types) -> dict[str, str]:
+    """Return the columns that must not be null, each with the reason for rejecting a row where it is."""
+    reasons = {}
+    for name in spec.key:
+        reasons[name] = f"Key column {name} is null: a row without a key cannot be looked up"
+    for name, arrow_type in features.items():
+        if name not in spec.onnx.nullable:
+            reasons.setdefault(name, null_message(name, arrow_type))
+    return reasons
 
 
-def _misfits(convert: Conversion, column: pa.Array, first: int = 0) -> Iterator[tuple[int, str]]:
-    """Which rows cannot be converted, found by halving."""
+def _column_faults(spec: Spec, features: Types, domain: pa.Schema) -> Iterator[str]:
+    """Yield needed columns that the domain query does not return, or returns twice."""
+    roles = dict.fromkeys(spec.key, "key")
+    roles |= dict.fromkeys(spec.passthrough, "passed-through")
+    roles |= dict.fromkeys(features, "feature")
+    clock = _clock_column(spec)
+    if clock is not None:
+        roles[clock] = "data_as_of"
+    for name, role in roles.items():
+        if name not in domain.names:
+            yield f"{role} column {name} is missing; the query returns {', '.join(domain.names)}"
+    for name in sorted(roles):
+        if domain.names.count(name) > 1:
+            yield f"column {name} appears more than once in the query's result; rename one of them with AS"
+
+
+def _has_times(arrow_type: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_timestamp(arrow_type) or types.is_date(arrow_type) or types.is_null(arrow_type))
+
+
+def _misfits(column: ColumnConverter, values: pa.Array, first_row: int = 0) -> Iterator[tuple[int, str]]:
+    """Yield the numbers of the rows whose value cannot be converted, each with the reason, by bisection."""
     try:
-        convert(column)
+        column.convert(values)
     except DomainInvalid as error:
-        if len(column) == 1:
-            yield first, str(error)
+        if len(values) == 1:
+            yield first_row, str(error)
             return
-        half = len(column) // 2
-        yield from _misfits(convert, column[:half], first)
-        yield from _misfits(convert, column[half:], first + half)
+        middle = len(values) // 2
+        yield from _misfits(column, values[:middle], first_row)
+        yield from _misfits(column, values[middle:], first_row + middle)

@@ -1,4 +1,4 @@
-"""Fill a version's own table: created empty, copied into chunk by chunk, then finished, and never changed again."""
+"""Fill a version's table: copy it chunk by chunk, then finish it. It never changes after that."""
 
 from __future__ import annotations
 
@@ -21,16 +21,24 @@ from prescore.versions.lease import Lease
 
 
 def copy_chunk(
-    connection: Connection, lease: Lease, version: Version, chunk: int, scored: Scored, seconds: float
+    connection: Connection,
+    lease: Lease,
+    version: Version,
+    chunk: int,
+    scored: Scored,
+    seconds: float,
 ) -> None:
-    """Copy a chunk in and note it in the ledger, in one transaction that only the holder of the lease can commit.
+    """Copy a scored chunk into the version's table and record it in the ledger, in one transaction.
 
-    Raises LeaseLost, or DomainInvalid for a value that Postgres cannot hold.
+    `seconds` is the time that scoring took. Raises LeaseLost, with nothing written, when another run holds the lease
+    by now, and DomainInvalid for a value that Postgres cannot store.
     """
     rows = scored.rows
     encoder = ArrowToPostgresBinaryEncoder(rows.schema)
     statement = query(
-        "tables_copy", table=sql.Identifier(version["table_name"]), columns=identifiers(rows.schema.names)
+        "tables_copy",
+        table=sql.Identifier(version["table_name"]),
+        columns=identifiers(rows.schema.names),
     )
     try:
         with connection.transaction():
@@ -40,40 +48,54 @@ def copy_chunk(
                 copy.write(encoder.write_batch(rows))
                 copy.write(encoder.finish())
             rejects.write(connection, version, scored.rejects, chunk)
-            done = {"chunk": chunk, "rows": rows.num_rows, "rejected": scored.rejected, "seconds": seconds}
-            Catalog(connection).execute("chunks_finish", **version_key(version), **done)
+            Catalog(connection).execute(
+                "chunks_finish",
+                **version_key(version),
+                chunk=chunk,
+                rows=rows.num_rows,
+                rejected=scored.rejected,
+                seconds=seconds,
+            )
             lease.check(connection)
     except pg.DataError as error:
         raise DomainInvalid(
-            f"Postgres cannot hold a value of chunk {chunk}: {first_line(error)} Clean it in the domain query."
+            f"Postgres cannot store a value of chunk {chunk}: {first_line(error)} Fix it in the domain query."
         ) from error
 
 
-def finish(connection: Connection, lease: Lease, version: Version, indexes: Sequence[Sequence[str]]) -> None:
-    """Primary key, indexes, freezing: after this the table never changes.
+def finish(
+    connection: Connection,
+    lease: Lease,
+    version: Version,
+    indexes: Sequence[Sequence[str]],
+) -> None:
+    """Add the primary key and the indexes, vacuum, and mark the version as staged.
 
-    Keys that stand twice leave the table without its primary key, for the check step to say so.
+    With duplicate keys the table stays without its primary key, which the check step then reports. Raises LeaseLost,
+    Busy when another session locks the table, and DomainInvalid for a value that is too long to index.
     """
+    name = version["table_name"]
     if not table.has_key(connection, version):
         try:
-            # The check step sees it, and tells it with examples.
+            # The check step finds the duplicates, and reports examples of them.
             with suppress(pg.UniqueViolation):
                 table.index(connection, version, indexes)
         except pg.LockNotAvailable as error:
             raise Busy(
-                f"Something reads {version['table_name']}, which is not finished, and holds a lock on it: a dump? The "
-                "next run goes on from here when it is through."
+                f"Another session holds a lock on {name}, which is not finished yet. Perhaps it is a dump. "
+                "Wait for it to end, then run again: the next run resumes here."
             ) from error
         except pg.ProgramLimitExceeded as error:
             raise DomainInvalid(
-                f"A value is too long for Postgres to index: {first_line(error)} Shorten it."
+                f"{name} holds a value that is too long for Postgres to index: {first_line(error)} "
+                "Shorten it in the domain query."
             ) from error
-    connection.execute(query("tables_vacuum", table=sql.Identifier(version["table_name"])))
+    connection.execute(query("tables_vacuum", table=sql.Identifier(name)))
     with connection.transaction():
         Catalog(connection).execute("versions_stage", **version_key(version))
         lease.check(connection)
 
 
 def version_key(version: Version) -> dict[str, object]:
-    """A version's name in statements."""
+    """Return the parameters that identify a version in statements."""
     return {"model": version["model"], "version": version["version"]}

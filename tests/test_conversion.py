@@ -1,4 +1,4 @@
-"""Columns are converted exactly or not at all."""
+"""Columns are converted exactly, or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLOAT, DOUBLE = pa.float32(), pa.float64()
 
 
 @pytest.mark.parametrize(
-    ("values", "want"),
+    ("column", "target"),
     [
         (pa.array([2**24, -(2**24)], pa.int64()), FLOAT),
         (pa.array([2**53], pa.int64()), DOUBLE),
@@ -31,14 +31,14 @@ FLOAT, DOUBLE = pa.float32(), pa.float64()
         (pa.array([Decimal("12")]), pa.int64()),
     ],
 )
-def test_what_fits_is_unchanged(values: pa.Array, want: pa.DataType) -> None:
-    converted = convert("c", values, want)
-    assert converted.type == want
-    assert [None if v is None else v for v in converted.to_pylist()] == values.to_pylist()
+def test_values_that_fit_the_target_are_unchanged(column: pa.Array, target: pa.DataType) -> None:
+    converted = convert("c", column, target)
+    assert converted.type == target
+    assert converted.to_pylist() == column.to_pylist()
 
 
 @pytest.mark.parametrize(
-    ("values", "want"),
+    ("column", "target"),
     [
         (pa.array([2**24 + 1], pa.int64()), FLOAT),
         (pa.array([2**53 + 1], pa.int64()), DOUBLE),
@@ -59,20 +59,24 @@ def test_what_fits_is_unchanged(values: pa.Array, want: pa.DataType) -> None:
         (pa.array(["8c5f-0a3e-0f6b4d5c9c1e2f1f6a7b8c9d"]), ARROW["uuid"]),
     ],
 )
-def test_what_would_change_is_refused_by_name(values: pa.Array, want: pa.DataType) -> None:
+def test_a_column_with_a_value_that_would_change_is_an_error_with_its_name(
+    column: pa.Array, target: pa.DataType
+) -> None:
     with pytest.raises(DomainInvalid, match="Column c"):
-        convert("c", values, want)
+        convert("c", column, target)
 
 
-def test_a_named_narrowing_rounds_but_never_overflows() -> None:
-    assert convert("c", pa.array([0.1]), FLOAT, allow_precision_loss=True)[0].as_py() == float(np.float32(0.1))
-    assert convert("c", pa.array([float("inf")]), FLOAT, allow_precision_loss=True)[0].as_py() == float("inf")
+def test_allowed_precision_loss_rounds_but_never_overflows() -> None:
+    rounded = convert("c", pa.array([0.1]), FLOAT, allow_precision_loss=True)
+    assert rounded[0].as_py() == float(np.float32(0.1))
+    infinite = convert("c", pa.array([float("inf")]), FLOAT, allow_precision_loss=True)
+    assert infinite[0].as_py() == float("inf")
     with pytest.raises(DomainInvalid, match="too large"):
         convert("c", pa.array([1e300]), FLOAT, allow_precision_loss=True)
 
 
 @given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), max_size=20))
-def test_an_integer_reaches_a_float_exactly_or_not_at_all(values: list[int | None]) -> None:
+def test_an_integer_becomes_a_float_exactly_or_not_at_all(values: list[int | None]) -> None:
     column = pa.array(values, pa.int64())
     try:
         converted = convert("c", column, DOUBLE).to_pylist()
@@ -82,8 +86,8 @@ def test_an_integer_reaches_a_float_exactly_or_not_at_all(values: list[int | Non
         assert [None if v is None else int(v) for v in converted] == values
 
 
-@pytest.mark.parametrize("spelt", [str, lambda v: v.hex, lambda v: str(v).upper()])
+@pytest.mark.parametrize("spell", [str, lambda value: value.hex, lambda value: str(value).upper()])
 @given(values=st.lists(st.none() | st.uuids(), max_size=20))
-def test_uuids_become_their_bytes(spelt: Callable[[uuid.UUID], str], values: list[uuid.UUID | None]) -> None:
-    column = pa.array([None if v is None else spelt(v) for v in values], pa.string())
+def test_uuids_become_their_bytes(spell: Callable[[uuid.UUID], str], values: list[uuid.UUID | None]) -> None:
+    column = pa.array([None if v is None else spell(v) for v in values], pa.string())
     assert convert("c", column, ARROW["uuid"]).to_pylist() == [None if v is None else v.bytes for v in values]
