@@ -1,6 +1,6 @@
-"""What the work of a run is made of: the steps together, each step by itself, ONNX Runtime by itself.
+"""The work of a run and its parts: the steps together, each step alone, and ONNX Runtime alone.
 
-All on prescore's own functions, in this process.
+Everything calls prescore's own functions in this process.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Matrix = npt.NDArray[np.float32]
 
 
 def flow(world: World, name: str) -> Work:
-    """The steps of a run as a run composes them, overlaps and all, without checks and without starting a process."""
+    """Measure the steps as a run composes them, with their overlaps, but without checks and the start of a process."""
     world.fresh_database()
     job = _job(world, name)
     with measured(world.server) as work:
@@ -48,13 +48,13 @@ def flow(world: World, name: str) -> Work:
 
 
 class Alone:
-    """One step after the other, each measured: `works` in core-seconds, and the matrices that the model was given."""
+    """The steps one after the other, each measured alone: the work by step, and the matrices given to the model."""
 
     def __init__(self, world: World, name: str) -> None:
         world.fresh_database()
         self.server = world.server
         self.job = _job(world, name)
-        self.works: dict[str, Work] = defaultdict(Work)
+        self.work_by_step: dict[str, Work] = defaultdict(Work)
         self.matrices: list[Matrix] = []
         migrations.migrate(self.job.database)
         with lease.holding(self.job.database, name) as held:
@@ -62,13 +62,13 @@ class Alone:
 
     @property
     def total(self) -> Work:
-        """All steps."""
-        return sum(self.works.values(), Work())
+        """The work of all steps."""
+        return sum(self.work_by_step.values(), Work())
 
     def _steps(self, held: Lease) -> None:
         scorer = preflight.check_inputs(self.job)
         version = materialize.begin(self.job, held)
-        with measured(self.server) as self.works["snapshot"]:
+        with measured(self.server) as self.work_by_step["snapshot"]:
             materialize.take_snapshot(self.job, held, version, scorer)
         with self.job.database.connect() as connection:
             row = Catalog(connection).version(self.job.model, version)
@@ -76,21 +76,21 @@ class Alone:
             self._finish(connection, row)
 
     def _score(self, version: Version, scorer: Scorer) -> list[Scored]:
-        frozen = score.SnapshotReader(self.job.store.snapshot(version))
-        made = []
+        reader = score.SnapshotReader(self.job.store.snapshot(version))
+        chunks = []
         for chunk in range(version["snapshot_chunks"] or 0):
             with measured() as read:
-                batch = frozen.chunk(chunk)
+                batch = reader.chunk(chunk)
             with measured() as scored:
-                made.append(score.score_chunk(scorer, batch, 0))
-            self.works["read"] += read
-            self.works["score"] += scored
+                chunks.append(score.score_chunk(scorer, batch, 0))
+            self.work_by_step["read"] += read
+            self.work_by_step["score"] += scored
             self.matrices.append(np.column_stack([batch.column(name) for name in FEATURES]))
-        frozen.close()
-        return made
+        reader.close()
+        return chunks
 
     def _copy(self, connection: Connection, held: Lease, version: Version, chunks: list[Scored]) -> None:
-        with measured(self.server) as self.works["copy"]:
+        with measured(self.server) as self.work_by_step["copy"]:
             for chunk, scored in enumerate(chunks):
                 stage.copy_chunk(connection, held, version, chunk, scored, 0.0)
 
@@ -98,10 +98,10 @@ class Alone:
         table = sql.Identifier(version["table_name"])
         connection.execute(query("tables_memory"))
         connection.execute(b"set max_parallel_maintenance_workers = 0")
-        with measured(self.server) as self.works["key"]:
+        with measured(self.server) as self.work_by_step["key"]:
             keys = [column["name"] for column in version["key_columns"]]
             connection.execute(query("tables_key", table=table, keys=identifiers(keys)))
-        with measured(self.server) as self.works["vacuum"]:
+        with measured(self.server) as self.work_by_step["vacuum"]:
             connection.execute(query("tables_vacuum", table=table))
 
 
@@ -111,9 +111,10 @@ def _job(world: World, name: str) -> Job:
 
 
 def onnxruntime(content: bytes, matrices: list[Matrix]) -> Work:
-    """ONNX Runtime by itself on all cores: the quicker of its own threads and of calls side by side."""
-    tried = _scored(_session(content, CORES), matrices, 1), _scored(_session(content, 1), matrices, CORES)
-    return min(tried, key=lambda work: work.wall)
+    """Measure ONNX Runtime alone on all cores: the faster of its own threads and of parallel calls."""
+    own_threads = _scored(_session(content, CORES), matrices, 1)
+    parallel_calls = _scored(_session(content, 1), matrices, CORES)
+    return min(own_threads, parallel_calls, key=lambda work: work.wall)
 
 
 def _session(content: bytes, threads: int) -> ort.InferenceSession:
@@ -122,11 +123,11 @@ def _session(content: bytes, threads: int) -> ort.InferenceSession:
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def _scored(session: ort.InferenceSession, matrices: list[Matrix], side_by_side: int) -> Work:
+def _scored(session: ort.InferenceSession, matrices: list[Matrix], parallel_calls: int) -> Work:
     def run(matrix: Matrix) -> Any:
         return session.run(["probabilities"], {"features": matrix})
 
     run(matrices[0])
-    with ThreadPoolExecutor(side_by_side) as pool, measured() as work:
+    with ThreadPoolExecutor(parallel_calls) as pool, measured() as work:
         list(pool.map(run, matrices))
     return work

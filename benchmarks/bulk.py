@@ -1,4 +1,4 @@
-"""A thousand keys a request: over HTTP in JSON and in Arrow, and the same statement without HTTP."""
+"""A thousand keys per request: over HTTP in JSON and in Arrow, and the same statement without HTTP."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from prescore.catalog.database import Database
 STATEMENT = "the statement without HTTP"
 _KEYS, _BODIES = 1000, 200
 _STREAM = "application/vnd.apache.arrow.stream"
-# Lua would take longer to write a body than the server to answer it: they are written before.
-_ASK = """
+# Writing a body takes Lua longer than answering it takes the server, so the bodies are written in advance.
+_REQUESTS = """
 local bodies = {{}}
 for i = 1, {bodies} do
   local file = io.open("{folder}/" .. i, "rb")
@@ -34,14 +34,14 @@ end
 local n = 0
 request = function()
   n = n % {bodies} + 1
-  local headers = {{["Content-Type"] = "{form}", ["Accept"] = "{form}"{more}}}
+  local headers = {{["Content-Type"] = "{media_type}", ["Accept"] = "{media_type}"{more}}}
   return wrk.format("POST", "/v1/predictions/{model}/lookup", headers, bodies[n])
 end
 """
 
 
 def measure(where: World, server: Server, arguments: argparse.Namespace) -> list[Row]:
-    """Keys a second: of the statement alone and over HTTP on one connection, and of what is in memory on two."""
+    """Measure keys per second: the statement alone and over HTTP on one connection, and from memory on two."""
     return [
         _row(STATEMENT, _statement(where, arguments)),
         _row("from Postgres, JSON", _http(server, "stored", "application/json", 1, arguments)),
@@ -52,44 +52,48 @@ def measure(where: World, server: Server, arguments: argparse.Namespace) -> list
     ]
 
 
-def _row(of: str, second: float) -> Row:
-    return {"figure": "bulk", "of": of, "second": second}
+def _row(subject: str, rate: float) -> Row:
+    return {"figure": "bulk", "subject": subject, "rate": rate}
 
 
 def _statement(where: World, arguments: argparse.Namespace) -> float:
-    """One connection, prepared, the rows fetched and nothing made of them."""
+    """Run the prepared statement on one connection; the rows are fetched and not used."""
     database = Database(where.database)
     with database.connect() as connection:
-        described = Catalog(connection).one("lookup_published", model="stored")
-        asked = lookup.published_statement("stored", described["key_columns"], described["output_columns"]).as_bytes()
+        version = Catalog(connection).one("lookup_published", model="stored")
+        statement = lookup.published_statement("stored", version["key_columns"], version["output_columns"]).as_bytes()
     with psycopg.connect(where.database, autocommit=True) as plain:
         keys = _keys(arguments.rows, _KEYS)
-        until, times = time.monotonic() + arguments.seconds, 0
+        end, count = time.monotonic() + arguments.seconds, 0
         cursor = psycopg.RawCursor(plain)
-        while time.monotonic() < until:
-            cursor.execute(asked, lookup.parameters([keys[times % _BODIES]])).fetchall()
-            times += 1
-        return float(times * _KEYS) / float(arguments.seconds)
+        while time.monotonic() < end:
+            cursor.execute(statement, lookup.parameters([keys[count % _BODIES]])).fetchall()
+            count += 1
+        return float(count * _KEYS) / float(arguments.seconds)
 
 
 def _http(
-    server: Server, model: str, form: str, connections: int, arguments: argparse.Namespace, keys: int = _KEYS
+    server: Server, model: str, media_type: str, connections: int, arguments: argparse.Namespace, keys: int = _KEYS
 ) -> float:
     with tempfile.TemporaryDirectory(prefix="prescore-wrk-") as folder:
-        for n, some in enumerate(_keys(arguments.rows, keys)):
-            body = _arrow(some) if form == _STREAM else json.dumps({"keys": [{"id": key} for key in some]}).encode()
-            (Path(folder) / str(n + 1)).write_bytes(body)
+        # Lua counts from 1.
+        for number, chosen in enumerate(_keys(arguments.rows, keys), 1):
+            (Path(folder) / str(number)).write_bytes(_arrow(chosen) if media_type == _STREAM else _json(chosen))
         more = "".join(f', ["{name}"] = "{value}"' for name, value in server.headers.items())
-        script = _ASK.format(folder=folder, bodies=_BODIES, model=model, form=form, more=more)
+        script = _REQUESTS.format(folder=folder, bodies=_BODIES, model=model, media_type=media_type, more=more)
         measured = server.load(script, connections, arguments.seconds, Path(folder))
     if measured["errors"]:
-        raise SystemExit(f"{measured['errors']} bulk requests went wrong")
-    return float(measured["second"]) * keys
+        raise SystemExit(f"{measured['errors']} bulk requests failed")
+    return float(measured["rate"]) * keys
 
 
 def _keys(rows: int, keys: int) -> list[list[int]]:
-    chosen = random.Random(7)
-    return [[chosen.randint(1, rows) for _ in range(keys)] for _ in range(_BODIES)]
+    generator = random.Random(7)
+    return [[generator.randint(1, rows) for _ in range(keys)] for _ in range(_BODIES)]
+
+
+def _json(keys: list[int]) -> bytes:
+    return json.dumps({"keys": [{"id": key} for key in keys]}).encode()
 
 
 def _arrow(keys: list[int]) -> bytes:

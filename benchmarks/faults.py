@@ -1,4 +1,4 @@
-"""What a kill half-way costs, and what it costs every run that a kill would cost no more."""
+"""The cost of a kill halfway through a run, and the cost to every run of the ledger and lease that limit it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from prescore.versions.options import RunOptions
 
 
 def measure(where: World, kind: str, rows: int, repeat: int) -> list[Row]:
-    """A run that nobody disturbs and one that is killed when half of its chunks are in; then the ledger's price."""
+    """Measure an undisturbed run, a run killed with half of its chunks done, and the cost of ledger and lease."""
     models.train(where.root / "models", kind, len(FEATURES))
     where.model(kind, kind, world.plain(where, rows))
     return [_once(where, kind) for _ in range(repeat)]
@@ -41,30 +41,30 @@ def measure(where: World, kind: str, rows: int, repeat: int) -> list[Row]:
 def _once(where: World, kind: str) -> Row:
     whole = where.run(kind).report
     where.fresh_database()
-    done = _killed_half_way(where, kind, whole["chunks"])
+    chunks_before = _kill_halfway(where, kind, whole["chunks"])
     rest = json.loads(where.prescore("run", kind, "--json"))
     assert (rest["resumed"], rest["rows"]) == (True, whole["rows"])
-    left = 1 - rest["chunks_before"] / whole["chunks"]
+    remaining_share = 1 - rest["chunks_before"] / whole["chunks"]
     return {
         "kind": kind,
         "rows": whole["rows"],
         "chunks": whole["chunks"],
         "score": whole["seconds"]["score"],
         "total": whole["seconds"]["total"],
-        "found": done,
-        "lost": rest["seconds"]["score"] - left * whole["seconds"]["score"],
+        "chunks_before": chunks_before,
+        "lost": rest["seconds"]["score"] - remaining_share * whole["seconds"]["score"],
         **_ledger(where, kind),
     }
 
 
-def _killed_half_way(where: World, kind: str, chunks: int) -> int:
-    """Kill a run as soon as half of its chunks are in the ledger; gives how many it left there."""
+def _kill_halfway(where: World, kind: str, chunks: int) -> int:
+    """Kill a run as soon as half of its chunks are in the ledger; return how many the ledger then holds."""
     environment = os.environ | {"PRESCORE_DATABASE_URL": where.database, "PRESCORE_PROJECT": str(where.root)}
     command = [str(Path(sys.executable).with_name("prescore")), "run", kind]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
         while _chunks(where) < chunks // 2:
             if run.poll() is not None:
-                raise SystemExit("the run that was to be killed ended by itself")
+                raise SystemExit("The run ended before it could be killed. Use more rows.")
             time.sleep(0.01)
         run.send_signal(signal.SIGKILL)
     return _chunks(where)
@@ -78,7 +78,7 @@ def _chunks(where: World) -> int:
 
 
 def _ledger(where: World, kind: str) -> Row:
-    """Chunks copied with their ledger row and a look at the lease, and without, in turn."""
+    """Measure chunks copied with and without their ledger row and lease check, alternating."""
     project = where.project()
     job = Job(project, project.spec(kind), Database(where.database))
     scorer = preflight.check_inputs(job)
@@ -86,22 +86,22 @@ def _ledger(where: World, kind: str) -> Row:
         version = materialize.begin(job, held, RunOptions(full=True))
         materialize.take_snapshot(job, held, version, scorer)
         row = Catalog(connection).version(kind, version)
-        frozen = score.SnapshotReader(job.store.snapshot(row))
-        scored = score.score_chunk(scorer, frozen.chunk(0), 0)
-        frozen.close()
-        told, bare = [], []
+        reader = score.SnapshotReader(job.store.snapshot(row))
+        scored = score.score_chunk(scorer, reader.chunk(0), 0)
+        reader.close()
+        recorded, bare = [], []
         for chunk in range(30):
             with measured() as copied:
                 stage.copy_chunk(connection, held, row, chunk, scored, 0.0)
-            told.append(copied.wall)
+            recorded.append(copied.wall)
             with measured() as copied:
                 _copy(connection, row, scored)
             bare.append(copied.wall)
-    return {"told": median(told), "bare": median(bare)}
+    return {"recorded": median(recorded), "bare": median(bare)}
 
 
 def _copy(connection: Connection, version: Version, scored: Scored) -> None:
-    """A chunk as `stage.copy_chunk` copies it, without its ledger row and without a look at the lease."""
+    """Copy a chunk as `stage.copy_chunk` does, but without its ledger row and the lease check."""
     encoder = ArrowToPostgresBinaryEncoder(scored.rows.schema)
     table, columns = sql.Identifier(version["table_name"]), identifiers(scored.rows.schema.names)
     with connection.transaction():
@@ -113,18 +113,18 @@ def _copy(connection: Connection, version: Version, scored: Scored) -> None:
 
 
 def tables(rows: list[Row]) -> str:
-    """One line a model: what a kill cost, and what the ledger and the lease cost a run that nobody kills."""
-    kinds = [[row for row in rows if row["kind"] == kind] for kind in dict.fromkeys(row["kind"] for row in rows)]
-    return markdown([_line(same) for same in kinds])
+    """Return one line per model: the cost of a kill, and the cost of ledger and lease to an undisturbed run."""
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    return markdown([_line([row for row in rows if row["kind"] == kind]) for kind in kinds])
 
 
 def _line(rows: list[Row]) -> Row:
-    ledger = [(row["told"] - row["bare"]) * row["chunks"] / row["total"] for row in rows]
+    ledger = [(row["recorded"] - row["bare"]) * row["chunks"] / row["total"] for row in rows]
     return {
         "model": rows[0]["kind"],
         "scoring, s": spread([row["score"] for row in rows], 2),
         "a chunk's share of it, s": spread([row["score"] / row["chunks"] for row in rows], 3),
-        "lost to a kill half-way, s": spread([row["lost"] for row in rows], 2),
-        "ledger and lease, ms a chunk": spread([(row["told"] - row["bare"]) * 1e3 for row in rows], 2),
+        "lost to a kill halfway, s": spread([row["lost"] for row in rows], 2),
+        "ledger and lease, ms a chunk": spread([(row["recorded"] - row["bare"]) * 1e3 for row in rows], 2),
         "share of the run": f"{median(ledger):.2%}",
     }

@@ -1,10 +1,10 @@
-"""Feast's feature server under the same load, in an environment of its own, on a Postgres that is there:
+"""Feast's feature server under the same load, in its own environment, on an existing Postgres:
 
     python3 -m venv feast && feast/bin/pip install 'feast[postgres]==0.66.0'
     feast/bin/python benchmarks/feast_server.py "$(prescore db url)"
 
 One feature view of 100,000 entities with one feature, in Feast's online store for Postgres, served by `feast serve`
-as it is by default, and asked for one entity a request by wrk.
+with its defaults. wrk requests one entity at a time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ online_store:
   user: {user}
   password: ""
 """
-_ASK = """
+_REQUESTS = """
 math.randomseed(os.time())
 request = function()
   local body = '{{"features": ["predictions:probability"], "entities": {{"id": [' .. math.random(1, {rows}) .. ']}}}}'
@@ -43,7 +43,7 @@ end
 
 
 def main() -> None:
-    """Fill the store, serve it, ask."""
+    """Fill the store, serve it, and measure requests."""
     with tempfile.TemporaryDirectory(prefix="feast-") as folder:
         root = Path(folder)
         _fill(root, sys.argv[1])
@@ -52,8 +52,8 @@ def main() -> None:
         try:
             _await(f"http://127.0.0.1:{PORT}/health")
             for connections in (16, 64):
-                (root / "ask.lua").write_text(_ASK.format(rows=ROWS))
-                command = ["wrk", "-t1", f"-c{connections}", "-d8s", "--latency", "-s", str(root / "ask.lua")]
+                (root / "requests.lua").write_text(_REQUESTS.format(rows=ROWS))
+                command = ["wrk", "-t1", f"-c{connections}", "-d8s", "--latency", "-s", str(root / "requests.lua")]
                 subprocess.run([*command, f"http://127.0.0.1:{PORT}"], check=True)
         finally:
             server.terminate()
@@ -90,7 +90,7 @@ def _await(url: str) -> None:
             urllib.request.urlopen(url, timeout=2).close()
             return
         time.sleep(0.2)
-    raise SystemExit("Feast's server does not answer")
+    raise SystemExit("Feast's server did not answer within 60 seconds. See its output above.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A server under wrk's load: started, asked, and told apart from others."""
+"""Servers under load: started, and measured with wrk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PLAIN = Path(__file__).with_name("plain_api.py")
 
 @dataclass
 class Server:
-    """Where it listens, and the header that lets one in."""
+    """A running server: its URL, and the headers that authenticate a request."""
 
     url: str
     headers: dict[str, str] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Server:
     @classmethod
     @contextmanager
     def prescore(cls, where: World, *arguments: str) -> Iterator[Server]:
-        """`prescore serve`, one process, with API keys and the access log as they are by default."""
+        """Start `prescore serve`, one process, with API keys and with the access log on, as by default."""
         key = where.prescore("keys", "create", f"bench-{time.time_ns()}").strip()
         command = [str(Path(sys.executable).with_name("prescore")), "serve", "--port", "0", *arguments]
         with _started(command, where, r"(http://\S+:\d+)", where.root / "access.log") as (url, start):
@@ -43,69 +43,69 @@ class Server:
     @classmethod
     @contextmanager
     def plain(cls, where: World) -> Iterator[Server]:
-        """An endpoint without any of it."""
-        with _started([sys.executable, str(_PLAIN)], where, r"(http://\S+:\d+)", where.root / "plain.log") as (
-            url,
-            start,
-        ):
+        """Start the endpoint of plain_api.py."""
+        command = [sys.executable, str(_PLAIN)]
+        with _started(command, where, r"(http://\S+:\d+)", where.root / "plain.log") as (url, start):
             yield cls(url, start=start)
 
-    def until_held(self, model: str) -> None:
-        """Wait until a model is in memory: until then its reading takes a part of the machine."""
-        asked = urllib.request.Request(f"{self.url}/v1/models/{model}", headers=self.headers)
+    def wait_until_in_memory(self, model: str) -> None:
+        """Wait until a model is in memory. Loading it uses part of the machine."""
+        request = urllib.request.Request(f"{self.url}/v1/models/{model}", headers=self.headers)
         deadline = time.monotonic() + 120
         while True:
-            with urllib.request.urlopen(asked, timeout=10) as answer:
-                if json.load(answer)["in_memory"]:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                if json.load(response)["in_memory"]:
                     return
             if time.monotonic() > deadline:
-                raise SystemExit(f"{model} is not held in memory")
+                raise SystemExit(
+                    f"{model} was not in memory after 120 seconds. Does its spec have lookup.in_memory = true?"
+                )
             time.sleep(0.2)
 
     def load(self, script: str, connections: int, seconds: int, folder: Path) -> Row:
-        """What wrk makes of it with a Lua script: requests a second, latencies in ms, and what went wrong."""
+        """Run wrk with a Lua script; return requests per second, latencies in ms, and the number of errors."""
         if shutil.which("wrk") is None:
-            raise SystemExit("wrk is not here; on Debian: apt-get install wrk")
+            raise SystemExit("wrk is not installed. On Debian: apt-get install wrk")
         path = folder / "wrk.lua"
         path.write_text(script)
         headers = [part for name, value in self.headers.items() for part in ("-H", f"{name}: {value}")]
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", *headers, "-s", str(path), self.url]
-        said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         return {
-            "second": float(_found(r"Requests/sec:\s+([\d.]+)", said)),
-            "p50": _milliseconds(said, "50%"),
-            "p99": _milliseconds(said, "99%"),
-            "errors": _errors(said),
+            "rate": float(_search(r"Requests/sec:\s+([\d.]+)", output)),
+            "p50": _milliseconds(output, "50%"),
+            "p99": _milliseconds(output, "99%"),
+            "errors": _errors(output),
         }
 
 
-def _errors(said: str) -> int:
-    answers = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
-    sockets = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
-    return sum(int(number) for found in (answers, sockets) if found for number in found.groups())
+def _errors(output: str) -> int:
+    responses = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    sockets = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
+    return sum(int(number) for match in (responses, sockets) if match for number in match.groups())
 
 
-def _milliseconds(said: str, percentile: str) -> float:
-    number, unit = re.search(rf"{percentile}\s+([\d.]+)(us|ms|s)", said).groups()  # type: ignore[union-attr]
+def _milliseconds(output: str, percentile: str) -> float:
+    number, unit = re.search(rf"{percentile}\s+([\d.]+)(us|ms|s)", output).groups()  # type: ignore[union-attr]
     return float(number) * _SCALES[unit]
 
 
-def _found(pattern: str, said: str) -> str:
-    found = re.search(pattern, said)
-    if found is None:
-        raise SystemExit(f"wrk said something else: {said}")
-    return found[1]
+def _search(pattern: str, output: str) -> str:
+    match = re.search(pattern, output)
+    if match is None:
+        raise SystemExit(f"Unexpected output, which does not match {pattern}: {output}")
+    return match[1]
 
 
 @contextmanager
-def _started(command: list[str], where: World, told: str, log: Path) -> Iterator[tuple[str, float]]:
+def _started(command: list[str], where: World, url_pattern: str, log: Path) -> Iterator[tuple[str, float]]:
     environment = os.environ | {"PRESCORE_DATABASE_URL": where.database, "PRESCORE_PROJECT": str(where.root)}
     began = time.perf_counter()
     with log.open("w") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
-        url = _found(told, process.stderr.readline())
+        url = _search(url_pattern, process.stderr.readline())
         _await(url)
         yield url, time.perf_counter() - began
     finally:
@@ -120,5 +120,5 @@ def _await(url: str) -> None:
             urllib.request.urlopen(f"{url}/health/ready", timeout=2).close()
             return
         if time.monotonic() > deadline:
-            raise SystemExit(f"{url} does not answer")
+            raise SystemExit(f"{url} did not answer within 30 seconds")
         time.sleep(0.01)

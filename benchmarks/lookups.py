@@ -1,8 +1,8 @@
-"""What the lookup API answers in a second: `make bench-api`; needs wrk, which is in Debian.
+"""Requests per second of the lookup API: `make bench-api`. Needs wrk, which Debian packages.
 
-Everything happens in a temporary project with a Postgres of its own: two million rows, once read from Postgres and once
-held in memory, each asked for over HTTP with an API key, the access log and the metrics on. Beside them, in the same
-run: pgbench with the same select, and an endpoint as one writes it in ten minutes, FastAPI and psycopg.
+Everything happens in a temporary project with its own Postgres: two million rows, served once from Postgres and once
+from memory, over HTTP with an API key, access log and metrics. The same run also measures pgbench with the same select,
+and an endpoint that takes ten minutes to write, with FastAPI and psycopg.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import argparse
 import json
 import statistics
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-# Run as a script, Python looks in benchmarks/ only.
+# When a script is run, Python searches only the script's own folder for modules.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import bulk, models, singles, swapped, world
 from benchmarks.http_load import Server
@@ -22,8 +23,6 @@ from benchmarks.tables import markdown, spread
 from benchmarks.world import FEATURES, World
 
 _OUTPUTS = "select i as id, {features} from range(1, {rows} + 1) as t(i)"
-
-
 _NAMES = {
     "pgbench": "pgbench, without HTTP",
     "plain": "FastAPI and psycopg",
@@ -48,77 +47,93 @@ def main() -> None:
 def _round(where: World, arguments: argparse.Namespace) -> list[Row]:
     measured = [singles.pgbench(where, connections, arguments) for connections in (16, 64)]
     with Server.plain(where) as server:
-        measured += [singles.asked(server, "plain", connections, arguments) for connections in (16, 64)]
+        measured += [singles.http(server, "plain", connections, arguments) for connections in (16, 64)]
     with Server.prescore(where) as server:
-        measured.append({"figure": "start", "second": server.start})
-        server.until_held("held")
+        measured.append({"figure": "start", "seconds": server.start})
+        server.wait_until_in_memory("held")
         for model in ("stored", "held"):
-            measured += [singles.asked(server, model, connections, arguments) for connections in (16, 64)]
+            measured += [singles.http(server, model, connections, arguments) for connections in (16, 64)]
         measured += bulk.measure(where, server, arguments)
     return measured
 
 
 def _publish(where: World, rows: int) -> None:
-    """The same table twice: read from Postgres, and held in memory."""
+    """Publish the same predictions as two models: one served from Postgres, one from memory."""
     where.fresh_database()
     models.train(where.root / "models", "logistic", len(FEATURES))
     features = ", ".join(f"sin(i * {n + 1})::float as {name}" for n, name in enumerate(FEATURES))
     for name in ("stored", "held"):
         where.model(name, "logistic", _OUTPUTS.format(features=features, rows=rows))
     held = where.root / "specs/held.toml"
-    held.write_text(held.read_text() + "[lookup]\nresident = true\n")
+    held.write_text(held.read_text() + "[lookup]\nin_memory = true\n")
     for name in ("stored", "held"):
         where.prescore("run", name)
 
 
 def _tables(rows: list[Row], swaps: list[Row]) -> str:
-    started = spread([row["second"] for row in rows if row["figure"] == "start"], 2)
-    parts = [markdown(_singles(rows)), markdown(_bulk(rows)), f"From the command to the first answer: {started} s."]
+    start = spread([row["seconds"] for row in rows if row["figure"] == "start"], 2)
+    parts = [markdown(_singles(rows)), markdown(_bulk(rows)), f"From the command to the first answer: {start} s."]
     if swaps:
         parts.append(markdown([{**row, "": _NAMES[row[""]]} for row in swaps]))
     return "\n\n".join(parts)
 
 
 def _singles(rows: list[Row]) -> list[Row]:
-    made = []
+    lines = []
+    single_rows = [row for row in rows if row["figure"] == "single"]
     for connections in (16, 64):
-        mine = [row for row in rows if row.get("connections") == connections and row["figure"] == "single"]
-        reference = statistics.median(row["second"] for row in mine if row["of"] == "pgbench")
-        for of in dict.fromkeys(row["of"] for row in mine):
-            some = [row for row in mine if row["of"] == of]
-            second = [row["second"] for row in some]
-            made.append(
-                {
-                    "connections": connections,
-                    "": _NAMES[of],
-                    "a second": spread(second, 0),
-                    "of pgbench": f"{statistics.median(second) / reference:.2f}",
-                    "p50, ms": spread([row["p50"] for row in some], 2),
-                    "p99, ms": spread([row["p99"] for row in some], 2) if of != "pgbench" else "",
-                    "errors": sum(row["errors"] for row in some),
-                }
-            )
-    return made
+        by_subject = _group(row for row in single_rows if row["connections"] == connections)
+        reference = _median_rate(by_subject["pgbench"])
+        for subject, measured in by_subject.items():
+            line = _single(subject, measured, reference)
+            lines.append({"connections": connections, **line})
+    return lines
+
+
+def _single(subject: str, measured: list[Row], reference: float) -> Row:
+    return {
+        "": _NAMES[subject],
+        "per second": spread([row["rate"] for row in measured], 0),
+        "of pgbench": f"{_median_rate(measured) / reference:.2f}",
+        "p50, ms": spread([row["p50"] for row in measured], 2),
+        "p99, ms": spread([row["p99"] for row in measured], 2) if subject != "pgbench" else "",
+        "errors": sum(row["errors"] for row in measured),
+    }
 
 
 def _bulk(rows: list[Row]) -> list[Row]:
-    made = []
-    mine = [row for row in rows if row["figure"] == "bulk"]
-    reference = statistics.median(row["second"] for row in mine if row["of"] == bulk.STATEMENT)
-    for of in dict.fromkeys(row["of"] for row in mine):
-        second = [row["second"] for row in mine if row["of"] == of]
-        ratio = f"{statistics.median(second) / reference:.2f}"
-        made.append({"": of, "keys a second": spread(second, 0), "of the statement": ratio})
-    return made
+    by_subject = _group(row for row in rows if row["figure"] == "bulk")
+    reference = _median_rate(by_subject[bulk.STATEMENT])
+    lines = []
+    for subject, measured in by_subject.items():
+        line = {
+            "": subject,
+            "keys per second": spread([row["rate"] for row in measured], 0),
+            "of the statement": f"{_median_rate(measured) / reference:.2f}",
+        }
+        lines.append(line)
+    return lines
+
+
+def _group(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return the rows by subject, in the order of their first appearance."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["subject"], []).append(row)
+    return groups
+
+
+def _median_rate(rows: list[Row]) -> float:
+    return float(statistics.median(row["rate"] for row in rows))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2_000_000)
-    parser.add_argument("--seconds", type=int, default=6, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=6, help="duration of each measurement")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--swaps", type=int, default=100, help="under load; 0: none")
-    parser.add_argument("--out", type=Path, help="a folder for every measurement as JSON lines")
+    parser.add_argument("--swaps", type=int, default=100, help="swaps under load; 0 for none")
+    parser.add_argument("--out", type=Path, help="folder to write every measurement to, as JSON lines")
     return parser.parse_args()
 
 

@@ -1,6 +1,6 @@
 """The figures of docs/benchmarks.md: `python benchmarks/materialize.py speed|memory|naive|swap|faults|airflow|all`.
 
-Everything happens in a temporary project with a Postgres of its own, which are gone afterwards.
+Everything happens in a temporary project with its own Postgres. Both are removed afterwards.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Run as a script, Python looks in benchmarks/ only.
+# When a script is run, Python searches only the script's own folder for modules.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import faults, memory, naive, scheduled, speed, swap, world
 from benchmarks.meter import Row
@@ -20,13 +20,13 @@ from benchmarks.models import KINDS
 
 
 def main() -> None:
-    """Measure what was asked for; tables to stdout, and every single measurement to a file if wanted."""
+    """Measure the requested figures; print tables, and write every measurement to a file with --out."""
     arguments = _arguments()
     for figure in FIGURES if arguments.figure == "all" else (arguments.figure,):
         rows, table = FIGURES[figure](arguments)
         print(f"\n{figure}\n\n{table}", flush=True)
         if arguments.out is not None:
-            _keep(arguments.out / f"{figure}.jsonl", rows)
+            _append(arguments.out / f"{figure}.jsonl", rows)
 
 
 def _speed(arguments: argparse.Namespace) -> tuple[list[Row], str]:
@@ -88,12 +88,12 @@ FIGURES: dict[str, Callable[[argparse.Namespace], tuple[list[Row], str]]] = {
 
 @contextmanager
 def _world(arguments: argparse.Namespace) -> Iterator[world.World]:
-    named = {"workers": arguments.workers, "chunk_rows": arguments.chunk_rows}
-    with world.opened({name: value for name, value in named.items() if value}) as where:
+    settings = {"workers": arguments.workers, "chunk_rows": arguments.chunk_rows}
+    with world.opened({name: value for name, value in settings.items() if value}) as where:
         yield where
 
 
-def _keep(path: Path, rows: list[Row]) -> None:
+def _append(path: Path, rows: list[Row]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
@@ -102,13 +102,13 @@ def _keep(path: Path, rows: list[Row]) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("figure", choices=[*FIGURES, "all"])
-    parser.add_argument("--rows", type=int, nargs="+", help="rows of the domain; several for memory and naive")
+    parser.add_argument("--rows", type=int, nargs="+", help="rows of the domain; memory, naive and swap take several")
     parser.add_argument("--model", choices=KINDS, nargs="+", default=list(KINDS))
-    parser.add_argument("--depth", type=int, default=6, help="of the 100 trees (default: 6)")
-    parser.add_argument("--repeat", type=int, default=3, help="calm repetitions (default: 3)")
-    parser.add_argument("--workers", type=int, default=0, help="prescore.toml's workers; 0: its default")
-    parser.add_argument("--chunk-rows", type=int, default=0, help="prescore.toml's chunk_rows; 0: its default")
-    parser.add_argument("--out", type=Path, help="a folder for every measurement as JSON lines")
+    parser.add_argument("--depth", type=int, default=6, help="depth of the 100 trees (default: 6)")
+    parser.add_argument("--repeat", type=int, default=3, help="undisturbed repetitions (default: 3)")
+    parser.add_argument("--workers", type=int, default=0, help="workers in prescore.toml; 0 for the default")
+    parser.add_argument("--chunk-rows", type=int, default=0, help="chunk_rows in prescore.toml; 0 for the default")
+    parser.add_argument("--out", type=Path, help="folder to write every measurement to, as JSON lines")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""How much memory a run takes as its domain grows: a join and a filter in the domain query."""
+"""The memory of a run as its domain grows; the domain query has a join and a filter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.world import FEATURES, World
 
 
 def measure(where: World, kind: str, sizes: list[int]) -> list[Row]:
-    """A run a size, and the peak of its processes; Postgres is not one of them."""
+    """Measure one run per size: the peak memory of all its processes, without Postgres."""
     models.train(where.root / "models", kind, len(FEATURES))
     return [_once(where, kind, rows) for rows in sizes]
 
@@ -18,12 +18,12 @@ def _once(where: World, kind: str, rows: int) -> Row:
     name = f"joined_{rows}"
     where.model(name, kind, world.joined(where, rows))
     run = where.run(name, watch_memory=True)
-    where.forget(name)
+    where.remove_run(name)
     return {"kind": kind, "rows": run.rows, "peak": run.peak, "seconds": run.report["seconds"], "wall": run.work.wall}
 
 
 def tables(rows: list[Row]) -> str:
-    """One line a size."""
+    """Return one line per size."""
     return markdown(
         [
             {

@@ -1,4 +1,4 @@
-"""What a piece of work cost: seconds, core-seconds of the job, of its server, and of everybody else."""
+"""Measure work: elapsed seconds, and core-seconds of the job, of its server and of other processes."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ import psutil
 Row = dict[str, Any]
 CORES = len(os.sched_getaffinity(0))
 CALM = 0.05
-"""The share of the machine that others may have before a measurement counts as disturbed."""
+"""The largest share of the machine that other processes may use before a measurement counts as disturbed."""
 _TICK = os.sysconf("SC_CLK_TCK")
 _MB = 1e6
 
 
 @dataclass
 class Work:
-    """Seconds of the clock, and core-seconds of the job, of Postgres and of strangers."""
+    """Elapsed seconds (`wall`), and core-seconds of the job (`client`), of Postgres and of other processes."""
 
     wall: float = 0.0
     client: float = 0.0
     server: float = 0.0
-    strangers: float = 0.0
+    others: float = 0.0
 
     def __add__(self, other: Work) -> Work:
-        """Two pieces of work, one after the other."""
+        """Return the sum of two pieces of work, one after the other."""
         return Work(
             self.wall + other.wall,
             self.client + other.client,
             self.server + other.server,
-            self.strangers + other.strangers,
+            self.others + other.others,
         )
 
     @property
@@ -48,18 +48,18 @@ class Work:
 
     @property
     def disturbance(self) -> float:
-        """The share of the machine that somebody else had meanwhile."""
-        return max(0.0, self.strangers) / (self.wall * CORES) if self.wall else 0.0
+        """The share of the machine that other processes used meanwhile."""
+        return max(0.0, self.others) / (self.wall * CORES) if self.wall else 0.0
 
 
 class Server:
-    """A Postgres by the process of its postmaster."""
+    """A Postgres server, measured through its postmaster process."""
 
     def __init__(self, data: Path) -> None:
         self._postmaster = psutil.Process(int((data / "postmaster.pid").read_text().splitlines()[0]))
 
     def seconds(self) -> float:
-        """Core-seconds so far: the postmaster's, of children that ended, and of those that still run."""
+        """Return the core-seconds so far of the postmaster and of its ended and running children."""
         own = self._postmaster.cpu_times()
         total = own.user + own.system + own.children_user + own.children_system
         return total + sum(_own_seconds(child) for child in self._postmaster.children())
@@ -67,23 +67,23 @@ class Server:
 
 @contextmanager
 def measured(server: Server | None = None) -> Iterator[Work]:
-    """Measure what happens inside; the job is this process and the children that it has waited for."""
+    """Measure the work done in the `with` block. The job is this process with the children it has waited for."""
     work = Work()
     machine, served = _machine(), server.seconds() if server else 0.0
-    # Last, so that looking at the others is not measured.
+    # Read last, so that reading the other clocks is not measured.
     client, wall = _client(), time.perf_counter()
     try:
         yield work
     finally:
         work.wall, work.client = time.perf_counter() - wall, _client() - client
         work.server = server.seconds() - served if server else 0.0
-        work.strangers = _machine() - machine - work.client - work.server
+        work.others = _machine() - machine - work.client - work.server
 
 
 def wait_for_calm(seconds: float = 300.0) -> None:
-    """Wait until the machine has had nothing to do for a moment, though not for ever."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    """Wait until the machine has been idle for a second, at most `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         before = _machine()
         time.sleep(1)
         if (_machine() - before) / CORES < CALM:
@@ -91,24 +91,27 @@ def wait_for_calm(seconds: float = 300.0) -> None:
 
 
 def calm(once: Callable[[], Row], repeat: int) -> list[Row]:
-    """So many repetitions during which others had little of the machine, as each row's `disturbance` tells.
+    """Repeat a measurement until `repeat` of them were undisturbed; return the rows of those.
 
-    All of them go to stderr. Raises SystemExit when calm does not come.
+    Prints every row to stderr. Raises SystemExit after four times as many attempts.
     """
-    made: list[Row] = []
+    undisturbed: list[Row] = []
     for _ in range(4 * repeat):
         wait_for_calm()
         row = once()
         print(json.dumps(row), file=sys.stderr, flush=True)
         if row["disturbance"] <= CALM:
-            made.append(row)
-        if len(made) == repeat:
-            return made
-    raise SystemExit(f"Others kept this machine busy: {len(made)} of {repeat} repetitions were calm. Try again later.")
+            undisturbed.append(row)
+        if len(undisturbed) == repeat:
+            return undisturbed
+    raise SystemExit(
+        f"Other processes kept this machine busy: {len(undisturbed)} of {repeat} repetitions were undisturbed. "
+        "Try again later."
+    )
 
 
 class Peak:
-    """The largest resident memory, in MB, of a process and its descendants together, looked at every 50 ms."""
+    """The peak memory in MB of a process with its descendants, sampled every 50 ms."""
 
     def __init__(self, process: int) -> None:
         self.megabytes = 0.0
@@ -117,17 +120,17 @@ class Peak:
         self._watching.start()
 
     def stop(self) -> float:
-        """No more looking; gives the peak."""
+        """Stop sampling and return the peak."""
         self._done.set()
         self._watching.join()
         return self.megabytes
 
     def _watch(self) -> None:
         while not self._done.wait(0.05):
-            self.megabytes = max(self.megabytes, _resident(self._process))
+            self.megabytes = max(self.megabytes, _megabytes(self._process))
 
 
-def _resident(process: int) -> float:
+def _megabytes(process: int) -> float:
     try:
         root = psutil.Process(process)
         return sum(_proportional(each) for each in (root, *root.children(recursive=True))) / _MB
@@ -136,7 +139,7 @@ def _resident(process: int) -> float:
 
 
 def _proportional(process: psutil.Process) -> float:
-    """A process's memory with pages that it shares counted in part; RSS if the kernel does not tell."""
+    """Return a process's memory in bytes with shared pages counted in part, or its RSS where the kernel has no PSS."""
     try:
         for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
@@ -149,7 +152,8 @@ def _proportional(process: psutil.Process) -> float:
 def _own_seconds(process: psutil.Process) -> float:
     try:
         times = process.cpu_times()
-    except psutil.NoSuchProcess:  # it has just ended, and is in its parent's count
+    except psutil.NoSuchProcess:
+        # It has just ended, and its parent's count includes it.
         return 0.0
     return float(times.user + times.system)
 
@@ -159,7 +163,7 @@ def _client() -> float:
 
 
 def _machine() -> float:
-    """Core-seconds that the machine has been busy: everything but idle and waiting, stolen time included."""
+    """Return the core-seconds that the machine has been busy: all but idle and I/O wait, including stolen time."""
     user, nice, system, _idle, _wait, irq, soft, steal = (
         int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     )

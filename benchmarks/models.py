@@ -1,4 +1,4 @@
-"""The two models that are measured: gradient-boosted trees and a logistic regression, by scikit-learn, as ONNX."""
+"""The two models of the benchmarks, trained with scikit-learn and exported to ONNX."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _SAMPLE = 20_000
 
 
 def train(folder: Path, kind: str, features: int, depth: int = 6) -> None:
-    """Train a model on random rows; writes KIND.onnx, and KIND.joblib for the naive way."""
+    """Train a model on random rows; write KIND.onnx, and KIND.joblib for the hand-written script."""
     random = np.random.default_rng(7)
     matrix = random.uniform(-1, 1, (_SAMPLE, features)).astype(np.float32)
     model = _model(kind, depth).fit(matrix, _labels(matrix, random))
     exported = to_onnx(model, matrix[:1], options={"zipmap": False}, target_opset=_OPSETS)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{kind}.onnx").write_bytes(_named(exported).SerializeToString())
+    (folder / f"{kind}.onnx").write_bytes(_name_input(exported).SerializeToString())
     joblib.dump(model, folder / f"{kind}.joblib")
 
 
@@ -35,14 +35,14 @@ def _model(kind: str, depth: int) -> Any:
 
 
 def _labels(matrix: npt.NDArray[np.float32], random: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """A boundary that is bent, so that the trees have something to grow on, and not certain."""
+    """Return random labels with a curved and noisy boundary, so that the trees grow to their full depth."""
     odds = 2 * matrix[:, 0] + 3 * matrix[:, 1] * matrix[:, 2] + np.sin(4 * matrix[:, 3]) + matrix[:, 4:].sum(axis=1)
-    made: npt.NDArray[np.bool_] = random.uniform(size=len(matrix)) < 1 / (1 + np.exp(-odds))
-    return made
+    labels: npt.NDArray[np.bool_] = random.uniform(size=len(matrix)) < 1 / (1 + np.exp(-odds))
+    return labels
 
 
-def _named(exported: Any) -> Any:
-    """The same model with its input called `features`."""
+def _name_input(exported: Any) -> Any:
+    """Rename the input of a model to `features`; return the model."""
     old = exported.graph.input[0].name
     exported.graph.input[0].name = "features"
     for node in exported.graph.node:

@@ -1,4 +1,4 @@
-"""The naive way on the same work: pandas reads, scikit-learn predicts, `to_sql` writes, then the primary key."""
+"""A hand-written script for the same work: pandas reads, scikit-learn predicts, `to_sql` writes, then a primary key."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from benchmarks.meter import Row, Work, calm, measured
 from benchmarks.tables import markdown, spread
 from benchmarks.world import FEATURES, World
 
-# What people write; a script of its own, so that its imports count as ours do. multi: as many rows a statement as
-# Postgres has parameters for (65,535), in round numbers.
+# It runs in its own process, so that its imports count as those of `prescore run` do. With "multi" a statement has
+# about as many rows as Postgres has parameters for (65,535).
 _SCRIPT = f"""
 import sys
 import joblib, pandas as pd, sqlalchemy as sa
@@ -28,11 +28,15 @@ with engine.begin() as connection:
 
 
 def measure(where: World, kind: str, rows: int, repeat: int) -> list[Row]:
-    """The naive way twice, as pandas does it by default and with many rows a statement, then ours."""
+    """Measure the script with the defaults of pandas and with many rows per statement, then `prescore run`."""
     models.train(where.root / "models", kind, len(FEATURES))
     where.model(kind, kind, world.plain(where, rows))
-    ways = [partial(_naive, where, kind, rows, method) for method in ("default", "multi")]
-    return [row for way in (*ways, partial(_ours, where, kind)) for row in calm(way, repeat)]
+    measurements = [
+        partial(_naive, where, kind, rows, "default"),
+        partial(_naive, where, kind, rows, "multi"),
+        partial(_prescore, where, kind),
+    ]
+    return [row for once in measurements for row in calm(once, repeat)]
 
 
 def _naive(where: World, kind: str, rows: int, method: str) -> Row:
@@ -44,22 +48,30 @@ def _naive(where: World, kind: str, rows: int, method: str) -> Row:
     return _row(kind, rows, f"pandas, to_sql {method}", work)
 
 
-def _ours(where: World, kind: str) -> Row:
+def _prescore(where: World, kind: str) -> Row:
     run = where.run(kind)
     return _row(kind, run.rows, "prescore run, with its checks", run.work)
 
 
-def _row(kind: str, rows: int, way: str, work: Work) -> Row:
-    return {"kind": kind, "rows": rows, "way": way, "wall": work.wall, "disturbance": work.disturbance}
+def _row(kind: str, rows: int, program: str, work: Work) -> Row:
+    return {"kind": kind, "rows": rows, "program": program, "wall": work.wall, "disturbance": work.disturbance}
 
 
 def tables(rows: list[Row]) -> str:
-    """One line a model, size and way."""
+    """Return one line per model, size and program."""
     lines = []
-    for kind, size, way in dict.fromkeys((row["kind"], row["rows"], row["way"]) for row in rows):
-        walls = [row["wall"] for row in rows if (row["kind"], row["rows"], row["way"]) == (kind, size, way)]
-        rates = spread([size / wall / 1e3 for wall in walls], 0)
-        lines.append(
-            {"model": kind, "rows": f"{size:,}", "way": way, "seconds": spread(walls, 1), "1,000 rows/s": rates}
-        )
+    for kind, size, program in dict.fromkeys(map(_subject, rows)):
+        walls = [row["wall"] for row in rows if _subject(row) == (kind, size, program)]
+        line = {
+            "model": kind,
+            "rows": f"{size:,}",
+            "program": program,
+            "seconds": spread(walls, 1),
+            "1,000 rows/s": spread([size / wall / 1e3 for wall in walls], 0),
+        }
+        lines.append(line)
     return markdown(lines)
+
+
+def _subject(row: Row) -> tuple[str, int, str]:
+    return row["kind"], row["rows"], row["program"]

@@ -1,6 +1,6 @@
-"""A lookup as one writes it in ten minutes: FastAPI, a pool of psycopg connections, one query a request.
+"""A lookup endpoint that takes ten minutes to write: FastAPI, a pool of psycopg connections, one query per request.
 
-It has no versions, no ages, no authentication, no metrics and no log: what `prescore serve` is measured beside.
+`prescore serve` is compared with it. It has no versions, ages, authentication, metrics or log.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ pool = AsyncConnectionPool(
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Connections, while the server runs."""
+    """Keep the connections open while the server runs."""
     async with pool:
         yield
 
@@ -38,13 +38,13 @@ app = FastAPI(lifespan=lifespan)
 
 @app.get("/health/ready")
 async def ready() -> dict[str, str]:
-    """The process answers."""
+    """Report that the process answers."""
     return {"status": "ready"}
 
 
 @app.get("/predictions/{key}")
 async def predict(key: int) -> Any:
-    """The prediction of a key."""
+    """Return the prediction for a key, or 404."""
     async with pool.connection() as connection:
         cursor = await connection.execute("select * from predictions.stored where id = %s", (key,))
         row = await cursor.fetchone()

@@ -1,4 +1,4 @@
-"""How fast a run is, beside the work that is in it and beside what ONNX Runtime alone reaches."""
+"""The speed of a run, compared with the work it contains and with ONNX Runtime alone."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from statistics import median
 
 from benchmarks import models, world
 from benchmarks.alone import Alone, flow, onnxruntime
-from benchmarks.meter import CORES, Row, calm
+from benchmarks.meter import CORES, Row, Work, calm
 from benchmarks.tables import markdown, spread
 from benchmarks.world import FEATURES, World
 
 
 def measure(where: World, kind: str, rows: int, repeat: int, depth: int) -> list[Row]:
-    """As many calm repetitions as asked for, after one that is not counted."""
+    """Measure `repeat` undisturbed repetitions, after one that is not counted."""
     models.train(where.root / "models", kind, len(FEATURES), depth)
     where.model(kind, kind, world.plain(where, rows))
-    # A server's first run makes files that later ones find.
+    # The first run on a server creates files that later runs reuse.
     _once(where, kind)
     return calm(lambda: _once(where, kind), repeat)
 
 
 def _once(where: World, kind: str) -> Row:
-    """The command, the steps together, the steps one by one, ONNX Runtime: one after the other, to be compared."""
+    """Measure, one after the other: the command, the steps together, each step alone, and ONNX Runtime."""
     run = where.run(kind)
     steps = flow(where, kind)
     alone = Alone(where, kind)
@@ -34,49 +34,63 @@ def _once(where: World, kind: str) -> Row:
         "seconds": run.report["seconds"],
         "steps": steps.wall,
         "work": alone.total.cores / CORES,
-        "core_seconds": {step: work.cores for step, work in alone.works.items()},
+        "core_seconds": {step: work.cores for step, work in alone.work_by_step.items()},
         "onnxruntime": model.wall,
-        # The processor's time is told in hundredths of a second: too coarse for a model that takes less than one.
-        "disturbance": max(w.disturbance for w in (run.work, steps, alone.total, model) if w.wall > 1),
+        "disturbance": _disturbance(run.work, steps, alone.total, model),
     }
+
+
+def _disturbance(*works: Work) -> float:
+    # The kernel counts processor time in hundredths of a second, which is too coarse for less than a second of work.
+    return max(work.disturbance for work in works if work.wall > 1)
 
 
 def tables(rows: list[Row]) -> str:
-    """Medians and spreads: rates, then what they are made of."""
-    kinds = [[row for row in rows if row["kind"] == kind] for kind in dict.fromkeys(row["kind"] for row in rows)]
-    made = [_rates, _ratios, _seconds, _core_seconds]
-    return "\n\n".join(markdown([table(same) for same in kinds]) for table in made)
+    """Return the tables of medians and spreads: rates, ratios, seconds by step, core-seconds by step."""
+    kinds = dict.fromkeys(row["kind"] for row in rows)
+    by_kind = [[row for row in rows if row["kind"] == kind] for kind in kinds]
+    lines = (_rates, _ratios, _seconds, _core_seconds)
+    return "\n\n".join(markdown([line(measured) for measured in by_kind]) for line in lines)
 
 
 def _rates(rows: list[Row]) -> Row:
-    walls = {"steps": "steps", "the command, check step not counted": "command_unchecked", "the command": "command"}
-    return {"M rows/s": rows[0]["kind"]} | {
-        name: spread([row["rows"] / row[wall] / 1e6 for row in rows], 3) for name, wall in walls.items()
+    walls = {
+        "the steps": "steps",
+        "the command, without its check step": "command_unchecked",
+        "the command": "command",
     }
+    line = {"M rows/s": rows[0]["kind"]}
+    for name, wall in walls.items():
+        line[name] = spread([row["rows"] / row[wall] / 1e6 for row in rows], 3)
+    return line
 
 
 def _ratios(rows: list[Row]) -> Row:
     return {
         "model": rows[0]["kind"],
-        "work: core-seconds / cores": spread([row["work"] for row in rows], 2),
+        "the work: core-seconds / cores": spread([row["work"] for row in rows], 2),
         "steps / work": spread([row["steps"] / row["work"] for row in rows], 2),
         "command / work": spread([row["command_unchecked"] / row["work"] for row in rows], 2),
         "ONNX Runtime alone, M rows/s": spread([row["rows"] / row["onnxruntime"] / 1e6 for row in rows], 2),
-        "steps' share of it": spread([row["onnxruntime"] / row["steps"] for row in rows], 2),
+        "the steps' share of it": spread([row["onnxruntime"] / row["steps"] for row in rows], 2),
         "at most": f"{median(row['onnxruntime'] / row['work'] for row in rows):.2f}",
         "others": f"{max(row['disturbance'] for row in rows):.1%}",
     }
 
 
 def _seconds(rows: list[Row]) -> Row:
-    seconds = {step: median(row["seconds"][step] for row in rows) for step in rows[0]["seconds"]}
     outside = median(row["command"] - row["seconds"]["total"] for row in rows)
-    return {"seconds of the command": rows[0]["kind"]} | {
-        name: f"{value:.2f}" for name, value in ({"start and end": outside} | seconds).items()
+    line = {
+        "seconds of the command": rows[0]["kind"],
+        "start and end": f"{outside:.2f}",
     }
+    for step in rows[0]["seconds"]:
+        line[step] = f"{median(row['seconds'][step] for row in rows):.2f}"
+    return line
 
 
 def _core_seconds(rows: list[Row]) -> Row:
-    return {"core-seconds alone": rows[0]["kind"]} | {
-        step: f"{median(row['core_seconds'][step] for row in rows):.2f}" for step in rows[0]["core_seconds"]
-    }
+    line = {"core-seconds": rows[0]["kind"]}
+    for step in rows[0]["core_seconds"]:
+        line[step] = f"{median(row['core_seconds'][step] for row in rows):.2f}"
+    return line

@@ -1,4 +1,4 @@
-"""How long a publication and a roll-back take, whatever the table's size and whoever is reading."""
+"""The time of a publication and of a rollback, for tables of several sizes, with and without a long reader."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ _SPEC = {
     "onnx": {"file": "none.onnx", "inputs": {"x": "x"}},
     "outputs": {"score": {"from": "score", "type": "real"}},
 }
-_MADE_OF = dict.fromkeys(("model_fingerprint", "domain_fingerprint", "spec_fingerprint"), "none")
+_FINGERPRINTS = dict.fromkeys(("model_fingerprint", "domain_fingerprint", "spec_fingerprint"), "none")
 _KEEP_NONE = Retention.model_validate({"versions": 1, "grace": "0s", "candidates": "0s"})
 
 
 def measure(where: World, sizes: list[int], repeat: int) -> list[Row]:
-    """Three versions a size: the first publication of the second, then back and forth, with and without a reader."""
-    made: list[Row] = []
+    """Measure per size a first publication, then rollbacks and publications in turn, with and without a reader."""
+    measured: list[Row] = []
     for rows in sizes:
         where.fresh_database()
         database = Database(where.database)
         migrations.migrate(database)
-        made += [_swaps(database, where.root / "none", rows, repeat, reader=reader) for reader in (False, True)]
-    return made
+        measured += [_swaps(database, where.root / "none", rows, repeat, reader=reader) for reader in (False, True)]
+    return measured
 
 
 def _swaps(database: Database, store: Path, rows: int, repeat: int, *, reader: bool) -> Row:
@@ -64,10 +64,10 @@ def _swaps(database: Database, store: Path, rows: int, repeat: int, *, reader: b
 
 
 def _staged(connection: Connection, rows: int) -> int:
-    """A checked version of so many rows, from Postgres itself."""
+    """Create a checked version of `rows` rows inside Postgres; return its number."""
     catalog, spec = Catalog(connection), Spec.model_validate(_SPEC)
     catalog.execute("models_register", model=spec.model, description="")
-    number = lifecycle.create(connection, spec, _MADE_OF)
+    number = lifecycle.create(connection, spec, _FINGERPRINTS)
     table = sql.Identifier(catalog.version(spec.model, number)["table_name"])
     fill = sql.SQL("insert into prescore_versions.{} select i, 0.5 from generate_series(1, {}) i")
     connection.execute(fill.format(table, sql.Literal(rows)))
@@ -82,28 +82,28 @@ def _staged(connection: Connection, rows: int) -> int:
 
 @contextmanager
 def _long_reader(database: Database) -> Iterator[None]:
-    """A report that has read the whole version and is not done with it."""
+    """Keep a transaction open that has read the whole version."""
     with psycopg.connect(database.url) as reader:
         reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         reader.execute("select count(*), avg(score) from predictions.swapped")
         yield
 
 
-def _seconds(deed: Callable[[], object]) -> float:
+def _seconds(action: Callable[[], object]) -> float:
     began = time.perf_counter()
-    deed()
+    action()
     return time.perf_counter() - began
 
 
 def tables(rows: list[Row]) -> str:
-    """One line a size and reader, in milliseconds."""
+    """Return one line per size, with and without a reader, in milliseconds."""
     return markdown(
         [
             {
                 "rows": f"{row['rows']:,}",
                 "a long reader": "yes" if row["reader"] else "no",
                 "first publication, ms": f"{row['first'] * 1e3:.1f}",
-                "roll-back, ms": spread([s * 1e3 for s in row["back"]], 1),
+                "rollback, ms": spread([s * 1e3 for s in row["back"]], 1),
                 "publishing again, ms": spread([s * 1e3 for s in row["forth"]], 1),
             }
             for row in rows

@@ -1,4 +1,4 @@
-"""Publications and roll-backs while wrk asks: whether any request is lost or goes wrong."""
+"""Publications and rollbacks under load: whether any request is lost or fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prescore.versions.rollback import rollback
 
 
 def measure(where: World, rows: int, swaps: int) -> list[Row]:
-    """Of a model that is read from Postgres and of one that is held in memory: so many swaps, spread over the load."""
+    """Measure `swaps` swaps, spread over the load, of a model in Postgres and of one in memory."""
     for model in ("stored", "held"):
         where.prescore("run", model, "--full")
     return [_under_load(where, model, rows, swaps) for model in ("stored", "held")]
@@ -28,17 +28,17 @@ def _under_load(where: World, model: str, rows: int, swaps: int) -> Row:
     seconds = max(10, swaps // 4)
     done = threading.Event()
     with Server.prescore(where) as server:
-        server.until_held("held")
+        server.wait_until_in_memory("held")
         swapping = threading.Thread(target=_swap, args=(where, model, swaps, seconds / (swaps + 1), done))
         swapping.start()
-        measured = singles.asked(server, model, 16, argparse.Namespace(rows=rows, seconds=seconds + 2))
+        measured = singles.http(server, model, 16, argparse.Namespace(rows=rows, seconds=seconds + 2))
         swapping.join()
     if not done.is_set():
-        raise SystemExit("not every swap was made")
+        raise SystemExit("Not every swap succeeded: see the error above.")
     return {
         "": model,
         "swaps": swaps,
-        "requests": round(measured["second"] * (seconds + 2)),
+        "requests": round(measured["rate"] * (seconds + 2)),
         "lost or wrong": measured["errors"],
         "p99, ms": f"{measured['p99']:.2f}",
     }

@@ -1,4 +1,4 @@
-"""Figures as Markdown."""
+"""Format measurements as Markdown."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a table; all have the first one's columns."""
+    """Return rows as a table with the columns of the first row."""
     columns = list(rows[0])
-    lines = [columns, ["---"] * len(columns), *([str(row[column]) for column in columns] for row in rows)]
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[str(row[column]) for column in columns] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """The median, and from where to where the values go."""
+    """Return the median, with minimum and maximum."""
     return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"

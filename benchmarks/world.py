@@ -54,8 +54,8 @@ max_value = 0.6
 [retention]
 versions = 1
 """
-# Uniform from -1 to 1, different for every row and column, the same every time. Keys are unique and in no order, as
-# those of a real table: multiplying by an odd number permutes the numbers below 2^40.
+# Features are uniform from -1 to 1 and the same in every run. Keys are unique and in no order, like those of a real
+# table: multiplying by an odd number permutes the numbers below 2^40.
 _KEY = "(i * 2654435761) % 1099511627776 as id"
 _PLAIN = "select {key}, {features} from range({rows}) as t(i)"
 _FACTS = (
@@ -71,7 +71,7 @@ where not facts.void
 
 @dataclass
 class Run:
-    """One `prescore run`: its report, what it cost, and its peak memory in MB if that was asked for."""
+    """One `prescore run`: its report, its work, and its peak memory in MB if that was measured."""
 
     report: dict[str, Any]
     work: Work
@@ -79,18 +79,18 @@ class Run:
 
     @property
     def rows(self) -> int:
-        """Rows published."""
+        """The number of published rows."""
         return int(self.report["rows"])
 
     @property
     def unchecked(self) -> float:
-        """Seconds of the whole command but for the check step."""
+        """Seconds of the whole command without the check step."""
         return float(self.work.wall - self.report["seconds"]["check"])
 
 
 @dataclass
 class World:
-    """The project's folder and its server. `settings` go into prescore.toml."""
+    """A project folder and its server. `settings` are those of prescore.toml."""
 
     root: Path
     url: str
@@ -103,7 +103,7 @@ class World:
         return self.url.replace("/postgres?", f"/{_DATABASE}?", 1)
 
     def project(self) -> Project:
-        """The project as prescore sees it."""
+        """Return the project as prescore reads it."""
         return Project.find(self.root)
 
     def write(self, name: str, text: str) -> None:
@@ -117,49 +117,49 @@ class World:
         self.write(f"specs/{name}.toml", _SPEC.format(name=name, model=model, features=json.dumps(FEATURES)))
         self.write(f"sql/domains/{name}.sql", query)
 
-    def forget(self, name: str) -> None:
-        """Remove what a run left in the store, and the data it came from: disks are not endless."""
+    def remove_run(self, name: str) -> None:
+        """Remove the snapshots of a model and the database, which would fill the disk."""
         shutil.rmtree(Path(self.project().store) / "snapshots" / name, ignore_errors=True)
         self.fresh_database()
 
     def fresh_database(self) -> None:
-        """Start from an empty database, with nothing left for the server to write."""
+        """Start from an empty database, with nothing left for the server to write to disk."""
         name = sql.Identifier(_DATABASE)
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(name))
             connection.execute(sql.SQL("create database {}").format(name))
-        self._settle()
+        self._flush()
 
     def run(self, name: str, *, watch_memory: bool = False) -> Run:
-        """`prescore run NAME --json` as it goes every night: with a spec that has been run before, on few rows."""
+        """Measure `prescore run NAME --json` as on any night: with a spec that has run before, here on few rows."""
         self.fresh_database()
         path = self.root / f"sql/domains/{name}.sql"
         whole = path.read_text()
         path.write_text(f"select * from ({whole}) limit 1000")
         self.prescore("run", name)
         path.write_text(whole)
-        self._settle()
+        self._flush()
         with measured(self.server) as work:
-            out, peak = self.watched("run", name, "--json", watch_memory=watch_memory)
+            out, peak = self._command("run", name, "--json", watch_memory=watch_memory)
         return Run(json.loads(out), work, peak)
 
     def prescore(self, *arguments: str) -> str:
-        """What a command prints."""
-        return self.watched(*arguments, watch_memory=False)[0]
+        """Run a prescore command and return its output."""
+        return self._command(*arguments, watch_memory=False)[0]
 
-    def watched(self, *arguments: str, watch_memory: bool) -> tuple[str, float]:
-        """What a command prints, and its peak memory in MB if that is asked for."""
+    def _command(self, *arguments: str, watch_memory: bool) -> tuple[str, float]:
+        """Run a command; return its output, and its peak memory in MB if `watch_memory`."""
         environment = os.environ | {"PRESCORE_DATABASE_URL": self.database, "PRESCORE_PROJECT": str(self.root)}
         command = [str(Path(sys.executable).with_name("prescore")), *arguments]
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         peak = Peak(process.pid) if watch_memory else None
         out, err = process.communicate()
         if process.returncode:
-            raise SystemExit(f"prescore {' '.join(arguments)} ended with {process.returncode}: {out}{err}")
+            raise SystemExit(f"prescore {' '.join(arguments)} failed with exit code {process.returncode}: {out}{err}")
         return out, peak.stop() if peak else 0.0
 
-    def _settle(self) -> None:
-        """Leave the server nothing to write."""
+    def _flush(self) -> None:
+        """Write everything to disk now, so that nothing is written during a measurement."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute("checkpoint")
         os.sync()
@@ -167,7 +167,7 @@ class World:
 
 @contextmanager
 def opened(settings: dict[str, Any], *, parent: Path | None = None) -> Iterator[World]:
-    """A world for a while; server and files are gone afterwards."""
+    """Start a server and a project for the `with` block; stop and remove both afterwards."""
     with tempfile.TemporaryDirectory(prefix="prescore-benchmark-", dir=parent) as folder:
         root = Path(folder)
         project = Project(root, Settings(database=EMBEDDED))
@@ -181,14 +181,14 @@ def opened(settings: dict[str, Any], *, parent: Path | None = None) -> Iterator[
 
 
 def plain(world: World, rows: int) -> str:
-    """A Parquet file of keys and 12 float columns; gives the domain query that reads it."""
+    """Write a Parquet file of keys and 12 float columns; return the domain query that reads it."""
     path = f"data/plain_{rows}.parquet"
     _parquet(world.root / path, _PLAIN.format(key=_KEY, features=_random(FEATURES), rows=rows))
     return f"select id, {', '.join(FEATURES)} from read_parquet('{path}')"
 
 
 def joined(world: World, rows: int) -> str:
-    """Facts and a million places to join them with; the query drops every tenth fact, and `rows` are left."""
+    """Write facts and a million places; return a query that joins them and drops every tenth fact, leaving `rows`."""
     total = -(-rows * 10 // 9)
     facts = _FACTS.format(key=_KEY, features=_random(FEATURES[:6]), rows=total)
     _parquet(world.root / f"data/facts_{rows}.parquet", facts)
