@@ -130,7 +130,7 @@ def test_an_unreadable_schedule_does_not_hide_the_deadlines_of_other_models(airf
     assert sandbox.cli("run", "churn").code == 0
     assert airflow.run("prescore_watch")["states"]["deadlines"] == "failed"
     log = airflow.log()
-    assert "broken, whose deadline is unknown (schedule.cron: Airflow cannot read" in log
+    assert "broken has a deadline that cannot be computed (schedule.cron: Airflow cannot read" in log
     assert "late was due by" in log
 
 

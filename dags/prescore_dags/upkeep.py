@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,13 @@ _RETIRE_DOC = "Retires the versions that the specs no longer retain, with one ta
 _NEVER_RUN: dict[str, Any] = {"published_at": None, "first_run_at": None, "held": False}
 
 
+@contextmanager
+def _open_catalog() -> Iterator[Catalog | None]:
+    """Yield the catalog, or None if the database has no catalog yet."""
+    with environment_database().connect() as connection:
+        yield Catalog(connection) if migrations.exists(connection) else None
+
+
 @task
 @airflow_errors()
 def freshness(root: str) -> int:
@@ -34,20 +43,13 @@ def freshness(root: str) -> int:
     """
     project = Project.find(Path(root))
     models = set(project.models())
-    rows = _rows("status_freshness") or []
+    with _open_catalog() as catalog:
+        rows = catalog.all("status_freshness") if catalog else []
     watched = [row for row in rows if row["model"] in models]
     stale = [_staleness(row) for row in watched if row["stale"]]
     if stale:
         raise AirflowFailException("Beyond their max age: " + "; ".join(stale))
     return len(watched)
-
-
-def _rows(query_name: str) -> list[dict[str, Any]] | None:
-    """Return the rows of a catalog query, or None if the database has no catalog yet."""
-    with environment_database().connect() as connection:
-        if not migrations.exists(connection):
-            return None
-        return Catalog(connection).all(query_name)
 
 
 def _staleness(row: dict[str, Any]) -> str:
@@ -74,16 +76,13 @@ def retire(model: str, root: str) -> list[int]:
     from prescore.versions import retention
 
     project = Project.find(Path(root))
-    with environment_database().connect() as connection:
-        if not migrations.exists(connection):
-            return []
-        catalog = Catalog(connection)
+    with _open_catalog() as catalog:
         # The model may never have been run on this database.
-        if catalog.one("models_get", model=model) is None:
+        if catalog is None or catalog.one("models_get", model=model) is None:
             return []
         spec = project.spec(model)
         store = Store(project.store, catalog.name)
-        retired = retention.retire(connection, store, model, spec.retention)
+        retired = retention.retire(catalog.connection, store, model, spec.retention)
     return [version["version"] for version in retired]
 
 
@@ -96,9 +95,10 @@ def deadlines(root: str) -> int:
     """
     project = Project.find(Path(root))
     now = datetime.now(UTC)
-    rows = _rows("status_publications")
-    if rows is None:
-        return 0
+    with _open_catalog() as catalog:
+        if catalog is None:
+            return 0
+        rows = catalog.all("status_publications")
     publications = {row["model"]: row for row in rows}
     schedules, problems = _deadline_schedules(project)
     for model, schedule in schedules.items():
@@ -130,7 +130,7 @@ def _deadline_schedules(project: Project) -> tuple[dict[str, Schedule], list[str
         try:
             timetable(schedule)
         except SpecInvalid as error:
-            problems.append(f"{model}, whose deadline is unknown ({error})")
+            problems.append(f"{model} has a deadline that cannot be computed ({error})")
         else:
             schedules[model] = schedule
     return schedules, problems
