@@ -83,7 +83,8 @@ def retire(model: str, root: str) -> list[int]:
         spec = project.spec(model)
         store = Store(project.store, catalog.name)
         retired = retention.retire(catalog.connection, store, model, spec.retention)
-    return [version["version"] for version in retired]
+        # `retire` is a generator: each version is retired when it is read from it.
+        return [version["version"] for version in retired]
 
 
 @task
