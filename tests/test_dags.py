@@ -161,6 +161,16 @@ def test_a_run_can_start_from_scratch(airflow: Airflow, sandbox: Sandbox) -> Non
     assert sandbox.rows(STATES) == [(version, "failed"), (version + 1, "published")]
 
 
+def test_a_retry_resumes_what_its_run_started_from_scratch(airflow: Airflow, sandbox: Sandbox) -> None:
+    _without_checks(sandbox)
+    started = "select version from prescore.events where event = 'started from scratch'"
+    assert airflow.run(full=True, when_checked="keep for later")["state"] == "success"
+    assert sandbox.rows(started) == [(1,)]
+    assert airflow.run_task("snapshot")["states"]["snapshot"] == "success"
+    assert sandbox.rows(started) == [(1,)]
+    assert sandbox.rows(STATES) == [(1, "checked")]
+
+
 def test_a_backfill_reads_the_domain_as_of_its_time_and_is_kept_unpublished(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
     source = "read_parquet('data/customers.parquet')"
@@ -254,7 +264,7 @@ def test_a_run_waits_while_another_run_holds_the_lease(airflow: Airflow, sandbox
         lease.acquire(connection, "churn", watched=False, seconds=3, holder="a backfill")
     result = airflow.run()
     assert (result["state"], result["tries"]["snapshot"]) == ("success", 1)
-    assert "Another run of churn is at work (a backfill, lease until" in airflow.log()
+    assert "Another run of churn is in progress (a backfill, lease until" in airflow.log()
 
 
 def test_a_refused_version_fails_the_run_without_a_retry(airflow: Airflow, sandbox: Sandbox) -> None:

@@ -51,7 +51,7 @@ def acquire(job: Job) -> Lease:
             )
     except Busy as busy:
         reason = str(busy).partition(". ")[0]
-        _log.warning("%s Trying again in %.0f s.", reason, RETRY_INTERVAL.total_seconds())
+        _log.warning("%s. Trying again in %.0f s.", reason, RETRY_INTERVAL.total_seconds())
         next_attempt = datetime.now(UTC) + RETRY_INTERVAL
         raise AirflowRescheduleException(next_attempt) from busy  # type: ignore[no-untyped-call]
 
