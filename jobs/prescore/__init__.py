@@ -7,5 +7,128 @@
       → check      before anyone can see it
       → publish    move the pointer that readers follow
 
-`prescore.materialize` is that flow on one page; `prescore.cli` is the edge for people.
+The public API is what this module exports; `prescore.run.materialize` is the flow on one page.
+
+    import prescore
+
+    project = prescore.Project()
+    project.run("churn")
+    frame = project.read("churn")
+
+`import prescore` loads nothing heavy: a name is imported when it is first used.
 """
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from prescore.errors import (
+    Busy,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    DomainInvalid,
+    KeyInvalid,
+    LeaseLost,
+    Mistake,
+    ModelFailed,
+    ModelInvalid,
+    NotAllowed,
+    NotFound,
+    PrescoreError,
+    Refused,
+    SpecInvalid,
+    StoreFull,
+    StoreRefused,
+    StoreUnavailable,
+    Terminal,
+    Transient,
+)
+
+if TYPE_CHECKING:
+    from prescore.public.project import Project
+    from prescore.public.results import (
+        ColumnChange,
+        Comparison,
+        Event,
+        KeyChanges,
+        LookupResult,
+        ModelStatus,
+        ModelVersion,
+        Results,
+        RetirementResult,
+        ValidationResult,
+    )
+    from prescore.public.run_report import RunReport
+    from prescore.public.scorer import Scorer
+
+__all__ = [
+    "Busy",
+    "ColumnChange",
+    "Comparison",
+    "DatabaseRefused",
+    "DatabaseUnavailable",
+    "DomainInvalid",
+    "Event",
+    "KeyChanges",
+    "KeyInvalid",
+    "LeaseLost",
+    "LookupResult",
+    "Mistake",
+    "ModelFailed",
+    "ModelInvalid",
+    "ModelStatus",
+    "ModelVersion",
+    "NotAllowed",
+    "NotFound",
+    "PrescoreError",
+    "Project",
+    "Refused",
+    "Results",
+    "RetirementResult",
+    "RunReport",
+    "Scorer",
+    "SpecInvalid",
+    "StoreFull",
+    "StoreRefused",
+    "StoreUnavailable",
+    "Terminal",
+    "Transient",
+    "ValidationResult",
+]
+
+# Name → its module. The extra that a module needs stands in _EXTRAS.
+_MODULES = {
+    "Project": "prescore.public.project",
+    "RunReport": "prescore.public.run_report",
+    "Scorer": "prescore.public.scorer",
+    "ColumnChange": "prescore.public.results",
+    "Comparison": "prescore.public.results",
+    "Event": "prescore.public.results",
+    "KeyChanges": "prescore.public.results",
+    "LookupResult": "prescore.public.results",
+    "ModelStatus": "prescore.public.results",
+    "ModelVersion": "prescore.public.results",
+    "Results": "prescore.public.results",
+    "RetirementResult": "prescore.public.results",
+    "ValidationResult": "prescore.public.results",
+}
+_EXTRAS = {"RunReport": "jobs", "Scorer": "score"}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used; raise Mistake when the extra that it needs is not installed."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from prescore.public import extras
+
+    with extras.needed(_EXTRAS[name]) if name in _EXTRAS else nullcontext():
+        module = import_module(_MODULES[name])
+    value: object = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,78 +1,33 @@
-"""What a command opens before it works: the project's database, its catalog, a job. Nothing heavy is imported early."""
+"""What commands open: the project here, its database, its catalog. Heavy imports wait until a command needs them."""
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-from prescore.errors import Mistake
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from prescore.catalog.catalog import Catalog
     from prescore.catalog.database import Database
-    from prescore.run.job import Job
+    from prescore.public.project import Project
 
 
-def flow() -> Any:
-    """The modules of the flow and of its material; raises Mistake where only the lookup API is installed."""
-    try:
-        from prescore.run import job, materialize, preflight
-    except ImportError as error:
-        raise _not_installed(error) from error
-    return materialize, preflight, job
+def project() -> Project:
+    """Return the project here; it may be missing when the environment names a database."""
+    from prescore.public.project import Project
 
-
-def retirement() -> Any:
-    """The module that keeps and drops versions; raises Mistake where the jobs are not installed."""
-    try:
-        from prescore.versions import retention
-    except ImportError as error:
-        raise _not_installed(error) from error
-    return retention
-
-
-def _not_installed(error: ImportError) -> Mistake:
-    return Mistake(f"The jobs are not installed ({error}): pip install 'prescore[jobs]'.")
+    return Project()
 
 
 def database() -> Database:
-    """The database that the environment names, or else the project here, whose embedded one is started first."""
-    from prescore.catalog.database import EMBEDDED, URL_VARIABLE, Database
+    """Return the database that the environment or the project here names; the embedded one is started first."""
+    from prescore.public.session import Session
 
-    named = os.environ.get(URL_VARIABLE)
-    if named and named != EMBEDDED:
-        return Database.from_url(named)
-
-    from prescore.embedded import server
-    from prescore.project.project import Project
-
-    return server.database(Project.find())
+    return Session().database
 
 
-@contextmanager
-def catalog() -> Iterator[Catalog]:
-    """Open the catalog as it is. No project is needed where the environment names a database."""
-    from prescore.catalog import migrations
-    from prescore.catalog.catalog import Catalog
+def catalog() -> AbstractContextManager[Catalog]:
+    """Open the catalog of that database as it is, without migrating it."""
+    from prescore.public.session import Session
 
-    opened = database()
-    migrations.require_readable(opened)
-    with opened.connect() as connection:
-        yield Catalog(connection)
-
-
-@contextmanager
-def job(name: str) -> Iterator[Job]:
-    """A model of the project here on its database, with progress bars."""
-    from prescore.cli import display
-    from prescore.embedded import server
-    from prescore.project.project import Project
-    from prescore.run.job import Job
-
-    project = Project.find()
-    spec = project.spec(name)
-    with display.bars() as bars:
-        yield Job(project, spec, server.database(project), on_progress=bars)
+    return Session().catalog()

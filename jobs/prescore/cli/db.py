@@ -14,13 +14,13 @@ db = typer.Typer(help="The database that this project uses.", no_args_is_help=Tr
 
 @db.command()
 def url() -> None:
-    """Print the database's URL, starting the embedded one if need be."""
+    """Print the database's URL; the embedded server is started first."""
     typer.echo(context.database().url)
 
 
 @db.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def psql(arguments: typer.Context) -> None:
-    """Open psql on it; further arguments are psql's."""
+    """Open psql on the database; further arguments are passed to psql."""
     from prescore.embedded import server
 
     raise typer.Exit(server.psql(context.database().url, arguments.args))
@@ -34,28 +34,31 @@ def stop() -> None:
 
     project = Project.find()
     others = server.others(project)
-    ended = f", and with it sessions of others: {', '.join(others)}" if others else ""
-    typer.echo(f"stopped{ended}" if server.stop(project) else "was not running")
+    if not server.stop(project):
+        typer.echo("was not running")
+        return
+    ended = f", which ended other sessions: {', '.join(others)}" if others else ""
+    typer.echo(f"stopped{ended}")
 
 
 @db.command()
 def migrate() -> None:
-    """Bring the catalog up to date."""
+    """Bring the catalog up to date, and print the migrations that were applied."""
     applied = migrations.migrate(context.database())
     typer.echo("\n".join(applied) if applied else "up to date")
 
 
 @db.command()
 def grant(
-    writer: Annotated[list[str] | None, typer.Option(help="A role that is to run jobs.")] = None,
-    reader: Annotated[list[str] | None, typer.Option(help="A role that is to look up.")] = None,
+    writer: Annotated[list[str] | None, typer.Option(help="A role that may run jobs.")] = None,
+    reader: Annotated[list[str] | None, typer.Option(help="A role that may look up predictions.")] = None,
 ) -> None:
-    """Give roles the rights of a writer or a reader; for the catalog's owner."""
+    """Grant roles the rights of a writer or a reader. Only the catalog owner can."""
     from prescore.catalog import roles
 
-    opened = context.database()
-    migrations.require_current(opened)
-    with opened.connect() as connection:
+    database = context.database()
+    migrations.require_current(database)
+    with database.connect() as connection:
         writers, readers = roles.grant(connection, writer or (), reader or ())
-    typer.echo(f"may write: {', '.join(writers) or 'nobody but the owner'}")
-    typer.echo(f"may read: {', '.join(readers) or 'nobody else'}")
+    typer.echo(f"may write: {', '.join(writers) or 'only the catalog owner'}")
+    typer.echo(f"may read: {', '.join(readers) or 'only those who may write'}")

@@ -1,4 +1,4 @@
-"""The one place where errors become words and exit codes."""
+"""Errors become messages and exit codes here, for every command."""
 
 from __future__ import annotations
 
@@ -12,21 +12,26 @@ from prescore.errors import LeaseLost, PrescoreError, Refused, Terminal, Transie
 
 @contextmanager
 def reporting_errors() -> Iterator[None]:
-    """Tell what goes wrong; exit 4 a check refused it, 2 the user's mistake, 3 worth a retry, 1 a bug of ours."""
-    logging.getLogger("psycopg").addFilter(_says_something_new)
+    """Print an error and exit: 4 a check refused it, 2 the user's mistake, 3 worth a retry, 1 a bug in prescore."""
+    logging.getLogger("psycopg").addFilter(_is_news)
     try:
         yield
     except PrescoreError as error:
-        _tell(error)
+        _print(error)
         sys.exit(exit_code(error))
     except OSError as error:
         if error.filename is None:
             raise
-        _tell(Transient(f"{error.filename}: {error.strerror}. May this user write there, and is there room?"))
+        _print(
+            Transient(
+                f"{error.filename}: {error.strerror}. Check that this user may write there and that the disk has room."
+            )
+        )
         sys.exit(3)
 
 
-def _tell(error: PrescoreError) -> None:
+def _print(error: PrescoreError) -> None:
+    # A refused run prints its report as JSON instead.
     if "--json" in sys.argv and not isinstance(error, Refused):
         from prescore.cli import display
 
@@ -35,12 +40,14 @@ def _tell(error: PrescoreError) -> None:
 
 
 def exit_code(error: PrescoreError) -> int:
-    """What a script is told of an error."""
+    """Return the exit code for an error."""
     if isinstance(error, Refused):
         return 4
-    return 3 if isinstance(error, Transient | LeaseLost) else 2 if isinstance(error, Terminal) else 1
+    if isinstance(error, Transient | LeaseLost):
+        return 3
+    return 2 if isinstance(error, Terminal) else 1
 
 
-def _says_something_new(record: logging.LogRecord) -> bool:
-    # What fails while the COPY or transaction of a lost connection is ended: the loss itself is the error that is told.
+def _is_news(record: logging.LogRecord) -> bool:
+    # Ending the COPY or the transaction of a lost connection fails too. The loss itself is the error that is reported.
     return not str(record.msg).startswith("error ignored ")

@@ -1,4 +1,4 @@
-"""`prescore keys …`: the API keys by which applications are let in."""
+"""`prescore keys …`: the API keys by which applications authenticate."""
 
 from __future__ import annotations
 
@@ -12,32 +12,37 @@ from prescore.cli import context
 if TYPE_CHECKING:
     from prescore.catalog.api_keys import ApiKey
 
-keys = typer.Typer(help="The API keys by which applications are let in.", no_args_is_help=True)
-COLUMNS = {name: name for name in ("id", "name", "models")}
-COLUMNS |= {"created_at": "created", "created_by": "by", "expires_at": "expires", "state": "state"}
-EXPIRES = 'For how long, such as "90d"; until it is revoked if left out.'
+keys = typer.Typer(help="The API keys by which applications authenticate.", no_args_is_help=True)
+EXPIRES = 'How long the key is valid, such as "90d"; by default until it is revoked.'
 
 
 @keys.command()
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
-    model: Annotated[list[str] | None, typer.Option(help="A model that it may read; all of them if left out.")] = None,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name for the key.")],
+    model: Annotated[
+        list[str] | None, typer.Option(help="A model that the key may read; by default every one.")
+    ] = None,
     expires: Annotated[str | None, typer.Option(metavar="DURATION", help=EXPIRES)] = None,
 ) -> None:
-    """Make a key and print it, this once."""
+    """Create a key and print it. It cannot be shown again."""
     from prescore.catalog import api_keys
     from prescore.project import fields
 
-    models, until = model or None, None if expires is None else fields.parse_duration(expires)
+    models = model or None
+    duration = None if expires is None else fields.parse_duration(expires)
     with context.catalog() as catalog:
-        typer.echo(api_keys.create(catalog, name, models, until))
-    opens = _scope(models) + ("" if expires is None else f" for {expires}")
-    sys.stderr.write(f"prescore: the API key {name} opens {opens}. It is shown once: only its hash is kept.\n")
+        typer.echo(api_keys.create(catalog, name, models, duration))
+    scope = _scope(models)
+    if expires is not None:
+        scope = f"{scope} for {expires}"
+    sys.stderr.write(
+        f"prescore: the API key {name} opens {scope}. It is shown only once: the catalog keeps its hash alone.\n"
+    )
 
 
 @keys.command("list")
-def show(json: Annotated[bool, typer.Option("--json", help="JSON on stdout, for programs.")] = False) -> None:
-    """Every key, newest first: what it may read, for how long, and who made it."""
+def show(json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False) -> None:
+    """List every key, newest first: what it may read, until when, and who created it."""
     from prescore.catalog import api_keys
     from prescore.cli import display
 
@@ -46,26 +51,33 @@ def show(json: Annotated[bool, typer.Option("--json", help="JSON on stdout, for 
     if json:
         display.print_json(rows)
     elif rows:
-        display.table([_shown(row) for row in rows], COLUMNS)
+        display.table([_summary(row) for row in rows])
     else:
-        typer.echo("There is no API key yet: prescore keys create NAME")
+        typer.echo("There are no API keys yet: prescore keys create NAME")
 
 
 @keys.command()
-def revoke(named: Annotated[str, typer.Argument(metavar="NAME_OR_ID", help="Its name or its id.")]) -> None:
-    """Let a key in no more."""
+def revoke(name: Annotated[str, typer.Argument(metavar="NAME_OR_ID", help="The key's name or its id.")]) -> None:
+    """Revoke a key."""
     from prescore.catalog import api_keys
 
     with context.catalog() as catalog:
-        revoked = api_keys.revoke(catalog, named)
-    typer.echo(f"{revoked['name']} ({revoked['id']}) is revoked: within two seconds no server lets it in any more.")
+        key = api_keys.revoke(catalog, name)
+    typer.echo(f"{key['name']} ({key['id']}) is revoked: every server refuses it within two seconds.")
 
 
-def _shown(row: ApiKey) -> dict[str, object]:
-    """A key as a line has room for it: days will do."""
-    created, expires = row["created_at"].astimezone().date(), row["expires_at"]
-    until = "never" if expires is None else f"{expires.astimezone():%Y-%m-%d %H:%M}"
-    return {**row, "models": _scope(row["models"]), "created_at": created, "expires_at": until}
+def _summary(key: ApiKey) -> dict[str, object]:
+    """Return what a line of the list has room for: heading → value."""
+    expires = key["expires_at"]
+    return {
+        "id": key["id"],
+        "name": key["name"],
+        "models": _scope(key["models"]),
+        "created": key["created_at"].astimezone().date(),
+        "by": key["created_by"],
+        "expires": "never" if expires is None else f"{expires.astimezone():%Y-%m-%d %H:%M}",
+        "state": key["state"],
+    }
 
 
 def _scope(models: list[str] | None) -> str:

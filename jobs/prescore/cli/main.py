@@ -1,4 +1,4 @@
-"""The edge for people: the commands that make, show and serve predictions.
+"""The `prescore` command: a thin layer over the public Python API.
 
 Imports are inside the commands: `prescore --help` must not wait for pyarrow.
 """
@@ -8,18 +8,15 @@ from __future__ import annotations
 import os
 import sys
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from prescore.catalog.datetimes import parse_datetime
 from prescore.cli import context, db, keys, versions
 from prescore.cli.errors import reporting_errors
-from prescore.cli.versions import Json, Model
-from prescore.errors import Mistake, Refused
-
-if TYPE_CHECKING:
-    from prescore.run.job import Job
+from prescore.cli.versions import AllowBreaking, Json, Model
+from prescore.errors import Refused
 
 app = typer.Typer(
     help="Score every answer before it is asked.",
@@ -28,12 +25,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+AS_OF = "The time that the run is for, such as 2026-01-31; the domain query receives it as $as_of."
+TRIAL = "Read at most this many rows; the version is never published."
 
-AS_OF = "Make what a run at this time of the past would have made: the domain query has it as $as_of."
 
-
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         typer.echo(f"prescore {version('prescore')}")
@@ -54,7 +51,7 @@ app.add_typer(db.db, name="db")
 
 
 def main() -> None:
-    """Run a command; what goes wrong becomes words and an exit code."""
+    """Run a command; an error becomes a message and an exit code."""
     with reporting_errors():
         app()
 
@@ -71,34 +68,31 @@ def init(name: Model) -> None:
 
 @app.command()
 def validate(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One model; all of them if left out.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model; by default all of them.")] = None,
     json: Json = False,
 ) -> None:
     """Validate spec, model, domain and checks without writing anything."""
     from prescore.cli import display
-    from prescore.project.project import Project
 
-    _, preflight, job = context.flow()
-    project = Project.find()
-    fitting = []
-    for model in [name] if name else project.models():
-        with display.bars() as bars:
-            rows, rejected = preflight.validate(job.Definition(project, project.spec(model), on_progress=bars))
-        fitting.append({"model": model, "rows": rows, "rejected": rejected})
+    project = context.project()
+    results = []
+    for model in project.models() if name is None else [name]:
+        result = project.validate(model)
+        results.append(result)
         if not json:
-            aside = f", of which {rejected:,} would be rejected" if rejected else ""
-            typer.echo(f"{model}: spec, model and domain fit; {rows:,} rows{aside}")
+            rejected = f", of which {result.rejected:,} would be rejected" if result.rejected else ""
+            typer.echo(f"{model}: spec, model and domain fit; {result.rows:,} rows{rejected}")
     if json:
-        display.print_json(fitting)
+        display.print_json([result.as_dict() for result in results])
 
 
 @app.command()
 def run(
     name: Model,
-    full: Annotated[bool, typer.Option("--full", help="Begin anew, even if an earlier run was interrupted.")] = False,
-    publish: Annotated[bool, typer.Option("--publish/--no-publish", help="Whether readers get to see it.")] = True,
-    breaking: Annotated[bool, typer.Option("--allow-breaking", help="Even if its columns break readers.")] = False,
-    trial: Annotated[int | None, typer.Option(min=1, help="Read so many rows at most; never published.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Start from scratch, even if a run was interrupted.")] = False,
+    publish: Annotated[bool, typer.Option("--publish/--no-publish", help="Whether to publish the version.")] = True,
+    allow_breaking: AllowBreaking = False,
+    trial: Annotated[int | None, typer.Option(min=1, help=TRIAL)] = None,
     as_of: Annotated[datetime | None, typer.Option(parser=parse_datetime, metavar="TIME", help=AS_OF)] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait while another run writes this model.")] = False,
     json: Json = False,
@@ -106,62 +100,56 @@ def run(
     """Make a version: snapshot, score, stage, check, publish."""
     from prescore.cli import display
 
-    flow, _, _ = context.flow()
-    from prescore.versions.options import RunOptions
-
-    options = RunOptions(publish, full, breaking, trial, as_of)
-    with context.job(name) as job:
-        try:
-            report = flow.run(job, options, on_busy=display.report_waiting if wait else None)
-        except Refused:
-            _show_refused(job, json=json)
-            raise
-        except KeyboardInterrupt:
-            sys.stderr.write("prescore: stopped. What was finished is kept: the next run goes on from there.\n")
-            raise
-    display.print_json(report.as_dict()) if json else display.report(report.as_dict())
-
-
-def _show_refused(job: Job, *, json: bool) -> None:
-    from prescore.cli import display
-    from prescore.run.report import Report
-
-    report = Report.newest(job).as_dict()
-    display.print_json(report) if json else display.report(report)
+    project = context.project()
+    show = display.report_json if json else display.report
+    try:
+        report = project.run(
+            name,
+            full=full,
+            publish=publish,
+            allow_breaking=allow_breaking,
+            trial_rows=trial,
+            as_of=as_of,
+            wait=wait,
+        )
+    except Refused:
+        show(project.report(name))
+        raise
+    except KeyboardInterrupt:
+        sys.stderr.write("prescore: stopped. Finished chunks are kept, and the next run resumes.\n")
+        raise
+    show(report)
 
 
 @app.command()
 def status(json: Json = False) -> None:
-    """Every model: what is served, how old it is, what became of the last run."""
+    """Show every model: what is served, how old it is, and what became of the last run."""
     from prescore.cli import display
 
-    with context.catalog() as catalog:
-        rows = catalog.all("status_models")
+    models = context.project().status()
     if json:
-        display.print_json(rows)
-    elif rows:
-        display.status(rows)
+        display.print_json(models.as_dicts())
+    elif models:
+        display.table([model.summary() for model in models])
     else:
-        typer.echo("No model was run on this database yet: prescore run NAME")
+        typer.echo("No model has been run on this database yet: prescore run NAME")
 
 
 @app.command()
 def lookup(
     name: Model,
-    key: Annotated[list[str], typer.Argument(metavar="KEY...", help="One value a key column.")],
+    key: Annotated[list[str], typer.Argument(metavar="KEY...", help="One value for each key column.")],
     json: Json = False,
 ) -> None:
-    """The prediction of one key."""
-    from prescore.catalog import lookup as lookups
+    """Look up the prediction of one key."""
     from prescore.cli import display
 
-    with context.catalog() as catalog:
-        found = lookups.look_up(catalog, name, key)
+    result = context.project().lookup(name, *key)
     if json:
-        display.print_json(found)
+        display.print_json(result.as_dict())
     else:
-        display.answer(found)
-    if not found["found"]:
+        display.answer(result)
+    if not result.found:
         raise typer.Exit(2)
 
 
@@ -170,31 +158,34 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
-    no_auth: Annotated[bool, typer.Option("--no-auth", help="Let everybody read, without an API key.")] = False,
-    open_metrics: Annotated[bool, typer.Option("--open-metrics", help="Let everybody read /metrics.")] = False,
-    access_log: Annotated[bool, typer.Option(help="A line of JSON for each request on standard output.")] = True,
-    memory_limit: Annotated[int, typer.Option(min=0, help="Megabytes a process may hold models in.")] = 1024,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Serve clients without an API key.")] = False,
+    open_metrics: Annotated[bool, typer.Option("--open-metrics", help="Serve /metrics without an API key.")] = False,
+    access_log: Annotated[bool, typer.Option(help="Write a line of JSON per request to standard output.")] = True,
+    memory_limit: Annotated[int, typer.Option(min=0, help="Megabytes for models in memory, in each process.")] = 1024,
     tls_cert: Annotated[str | None, typer.Option(help="A certificate (PEM), to serve HTTPS.")] = None,
-    tls_key: Annotated[str | None, typer.Option(help="Its key (PEM).")] = None,
-    proxies: Annotated[str, typer.Option(help="Addresses of proxies whose X-Forwarded-For is true.")] = "127.0.0.1",
+    tls_key: Annotated[str | None, typer.Option(help="Its private key (PEM).")] = None,
+    proxies: Annotated[
+        str, typer.Option(help="Trusted proxies: addresses whose X-Forwarded-For header is used.")
+    ] = "127.0.0.1",
 ) -> None:
-    """Serve lookups over HTTP; takes its database from PRESCORE_DATABASE_URL alone."""
-    try:
+    """Serve lookups over HTTP. The database comes from PRESCORE_DATABASE_URL alone."""
+    from prescore.public import extras
+
+    with extras.needed("api"):
         from prescore_api.http import server
-    except ImportError as error:
-        raise Mistake(f"The lookup API is not installed ({error}): pip install 'prescore[api]'.") from error
-    choices = {
+
+    options = {
         "open_to_all": no_auth,
         "open_metrics": open_metrics,
         "access_log": access_log,
         "memory_limit": memory_limit << 20,
     }
-    server.serve(server.Listening(host, port, workers, tls_cert, tls_key, proxies), choices)
+    server.serve(server.Listening(host, port, workers, tls_cert, tls_key, proxies), options)
 
 
 @app.command()
 def schema() -> None:
-    """The JSON schema of spec files, for editors."""
+    """Print the JSON schema of spec files, for editors."""
     from prescore.cli import display
     from prescore.project import spec
 

@@ -1,0 +1,44 @@
+"""Values as text for people, the same on a terminal and in a notebook."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from textwrap import shorten
+
+from prescore.wording import age
+
+_LONGEST = 80
+
+
+def format_value(value: object) -> str:
+    """Return a value as a person reads it: floats with four digits, times in the local zone, None as a dash."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:.4g}"
+        case datetime():
+            return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        case _:
+            return str(value)
+
+
+def format_age(seconds: float | None) -> str | None:
+    """Return a length of time in seconds as text, such as `6 h`."""
+    return None if seconds is None else age(seconds)
+
+
+def first_line(text: str | None) -> str | None:
+    """Return the first line of a text, shortened to fit into a table."""
+    if not text:
+        return text
+    return shorten(text.splitlines()[0], _LONGEST, placeholder=" …")
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 row` or `1,000 rows`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,150 @@
+"""A version's table as a pandas DataFrame: COPY as CSV, which Arrow parses exactly or not at all."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+from psycopg import IsolationLevel, sql
+
+from prescore import errors
+from prescore.catalog.catalog import Catalog, Column, Version
+from prescore.catalog.columns import identifiers
+from prescore.catalog.queries import query
+from prescore.scoring.conversion import ARROW
+
+_BLOCK = 4 << 20
+_CSV_TYPES = ARROW | {"uuid": pa.string()}
+"""Postgres type name → the Arrow type that its text is parsed as."""
+# A passthrough column may hold NULLs: numpy's integers and booleans have no room for them.
+_NULLABLE = {
+    pa.int16(): pd.Int16Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.bool_(): pd.BooleanDtype(),
+}
+_WITHOUT_TABLE = ("building", "failed", "retired")
+
+
+def read(catalog: Catalog, model: str, version: int | None) -> pd.DataFrame:
+    """Return the published version of a model, or another one by its number, in the column order of its view.
+
+    Raises NotFound for a model without a published version and for an unknown version, NotAllowed for a version
+    whose table does not exist or that holds a value that pandas cannot.
+    """
+    connection = catalog.connection
+    connection.execute(query("lookup_session"), {"statement_timeout": "0"})
+    # One snapshot for the pointer and the table. Retirement waits for transactions that may still read a table.
+    connection.isolation_level = IsolationLevel.REPEATABLE_READ
+    with connection.transaction():
+        row = _published(catalog, model) if version is None else catalog.version(model, version)
+        _require_table(row)
+        columns = [*row["key_columns"], *row["output_columns"]]
+        table = _copy(catalog, row, columns)
+    return _frame(row, columns, table)
+
+
+def _published(catalog: Catalog, model: str) -> Version:
+    published = catalog.one("lookup_described", model=model)
+    if published is None:
+        raise errors.NotFound(
+            f"{model} has no published version here. `prescore status` lists the models and what is served."
+        )
+    return catalog.version(model, published["version"])
+
+
+def _require_table(version: Version) -> None:
+    if version["state"] in _WITHOUT_TABLE:
+        raise errors.NotAllowed(
+            f"{version['model']} version {version['version']} is {version['state']}: it has no table to read. "
+            f"`prescore versions {version['model']}` lists all versions."
+        )
+
+
+def _copy(catalog: Catalog, version: Version, columns: list[Column]) -> pa.Table:
+    """Return the table's columns in Arrow, named by their position."""
+    names = identifiers([column["name"] for column in columns])
+    statement = query("lookup_copy", table=sql.Identifier(version["table_name"]), columns=names)
+    types = {str(i): _CSV_TYPES[column["type"]] for i, column in enumerate(columns)}
+    with catalog.connection.cursor().copy(statement) as copy:
+        try:
+            batches = list(_parse(_CopyReader(iter(copy)), types))
+        except pa.ArrowInvalid as error:
+            raise errors.NotAllowed(
+                f"{version['model']} version {version['version']} has a value that a DataFrame cannot hold, such as an "
+                f"infinite time: {error}. Read it with SQL instead."
+            ) from error
+    return pa.Table.from_batches(batches, pa.schema(list(types.items())))
+
+
+def _parse(stream: io.RawIOBase, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+    buffered = io.BufferedReader(stream, _BLOCK)
+    # Arrow refuses an empty file.
+    if not buffered.peek(1):
+        return
+    yield from pyarrow.csv.open_csv(
+        buffered,
+        pyarrow.csv.ReadOptions(column_names=list(types), block_size=_BLOCK),
+        pyarrow.csv.ParseOptions(newlines_in_values=True),
+        pyarrow.csv.ConvertOptions(
+            column_types=types,
+            null_values=[""],
+            true_values=["t"],
+            false_values=["f"],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+
+
+def _frame(version: Version, columns: list[Column], table: pa.Table) -> pd.DataFrame:
+    frame: dict[str, Any] = {}
+    rows = pd.RangeIndex(table.num_rows)
+    for column, values in zip(columns, table.columns, strict=True):
+        if column["role"] != "key" and "version" not in frame:
+            frame |= _clocks(version, rows)
+        frame[column["name"]] = _series(column, values)
+    return pd.DataFrame(frame, index=rows)
+
+
+def _clocks(version: Version, rows: pd.RangeIndex) -> dict[str, Any]:
+    """Return the columns that the view has between key and outputs: the same values in every row."""
+    return {
+        "version": pd.Series(version["version"], rows, dtype="int32"),
+        "data_as_of": pd.Series(version["data_as_of"], rows, dtype="datetime64[us, UTC]"),
+        "published_at": pd.Series(version["published_at"], rows, dtype="datetime64[us, UTC]"),
+    }
+
+
+def _series(column: Column, values: pa.ChunkedArray) -> Any:
+    if column["type"] == "uuid":
+        return pd.Series([None if text is None else UUID(text) for text in values.to_pylist()], dtype="object")
+    nullable = _NULLABLE.get if column["role"] == "passthrough" else None
+    return values.to_pandas(types_mapper=nullable)
+
+
+class _CopyReader(io.RawIOBase):
+    """The blocks that COPY delivers, as a file."""
+
+    def __init__(self, blocks: Iterator[Any]) -> None:
+        self._blocks = blocks
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            block = next(self._blocks, None)
+            if block is None:
+                return 0
+            self._rest = memoryview(block)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size

@@ -1,0 +1,310 @@
+"""The project as the public API offers it: one method for each command that works with models and versions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from prescore.catalog import lookup
+from prescore.checks import comparison
+from prescore.errors import Mistake
+from prescore.public import extras, progress
+from prescore.public.results import (
+    Comparison,
+    Event,
+    LookupResult,
+    ModelStatus,
+    ModelVersion,
+    Results,
+    RetirementResult,
+    ValidationResult,
+)
+from prescore.public.session import Session
+from prescore.versions import hold, pointer, rollback
+from prescore.versions.options import PublishOptions, RunOptions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from prescore.public.run_report import RunReport
+
+
+class Project:
+    """A project and its database.
+
+        project = prescore.Project("path/to/project")
+        report = project.run("churn")
+        frame = project.read("churn")
+
+    `path` is the folder with prescore.toml or one below it; by default PRESCORE_PROJECT or the current folder.
+    PRESCORE_DATABASE_URL overrides the database that prescore.toml names, and a database that it names can be read
+    without any project. With `progress`, runs and validations show bars on a terminal's standard error or in a
+    notebook. Cheap to create: every call opens its own connections and reads the files as they are then.
+
+    Raises Mistake when there is no project, SpecInvalid when prescore.toml is invalid. Every method that uses the
+    database also raises DatabaseUnavailable, which is worth a retry, and DatabaseRefused; methods that read never
+    migrate the catalog.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, progress: bool = True) -> None:
+        self._session = Session(path)
+        self._progress = progress
+
+    def __repr__(self) -> str:
+        try:
+            return f"Project({str(self.root)!r})"
+        except Mistake:
+            return "Project()"
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds prescore.toml; raises Mistake when there is no project."""
+        return self._session.files.root
+
+    @property
+    def database_url(self) -> str:
+        """The libpq URL of the database, for psycopg, SQLAlchemy or psql; the embedded server is started first."""
+        return self._session.database.url
+
+    def models(self) -> list[str]:
+        """Return the names of the models that have a spec, in alphabetical order."""
+        return self._session.files.models()
+
+    @overload
+    def validate(self, name: str) -> ValidationResult: ...
+    @overload
+    def validate(self, name: None = None) -> Results[ValidationResult]: ...
+    def validate(self, name: str | None = None) -> ValidationResult | Results[ValidationResult]:
+        """Validate a model's spec, model file, domain and checks, or those of all models, without writing anything.
+
+        Reads every row of the domain. Raises SpecInvalid, ModelInvalid or DomainInvalid for the first fault, and
+        Refused when the domain is empty or too many of its rows would be rejected.
+        """
+        if name is None:
+            return Results(self._validate(model) for model in self.models())
+        return self._validate(name)
+
+    def _validate(self, name: str) -> ValidationResult:
+        with extras.needed("jobs"):
+            from prescore.run import preflight
+
+        with progress.bars(enabled=self._progress) as on_progress:
+            rows, rejected = preflight.validate(self._session.definition(name, on_progress))
+        return ValidationResult(name, rows, rejected)
+
+    def run(
+        self,
+        name: str,
+        *,
+        full: bool = False,
+        publish: bool = True,
+        allow_breaking: bool = False,
+        trial_rows: int | None = None,
+        as_of: datetime | None = None,
+        wait: bool = False,
+    ) -> RunReport:
+        """Make a version of a model and publish it: snapshot, score, stage, check, publish.
+
+        An unfinished version of the same spec, query and model file is resumed; `full` starts from scratch. Without
+        `publish`, and while the model is on hold, the version is made and checked only. `trial_rows` reads at most
+        that many rows of the domain, for a version that is never published. `as_of` is the time that the run is for,
+        which the domain query receives as `$as_of`; a time without a zone is in UTC. `allow_breaking` publishes
+        columns that break readers. `wait` waits while another run writes the model.
+
+        Raises Refused when a check fails: the earlier version is still served, and `report(name)` describes the
+        refused one. Raises Busy while another run writes the model, LeaseLost when another run took over, SpecInvalid,
+        ModelInvalid or DomainInvalid for a fault in the project, and NotAllowed for columns that would break readers.
+        """
+        with extras.needed("jobs"):
+            from prescore.public.run_report import RunReport
+            from prescore.run import materialize
+
+        if trial_rows is not None and trial_rows < 1:
+            raise Mistake(f"trial_rows is {trial_rows}. Use a positive number of rows, or None for the whole domain.")
+        options = RunOptions(publish, full, allow_breaking, trial_rows, _with_zone(as_of))
+        on_busy = progress.report_busy if wait else None
+        with progress.bars(enabled=self._progress) as on_progress:
+            job = self._session.job(name, on_progress)
+            report = materialize.run(job, options, on_busy=on_busy)
+        return RunReport.from_report(report)
+
+    def report(self, name: str) -> RunReport:
+        """Return the report of a model's newest version, whatever became of it; raises NotFound.
+
+        Its `seconds` have no `total`, which only the run itself knows.
+        """
+        with extras.needed("jobs"):
+            from prescore.public.run_report import RunReport
+            from prescore.run.job import no_progress
+
+        return RunReport.newest(self._session.job(name, no_progress))
+
+    def versions(self, name: str) -> Results[ModelVersion]:
+        """Return all versions of a model, newest first; raises NotFound for a model that was never run."""
+        with self._session.catalog() as catalog:
+            catalog.model(name)
+            return Results(ModelVersion.from_row(row) for row in catalog.versions(name))
+
+    def compare(self, name: str, a: int, b: int) -> Comparison:
+        """Compare version `b` of a model with version `a`: keys, and every number that both have.
+
+        Reads both tables whole. Raises NotFound, and NotAllowed when a version has no table or the keys differ.
+        """
+        with self._session.catalog() as catalog:
+            versions = catalog.version(name, a), catalog.version(name, b)
+            return Comparison.from_dict(comparison.compare(catalog.connection, *versions))
+
+    def read(self, name: str, version: int | None = None) -> pd.DataFrame:
+        """Return the published version of a model, or another version, as a DataFrame in no particular order.
+
+        Columns are those of the view `predictions.<name>`: the key, `version`, `data_as_of`, `published_at`, then
+        outputs and passthrough columns. Types are exact: smallint, integer and bigint are int16, int32 and int64; real
+        and double precision are float32 and float64; timestamps are datetime64[us], with UTC for timestamptz; dates
+        and UUIDs are Python objects. Passthrough integers and booleans, which may be NULL, have the nullable types
+        Int16, Int32, Int64 and boolean. The whole version is held in memory.
+
+        Raises NotFound when no such version exists or none is published, NotAllowed when its table is gone or holds
+        a value that pandas cannot hold, such as an infinite time.
+        """
+        with extras.needed("jobs"):
+            from prescore.public import frame
+
+        with self._session.catalog() as catalog:
+            return frame.read(catalog, name, version)
+
+    def lookup(self, name: str, *key: object) -> LookupResult:
+        """Return the published prediction of one key, given as one value for each key column in the spec's order.
+
+        The result's `found` is False when the version does not have the key. Raises NotFound when nothing is
+        published, KeyInvalid when a value is not of its column's type.
+        """
+        with self._session.catalog() as catalog:
+            return LookupResult(**lookup.look_up(catalog, name, [str(value) for value in key]))
+
+    def status(self) -> Results[ModelStatus]:
+        """Return what is served of every model and how old it is, in alphabetical order."""
+        with self._session.catalog() as catalog:
+            return Results(ModelStatus(**row) for row in catalog.all("status_models"))
+
+    def history(self, name: str) -> Results[Event]:
+        """Return what happened to a model, newest first; raises NotFound for a model that was never run."""
+        with self._session.catalog() as catalog:
+            catalog.model(name)
+            return Results(Event(**row) for row in catalog.all("events_list", model=name))
+
+    @overload
+    def publish(
+        self, name: str, version: int, *, allow_older: bool = False, allow_breaking: bool = False
+    ) -> Results[ModelVersion]: ...
+    @overload
+    def publish(
+        self, name: Mapping[str, int], *, allow_older: bool = False, allow_breaking: bool = False
+    ) -> Results[ModelVersion]: ...
+    def publish(
+        self,
+        name: str | Mapping[str, int],
+        version: int | None = None,
+        *,
+        allow_older: bool = False,
+        allow_breaking: bool = False,
+    ) -> Results[ModelVersion]:
+        """Publish a checked or superseded version, or versions of several models in one transaction.
+
+            project.publish("churn", 7)
+            project.publish({"churn": 7, "upsell": 3})
+
+        `allow_older` accepts inputs older than those of the published version, `allow_breaking` columns that break
+        readers. Returns the published versions by model name. Raises NotFound, NotAllowed when a version may not be
+        published, and Busy when another publication is in the way.
+        """
+        chosen = _chosen(name, version)
+        files = self._session.files
+        options = {}
+        for model, number in chosen.items():
+            spec = files.spec(model)
+            allowed = PublishOptions.from_spec(spec, allow_older=allow_older, allow_breaking=allow_breaking)
+            options[model] = (number, allowed)
+        with self._session.catalog() as catalog:
+            rows = pointer.publish_together(catalog.connection, options)
+        return Results(map(ModelVersion.from_row, rows))
+
+    def rollback(self, name: str, *, to: int | None = None, reason: str | None = None) -> ModelVersion:
+        """Roll back to the last good earlier version, or to version `to`, and put the model on hold.
+
+        Returns the version that is served now. `release` lets new versions through again. Raises NotFound, and
+        NotAllowed when there is no version to roll back to.
+        """
+        with self._session.catalog() as catalog:
+            return ModelVersion.from_row(rollback.rollback(catalog.connection, name, to, reason))
+
+    def hold(self, name: str, reason: str) -> None:
+        """Put a model on hold: runs continue and nothing is published; raises NotFound."""
+        with self._session.catalog() as catalog:
+            hold.hold(catalog.connection, name, reason)
+
+    def release(self, name: str) -> int | None:
+        """End a hold, and return the number of a checked version that waits to be published, if there is one.
+
+        Raises NotAllowed when the model is not on hold.
+        """
+        with self._session.catalog() as catalog:
+            hold.release(catalog.connection, name)
+            pending = catalog.one("versions_waiting", model=name)
+        return pending["version"] if pending else None
+
+    def retire(self, name: str, *, dry_run: bool = False) -> RetirementResult:
+        """Drop the versions of a model that its spec's retention no longer keeps, or with `dry_run` only list them.
+
+        A version that is still being read is left for the next retirement. Raises NotFound, and StoreUnavailable or
+        StoreRefused when the store cannot be used.
+        """
+        with extras.needed("jobs"):
+            from prescore.store.store import Store
+            from prescore.versions import retention
+
+        files = self._session.files
+        rules = files.spec(name).retention
+        with self._session.catalog() as catalog:
+            catalog.model(name)
+            if dry_run:
+                due = retention.due(catalog.versions(name), rules, catalog.now())
+                return RetirementResult(name, dry_run, tuple(row["version"] for row in due), ())
+            store = Store(files.store, catalog.name)
+            retired = tuple(row["version"] for row in retention.retire(catalog.connection, store, name, rules))
+            in_use = tuple(row["version"] for row in retention.undropped(catalog.connection, name))
+        return RetirementResult(name, dry_run, retired, in_use)
+
+    def pin(self, name: str, version: int, *, reason: str | None = None) -> None:
+        """Keep a version whatever retention says; raises NotFound, and NotAllowed when it is pinned or has no table."""
+        with extras.needed("jobs"):
+            from prescore.versions import retention
+
+        with self._session.catalog() as catalog:
+            retention.pin(catalog.connection, name, version, reason)
+
+    def unpin(self, name: str, version: int, *, reason: str | None = None) -> None:
+        """Leave a version to retention again; raises NotFound, and NotAllowed when it is not pinned."""
+        with extras.needed("jobs"):
+            from prescore.versions import retention
+
+        with self._session.catalog() as catalog:
+            retention.unpin(catalog.connection, name, version, reason)
+
+
+def _with_zone(time: datetime | None) -> datetime | None:
+    if time is None or time.tzinfo is not None:
+        return time
+    return time.replace(tzinfo=UTC)
+
+
+def _chosen(name: str | Mapping[str, int], version: int | None) -> dict[str, int]:
+    if isinstance(name, str):
+        if version is None:
+            raise Mistake(f'Which version of {name}? Write publish("{name}", 7), or publish({{"{name}": 7}}).')
+        return {name: version}
+    if version is not None:
+        raise Mistake("A mapping of models to versions takes no further version.")
+    return dict(name)

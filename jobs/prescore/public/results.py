@@ -1,0 +1,313 @@
+"""Results of the public API: plain values, each with a form for JSON and a table for notebooks.
+
+Nothing here imports pandas or Arrow, so that `prescore status` starts at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Generic, Self, TypeVar, overload
+
+from prescore.catalog.catalog import Version
+from prescore.public import html
+from prescore.public.formatting import first_line, format_age
+
+
+@dataclass(frozen=True)
+class Result:
+    """The base of every result."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result as the command line's `--json` prints it; times stay datetimes."""
+        return asdict(self)
+
+    def summary(self) -> dict[str, object]:
+        """Return what tables show of the result: heading → value."""
+        return self.as_dict()
+
+    def _repr_html_(self) -> str:
+        return html.record(self.summary())
+
+
+R = TypeVar("R", bound=Result)
+
+
+class Results(Sequence[R], Generic[R]):
+    """A read-only list of results; a notebook shows it as one table."""
+
+    def __init__(self, items: Iterable[R]) -> None:
+        self._items = tuple(items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> R: ...
+    @overload
+    def __getitem__(self, index: slice) -> Results[R]: ...
+    def __getitem__(self, index: int | slice) -> R | Results[R]:
+        if isinstance(index, slice):
+            return Results(self._items[index])
+        return self._items[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Results) and self._items == other._items
+
+    def __hash__(self) -> int:
+        return hash(self._items)
+
+    def __repr__(self) -> str:
+        lines = "".join(f"\n  {item!r}," for item in self._items)
+        return f"Results([{lines}\n])" if lines else "Results([])"
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """Return every item's `as_dict()`, such as for `pandas.DataFrame`."""
+        return [item.as_dict() for item in self._items]
+
+    def _repr_html_(self) -> str:
+        return html.table([item.summary() for item in self._items])
+
+
+@dataclass(frozen=True)
+class ValidationResult(Result):
+    """A model whose spec, model file, domain and checks fit together.
+
+    `rows` is the number of rows of the domain, `rejected` how many of them a run would reject.
+    """
+
+    model: str
+    rows: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class ModelVersion(Result):
+    """One version of a model.
+
+    `state` is one of building, staged, checked, published, superseded, refused, failed, retired. `data_as_of` is the
+    time that the inputs describe. `pinned` versions are kept whatever retention says; `withdrawn` ones were rolled
+    back from. `checks` are the check results, each `{name, passed, observed, expected}`.
+    """
+
+    model: str
+    version: int
+    state: str
+    rows: int | None
+    rejected: int | None
+    data_as_of: datetime | None
+    started_at: datetime
+    published_at: datetime | None
+    pinned: bool
+    withdrawn: bool
+    trial_rows: int | None
+    as_of: datetime | None
+    error: str | None
+    checks: Sequence[Mapping[str, Any]] = field(repr=False)
+    row: Version = field(repr=False, compare=False)
+    """The whole row of `prescore.versions`."""
+
+    @classmethod
+    def from_row(cls, row: Version) -> Self:
+        """Return the version that a row of `prescore.versions` describes."""
+        return cls(
+            model=row["model"],
+            version=row["version"],
+            state=row["state"],
+            rows=row["rows"],
+            rejected=row["rejected"],
+            data_as_of=row["data_as_of"],
+            started_at=row["started_at"],
+            published_at=row["published_at"],
+            pinned=row["pinned_at"] is not None,
+            withdrawn=row["withdrawn_at"] is not None,
+            trial_rows=row["trial_rows"],
+            as_of=row["as_of"],
+            error=row["error"],
+            checks=tuple(row["checks"] or ()),
+            row=row,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.model, self.version, self.state))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the whole row of `prescore.versions`."""
+        return dict(self.row)
+
+    def summary(self) -> dict[str, object]:
+        """Return what tables show of the version: heading → value."""
+        marks = {"withdrawn": self.withdrawn, "pinned": self.pinned}
+        state = [self.state, *(mark for mark, applies in marks.items() if applies)]
+        return {
+            "version": self.version,
+            "state": ", ".join(state),
+            "rows": self.rows,
+            "data as of": self.data_as_of,
+            "published at": self.published_at,
+        }
+
+
+@dataclass(frozen=True)
+class ModelStatus(Result):
+    """What is served of a model and how old it is, and what became of its newest version.
+
+    `version` and the four fields after it are None before the first publication; `max_age_seconds` is None for a
+    model without a max age.
+    """
+
+    model: str
+    version: int | None
+    data_as_of: datetime | None
+    published_at: datetime | None
+    age_seconds: float | None
+    max_age_seconds: float | None
+    stale: bool | None
+    held: bool
+    hold_reason: str | None
+    newest_version: int | None
+    newest_state: str | None
+    newest_started_at: datetime | None
+
+    def summary(self) -> dict[str, object]:
+        """Return what tables show of the model: heading → value."""
+        newest = f"version {self.newest_version} {self.newest_state}" if self.newest_version else None
+        return {
+            "model": self.model,
+            "version": self.version,
+            "age": format_age(self.age_seconds),
+            "max age": format_age(self.max_age_seconds),
+            "stale": self.stale,
+            "held": self.held,
+            "last run": newest,
+        }
+
+
+@dataclass(frozen=True)
+class Event(Result):
+    """One entry of a model's history: what happened, to which version, by whom and why."""
+
+    at: datetime
+    model: str
+    version: int | None
+    event: str
+    actor: str
+    reason: str | None
+    detail: Mapping[str, Any] = field(hash=False)
+
+    def summary(self) -> dict[str, object]:
+        """Return what tables show of the event: heading → value."""
+        return {
+            "at": self.at,
+            "event": self.event,
+            "version": self.version,
+            "by": self.actor,
+            "why": first_line(self.reason),
+        }
+
+
+@dataclass(frozen=True)
+class LookupResult(Result):
+    """The prediction of one key, with its age.
+
+    `prediction` maps output and passthrough columns to values; it is None when the version does not have the key,
+    and `found` is then False. `stale` says whether the inputs are older than the model's max age.
+    """
+
+    model: str
+    version: int
+    key: Mapping[str, Any] = field(hash=False)
+    found: bool
+    prediction: Mapping[str, Any] | None = field(hash=False)
+    data_as_of: datetime
+    published_at: datetime | None
+    age_seconds: float
+    stale: bool
+
+    def summary(self) -> dict[str, object]:
+        """Return what tables show of the answer: name → value."""
+        values = dict(self.prediction or {})
+        return {**self.key, **values, "version": self.version, "age": format_age(self.age_seconds), "stale": self.stale}
+
+
+@dataclass(frozen=True)
+class KeyChanges:
+    """How many keys version B has that A lacks, and the other way around; `changed` of the `common` ones differ."""
+
+    added: int
+    vanished: int
+    common: int
+    changed: int
+
+
+@dataclass(frozen=True)
+class ColumnChange:
+    """How far a number moved over the keys of both versions; None when they have no key in common."""
+
+    column: str
+    mean_difference: float | None
+    largest_difference: float | None
+
+
+@dataclass(frozen=True)
+class Comparison(Result):
+    """What changed from version `a` of a model to version `b`."""
+
+    model: str
+    a: int
+    b: int
+    keys: KeyChanges
+    columns: tuple[ColumnChange, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the comparison that `checks.comparison` made."""
+        columns = tuple(ColumnChange(**column) for column in values["columns"])
+        return cls(values["model"], values["a"], values["b"], KeyChanges(**values["keys"]), columns)
+
+    def key_table(self) -> list[dict[str, object]]:
+        """Return the one row of the table of keys: heading → number."""
+        return [asdict(self.keys)]
+
+    def column_table(self) -> list[dict[str, object]]:
+        """Return a row for each number that both versions have: heading → value."""
+        return [
+            {
+                "column": column.column,
+                "mean difference": column.mean_difference,
+                "largest": column.largest_difference,
+            }
+            for column in self.columns
+        ]
+
+    def summary(self) -> dict[str, object]:
+        """Return what a notebook shows of the comparison."""
+        return {
+            "model": self.model,
+            "versions": f"{self.a} → {self.b}",
+            "keys": html.nested(self.key_table()),
+            "columns": html.nested(self.column_table()),
+        }
+
+
+@dataclass(frozen=True)
+class RetirementResult(Result):
+    """The versions that a retirement dropped, or with `dry_run` would drop.
+
+    `in_use` are versions that are retired but still being read; the next retirement drops their tables.
+    """
+
+    model: str
+    dry_run: bool
+    retired: tuple[int, ...]
+    in_use: tuple[int, ...]
+
+    def summary(self) -> dict[str, object]:
+        """Return what tables show of the retirement: name → version numbers."""
+        heading = "would retire" if self.dry_run else "retired"
+        return {"model": self.model, heading: _listed(self.retired), "still being read": _listed(self.in_use)}
+
+
+def _listed(versions: Sequence[int]) -> str | None:
+    return ", ".join(map(str, versions)) or None

@@ -1,0 +1,67 @@
+"""The report of a run, as the public API returns it."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from prescore.public import html
+from prescore.public.formatting import count
+from prescore.run.report import Report
+
+
+class RunReport(Report):
+    """One version after its run: its state, its size, how long each step took, and the results of its checks."""
+
+    @classmethod
+    def from_report(cls, report: Report) -> Self:
+        """Return the report of `run.materialize` in its public form."""
+        return cls(**vars(report))
+
+    def summary(self) -> dict[str, object]:
+        """Return what a notebook shows of the run: name → value."""
+        seconds = ", ".join(f"{step} {duration:.1f}" for step, duration in self.seconds.items())
+        return {
+            "model": self.model,
+            "version": self.version,
+            "state": self.state,
+            "published": self.published,
+            "rows": self.rows,
+            "rejected": self.rejected,
+            "chunks": self.chunks,
+            "resumed": self.resumed,
+            "seconds": seconds,
+            "data as of": self.data_as_of,
+            "on hold": self.held,
+            "error": self.error,
+        }
+
+    def outcome(self) -> str:
+        """Return what became of the version, and what to do next, as a sentence."""
+        name = f"{self.model} {self.version}"
+        if self.trial_rows:
+            return f"{self.state}, as a trial on at most {count(self.trial_rows, 'row')}: it is never published"
+        if self.state != "checked":
+            return self.state
+        if self.backfill:
+            return (
+                f"kept: version {self.served} has newer data; "
+                f"`prescore publish {name} --allow-older` publishes this one anyway"
+            )
+        if self.held:
+            return (
+                f"not published: {self.model} is on hold ({self.held}); "
+                f"`prescore release {self.model}`, then `prescore publish {name}`"
+            )
+        return f"checked, not published: `prescore publish {name}` publishes it"
+
+    def _repr_html_(self) -> str:
+        checks = [
+            {
+                "check": result["name"],
+                "passed": result["passed"],
+                "observed": result["observed"],
+                "expected": result["expected"],
+            }
+            for result in self.checks
+        ]
+        return html.record(self.summary()) + (html.table(checks) if checks else "")

@@ -1,0 +1,55 @@
+"""The scorer for applications and notebooks: one model, in this process, without a database."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Self
+
+import pyarrow as pa
+
+from prescore.public.session import Session
+from prescore.scoring.scorer import Scorer as BatchScorer
+from prescore.store.store import read_model
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from prescore.public.project import Project
+
+
+class Scorer(BatchScorer):
+    """A model file and its spec: features in, predictions out, with the same numbers as a run.
+
+        scorer = prescore.Scorer.from_project("churn")
+        predictions = scorer.score_frame(frame)
+
+    Needs the extra `score` alone. `Scorer(content, spec, threads=1)` takes the bytes of an ONNX file and a Spec.
+    Safe to share between threads. Raises ModelInvalid when model and spec do not fit.
+    """
+
+    @classmethod
+    def from_project(
+        cls, name: str, project: Project | str | os.PathLike[str] | None = None, *, threads: int = 1
+    ) -> Self:
+        """Return a scorer of a model as the project has it now: its spec and its model file.
+
+        `project` is a Project or a folder; by default it is found like `Project()`. Raises NotFound or SpecInvalid
+        for the spec, ModelInvalid for the model file.
+        """
+        path = project if project is None or isinstance(project, str | os.PathLike) else project.root
+        files = Session(path).files
+        spec = files.spec(name)
+        return cls(read_model(files.root / spec.onnx.file), spec, threads=threads)
+
+    def score_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the predictions of a DataFrame's rows: a column for each output of the spec, the index unchanged.
+
+        `frame` holds the feature columns; other columns are ignored. Missing values count as NULL. Raises DomainInvalid
+        for a feature that is absent, NULL where the spec forbids it, or not exactly convertible, and ModelFailed when
+        the model fails on a row.
+        """
+        columns = [name for name in self.features if name in frame.columns]
+        batch = pa.RecordBatch.from_pandas(frame[columns], preserve_index=False)
+        predictions: pd.DataFrame = self.score(batch).to_pandas()
+        predictions.index = frame.index
+        return predictions
