@@ -179,17 +179,17 @@ def test_the_catalog_rejects_inconsistent_rows(catalog: Catalog, change: str) ->
 # The commands
 
 
-def test_stdout_has_only_the_key(sandbox: Sandbox) -> None:
-    result = sandbox.cli("keys", "create", "shop", "--model", "churn", "--model", "upsell", "--expires", "90d")
-    assert result.code == 0, result.err
-    assert TEXT.fullmatch(result.out.removesuffix("\n"))
-    assert "shop opens churn, upsell for 90d. It is shown once: only its hash is kept." in result.err
-    assert parts(result.out.strip())["secret"] not in result.err
-    assert "opens every model. It is shown once" in sandbox.cli("keys", "create", "all").err
+def test_the_key_alone_is_on_stdout(sandbox: Sandbox) -> None:
+    made = sandbox.cli("keys", "create", "shop", "--model", "churn", "--model", "upsell", "--expires", "90d")
+    assert made.code == 0, made.err
+    assert TEXT.fullmatch(made.out.removesuffix("\n"))
+    assert "shop opens churn, upsell for 90d. It is shown only once: the catalog keeps its hash alone." in made.err
+    assert parts(made.out.strip())["secret"] not in made.err
+    assert "opens every model. It is shown only once" in sandbox.cli("keys", "create", "all").err
 
 
-def test_the_list_shows_everything_but_the_secret(sandbox: Sandbox) -> None:
-    assert sandbox.cli("keys", "list").out == "There is no API key yet: prescore keys create NAME\n"
+def test_the_list_shows_all_but_the_secret(sandbox: Sandbox) -> None:
+    assert sandbox.cli("keys", "list").out == "There are no API keys yet: prescore keys create NAME\n"
     assert json.loads(sandbox.cli("keys", "list", "--json").out) == []
     sandbox.monkeypatch.setenv("PRESCORE_ACTOR", "anna")
     text = sandbox.cli("keys", "create", "[shop]", "--model", "churn").out.strip()

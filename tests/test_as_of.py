@@ -48,7 +48,7 @@ def test_a_version_is_backfill_is_kept_beside_what_is_served(dated: Sandbox) -> 
     told = dated.cli("run", "churn", "--as-of", NIGHT)
     assert told.code == 0, told.err
     assert (
-        "kept: version 1 has newer data; `prescore publish churn 2 --allow-older` publishes it all the same" in told.out
+        "kept: version 1 has newer data; `prescore publish churn 2 --allow-older` publishes this one anyway" in told.out
     )
     assert dated.cli("retire", "churn").code == 0
     assert dated.rows(STATES) == [(1, "published"), (2, "checked")]

@@ -66,7 +66,7 @@ def test_it_starts_once_survives_the_command_and_stops(project: Project) -> None
 
 def test_whoever_stops_it_hears_who_else_was_there(project: Project) -> None:
     with psycopg.connect(embedded.start(project), application_name="a report"):
-        assert _prescore("db", "stop") == "stopped, and with it sessions of others: 1 of a report in postgres"
+        assert _prescore("db", "stop") == "stopped, which ended other sessions: 1 of a report in postgres"
 
 
 @pytest.mark.usefixtures("project")
@@ -247,7 +247,7 @@ def test_a_server_that_is_stopped_in_the_middle_of_a_run(sandbox: Sandbox, monke
         assert "5432" not in stopped.stderr
 
         _prescore("db", "psql", "-qc", "drop function stop_server() cascade")
-        assert "went on with version 1: 1 of 2 chunks were there already" in _prescore("run", "churn")
+        assert "resumed  version 1: 1 of 2 chunks were finished already" in _prescore("run", "churn")
     finally:
         _prescore("db", "stop")
 

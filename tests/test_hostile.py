@@ -305,9 +305,9 @@ def test_an_error_of_a_database_quotes_the_query_as_it_was_written(
 
 def test_the_report_on_a_refused_domain_counts_no_rows(sandbox: Sandbox) -> None:
     sandbox.data(customers(0))
-    result = sandbox.cli("run", "churn")
-    assert "churn version 1: nothing was staged, since the domain itself was refused" in result.out
-    assert "0 rows" not in result.out
+    done = sandbox.cli("run", "churn")
+    assert "churn version 1: nothing was staged, because the domain itself was refused" in done.out
+    assert "0 rows" not in done.out
 
 
 def test_a_model_without_a_spec_is_reported_with_what_to_do(sandbox: Sandbox) -> None:

@@ -58,7 +58,7 @@ def test_a_prediction_older_than_its_max_age_is_stale(sandbox: Sandbox) -> None:
     assert answer["stale"] is True
     assert answer["age_seconds"] > 27 * 3600
     assert sandbox.rows("select stale from predictions.freshness") == [(True,)]
-    assert "older than promised" in sandbox.cli("lookup", "churn", "7").out
+    assert "older than its max age" in sandbox.cli("lookup", "churn", "7").out
 
 
 def test_data_as_of_comes_from_the_column_or_query_of_the_spec(sandbox: Sandbox) -> None:

@@ -217,9 +217,9 @@ def test_the_history_tells_who_did_what(sandbox: Sandbox, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("pairs", "told"),
     [
-        (["churn"], "churn has no version behind it"),
-        (["churn", "one"], "one is no version"),
-        (["churn", "1", "churn", "2"], "churn is named twice"),
+        (["churn"], "churn is not followed by a version"),
+        (["churn", "one"], "one is not a version number"),
+        (["churn", "1", "churn", "2"], "churn is given twice"),
     ],
 )
 def test_publishing_takes_models_and_versions_in_turn(sandbox: Sandbox, pairs: list[str], told: str) -> None:

@@ -108,7 +108,7 @@ def test_a_run_that_goes_on_says_so(sandbox: Sandbox) -> None:
     assert (fresh["version"], fresh["resumed"], fresh["chunks_before"]) == (2, False, 0)
     assert "resumed" not in sandbox.cli("run", "churn").out
     _killed(sandbox)
-    assert "resumed  went on with version 4: 1 of 10 chunks were there already" in sandbox.cli("run", "churn").out
+    assert "resumed  version 4: 1 of 10 chunks were finished already" in sandbox.cli("run", "churn").out
 
 
 def test_a_refused_run_says_too_that_it_went_on(sandbox: Sandbox) -> None:

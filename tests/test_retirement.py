@@ -50,7 +50,7 @@ def test_a_version_that_is_being_read_waits(five: Sandbox) -> None:
         reader.execute("select count(*) from predictions.churn")
         told = five.cli("retire", "churn")
         assert told.code == 0
-        assert "Still being read, left for the next time: 3" in told.out
+        assert "Still being read, left for the next retirement: 3" in told.out
         assert reader.execute("select count(*) as rows from predictions.churn").fetchone() == {"rows": 1000}
     assert "Retired: 3" in five.cli("retire", "churn").out
     assert five.rows("select count(*) from predictions.churn") == [(1000,)]
@@ -67,7 +67,7 @@ def test_a_transaction_from_before_the_publication_keeps_its_version(sandbox: Sa
                 # Its snapshot, not yet a look at the model.
                 reader.execute("select 1")
                 materialize.run(sandbox.job())
-                assert sandbox.cli("retire", "churn").out.endswith("Still being read, left for the next time: 1\n")
+                assert sandbox.cli("retire", "churn").out.endswith("Still being read, left for the next retirement: 1\n")
                 seen = reader.execute("select count(*), min(version), max(version) from predictions.churn").fetchone()
                 assert seen == {"count": 1000, "min": 1, "max": 1}
         materialize.run(sandbox.job())
@@ -80,7 +80,7 @@ def test_two_versions_that_are_being_read_wait_together(five: Sandbox) -> None:
         reader.execute("set transaction isolation level repeatable read")
         reader.execute("select count(*) from predictions.churn")
         told = five.cli("retire", "churn")
-        assert (told.code, "left for the next time: 3, 4" in told.out) == (0, True), told.err
+        assert (told.code, "left for the next retirement: 3, 4" in told.out) == (0, True), told.err
     assert "Retired: 3, 4" in five.cli("retire", "churn").out
 
 

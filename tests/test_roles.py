@@ -456,8 +456,8 @@ def test_a_single_role_for_everything_can_grant_reading(
 ) -> None:
     become("owner")
     assert run(sandbox, 0.0) == 0
-    result = sandbox.cli("db", "grant", "--reader", roles.name("reader"))
-    assert result.out == f"may write: nobody but the owner\nmay read: {roles.name('reader')}\n"
+    told = sandbox.cli("db", "grant", "--reader", roles.name("reader"))
+    assert told.out == f"may write: only the catalog owner\nmay read: {roles.name('reader')}\n"
     sandbox.spec((sandbox.root / "specs/churn.toml").read_text(), "upsell")
     assert sandbox.cli("run", "upsell").code == 0
     become("reader")
@@ -498,11 +498,11 @@ def test_a_writer_that_can_see_transactions_ignores_new_ones_when_retiring(
     granted.edit("versions = 1", 'versions = 1\ngrace = "0s"')
     with roles.database("reader").connect() as reader, reader.transaction():
         reader.execute("select count(*) from prescore.models")
-        assert "left for the next time: 1" in granted.cli("retire", "churn").out
-        # As if the version had been retired an hour ago.
+        assert "left for the next retirement: 1" in granted.cli("retire", "churn").out
+        # As if that had been decided long before.
         with granted.database.connect() as connection:
             connection.execute("update prescore.versions set retired_at = now() - interval '1 hour' where version = 1")
-        assert "left for the next time: 1" in granted.cli("retire", "churn").out
+        assert "left for the next retirement: 1" in granted.cli("retire", "churn").out
         with psycopg.connect(server, autocommit=True) as administrator:
             administrator.execute(f"grant pg_read_all_stats to {roles.name('writer')}".encode())
         assert granted.cli("retire", "churn").out == "Retired: 1\n"
