@@ -117,17 +117,20 @@ _MODULES = {
 _EXTRAS = {"RunReport": "jobs", "Scorer": "score"}
 
 
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first used; raise Mistake when the extra that it needs is not installed."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from prescore.public import extras
+# Type checkers see the imports above instead, and so report a misspelt name.
+if not TYPE_CHECKING:
 
-    with extras.needed(_EXTRAS[name]) if name in _EXTRAS else nullcontext():
-        module = import_module(_MODULES[name])
-    value: object = getattr(module, name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used; raise Mistake when the extra that it needs is not installed."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from prescore.public import extras
+
+        with extras.needed(_EXTRAS[name]) if name in _EXTRAS else nullcontext():
+            module = import_module(_MODULES[name])
+        value: object = getattr(module, name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -10,6 +10,8 @@ from prescore.catalog import migrations
 from prescore.cli import context
 
 db = typer.Typer(help="The database that this project uses.", no_args_is_help=True)
+Writers = Annotated[list[str] | None, typer.Option(help="A role that may run jobs.")]
+Readers = Annotated[list[str] | None, typer.Option(help="A role that may look up predictions.")]
 
 
 @db.command()
@@ -49,10 +51,7 @@ def migrate() -> None:
 
 
 @db.command()
-def grant(
-    writer: Annotated[list[str] | None, typer.Option(help="A role that may run jobs.")] = None,
-    reader: Annotated[list[str] | None, typer.Option(help="A role that may look up predictions.")] = None,
-) -> None:
+def grant(writer: Writers = None, reader: Readers = None) -> None:
     """Grant roles the rights of a writer or a reader. Only the catalog owner can."""
     from prescore.catalog import roles
 
@@ -61,4 +60,4 @@ def grant(
     with database.connect() as connection:
         writers, readers = roles.grant(connection, writer or (), reader or ())
     typer.echo(f"may write: {', '.join(writers) or 'only the catalog owner'}")
-    typer.echo(f"may read: {', '.join(readers) or 'only those who may write'}")
+    typer.echo(f"may read: {', '.join(readers) or 'only the roles that may write'}")

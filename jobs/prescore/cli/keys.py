@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from prescore.catalog.api_keys import ApiKey
 
 keys = typer.Typer(help="The API keys by which applications authenticate.", no_args_is_help=True)
-EXPIRES = 'How long the key is valid, such as "90d"; by default until it is revoked.'
+_MODELS = "A model that the key may read; by default every model."
+_EXPIRES = 'How long the key is valid, such as "90d"; by default until it is revoked.'
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A name for the key.")]
+NameOrId = Annotated[str, typer.Argument(metavar="NAME_OR_ID", help="The key's name or its id.")]
+Models = Annotated[list[str] | None, typer.Option(help=_MODELS)]
+Expires = Annotated[str | None, typer.Option(metavar="DURATION", help=_EXPIRES)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 @keys.command()
-def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name for the key.")],
-    model: Annotated[
-        list[str] | None, typer.Option(help="A model that the key may read; by default every one.")
-    ] = None,
-    expires: Annotated[str | None, typer.Option(metavar="DURATION", help=EXPIRES)] = None,
-) -> None:
+def create(name: Name, model: Models = None, expires: Expires = None) -> None:
     """Create a key and print it. It cannot be shown again."""
     from prescore.catalog import api_keys
     from prescore.project import fields
@@ -41,7 +41,7 @@ def create(
 
 
 @keys.command("list")
-def show(json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False) -> None:
+def show(json: Json = False) -> None:
     """List every key, newest first: what it may read, until when, and who created it."""
     from prescore.catalog import api_keys
     from prescore.cli import display
@@ -57,7 +57,7 @@ def show(json: Annotated[bool, typer.Option("--json", help="Print JSON, for prog
 
 
 @keys.command()
-def revoke(name: Annotated[str, typer.Argument(metavar="NAME_OR_ID", help="The key's name or its id.")]) -> None:
+def revoke(name: NameOrId) -> None:
     """Revoke a key."""
     from prescore.catalog import api_keys
 

@@ -25,8 +25,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-AS_OF = "The time that the run is for, such as 2026-01-31; the domain query receives it as $as_of."
-TRIAL = "Read at most this many rows; the version is never published."
+_TRIAL = "Read at most this many rows; the version is never published."
+_AS_OF = "The time that the run is for, such as 2026-01-31; the domain query receives it as $as_of."
+Full = Annotated[bool, typer.Option("--full", help="Start from scratch, even if a run was interrupted.")]
+Publish = Annotated[bool, typer.Option("--publish/--no-publish", help="Whether to publish the version.")]
+Trial = Annotated[int | None, typer.Option(min=1, help=_TRIAL)]
+AsOf = Annotated[datetime | None, typer.Option(parser=parse_datetime, metavar="TIME", help=_AS_OF)]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait while another run writes this model.")]
+OneModel = Annotated[str | None, typer.Argument(metavar="NAME", help="A model; by default all of them.")]
+Key = Annotated[list[str], typer.Argument(metavar="KEY...", help="One value for each key column.")]
+
+_PROXIES = "Trusted proxies: addresses whose X-Forwarded-For header is used."
+Host = Annotated[str, typer.Option(help="The address to listen on.")]
+Port = Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes that share the port.")]
+NoAuth = Annotated[bool, typer.Option("--no-auth", help="Serve clients without an API key.")]
+OpenMetrics = Annotated[bool, typer.Option("--open-metrics", help="Serve /metrics without an API key.")]
+AccessLog = Annotated[bool, typer.Option(help="Write a line of JSON per request to standard output.")]
+MemoryLimit = Annotated[int, typer.Option(min=0, help="Megabytes for models in memory, in each process.")]
+Certificate = Annotated[str | None, typer.Option(help="A certificate (PEM), to serve HTTPS.")]
+PrivateKey = Annotated[str | None, typer.Option(help="Its private key (PEM).")]
+Proxies = Annotated[str, typer.Option(help=_PROXIES)]
 
 
 def _print_version(requested: bool) -> None:
@@ -67,10 +86,7 @@ def init(name: Model) -> None:
 
 
 @app.command()
-def validate(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model; by default all of them.")] = None,
-    json: Json = False,
-) -> None:
+def validate(name: OneModel = None, json: Json = False) -> None:
     """Validate spec, model, domain and checks without writing anything."""
     from prescore.cli import display
 
@@ -89,12 +105,12 @@ def validate(
 @app.command()
 def run(
     name: Model,
-    full: Annotated[bool, typer.Option("--full", help="Start from scratch, even if a run was interrupted.")] = False,
-    publish: Annotated[bool, typer.Option("--publish/--no-publish", help="Whether to publish the version.")] = True,
+    full: Full = False,
+    publish: Publish = True,
     allow_breaking: AllowBreaking = False,
-    trial: Annotated[int | None, typer.Option(min=1, help=TRIAL)] = None,
-    as_of: Annotated[datetime | None, typer.Option(parser=parse_datetime, metavar="TIME", help=AS_OF)] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait while another run writes this model.")] = False,
+    trial: Trial = None,
+    as_of: AsOf = None,
+    wait: Wait = False,
     json: Json = False,
 ) -> None:
     """Make a version: snapshot, score, stage, check, publish."""
@@ -136,11 +152,7 @@ def status(json: Json = False) -> None:
 
 
 @app.command()
-def lookup(
-    name: Model,
-    key: Annotated[list[str], typer.Argument(metavar="KEY...", help="One value for each key column.")],
-    json: Json = False,
-) -> None:
+def lookup(name: Model, key: Key, json: Json = False) -> None:
     """Look up the prediction of one key."""
     from prescore.cli import display
 
@@ -155,18 +167,16 @@ def lookup(
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")] = 8000,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
-    no_auth: Annotated[bool, typer.Option("--no-auth", help="Serve clients without an API key.")] = False,
-    open_metrics: Annotated[bool, typer.Option("--open-metrics", help="Serve /metrics without an API key.")] = False,
-    access_log: Annotated[bool, typer.Option(help="Write a line of JSON per request to standard output.")] = True,
-    memory_limit: Annotated[int, typer.Option(min=0, help="Megabytes for models in memory, in each process.")] = 1024,
-    tls_cert: Annotated[str | None, typer.Option(help="A certificate (PEM), to serve HTTPS.")] = None,
-    tls_key: Annotated[str | None, typer.Option(help="Its private key (PEM).")] = None,
-    proxies: Annotated[
-        str, typer.Option(help="Trusted proxies: addresses whose X-Forwarded-For header is used.")
-    ] = "127.0.0.1",
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    workers: Workers = 1,
+    no_auth: NoAuth = False,
+    open_metrics: OpenMetrics = False,
+    access_log: AccessLog = True,
+    memory_limit: MemoryLimit = 1024,
+    tls_cert: Certificate = None,
+    tls_key: PrivateKey = None,
+    proxies: Proxies = "127.0.0.1",
 ) -> None:
     """Serve lookups over HTTP. The database comes from PRESCORE_DATABASE_URL alone."""
     from prescore.public import extras

@@ -16,17 +16,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Reason = Annotated[str | None, typer.Option(help="The reason, for the history.")]
 Number = Annotated[int, typer.Argument(metavar="VERSION", help="A version of the model.")]
 AllowOlder = Annotated[bool, typer.Option("--allow-older", help="Publish inputs older than those that are served.")]
+Pairs = Annotated[
+    list[str], typer.Argument(metavar="NAME VERSION...", help="A model and a checked or earlier version of it.")
+]
+To = Annotated[int | None, typer.Option(help="The version to roll back to; by default the last good one.")]
+RequiredReason = Annotated[str, typer.Option(help="The reason, for the history.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="List the versions, and drop nothing.")]
+From = Annotated[int, typer.Argument(metavar="A", help="The version to start from.")]
+With = Annotated[int, typer.Argument(metavar="B", help="The version to compare with it.")]
 AllowBreaking = Annotated[bool, typer.Option("--allow-breaking", help="Publish columns that break readers.")]
 
 
 @app.command()
-def publish(
-    pairs: Annotated[
-        list[str], typer.Argument(metavar="NAME VERSION...", help="A model and a checked or earlier version of it.")
-    ],
-    allow_older: AllowOlder = False,
-    allow_breaking: AllowBreaking = False,
-) -> None:
+def publish(pairs: Pairs, allow_older: AllowOlder = False, allow_breaking: AllowBreaking = False) -> None:
     """Publish a checked version, or versions of several models in one transaction: publish churn 7 upsell 3."""
     chosen = _chosen(pairs)
     context.project().publish(chosen, allow_older=allow_older, allow_breaking=allow_breaking)
@@ -50,11 +52,7 @@ def _chosen(pairs: list[str]) -> dict[str, int]:
 
 
 @app.command()
-def rollback(
-    name: Model,
-    to: Annotated[int | None, typer.Option(help="The version to roll back to; by default the last good one.")] = None,
-    reason: Reason = None,
-) -> None:
+def rollback(name: Model, to: To = None, reason: Reason = None) -> None:
     """Roll back to an earlier version, and put the model on hold there."""
     version = context.project().rollback(name, to=to, reason=reason)
     typer.echo(
@@ -64,7 +62,7 @@ def rollback(
 
 
 @app.command()
-def hold(name: Model, reason: Annotated[str, typer.Option(help="The reason, for the history.")]) -> None:
+def hold(name: Model, reason: RequiredReason) -> None:
     """Put a model on hold: runs continue, and nothing is published."""
     context.project().hold(name, reason)
     typer.echo(f"{name} is on hold.")
@@ -80,10 +78,7 @@ def release(name: Model) -> None:
 
 
 @app.command()
-def retire(
-    name: Model,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the versions, and drop nothing.")] = False,
-) -> None:
+def retire(name: Model, dry_run: DryRun = False) -> None:
     """Drop the versions that retention no longer keeps."""
     result = context.project().retire(name, dry_run=dry_run)
     typer.echo(f"{'Would retire' if dry_run else 'Retired'}: {_listed(result.retired)}")
@@ -134,12 +129,7 @@ def versions(name: Model, json: Json = False) -> None:
 
 
 @app.command()
-def compare(
-    name: Model,
-    a: Annotated[int, typer.Argument(metavar="A", help="The version to start from.")],
-    b: Annotated[int, typer.Argument(metavar="B", help="The version to compare with it.")],
-    json: Json = False,
-) -> None:
+def compare(name: Model, a: From, b: With, json: Json = False) -> None:
     """Show what changed from version A to version B."""
     from prescore.cli import display
 

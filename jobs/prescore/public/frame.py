@@ -50,7 +50,7 @@ def read(catalog: Catalog, model: str, version: int | None) -> pd.DataFrame:
 
 
 def _published(catalog: Catalog, model: str) -> Version:
-    published = catalog.one("lookup_described", model=model)
+    published = catalog.one("lookup_published", model=model)
     if published is None:
         raise errors.NotFound(
             f"{model} has no published version here. `prescore status` lists the models and what is served."

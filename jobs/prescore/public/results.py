@@ -186,7 +186,7 @@ class ModelStatus(Result):
 
 @dataclass(frozen=True)
 class Event(Result):
-    """One entry of a model's history: what happened, to which version, by whom and why."""
+    """One entry of a model's history: what happened to which version, who did it (`actor`), and why."""
 
     at: datetime
     model: str
@@ -228,7 +228,13 @@ class LookupResult(Result):
     def summary(self) -> dict[str, object]:
         """Return what tables show of the answer: name → value."""
         values = dict(self.prediction or {})
-        return {**self.key, **values, "version": self.version, "age": format_age(self.age_seconds), "stale": self.stale}
+        return {
+            **self.key,
+            **values,
+            "version": self.version,
+            "age": format_age(self.age_seconds),
+            "stale": self.stale,
+        }
 
 
 @dataclass(frozen=True)
@@ -263,8 +269,13 @@ class Comparison(Result):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Return the comparison that `checks.comparison` made."""
-        columns = tuple(ColumnChange(**column) for column in values["columns"])
-        return cls(values["model"], values["a"], values["b"], KeyChanges(**values["keys"]), columns)
+        return cls(
+            model=values["model"],
+            a=values["a"],
+            b=values["b"],
+            keys=KeyChanges(**values["keys"]),
+            columns=tuple(ColumnChange(**column) for column in values["columns"]),
+        )
 
     def key_table(self) -> list[dict[str, object]]:
         """Return the one row of the table of keys: heading → number."""
@@ -306,7 +317,11 @@ class RetirementResult(Result):
     def summary(self) -> dict[str, object]:
         """Return what tables show of the retirement: name → version numbers."""
         heading = "would retire" if self.dry_run else "retired"
-        return {"model": self.model, heading: _listed(self.retired), "still being read": _listed(self.in_use)}
+        return {
+            "model": self.model,
+            heading: _listed(self.retired),
+            "still being read": _listed(self.in_use),
+        }
 
 
 def _listed(versions: Sequence[int]) -> str | None:

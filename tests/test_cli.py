@@ -1,0 +1,118 @@
+"""The command line: what it prints, and that the users' own text stays as it is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fix_project import Sandbox
+from prescore.cli import display
+
+MARKUP = "[/x] [bold]loud[/bold] [red"
+STATUS_KEYS = [
+    "model",
+    "version",
+    "data_as_of",
+    "published_at",
+    "age_seconds",
+    "max_age_seconds",
+    "stale",
+    "held",
+    "hold_reason",
+    "newest_version",
+    "newest_state",
+    "newest_started_at",
+]
+
+
+def test_brackets_in_a_checks_name_are_not_markup(sandbox: Sandbox) -> None:
+    sandbox.edit("scores are probabilities", MARKUP)
+    done = sandbox.cli("run", "churn")
+    assert (done.code, f"passed  {MARKUP}: 0 values off" in done.out) == (0, True), done.err
+
+
+def test_brackets_in_a_reason_are_not_markup(sandbox: Sandbox) -> None:
+    sandbox.cli("run", "churn")
+    sandbox.cli("hold", "churn", "--reason", MARKUP)
+    held = sandbox.cli("run", "churn")
+    assert (held.code, f"not published: churn is on hold ({MARKUP})" in held.out) == (0, True), held.err
+    assert MARKUP in sandbox.cli("history", "churn").out
+    assert json.loads(sandbox.cli("status", "--json").out)[0]["hold_reason"] == MARKUP
+
+
+def test_brackets_in_a_key_and_its_prediction_are_not_markup(sandbox: Sandbox) -> None:
+    sandbox.edit('customer = "bigint"', 'customer = "text"')
+    sandbox.edit("[onnx]\n", '[passthrough]\nnote = "text"\n[onnx]\n')
+    sandbox.query(
+        "select case when customer = 0 then '[/x]' else customer::varchar end as customer, visits, spend,"
+        f" '{MARKUP}' as note from read_parquet('data/customers.parquet')"
+    )
+    sandbox.cli("run", "churn")
+    found = sandbox.cli("lookup", "churn", "[/x]")
+    assert (found.code, f"note  {MARKUP}\n" in found.out, "customer=[/x]; version 1" in found.out) == (0, True, True)
+    missing = sandbox.cli("lookup", "churn", "[/y]")
+    assert (missing.code, missing.out) == (2, "churn version 1 has no customer=[/y]\n")
+
+
+def test_brackets_in_the_name_of_an_api_key_are_not_markup(sandbox: Sandbox) -> None:
+    sandbox.cli("run", "churn")
+    sandbox.cli("keys", "create", "[/x] shop")
+    assert "[/x] shop" in sandbox.cli("keys", "list").out
+
+
+def test_status_has_the_max_age_beside_the_age(sandbox: Sandbox) -> None:
+    sandbox.cli("run", "churn")
+    heading, line = sandbox.cli("status").out.splitlines()
+    assert heading.split() == ["model", "version", "age", "max", "age", "stale", "held", "last", "run"]
+    assert line.split()[-7:] == ["26", "h", "no", "no", "version", "1", "published"]
+    (model,) = json.loads(sandbox.cli("status", "--json").out)
+    assert list(model) == STATUS_KEYS
+    assert model["max_age_seconds"] == 26 * 3600
+
+
+def test_json_of_versions_and_history_are_the_catalogs_rows(sandbox: Sandbox) -> None:
+    sandbox.cli("run", "churn")
+    (version,) = json.loads(sandbox.cli("versions", "churn", "--json").out)
+    (columns,) = sandbox.rows("select to_jsonb(v) from prescore.versions v")
+    assert set(version) == set(columns[0])
+    events = json.loads(sandbox.cli("history", "churn", "--json").out)
+    assert [event["event"] for event in events] == ["published", "checked"]
+    assert set(events[0]) == {"at", "model", "version", "event", "actor", "reason", "detail"}
+
+
+def test_json_of_a_comparison_and_a_lookup_keep_their_keys(sandbox: Sandbox) -> None:
+    sandbox.cli("run", "churn")
+    comparison = json.loads(sandbox.cli("compare", "churn", "1", "1", "--json").out)
+    assert comparison == {
+        "model": "churn",
+        "a": 1,
+        "b": 1,
+        "keys": {"added": 0, "vanished": 0, "common": 1000, "changed": 0},
+        "columns": [{"column": "score", "mean_difference": 0.0, "largest_difference": 0.0}],
+    }
+    found = json.loads(sandbox.cli("lookup", "churn", "7", "--json").out)
+    assert list(found) == [
+        "model",
+        "version",
+        "key",
+        "found",
+        "prediction",
+        "data_as_of",
+        "published_at",
+        "age_seconds",
+        "stale",
+    ]
+    assert found["key"] == {"customer": 7}
+
+
+def test_a_model_without_a_published_version_has_a_status(sandbox: Sandbox) -> None:
+    sandbox.cli("run", "churn", "--no-publish")
+    assert "version 1 checked" in sandbox.cli("status").out
+    (model,) = json.loads(sandbox.cli("status", "--json").out)
+    assert (model["version"], model["stale"], model["newest_state"]) == (None, None, "checked")
+
+
+def test_a_table_without_rows_prints_nothing_but_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    display.table([])
+    assert capsys.readouterr().out.strip() == ""
