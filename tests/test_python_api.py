@@ -322,7 +322,13 @@ def test_pinned_versions_are_not_retired(sandbox: Sandbox, project: prescore.Pro
         project.publish("churn", project.versions("churn")[0].version)
     project.pin("churn", 1, reason="the audit")
     assert project.versions("churn")[-1].pinned
-    assert project.retire("churn", dry_run=True).retired == (2,)
+    plan = project.retire("churn", dry_run=True)
+    assert plan.retired == (2,)
+    assert [(decision.version, decision.state, decision.reason) for decision in plan.decisions] == [
+        (3, "published", "it is published"),
+        (2, "superseded", None),
+        (1, "superseded, pinned", "it is pinned"),
+    ]
     assert project.retire("churn").retired == (2,)
     project.unpin("churn", 1)
     assert project.retire("churn").retired == (1,)

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         ModelStatus,
         ModelVersion,
         Results,
+        RetentionDecision,
         RetirementResult,
         ValidationResult,
     )
@@ -86,6 +87,7 @@ __all__ = [
     "Project",
     "Refused",
     "Results",
+    "RetentionDecision",
     "RetirementResult",
     "RunReport",
     "Scorer",
@@ -111,6 +113,7 @@ _MODULES = {
     "ModelStatus": "prescore.public.results",
     "ModelVersion": "prescore.public.results",
     "Results": "prescore.public.results",
+    "RetentionDecision": "prescore.public.results",
     "RetirementResult": "prescore.public.results",
     "ValidationResult": "prescore.public.results",
 }

@@ -21,7 +21,9 @@ Pairs = Annotated[
 ]
 To = Annotated[int | None, typer.Option(help="The version to roll back to; by default the last good one.")]
 RequiredReason = Annotated[str, typer.Option(help="The reason, for the history.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="List the versions, and drop nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only show which versions would be kept, why, and which would be retired.")
+]
 From = Annotated[int, typer.Argument(metavar="A", help="The version to start from.")]
 With = Annotated[int, typer.Argument(metavar="B", help="The version to compare with it.")]
 AllowBreaking = Annotated[bool, typer.Option("--allow-breaking", help="Publish columns that break readers.")]
@@ -79,8 +81,11 @@ def release(name: Model) -> None:
 
 @app.command()
 def retire(name: Model, dry_run: DryRun = False) -> None:
-    """Drop the versions that retention no longer keeps."""
+    """Retire the versions that retention no longer keeps."""
     result = context.project().retire(name, dry_run=dry_run)
+    for decision in result.decisions:
+        consequence = "would be retired" if decision.reason is None else f"kept: {decision.reason}"
+        typer.echo(f"Version {decision.version} ({decision.state}): {consequence}")
     typer.echo(f"{'Would retire' if dry_run else 'Retired'}: {_listed(result.retired)}")
     if result.in_use:
         typer.echo(f"Still being read, left for the next retirement: {_listed(result.in_use)}")

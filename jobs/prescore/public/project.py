@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -19,6 +19,7 @@ from prescore.public.results import (
     ModelStatus,
     ModelVersion,
     Results,
+    RetentionDecision,
     RetirementResult,
     ValidationResult,
 )
@@ -29,7 +30,9 @@ from prescore.versions.options import PublishOptions, RunOptions
 if TYPE_CHECKING:
     import pandas as pd
 
+    from prescore.catalog.catalog import Version
     from prescore.public.run_report import RunReport
+    from prescore.versions.retention import Inventory
 
 
 class Project:
@@ -256,10 +259,11 @@ class Project:
         return pending["version"] if pending else None
 
     def retire(self, name: str, *, dry_run: bool = False) -> RetirementResult:
-        """Drop the versions of a model that its spec's retention no longer keeps, or with `dry_run` only list them.
+        """Drop the versions of a model that its spec's retention no longer keeps.
 
-        A version that is still being read is left for the next retirement. Raises NotFound, and StoreUnavailable or
-        StoreRefused when the store cannot be used.
+        With `dry_run`, nothing is dropped, and the result's `decisions` say why each version is kept. A version that
+        is still being read is left for the next retirement. Raises NotFound, and StoreUnavailable or StoreRefused
+        when the store cannot be used.
         """
         with extras.needed("jobs"):
             from prescore.store.store import Store
@@ -270,12 +274,11 @@ class Project:
         with self._session.catalog() as catalog:
             catalog.model(name)
             if dry_run:
-                due = retention.due(catalog.versions(name), rules, catalog.now())
-                return RetirementResult(name, dry_run, tuple(row["version"] for row in due), ())
+                return _planned(retention.Inventory.from_catalog(catalog, name, rules), name)
             store = Store(files.store, catalog.name)
-            retired = tuple(row["version"] for row in retention.retire(catalog.connection, store, name, rules))
-            in_use = tuple(row["version"] for row in retention.undropped(catalog.connection, name))
-        return RetirementResult(name, dry_run, retired, in_use)
+            retired = list(retention.retire(catalog.connection, store, name, rules))
+            in_use = retention.undropped(catalog.connection, name)
+        return RetirementResult(name, dry_run, _numbers(retired), _numbers(in_use))
 
     def pin(self, name: str, version: int, *, reason: str | None = None) -> None:
         """Keep a version whatever retention says; raises NotFound, and NotAllowed when it is pinned or has no table."""
@@ -298,6 +301,20 @@ def _with_zone(time: datetime | None) -> datetime | None:
     if time is None or time.tzinfo is not None:
         return time
     return time.replace(tzinfo=UTC)
+
+
+def _planned(inventory: Inventory, name: str) -> RetirementResult:
+    """Return what a retirement would do."""
+    decisions = []
+    for row in inventory.existing():
+        state = ModelVersion.from_row(row).marked_state
+        decisions.append(RetentionDecision(row["version"], state, inventory.reason_to_keep(row)))
+    retirable = _numbers(inventory.retirable())
+    return RetirementResult(name, dry_run=True, retired=retirable, decisions=tuple(decisions))
+
+
+def _numbers(versions: Iterable[Version]) -> tuple[int, ...]:
+    return tuple(version["version"] for version in versions)
 
 
 def _chosen(name: str | Mapping[str, int], version: int | None) -> dict[str, int]:

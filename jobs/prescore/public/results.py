@@ -132,17 +132,22 @@ class ModelVersion(Result):
     def __hash__(self) -> int:
         return hash((self.model, self.version, self.state))
 
+    @property
+    def marked_state(self) -> str:
+        """The state, followed by `withdrawn` and `pinned` where they apply, such as `superseded, pinned`."""
+        marks = {"withdrawn": self.withdrawn, "pinned": self.pinned}
+        applicable = [mark for mark, applies in marks.items() if applies]
+        return ", ".join([self.state, *applicable])
+
     def as_dict(self) -> dict[str, Any]:
         """Return the whole row of `prescore.versions`."""
         return dict(self.row)
 
     def summary(self) -> dict[str, object]:
         """Return what tables show of the version: heading → value."""
-        marks = {"withdrawn": self.withdrawn, "pinned": self.pinned}
-        state = [self.state, *(mark for mark, applies in marks.items() if applies)]
         return {
             "version": self.version,
-            "state": ", ".join(state),
+            "state": self.marked_state,
             "rows": self.rows,
             "data as of": self.data_as_of,
             "published at": self.published_at,
@@ -303,23 +308,47 @@ class Comparison(Result):
 
 
 @dataclass(frozen=True)
+class RetentionDecision:
+    """Why retention keeps a version, as a clause; `reason` is None for a version that is to be retired."""
+
+    version: int
+    state: str
+    reason: str | None
+
+    def summary(self) -> dict[str, object]:
+        """Return what tables show of the decision: heading → value."""
+        return {
+            "version": self.version,
+            "state": self.state,
+            "kept because": self.reason,
+        }
+
+
+@dataclass(frozen=True)
 class RetirementResult(Result):
     """The versions that a retirement dropped, or with `dry_run` would drop.
 
-    `in_use` are versions that are retired but still being read; the next retirement drops their tables.
+    `in_use` are versions that are retired but still being read; the next retirement drops their tables. `decisions`
+    explain a dry run: one for each version that exists, newest first.
     """
 
     model: str
     dry_run: bool
     retired: tuple[int, ...]
-    in_use: tuple[int, ...]
+    in_use: tuple[int, ...] = ()
+    decisions: tuple[RetentionDecision, ...] = ()
 
     def summary(self) -> dict[str, object]:
-        """Return what tables show of the retirement: name → version numbers."""
-        heading = "would retire" if self.dry_run else "retired"
+        """Return what a notebook shows of the retirement: name → value."""
+        if self.dry_run:
+            return {
+                "model": self.model,
+                "would retire": _listed(self.retired),
+                "versions": html.nested([decision.summary() for decision in self.decisions]),
+            }
         return {
             "model": self.model,
-            heading: _listed(self.retired),
+            "retired": _listed(self.retired),
             "still being read": _listed(self.in_use),
         }
 

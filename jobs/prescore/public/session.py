@@ -42,7 +42,7 @@ class Session:
     def database(self) -> Database:
         """The database that the environment or the project names; the embedded one is started first."""
         url = _environment_url()
-        return server.database(self.files) if url is None else Database(url)
+        return server.database(self.files) if url is None else Database.from_url(url)
 
     @contextmanager
     def catalog(self) -> Iterator[Catalog]:
