@@ -264,7 +264,9 @@ def test_uvicorn_still_has_what_is_overridden(owner: type) -> None:
     for name, parameters in OVERRIDDEN[owner].items():
         method = getattr(owner, name, None)
         assert method is not None, f"{owner.__name__}.{name} is gone"
-        assert list(inspect.signature(method).parameters) == parameters, f"{owner.__name__}.{name} takes other arguments"
+        assert list(inspect.signature(method).parameters) == parameters, (
+            f"{owner.__name__}.{name} takes other arguments"
+        )
 
 
 @pytest.mark.parametrize("owner", USED, ids=lambda owner: owner.__name__)

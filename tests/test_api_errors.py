@@ -114,7 +114,9 @@ def test_a_bug_reveals_nothing_but_the_request_id(broken: httpx.Client) -> None:
         ("LeaseLost", 500, "lease_lost", False),
     ],
 )
-def test_each_error_has_its_status(broken: httpx.Client, name: str, status: int, code: str, shows_message: bool) -> None:
+def test_each_error_has_its_status(
+    broken: httpx.Client, name: str, status: int, code: str, shows_message: bool
+) -> None:
     response = broken.get(f"/fail/{name}")
     assert _error(response) == (status, code)
     assert (SECRET in response.text) is shows_message
