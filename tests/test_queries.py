@@ -6,13 +6,13 @@ import ast
 import re
 import string
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_overloads, get_type_hints, is_typeddict
 
 import pytest
 
 from doc_pages import ROOT
 from prescore.catalog.api_keys import ApiKey
-from prescore.catalog.catalog import Model, Version
+from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Connection
 from prescore.catalog.lookup import VersionRow
 from prescore.catalog.queries import query, statements
@@ -114,18 +114,22 @@ def _identifiers(statement: str) -> set[str]:
 
 
 CALLS = list(_calls())
-TYPED = {
-    "models_get": Model,
-    "models_lock": Model,
-    "versions_get": Version,
-    "versions_list": Version,
-    "versions_unfinished": Version,
-    "versions_before": Version,
-    "versions_leftover": Version,
-    "lookup_published": VersionRow,
-    "lookup_version": VersionRow,
-    "api_keys_list": ApiKey,
-}
+
+
+def _typed_rows() -> Iterator[tuple[str, Any]]:
+    """Yield each statement whose rows have a type: of the overloads of `Catalog`, and as annotated elsewhere."""
+    for method in (Catalog.one, Catalog.all):
+        for overloaded in get_overloads(method):
+            hints = get_type_hints(overloaded)
+            for row_type in get_args(hints["return"]):
+                if is_typeddict(row_type):
+                    yield from ((name, row_type) for name in get_args(hints["name"]))
+    yield "lookup_published", VersionRow
+    yield "lookup_version", VersionRow
+    yield "api_keys_list", ApiKey
+
+
+TYPED = dict(_typed_rows())
 """Statements whose rows have a type."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict, overload
 
 from psycopg.types.json import Jsonb
 
@@ -89,6 +89,31 @@ class Version(TypedDict):
     retired_at: datetime | None
 
 
+class Event(TypedDict):
+    """A row of `prescore.events`: an entry of a model's history."""
+
+    at: datetime
+    model: str
+    version: int | None
+    event: str
+    actor: str
+    reason: str | None
+    detail: dict[str, Any]
+
+
+class Freshness(TypedDict):
+    """A row of `predictions.freshness`: the age of a published version, in seconds."""
+
+    model: str
+    version: int
+    data_as_of: datetime
+    published_at: datetime
+    age_seconds: float
+    max_age_seconds: float | None
+    stale: bool
+    held: bool
+
+
 def older(version: Version, other: Version) -> bool:
     """Return whether a version has older inputs than another; False while either has no `data_as_of`."""
     if version["data_as_of"] is None or other["data_as_of"] is None:
@@ -105,16 +130,35 @@ def precedes(version: Version, other: Version) -> bool:
 
 
 class Catalog:
-    """The catalog over one connection. The caller opens transactions."""
+    """The catalog over one connection. The caller opens transactions.
+
+    Statements run by name. `tests/test_queries.py` checks the names, parameters and row types of all calls.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.actor = actor()
 
+    @overload
+    def one(self, name: Literal["models_get", "models_lock"], /, **values: Any) -> Model | None: ...
+    @overload
+    def one(self, name: Literal["versions_get", "versions_before"], /, **values: Any) -> Version | None: ...
+    @overload
+    def one(self, name: str, /, **values: Any) -> Any: ...
     def one(self, name: str, /, **values: Any) -> Any:
         """Run a named statement and return its first row, or None when it returns no row."""
         return self.connection.execute(query(name), values).fetchone()
 
+    @overload
+    def all(
+        self, name: Literal["versions_list", "versions_unfinished", "versions_leftover"], /, **values: Any
+    ) -> list[Version]: ...
+    @overload
+    def all(self, name: Literal["events_list"], /, **values: Any) -> list[Event]: ...
+    @overload
+    def all(self, name: Literal["status_freshness"], /, **values: Any) -> list[Freshness]: ...
+    @overload
+    def all(self, name: str, /, **values: Any) -> list[Any]: ...
     def all(self, name: str, /, **values: Any) -> list[Any]:
         """Run a named statement and return all its rows."""
         return self.connection.execute(query(name), values).fetchall()
@@ -136,7 +180,7 @@ class Catalog:
 
     def model(self, model: str, *, lock: bool = False) -> Model:
         """Return a model, with `lock` locked against concurrent publications; raise NotFound."""
-        row: Model | None = self.one("models_lock" if lock else "models_get", model=model)
+        row = self.one("models_lock", model=model) if lock else self.one("models_get", model=model)
         if row is None:
             raise errors.NotFound(
                 f"Model {model!r} has never been run on this database. "
@@ -146,7 +190,7 @@ class Catalog:
 
     def version(self, model: str, version: int) -> Version:
         """Return a version of a model; raise NotFound."""
-        row: Version | None = self.one("versions_get", model=model, version=version)
+        row = self.one("versions_get", model=model, version=version)
         if row is None:
             raise errors.NotFound(f"{model} has no version {version}. `prescore versions {model}` lists all versions.")
         return row
