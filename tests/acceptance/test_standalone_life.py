@@ -16,6 +16,8 @@ import psutil
 import pytest
 
 from acceptance.fix_standalone import Airflow, free_port, until
+from prescore.catalog import migrations
+from prescore.catalog.database import Database
 from prescore.embedded import server
 from prescore.project.project import Project
 
@@ -96,6 +98,16 @@ def test_it_stops_with_a_reason_when_its_postgres_is_stopped(root: Path) -> None
     assert "The Postgres that holds its metadata was stopped." in stderr
     assert not [part for part in parts if part.is_running() and part.status() != psutil.STATUS_ZOMBIE]
     assert (root / ".prescore/airflow/standalone.log.1").read_text() == "the log of the last start\n"
+
+
+def test_starting_it_creates_no_catalog(root: Path) -> None:
+    with _running(root) as process:
+        assert process.stdout
+        assert next((line for line in process.stdout if "Airflow is ready" in line), None)
+        url = server.running(server.folder(Project.find(root)))
+        assert url
+        with Database(url).connect() as connection:
+            assert not migrations.exists(connection)
 
 
 def test_closing_the_terminal_stops_it(root: Path) -> None:
