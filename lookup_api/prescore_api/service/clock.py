@@ -24,9 +24,13 @@ class Clock:
         fast by at most the time that the query took to arrive: an age may come out slightly too high, but nothing
         stale is ever reported as fresh.
         """
-        offset, set_at = now.timestamp() - queried_at, time.monotonic()
-        if offset < self._offset or set_at - self._set_at >= _KEPT_SECONDS:
-            self._offset, self._set_at = offset, set_at
+        offset = now.timestamp() - queried_at
+        set_at = time.monotonic()
+        is_more_accurate = offset < self._offset
+        is_outdated = set_at - self._set_at >= _KEPT_SECONDS
+        if is_more_accurate or is_outdated:
+            self._offset = offset
+            self._set_at = set_at
 
     def now(self) -> float:
         """Return the time in seconds since 1970."""

@@ -37,7 +37,10 @@ class Lookup:
     """Looks up keys; everything that one call returns is from one version."""
 
     def __init__(self, reader: ReaderPool, models: Models, in_memory: InMemoryVersions, clock: Clock) -> None:
-        self._reader, self._models, self._in_memory, self._clock = reader, models, in_memory, clock
+        self._reader = reader
+        self._models = models
+        self._in_memory = in_memory
+        self._clock = clock
         self._batched: WeakKeyDictionary[TableVersion, BatchedLookup] = WeakKeyDictionary()
 
     async def one(
@@ -51,28 +54,49 @@ class Lookup:
         if loaded is not None:
             version = loaded.table_version
             key = parse(version)
-            return version, self._age(version, options), key, loaded.row([column[0] for column in key])
+            age = self._age(version, options)
+            row = loaded.row([column[0] for column in key])
+            return version, age, key, row
         return await self._consistent(model, parse, options, self._row)
 
     async def many(self, model: str, parse: ParseKeys, options: LookupOptions) -> Answers:
         """Look up keys and return their answers in the same order; raises like `one`."""
         loaded = self._loaded(model, options)
         if loaded is not None:
-            version = loaded.table_version
-            keys, age = parse(version), self._age(version, options)
-            places, is_found = loaded.find(keys)
-            outputs = InMemoryOutputs(loaded, places, is_found)
-            return Answers(version, age, keys, is_found.tolist(), outputs, version.select_outputs(options.outputs))
+            return self._many_in_memory(loaded, parse, options)
         version, age, keys, rows = await self._consistent(model, parse, options, self._rows)
         found, columns = _columns(rows, len(version.outputs))
-        return Answers(version, age, keys, found, FetchedOutputs(columns), version.select_outputs(options.outputs))
+        return Answers(
+            table_version=version,
+            age=age,
+            keys=keys,
+            found=found,
+            outputs=FetchedOutputs(columns),
+            selection=version.select_outputs(options.outputs),
+        )
+
+    def _many_in_memory(self, loaded: InMemoryVersion, parse: ParseKeys, options: LookupOptions) -> Answers:
+        version = loaded.table_version
+        keys = parse(version)
+        age = self._age(version, options)
+        places, is_found = loaded.find(keys)
+        return Answers(
+            table_version=version,
+            age=age,
+            keys=keys,
+            found=is_found.tolist(),
+            outputs=InMemoryOutputs(loaded, places, is_found),
+            selection=version.select_outputs(options.outputs),
+        )
 
     def _loaded(self, model: str, options: LookupOptions) -> InMemoryVersion | None:
         """Return the model's version in memory if it is the one that the request wants."""
         loaded = self._in_memory.get(model)
-        if loaded is None or options.version not in (None, loaded.table_version.version):
+        if loaded is None:
             return None
-        return loaded
+        if options.version is None or options.version == loaded.table_version.version:
+            return loaded
+        return None
 
     async def _consistent(
         self,
@@ -88,12 +112,15 @@ class Lookup:
             try:
                 fetched = await fetch(version, keys)
             except (DatabaseRefused, psycopg.Error):
-                failed, version = version, await self._newer(version, options)
-                if version.version == failed.version:
+                # The statement may have failed because the version changed. If it did not, the error stands.
+                newer = await self._newer(version, options)
+                if newer.version == version.version:
                     raise
+                version = newer
                 continue
             if fetched is not None:
-                return version, self._age(version, options), keys, fetched
+                age = self._age(version, options)
+                return version, age, keys, fetched
             version = await self._newer(version, options)
         raise Transient(f"{model} is published more often than a lookup can follow. Try again.")
 
@@ -116,15 +143,22 @@ class Lookup:
         """Fetch a key's row, batched with concurrent lookups; return None if another version is published."""
         batched = self._batched.get(version)
         if batched is None:
-            batched = self._batched[version] = BatchedLookup(_Fetch(self._reader, version), self._reader.patience)
+            batched = BatchedLookup(_Fetch(self._reader, version), self._reader.patience)
+            self._batched[version] = batched
         row = await batched.submit(tuple([column[0] for column in key]))
-        return row if row[0] == version.version else None
+        if row[0] != version.version:
+            return None
+        return row
 
     async def _rows(self, version: TableVersion, keys: KeyColumns) -> list[lookup.Row] | None:
         """Fetch the rows of many keys; return None if any of them is from another version."""
         statements = [self._reader.tuples(version.statement, lookup.parameters(part)) for part in _parts(keys)]
-        rows = list(chain.from_iterable(await asyncio.gather(*statements)))
-        return rows if {row[0] for row in rows} <= {version.version} else None
+        parts = await asyncio.gather(*statements)
+        rows = list(chain.from_iterable(parts))
+        versions = {row[0] for row in rows}
+        if versions <= {version.version}:
+            return rows
+        return None
 
 
 def _columns(rows: list[lookup.Row], outputs: int) -> tuple[Sequence[bool | None], Sequence[Sequence[Any]]]:
@@ -138,8 +172,14 @@ def _columns(rows: list[lookup.Row], outputs: int) -> tuple[Sequence[bool | None
 def _parts(keys: KeyColumns) -> list[KeyColumns]:
     """Split many keys into two parts for Postgres to work on at the same time."""
     count = len(keys[0])
-    size = (count + 1) // 2 if count >= _SPLIT_KEYS else count
-    return [[column[start : start + size] for column in keys] for start in range(0, count, size or 1)]
+    if count == 0:
+        return []
+    if count < _SPLIT_KEYS:
+        return [keys]
+    middle = (count + 1) // 2
+    first = [column[:middle] for column in keys]
+    second = [column[middle:] for column in keys]
+    return [first, second]
 
 
 class _Fetch:
@@ -147,7 +187,9 @@ class _Fetch:
 
     def __init__(self, reader: ReaderPool, version: TableVersion) -> None:
         # Not the version itself: the batched lookups are kept for as long as their version is.
-        self._reader, self._statement = reader, version.statement
+        self._reader = reader
+        self._statement = version.statement
 
     async def __call__(self, keys: Sequence[Key]) -> list[lookup.Row]:
-        return await self._reader.tuples(self._statement, lookup.parameters(zip(*keys, strict=True)))
+        parameters = lookup.parameters(zip(*keys, strict=True))
+        return await self._reader.tuples(self._statement, parameters)

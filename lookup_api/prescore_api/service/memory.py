@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prescore.catalog.database import Database
@@ -21,7 +21,8 @@ class InMemoryVersions:
     """The versions whose specs set `lookup.in_memory`, within a limit in bytes that covers the one being read, too."""
 
     def __init__(self, database: Database, limit: int) -> None:
-        self._database, self.limit = database, limit
+        self._database = database
+        self.limit = limit
         self._loaded: dict[str, InMemoryVersion] = {}
         self.refused: dict[str, tuple[TableVersion, str]] = {}
         self._loader = LoaderProcess()
@@ -36,12 +37,14 @@ class InMemoryVersions:
 
     def status(self, model: str) -> dict[str, Any] | None:
         """Return what is in memory of a model or why nothing is; None for a model that is not meant to be."""
-        loaded, refused = self._loaded.get(model), self.refused.get(model)
+        loaded = self._loaded.get(model)
         if loaded is not None:
             return {"version": loaded.table_version.version, "bytes": loaded.nbytes, "refused": None}
-        if refused is not None:
-            return {"version": None, "bytes": 0, "refused": refused[1]}
-        return None
+        refusal = self.refused.get(model)
+        if refusal is None:
+            return None
+        _, reason = refusal
+        return {"version": None, "bytes": 0, "refused": reason}
 
     def stop(self) -> None:
         """Stop reading tables, for good."""
@@ -50,23 +53,32 @@ class InMemoryVersions:
     async def follow(self, published: Iterable[TableVersion]) -> None:
         """Load the published versions that belong in memory, and drop those that no longer do."""
         wanted = {version.model: version for version in published if version.row["in_memory"]}
-        for model in set(self._loaded) - set(wanted):
-            del self._loaded[model]
-            # A version that was refused may fit now.
-            self.refused.clear()
-        self.refused = {model: refusal for model, refusal in self.refused.items() if wanted.get(model) is refusal[0]}
+        self._drop_unwanted(wanted)
         for version in wanted.values():
-            if self._is_outdated(version):
+            if not self._is_current(version):
                 try:
                     await self._replace(version)
-                except Exception:  # a bug of ours: lookups are then answered from the database
+                # A bug of ours must not end the loading of others. Lookups are answered from the database instead.
+                except Exception:
                     _log.exception("%s could not be read into memory", version.model)
 
-    def _is_outdated(self, version: TableVersion) -> bool:
+    def _drop_unwanted(self, wanted: Mapping[str, TableVersion]) -> None:
+        for model in list(self._loaded):
+            if model not in wanted:
+                del self._loaded[model]
+                # A version that was refused may fit now.
+                self.refused.clear()
+        for model, (version, _) in list(self.refused.items()):
+            # Another version may be smaller.
+            if wanted.get(model) is not version:
+                del self.refused[model]
+
+    def _is_current(self, version: TableVersion) -> bool:
+        """Return whether the version is in memory or was refused, so that nothing is left to do."""
+        if version.model in self.refused:
+            return True
         loaded = self._loaded.get(version.model)
-        if loaded is not None and loaded.table_version is version:
-            return False
-        return version.model not in self.refused
+        return loaded is not None and loaded.table_version is version
 
     async def _replace(self, version: TableVersion) -> None:
         before = self._loaded.get(version.model)
@@ -74,21 +86,20 @@ class InMemoryVersions:
         if before is not None and before.table_version.has_same_rows(version):
             self._loaded[version.model] = before.with_table_version(version)
             return
+        name = f"{version.model} version {version.version}"
         try:
             loaded = await self._load(version)
         except DoesNotFit as error:
             self.refused[version.model] = (version, str(error))
             _log.warning(
-                "%s version %d is not in memory and is read from the database, because of --memory-limit: %s",
-                version.model,
-                version.version,
-                error,
+                "%s is not in memory and is read from the database, because of --memory-limit: %s", name, error
             )
-        except PrescoreError as error:  # the version in memory goes on serving, and the next round tries again
-            _log.warning("%s version %d was not read into memory: %s", version.model, version.version, error)
+        except PrescoreError as error:
+            # The version in memory keeps serving, and the next round tries again.
+            _log.warning("%s was not read into memory: %s", name, error)
         else:
             self._loaded[version.model] = loaded
-            _log.info("%s version %d is in memory", version.model, version.version)
+            _log.info("%s is in memory", name)
 
     async def _load(self, version: TableVersion) -> InMemoryVersion:
         """Read a version while the one before it serves on; if both do not fit, drop that one first."""
@@ -100,8 +111,10 @@ class InMemoryVersions:
         return await asyncio.to_thread(self._read, version)
 
     def _read(self, version: TableVersion) -> InMemoryVersion:
-        available = self.limit - sum(loaded.nbytes for loaded in self._loaded.values())
-        loaded = InMemoryVersion.build(version, self._loader.load(self._database, version, available))
+        used = sum(loaded.nbytes for loaded in self._loaded.values())
+        available = self.limit - used
+        table = self._loader.load(self._database, version, available)
+        loaded = InMemoryVersion.build(version, table)
         if loaded.nbytes > available:
             raise DoesNotFit(f"it takes {loaded.nbytes:,} bytes, and {available:,} bytes are left")
         return loaded

@@ -20,7 +20,6 @@ from prescore_api.tables.version import TableVersion
 
 # New versions and their outputs are followed at once. Only a model that was created again with another key needs this.
 TRUSTED_SECONDS = 2.0
-_FIELDS = ("model", "description", "version", "rows", "data_as_of", "published_at")
 _CACHED_VERSIONS = 1000
 
 _log = logging.getLogger("prescore_api")
@@ -40,7 +39,9 @@ class Models:
     """The published models; the last reading of each version is cached."""
 
     def __init__(self, reader: ReaderPool, in_memory: InMemoryVersions, clock: Clock) -> None:
-        self._reader, self._in_memory, self._clock = reader, in_memory, clock
+        self._reader = reader
+        self._in_memory = in_memory
+        self._clock = clock
         self._published: dict[str, _Reading] = {}
         self._numbered: dict[tuple[str, int], _Reading] = {}
         self._queries: dict[tuple[Any, ...], asyncio.Future[TableVersion]] = {}
@@ -54,7 +55,8 @@ class Models:
             self._clock.set(row["now"], queried_at)
             try:
                 readings[row["model"]] = self._reading(row)
-            except Exception:  # a model that this release cannot read must not hide the others
+            # A model that this release cannot read must not hide the others.
+            except Exception:
                 _log.exception("%s cannot be served", row["model"])
         self._published = readings
 
@@ -72,9 +74,11 @@ class Models:
     async def follow(self, outdated: TableVersion) -> TableVersion:
         """Return the version that replaced this one, or the same one read again; raises NotFound."""
         reading = self._published.get(outdated.model)
-        # A concurrent request may have read the new version already.
-        if reading is not None and reading.version.version != outdated.version:
-            return reading.version
+        if reading is not None:
+            latest = reading.version
+            # A concurrent request may have read the new version already.
+            if latest.version != outdated.version:
+                return latest
         return await self._read_published(outdated.model)
 
     async def numbered(self, model: str, number: int) -> TableVersion:
@@ -91,7 +95,9 @@ class Models:
 
     def all_in_memory(self) -> bool:
         """Return whether every published model is in memory, as of the last reading."""
-        return bool(self._published) and all(self._in_memory.get(model) for model in self._published)
+        if not self._published:
+            return False
+        return all(self._in_memory.get(model) for model in self._published)
 
     async def list_models(self) -> list[dict[str, Any]]:
         """Return every published model and its age, ordered by name."""
@@ -102,24 +108,34 @@ class Models:
         """Return a published model with its age, columns and retained versions; raises NotFound."""
         version = await self._read_published(model)
         versions = await self._rows("lookup_versions", model)
-        return self._summary(version) | version.describe_columns() | {"versions": versions}
+        return {
+            **self._summary(version),
+            **version.describe_columns(),
+            "versions": versions,
+        }
 
     def gauges(self) -> list[dict[str, Any]]:
         """Return every model as of the last reading with its age now; needs no database."""
-        now = self._clock.now()
-        return [
-            self._summary(version) | {"published_seconds": _seconds_since(version.row["published_at"], now)}
-            for version in self.latest()
-        ]
+        gauges = []
+        for version in self.latest():
+            published_seconds = self._seconds_since(version.row["published_at"])
+            gauges.append({**self._summary(version), "published_seconds": published_seconds})
+        return gauges
 
     def _summary(self, version: TableVersion) -> dict[str, Any]:
         age = Age.at(version, self._clock.now())
-        summary: dict[str, Any] = {name: version.row[name] for name in _FIELDS}  # type: ignore[literal-required]
-        return summary | {
+        row = version.row
+        return {
+            "model": version.model,
+            "description": row["description"],
+            "version": version.version,
+            "rows": row["rows"],
+            "data_as_of": row["data_as_of"],
+            "published_at": row["published_at"],
             "age_seconds": round(age.seconds, 3),
             "max_age_seconds": version.max_age,
             "stale": age.stale,
-            "held": version.row["held"],
+            "held": row["held"],
             "in_memory": self._in_memory.status(version.model),
         }
 
@@ -133,7 +149,8 @@ class Models:
             self._published.pop(model, None)
             raise NotFound(f"No model {model!r} is published. GET /v1/models lists the published models.")
         self._clock.set(rows[0]["now"], queried_at)
-        reading = self._published[model] = self._reading(rows[0])
+        reading = self._reading(rows[0])
+        self._published[model] = reading
         return reading.version
 
     async def _query_numbered(self, model: str, number: int) -> TableVersion:
@@ -157,16 +174,18 @@ class Models:
     def _reading(self, row: lookup.VersionRow) -> _Reading:
         """Reuse the version of the last reading if the row has not changed: batches and memory are kept by version."""
         before = self._published.get(row["model"])
+        now = time.monotonic()
         if before is not None and before.version.matches(row):
-            return _Reading(before.version, time.monotonic())
-        return _Reading(TableVersion.from_row(row), time.monotonic())
+            return _Reading(before.version, now)
+        return _Reading(TableVersion.from_row(row), now)
 
     async def _shared(self, key: tuple[Any, ...], read: Callable[..., Awaitable[TableVersion]]) -> TableVersion:
         """Share one query among all concurrent requests that need the same version."""
         task = self._queries.get(key)
         if task is None:
-            task = self._queries[key] = asyncio.ensure_future(read(*key))
+            task = asyncio.ensure_future(read(*key))
             task.add_done_callback(lambda _: self._queries.pop(key, None))
+            self._queries[key] = task
         return await asyncio.shield(task)
 
     async def _rows(self, name: str, model: str, **parameters: Any) -> list[Any]:
@@ -175,6 +194,7 @@ class Models:
             return []
         return await self._reader.rows(query(name), {"model": model, **parameters})
 
-
-def _seconds_since(when: datetime | None, now: float) -> float | None:
-    return None if when is None else now - when.timestamp()
+    def _seconds_since(self, when: datetime | None) -> float | None:
+        if when is None:
+            return None
+        return self._clock.now() - when.timestamp()

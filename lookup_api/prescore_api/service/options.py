@@ -36,8 +36,9 @@ class LookupOptions:
         others = [(name, value) for name, value in parameters if name != "output"]
         _require_unique([name for name, _ in others] + [f"output={name}" for name in outputs])
         rest = dict(others)
-        version, max_age = rest.pop("version", None), rest.pop("max_age", None)
-        return cls(_version(version), _seconds(max_age), outputs), rest
+        version = _version(rest.pop("version", None))
+        max_age = _seconds(rest.pop("max_age", None))
+        return cls(version, max_age, outputs), rest
 
 
 DEFAULTS = LookupOptions()

@@ -33,7 +33,10 @@ class Poller:
     def __init__(
         self, reader: ReaderPool, models: Models, in_memory: InMemoryVersions, clock: Clock, *, open_to_all: bool
     ) -> None:
-        self._reader, self._models, self._in_memory, self._clock = reader, models, in_memory, clock
+        self._reader = reader
+        self._models = models
+        self._in_memory = in_memory
+        self._clock = clock
         self._keyring: Keyring | None = OPEN if open_to_all else None
         self._key_rows: list[Any] | None = None
         self._keys_read_at = -_KEYS_INTERVAL_SECONDS
@@ -95,7 +98,8 @@ class Poller:
             await asyncio.shield(self._reading_keys)
 
     async def _read_keys_later(self) -> None:
-        await asyncio.sleep(self._keys_read_at + _KEYS_INTERVAL_SECONDS - time.monotonic())
+        due_at = self._keys_read_at + _KEYS_INTERVAL_SECONDS
+        await asyncio.sleep(due_at - time.monotonic())
         await self._read_keys()
 
     async def _poll(self) -> None:
@@ -109,16 +113,19 @@ class Poller:
     async def _read(self) -> None:
         """Run one round. Every read is attempted: a revoked key must stop working even if a model cannot be read."""
         self.failure = None
-        succeeded = [await self._attempt(self._models.refresh), await self._attempt(self._require_views)]
+        reads = [self._models.refresh, self._require_views]
         if self._keyring is not OPEN:
-            succeeded.append(await self._attempt(self._read_keys))
+            reads.append(self._read_keys)
+        succeeded = [await self._attempt(read) for read in reads]
         self._read_at = time.monotonic()
-        if all(succeeded) != self.up:
-            self.up = all(succeeded)
-            _log.warning("the catalog can be read again" if self.up else "the catalog cannot be read")
+        up = all(succeeded)
+        if up != self.up:
+            self.up = up
+            _log.warning("the catalog can be read again" if up else "the catalog cannot be read")
         try:
             self._measure()
-        except OSError as error:  # the workers' shared metrics are files, and the disk may be full
+        # The metrics that workers share are files, and the disk may be full.
+        except OSError as error:
             _log.warning("cannot write metrics: %s", error)
 
     async def _attempt(self, read: Callable[[], Awaitable[None]]) -> bool:
@@ -128,7 +135,8 @@ class Poller:
             self.failure = error
             if self.up:
                 _log.warning("%s", error)
-        except Exception:  # a bug of ours must not end the rounds
+        # A bug of ours must not end the rounds.
+        except Exception:
             self.failure = PrescoreError()
             _log.exception("polling the catalog failed")
         else:
@@ -155,8 +163,9 @@ class Poller:
         for state, count in connections.items():
             metrics.pool.labels(state).set(count)
         sizes = {loaded.table_version.model: loaded.nbytes for loaded in self._in_memory.loaded()}
-        self._measured_models |= {*sizes, *self._in_memory.refused}
+        refused = self._in_memory.refused
+        self._measured_models.update(sizes, refused)
         # A model that has left memory is reported as 0 from then on.
         for model in self._measured_models:
             metrics.in_memory.labels(model).set(sizes.get(model, 0))
-            metrics.in_memory_refused.labels(model).set(model in self._in_memory.refused)
+            metrics.in_memory_refused.labels(model).set(model in refused)
