@@ -159,7 +159,7 @@ class Connection(HttpToolsProtocol):
     def _restart_without_upgrade(self) -> None:
         """Have a new parser read the current head again without its Upgrade headers, so that it reads the body, too."""
         method = self.parser.get_method()
-        # CONNECT asks for a tunnel whatever its headers say. There is none, and what follows is not HTTP.
+        # CONNECT requests a tunnel, whatever its headers say. There is none, and what follows is not HTTP.
         if method == b"CONNECT":
             raise httptools.HttpParserError("CONNECT is not supported")
         version = self.parser.get_http_version().encode()

@@ -6,16 +6,16 @@ from typing import Any
 
 import orjson
 
-from prescore.catalog import keys, lookup
+from prescore.catalog import keys
 from prescore.errors import KeyInvalid, RequestInvalid, TooLarge
 from prescore_api.formats import arrow, arrow_validation, json
 from prescore_api.http import caching
 from prescore_api.http.request import Request
 from prescore_api.http.response import JSON, Header, Response
-from prescore_api.service.answers import Age, Answers, FetchedOutputs
+from prescore_api.service.answers import Answer, Answers, FetchedOutputs
 from prescore_api.service.lookup import MAX_KEYS, KeyColumns, ParseKeys
 from prescore_api.service.options import DEFAULTS, LookupOptions, refuse_unknown
-from prescore_api.tables.version import TableVersion
+from prescore_api.tables.version import OutputSelection, TableVersion
 
 _ARROW: Header = (b"content-type", arrow.MEDIA_TYPE)
 _VARY: Header = (b"vary", b"Accept, Authorization")
@@ -56,37 +56,50 @@ async def predict_many(request: Request) -> Response:
     refuse_unknown(others)
     parse = _parse_body(request, await request.body())
     answers = await request.service.lookup.many(model, parse, options)
-    request.version, request.found = answers.table_version.version, answers.found.count(True)
+    request.version = answers.table_version.version
+    request.found = answers.found.count(True)
     if _prefers_arrow(request):
         return Response(200, arrow.render(answers), [_ARROW, _VARY, _NO_STORE])
     return Response(200, json.render(answers), [JSON, _VARY, _NO_STORE])
 
 
 async def _one(request: Request, model: str, parse: ParseKeys, options: LookupOptions) -> Response:
-    version, age, key, row = await request.service.lookup.one(model, parse, options)
-    is_found = row[1] is True
-    request.version, request.keys, request.found = version.version, 1, int(is_found)
+    answer = await request.service.lookup.one(model, parse, options)
+    version, is_found = answer.table_version, answer.is_found
+    request.version = version.version
+    request.keys = 1
+    request.found = int(is_found)
     form = b"arrow" if _prefers_arrow(request) else b"json"
-    tag = caching.etag(version, age, options, form)
-    headers = [_VARY, (b"etag", tag), (b"cache-control", caching.cache_control(version, age, options))]
+    tag = caching.etag(version, answer.age, options, form)
+    cache_control = caching.cache_control(version, answer.age, options)
+    headers = [_VARY, (b"etag", tag), (b"cache-control", cache_control)]
     if is_found and caching.matches(request.headers.get(b"if-none-match"), tag):
         return Response(304, b"", headers)
+    status = 200 if is_found else 404
+    selection = version.select_outputs(options.outputs)
     if form == b"json":
-        body, content_type = _json(version, age, key, row, options), JSON
-    else:
-        body, content_type = _arrow(version, age, key, row, options), _ARROW
-    return Response(200 if is_found else 404, body, [content_type, *headers])
+        return Response(status, _json(answer, selection), [JSON, *headers])
+    return Response(status, _arrow(answer, selection), [_ARROW, *headers])
 
 
-def _json(version: TableVersion, age: Age, key: KeyColumns, row: lookup.Row, options: LookupOptions) -> bytes:
-    named_key = {column["name"]: value for column, (value,) in zip(version.key, key, strict=True)}
-    return json.render_one(version, age, named_key, row, version.select_outputs(options.outputs))
+def _json(answer: Answer, selection: OutputSelection) -> bytes:
+    version = answer.table_version
+    key = {column["name"]: value for column, (value,) in zip(version.key, answer.key, strict=True)}
+    return json.render_one(version, answer.age, key, answer.row, selection)
 
 
-def _arrow(version: TableVersion, age: Age, key: KeyColumns, row: lookup.Row, options: LookupOptions) -> bytes:
-    values = row[2:] or [None] * len(version.outputs)
-    outputs = FetchedOutputs([[value] for value in values])
-    return arrow.render(Answers(version, age, key, [row[1]], outputs, version.select_outputs(options.outputs)))
+def _arrow(answer: Answer, selection: OutputSelection) -> bytes:
+    version = answer.table_version
+    values = answer.row[2:] or [None] * len(version.outputs)
+    answers = Answers(
+        table_version=version,
+        age=answer.age,
+        keys=answer.key,
+        found=[answer.is_found],
+        outputs=FetchedOutputs([[value] for value in values]),
+        selection=selection,
+    )
+    return arrow.render(answers)
 
 
 def _authorize(request: Request, model: str) -> None:

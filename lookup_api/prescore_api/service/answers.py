@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from prescore import wording
 from prescore.catalog import lookup
@@ -29,15 +29,17 @@ class Age:
     def require(self, version: TableVersion, options: LookupOptions) -> None:
         """Raise TooOld beyond the caller's bound, or beyond the max age if the model refuses stale lookups."""
         if options.max_age is not None and self.seconds > options.max_age:
-            raise TooOld(_too_old(version, self.seconds, f"max_age={options.max_age:g} allows {options.max_age:g} s"))
-        if self.stale and version.row["refuse_stale"] and options.version is None:
-            raise TooOld(_too_old(version, self.seconds, f"the model's max age is {version.max_age:g} s"))
+            raise _too_old(version, self.seconds, f"max_age={options.max_age:g} allows {options.max_age:g} s")
+        refuses_stale = version.row["refuse_stale"] and options.version is None
+        if self.stale and refuses_stale:
+            raise _too_old(version, self.seconds, f"the model's max age is {version.max_age:g} s")
 
 
-def _too_old(version: TableVersion, age: float, allowed: str) -> str:
-    return (
-        f"{version.model} version {version.version} is too old: its data is {wording.age(age)} old ({age:.0f} s), "
-        f"and {allowed}. Publish a newer version or allow a higher age."
+def _too_old(version: TableVersion, seconds: float, limit: str) -> TooOld:
+    name = f"{version.model} version {version.version}"
+    return TooOld(
+        f"{name} is too old: its data is {wording.age(seconds)} old ({seconds:.0f} s), and {limit}. "
+        "Publish a newer version or allow a higher age."
     )
 
 
@@ -62,6 +64,20 @@ class FetchedOutputs:
         return [self.columns[position] for position in positions]
 
     to_arrays = to_lists
+
+
+class Answer(NamedTuple):
+    """The answer to one key: the key by column, each with a single value, and the row that was found for it."""
+
+    table_version: TableVersion
+    age: Age
+    key: Sequence[Sequence[Any]]
+    row: lookup.Row
+
+    @property
+    def is_found(self) -> bool:
+        """Whether the version has the key."""
+        return self.row[1] is True
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import psycopg
 
 from prescore.catalog import lookup
 from prescore.errors import DatabaseRefused, Transient
-from prescore_api.service.answers import Age, Answers, FetchedOutputs
+from prescore_api.service.answers import Age, Answer, Answers, FetchedOutputs
 from prescore_api.service.clock import Clock
 from prescore_api.service.memory import InMemoryVersions
 from prescore_api.service.models import Models
@@ -31,6 +31,10 @@ _SPLIT_KEYS = 500
 KeyColumns = list[list[Any]]
 ParseKeys = Callable[[TableVersion], KeyColumns]
 """Parses the keys of a request as the key of a version, by column; raises KeyInvalid."""
+Fetch = Callable[[TableVersion, KeyColumns], Awaitable[Any]]
+"""Fetches from a version, or returns None if another version is published."""
+Fetched = tuple[TableVersion, Age, KeyColumns, Any]
+"""A version, its age, the keys that were parsed for it, and what was fetched from it."""
 
 
 class Lookup:
@@ -43,21 +47,17 @@ class Lookup:
         self._clock = clock
         self._batched: WeakKeyDictionary[TableVersion, BatchedLookup] = WeakKeyDictionary()
 
-    async def one(
-        self, model: str, parse: ParseKeys, options: LookupOptions
-    ) -> tuple[TableVersion, Age, KeyColumns, lookup.Row]:
-        """Look up one key; return its version, that version's age, the parsed key, and the row.
-
-        Raises NotFound, KeyInvalid, TooOld, DatabaseUnavailable or Transient.
-        """
+    async def one(self, model: str, parse: ParseKeys, options: LookupOptions) -> Answer:
+        """Look up one key; raises NotFound, KeyInvalid, TooOld, DatabaseUnavailable or Transient."""
         loaded = self._loaded(model, options)
         if loaded is not None:
             version = loaded.table_version
             key = parse(version)
             age = self._age(version, options)
             row = loaded.row([column[0] for column in key])
-            return version, age, key, row
-        return await self._consistent(model, parse, options, self._row)
+        else:
+            version, age, key, row = await self._consistent(model, parse, options, self._row)
+        return Answer(version, age, key, row)
 
     async def many(self, model: str, parse: ParseKeys, options: LookupOptions) -> Answers:
         """Look up keys and return their answers in the same order; raises like `one`."""
@@ -98,13 +98,7 @@ class Lookup:
             return loaded
         return None
 
-    async def _consistent(
-        self,
-        model: str,
-        parse: ParseKeys,
-        options: LookupOptions,
-        fetch: Callable[[TableVersion, KeyColumns], Awaitable[Any]],
-    ) -> tuple[TableVersion, Age, KeyColumns, Any]:
+    async def _consistent(self, model: str, parse: ParseKeys, options: LookupOptions, fetch: Fetch) -> Fetched:
         """Fetch from one version; start over when another one turns out to be published by now."""
         version = await self._version(model, options)
         for _ in range(_ATTEMPTS):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from prescore.catalog.database import Database
 from prescore.errors import PrescoreError
@@ -17,6 +17,13 @@ from prescore_api.tables.version import TableVersion
 _log = logging.getLogger("prescore_api")
 
 
+class Refusal(NamedTuple):
+    """A version that exceeds the limit, and why."""
+
+    version: TableVersion
+    reason: str
+
+
 class InMemoryVersions:
     """The versions whose specs set `lookup.in_memory`, within a limit in bytes that covers the one being read, too."""
 
@@ -24,7 +31,7 @@ class InMemoryVersions:
         self._database = database
         self.limit = limit
         self._loaded: dict[str, InMemoryVersion] = {}
-        self.refused: dict[str, tuple[TableVersion, str]] = {}
+        self.refused: dict[str, Refusal] = {}
         self._loader = LoaderProcess()
 
     def get(self, model: str) -> InMemoryVersion | None:
@@ -43,8 +50,7 @@ class InMemoryVersions:
         refusal = self.refused.get(model)
         if refusal is None:
             return None
-        _, reason = refusal
-        return {"version": None, "bytes": 0, "refused": reason}
+        return {"version": None, "bytes": 0, "refused": refusal.reason}
 
     def stop(self) -> None:
         """Stop reading tables, for good."""
@@ -68,9 +74,9 @@ class InMemoryVersions:
                 del self._loaded[model]
                 # A version that was refused may fit now.
                 self.refused.clear()
-        for model, (version, _) in list(self.refused.items()):
+        for model, refusal in list(self.refused.items()):
             # Another version may be smaller.
-            if wanted.get(model) is not version:
+            if wanted.get(model) is not refusal.version:
                 del self.refused[model]
 
     def _is_current(self, version: TableVersion) -> bool:
@@ -90,7 +96,7 @@ class InMemoryVersions:
         try:
             loaded = await self._load(version)
         except DoesNotFit as error:
-            self.refused[version.model] = (version, str(error))
+            self.refused[version.model] = Refusal(version, str(error))
             _log.warning(
                 "%s is not in memory and is read from the database, because of --memory-limit: %s", name, error
             )

@@ -25,6 +25,11 @@ _CACHED_VERSIONS = 1000
 _log = logging.getLogger("prescore_api")
 
 
+Description = dict[str, Any]
+_Key = tuple[Any, ...]
+_Read = Callable[..., Awaitable[TableVersion]]
+
+
 class _Reading(NamedTuple):
     """A version and when, by the monotonic clock, the catalog was read."""
 
@@ -44,7 +49,7 @@ class Models:
         self._clock = clock
         self._published: dict[str, _Reading] = {}
         self._numbered: dict[tuple[str, int], _Reading] = {}
-        self._queries: dict[tuple[Any, ...], asyncio.Future[TableVersion]] = {}
+        self._queries: dict[_Key, asyncio.Future[TableVersion]] = {}
 
     async def refresh(self) -> None:
         """Read all published models; raises DatabaseUnavailable or DatabaseRefused."""
@@ -99,12 +104,12 @@ class Models:
             return False
         return all(self._in_memory.get(model) for model in self._published)
 
-    async def list_models(self) -> list[dict[str, Any]]:
+    async def list_models(self) -> list[Description]:
         """Return every published model and its age, ordered by name."""
         await self.refresh()
         return [self._summary(version) for version in self.latest()]
 
-    async def describe(self, model: str) -> dict[str, Any]:
+    async def describe(self, model: str) -> Description:
         """Return a published model with its age, columns and retained versions; raises NotFound."""
         version = await self._read_published(model)
         versions = await self._rows("lookup_versions", model)
@@ -114,7 +119,7 @@ class Models:
             "versions": versions,
         }
 
-    def gauges(self) -> list[dict[str, Any]]:
+    def gauges(self) -> list[Description]:
         """Return every model as of the last reading with its age now; needs no database."""
         gauges = []
         for version in self.latest():
@@ -122,7 +127,7 @@ class Models:
             gauges.append({**self._summary(version), "published_seconds": published_seconds})
         return gauges
 
-    def _summary(self, version: TableVersion) -> dict[str, Any]:
+    def _summary(self, version: TableVersion) -> Description:
         age = Age.at(version, self._clock.now())
         row = version.row
         return {
@@ -168,7 +173,8 @@ class Models:
             self._numbered.clear()
         self._clock.set(rows[0]["now"], queried_at)
         version = TableVersion.from_row(rows[0], by_number=True)
-        self._numbered[model, number] = _Reading(version, time.monotonic())
+        reading = _Reading(version, time.monotonic())
+        self._numbered[model, number] = reading
         return version
 
     def _reading(self, row: lookup.VersionRow) -> _Reading:
@@ -179,7 +185,7 @@ class Models:
             return _Reading(before.version, now)
         return _Reading(TableVersion.from_row(row), now)
 
-    async def _shared(self, key: tuple[Any, ...], read: Callable[..., Awaitable[TableVersion]]) -> TableVersion:
+    async def _shared(self, key: _Key, read: _Read) -> TableVersion:
         """Share one query among all concurrent requests that need the same version."""
         task = self._queries.get(key)
         if task is None:

@@ -32,13 +32,20 @@ class LookupOptions:
     @classmethod
     def parse(cls, parameters: Parameters) -> tuple[Self, dict[str, str]]:
         """Split a query string's parameters into options and the rest, by name; raise RequestInvalid."""
-        outputs = tuple(value for name, value in parameters if name == "output")
-        others = [(name, value) for name, value in parameters if name != "output"]
-        _require_unique([name for name, _ in others] + [f"output={name}" for name in outputs])
-        rest = dict(others)
-        version = _version(rest.pop("version", None))
-        max_age = _seconds(rest.pop("max_age", None))
-        return cls(version, max_age, outputs), rest
+        outputs = []
+        others = {}
+        names = []
+        for name, value in parameters:
+            if name == "output":
+                outputs.append(value)
+                names.append(f"output={value}")
+            else:
+                others[name] = value
+                names.append(name)
+        _require_unique(names)
+        version = _version(others.pop("version", None))
+        max_age = _seconds(others.pop("max_age", None))
+        return cls(version, max_age, tuple(outputs)), others
 
 
 DEFAULTS = LookupOptions()

@@ -24,6 +24,8 @@ POLL_SECONDS = 1.0
 _KEYS_INTERVAL_SECONDS = 0.25
 _OVERDUE_SECONDS = 3.0
 
+_Read = Callable[[], Awaitable[None]]
+
 _log = logging.getLogger("prescore_api")
 
 
@@ -57,16 +59,18 @@ class Poller:
         """Stop all background tasks."""
         self._in_memory.stop()
         for task in (self._task, self._loading, self._reading_keys):
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError, PrescoreError):
-                    await task
+            if task is None:
+                continue
+            task.cancel()
+            with suppress(asyncio.CancelledError, PrescoreError):
+                await task
 
     def require_ready(self) -> None:
         """Raise the failure of the last round, if any. This sends no query, so that probes cost nothing."""
         if self.failure is not None:
             raise self.failure
-        if time.monotonic() - self._read_at > _OVERDUE_SECONDS:
+        elapsed = time.monotonic() - self._read_at
+        if elapsed > _OVERDUE_SECONDS:
             raise DatabaseUnavailable("The database has not answered for a while.")
 
     async def caller(self, authorization: bytes | None) -> Caller:
@@ -77,18 +81,18 @@ class Poller:
         if self._keyring is None:
             await self._read_keys_soon()
         try:
-            return self._require_keyring().caller(authorization, self._clock.now())
+            return self._authenticate(authorization)
         except Unauthenticated:
             if authorization is None or not self.up:
                 raise
         # The key may have been created since the last round.
         await self._read_keys_soon()
-        return self._require_keyring().caller(authorization, self._clock.now())
+        return self._authenticate(authorization)
 
-    def _require_keyring(self) -> Keyring:
+    def _authenticate(self, authorization: bytes | None) -> Caller:
         if self._keyring is None:
             raise DatabaseUnavailable("The API keys have not been read yet.")
-        return self._keyring
+        return self._keyring.caller(authorization, self._clock.now())
 
     async def _read_keys_soon(self) -> None:
         """Read the keys within the minimum interval; concurrent requests share one query, and failures are ignored."""
@@ -113,7 +117,7 @@ class Poller:
     async def _read(self) -> None:
         """Run one round. Every read is attempted: a revoked key must stop working even if a model cannot be read."""
         self.failure = None
-        reads = [self._models.refresh, self._require_views]
+        reads: list[_Read] = [self._models.refresh, self._require_views]
         if self._keyring is not OPEN:
             reads.append(self._read_keys)
         succeeded = [await self._attempt(read) for read in reads]
@@ -128,7 +132,7 @@ class Poller:
         except OSError as error:
             _log.warning("cannot write metrics: %s", error)
 
-    async def _attempt(self, read: Callable[[], Awaitable[None]]) -> bool:
+    async def _attempt(self, read: _Read) -> bool:
         try:
             await read()
         except PrescoreError as error:
@@ -158,10 +162,16 @@ class Poller:
 
     def _measure(self) -> None:
         metrics.up.set(self.up)
+        self._measure_pool()
+        self._measure_memory()
+
+    def _measure_pool(self) -> None:
         connections = self._reader.pool_stats()
         metrics.waiting.set(connections.pop("waiting"))
         for state, count in connections.items():
             metrics.pool.labels(state).set(count)
+
+    def _measure_memory(self) -> None:
         sizes = {loaded.table_version.model: loaded.nbytes for loaded in self._in_memory.loaded()}
         refused = self._in_memory.refused
         self._measured_models.update(sizes, refused)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 from prescore.catalog.database import Database
 from prescore.errors import Forbidden, PrescoreError, Transient
@@ -14,7 +14,7 @@ from prescore_api.service.auth import Caller
 from prescore_api.service.clock import Clock
 from prescore_api.service.lookup import Lookup
 from prescore_api.service.memory import InMemoryVersions
-from prescore_api.service.models import Models
+from prescore_api.service.models import Description, Models
 from prescore_api.service.poller import Poller
 from prescore_api.tables.database import Bounds, ReaderPool
 
@@ -65,12 +65,12 @@ class Service:
         """Return the caller behind an Authorization header; raises Unauthenticated or DatabaseUnavailable."""
         return self._poller.caller(authorization)
 
-    async def list_models(self, caller: Caller) -> list[dict[str, Any]]:
+    async def list_models(self, caller: Caller) -> list[Description]:
         """Return the published models that the caller may read, ordered by name; raises DatabaseUnavailable."""
-        models = await self._models.list_models()
-        return [model for model in models if caller.may_read(model["model"])]
+        descriptions = await self._models.list_models()
+        return [description for description in descriptions if caller.may_read(description["model"])]
 
-    async def describe_model(self, caller: Caller, model: str) -> dict[str, Any]:
+    async def describe_model(self, caller: Caller, model: str) -> Description:
         """Return one published model; raises Forbidden, NotFound or DatabaseUnavailable."""
         caller.require(model)
         return await self._models.describe(model)
