@@ -97,7 +97,7 @@ def test_nobody_waits_behind_a_slow_database_without_end() -> None:
         first += [merged.submit((1,))]
         await _until_asked(database, 2)
         waiting = merged.submit((2,))
-        while asyncio.get_running_loop().time() <= merged._waiting[0].since + 0.05:
+        while asyncio.get_running_loop().time() <= merged._queue[0].submitted_at + 0.05:
             await asyncio.sleep(0.01)
         database.may_answer.set()
         assert await asyncio.gather(*first) == [(1, True, 0), (1, True, 1)]

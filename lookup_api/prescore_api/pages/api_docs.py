@@ -1,4 +1,4 @@
-"""The page at /docs: every endpoint as OpenAPI describes it, as plain HTML that needs nothing from anywhere else."""
+"""The page at /docs: every endpoint of the OpenAPI document, as HTML that loads nothing else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from shlex import quote
 from typing import Any
-from urllib.parse import quote as encoded
+from urllib.parse import quote as percent_encode
 from urllib.parse import urlencode
 
 from prescore_api.pages import status
@@ -15,7 +15,7 @@ from prescore_api.pages import status
 
 @dataclass(frozen=True)
 class Parameter:
-    """What an endpoint takes, where, and of which JSON type."""
+    """A parameter: `place` is `path` or `query`, `kind` its JSON type."""
 
     name: str
     place: str
@@ -24,8 +24,8 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """An endpoint: what it takes and answers, and how curl asks it."""
+class Endpoint:
+    """An endpoint: its parameters, its responses by status, and an example for curl. `open` needs no API key."""
 
     name: str
     method: str
@@ -34,57 +34,78 @@ class Entry:
     tag: str
     open: bool
     parameters: list[Parameter]
-    answers: list[tuple[str, str]]
+    responses: list[tuple[str, str]]
     example: str
 
 
 def html(openapi: dict[str, Any], base: str) -> str:
-    """Render the page; `base` is the server's URL as the client sees it."""
-    entries = sorted(_entries(openapi, base), key=_rank)
-    return status.rendered("manual.html", entries=entries, version=openapi["info"]["version"])
+    """Return the page. `base` is the server's URL as the browser sees it."""
+    endpoints = sorted(_endpoints(openapi, base.rstrip("/")), key=_rank)
+    version = openapi["info"]["version"]
+    return status.render("api_docs.html", endpoints=endpoints, version=version)
 
 
-def _rank(entry: Entry) -> tuple[bool, bool]:
-    """Order entries: predictions come first, endpoints that need no API key last."""
-    return entry.open, entry.tag != "predictions"
+def _rank(endpoint: Endpoint) -> tuple[bool, bool]:
+    """Sort predictions to the top, and the endpoints for load balancers and monitoring to the bottom."""
+    return endpoint.open, endpoint.tag != "predictions"
 
 
-def _entries(openapi: dict[str, Any], base: str) -> Iterator[Entry]:
+def _endpoints(openapi: dict[str, Any], base: str) -> Iterator[Endpoint]:
     for path, operations in openapi["paths"].items():
-        for method, told in operations.items():
-            parameters = told.get("parameters", [])
-            # An operation that needs no API key overrides the document's security requirements with none.
-            is_open = told.get("security") == []
-            yield Entry(
-                name=told["operationId"],
-                method=method.upper(),
-                path=path,
-                summary=told.get("description", told["summary"]),
-                tag=told["tags"][0],
-                open=is_open,
-                parameters=[_parameter(one) for one in parameters],
-                answers=sorted((status, answer["description"]) for status, answer in told["responses"].items()),
-                example=_example(base.rstrip("/") + path, told, parameters, needs_key=not is_open),
-            )
+        for method, operation in operations.items():
+            yield _endpoint(method, path, operation, base)
 
 
-def _parameter(told: dict[str, Any]) -> Parameter:
-    kind = told["schema"].get("type", "string")
-    return Parameter(told["name"], told["in"], kind, told.get("description", ""))
+def _endpoint(method: str, path: str, operation: dict[str, Any], base: str) -> Endpoint:
+    # An operation that needs no API key overrides the document's security requirements with none.
+    is_open = operation.get("security") == []
+    responses = []
+    for code, response in sorted(operation["responses"].items()):
+        responses.append((code, response["description"]))
+    return Endpoint(
+        name=operation["operationId"],
+        method=method.upper(),
+        path=path,
+        summary=operation.get("description", operation["summary"]),
+        tag=operation["tags"][0],
+        open=is_open,
+        parameters=[_parameter(parameter) for parameter in operation.get("parameters", [])],
+        responses=responses,
+        example=_example(base + path, operation, needs_key=not is_open),
+    )
 
 
-def _example(url: str, told: dict[str, Any], parameters: list[dict[str, Any]], *, needs_key: bool) -> str:
-    given = {one["name"]: _given(one) for one in parameters}
-    for name in [one["name"] for one in parameters if one["in"] == "path"]:
-        url = url.replace(f"{{{name}}}", encoded(str(given[name]), safe=""))
-    asked = next((given[one["name"]] for one in parameters if one["in"] == "query" and given[one["name"]]), None)
+def _parameter(parameter: dict[str, Any]) -> Parameter:
+    return Parameter(
+        name=parameter["name"],
+        place=parameter["in"],
+        kind=parameter["schema"].get("type", "string"),
+        description=parameter.get("description", ""),
+    )
+
+
+def _example(url: str, operation: dict[str, Any], *, needs_key: bool) -> str:
+    """Return a curl command. Of the query parameters, it has the first one with an example."""
+    query = None
+    for parameter in operation.get("parameters", []):
+        value = _example_value(parameter)
+        if parameter["in"] == "path":
+            placeholder = f"{{{parameter['name']}}}"
+            url = url.replace(placeholder, percent_encode(str(value), safe=""))
+        elif parameter["in"] == "query" and not query:
+            query = value
     words = ["curl"]
     if needs_key:
         words.append('-H "Authorization: Bearer $API_KEY"')
-    if "requestBody" in told:
-        words.append(f"--json {quote(json.dumps(told['requestBody']['content']['application/json']['example']))}")
-    return " \\\n  ".join([*words, quote(f"{url}?{urlencode(asked)}" if asked else url)])
+    if "requestBody" in operation:
+        content = operation["requestBody"]["content"]["application/json"]
+        words.append(f"--json {quote(json.dumps(content['example']))}")
+    words.append(quote(f"{url}?{urlencode(query)}" if query else url))
+    return " \\\n  ".join(words)
 
 
-def _given(parameter: dict[str, Any]) -> Any:
-    return parameter.get("example") or next(iter(parameter["schema"].get("examples", [])), None)
+def _example_value(parameter: dict[str, Any]) -> Any:
+    if parameter.get("example"):
+        return parameter["example"]
+    examples = parameter["schema"].get("examples", [])
+    return examples[0] if examples else None

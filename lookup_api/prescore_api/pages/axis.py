@@ -1,115 +1,172 @@
-"""An axis of numbers: bins of one width, and round numbers to read it by, whatever the range."""
+"""A numeric axis for any range: bins of equal width, and ticks at round numbers."""
 
 from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import NamedTuple
 
 BINS = 48
+# How many ticks to aim for.
 _TICKS = 5
-# Of all labels together: as many as a phone has room for.
-_LETTERS = 46
+# How many characters all labels may have together: as many as a phone has room for.
+_LABEL_CHARACTERS = 46
+# Two labels need so much space between them.
+_LABEL_GAP = 2
 _LARGEST = sys.float_info.max
-# Beyond it a float cannot tell a half.
-_WHOLE = 2.0**52
+# From here on, a float cannot represent the halves at which bins of whole numbers begin.
+_LARGEST_WITH_HALVES = 2.0**52
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Tick(NamedTuple):
-    """A round number; `at` is its place on the axis, from 0 to 1."""
+    """A round number and its position on the axis, from 0 to 1."""
 
-    at: float
+    position: float
     label: str
 
 
 class Axis(NamedTuple):
-    """`edges` ascend; the bins between them are of one width."""
+    """The ascending edges of bins of equal width, and the ticks."""
 
     edges: tuple[float, ...]
     ticks: tuple[Tick, ...]
 
 
 def between(low: float, high: float, *, whole: bool = False) -> Axis:
-    """An axis that holds both ends; whole numbers lie in the middle of their bins."""
-    if whole and max(abs(low), abs(high)) < _WHOLE:
-        return _of_whole(math.floor(low), math.ceil(high))
-    low, high = _apart(low, high)
-    step = _step(_length(low, high))
-    low, high = _rounded(low, high, step)
-    edges = tuple(low * (1 - i / BINS) + high * (i / BINS) for i in range(BINS + 1))
-    return Axis(edges, _ticks(low, high, step))
+    """Return an axis that contains both ends. With `whole`, whole numbers lie in the middle of their bins."""
+    if whole and max(abs(low), abs(high)) < _LARGEST_WITH_HALVES:
+        return _whole_numbers(math.floor(low), math.ceil(high))
+    low, high = _separate(low, high)
+    step = _tick_step(_length(low, high))
+    low, high = _extend_to_ticks(low, high, step)
+    edges = []
+    for i in range(BINS + 1):
+        share = i / BINS
+        edges.append(low * (1 - share) + high * share)
+    return Axis(tuple(edges), _ticks(low, high, step))
 
 
 def is_wide(low: float, high: float) -> bool:
-    """Whether there is a way between two numbers that can be measured."""
+    """Return whether the distance between two numbers is more than 0, as `position` computes it."""
     return high / 4 > low / 4
 
 
-def place(value: float, low: float, high: float) -> float:
-    """How far a value is on the way between two others, from 0 to 1."""
-    # In quarters, because the way from the smallest to the largest number is longer than any number.
-    way = (value / 4 - low / 4) / (high / 4 - low / 4)
-    return min(1.0, max(0.0, way))
+def position(value: float, low: float, high: float) -> float:
+    """Return where a value lies between two others, from 0 to 1."""
+    # A quarter of each, because the distance from the smallest to the largest float is not a float.
+    distance = value / 4 - low / 4
+    length = high / 4 - low / 4
+    return min(1.0, max(0.0, distance / length))
 
 
-def _of_whole(low: int, high: int) -> Axis:
-    width = -(-(high - low + 1) // BINS)
-    count = -(-(high - low + 1) // width)
-    edges = tuple(low - 0.5 + width * i for i in range(count + 1))
-    return Axis(edges, _ticks(edges[0], edges[-1], max(Decimal(1), _step(float(high - low)))))
+def _whole_numbers(low: int, high: int) -> Axis:
+    count = high - low + 1
+    width = _divide_rounding_up(count, BINS)
+    bins = _divide_rounding_up(count, width)
+    edges = [low - 0.5 + width * i for i in range(bins + 1)]
+    step = max(Decimal(1), _tick_step(float(high - low)))
+    return Axis(tuple(edges), _ticks(edges[0], edges[-1], step))
+
+
+def _divide_rounding_up(number: int, divisor: int) -> int:
+    return -(-number // divisor)
 
 
 def _length(low: float, high: float) -> float:
     return min(high - low, _LARGEST)
 
 
-def _apart(low: float, high: float) -> tuple[float, float]:
-    """The ends, so far from each other that floats can tell the bins between them apart."""
-    around = max(abs(low), abs(high))
-    least = max(16 * BINS * math.ulp(around), sys.float_info.min)
-    missing = max(abs(low) / 10, 0.5) if low == high else max(0.0, (least - (high - low)) / 2)
-    return max(low - missing, -_LARGEST), min(high + missing, _LARGEST)
+def _separate(low: float, high: float) -> tuple[float, float]:
+    """Move the ends apart until floats can tell the bins between them apart."""
+    if low == high:
+        margin = max(abs(low) / 10, 0.5)
+    else:
+        spacing = math.ulp(max(abs(low), abs(high)))
+        least_length = max(16 * BINS * spacing, sys.float_info.min)
+        margin = max(0.0, (least_length - (high - low)) / 2)
+    return max(low - margin, -_LARGEST), min(high + margin, _LARGEST)
 
 
-def _rounded(low: float, high: float, step: Decimal) -> tuple[float, float]:
-    """The ends, each at the round number beyond it if that is near."""
+def _extend_to_ticks(low: float, high: float, step: Decimal) -> tuple[float, float]:
+    """Move each end to the round number beyond it, if that is near."""
     near = _length(low, high) / 6
-    below, above = float(_count(low, step, ROUND_FLOOR) * step), float(_count(high, step, ROUND_CEILING) * step)
-    return below if low - below <= near else low, above if above - high <= near else high
+    tick_below = float(_steps(low, step, ROUND_FLOOR) * step)
+    tick_above = float(_steps(high, step, ROUND_CEILING) * step)
+    return (
+        tick_below if low - tick_below <= near else low,
+        tick_above if tick_above - high <= near else high,
+    )
 
 
-def _step(length: float) -> Decimal:
-    """The way between round numbers: 1, 2 or 5 times a power of ten, so that few enough fit in."""
-    part = (length or 1.0) / _TICKS
-    power = math.floor(math.log10(part))
-    return next(step for m in (1, 2, 5, 10, 20) if float(step := Decimal(m).scaleb(power)) >= part)
+def _tick_step(length: float) -> Decimal:
+    """Return the distance between ticks: the least 1, 2 or 5 times a power of ten that gives few enough of them."""
+    least = (length or 1.0) / _TICKS
+    power = math.floor(math.log10(least))
+    for factor in (1, 2, 5, 10):
+        step = Decimal(factor).scaleb(power)
+        if float(step) >= least:
+            return step
+    # The logarithm above may have been rounded down to the next power.
+    return Decimal(20).scaleb(power)
 
 
 def _ticks(low: float, high: float, step: Decimal) -> tuple[Tick, ...]:
-    first, last = _count(low, step, ROUND_CEILING), _count(high, step, ROUND_FLOOR)
-    values = [(n * step).normalize() for n in range(first, last + 1)]
-    found = [Tick(place(float(v), low, high), label) for v, label in zip(values, _labels(values), strict=True)]
-    fewer = (found[::every] for every in range(1, len(found) + 1))
-    return tuple(next((ticks for ticks in fewer if sum(len(tick.label) + 2 for tick in ticks) <= _LETTERS), found[:1]))
+    first = _steps(low, step, ROUND_CEILING)
+    last = _steps(high, step, ROUND_FLOOR)
+    values = [(number * step).normalize() for number in range(first, last + 1)]
+    labels = _labels(values)
+    ticks = []
+    for value, label in zip(values, labels, strict=True):
+        ticks.append(Tick(position(float(value), low, high), label))
+    return tuple(_thin_out(ticks))
 
 
-def _count(value: float, step: Decimal, rounding: str) -> int:
-    """How many steps it is from zero; by its shortest text, so that 0.3 is three times 0.1."""
-    return int((Decimal(repr(value)) / step).to_integral_value(rounding))
+def _thin_out(ticks: Sequence[Tick]) -> Sequence[Tick]:
+    """Keep every second, third, … tick, as many as there is room for."""
+    for every in range(1, len(ticks)):
+        kept = ticks[::every]
+        if _label_width(kept) <= _LABEL_CHARACTERS:
+            return kept
+    return ticks[:1]
 
 
-def _labels(values: list[Decimal]) -> list[str]:
-    """As people write them, all in one way: 0.25, 1,500, or 2·10⁹ where that is short."""
-    powers = [value.adjusted() for value in values if value]
-    digits = max(len(value.as_tuple().digits) for value in values) if values else 0
-    powered = digits <= 3 and (max(powers, default=0) > 5 or max(powers, default=0) < -3)
-    return [_in_powers(value) if powered else f"{value:,f}" for value in values]
+def _label_width(ticks: Sequence[Tick]) -> int:
+    return sum(len(tick.label) + _LABEL_GAP for tick in ticks)
 
 
-def _in_powers(value: Decimal) -> str:
-    power = str(value.adjusted()).translate(_SUPERSCRIPT)
-    lead = f"{value.scaleb(-value.adjusted()):f}"
-    shown = lead.replace("1", "10") if lead in ("1", "-1") else f"{lead}·10"
-    return shown + power if value else "0"
+def _steps(value: float, step: Decimal, rounding: str) -> int:
+    """Return how many steps a value is from zero. Its shortest text is exact: 0.3 is three times 0.1."""
+    steps = Decimal(repr(value)) / step
+    return int(steps.to_integral_value(rounding))
+
+
+def _labels(values: Sequence[Decimal]) -> list[str]:
+    """Format all values in the same way: 0.25, 1,500, or 2·10⁹ if they are very large or small, and short."""
+    if _suit_powers_of_ten(values):
+        return [_power_of_ten(value) for value in values]
+    return [f"{value:,f}" for value in values]
+
+
+def _suit_powers_of_ten(values: Sequence[Decimal]) -> bool:
+    exponents = [value.adjusted() for value in values if value]
+    if not exponents:
+        return False
+    digits = max(len(value.as_tuple().digits) for value in values)
+    largest = max(exponents)
+    return digits <= 3 and (largest > 5 or largest < -3)
+
+
+def _power_of_ten(value: Decimal) -> str:
+    if not value:
+        return "0"
+    exponent = value.adjusted()
+    factor = f"{value.scaleb(-exponent):f}"
+    power = "10" + str(exponent).translate(_SUPERSCRIPT)
+    if factor == "1":
+        return power
+    if factor == "-1":
+        return f"-{power}"
+    return f"{factor}·{power}"

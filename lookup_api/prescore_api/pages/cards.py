@@ -1,4 +1,4 @@
-"""What the status page tells of a model: a card out of a row of the catalog, in words and pictures."""
+"""A card of the status page: what it shows of one model, from a row of the catalog."""
 
 from __future__ import annotations
 
@@ -10,74 +10,79 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from prescore.wording import age
-from prescore_api.pages.charts import Album, Known, Row, predicted, shown
-from prescore_api.pages.runs import Run, cut, run
-from prescore_api.pages.svg import age_bar
+from prescore_api.pages.charts import ChartCache, Row, StatisticsByColumn, charted_outputs, predictions
+from prescore_api.pages.runs import Run, describe, shorten_text
+from prescore_api.pages.svg import render_age
 
 
 class Mark(NamedTuple):
-    """What somebody should see at once; `kind` chooses its colour and sign."""
+    """A model's condition at a glance; `kind` selects its color and its sign."""
 
     kind: str
-    words: str
+    text: str
 
 
-class Picture(NamedTuple):
-    """A column of predictions; `drawn` is None where nothing is known of its values."""
+class Chart(NamedTuple):
+    """An output's chart; `svg` is None if nothing is known of its values."""
 
     name: str
     comment: str
-    drawn: Markup | None
+    svg: Markup | None
     remark: str
 
 
 @dataclass(frozen=True)
-class Service:
-    """What is published; `before` is the version that was before it, `left_out` how many outputs have no place."""
+class Published:
+    """The published version. `before` is the number of the previous one, `left_out` the number of outputs not shown."""
 
     version: int
     before: int | None
     rows: str
     key: str
-    bar: Markup | None
+    age_bar: Markup | None
     age: str
-    late: str
-    clocks: str
-    pictures: Sequence[Picture]
+    consequence: str
+    times: str
+    charts: Sequence[Chart]
     left_out: int
 
 
 @dataclass(frozen=True)
 class Card:
-    """A model; `service` is None before its first publication."""
+    """A model; `published` is None before its first publication."""
 
     model: str
     description: str
     marks: Sequence[Mark]
     hold: str
-    service: Service | None
+    published: Published | None
     runs: Sequence[Run]
 
 
-def card(row: Row, known: Known, album: Album) -> Card:
-    """The card of a row of `page_cards`."""
+def card(row: Row, statistics: StatisticsByColumn, cache: ChartCache) -> Card:
+    """Build the card for a row of `page_cards`."""
+    runs = []
+    for position, run in enumerate(row["runs"] or []):
+        runs.append(describe(run, newest=position == 0))
     return Card(
         model=row["model"],
-        description=cut(row["description"]),
+        description=shorten_text(row["description"]),
         marks=list(_marks(row)),
         hold=_hold(row),
-        service=None if row["version"] is None else _service(row, known, album),
-        runs=[run(told, newest=place == 0) for place, told in enumerate(row["runs"] or [])],
+        published=None if row["version"] is None else _published(row, statistics, cache),
+        runs=runs,
     )
 
 
-def moment(when: datetime | str) -> str:
-    """A time as the page writes it; text is one that Postgres knows and Python does not."""
-    return when if isinstance(when, str) else f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+def format_time(when: datetime | str) -> str:
+    """Return a time as the page shows it. A text, for a time beyond Python's range, stays as it is."""
+    if isinstance(when, str):
+        return when
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _marks(row: Row) -> Iterator[Mark]:
-    newest = next(iter(row["runs"] or []), None)
+    newest = row["runs"][0] if row["runs"] else None
     if row["stale"]:
         yield Mark("stale", "Stale")
     if newest and newest["state"] in ("refused", "failed") and newest["trial_rows"] is None:
@@ -85,50 +90,73 @@ def _marks(row: Row) -> Iterator[Mark]:
     if row["held_at"]:
         yield Mark("held", "On hold")
     if row["version"] is None:
-        yield Mark("none", "Nothing published")
+        yield Mark("none", "Not published")
     elif not row["stale"]:
-        yield Mark("fresh", "Fresh") if row["max_age_seconds"] else Mark("none", "No age promised")
+        yield _fresh_mark(row)
+
+
+def _fresh_mark(row: Row) -> Mark:
+    if row["max_age_seconds"]:
+        return Mark("fresh", "Fresh")
+    return Mark("none", "No max age")
 
 
 def _hold(row: Row) -> str:
     if row["held_at"] is None:
         return ""
-    return f"On hold since {moment(row['held_at'])} by {row['held_by']}: {cut(row['hold_reason'])}"
+    since = format_time(row["held_at"])
+    reason = shorten_text(row["hold_reason"])
+    return f"On hold since {since} by {row['held_by']}: {reason}"
 
 
-def _service(row: Row, known: Known, album: Album) -> Service:
-    promised, pictures = row["max_age_seconds"], list(_pictures(row, known, album))
-    return Service(
+def _published(row: Row, statistics: StatisticsByColumn, cache: ChartCache) -> Published:
+    max_age = row["max_age_seconds"]
+    charts = list(_charts(row, statistics, cache))
+    data_as_of = format_time(row["data_as_of"])
+    published_at = format_time(row["published_at"])
+    return Published(
         version=row["version"],
         before=row["before_version"],
-        rows=f"{row['rows'] or 0:,} row{'' if row['rows'] == 1 else 's'}",
+        rows=_row_count(row["rows"] or 0),
         key=", ".join(column["name"] for column in row["key_columns"]),
-        bar=age_bar(row["age_seconds"], promised) if promised else None,
-        age=_age(row),
-        late=_late(row),
-        clocks=f"Data as of {moment(row['data_as_of'])}; published {moment(row['published_at'])}.",
-        pictures=pictures,
-        left_out=len(predicted(row["output_columns"])) - len(pictures),
+        age_bar=render_age(row["age_seconds"], max_age) if max_age else None,
+        age=_age(row["age_seconds"], max_age),
+        consequence=_consequence(row),
+        times=f"Data as of {data_as_of}, published {published_at}.",
+        charts=charts,
+        left_out=len(predictions(row["output_columns"])) - len(charts),
     )
 
 
-def _age(row: Row) -> str:
-    seconds, promised = row["age_seconds"], row["max_age_seconds"]
-    old = f"{age(seconds)} old" if seconds >= 0 else f"of data {age(-seconds)} ahead of now"
-    return f"{old}; no age is promised" if promised is None else f"{old}, promised {age(promised)}"
+def _row_count(rows: int) -> str:
+    return f"{rows:,} row" if rows == 1 else f"{rows:,} rows"
 
 
-def _late(row: Row) -> str:
-    """What becomes of lookups of a model that is older than promised."""
+def _age(seconds: float, max_age: float | None) -> str:
+    actual = f"{age(seconds)} old" if seconds >= 0 else f"Data is {age(-seconds)} ahead of now"
+    if max_age is None:
+        return f"{actual}, no max age"
+    return f"{actual}, max age {age(max_age)}"
+
+
+def _consequence(row: Row) -> str:
+    """Return what a stale model means for lookups."""
     if not row["stale"]:
         return ""
-    then = "Lookups are refused" if row["refuse_stale"] else "It is served and marked as stale"
-    return f"{then}, until a newer version is published."
+    if row["refuse_stale"]:
+        return "Lookups are refused until a newer version is published."
+    return "Answers are marked as stale until a newer version is published."
 
 
-def _pictures(row: Row, known: Known, album: Album) -> Iterator[Picture]:
+def _charts(row: Row, statistics: StatisticsByColumn, cache: ChartCache) -> Iterator[Chart]:
     comments = {column["name"]: column["comment"] for column in row["output_columns"]}
-    for output in shown(row):
-        new = row["before_version"] is not None and output.before is None
-        remark = f"Version {row['before_version']} had no such output." if new else ""
-        yield Picture(output.name, cut(comments[output.name]), album.picture(output, known), remark)
+    for output in charted_outputs(row):
+        remark = ""
+        if row["before_version"] is not None and output.before is None:
+            remark = f"Version {row['before_version']} has no such output, or has it with another type."
+        yield Chart(
+            name=output.name,
+            comment=shorten_text(comments[output.name]),
+            svg=cache.chart(output, statistics),
+            remark=remark,
+        )

@@ -1,4 +1,4 @@
-"""The outputs of what is published, each as a picture beside the version that was published before it."""
+"""Charts of the published version's outputs, each compared with the version that was published before it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from markupsafe import Markup
 from prescore.catalog.catalog import Column
 from prescore_api.pages import svg
 from prescore_api.pages.distribution import Statistics
+from prescore_api.pages.svg import Versions
 
-_SHOWN = 4  # of a model
-# More than a page shows, or one would push out another before it is used.
-_KEPT = 512
+# How many outputs of a model have a chart.
+_CHARTS_PER_MODEL = 4
+# More than a page shows; otherwise a page's own charts would evict each other.
+_CACHE_SIZE = 512
 
 Row = Mapping[str, Any]
-Known = Mapping[tuple[str, str], Statistics]
-"""Statistics by table and column."""
+StatisticsByColumn = Mapping[tuple[str, str], Statistics]
+"""Statistics by table and column name."""
 
 
 class Source(NamedTuple):
-    """A version's table. When it was begun tells it from one of the same name in another database."""
+    """A version's table. `started_at` distinguishes it from a table of the same name in another database."""
 
     version: int
     table: str
@@ -32,7 +34,7 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class Output:
-    """An output of the published version, and of the version before it if that has it, with the same type."""
+    """An output of the published version, and the same output of the previous version if that has it with this type."""
 
     name: str
     kind: str
@@ -41,57 +43,75 @@ class Output:
 
     @property
     def columns(self) -> list[tuple[str, str]]:
-        """What its picture is drawn from: tables, each with a column."""
-        return [(source.table, self.name) for source in (self.now, self.before) if source]
+        """The table columns whose statistics the chart shows, as table and column names."""
+        columns = [(self.now.table, self.name)]
+        if self.before:
+            columns.append((self.before.table, self.name))
+        return columns
 
 
-class Album:
-    """Pictures that were drawn before: versions never change, and neither do their pictures."""
+class ChartCache:
+    """Charts that were drawn before. A version never changes, so its charts stay valid."""
 
     def __init__(self) -> None:
-        self._kept: dict[Output, Markup] = {}
+        # In order of use, the least recently used chart first.
+        self._charts: dict[Output, Markup] = {}
 
     def missing(self, outputs: Sequence[Output]) -> list[Output]:
-        """Those of which there is no picture yet; the others are kept longest from now on."""
+        """Return the outputs without a chart, and mark the charts of the others as just used."""
+        missing = []
         for output in outputs:
-            if output in self._kept:
-                self._kept[output] = self._kept.pop(output)
-        return [output for output in outputs if output not in self._kept]
+            if output in self._charts:
+                self._charts[output] = self._charts.pop(output)
+            else:
+                missing.append(output)
+        return missing
 
-    def picture(self, output: Output, known: Known) -> Markup | None:
-        """The output's picture, drawn now if need be; None where nothing is known of its values."""
-        if output not in self._kept:
-            drawn = _drawn(output, known)
-            if drawn is None or not all(column in known for column in output.columns):
-                # A right to read may be missing, and may come.
-                return drawn
-            self._keep(output, drawn)
-        return self._kept[output]
+    def chart(self, output: Output, statistics: StatisticsByColumn) -> Markup | None:
+        """Return an output's chart, drawing it if necessary, or None if there are no statistics."""
+        if output in self._charts:
+            return self._charts[output]
+        chart = _draw(output, statistics)
+        # A chart with a part missing is not kept: the API's role may be granted access to that table later.
+        if chart is not None and all(column in statistics for column in output.columns):
+            self._keep(output, chart)
+        return chart
 
-    def _keep(self, output: Output, drawn: Markup) -> None:
-        self._kept[output] = drawn
-        if len(self._kept) > _KEPT:
-            del self._kept[next(iter(self._kept))]
+    def _keep(self, output: Output, chart: Markup) -> None:
+        self._charts[output] = chart
+        if len(self._charts) > _CACHE_SIZE:
+            least_recently_used = next(iter(self._charts))
+            del self._charts[least_recently_used]
 
 
-def shown(row: Row) -> list[Output]:
-    """The outputs of a row of `page_cards` that have pictures; never a column that was passed through."""
+def charted_outputs(row: Row) -> list[Output]:
+    """Return the outputs of a row of `page_cards` that have a chart. Passthrough columns have none."""
     if row["version"] is None:
         return []
     now = Source(row["version"], row["table_name"], row["started_at"])
     before = Source(row["before_version"], row["before_table"], row["before_started_at"])
-    earlier = {(column["name"], column["type"]) for column in predicted(row["before_columns"] or [])}
-    columns = [(column["name"], column["type"]) for column in predicted(row["output_columns"])[:_SHOWN]]
-    return [Output(*column, now, before if column in earlier else None) for column in columns]
+    predictions_before = predictions(row["before_columns"] or [])
+    comparable = {(column["name"], column["type"]) for column in predictions_before}
+    outputs = []
+    for column in predictions(row["output_columns"])[:_CHARTS_PER_MODEL]:
+        name, kind = column["name"], column["type"]
+        is_comparable = (name, kind) in comparable
+        outputs.append(Output(name, kind, now, before if is_comparable else None))
+    return outputs
 
 
-def predicted(columns: Sequence[Column]) -> list[Column]:
-    """Those that the model made."""
+def predictions(columns: Sequence[Column]) -> list[Column]:
+    """Return the columns that the model computed, without passthrough columns."""
     return [column for column in columns if column["role"] == "output"]
 
 
-def _drawn(output: Output, known: Known) -> Markup | None:
-    now = known.get((output.now.table, output.name), Statistics())
-    before = known.get((output.before.table, output.name)) if output.before else None
-    versions = (output.now.version, output.before.version if output.before and before else None)
-    return svg.drawn(output.name, output.kind, now, before, versions)
+def _draw(output: Output, statistics: StatisticsByColumn) -> Markup | None:
+    now = statistics.get((output.now.table, output.name), Statistics())
+    before = None
+    version_before = None
+    if output.before:
+        before = statistics.get((output.before.table, output.name))
+    if output.before and before:
+        version_before = output.before.version
+    versions = Versions(output.now.version, version_before)
+    return svg.render_distribution(output.name, output.kind, now, before, versions)

@@ -1,4 +1,4 @@
-"""The last runs of a model in words, as the status page's cards tell them."""
+"""The last runs of a model as text, for the status page's cards."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from prescore.wording import age, short
 
 _FAILURES = 10
-# Of a text that somebody else wrote.
-_LETTERS = 300
+# How many characters of a text from outside a card shows.
+_TEXT_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
 class Result:
-    """A check: what was seen, and what is allowed."""
+    """A check: the observed value and the expected one."""
 
     name: str
     observed: str
@@ -26,13 +26,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Run:
-    """A version as its run left it; `failures` and `passed` are as many as a page has room for."""
+    """A run and its version. `failures` are the first failed checks, `more` is the number of the others."""
 
     version: int
     state: str
     remark: str
     started_at: datetime
-    began: str
+    started: str
     took: str
     rows: str
     checks: str
@@ -42,39 +42,60 @@ class Run:
     error: str
 
 
-def run(told: Mapping[str, Any], *, newest: bool) -> Run:
-    """One of the `runs` of `page_cards`. The checks that it passed are listed for the newest only."""
-    results = told["results"] or []
+def describe(run: Mapping[str, Any], *, newest: bool) -> Run:
+    """Describe one of the `runs` of `page_cards`. Only the newest run lists the checks that passed."""
+    results = run["results"] or []
+    passed = [_result(result) for result in results if result["passed"]]
     failures = [_result(result) for result in results if not result["passed"]][:_FAILURES]
     return Run(
-        version=told["version"],
-        state=told["state"],
-        remark="" if told["trial_rows"] is None else f"a trial on at most {told['trial_rows']:,} rows",
-        started_at=datetime.fromisoformat(told["started_at"]),
-        began=f"{age(max(0, told['age_seconds']))} ago",
-        took="-" if told["seconds"] is None else age(told["seconds"]),
-        rows=_rows(told),
-        checks=_checks(told["checks"], told["failed"]),
+        version=run["version"],
+        state=run["state"],
+        remark=_remark(run["trial_rows"]),
+        started_at=datetime.fromisoformat(run["started_at"]),
+        started=f"{age(max(0, run['age_seconds']))} ago",
+        took="-" if run["seconds"] is None else age(run["seconds"]),
+        rows=_rows(run["rows"], run["rejected"]),
+        checks=_checks(run["checks"], run["failed"]),
         failures=failures,
-        more=told["failed"] - len(failures),
-        passed=[_result(result) for result in results if result["passed"]] if newest else [],
-        error=cut((told["error"] or "").partition("\n")[0]) if told["state"] == "failed" else "",
+        more=run["failed"] - len(failures),
+        passed=passed if newest else [],
+        error=_error(run),
     )
 
 
-def cut(text: str) -> str:
-    """A text that somebody else wrote, no longer than a page has room for."""
-    return shorten(text, _LETTERS, placeholder=" …")
+def shorten_text(text: str) -> str:
+    """Cut a text from outside to the length that a card has room for."""
+    return shorten(text, _TEXT_CHARACTERS, placeholder=" …")
+
+
+def _remark(trial_rows: int | None) -> str:
+    if trial_rows is None:
+        return ""
+    return f"A trial run with at most {trial_rows:,} rows, which is never published."
+
+
+def _error(run: Mapping[str, Any]) -> str:
+    if run["state"] != "failed" or not run["error"]:
+        return ""
+    first_line, _, _ = run["error"].partition("\n")
+    return shorten_text(first_line)
 
 
 def _result(result: Mapping[str, Any]) -> Result:
-    return Result(*(cut(short(result[name])) for name in ("name", "observed", "expected")))
+    return Result(
+        name=shorten_text(short(result["name"])),
+        observed=shorten_text(short(result["observed"])),
+        expected=shorten_text(short(result["expected"])),
+    )
 
 
-def _rows(told: Mapping[str, Any]) -> str:
-    aside = f" ({told['rejected']:,} set aside)" if told["rejected"] else ""
-    return "-" if told["rows"] is None else f"{told['rows']:,}{aside}"
+def _rows(rows: int | None, rejected: int) -> str:
+    if rows is None:
+        return "-"
+    return f"{rows:,} ({rejected:,} rejected)" if rejected else f"{rows:,}"
 
 
 def _checks(count: int, failed: int) -> str:
-    return "-" if not count else f"{failed} of {count} failed" if failed else f"{count} passed"
+    if not count:
+        return "-"
+    return f"{failed} of {count} failed" if failed else f"{count} passed"

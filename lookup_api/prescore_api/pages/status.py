@@ -1,4 +1,4 @@
-"""The status page: every model on a card, as plain HTML that needs nothing from anywhere else."""
+"""The status page: a card for each model, as HTML that loads nothing else."""
 
 from __future__ import annotations
 
@@ -7,30 +7,32 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from prescore.catalog.queries import query
-from prescore_api.pages.cards import Card, card, moment
-from prescore_api.pages.charts import Album, Known, Row, shown
+from prescore_api.pages.cards import Card, card, format_time
+from prescore_api.pages.charts import ChartCache, Row, StatisticsByColumn, charted_outputs
 from prescore_api.pages.distribution import Statistics
 from prescore_api.tables.database import ReaderPool
 
-MODELS = 100
-_RUNS, _CHECKS = 5, 50
-# Models in a line of the summary.
-_NAMED = 8
-_PARTS = 200
-_KINDS = {
+MAX_MODELS = 100
+_RUNS_PER_MODEL = 5
+_CHECKS_PER_RUN = 50
+# How many models the summary names for each condition.
+_NAMED_MODELS = 8
+# After so many pieces of rendered HTML, the event loop gets a turn.
+_PIECES_PER_TURN = 200
+_CONDITIONS = {
     "stale": "stale",
     "failed": "last run refused or failed",
     "held": "on hold",
     "unpublished": "not published",
 }
 
-_pages = Environment(
+_templates = Environment(
     loader=PackageLoader("prescore_api.pages"),
     autoescape=True,
     undefined=StrictUndefined,
@@ -38,68 +40,113 @@ _pages = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
-_album = Album()
-_STYLE = _pages.get_template("status.css").render()
-_pages.globals["style"] = Markup(_STYLE)  # noqa: S704 # our own
-_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_chart_cache = ChartCache()
+_STYLE = _templates.get_template("status.css").render()
+_templates.globals["style"] = Markup(_STYLE)  # noqa: S704 - our own file
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
 HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_HASH}'; img-src data:; "
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""What goes with the page: a browser runs nothing on it, loads nothing for it, and takes no style but its own."""
+"""Response headers of a page. They keep a browser from running scripts, loading anything, and applying other styles."""
+
+
+class Summary(NamedTuple):
+    """A condition, the names of the first models in it, and how many models are in it."""
+
+    kind: str
+    text: str
+    models: list[str]
+    total: int
 
 
 async def html(reader: ReaderPool, may_read: Callable[[str], bool]) -> str:
-    """The page of the models that may be read; raises DatabaseUnavailable or DatabaseRefused."""
-    known = [row for row in await reader.rows(query("page_models"), {}) if may_read(row["model"])]
-    bounds = {"models": [row["model"] for row in known[:MODELS]], "runs": _RUNS, "checks": _CHECKS}
-    rows = await reader.rows(query("page_cards"), bounds) if known else []
-    return await _rendered(known, rows, await _cards(rows, await _statistics(reader, rows)))
+    """Return the page with the models that may be read; raise DatabaseUnavailable or DatabaseRefused."""
+    rows = await reader.rows(query("page_models"), {})
+    models = [row for row in rows if may_read(row["model"])]
+    card_rows = await _card_rows(reader, [row["model"] for row in models[:MAX_MODELS]])
+    statistics = await _statistics(reader, card_rows)
+    cards = await _cards(card_rows, statistics)
+    now = card_rows[0]["now"] if card_rows else datetime.now(UTC)
+    return await _render(
+        {
+            "now": now.astimezone(UTC),
+            "cards": cards,
+            "count": len(models),
+            "summary": _summary(models),
+        }
+    )
 
 
-def rendered(template: str, **told: Any) -> str:
-    """Another page in the same dress."""
-    return _pages.get_template(template).render(told)
+def render(template: str, **values: Any) -> str:
+    """Return another page in the same style."""
+    return _templates.get_template(template).render(values)
 
 
-async def _statistics(reader: ReaderPool, rows: Sequence[Row]) -> Known:
-    missing = [at for output in _album.missing([o for row in rows for o in shown(row)]) for at in output.columns]
-    named = {"tables": list({table for table, _ in missing}), "columns": list({column for _, column in missing})}
-    found = await reader.rows(query("page_statistics"), named) if missing else []
-    return {(row["table_name"], row["column_name"]): _known(row) for row in found}
+async def _card_rows(reader: ReaderPool, models: list[str]) -> Sequence[Row]:
+    if not models:
+        return []
+    parameters = {"models": models, "runs": _RUNS_PER_MODEL, "checks": _CHECKS_PER_RUN}
+    return await reader.rows(query("page_cards"), parameters)
 
 
-def _known(row: Row) -> Statistics:
-    return Statistics(tuple(row["common"]), tuple(row["shares"]), tuple(row["bounds"]), row["nulls"])
+async def _statistics(reader: ReaderPool, card_rows: Sequence[Row]) -> StatisticsByColumn:
+    """Read the statistics for the charts that are not in the cache."""
+    outputs = []
+    for row in card_rows:
+        outputs += charted_outputs(row)
+    tables: set[str] = set()
+    columns: set[str] = set()
+    for output in _chart_cache.missing(outputs):
+        for table, column in output.columns:
+            tables.add(table)
+            columns.add(column)
+    if not tables:
+        return {}
+    parameters = {"tables": list(tables), "columns": list(columns)}
+    rows = await reader.rows(query("page_statistics"), parameters)
+    return {(row["table_name"], row["column_name"]): _column_statistics(row) for row in rows}
 
 
-async def _cards(rows: Sequence[Row], known: Known) -> list[Card]:
-    made = []
+def _column_statistics(row: Row) -> Statistics:
+    return Statistics(
+        common=tuple(row["common"]),
+        shares=tuple(row["shares"]),
+        bounds=tuple(row["bounds"]),
+        nulls=row["nulls"],
+    )
+
+
+async def _cards(rows: Sequence[Row], statistics: StatisticsByColumn) -> list[Card]:
+    cards = []
     for row in rows:
-        made.append(card(row, known, _album))
-        # Lookups are answered by the same thread.
+        cards.append(card(row, statistics, _chart_cache))
+        # Lookups share this thread, and drawing charts takes time.
         await asyncio.sleep(0)
-    return made
+    return cards
 
 
-async def _rendered(known: Sequence[Row], rows: Sequence[Row], cards: Sequence[Card]) -> str:
-    now = rows[0]["now"].astimezone(UTC) if rows else datetime.now(UTC)
-    told: dict[str, Any] = {"now": now, "cards": cards, "count": len(known), "summary": _summary(known)}
-    parts: list[str] = []
-    for part in _pages.get_template("status.html").generate(told, moment=moment):
-        parts.append(part)
-        if len(parts) % _PARTS == 0:
+async def _render(values: Mapping[str, Any]) -> str:
+    pieces: list[str] = []
+    template = _templates.get_template("status.html")
+    for piece in template.generate(values, format_time=format_time):
+        pieces.append(piece)
+        if len(pieces) % _PIECES_PER_TURN == 0:
             await asyncio.sleep(0)
-    return "".join(parts)
+    return "".join(pieces)
 
 
-def _summary(known: Sequence[Row]) -> list[tuple[str, str, list[str], int]]:
-    """What is the matter, with how many models, and the first of them; what is the matter with none is left out."""
-    named = {kind: [row["model"] for row in known if row[kind]] for kind in _KINDS}
-    return [(kind, _KINDS[kind], models[:_NAMED], len(models)) for kind, models in named.items() if models]
+def _summary(models: Sequence[Row]) -> list[Summary]:
+    """Return the conditions that need attention. Conditions without a model are left out."""
+    summary = []
+    for kind, text in _CONDITIONS.items():
+        names = [row["model"] for row in models if row[kind]]
+        if names:
+            summary.append(Summary(kind, text, names[:_NAMED_MODELS], len(names)))
+    return summary

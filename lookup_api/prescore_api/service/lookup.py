@@ -85,7 +85,7 @@ class Lookup:
             age=age,
             keys=keys,
             found=is_found.tolist(),
-            outputs=InMemoryOutputs(loaded, places, is_found),
+            outputs=InMemoryOutputs(loaded, places),
             selection=version.select_outputs(options.outputs),
         )
 

@@ -98,7 +98,7 @@ class InMemoryVersions:
         except DoesNotFit as error:
             self.refused[version.model] = Refusal(version, str(error))
             _log.warning(
-                "%s is not in memory and is read from the database, because of --memory-limit: %s", name, error
+                "%s is not in memory and is read from the database: %s", name, error
             )
         except PrescoreError as error:
             # The version in memory keeps serving, and the next round tries again.
@@ -122,5 +122,5 @@ class InMemoryVersions:
         table = self._loader.load(self._database, version, available)
         loaded = InMemoryVersion.build(version, table)
         if loaded.nbytes > available:
-            raise DoesNotFit(f"it takes {loaded.nbytes:,} bytes, and {available:,} bytes are left")
+            raise DoesNotFit(f"it takes {loaded.nbytes:,} bytes, and {available:,} bytes of --memory-limit are left")
         return loaded

@@ -1,1 +1,1 @@
-"""Rows of one version, from Postgres or from memory."""
+"""Rows of a version: by key from Postgres, or all of them in memory."""

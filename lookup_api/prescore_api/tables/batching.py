@@ -1,4 +1,4 @@
-"""Concurrent lookups share round trips: what gathers while others are under way goes into the next statement."""
+"""Batching of concurrent lookups: keys that arrive while statements are running share the next statement."""
 
 from __future__ import annotations
 
@@ -13,78 +13,87 @@ from prescore.errors import DatabaseUnavailable
 
 Key = tuple[Any, ...]
 Fetch = Callable[[Sequence[Key]], Awaitable[list[Row]]]
-# Two keep the database busy while one is being read; more would only make each smaller.
+# With two statements, the database runs one while the rows of the other are read. More would only be smaller.
 IN_FLIGHT = 2
-_MOST = 1000
+_BATCH_SIZE = 1000
 
 
 class BatchedLookup:
-    """Lookups of one version's keys, one at a time for those who ask, many at a time for the database.
+    """Lookups of one version's keys: callers submit single keys, the database receives batches.
 
-    Nobody waits for more than a statement or two: what gathers behind a slow one is told that the database is away.
+    `fetch` returns the rows of a batch in its order. A key waits at most `patience` seconds for its statement to start.
     """
 
     def __init__(self, fetch: Fetch, patience: float) -> None:
-        self._fetch, self._patience = fetch, patience
+        self._fetch = fetch
+        self._patience = patience
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[_Waiting] = []
-        self._running: set[asyncio.Task[None]] = set()
+        self._queue: list[_Lookup] = []
+        self._workers: set[asyncio.Task[None]] = set()
 
     def submit(self, key: Key) -> asyncio.Future[Row]:
-        """The row of a key, when it is there; raises what its statement raises, or DatabaseUnavailable."""
-        waiting = _Waiting(key, self._loop.create_future(), self._loop.time())
-        self._waiting.append(waiting)
-        if len(self._running) < IN_FLIGHT:
-            task = self._loop.create_task(self._run())
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-        elif len(self._waiting) > _MOST:  # the database is behind, or away: those who came first have waited longest
-            self._dismiss()
-        return waiting.future
+        """Return a future for a key's row. It raises what its statement raises, or DatabaseUnavailable."""
+        lookup = _Lookup(key, self._loop.create_future(), self._loop.time())
+        self._queue.append(lookup)
+        if len(self._workers) < IN_FLIGHT:
+            worker = self._loop.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        elif len(self._queue) > _BATCH_SIZE:
+            # The database is slow or away: without this, the queue would grow until a statement ends.
+            self._drop_overdue()
+        return lookup.future
 
-    async def _run(self) -> None:
-        while self._waiting:
-            self._dismiss()
-            asked, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
-            if asked:
-                await self._answer(asked)
+    async def _work(self) -> None:
+        while self._queue:
+            self._drop_overdue()
+            batch = self._queue[:_BATCH_SIZE]
+            self._queue = self._queue[_BATCH_SIZE:]
+            if batch:
+                await self._look_up(batch)
 
-    async def _answer(self, asked: list[_Waiting]) -> None:
+    async def _look_up(self, batch: list[_Lookup]) -> None:
         try:
-            rows = await self._fetch([one.key for one in asked])
-        except DataError as error:  # one key that the database cannot take must not fail the others
-            if len(asked) == 1:
-                asked[0].fail(error)
-                return
-            for one in asked:
-                await self._answer([one])
+            rows = await self._fetch([lookup.key for lookup in batch])
+        except DataError as error:
+            await self._look_up_singly(batch, error)
         except Exception as error:
-            others, self._waiting = self._waiting, []
-            for one in [*asked, *others]:
-                one.fail(error)
+            # The queue would most likely fail in the same way, only later.
+            queue, self._queue = self._queue, []
+            for lookup in (*batch, *queue):
+                lookup.fail(error)
         else:
-            for one, row in zip(asked, rows, strict=True):
-                # Whoever asked has gone.
-                if not one.future.done():
-                    one.future.set_result(row)
+            for lookup, row in zip(batch, rows, strict=True):
+                # A future is done already if its caller was cancelled.
+                if not lookup.future.done():
+                    lookup.future.set_result(row)
 
-    def _dismiss(self) -> None:
-        """Let go of those who have waited for too long."""
-        since = self._loop.time() - self._patience
-        old = [one for one in self._waiting if one.since < since]
-        if old:
-            self._waiting = [one for one in self._waiting if one.since >= since]
-            for one in old:
-                one.fail(DatabaseUnavailable("The database answers more slowly than it is asked."))
+    async def _look_up_singly(self, batch: list[_Lookup], error: DataError) -> None:
+        """Find the key that Postgres rejects, so that only its own lookup fails."""
+        if len(batch) == 1:
+            batch[0].fail(error)
+            return
+        for lookup in batch:
+            await self._look_up([lookup])
+
+    def _drop_overdue(self) -> None:
+        """Fail the lookups that have waited for longer than `patience`; the queue is in order of arrival."""
+        deadline = self._loop.time() - self._patience
+        overdue = [lookup for lookup in self._queue if lookup.submitted_at < deadline]
+        if not overdue:
+            return
+        self._queue = self._queue[len(overdue) :]
+        for lookup in overdue:
+            lookup.fail(DatabaseUnavailable("The database answers more slowly than lookups arrive."))
 
 
-class _Waiting(NamedTuple):
+class _Lookup(NamedTuple):
     key: Key
     future: asyncio.Future[Row]
-    since: float
+    submitted_at: float
 
     def fail(self, error: Exception) -> None:
         if not self.future.done():
             self.future.set_exception(error)
-            # Whoever asked may have gone: asyncio need not complain.
+            # asyncio logs exceptions that are never retrieved, and the caller may have been cancelled.
             self.future.exception()

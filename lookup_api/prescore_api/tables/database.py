@@ -1,4 +1,4 @@
-"""The database as the API uses it: a few read-only connections, and every wait bounded."""
+"""The reader's connections to Postgres: few, read-only, and with a bound on every wait."""
 
 from __future__ import annotations
 
@@ -24,10 +24,23 @@ from prescore.errors import DatabaseRefused
 Connection = psycopg.AsyncConnection[DictRow]
 Statement = bytes | sql.Composed
 
+# Server-side timeouts come first. This much later, a silent server's connection is cut.
+_GRACE_SECONDS = 1
+_CONNECTION_OPTIONS: Mapping[str, Any] = {
+    "autocommit": True,
+    "row_factory": dict_row,
+    "application_name": "prescore api",
+    "connect_timeout": 5,
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 10,
+    # Otherwise psycopg would decode text with the database's own encoding.
+    "client_encoding": "UTF8",
+}
+
 
 @dataclass(frozen=True)
 class Bounds:
-    """How long a request may wait for a connection and for an answer, and how many connections there may be."""
+    """Bounds on the seconds that a request waits for a connection and a statement, and on the number of connections."""
 
     connection_seconds: float = 2.0
     statement_seconds: float = 5.0
@@ -35,25 +48,27 @@ class Bounds:
 
 
 class ReaderPool:
-    """Runs statements on pooled connections; an async context manager that opens and closes them."""
+    """A pool of connections that runs statements. As an async context manager it opens and closes them.
+
+    `patience` is how many seconds a request waits for a connection.
+    """
 
     def __init__(self, database: Database, bounds: Bounds) -> None:
-        self._url, self._bounds = database.url, bounds
+        self._url = database.url
+        self._bounds = bounds
         self.patience = bounds.connection_seconds
-        # The pool's own number counts those who have given up.
+        # psycopg's own count includes requests that have given up.
         self._waiting = 0
         self._pool = AsyncConnectionPool(
             database.url,
             connection_class=Connection,
-            kwargs={"autocommit": True, "row_factory": dict_row, "application_name": "prescore api"}
-            | {"connect_timeout": 5, "tcp_user_timeout": 5000, "keepalives_idle": 10}
-            # Whatever the database has.
-            | {"client_encoding": "UTF8"},
+            kwargs=dict(_CONNECTION_OPTIONS),
             configure=self._configure,
             min_size=1,
             max_size=bounds.connections,
             timeout=bounds.connection_seconds,
-            # Its attempts come ever more rarely; given up, the next request starts a new one.
+            # The pool backs off from a server that is down, for longer and longer. After this many seconds it gives up,
+            # and the next request makes it try again at once.
             reconnect_timeout=1.0,
             open=False,
         )
@@ -66,43 +81,54 @@ class ReaderPool:
         await self._pool.close()
 
     async def rows(self, statement: Statement, parameters: Mapping[str, Any]) -> list[DictRow]:
-        """What a statement gives; raises DatabaseUnavailable or DatabaseRefused."""
-        return await self._asked(statement, parameters, psycopg.AsyncCursor[DictRow])
+        """Run a statement with named parameters and return its rows; raise DatabaseUnavailable or DatabaseRefused."""
+        return await self._run(statement, parameters, psycopg.AsyncCursor[DictRow])
 
     async def tuples(self, statement: bytes, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """The same for those who ask often: rows are tuples, and parameters are $1, $2, …."""
-        return await self._asked(statement, parameters, _Raw)
+        """Run a statement with parameters $1, $2, … and return its rows as tuples; it is faster than `rows`."""
+        return await self._run(statement, parameters, _TupleCursor)
 
     def pool_stats(self) -> dict[str, int]:
-        """How many connections there are, how many are idle, and how many requests wait for one."""
-        told = self._pool.get_stats()
-        names = {"open": "pool_size", "idle": "pool_available"}
-        return {state: int(told.get(name, 0)) for state, name in names.items()} | {"waiting": self._waiting}
+        """Return how many connections are `open` and `idle`, and how many requests are `waiting` for one."""
+        stats = self._pool.get_stats()
+        return {
+            "open": int(stats.get("pool_size", 0)),
+            "idle": int(stats.get("pool_available", 0)),
+            "waiting": self._waiting,
+        }
 
-    async def _asked(self, statement: Statement, parameters: Any, cursors: Any) -> list[Any]:
+    async def _run(self, statement: Statement, parameters: Any, cursor_class: Any) -> list[Any]:
         with translate_errors(self._url):
             try:
-                return await self._rows(statement, parameters, cursors)
+                return await self._run_pooled(statement, parameters, cursor_class)
             except (pg.UndefinedTable, pg.UndefinedColumn) as error:
-                raise DatabaseRefused(f"The database lacks what a lookup needs: {first_line(error)}") from error
+                message = f"The database lacks a table or column that a lookup needs: {first_line(error)}"
+                raise DatabaseRefused(message) from error
 
-    async def _rows(self, statement: Statement, parameters: Any, cursors: Any, *, again: bool = True) -> list[Any]:
-        connection = await self._lent()
-        deadline = _Deadline(connection, self._bounds.statement_seconds + 1)
+    async def _run_pooled(
+        self, statement: Statement, parameters: Any, cursor_class: Any, *, may_retry: bool = True
+    ) -> list[Any]:
+        connection = await self._acquire()
+        deadline = _Deadline(connection, self._bounds.statement_seconds + _GRACE_SECONDS)
         try:
-            return await _fetch(cursors(connection), statement, parameters)
+            return await _fetch(cursor_class(connection), statement, parameters)
         except psycopg.OperationalError:
-            if deadline.passed or not (again and connection.closed):
+            was_lost = connection.closed and not deadline.passed
+            if not (was_lost and may_retry):
                 raise
         finally:
             deadline.cancel()
             await self._pool.putconn(connection)
-        # The connection had died in the pool, and others with it, probably. Reading twice harms nobody.
+        # The connection had been lost while it was idle in the pool, and probably the others with it. Statements only
+        # read, so that a second run does no harm.
         await self._pool.check()
-        return await self._rows(statement, parameters, cursors, again=False)
+        return await self._run_pooled(statement, parameters, cursor_class, may_retry=False)
 
-    async def _lent(self) -> Connection:
-        """A connection of the pool; its own context manager would also end a transaction, and there is none."""
+    async def _acquire(self) -> Connection:
+        """Take a connection from the pool.
+
+        The pool's context manager would cost more: it also ends transactions, and there are none.
+        """
         self._waiting += 1
         try:
             return await self._pool.getconn()
@@ -110,38 +136,43 @@ class ReaderPool:
             self._waiting -= 1
 
     async def _configure(self, connection: Connection) -> None:
-        milliseconds = str(round(self._bounds.statement_seconds * 1000))
-        await connection.execute(query("lookup_session"), {"statement_timeout": milliseconds})
+        milliseconds = round(self._bounds.statement_seconds * 1000)
+        await connection.execute(query("lookup_session"), {"statement_timeout": str(milliseconds)})
 
 
-class _Raw(psycopg.AsyncRawCursor[tuple[Any, ...]]):
+class _TupleCursor(psycopg.AsyncRawCursor[tuple[Any, ...]]):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, row_factory=tuple_row)
 
 
 async def _fetch(cursor: psycopg.AsyncCursor[Any], statement: Statement, parameters: Any) -> list[Any]:
     try:
-        return await (await cursor.execute(statement, parameters)).fetchall()
+        result = await cursor.execute(statement, parameters)
+        return await result.fetchall()
     except psycopg.DataError as error:
         if not is_out_of_range(error):
             raise
     load_out_of_range_as_text(cursor.adapters)
-    return await (await cursor.execute(statement, parameters)).fetchall()
+    result = await cursor.execute(statement, parameters)
+    return await result.fetchall()
 
 
 class _Deadline:
-    """Cuts a connection whose server has stopped answering: it can no more be trusted to keep its own timeout."""
+    """Cuts a connection whose server no longer responds, and so may not enforce its own timeouts either."""
 
     def __init__(self, connection: Connection, seconds: float) -> None:
-        self._connection, self.passed = connection, False
+        self._connection = connection
+        self.passed = False
         self._timer = asyncio.get_running_loop().call_later(seconds, self._cut)
 
     def cancel(self) -> None:
-        """The answer is there."""
+        """Keep the connection: the statement has ended."""
         self._timer.cancel()
 
     def _cut(self) -> None:
         self.passed = True
-        # What waits for the socket then finds its end, as if the server had closed it.
-        with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as end:
-            end.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            descriptor = os.dup(self._connection.fileno())
+            # psycopg, which waits for the socket, then sees it closed as if by the server.
+            with socket.socket(fileno=descriptor) as duplicate:
+                duplicate.shutdown(socket.SHUT_RDWR)

@@ -13,157 +13,150 @@ import pyarrow as pa
 
 from prescore.catalog.lookup import Row
 from prescore.catalog.types import INTEGERS
+from prescore_api.tables import columns
+from prescore_api.tables.columns import ArrowColumn, Column, Integers
 from prescore_api.tables.version import TableVersion
 
-Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+# How many keys are hashed at a time.
 _SLICE = 65_536
-# A power of two.
+# How many index entries there are for each coarse entry. It must be a power of two.
 _BLOCK = 64
 
 
 @dataclass(frozen=True, eq=False)
 class InMemoryVersion:
-    """A version's rows in the order of `index`: a whole-number key itself, or a hash of any other key.
+    """All rows of a version, in the order of `index`.
 
-    `coarse` is the first of each block of it. `keys` are kept for hashed ones only. Numbers without nulls are NumPy
-    columns, all else Arrow's.
+    `index` holds the key itself if the key is one integer column, and otherwise (`hashed`) a hash of the key, in which
+    case `keys` holds the key columns. `coarse` is the first entry of each block of the index.
     """
 
     table_version: TableVersion
     index: Integers
     coarse: Integers
-    keys: list[pa.Array]
-    outputs: list[Any]
+    keys: list[Column]
+    outputs: list[Column]
     hashed: bool
 
     @classmethod
-    def build(cls, described: TableVersion, table: pa.Table) -> InMemoryVersion:
-        """Of key columns and outputs, in the catalog's order of columns and any order of rows."""
-        width = len(described.key)
-        hashed = not (width == 1 and described.key[0]["type"] in INTEGERS)
-        columns = [column.combine_chunks() for column in table.columns]
-        unsorted = _hashes(table.select(range(width))) if hashed else columns[0].to_numpy(zero_copy_only=False)
+    def build(cls, version: TableVersion, table: pa.Table) -> InMemoryVersion:
+        """Build it from a table with the key columns and the outputs in the catalog's order; rows in any order."""
+        arrays = [column.combine_chunks() for column in table.columns]
+        width = len(version.key)
+        keys, outputs = arrays[:width], arrays[width:]
+        hashed = width > 1 or version.key[0]["type"] not in INTEGERS
+        unsorted = _hashes(keys) if hashed else keys[0].to_numpy(zero_copy_only=False)
         order = np.argsort(unsorted, kind="stable")
-        keys = [column.take(pa.array(order)) for column in columns[:width]] if hashed else []
         index = unsorted[order]
         return cls(
-            described,
-            index,
-            index[::_BLOCK].copy(),
-            keys,
-            [_ordered(column, order) for column in columns[width:]],
-            hashed,
+            table_version=version,
+            index=index,
+            coarse=index[::_BLOCK].copy(),
+            keys=[ArrowColumn(array.take(pa.array(order))) for array in keys] if hashed else [],
+            outputs=[columns.build(array, order) for array in outputs],
+            hashed=hashed,
         )
 
-    def with_table_version(self, described: TableVersion) -> InMemoryVersion:
-        """The same rows under another description of them."""
-        return replace(self, table_version=described)
+    def with_table_version(self, version: TableVersion) -> InMemoryVersion:
+        """Return the same rows with another instance that describes them."""
+        return replace(self, table_version=version)
 
     @property
     def nbytes(self) -> int:
-        """What it takes of the memory."""
-        return sum(int(column.nbytes) for column in [self.index, self.coarse, *self.keys, *self.outputs])
+        """How many bytes of memory the rows take."""
+        index_bytes = self.index.nbytes + self.coarse.nbytes
+        columns_bytes = sum(column.nbytes for column in (*self.keys, *self.outputs))
+        return index_bytes + columns_bytes
 
     def row(self, key: Sequence[Any]) -> Row:
-        """One key's row, in the form in which the database gives it."""
+        """Return the row of a key, as a statement would return it."""
         version = self.table_version.version
-        place = self._place(tuple(map(_plain, key))) if self.hashed else self._whole(key[0])
-        if place < 0:
+        position = self._find_by_hash(key) if self.hashed else self._find_integer(key[0])
+        if position < 0:
             return (version, None)
-        return (version, True, *(_value(column, place) for column in self.outputs))
+        values = [column.value(position) for column in self.outputs]
+        return (version, True, *values)
 
     def find(self, keys: Sequence[Sequence[Any]]) -> tuple[Integers, Flags]:
-        """Of columns of keys: where each key is, and whether it is there."""
-        if not self.hashed:
-            return self._places(np.array(keys[0], np.int64))
-        found = [self._place(key) for key in zip(*(map(_plain, column) for column in keys), strict=True)]
-        places = np.array(found, np.int64)
-        return np.maximum(places, 0), places >= 0
+        """Return the position of each key in columns of keys, and whether it exists.
 
-    def _places(self, asked: Integers) -> tuple[Integers, Flags]:
-        """Four times as fast as one search in all of the index: sorted, and at first in what fits a processor's cache.
-
-        In a block then all of them take their next step together, so that memory is waited for once and not each time.
+        The position of a key that does not exist is that of another key, or 0.
         """
-        order, places = np.argsort(asked), np.empty(len(asked), np.int64)
+        if not self.hashed:
+            return self._find_integers(np.array(keys[0], np.int64))
+        rows = zip(*keys, strict=True)
+        positions = np.array(list(map(self._find_by_hash, rows)), np.int64)
+        return np.maximum(positions, 0), positions >= 0
+
+    def _find_integers(self, keys: Integers) -> tuple[Integers, Flags]:
+        """Find many keys, four times as fast as a binary search for each of them in the whole index.
+
+        Sorted keys are searched in `coarse` first, which fits into a processor's cache. Then all of them take each step
+        of the search in their block together, so that they wait for memory together and not one after the other.
+        """
         if not len(self.index):
-            return np.zeros_like(places), np.zeros(len(asked), np.bool_)
-        wanted = asked[order]
-        at = np.maximum(self.coarse.searchsorted(wanted, side="right") - 1, 0) * _BLOCK
+            return np.zeros(len(keys), np.int64), np.zeros(len(keys), np.bool_)
+        order = np.argsort(keys)
+        ascending = keys[order]
+        block = self.coarse.searchsorted(ascending, side="right") - 1
+        found = np.maximum(block, 0) * _BLOCK
         step = _BLOCK // 2
         while step:
-            at += step * (self.index.take(at + step, mode="clip") <= wanted)
+            candidates = self.index.take(found + step, mode="clip")
+            found += step * (candidates <= ascending)
             step //= 2
-        places[order] = np.minimum(at, len(self.index) - 1)
-        return places, self.index[places] == asked
+        positions = np.empty(len(keys), np.int64)
+        positions[order] = np.minimum(found, len(self.index) - 1)
+        return positions, self.index[positions] == keys
 
-    def _whole(self, key: int) -> int:
-        place = int(self.index.searchsorted(key))
-        return place if place < len(self.index) and self.index[place] == key else -1
+    def _find_integer(self, key: int) -> int:
+        """Return the position of a key, or -1."""
+        position = int(self.index.searchsorted(key))
+        if position < len(self.index) and self.index[position] == key:
+            return position
+        return -1
 
-    def _place(self, key: tuple[Any, ...]) -> int:
-        """Where a key is, or -1. Hashes can be the same by chance: the keys themselves decide."""
-        wanted = hash(key)
-        place = int(self.index.searchsorted(wanted))
-        while place < len(self.index) and self.index[place] == wanted:
-            if all(column[place].as_py() == value for column, value in zip(self.keys, key, strict=True)):
-                return place
-            place += 1
+    def _find_by_hash(self, key: Sequence[Any]) -> int:
+        """Return the position of a key, or -1. Different keys can have the same hash, so the keys are compared."""
+        stored = [_stored(value) for value in key]
+        wanted = hash(tuple(stored))
+        position = int(self.index.searchsorted(wanted))
+        while position < len(self.index) and self.index[position] == wanted:
+            if [column.value(position) for column in self.keys] == stored:
+                return position
+            position += 1
         return -1
 
 
 @dataclass(frozen=True)
 class InMemoryOutputs:
-    """The outputs of a version in memory at some places; at those of keys that are not there, anything."""
+    """The outputs at some positions of a version in memory; undefined in rows whose key does not exist."""
 
     rows: InMemoryVersion
-    places: Integers
-    found: Flags
+    positions: Integers
 
-    def to_lists(self, positions: Sequence[int]) -> list[list[Any]]:
-        """As Python's values."""
-        return [_listed(self.rows.outputs[place], self.places) for place in positions]
+    def to_lists(self, outputs: Sequence[int]) -> list[list[Any]]:
+        """Return these outputs as Python values."""
+        return [self.rows.outputs[output].to_list(self.positions) for output in outputs]
 
-    def to_arrays(self, positions: Sequence[int]) -> list[pa.Array]:
-        """As Arrow's."""
-        return [_array(self.rows.outputs[place], self.places) for place in positions]
-
-
-def _hashes(keys: pa.Table) -> Integers:
-    """Python's own hashes, of this process: of all keys now and of single ones later in the same way."""
-    parts = [np.zeros(0, np.int64)]
-    # Whole columns of Python's values would take much memory.
-    for start in range(0, keys.num_rows, _SLICE):
-        columns = [column.to_pylist() for column in keys.slice(start, _SLICE).columns]
-        parts.append(np.fromiter(map(hash, zip(*columns, strict=True)), np.int64))
-    return np.concatenate(parts)
+    def to_arrays(self, outputs: Sequence[int]) -> list[pa.Array]:
+        """Return these outputs as Arrow arrays."""
+        return [self.rows.outputs[output].to_array(self.positions) for output in outputs]
 
 
-def _plain(value: Any) -> Any:
-    """A key's value as it is held in memory."""
+def _hashes(keys: Sequence[pa.Array]) -> Integers:
+    """Return Python's hash of each key, which is the same as for a single key as long as this process lives."""
+    length = len(keys[0])
+    hashes = np.empty(length, np.int64)
+    # Python values of whole columns would take much memory.
+    for start in range(0, length, _SLICE):
+        slices = [column.slice(start, _SLICE).to_pylist() for column in keys]
+        rows = zip(*slices, strict=True)
+        hashes[start : start + _SLICE] = np.fromiter(map(hash, rows), np.int64)
+    return hashes
+
+
+def _stored(value: Any) -> Any:
+    """Return a key's value as the key columns hold it: UUIDs are text."""
     return str(value) if isinstance(value, UUID) else value
-
-
-def _ordered(column: pa.Array, order: Integers) -> Any:
-    number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    if number and not column.null_count:
-        return column.to_numpy(zero_copy_only=False)[order]
-    return column.take(pa.array(order))
-
-
-def _value(column: Any, place: int) -> Any:
-    value = column[place]
-    return value.item() if isinstance(column, np.ndarray) else value.as_py()
-
-
-def _listed(column: Any, places: Integers) -> list[Any]:
-    if isinstance(column, np.ndarray):
-        return column[places].tolist() if len(column) else [None] * len(places)
-    return _array(column, places).to_pylist()  # type: ignore[no-any-return]
-
-
-def _array(column: Any, places: Integers) -> pa.Array:
-    if not len(column):
-        return pa.nulls(len(places))
-    return pa.array(column[places]) if isinstance(column, np.ndarray) else column.take(pa.array(places))

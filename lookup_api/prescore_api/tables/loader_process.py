@@ -1,4 +1,4 @@
-"""A version's table, read by a process of its own: its rows are millions of turns of Python's lock for threads."""
+"""Loading of a version in a child process: parsing millions of rows would keep the server's threads from running."""
 
 from __future__ import annotations
 
@@ -17,59 +17,66 @@ from prescore_api.tables import loading
 from prescore_api.tables.loading import DoesNotFit
 from prescore_api.tables.version import TableVersion
 
-# -P: a project's folder may hold a secrets.py of its own.
+# -P keeps the working directory off the module path: a project may contain a secrets.py of its own.
 _COMMAND = (sys.executable, "-P", "-m", __name__)
 
 
 class LoaderProcess:
-    """Reads one table at a time; `stop` may be called by another thread."""
+    """Loads tables in a child process, one at a time. `stop` may be called by another thread."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._ended = False
+        self._stopped = False
 
-    def load(self, database: Database, described: TableVersion, most: int) -> pa.Table:
-        """What `loading.load` gives, and raises; Transient when the process, or all reading, was ended."""
+    def load(self, database: Database, version: TableVersion, max_bytes: int) -> pa.Table:
+        """Return what `loading.load` returns, and raise what it raises; raise Transient if the process dies."""
         with tempfile.TemporaryDirectory(prefix="prescore-in-memory-") as folder:
             file = Path(folder, "table.arrow")
-            error = self._asked(pickle.dumps((file, database, described, most)))
+            job = pickle.dumps((file, database, version, max_bytes))
+            error = self._run(job)
             if error is not None:
                 raise error
-            # What is mapped stays when the file goes.
+            # A memory map outlives its file's deletion.
             with pa.memory_map(str(file)) as source:
                 return pa.ipc.open_file(source).read_all()
 
     def stop(self) -> None:
-        """Read no more: a server that ends is not to wait for a large table, or for a lock on one."""
-        self._ended = True
+        """Stop loading for good, so that shutdown does not wait for a large table, or for a lock on one."""
+        self._stopped = True
         if self._process is not None:
             self._process.kill()
 
-    def _asked(self, asked: bytes) -> Exception | None:
-        pipe = subprocess.PIPE
-        # In a session of its own: Ctrl-C is for the server, which then ends it.
-        with subprocess.Popen(_COMMAND, stdin=pipe, stdout=pipe, start_new_session=True) as process:  # noqa: S603 - our own
+    def _run(self, job: bytes) -> Exception | None:
+        """Run a job in a child process and return the error that it reports."""
+        # In its own session, the child does not get the terminal's Ctrl-C. The server does, and stops the child.
+        with subprocess.Popen(  # noqa: S603 - our own command
+            _COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        ) as process:
             self._process = process
-            if self._ended:
+            # `stop` may have run before the process existed.
+            if self._stopped:
                 process.kill()
-            told, _ = process.communicate(asked)
+            output, _ = process.communicate(job)
         if process.returncode:
-            return Transient(f"The process that read it ended with status {process.returncode}.")
-        error: Exception | None = pickle.loads(told)  # noqa: S301 - our own process wrote it
+            return Transient(f"The process that loads the table ended with status {process.returncode}.")
+        error: Exception | None = pickle.loads(output)  # noqa: S301 - our own process wrote it
         return error
 
 
 def _main() -> None:
-    """Write the table that standard input asks for to a file; what went wrong goes to standard output."""
-    file, database, described, most = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own process wrote it
+    """Load the table named on standard input into a file, and write the error, or None, to standard output."""
+    file, database, version, max_bytes = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own process wrote it
     error: Exception | None = None
     try:
-        table = loading.load(database, described, most)
+        table = loading.load(database, version, max_bytes)
         with pa.ipc.new_file(str(file), table.schema) as writer:
             writer.write_table(table)
     except (PrescoreError, DoesNotFit) as raised:
         error = raised
-    # The server has gone.
+    # The server may have ended in the meantime.
     with suppress(BrokenPipeError):
         sys.stdout.buffer.write(pickle.dumps(error))
 

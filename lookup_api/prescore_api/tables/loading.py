@@ -1,4 +1,4 @@
-"""A version's whole table out of Postgres into Arrow: COPY as CSV, which Arrow reads."""
+"""Loading of a version's whole table from Postgres into Arrow. COPY sends CSV, which Arrow parses as it arrives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from prescore.catalog.database import Database
 from prescore.catalog.queries import query
 from prescore_api.tables.version import TableVersion
 
-# A real is read as a double: the nearest to its shortest text, which is what JSON is to say. Arrow narrows it again.
+# A real is loaded as the double nearest to its shortest text, because that is the number JSON shows. Arrow answers cast
+# it back to a float.
 _TYPES = {
     "smallint": pa.int64(),
     "integer": pa.int64(),
@@ -29,54 +30,64 @@ _TYPES = {
     "timestamp": pa.timestamp("us"),
     "timestamptz": pa.timestamp("us", tz="UTC"),
 }
-_BLOCK = 4 << 20
+_BLOCK_BYTES = 4 << 20
 
 
 class DoesNotFit(Exception):
-    """A version cannot be held in memory: the message says why."""
+    """A version cannot be held in memory; the message says why."""
 
 
-def load(database: Database, described: TableVersion, most: int) -> pa.Table:
-    """Return the key columns and outputs by position, in at most so many bytes.
+def load(database: Database, version: TableVersion, max_bytes: int) -> pa.Table:
+    """Return a version's key columns and outputs, in columns named f0, f1, ….
 
-    Raises DoesNotFit, DatabaseUnavailable or DatabaseRefused.
+    Raises DoesNotFit if they take more than `max_bytes`, DatabaseUnavailable or DatabaseRefused.
     """
-    columns = [*described.key, *described.outputs]
-    least = described.row["rows"] * 8 * (1 + len(described.outputs))
-    # Booleans take an eighth of a number.
-    if most < least // 8:
-        raise DoesNotFit(f"{described.row['rows']:,} rows take more than the {most:,} bytes left")
-    table = sql.Identifier(described.row["table_name"])
-    statement = query("lookup_copy", table=table, columns=identifiers([column["name"] for column in columns]))
+    columns = [*version.key, *version.outputs]
+    _require_room(version, max_bytes)
     types = {f"f{i}": _TYPES[column["type"]] for i, column in enumerate(columns)}
+    statement = query(
+        "lookup_copy",
+        table=sql.Identifier(version.row["table_name"]),
+        columns=identifiers([column["name"] for column in columns]),
+    )
     with database.connect() as connection:
         connection.execute(query("lookup_session"), {"statement_timeout": "0"})
         with connection.cursor().copy(statement) as copy:
-            return _read(_Stream(iter(copy)), types, most)
+            return _read_csv(_CopyFile(iter(copy)), types, max_bytes)
 
 
-def _read(stream: io.RawIOBase, types: dict[str, pa.DataType], most: int) -> pa.Table:
-    batches, taken = [], 0
+def _require_room(version: TableVersion, max_bytes: int) -> None:
+    """Raise DoesNotFit for a table that is certainly too large, before any of it is sent."""
+    rows = version.row["rows"]
+    # Numbers take 8 bytes each and booleans less, so a byte a value is a low estimate.
+    least_bytes = rows * (1 + len(version.outputs))
+    if max_bytes < least_bytes:
+        raise DoesNotFit(f"{rows:,} rows take more than the {max_bytes:,} bytes left of --memory-limit")
+
+
+def _read_csv(stream: io.RawIOBase, types: dict[str, pa.DataType], max_bytes: int) -> pa.Table:
+    batches = []
+    size = 0
     try:
         for batch in _batches(stream, types):
             batches.append(batch)
-            taken += batch.nbytes
-            if taken > most:
-                raise DoesNotFit(f"it takes more than the {most:,} bytes left")
+            size += batch.nbytes
+            if size > max_bytes:
+                raise DoesNotFit(f"it takes more than the {max_bytes:,} bytes left of --memory-limit")
     except pa.ArrowInvalid as error:
-        raise DoesNotFit(f"Arrow cannot hold a value of it ({error}), whatever is left") from error
+        raise DoesNotFit(f"Arrow cannot hold one of its values ({error})") from error
     schema = pa.schema(list(types.items()))
     return pa.Table.from_batches(batches, schema)
 
 
 def _batches(stream: io.RawIOBase, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    buffered: Any = io.BufferedReader(stream, _BLOCK)
-    # Arrow takes an empty file for a mistake.
+    buffered: Any = io.BufferedReader(stream, _BLOCK_BYTES)
+    # Arrow raises an error for an empty file.
     if not buffered.peek(1):
         return
     yield from pyarrow.csv.open_csv(
         buffered,
-        pyarrow.csv.ReadOptions(column_names=list(types), block_size=_BLOCK, use_threads=False),
+        pyarrow.csv.ReadOptions(column_names=list(types), block_size=_BLOCK_BYTES, use_threads=False),
         pyarrow.csv.ParseOptions(newlines_in_values=True),
         pyarrow.csv.ConvertOptions(
             column_types=types,
@@ -89,21 +100,23 @@ def _batches(stream: io.RawIOBase, types: dict[str, pa.DataType]) -> Iterator[pa
     )
 
 
-class _Stream(io.RawIOBase):
-    """What COPY gives, as a file."""
+class _CopyFile(io.RawIOBase):
+    """The blocks of a COPY as a file."""
 
     def __init__(self, blocks: Iterator[Any]) -> None:
-        self._blocks, self._left = blocks, memoryview(b"")
+        self._blocks = blocks
+        self._rest = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._left:
+        while not self._rest:
             block = next(self._blocks, None)
             if block is None:
                 return 0
-            self._left = memoryview(block)
-        size = min(len(buffer), len(self._left))
-        buffer[:size], self._left = self._left[:size], self._left[size:]
+            self._rest = memoryview(block)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
         return size

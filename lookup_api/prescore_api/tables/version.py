@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -75,11 +75,14 @@ class TableVersion:
 
     def matches(self, row: lookup.VersionRow) -> bool:
         """Return whether a catalog row, read later, has the same values."""
-        return {**row, "now": self.row["now"]} == self.row
+        as_of_then = {**row, "now": self.row["now"]}
+        return as_of_then == self.row
 
     def has_same_rows(self, other: TableVersion) -> bool:
         """Return whether another instance describes the same table, columns and data."""
-        return all(self.row[name] == other.row[name] for name in _SAME_ROWS)  # type: ignore[literal-required]
+        mine: Mapping[str, Any] = self.row
+        theirs: Mapping[str, Any] = other.row
+        return all(mine[name] == theirs[name] for name in _SAME_ROWS)
 
     def select_outputs(self, names: Sequence[str]) -> OutputSelection:
         """Return the outputs with these names, or all of them if there are no names; raise RequestInvalid."""
@@ -96,10 +99,18 @@ class TableVersion:
     def describe_columns(self) -> dict[str, Any]:
         """Return the columns as /v1/models/{model} lists them."""
         return {
-            "key": [_describe(column, ("name", "type", "comment")) for column in self.key],
-            "outputs": [_describe(column, ("name", "type", "comment", "role")) for column in self.outputs],
+            "key": list(map(_describe_key, self.key)),
+            "outputs": list(map(_describe_output, self.outputs)),
         }
 
 
-def _describe(column: Column, fields: Sequence[str]) -> dict[str, str]:
-    return {name: column[name] for name in fields}  # type: ignore[literal-required]
+def _describe_key(column: Column) -> dict[str, str]:
+    return {
+        "name": column["name"],
+        "type": column["type"],
+        "comment": column["comment"],
+    }
+
+
+def _describe_output(column: Column) -> dict[str, str]:
+    return _describe_key(column) | {"role": column["role"]}
