@@ -1,4 +1,4 @@
-"""Disk: what versions take of it, what the next one is likely to, and whether the budget allows that."""
+"""Disk usage: what the versions take, what the next one is likely to need, and whether the budget has room for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prescore.run.job import Job
 
 @dataclass(frozen=True)
 class Usage:
-    """Bytes: of all versions' tables, of the store, and how many more the next version of a model is likely to take."""
+    """Bytes of all versions' tables, of the store, and the additional bytes that the model's next version needs."""
 
     tables: int
     store: int
@@ -21,37 +21,48 @@ class Usage:
 
     @property
     def total(self) -> int:
-        """What there will be at the end of a run, before anything is retired."""
+        """Bytes at the end of a run, before anything is retired."""
         return self.tables + self.store + self.next
 
 
 def require_room(connection: Connection, job: Job) -> None:
-    """Raise NotAllowed when another version of the model does not fit into the budget, if there is one."""
+    """Raise NotAllowed when the project has a disk budget that another version of the model does not fit into."""
     budget = job.project.settings.disk_budget
     if budget is None:
         return
-    found = usage(connection, job)
-    if found.total > size_bytes(budget):
-        raise NotAllowed(
-            f"The disk budget of {budget} has no room for another version of {job.model}: versions' tables take "
-            f"{_told(found.tables)} and the store {_told(found.store)}; the next version needs about "
-            f"{_told(found.next)}, as much as the one before. Nothing was begun. Keep fewer versions ([retention] in "
-            f"the specs, then `prescore retire {job.model}`), or raise disk_budget in prescore.toml."
-        )
+    usage = estimate(connection, job)
+    if usage.total <= size_bytes(budget):
+        return
+    raise NotAllowed(
+        f"The disk budget of {budget} has no room for another version of {job.model}: the tables take "
+        f"{_size(usage.tables)}, the store takes {_size(usage.store)}, and the next version needs about "
+        f"{_size(usage.next)}, as much as the previous one. Nothing was written. Keep fewer versions ([retention] in "
+        f"the specs, then `prescore retire {job.model}`), or raise disk_budget in prescore.toml."
+    )
 
 
-def usage(connection: Connection, job: Job) -> Usage:
-    """What is taken, and what the next version needs: as much as the newest complete one.
+def estimate(connection: Connection, job: Job) -> Usage:
+    """Return the bytes in use, and an estimate for the next version: as many as the newest complete one takes.
 
-    What an unfinished version has already is either gone on with or dropped first: the next one needs so much less.
+    A run either resumes an unfinished version or drops it first, so the next version needs that much less.
     """
     catalog = Catalog(connection)
-    rows = catalog.all("disk_versions", model=job.model)
-    sizes = [row["bytes"] + job.store.snapshot_bytes(row["snapshot_location"]) for row in rows]
-    newest = next((size for row, size in zip(rows, sizes, strict=True) if row["complete"]), 0)
-    unfinished = sum(size for row, size in zip(rows, sizes, strict=True) if row["unfinished"])
-    return Usage(catalog.one("disk_tables")["bytes"], job.store.total_bytes(), max(newest - unfinished, 0))
+    complete = None
+    unfinished = 0
+    for row in catalog.all("disk_versions", model=job.model):
+        size = row["bytes"] + job.store.snapshot_bytes(row["snapshot_location"])
+        if row["complete"] and complete is None:
+            complete = size
+        if row["unfinished"]:
+            unfinished += size
+    return Usage(
+        tables=catalog.one("disk_tables")["bytes"],
+        store=job.store.total_bytes(),
+        next=max((complete or 0) - unfinished, 0),
+    )
 
 
-def _told(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+def _size(size: int) -> str:
+    if size >= 1e9:
+        return f"{size / 1e9:,.1f} GB"
+    return f"{size / 1e6:.1f} MB"

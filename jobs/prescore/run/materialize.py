@@ -1,7 +1,8 @@
 """The whole flow on one page: snapshot → score → stage → check → publish.
 
-Every step is a function of a job, a lease and a version, so that a scheduler may run it as a task in a process of its
-own; `run` runs them here, one after the other. The ledger, not the caller, knows what is left to do.
+Each step is a function of a job, a lease and a version, so that a scheduler can run it as a task in a process of its
+own. `run` calls them one after the other in this process. The ledger in the catalog, and not the caller, knows which
+chunks are left to score.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
@@ -19,7 +20,7 @@ from psycopg.pq import TransactionStatus
 
 from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog, Version
-from prescore.catalog.database import is_connection_lost
+from prescore.catalog.database import Connection, is_connection_lost
 from prescore.checks import expectations
 from prescore.errors import DatabaseUnavailable, NotAllowed, StoreRefused, Transient
 from prescore.run import failure, preflight
@@ -31,37 +32,41 @@ from prescore.scoring.scorer import Scorer
 from prescore.sources import domain
 from prescore.steps import check, publish, score, snapshot, stage
 from prescore.store.store import hash_bytes
-from prescore.versions import lease, lifecycle, pending, retention, views
+from prescore.versions import lease as leases
+from prescore.versions import lifecycle, pending, retention, views
 from prescore.versions.lease import Lease, OnBusy
 from prescore.versions.options import DEFAULTS, PublishOptions, RunOptions
 
 PAUSES = (1.0, 5.0, 15.0)
-"""Seconds that a run waits for a database that went away, from one attempt to the next."""
+"""Seconds to wait before each further attempt when the connection to the database was lost."""
 
 _log = logging.getLogger("prescore")
 
 
-def run(job: Job, options: RunOptions = DEFAULTS, *, on_busy: OnBusy | None = None) -> Report:
-    """Make a version and, unless asked otherwise, publish it. While another run writes the model: Busy, or `on_busy`.
+def run(
+    job: Job,
+    options: RunOptions = DEFAULTS,
+    *,
+    on_busy: OnBusy | None = None,
+) -> Report:
+    """Make a version of the job's model, publish it if the options say so, and report on it.
 
-    An unfinished version of the same model file, spec and query is finished rather than begun again.
-    Columns that would break readers are an error before anything is scored.
-    When the database goes away in the middle, the run waits for it a while and goes on where it was.
-    Raises what the steps raise; whatever that is, readers keep seeing the version from before.
+    Resumes the unfinished version of the same model file, spec and query, if there is one. Columns that would break
+    readers are refused before anything is scored. When the database goes away in the middle, the run waits for it and
+    resumes, a few times.
+
+    Raises Busy while another run writes the model; with `on_busy`, calls it once and waits instead. Raises whatever the
+    steps raise. Readers keep seeing the previous version in all these cases.
     """
     started = time.perf_counter()
     preflight.check_inputs(job, options.as_of)
-    migrations.migrate(
-        job.database
-    )  # a database that is not there at all is told at once; from here on it is waited for
-    begun: list[int] = []
+    # A database that is absent from the start is an error. From here on, the run waits for it.
+    migrations.migrate(job.database)
+    attempts = _Attempts(job, options, on_busy)
     for pause in (*PAUSES, None):
         try:
-            if not begun:
-                preflight.check_target(job)
-            if not _came_to_its_end(job, begun):
-                _run(job, begun, replace(options, full=options.full and not begun), on_busy)
-            return Report.from_catalog(job, begun[-1], total=time.perf_counter() - started)
+            version = attempts.make()
+            return Report.from_catalog(job, version, total=time.perf_counter() - started)
         except DatabaseUnavailable as error:
             if pause is None or job.database.embedded or not is_connection_lost(error):
                 raise
@@ -70,22 +75,59 @@ def run(job: Job, options: RunOptions = DEFAULTS, *, on_busy: OnBusy | None = No
     raise AssertionError("the last attempt has no pause, and raises")
 
 
-def _run(job: Job, begun: list[int], options: RunOptions, on_busy: OnBusy | None) -> None:
-    """One attempt; `begun` is told its version."""
-    with lease.holding(job.database, job.model, on_busy=on_busy) as held, ThreadPoolExecutor(1) as background:
-        job = preflight.refreshed(job, options).with_lease(held)
-        version = begin(job, held, options)
-        begun.append(version)
-        with failure.giving_up(job, held, version):
-            scorer = load_scorer(job, version)
-            take_snapshot(job, held, version, scorer)
-            score_chunks(job, held, version, pending_chunks(job, version), scorer)
-            # Seconds of imports, while Postgres sorts keys.
-            wanted = background.submit(expectations.build, job.spec)
-            finish_table(job, held, version)
-            check_table(job, held, version, wanted.result())
-            if options.publishes and not _waits(job, version):
-                _publish(job, held, version, options)
+@dataclass
+class _Attempts:
+    """The attempts of one run; `version` is the one that the latest attempt began, None before there is one."""
+
+    job: Job
+    options: RunOptions
+    on_busy: OnBusy | None
+    version: int | None = None
+
+    def make(self) -> int:
+        """Make an attempt, unless the previous one finished unnoticed, and return the number of its version."""
+        if self.version is None:
+            preflight.check_target(self.job)
+            return self._flow(self.options)
+        if _is_finished(self.job, self.version):
+            return self.version
+        return self._flow(self.options.resuming())
+
+    def _flow(self, options: RunOptions) -> int:
+        """Take a version from its snapshot to its publication, or from where the previous attempt stopped."""
+        job = self.job
+        with (
+            leases.holding(job.database, job.model, on_busy=self.on_busy) as lease,
+            ThreadPoolExecutor(1) as background,
+        ):
+            job = preflight.refreshed(job, options).with_lease(lease)
+            version = self.version = begin(job, lease, options)
+            with failure.giving_up(job, lease, version):
+                scorer = load_scorer(job, version)
+                take_snapshot(job, lease, version, scorer)
+                chunks = pending_chunks(job, version)
+                score_chunks(job, lease, version, chunks, scorer)
+                # Great Expectations takes seconds to import. Postgres sorts keys meanwhile.
+                expected = background.submit(expectations.build, job.spec)
+                finish_table(job, lease, version)
+                check_table(job, lease, version, expected.result())
+                if options.publishes and not _waits(job, version):
+                    _publish(job, lease, version, options)
+        return version
+
+
+def _is_finished(job: Job, version: int) -> bool:
+    """Return whether an attempt that lost its connection had done all that was to be done.
+
+    Raises the error that ended the version, if one did.
+    """
+    with job.database.connect() as connection:
+        row = Catalog(connection).version(job.model, version)
+    if row["state"] in ("refused", "failed"):
+        raise failure.ended_error(job, row)
+    if row["published_at"] is not None:
+        return True
+    return row["state"] == "checked" and not row["to_publish"]
 
 
 def _waits(job: Job, version: int) -> bool:
@@ -93,228 +135,329 @@ def _waits(job: Job, version: int) -> bool:
         return pending.waits(connection, job.model, version)
 
 
-def _came_to_its_end(job: Job, begun: list[int]) -> bool:
-    """Whether an attempt came as far as it was asked to, and only never heard of it."""
-    if not begun:
-        return False
-    with job.database.connect() as connection:
-        row = Catalog(connection).version(job.model, begun[-1])
-    if row["state"] in ("refused", "failed"):
-        raise failure.ended_error(job, row)
-    return row["published_at"] is not None or (row["state"] == "checked" and not row["to_publish"])
+def _publish(
+    job: Job,
+    lease: Lease,
+    version: int,
+    options: RunOptions,
+) -> None:
+    """Publish the version and retire old ones.
 
-
-def _publish(job: Job, held: Lease, version: int, options: RunOptions) -> None:
-    """Publish, unless the model was put on hold, or somebody published the version by hand, in just this moment."""
+    It is no error if an operator has put the model on hold, or published the version, since the last check.
+    """
     try:
-        publish_version(job, held, version, breaking=options.allow_breaking)
+        publish_version(job, lease, version, breaking=options.allow_breaking)
     except NotAllowed:
-        if not _waits(job, version) and not Report.from_catalog(job, version).published:
+        published = Report.from_catalog(job, version).published
+        if not published and not _waits(job, version):
             raise
     retire(job)
 
 
-def begin(job: Job, held: Lease, options: RunOptions = DEFAULTS) -> int:
-    """The version to work on: the unfinished one if it was made of the same things, else a new, empty one.
+def begin(job: Job, lease: Lease, options: RunOptions = DEFAULTS) -> int:
+    """Resume the unfinished version that is made of the same things, or create one, and return its number.
 
-    Raises NotAllowed for columns that would break readers, if it is to be published and they may not.
+    Abandons other unfinished versions. Raises NotAllowed for columns that would break readers, if the version is to be
+    published and the options do not allow them.
     """
     made_of = {
         "model_fingerprint": hash_bytes(job.onnx),
         "domain_fingerprint": domain.fingerprint(job.source, job.query, options.trial_rows, options.as_of),
         "spec_fingerprint": job.spec.fingerprint,
     }
-    job.store.keep_model(
-        job.onnx
-    )  # this, and reading a large snapshot, takes a while: not while others wait for a lock
+    # Storing a model file and verifying a large snapshot take a while, so both are done before anything is locked.
+    job.store.keep_model(job.onnx)
     with job.database.connect() as connection:
-        going_on = None if options.full else lifecycle.find_resumable(connection, job.store, job.model, made_of)
-    with job.database.connect() as connection, connection.transaction():
-        views.require_roles(connection, job.spec.grants.select)
-        if options.publishes and not options.allow_breaking:
-            preflight.check_columns(connection, job.spec)
-        lifecycle.lock_model_file(connection, made_of["model_fingerprint"])
-        # Nobody removes it from here on, and nobody may have before.
-        job.store.keep_model(job.onnx)
-        Catalog(connection).execute("models_register", model=job.model, description=job.spec.description)
-        version = going_on or lifecycle.create(connection, job.spec, made_of, options)
-        if going_on is not None:
-            lifecycle.resume(connection, job.spec, version)
-        lifecycle.set_to_publish(connection, job.model, version, publishing=options.publishes)
-        # A trial takes nothing from the run that it is a trial of.
-        given_up = (
-            [] if options.trial_rows else lifecycle.abandon(connection, job.model, but=version, as_of=options.as_of)
-        )
-        held.check(connection)
-    with job.database.connect() as connection:
-        for other in given_up:
-            lifecycle.discard(connection, job.store, other)
+        resumable = None
+        if not options.full:
+            resumable = lifecycle.find_resumable(connection, job.store, job.model, made_of)
         with connection.transaction():
-            # Until the end of the transaction no successor begins a snapshot.
-            held.check(connection)
-            kept = [v for v in Catalog(connection).versions(job.model) if v["state"] not in ("failed", "retired")]
-            job.store.sweep(job.model, {v["snapshot_location"] for v in kept if v["snapshot_location"]})
+            _require_publishable(connection, job, options)
+            version = _register(connection, job, options, made_of, resumable)
+            abandoned = []
+            # A trial leaves unfinished versions to the run that it is a trial of.
+            if not options.trial_rows:
+                abandoned = lifecycle.abandon(connection, job.model, but=version, as_of=options.as_of)
+            lease.check(connection)
+        for other in abandoned:
+            lifecycle.discard(connection, job.store, other)
+        _sweep_snapshots(connection, job, lease)
     return version
 
 
+def _require_publishable(connection: Connection, job: Job, options: RunOptions) -> None:
+    views.require_roles(connection, job.spec.grants.select)
+    if options.publishes and not options.allow_breaking:
+        preflight.check_columns(connection, job.spec)
+
+
+def _register(
+    connection: Connection,
+    job: Job,
+    options: RunOptions,
+    made_of: dict[str, str],
+    resumable: int | None,
+) -> int:
+    """Record in the catalog that a run works on the resumable version, or on a new one, and return its number."""
+    lifecycle.lock_model_file(connection, made_of["model_fingerprint"])
+    # Another run may have removed the file before it was locked. Now none can.
+    job.store.keep_model(job.onnx)
+    catalog = Catalog(connection)
+    catalog.execute("models_register", model=job.model, description=job.spec.description)
+    if resumable is None:
+        version = lifecycle.create(connection, job.spec, made_of, options)
+    else:
+        version = resumable
+        lifecycle.resume(connection, job.spec, version)
+    lifecycle.set_to_publish(connection, job.model, version, publishing=options.publishes)
+    return version
+
+
+def _sweep_snapshots(connection: Connection, job: Job, lease: Lease) -> None:
+    """Remove snapshot files that no version has, such as those of a process that died while it wrote one."""
+    with connection.transaction():
+        # The lease stays locked until the transaction ends, so no successor begins a snapshot meanwhile.
+        lease.check(connection)
+        locations = set()
+        for version in Catalog(connection).versions(job.model):
+            location = version["snapshot_location"]
+            if location is not None and version["state"] not in ("failed", "retired"):
+                locations.add(location)
+        job.store.sweep(job.model, locations)
+
+
 def load_scorer(job: Job, version: int) -> Scorer:
-    """The model that the version was begun with, whatever lies in its file by now."""
+    """Return a scorer with the model file that the version began with, even if the project's file has changed since."""
     with job.database.connect() as connection:
-        fingerprint = Catalog(connection).version(job.model, version)["model_fingerprint"]
-    return Scorer(job.store.model(fingerprint), job.spec)
+        row = Catalog(connection).version(job.model, version)
+    model_file = job.store.model(row["model_fingerprint"])
+    return Scorer(model_file, job.spec)
 
 
-def take_snapshot(job: Job, held: Lease, version: int, scorer: Scorer) -> None:
-    """Freeze the domain, unless an earlier attempt did; raises Refused when too little of it is left."""
-    with timed(job, version, "snapshot") as catalog:
-        if catalog.version(job.model, version)["snapshot_rows"] is None:
-            _write_snapshot(job, held, catalog, catalog.version(job.model, version), scorer)
-        row = catalog.version(job.model, version)
-        few = rejects.check(catalog.connection, row, job.spec.max_rejects)
-        # Later it is for the check step to say, and to note.
+def take_snapshot(
+    job: Job,
+    lease: Lease,
+    version: int,
+    scorer: Scorer,
+) -> None:
+    """Freeze the domain, unless an earlier attempt did; raise Refused when it is empty or has too many rejects."""
+    with timed(job, version, "snapshot") as (catalog, row):
+        connection = catalog.connection
+        if row["snapshot_rows"] is None:
+            _write_snapshot(job, lease, catalog, row, scorer)
+            row = catalog.version(job.model, version)
+        few = rejects.check(connection, row, job.spec.max_rejects)
+        # Once the version is staged, the check step reports and records this.
         refused = row["state"] == "building" and not few["passed"]
         if refused:
-            with catalog.connection.transaction():
-                rejects.trim(catalog.connection, row)
-                held.check(catalog.connection)
+            with connection.transaction():
+                rejects.trim(connection, row)
+                lease.check(connection)
     if refused:
         raise rejects.limit_error(job.model, few)
     if not row["snapshot_chunks"]:
         raise snapshot.empty_domain_error(job.model, few if row["rejected"] else None)
 
 
-def _write_snapshot(job: Job, held: Lease, catalog: Catalog, version: Version, scorer: Scorer) -> None:
-    location, rows = job.store.new_snapshot(job.model, version["version"]), job.project.settings.chunk_rows
-    with catalog.connection.transaction():
-        # Of an attempt that did not come to its end.
-        rejects.remove(catalog.connection, version)
-        held.check(catalog.connection)
-    tally = rejects.Tally(job.spec, save=lambda found: _save_rejects(held, catalog, version, found))
+def _write_snapshot(
+    job: Job,
+    lease: Lease,
+    catalog: Catalog,
+    version: Version,
+    scorer: Scorer,
+) -> None:
+    """Write the domain into a snapshot file, its rejects into the catalog, and record both with the version."""
+    connection = catalog.connection
+    location = job.store.new_snapshot(job.model, version["version"])
+    chunk_rows = job.project.settings.chunk_rows
+    with connection.transaction():
+        # An interrupted attempt may have left some.
+        rejects.remove(connection, version)
+        lease.check(connection)
+
+    def save_rejects(batch: list[Reject]) -> None:
+        with connection.transaction():
+            rejects.write(connection, version, batch)
+            lease.check(connection)
+
+    def report_progress(rows: int) -> None:
+        job.on_progress("snapshot", rows, None)
+
+    tally = rejects.Tally(job.spec, save=save_rejects)
     source = job.source.with_as_of(version["as_of"] or version["started_at"])
-    # Before the rows are read: they are at least as new.
-    asked = snapshot.query_data_as_of(source, job.spec)
+    # The clock is read before the rows, which are then at least as recent as it says.
+    data_as_of = snapshot.query_data_as_of(source, job.spec)
     expected = snapshot.expected_types(job.spec, scorer.features)
-    with source.open(job.query, rows, expected, limit=version["trial_rows"]) as stream:
+    with source.open(job.query, chunk_rows, expected, limit=version["trial_rows"]) as stream:
         converter = snapshot.DomainConverter(job.spec, scorer.features, stream.schema)
         with job.store.write_snapshot(location) as part:
-            frozen = snapshot.write(
-                stream.batches, converter, part, rows, lambda n: job.on_progress("snapshot", n, None), tally.add
+            summary = snapshot.write(
+                stream.batches,
+                converter,
+                part,
+                chunk_rows,
+                report_progress,
+                tally.add,
             )
-    with catalog.connection.transaction():
+    with connection.transaction():
         catalog.execute(
             "versions_freeze",
             **stage.version_key(version),
             location=location,
-            fingerprint=frozen.fingerprint,
-            rows=frozen.rows + tally.count,
+            fingerprint=summary.fingerprint,
+            rows=summary.rows + tally.count,
             rejected=tally.count,
-            chunks=frozen.chunks,
-            data_as_of=frozen.data_as_of or asked,
+            chunks=summary.chunks,
+            data_as_of=summary.data_as_of or data_as_of,
         )
-        held.check(catalog.connection)
-
-
-def _save_rejects(held: Lease, catalog: Catalog, version: Version, found: list[Reject]) -> None:
-    with catalog.connection.transaction():
-        rejects.write(catalog.connection, version, found)
-        held.check(catalog.connection)
+        lease.check(connection)
 
 
 def pending_chunks(job: Job, version: int) -> list[int]:
-    """The chunks that the ledger lacks."""
+    """Return the chunks that the ledger does not have yet, in order."""
     with job.database.connect() as connection:
         catalog = Catalog(connection)
-        finished = {row["chunk"] for row in catalog.all("chunks_finished", model=job.model, version=version)}
-        chunks = catalog.version(job.model, version)["snapshot_chunks"] or 0
-    return [chunk for chunk in range(chunks) if chunk not in finished]
+        row = catalog.version(job.model, version)
+        ledger = catalog.all("chunks_finished", model=job.model, version=version)
+    finished = {entry["chunk"] for entry in ledger}
+    chunks = range(row["snapshot_chunks"] or 0)
+    return [chunk for chunk in chunks if chunk not in finished]
 
 
-def score_chunks(job: Job, held: Lease, version: int, chunks: Sequence[int], scorer: Scorer) -> None:
-    """Score chunks and copy them in, several side by side: while one waits for Postgres, another computes."""
+def score_chunks(
+    job: Job,
+    lease: Lease,
+    version: int,
+    chunks: Sequence[int],
+    scorer: Scorer,
+) -> None:
+    """Score chunks and copy them into the table, several in parallel, so that one computes while another waits."""
     if not chunks:
         return
-    left, stop = iter(list(chunks)), Event()
+    remaining = iter(list(chunks))
+    stop = Event()
     workers = min(job.workers, len(chunks))
-    with timed(job, version, "score") as catalog, ThreadPoolExecutor(workers) as pool:
-        row = catalog.version(job.model, version)
+    with timed(job, version, "score") as (_, row), ThreadPoolExecutor(workers) as pool:
+        futures = []
         try:
-            working = [pool.submit(_work, job, held, row, scorer, left, stop) for _ in range(workers)]
-            for worker in working:
-                worker.result()
+            for _ in range(workers):
+                future = pool.submit(_score_remaining, job, lease, row, scorer, remaining, stop)
+                futures.append(future)
+            for future in futures:
+                future.result()
         finally:
             stop.set()
 
 
-def _work(job: Job, held: Lease, version: Version, scorer: Scorer, left: Iterator[int], stop: Event) -> None:
-    """One worker, with its own connection and its own view of the snapshot; what ends one ends all."""
-    frozen = score.SnapshotReader(job.store.snapshot(version))
+def _score_remaining(
+    job: Job,
+    lease: Lease,
+    version: Version,
+    scorer: Scorer,
+    remaining: Iterator[int],
+    stop: Event,
+) -> None:
+    """Score chunks until none remain, over a connection and a snapshot reader of this worker's own.
+
+    A worker that fails stops the others.
+    """
+    reader = score.SnapshotReader(job.store.snapshot(version))
     record_limit = rejects.record_limit(job.spec.max_rejects, version["snapshot_rows"])
     try:
         with job.database.connect() as connection:
-            # `next` on a list's iterator is atomic: no two workers get the same chunk.
-            for chunk in left:
+            # `next` on a list's iterator is atomic, so no two workers get the same chunk.
+            for chunk in remaining:
                 if stop.is_set():
                     return
                 began = time.perf_counter()
-                scored = score.score_chunk(scorer, frozen.chunk(chunk), record_limit)
-                stage.copy_chunk(connection, held, version, chunk, scored, time.perf_counter() - began)
-                job.on_progress("score", scored.rows.num_rows + scored.rejected, version["snapshot_rows"])
+                scored = score.score_chunk(scorer, reader.chunk(chunk), record_limit)
+                seconds = time.perf_counter() - began
+                stage.copy_chunk(connection, lease, version, chunk, scored, seconds)
+                rows = scored.rows.num_rows + scored.rejected
+                job.on_progress("score", rows, version["snapshot_rows"])
     except BaseException:
         stop.set()
         raise
     finally:
-        frozen.close()
+        reader.close()
 
 
-def finish_table(job: Job, held: Lease, version: int) -> None:
-    """Primary key, indexes, freezing; then the version is staged. Nothing to do if it already is."""
-    with timed(job, version, "stage") as catalog:
-        row = catalog.version(job.model, version)
+def finish_table(job: Job, lease: Lease, version: int) -> None:
+    """Create the primary key and the indexes, and mark the version as staged, unless that has been done."""
+    with timed(job, version, "stage") as (catalog, row):
         if row["state"] == "building":
-            stage.finish(catalog.connection, held, row, job.spec.indexes)
+            stage.finish(catalog.connection, lease, row, job.spec.indexes)
 
 
-def check_table(job: Job, held: Lease, version: int, wanted: list[Any]) -> None:
-    """Check the staged version; raises Refused."""
-    with timed(job, version, "check") as catalog:
+def check_table(
+    job: Job,
+    lease: Lease,
+    version: int,
+    wanted: list[Any],
+) -> None:
+    """Check the staged version; raise Refused. `wanted` are the spec's own checks, built by `expectations.build`."""
+    with timed(job, version, "check") as (catalog, row):
         check.check_version(
-            job.database, catalog.connection, held, catalog.version(job.model, version), job.spec, wanted
+            job.database,
+            catalog.connection,
+            lease,
+            row,
+            job.spec,
+            wanted,
         )
 
 
 def publish_version(
-    job: Job, held: Lease, version: int, *, breaking: bool = False, instead_of: int | None = None
+    job: Job,
+    lease: Lease,
+    version: int,
+    *,
+    breaking: bool = False,
+    instead_of: int | None = None,
 ) -> None:
-    """Point readers at the checked version, if need be only `instead_of` a certain one; raises NotAllowed."""
-    with timed(job, version, "publish") as catalog:
-        options = PublishOptions.from_spec(job.spec, allow_breaking=breaking, instead_of=instead_of)
-        publish.publish(catalog.connection, held, job.model, version, options)
+    """Point readers at the checked version; raise NotAllowed when it may not be published.
+
+    With `instead_of`, the published version must still be that one.
+    """
+    options = PublishOptions.from_spec(
+        job.spec,
+        allow_breaking=breaking,
+        instead_of=instead_of,
+    )
+    with timed(job, version, "publish") as (catalog, _):
+        publish.publish(catalog.connection, lease, job.model, version, options)
 
 
 def retire(job: Job) -> list[int]:
-    """Retire what the spec's retention no longer asks for; what is still being read waits for the next time.
+    """Retire the versions that the spec's retention no longer keeps, and return their numbers.
 
-    So does everything when database or store go away now: the version is published, and the run has done its work.
+    Versions that are still being read are left for the next run. So is everything when the database or the store
+    cannot be reached: the version has been published, and the run has done its work.
     """
     try:
         with job.database.connect() as connection:
             retired = retention.retire(connection, job.store, job.model, job.spec.retention)
             return [version["version"] for version in retired]
     except (Transient, StoreRefused) as error:
-        _log.warning("retirement of %s is left for the next run: %s", job.model, error)
+        _log.warning("Retirement of %s is left for the next run: %s", job.model, error)
         return []
 
 
 @contextmanager
-def timed(job: Job, version: int, step: str) -> Iterator[Catalog]:
-    """A catalog for one step, which notes how long the step took."""
+def timed(job: Job, version: int, step: str) -> Iterator[tuple[Catalog, Version]]:
+    """Yield a catalog and the version's row to one step, and record how long the step took."""
     began = time.perf_counter()
     with job.database.connect() as connection:
         catalog = Catalog(connection)
         try:
-            yield catalog
+            yield catalog, catalog.version(job.model, version)
         finally:
-            # Not lost, nor in the middle of an error.
+            # After an error, the connection may be lost or inside of a transaction.
             if connection.info.transaction_status == TransactionStatus.IDLE:
-                took = time.perf_counter() - began
-                catalog.execute("versions_time", model=job.model, version=version, step=step, seconds=took)
+                catalog.execute(
+                    "versions_time",
+                    model=job.model,
+                    version=version,
+                    step=step,
+                    seconds=time.perf_counter() - began,
+                )

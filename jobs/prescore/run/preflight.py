@@ -1,4 +1,7 @@
-"""What can be known of a run before anything is written: whether model, domain, spec and checks fit each other."""
+"""Preflight checks: do model, domain, spec and checks fit together, and can the database take another version?
+
+They run before anything is written.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ from prescore.versions.options import RunOptions
 
 
 def check_inputs(job: Definition, as_of: datetime | None = None) -> Scorer:
-    """The model, held against the spec and the domain's columns before anything is written; raises Mistake."""
+    """Check the model file against the spec, and the domain's columns against both; return the model's scorer.
+
+    Raises Mistake for what does not fit.
+    """
     if as_of is not None:
         _require_dated(job, as_of)
     scorer = Scorer(job.onnx, job.spec)
@@ -31,19 +37,20 @@ def check_inputs(job: Definition, as_of: datetime | None = None) -> Scorer:
 
 
 def _require_dated(job: Definition, as_of: datetime) -> None:
-    """Raise NotAllowed for a run as of a time that has not come, or that the query does not ask for."""
+    """Raise NotAllowed for a run as of a time in the future, or with a query that does not use the time."""
+    when = f"{as_of:%Y-%m-%d %H:%M:%S %Z}"
     if as_of > datetime.now(UTC):
-        raise NotAllowed(f"A run of {job.model} as of {as_of:%Y-%m-%d %H:%M:%S %Z} has to wait: that is yet to come.")
+        raise NotAllowed(f"Cannot run {job.model} as of {when}: that time is in the future.")
     if not job.source.uses_as_of(job.query):
         raise NotAllowed(
-            f"A run of {job.model} as of {as_of:%Y-%m-%d %H:%M:%S %Z} would give today's rows: its domain query "
-            f"{job.spec.domain.query} does not ask for $as_of. Let it take only what was known then, "
-            "such as: where seen_at <= $as_of."
+            f"Cannot run {job.model} as of {when}: its domain query {job.spec.domain.query} does not use $as_of, so it "
+            "would return today's rows. Restrict the query to what was known at that time, for example with: "
+            "where seen_at <= $as_of."
         )
 
 
 def check_target(job: Job) -> None:
-    """What only the database can tell, before anything is written: raises a Mistake for what would end the run."""
+    """Check what needs the database: roles, store, disk budget and checks. Raise Mistake for what would end the run."""
     with job.database.connect() as connection:
         roles.require_writer(connection, job.model)
         job.store.require_access()
@@ -52,66 +59,79 @@ def check_target(job: Job) -> None:
 
 
 def refreshed(job: Job, options: RunOptions) -> Job:
-    """The job of what its files are now, for the holder of the lease: while it waited, others may have come.
+    """Return the job with the files as they are now, checked again if they have changed since the job read them.
 
-    What has changed since the job was validated and vetted, is so again: spec, query and model file must be of a piece.
+    Call it once the lease is held: other runs and deployments may have come while this run waited. Spec, query and
+    model file must fit together.
     """
-    now = job.reloaded()
-    if now.parts != job.parts:
-        check_inputs(now, options.as_of)
-        check_target(now)
-    return now
+    current = job.reloaded()
+    if current.parts != job.parts:
+        check_inputs(current, options.as_of)
+        check_target(current)
+    return current
 
 
 def check_expectations(job: Job) -> None:
     """Raise SpecInvalid for a misspelt check before anything is scored for it.
 
-    Checks that have run before need no look: Great Expectations takes seconds to import.
+    Checks that have run before are not looked at again: Great Expectations takes seconds to import.
     """
     with job.database.connect() as connection:
-        known = Catalog(connection).one(
+        row = Catalog(connection).one(
             "versions_checks_have_run",
             model=job.model,
             spec_fingerprint=job.spec.fingerprint,
             checks_fingerprint=job.spec.checks_fingerprint,
         )
-    if not known["have_run"]:
+    if not row["have_run"]:
         expectations.build(job.spec)
 
 
 def check_columns(connection: Connection, spec: Spec) -> None:
     """Raise NotAllowed for columns that would break readers, before anything is scored for them.
 
-    While the model is on hold nothing is published, and before the first publication there is nobody to break.
+    Accepts any columns while the model is on hold, because nothing is published then, and before the first publication.
     """
     model = Catalog(connection).one("models_get", model=spec.model)
-    if model is None or model["held_at"] is not None or model["published_version"] is None:
+    if model is None or model["published_version"] is None:
         return
-    if found := compatibility.breaking_changes(connection, spec.model, spec.key_columns, spec.output_columns):
+    if model["held_at"] is not None:
+        return
+    changes = compatibility.breaking_changes(
+        connection,
+        spec.model,
+        spec.key_columns,
+        spec.output_columns,
+    )
+    if changes:
         raise compatibility.breaking_error(
-            f"A version of {spec.model} by this spec", found, f"prescore run {spec.model}"
+            f"A version of {spec.model} with this spec",
+            changes,
+            f"prescore run {spec.model}",
         )
 
 
 def validate(job: Definition) -> tuple[int, int]:
-    """Everything short of writing: validate, then freeze every row into nothing.
+    """Run every step short of writing, up to a snapshot that is not kept.
 
-    Gives the number of rows, and how many of them would be set aside; raises Refused when there are too many.
+    Returns the number of rows and the number of rejects among them. Raises Refused when there are too many.
     """
     expectations.build(job.spec)
     scorer = check_inputs(job)
     snapshot.query_data_as_of(job.source, job.spec)
-    rows, tally = 0, rejects.Tally(job.spec)
-    with job.source.open(
-        job.query, job.project.settings.chunk_rows, snapshot.expected_types(job.spec, scorer.features)
-    ) as stream:
+    rows = 0
+    tally = rejects.Tally(job.spec)
+    expected = snapshot.expected_types(job.spec, scorer.features)
+    chunk_rows = job.project.settings.chunk_rows
+    with job.source.open(job.query, chunk_rows, expected) as stream:
         converter = snapshot.DomainConverter(job.spec, scorer.features, stream.schema)
         for batch in stream.batches:
             rows += batch.num_rows
-            tally.add(converter.convert(batch)[1])
+            _, rejected = converter.convert(batch)
+            tally.add(rejected)
             job.on_progress("check", batch.num_rows, None)
-        few = tally.require_within_limit(rows)
+        result = tally.require_within_limit(rows)
         if rows == tally.count:
-            raise snapshot.empty_domain_error(job.model, few if rows else None)
+            raise snapshot.empty_domain_error(job.model, result if rows else None)
         converter.data_as_of()
     return rows, tally.count

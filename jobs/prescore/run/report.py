@@ -1,4 +1,4 @@
-"""What a run has to say when it is over: the object that `run --json` prints."""
+"""The report on a run: the object that `prescore run --json` prints."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ STEPS = ("snapshot", "score", "stage", "check", "publish")
 class Report:
     """One version after its run.
 
-    `resumed` says whether the run went on with a version that an earlier one left unfinished, and `chunks_before` how
-    many chunks it found. `seconds` has an entry a step and `total`, all of this run alone: the catalog adds up
-    attempts, and a part must not be larger than the whole. `served` is what readers see now; `backfill` says that the
-    version was asked for as of a time before that.
+    `resumed` says whether the run resumed a version that an earlier run had left unfinished, and `chunks_before` how
+    many chunks it found. `seconds` has an entry for each step and `total`. All are of this run alone, while the catalog
+    adds up all attempts: no step takes longer than the total. `served` is the version that readers see now. `backfill`
+    says that the version is for a time before that one's.
     """
 
     model: str
@@ -44,25 +44,28 @@ class Report:
 
     @classmethod
     def from_catalog(cls, job: Job, version: int, *, total: float | None = None) -> Self:
-        """A version as the catalog has it now."""
+        """Return the report on a version as the catalog has it now."""
         with job.database.connect() as connection:
             catalog = Catalog(connection)
             row = catalog.version(job.model, version)
             model = catalog.model(job.model)
             resumption = catalog.one("events_last_resumption", model=job.model, version=version)
             backfill = is_backfill(catalog, row)
-        found: dict[str, Any] = resumption["detail"] if resumption else {"chunks": 0, "seconds": {}}
+        before: dict[str, Any] = resumption["detail"] if resumption else {"chunks": 0, "seconds": {}}
+        seconds = _since(before["seconds"], row["seconds"])
+        if total is not None:
+            seconds["total"] = round(total, 3)
         return cls(
             model=job.model,
             version=version,
             state=row["state"],
             published=model["published_version"] == version,
             resumed=resumption is not None,
-            chunks_before=found["chunks"],
+            chunks_before=before["chunks"],
             rows=row["rows"] or 0,
             rejected=row["rejected"] or 0,
             chunks=row["snapshot_chunks"] or 0,
-            seconds=_since(found["seconds"], row["seconds"]) | ({} if total is None else {"total": round(total, 3)}),
+            seconds=seconds,
             checks=row["checks"] or [],
             data_as_of=row["data_as_of"],
             trial_rows=row["trial_rows"],
@@ -75,16 +78,20 @@ class Report:
 
     @classmethod
     def newest(cls, job: Job) -> Self:
-        """The version that a run made last, whatever became of it."""
+        """Return the report on the version that was made last, in whatever state it is."""
         with job.database.connect() as connection:
             last = Catalog(connection).model(job.model)["last_version"]
         return cls.from_catalog(job, last)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the report as a dict for JSON."""
         return asdict(self)
 
 
 def _since(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:
-    """What each step took since a run went on, in the order of the steps."""
-    return {step: round(now[step] - before.get(step, 0.0), 3) for step in STEPS if step in now}
+    """Return the seconds that each step has taken since a run was resumed, in the order of the steps."""
+    seconds = {}
+    for step in STEPS:
+        if step in now:
+            seconds[step] = round(now[step] - before.get(step, 0.0), 3)
+    return seconds
