@@ -1,8 +1,8 @@
-"""Runs that are killed, and what is left: `python tests/fault_matrix.py --kills 20` (make faults).
+"""The fault matrix: runs that are killed, and what is left. `python tests/fault_matrix.py --kills 20` (make faults).
 
 A run is killed inside each step at a random moment, and at each boundary between its transactions: the job, the
-Postgres server, or both, by SIGKILL. The catalog proves where it was. Then readers are asked what they see, the next
-run is started as anybody would, and its table is compared with that of a run that nobody disturbed.
+Postgres server, or both, by SIGKILL. The catalog shows how far it got. Then readers query the model, the next run is
+started as usual, and its table is compared with that of an undisturbed run.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ STEPS = ("snapshot", "score", "stage", "check", "publish")
 VICTIMS = ("job", "server", "both")
 BOUNDARIES: dict[str, tuple[Any, str]] = {
     "begun": (materialize, "begin"),
-    "frozen, not noted": (snapshot, "write"),
+    "frozen, not recorded": (snapshot, "write"),
     "first chunk": (stage, "copy_chunk"),
     "all chunks": (materialize, "score_chunks"),
     "keyed, not vacuumed": (table, "index"),
     "staged": (materialize, "finish_table"),
-    "checks run, not noted": (expectations, "validate"),
+    "checks run, not recorded": (expectations, "validate"),
     "checked": (materialize, "check_table"),
-    "attached, not shown": (partitions, "attach"),
-    "shown": (publish, "publish"),
-    "retention decided": (retention, "leftover"),
+    "attached, not published": (partitions, "attach"),
+    "published": (publish, "publish"),
+    "retirement decided": (retention, "undropped"),
 }
 COMMAND = Path(sys.executable).with_name("prescore")
 
 
 @dataclass
 class Tally:
-    """What the kills hit, and what was wrong after them: nothing, or the proof has failed."""
+    """What the kills hit, and what was wrong after them."""
 
     hits: Counter[tuple[str, str]] = field(default_factory=Counter)
     missed: int = 0
@@ -61,11 +61,11 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
 
 
-# --- the run that will be killed -----------------------------------------------------------------------------------
+# --- the run that is killed ----------------------------------------------------------------------------------------
 
 
 def child(root: Path, place: str) -> None:
-    """Run the model; at a place say so, and go on when told to."""
+    """Run the model in this process; at `place`, print "here" and wait for a line on stdin."""
     if place in STEPS:
         _stop_inside(place)
     else:
@@ -88,10 +88,10 @@ def _stop_inside(step: str) -> None:
 
     @contextmanager
     def stopping(job: Any, version: int, name: str) -> Iterator[Any]:
-        with timed(job, version, name) as catalog:
+        with timed(job, version, name) as opened:
             if name == step:
                 _here()
-            yield catalog
+            yield opened
 
     setattr(materialize, "timed", stopping)  # noqa: B010 - mypy knows the function that was there
 
@@ -100,19 +100,19 @@ def _stop_after(module: Any, name: str) -> None:
     function: Callable[..., Any] = getattr(module, name)
 
     def stopping(*arguments: Any, **named: Any) -> Any:
-        answer = function(*arguments, **named)
+        result = function(*arguments, **named)
         setattr(module, name, function)
         _here()
-        return answer
+        return result
 
     setattr(module, name, stopping)
 
 
-# --- the one that kills --------------------------------------------------------------------------------------------
+# --- the process that kills-------------------------------------------------------------------------------------------
 
 
 class World:
-    """A project on its own server, with one version published that nobody disturbed."""
+    """A project on its own server, with a version made by an undisturbed run."""
 
     def __init__(self, root: Path, rows: int, chunk_rows: int) -> None:
         self.root, self.rows = root, rows
@@ -129,28 +129,28 @@ class World:
             self.prescore(*command)
 
     def prescore(self, *arguments: str) -> str:
-        """A command, which must succeed; gives what it prints."""
+        """Run a command that must succeed, and return its output."""
         done = subprocess.run([COMMAND, *arguments], cwd=self.root, capture_output=True, text=True, check=False)
         if done.returncode:
             raise AssertionError(f"prescore {' '.join(arguments)} ended with {done.returncode}: {done.stderr}")
         return done.stdout
 
-    def ask(self, statement: str) -> list[dict[str, Any]]:
-        """A query, on a server that is started again if it is dead."""
+    def query(self, statement: str) -> list[dict[str, Any]]:
+        """Run a query and return its rows. Starts the server again if it is dead."""
         with psycopg.connect(server.start(Project.find(self.root)), row_factory=dict_row) as connection:
             return connection.execute(statement.encode()).fetchall()
 
     def kill_server(self) -> None:
-        """As the kernel does when memory runs out."""
+        """Kill the server, as the kernel does when memory runs out."""
         pid = (server.folder(Project.find(self.root)) / "postmaster.pid").read_text().splitlines()[0]
         os.kill(int(pid), signal.SIGKILL)
 
 
 def strike(world: World, place: str, victim: str, delay: float, tally: Tally) -> None:
-    """One kill and what comes after it."""
-    before = world.ask("select published_version as version from prescore.models")[0]["version"]
+    """Kill a run once, and look at what readers see before and after the next run."""
+    before = world.query("select published_version as version from prescore.models")[0]["version"]
     _kill(world, place, victim, delay, tally)
-    left = world.ask("select * from prescore.versions order by version desc limit 1")[0]
+    left = world.query("select * from prescore.versions order by version desc limit 1")[0]
     ledger = _ledger(world, left["version"])
     where = _where(left, ledger, before)
     if place in STEPS and where != place:
@@ -165,7 +165,7 @@ def strike(world: World, place: str, victim: str, delay: float, tally: Tally) ->
     )
     report = json.loads(world.prescore("run", "churn", "--json"))
     if where not in ("over", "nowhere") and report["version"] != left["version"]:
-        tally.wrong.append(f"{place}, {victim}: version {left['version']} was not gone on with")
+        tally.wrong.append(f"{place}, {victim}: version {left['version']} was not resumed")
     after = _ledger(world, report["version"])
     if where not in ("over", "nowhere"):
         tally.scored_again += sum(after.get(chunk) != at for chunk, at in ledger.items())
@@ -189,18 +189,18 @@ def _kill(world: World, place: str, victim: str, delay: float, tally: Tally) -> 
             world.kill_server()
         if victim in ("job", "both"):
             run.kill()
-        told = run.communicate("\n" if victim == "server" and place not in STEPS else None)[1]
+        stderr = run.communicate("\n" if victim == "server" and place not in STEPS else None)[1]
     if victim == "server" and run.returncode not in (0, 3):
-        tally.wrong.append(f"{place}, server: the run ended with {run.returncode}: {told}")
+        tally.wrong.append(f"{place}, server: the run ended with {run.returncode}: {stderr}")
 
 
 def _ledger(world: World, version: int) -> dict[int, Any]:
-    rows = world.ask(f"select chunk, committed_at from prescore.chunks where version = {version}")
+    rows = world.query(f"select chunk, committed_at from prescore.chunks where version = {version}")
     return {row["chunk"]: row["committed_at"] for row in rows}
 
 
 def _where(left: dict[str, Any], ledger: dict[int, Any], before: int) -> str:
-    """Which step the catalog shows the newest version to be in."""
+    """Return the step that the newest version is in according to the catalog."""
     if left["version"] == before:
         return "nowhere"
     if left["state"] == "building":
@@ -211,8 +211,8 @@ def _where(left: dict[str, Any], ledger: dict[int, Any], before: int) -> str:
 
 
 def _look(world: World, tally: Tally, when: str, allowed: set[int]) -> None:
-    """What readers see: one whole version, with the keys of the undisturbed one and its values."""
-    seen = world.ask(
+    """Check that readers see one whole version with the keys and the values of the undisturbed one."""
+    seen = world.query(
         "select count(*) as rows, count(distinct customer) as keys, min(v.version) as low, max(v.version) as high, "
         "count(r.score) as known, max(abs(v.score - r.score)) as off "
         "from predictions.churn v left join prescore_versions.churn_v1 r using (customer)"
@@ -223,13 +223,13 @@ def _look(world: World, tally: Tally, when: str, allowed: set[int]) -> None:
 
 
 def durations(world: World) -> dict[str, float]:
-    """How long each step takes when nobody disturbs it, in seconds."""
+    """Return the seconds that each step of an undisturbed run takes."""
     seconds: dict[str, float] = json.loads(world.prescore("run", "churn", "--json"))["seconds"]
     return seconds
 
 
 def matrix(world: World, kills: int, seed: int, on_kill: Callable[[str], object] = lambda _: None) -> Tally:
-    """`kills` inside each step, and each victim at each boundary."""
+    """Kill runs `kills` times inside each step, and once for each victim at each boundary."""
     chance, tally, long = random.Random(seed), Tally(), durations(world)
     for place in BOUNDARIES:
         for victim in VICTIMS[: 3 if kills > 1 else 1]:
@@ -244,8 +244,8 @@ def matrix(world: World, kills: int, seed: int, on_kill: Callable[[str], object]
     return tally
 
 
-def told(tally: Tally) -> str:
-    """The table of docs/faults.md."""
+def markdown_table(tally: Tally) -> str:
+    """Return the table of docs/faults.md."""
     places = [*STEPS, *BOUNDARIES]
     lines = ["| killed in | job | server | both |", "|---|---|---|---|"]
     lines += [f"| {place} | {' | '.join(str(tally.hits[place, victim]) for victim in VICTIMS)} |" for place in places]
@@ -255,11 +255,11 @@ def told(tally: Tally) -> str:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     if sys.argv[1:2] == ["child"]:
         child(Path(sys.argv[2]), sys.argv[3])
         return
-    parser = argparse.ArgumentParser(description="Kill runs in every step, and look at what is left.")
+    parser = argparse.ArgumentParser(description="Kill runs in every step, and check what is left.")
     parser.add_argument("--kills", type=int, default=20, help="inside each step")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -273,7 +273,7 @@ def main() -> None:
             tally = matrix(world, options.kills, options.seed, lambda what: sys.stderr.write(f"{what}\n"))
         finally:
             world.prescore("db", "stop")
-    sys.stdout.write(f"{told(tally)}\n")
+    sys.stdout.write(f"{markdown_table(tally)}\n")
     sys.exit(1 if tally.wrong or tally.scored_again else 0)
 
 

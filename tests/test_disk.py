@@ -1,4 +1,4 @@
-"""A disk has an end: the budget is held against it before a run, and a full one costs nobody what they had."""
+"""Limited disks: a run checks its budget before it begins, and a full disk costs readers nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ where more <> ''
 
 @dataclass
 class Disk:
-    """A small disk of its own: memory, mounted."""
+    """A small disk: a mounted tmpfs."""
 
     path: Path
 
@@ -37,11 +37,11 @@ class Disk:
 
     @property
     def used(self) -> int:
-        told = os.statvfs(self.path)
-        return (told.f_blocks - told.f_bfree) * told.f_frsize
+        status = os.statvfs(self.path)
+        return (status.f_blocks - status.f_bfree) * status.f_frsize
 
     def fill(self) -> None:
-        """Leave no room at all."""
+        """Fill the disk to the last byte."""
         with pytest.raises(OSError, match="No space left"):
             (self.path / "filler").write_bytes(b"x" * 1_000_000)
 
@@ -67,7 +67,7 @@ def mounted(size: int) -> Iterator[Disk]:
 
 @pytest.fixture
 def big(sandbox: Sandbox) -> Sandbox:
-    """The project with enough rows for its size to be seen: a version takes about 3 MB in all."""
+    """The project with so many rows that their size shows: a version takes about 3 MB in all."""
     sandbox.data(customers(40_000))
     sandbox.settings(SETTINGS)
     return sandbox
@@ -75,7 +75,7 @@ def big(sandbox: Sandbox) -> Sandbox:
 
 @pytest.fixture
 def store_disk(big: Sandbox) -> Iterator[Disk]:
-    """The disk that the store is on, with room for one version's snapshot and half of another."""
+    """The store's disk, with room for the snapshots of one and a half versions."""
     with mounted(700_000) as disk:
         big.settings(f'{SETTINGS}store = "{disk.path}/store"\nmemory_limit = "64MB"\n')
         yield disk
@@ -83,7 +83,7 @@ def store_disk(big: Sandbox) -> Iterator[Disk]:
 
 @pytest.fixture
 def database_disk(big: Sandbox, server: str) -> Iterator[Disk]:
-    """The disk that the database is on, tables, catalog and all but the log."""
+    """The database's disk, with its tables and the catalog, but not the write-ahead log."""
     name = _name(big)
     with psycopg.connect(server, autocommit=True) as connection, mounted(64_000_000) as disk:
         data = Path((connection.execute("show data_directory").fetchone() or [""])[0])
@@ -104,18 +104,27 @@ def _name(sandbox: Sandbox) -> str:
 
 
 def _published(sandbox: Sandbox) -> list[tuple[int, int]]:
-    """What a reader sees."""
-    return [(v, n) for v, n in sandbox.rows("select version, count(*) from predictions.churn group by version")]
+    """Return the versions that a reader sees, with their rows."""
+    return [
+        (version, rows)
+        for version, rows in sandbox.rows("select version, count(*) from predictions.churn group by version")
+    ]
 
 
-def test_a_run_that_would_not_fit_the_budget_is_not_begun(big: Sandbox) -> None:
+def test_a_run_that_exceeds_the_budget_does_not_begin(big: Sandbox) -> None:
     big.settings(SETTINGS + 'disk_budget = "5MB"\n')
     assert big.cli("run", "churn").code == 0
     before = sorted((big.root / ".prescore").rglob("*"))
-    told = big.cli("run", "churn")
-    assert told.code == 2
-    for part in ("disk budget of 5MB", "tables take 2.", "the store 0.", "needs about 3.", "prescore retire churn"):
-        assert part in told.err
+    result = big.cli("run", "churn")
+    assert result.code == 2
+    for part in (
+        "disk budget of 5MB",
+        "tables take 2.",
+        "the store takes 0.",
+        "needs about 3.",
+        "prescore retire churn",
+    ):
+        assert part in result.err
     assert big.rows("select version, state from prescore.versions") == [(1, "published")]
     assert sorted((big.root / ".prescore").rglob("*")) == before
     big.settings(SETTINGS + 'disk_budget = "1GB"\n')
@@ -123,7 +132,7 @@ def test_a_run_that_would_not_fit_the_budget_is_not_begun(big: Sandbox) -> None:
     assert _published(big) == [(2, 40_000)]
 
 
-def test_airflow_does_not_begin_it_either(big: Sandbox, airflow: Airflow) -> None:
+def test_airflow_does_not_begin_a_run_that_exceeds_the_budget(big: Sandbox, airflow: Airflow) -> None:
     assert big.cli("run", "churn").code == 0
     big.settings(SETTINGS + 'disk_budget = "5MB"\n')
     states = airflow.run()["states"]
@@ -132,7 +141,7 @@ def test_airflow_does_not_begin_it_either(big: Sandbox, airflow: Airflow) -> Non
     assert big.rows("select version, state from prescore.versions") == [(1, "published")]
 
 
-def test_retiring_makes_room_in_the_budget(big: Sandbox) -> None:
+def test_retirement_makes_room_in_the_budget(big: Sandbox) -> None:
     big.edit("versions = 3", 'versions = 1\ngrace = "0s"')
     for _ in range(3):
         big.settings(SETTINGS + 'disk_budget = "8MB"\n')
@@ -145,7 +154,7 @@ def test_retiring_makes_room_in_the_budget(big: Sandbox) -> None:
     assert big.cli("run", "churn").code == 0
 
 
-def test_what_an_unfinished_version_has_is_not_counted_twice(big: Sandbox) -> None:
+def test_an_unfinished_version_is_not_counted_twice(big: Sandbox) -> None:
     big.settings(SETTINGS + 'disk_budget = "8MB"\n')
     assert big.cli("run", "churn").code == 0
     assert big.cli("run", "churn", "--no-publish").code == 0
@@ -158,21 +167,20 @@ def test_what_an_unfinished_version_has_is_not_counted_twice(big: Sandbox) -> No
 
 
 @pytest.mark.parametrize("budget", ["50", "50TB", "much", "-1GB", "1.5GB"])
-def test_a_budget_that_is_none_is_told(big: Sandbox, budget: str) -> None:
+def test_an_invalid_budget_is_an_error(big: Sandbox, budget: str) -> None:
     big.settings(f'disk_budget = "{budget}"\n')
-    told = big.cli("run", "churn")
-    assert (told.code, "disk_budget: write a whole number and MB or GB" in told.err) == (2, True), told.err
+    result = big.cli("run", "churn")
+    assert (result.code, "disk_budget: write a whole number and MB or GB" in result.err) == (2, True), result.err
 
 
-def test_a_store_that_fills_up_leaves_the_old_version_and_the_next_run_goes_on(big: Sandbox, store_disk: Disk) -> None:
+def test_a_run_is_resumed_after_the_store_was_full(big: Sandbox, store_disk: Disk) -> None:
     assert big.cli("run", "churn").code == 0
     big.onnx(linear([1.0, -0.5], 0.1))
-    told = big.cli("run", "churn", "--json")
-    assert told.code == 3
-    assert (
-        f"The disk that holds the store is full: cannot write to {store_disk.path}/store/snapshots/churn." in told.err
-    )
-    assert json.loads(told.out)["error"]["code"] == "store_full"
+    result = big.cli("run", "churn", "--json")
+    assert result.code == 3
+    snapshots = f"{store_disk.path}/store/snapshots/churn"
+    assert f"The disk that holds the store is full: cannot write to {snapshots}." in result.err
+    assert json.loads(result.out)["error"]["code"] == "store_full"
     assert _published(big) == [(1, 40_000)]
     assert not list(store_disk.path.rglob("*.part"))
     store_disk.resize(8_000_000)
@@ -181,36 +189,34 @@ def test_a_store_that_fills_up_leaves_the_old_version_and_the_next_run_goes_on(b
     assert _published(big) == [(2, 40_000)]
 
 
-def test_a_store_without_room_for_the_model_file(big: Sandbox, store_disk: Disk) -> None:
+def test_a_store_without_room_for_the_model_file_leaves_the_old_version(big: Sandbox, store_disk: Disk) -> None:
     assert big.cli("run", "churn").code == 0
     store_disk.fill()
     big.onnx(linear([1.0, -0.5], 0.1))
-    told = big.cli("run", "churn")
-    assert (told.code, f"cannot write to {store_disk.path}/store/models." in told.err) == (3, True), told.err
+    result = big.cli("run", "churn")
+    assert (result.code, f"cannot write to {store_disk.path}/store/models." in result.err) == (3, True), result.err
     assert big.rows("select version, state from prescore.versions") == [(1, "published")]
     (store_disk.path / "filler").unlink()
     store_disk.resize(8_000_000)
     assert big.cli("run", "churn").code == 0
 
 
-def test_a_domain_that_spills_more_than_fits(big: Sandbox, store_disk: Disk) -> None:
+def test_a_domain_that_spills_more_than_fits_leaves_the_old_version(big: Sandbox, store_disk: Disk) -> None:
     assert big.cli("run", "churn").code == 0
     big.query(SORTED)
-    told = big.cli("run", "churn")
-    assert (told.code, f"{store_disk.path}/store/spill" in told.err) == (3, True), told.err
+    result = big.cli("run", "churn")
+    assert (result.code, f"{store_disk.path}/store/spill" in result.err) == (3, True), result.err
     assert _published(big) == [(1, 40_000)]
     assert big.rows("select state from prescore.versions where version = 2") == [("building",)]
 
 
 @pytest.mark.parametrize("room", [500_000, 2_300_000], ids=["in the copy", "in the index"])
-def test_a_database_that_fills_up_leaves_the_old_version_and_the_next_run_goes_on(
-    big: Sandbox, database_disk: Disk, room: int
-) -> None:
+def test_a_run_is_resumed_after_the_database_was_full(big: Sandbox, database_disk: Disk, room: int) -> None:
     assert big.cli("run", "churn").code == 0
     big.onnx(linear([1.0, -0.5], 0.1))
     database_disk.resize(database_disk.used + room)
-    told = big.cli("run", "churn")
-    assert (told.code, "No space left on device" in told.err) == (3, True), told.err
+    result = big.cli("run", "churn")
+    assert (result.code, "No space left on device" in result.err) == (3, True), result.err
     assert _published(big) == [(1, 40_000)]
     assert big.cli("lookup", "churn", "7").code == 0
     assert big.rows("select state from prescore.versions where version = 2") == [("building",)]

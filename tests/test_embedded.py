@@ -1,4 +1,4 @@
-"""The embedded Postgres: started when the project says so, found by the next command, stopped on request."""
+"""The embedded Postgres: started when a project uses it, found by the next command, stopped on request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PRESCORE = str(Path(sys.executable).parent / "prescore")
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project that says embedded, in an environment that names nothing else."""
+    """A project that uses the embedded server, in an environment that names no other."""
     return _project(tmp_path, monkeypatch)
 
 
@@ -40,7 +40,7 @@ def _project(root: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
-    """A folder whose path is short however long pytest's own is."""
+    """A folder with a short path, however long pytest's own is."""
     with tempfile.TemporaryDirectory(prefix="prescore-", dir="/tmp") as folder:
         yield Path(folder)
 
@@ -49,7 +49,7 @@ def _prescore(*arguments: str) -> str:
     return subprocess.run([PRESCORE, *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_it_starts_once_survives_the_command_and_stops(project: Project) -> None:
+def test_it_starts_once_outlives_the_command_and_stops(project: Project) -> None:
     commands = [subprocess.Popen([PRESCORE, "db", "url"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     try:
         urls = {command.communicate(timeout=60)[0].strip() for command in commands}
@@ -64,13 +64,13 @@ def test_it_starts_once_survives_the_command_and_stops(project: Project) -> None
     assert embedded.running(embedded.folder(project)) is None
 
 
-def test_whoever_stops_it_hears_who_else_was_there(project: Project) -> None:
+def test_db_stop_lists_the_sessions_of_others(project: Project) -> None:
     with psycopg.connect(embedded.start(project), application_name="a report"):
         assert _prescore("db", "stop") == "stopped, which ended other sessions: 1 of a report in postgres"
 
 
 @pytest.mark.usefixtures("project")
-def test_what_was_written_is_there_after_a_restart() -> None:
+def test_data_is_there_after_a_restart() -> None:
     try:
         _prescore("db", "psql", "-qc", "create table kept as select 42 as answer")
         _prescore("db", "stop")
@@ -79,7 +79,7 @@ def test_what_was_written_is_there_after_a_restart() -> None:
         _prescore("db", "stop")
 
 
-def test_a_server_that_cannot_start_says_why(project: Project) -> None:
+def test_a_failed_start_shows_the_reason(project: Project) -> None:
     try:
         embedded.start(project)
         embedded.stop(project)
@@ -91,14 +91,14 @@ def test_a_server_that_cannot_start_says_why(project: Project) -> None:
         embedded.stop(project)
 
 
-def test_a_server_that_cannot_start_quotes_no_earlier_start(project: Project) -> None:
+def test_a_failed_start_does_not_quote_an_earlier_one(project: Project) -> None:
     log = embedded.folder(project) / "log"
     try:
         embedded.start(project)
         embedded.stop(project)
         with log.open("a") as file:
             file.write("FATAL:  a complaint of last week\n")
-        # The server's user cannot write to it, so that this start says nothing.
+        # The server's user cannot write to the log, so this start adds nothing.
         log.chmod(0o400)
         with pytest.raises(DatabaseUnavailable, match="does not start") as refused:
             embedded.start(project)
@@ -108,15 +108,15 @@ def test_a_server_that_cannot_start_quotes_no_earlier_start(project: Project) ->
         embedded.stop(project)
 
 
-def _told(*arguments: str, code: int = 2) -> str:
-    """What a command that fails says, in words alone."""
+def _error_message(*arguments: str, code: int = 2) -> str:
+    """Run a command that fails, and return its message."""
     done = subprocess.run([PRESCORE, *arguments], check=False, capture_output=True, text=True)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
     return done.stderr
 
 
 @pytest.mark.usefixtures("project")
-def test_a_copy_made_while_the_server_ran_is_no_second_door_to_it(
+def test_a_copy_made_while_the_server_ran_does_not_connect_to_it(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = tmp_path_factory.mktemp("copies") / "copy"
@@ -125,9 +125,9 @@ def test_a_copy_made_while_the_server_ran_is_no_second_door_to_it(
         subprocess.run(["cp", "-a", str(tmp_path), str(copy)], check=True)
         monkeypatch.setenv("PRESCORE_PROJECT", str(copy))
         for command in (["db", "url"], ["status"], ["db", "stop"]):
-            told = _told(*command)
-            assert f"was copied from {tmp_path}/.prescore/postgres while the server there was running" in told
-            assert f"or remove {copy}/.prescore/postgres to begin with an empty database" in told
+            message = _error_message(*command)
+            assert f"was copied from {tmp_path}/.prescore/postgres while the server there was running" in message
+            assert f"or remove {copy}/.prescore/postgres to begin with an empty database" in message
 
         shutil.rmtree(copy / ".prescore/postgres")
         assert _prescore("db", "psql", "-Atc", "select to_regclass('kept') is null") == "t"
@@ -156,7 +156,7 @@ def test_a_project_that_moves_keeps_its_running_server(short_folder: Path, monke
         moved.rename(too_long)
         monkeypatch.setenv("PRESCORE_PROJECT", str(too_long))
         assert process is not None
-        assert f"Stop it with `kill -INT {process.process}`" in _told("db", "stop")
+        assert f"Stop it with `kill -INT {process.process}`" in _error_message("db", "stop")
         too_long.rename(moved)
         monkeypatch.setenv("PRESCORE_PROJECT", str(moved))
         assert _prescore("db", "stop") == "stopped"
@@ -165,38 +165,38 @@ def test_a_project_that_moves_keeps_its_running_server(short_folder: Path, monke
         _prescore("db", "stop")
 
 
-def test_a_process_number_that_somebody_else_has_by_now_is_no_server(project: Project) -> None:
+def test_a_process_id_that_another_process_has_by_now_is_not_a_server(project: Project) -> None:
     data = embedded.folder(project)
     try:
         _prescore("db", "url")
-        left = (data / "postmaster.pid").read_text()
+        pidfile_before = (data / "postmaster.pid").read_text()
         _prescore("db", "stop")
-        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, user=data.stat().st_uid) as stranger:
-            (data / "postmaster.pid").write_text("\n".join([str(stranger.pid), *left.splitlines()[1:]]))
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, user=data.stat().st_uid) as other:
+            (data / "postmaster.pid").write_text("\n".join([str(other.pid), *pidfile_before.splitlines()[1:]]))
             assert embedded.running(data) is None
             assert _prescore("db", "stop") == "was not running"
             assert _prescore("db", "psql", "-Atc", "select 1 + 1") == "2"
-            stranger.communicate()
+            other.communicate()
     finally:
         _prescore("db", "stop")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of another user")
-def test_data_of_another_user_is_told_as_that(project: Project) -> None:
+def test_data_of_another_user_is_an_error_that_names_both_users(project: Project) -> None:
     data = embedded.folder(project)
     _prescore("db", "url")
     _prescore("db", "stop")
     owner = data.owner()
     subprocess.run(["chown", "-R", "root", str(data)], check=True)
-    told = _told("db", "url")
-    assert f"belongs to user root, and Postgres would run as {owner}" in told
-    assert f"chown -R {owner} {data}" in told
+    message = _error_message("db", "url")
+    assert f"belongs to user root, but Postgres would run as {owner}" in message
+    assert f"chown -R {owner} {data}" in message
     subprocess.run(["chown", "-R", owner, str(data)], check=True)
     assert _prescore("db", "psql", "-Atc", "select 1 + 1") == "2"
     _prescore("db", "stop")
 
 
-def test_git_passes_over_what_a_project_made_itself(sandbox: Sandbox) -> None:
+def test_git_ignores_the_files_that_prescore_makes(sandbox: Sandbox) -> None:
     subprocess.run(["git", "init", "--quiet", str(sandbox.root)], check=True)
     assert sandbox.cli("run", "churn").code == 0
     status = ["git", "-C", str(sandbox.root), "status", "--porcelain", "--untracked-files=all"]
@@ -204,7 +204,9 @@ def test_git_passes_over_what_a_project_made_itself(sandbox: Sandbox) -> None:
     assert ".prescore" not in subprocess.check_output(status, text=True)
 
 
-def test_a_named_server_is_used_instead(project: Project, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_in_the_environment_is_used_instead(
+    project: Project, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PRESCORE_DATABASE_URL", server)
     assert embedded.database(project).url == server
     assert not embedded.folder(project).exists()
@@ -230,9 +232,9 @@ create trigger watch after update of snapshot_rows on prescore.versions for each
 """
 
 
-def test_a_server_that_is_stopped_in_the_middle_of_a_run(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_whose_server_is_stopped_is_resumed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox.settings('database = "embedded"\nchunk_rows = 100_000\nworkers = 1\n')
-    # Chunks that no buffer takes whole: the server goes while one is being sent.
+    # The chunks are larger than any buffer, so the server stops while one is being sent.
     sandbox.data(customers(200_000))
     monkeypatch.delenv("PRESCORE_DATABASE_URL")
     data = embedded.folder(Project.find(sandbox.root))
@@ -252,7 +254,7 @@ def test_a_server_that_is_stopped_in_the_middle_of_a_run(sandbox: Sandbox, monke
         _prescore("db", "stop")
 
 
-A_PARENT_THAT_DOES_NOT_ASK = """
+A_PARENT_THAT_DOES_NOT_WAIT = """
 import ctypes, os, signal, subprocess, sys
 from pathlib import Path
 import psutil
@@ -273,7 +275,7 @@ sys.stdin.read()
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no subreapers")
 def test_a_killed_server_that_is_still_a_zombie_is_started_again(project: Project) -> None:
     data = embedded.folder(project)
-    command = [sys.executable, "-c", A_PARENT_THAT_DOES_NOT_ASK, PRESCORE, str(data)]
+    command = [sys.executable, "-c", A_PARENT_THAT_DOES_NOT_WAIT, PRESCORE, str(data)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         try:
             assert parent.stdout is not None
@@ -287,7 +289,7 @@ def test_a_killed_server_that_is_still_a_zombie_is_started_again(project: Projec
 
 @pytest.fixture
 def long_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A project whose path is too long for a socket in it."""
+    """A project whose path is too long for a socket in its data folder."""
     try:
         yield _project(tmp_path / ("a-long-name-" * 10), monkeypatch).root
     finally:
@@ -298,7 +300,7 @@ def _host(url: str) -> Path:
     return Path(str(conninfo_to_dict(url)["host"]))
 
 
-def test_a_long_path_has_a_socket_that_others_cannot_reach(long_named: Path) -> None:
+def test_a_long_path_has_a_socket_that_other_users_cannot_reach(long_named: Path) -> None:
     sockets = _host(_prescore("db", "url"))
     assert not sockets.is_relative_to(long_named)
     assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
@@ -309,13 +311,13 @@ def test_a_long_path_has_a_socket_that_others_cannot_reach(long_named: Path) -> 
 def test_a_long_path_keeps_its_address_over_restarts() -> None:
     url = _prescore("db", "url")
     _prescore("db", "stop")
-    # Else somebody else could answer to the name.
+    # Otherwise another user could take its place.
     assert _host(url).exists()
     assert _prescore("db", "url") == url
 
 
 @pytest.mark.usefixtures("long_named")
-def test_a_socket_folder_of_somebody_elses_is_not_used() -> None:
+def test_a_socket_folder_that_other_users_can_enter_is_not_used() -> None:
     url = _prescore("db", "url")
     _prescore("db", "stop")
     taken = _host(url)
@@ -323,7 +325,7 @@ def test_a_socket_folder_of_somebody_elses_is_not_used() -> None:
     assert _host(_prescore("db", "url")) != taken
 
 
-def test_a_project_that_is_named_as_a_socket_folder_would_be_keeps_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_project_named_like_a_socket_folder_keeps_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
     with tempfile.TemporaryDirectory(prefix="prescore-", dir="/tmp") as folder:
         Path(folder, "prescore.toml").write_text('database = "embedded"\n')
         monkeypatch.chdir(folder)

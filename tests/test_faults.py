@@ -1,4 +1,4 @@
-"""The fault matrix's short form: `make faults` has all of it, docs/faults.md what it found."""
+"""A short form of the fault matrix. `make faults` runs all of it, and docs/faults.md has its results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fault_matrix import Tally, World, strike
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """A project on a server of its own, which will be killed; not in pytest's folder, see fix_postgres."""
+    """A project on a server of its own, which is killed; outside of pytest's folder, for the reason in fix_postgres."""
     with tempfile.TemporaryDirectory(prefix="prescore-faults-") as folder, pytest.MonkeyPatch.context() as patch:
         patch.delenv("PRESCORE_DATABASE_URL", raising=False)
         made = World(Path(folder), rows=4_000, chunk_rows=200)
@@ -23,7 +23,12 @@ def world() -> Iterator[World]:
 
 @pytest.mark.parametrize(
     ("place", "victim"),
-    [("first chunk", "both"), ("keyed, not vacuumed", "server"), ("attached, not shown", "job"), ("shown", "both")],
+    [
+        ("first chunk", "both"),
+        ("keyed, not vacuumed", "server"),
+        ("attached, not published", "job"),
+        ("published", "both"),
+    ],
 )
 def test_a_kill_costs_no_more_than_a_chunk(world: World, place: str, victim: str) -> None:
     tally = Tally()

@@ -1,4 +1,4 @@
-"""The whole flow, as a run sees it."""
+"""The whole flow: what a run publishes, refuses, and leaves alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from prescore.catalog.database import Connection
 from prescore.checks import expectations
 from prescore.errors import DatabaseUnavailable, Refused
 from prescore.run import failure, materialize
-from prescore.versions import hold, lease, pending
+from prescore.versions import hold, pending
+from prescore.versions import lease as leases
 from prescore.versions.options import RunOptions
 
 
@@ -41,19 +42,19 @@ def test_a_refused_version_leaves_the_old_one_served(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", None])
 def test_a_table_that_was_tampered_with_is_refused(sandbox: Sandbox, value: str | None) -> None:
     job = sandbox.job()
-    with lease.holding(job.database, "churn") as held:
-        version = materialize.begin(job, held)
+    with leases.holding(job.database, "churn") as lease:
+        version = materialize.begin(job, lease)
         scorer = materialize.load_scorer(job, version)
-        materialize.take_snapshot(job, held, version, scorer)
-        materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
-        materialize.finish_table(job, held, version)
+        materialize.take_snapshot(job, lease, version, scorer)
+        materialize.score_chunks(job, lease, version, materialize.pending_chunks(job, version), scorer)
+        materialize.finish_table(job, lease, version)
         with job.database.connect() as connection:
             connection.execute("update prescore_versions.churn_v1 set score = %s where customer = 7", [value])
         with pytest.raises(Refused, match="finite: observed 1 row with a null, NaN or infinite prediction"):
-            materialize.check_table(job, held, version, expectations.build(job.spec))
+            materialize.check_table(job, lease, version, expectations.build(job.spec))
 
 
-def test_what_was_refused_as_older_is_not_gone_on_with(sandbox: Sandbox) -> None:
+def test_a_version_with_older_inputs_is_not_resumed(sandbox: Sandbox) -> None:
     clock = sandbox.root / "data/clock.csv"
     sandbox.edit("[key]", "[domain.data_as_of]\nquery = \"select seen from 'data/clock.csv'\"\n[key]")
     codes = []
@@ -68,12 +69,16 @@ def test_what_was_refused_as_older_is_not_gone_on_with(sandbox: Sandbox) -> None
     ]
 
 
-def test_the_clock_is_asked_before_the_rows_are_read(sandbox: Sandbox) -> None:
+def test_data_as_of_is_queried_before_the_rows(sandbox: Sandbox) -> None:
     clock = sandbox.root / "data/clock.csv"
     clock.write_text("seen\n2024-01-01\n")
     sandbox.edit("[key]", "[domain.data_as_of]\nquery = \"select seen from 'data/clock.csv'\"\n[key]")
     job = sandbox.job()
-    job.on_progress = lambda *_: clock.write_text("seen\n2025-01-01\n")
+
+    def change_clock(*_: object) -> None:
+        clock.write_text("seen\n2025-01-01\n")
+
+    job.on_progress = change_clock
     report = materialize.run(job)
     assert report.data_as_of == datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -89,14 +94,14 @@ def test_a_trial_is_checked_and_never_published(sandbox: Sandbox) -> None:
     assert sandbox.rows("select version, count(*) from predictions.churn group by version") == [(2, 1000)]
 
 
-def test_a_trial_takes_nothing_from_a_run_that_was_interrupted(sandbox: Sandbox) -> None:
+def test_a_trial_leaves_an_interrupted_run_alone(sandbox: Sandbox) -> None:
     sandbox.interrupted("finish_table")
     assert materialize.run(sandbox.job(), RunOptions(trial_rows=10)).rows == 10
     report = materialize.run(sandbox.job())
     assert (report.version, report.resumed, report.published) == (1, True, True)
 
 
-def test_a_check_that_is_misspelt_later_is_found_before_anything_is_written(sandbox: Sandbox) -> None:
+def test_a_misspelt_check_is_refused_before_anything_is_written(sandbox: Sandbox) -> None:
     assert sandbox.cli("run", "churn").code == 0
     sandbox.edit("max_value = 1", "max_valu = 1")
     misspelt = sandbox.cli("run", "churn")
@@ -105,54 +110,52 @@ def test_a_check_that_is_misspelt_later_is_found_before_anything_is_written(sand
     assert sandbox.rows("select count(*) from prescore.versions") == [(1,)]
 
 
-def test_a_hold_in_the_last_moment_is_no_error(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hold_just_before_the_publication_is_not_an_error(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     waits = pending.waits
 
-    def held_meanwhile(connection: Connection, model: str, version: int) -> bool:
-        found = waits(connection, model, version)
+    def hold_meanwhile(connection: Connection, model: str, version: int) -> bool:
+        result = waits(connection, model, version)
         monkeypatch.setattr(pending, "waits", waits)
         hold.hold(connection, "churn", "in the last moment")
-        return found
+        return result
 
-    monkeypatch.setattr(pending, "waits", held_meanwhile)
+    monkeypatch.setattr(pending, "waits", hold_meanwhile)
     done = sandbox.cli("run", "churn")
     assert (done.code, "churn is on hold (in the last moment)" in done.out) == (0, True), done.err
 
 
-def test_a_refusal_is_told_though_its_version_could_not_be_given_up(
+def test_a_refusal_is_raised_although_its_version_could_not_be_given_up(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lost(*_: object) -> None:
-        raise DatabaseUnavailable("a cable")
+    def lose_connection(*_: object) -> None:
+        raise DatabaseUnavailable("connection lost")
 
     sandbox.onnx(linear([1.0, -0.5], add=5.0))
-    monkeypatch.setattr(failure, "give_up", lost)
+    monkeypatch.setattr(failure, "give_up", lose_connection)
     monkeypatch.setattr(materialize, "PAUSES", ())
     with pytest.raises(Refused, match="scores are probabilities"):
         materialize.run(sandbox.job())
     assert sandbox.rows("select version, state from prescore.versions") == [(1, "refused")]
 
 
-def test_a_refusal_whose_connection_is_lost_is_not_made_again(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    judged = materialize.check_table
+def test_a_refusal_whose_connection_is_lost_is_not_repeated(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_table = materialize.check_table
 
-    def lost(*arguments: Any) -> None:
+    def lose_connection(*arguments: Any) -> None:
         try:
-            judged(*arguments)
+            check_table(*arguments)
         except Refused as error:
-            raise DatabaseUnavailable("a cable") from error
+            raise DatabaseUnavailable("connection lost") from error
 
     sandbox.onnx(linear([1.0, -0.5], add=5.0))
-    monkeypatch.setattr(materialize, "check_table", lost)
+    monkeypatch.setattr(materialize, "check_table", lose_connection)
     monkeypatch.setattr(materialize, "PAUSES", (0.0,))
     done = sandbox.cli("run", "churn")
     assert (done.code, "scores are probabilities" in done.err) == (4, True), done.err
     assert sandbox.rows("select version, state from prescore.versions") == [(1, "refused")]
 
 
-def test_a_dump_of_an_unfinished_version_stops_no_new_one(sandbox: Sandbox) -> None:
+def test_a_dump_of_an_unfinished_version_does_not_stop_a_new_one(sandbox: Sandbox) -> None:
     sandbox.interrupted("finish_table")
     with sandbox.database.connect() as dump, dump.transaction():
         dump.execute("lock table prescore_versions.churn_v1 in access share mode")

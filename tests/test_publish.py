@@ -1,4 +1,4 @@
-"""Publishing, rolling back, holding: what readers see, and when."""
+"""Publications, rollbacks and holds: what readers see, and when."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERSION = b"select min(version) as low, max(version) as high, count(*) as rows f
 
 
 def _run(sandbox: Sandbox, bias: float) -> int:
-    """A version whose scores differ from those of another bias; gives its number."""
+    """Publish a version with scores that depend on the bias, and return its number."""
     sandbox.onnx(linear([1.0, -0.5], bias))
     return materialize.run(sandbox.job()).version
 
@@ -69,13 +69,13 @@ def test_a_rolled_back_model_is_on_hold_until_released(sandbox: Sandbox) -> None
     assert sandbox.rows("select distinct version from predictions.churn") == [(3,)]
 
 
-def test_no_publish_stages_and_stops(sandbox: Sandbox) -> None:
+def test_no_publish_checks_a_version_and_stops(sandbox: Sandbox) -> None:
     done = sandbox.cli("run", "churn", "--no-publish", "--json")
     assert (done.code, json.loads(done.out)["state"]) == (0, "checked")
     assert sandbox.rows("select to_regclass('predictions.churn') is null as absent") == [(True,)]
 
 
-def test_inputs_older_than_those_published_are_not_published_unless_said(sandbox: Sandbox) -> None:
+def test_older_inputs_are_published_only_with_allow_older(sandbox: Sandbox) -> None:
     _run(sandbox, 0.1)
     sandbox.rows("update prescore.versions set data_as_of = now() + interval '1 hour' returning version")
     older = sandbox.cli("run", "churn")
@@ -87,7 +87,7 @@ def test_inputs_older_than_those_published_are_not_published_unless_said(sandbox
     assert sandbox.rows("select distinct version from predictions.churn") == [(2,)]
 
 
-def test_several_models_appear_together_or_not_at_all(sandbox: Sandbox) -> None:
+def test_several_models_are_published_together_or_not_at_all(sandbox: Sandbox) -> None:
     sandbox.spec((sandbox.root / "specs/churn.toml").read_text(), "upsell")
     for model in ("churn", "upsell"):
         assert sandbox.cli("run", model, "--no-publish").code == 0
@@ -113,15 +113,13 @@ def test_only_checked_versions_are_published(sandbox: Sandbox, connection: Conne
     assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
 
 
-def test_a_repeatable_read_transaction_sees_one_whole_version(
-    sandbox: Sandbox,
-) -> None:
+def test_a_repeatable_read_transaction_sees_one_whole_version(sandbox: Sandbox) -> None:
     _run(sandbox, 0.1)
-    middle, seen = threading.Event(), threading.Event()
+    scoring, seen = threading.Event(), threading.Event()
 
     def pause(step: str, _rows: int, _total: int | None) -> None:
-        if step == "score" and not middle.is_set():
-            middle.set()
+        if step == "score" and not scoring.is_set():
+            scoring.set()
             assert seen.wait(30)
 
     job = sandbox.job()
@@ -131,7 +129,7 @@ def test_a_repeatable_read_transaction_sees_one_whole_version(
     with sandbox.database.connect() as reader:
         reader.execute("begin isolation level repeatable read")
         running.start()
-        assert middle.wait(60)
+        assert scoring.wait(60)
         before = _seen(reader)
         seen.set()
         running.join(60)
@@ -140,7 +138,7 @@ def test_a_repeatable_read_transaction_sees_one_whole_version(
         assert _seen(reader) == (2, 2, 1000)
 
 
-def test_a_reader_in_the_middle_of_a_cursor_is_not_waited_for(sandbox: Sandbox) -> None:
+def test_a_publication_does_not_wait_for_an_open_cursor(sandbox: Sandbox) -> None:
     _run(sandbox, 0.1)
     with sandbox.database.connect() as reader, reader.transaction(), reader.cursor("slow") as cursor:
         cursor.execute("select version from predictions.churn")
@@ -150,7 +148,7 @@ def test_a_reader_in_the_middle_of_a_cursor_is_not_waited_for(sandbox: Sandbox) 
     assert sandbox.rows("select distinct version from predictions.churn") == [(2,)]
 
 
-def test_grants_comments_and_a_users_own_view_survive(sandbox: Sandbox, connection: Connection) -> None:
+def test_grants_comments_and_a_users_own_view_survive_a_publication(sandbox: Sandbox, connection: Connection) -> None:
     connection.execute("drop role if exists churn_analyst")
     connection.execute("create role churn_analyst")
     try:
@@ -164,11 +162,11 @@ def test_grants_comments_and_a_users_own_view_survive(sandbox: Sandbox, connecti
         connection.execute("reset role")
         best = connection.execute("select count(*) > 0 as some from public.best").fetchone()
         assert best == {"some": True}
-        said = connection.execute(
+        comments = connection.execute(
             "select obj_description('predictions.churn'::regclass) as view,"
             " col_description('predictions.churn'::regclass, 5) as score"
         ).fetchone()
-        assert said == {"view": "Chance that a customer leaves.", "score": "from 0 to 1"}
+        assert comments == {"view": "Chance that a customer leaves.", "score": "from 0 to 1"}
     finally:
         connection.execute("reset role")
         connection.execute("drop owned by churn_analyst")
@@ -191,7 +189,7 @@ def test_the_history_shows_a_reason_as_it_was_written(sandbox: Sandbox) -> None:
     assert reason in sandbox.cli("history", "churn").out
 
 
-def test_the_history_tells_who_did_what(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_history_records_the_actor_and_the_reason(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRESCORE_ACTOR", "ada")
     _run(sandbox, 0.1)
     _run(sandbox, 0.2)
@@ -201,7 +199,7 @@ def test_the_history_tells_who_did_what(sandbox: Sandbox, monkeypatch: pytest.Mo
         (event["event"], event["version"], event["actor"], event["reason"])
         for event in reversed(json.loads(sandbox.cli("history", "churn", "--json").out))
     ]
-    assert [e[:2] for e in events] == [
+    assert [event[:2] for event in events] == [
         ("checked", 1),
         ("published", 1),
         ("checked", 2),
@@ -215,24 +213,24 @@ def test_the_history_tells_who_did_what(sandbox: Sandbox, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("pairs", "told"),
+    ("pairs", "message"),
     [
         (["churn"], "churn is not followed by a version"),
         (["churn", "one"], "one is not a version number"),
         (["churn", "1", "churn", "2"], "churn is given twice"),
     ],
 )
-def test_publishing_takes_models_and_versions_in_turn(sandbox: Sandbox, pairs: list[str], told: str) -> None:
+def test_publishing_takes_models_and_versions_in_turn(sandbox: Sandbox, pairs: list[str], message: str) -> None:
     done = sandbox.cli("publish", *pairs)
-    assert (done.code, told in done.err) == (2, True), done.err
+    assert (done.code, message in done.err) == (2, True), done.err
 
 
-def test_publishing_together_takes_no_version_from_those_who_see_it(sandbox: Sandbox) -> None:
+def test_a_joint_publication_takes_no_version_from_an_open_transaction(sandbox: Sandbox) -> None:
     sandbox.spec((sandbox.root / "specs/churn.toml").read_text(), "other")
     assert sandbox.cli("run", "other", "--no-publish").code == 0
     for bias in (0.1, 0.2, 0.3):
         _run(sandbox, bias)
-    # Read committed, and still open.
+    # The transaction is read committed, and stays open.
     with psycopg.connect(sandbox.database.url, row_factory=dict_row) as reader:
         assert _seen(reader) == (3, 3, 1000)
         _run(sandbox, 0.4)
@@ -241,21 +239,23 @@ def test_publishing_together_takes_no_version_from_those_who_see_it(sandbox: San
         assert _seen(reader) == (3, 3, 1000)
 
 
-def test_a_hold_in_the_last_moment_is_heeded(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hold_between_attachment_and_publication_stops_the_publication(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _run(sandbox, 0.1)
     assert sandbox.cli("run", "churn", "--no-publish").code == 0
     attach = partitions.attach
 
-    def held_meanwhile(connection: Connection, *arguments: Any) -> None:
+    def attach_and_hold(connection: Connection, *arguments: Any) -> None:
         attach(connection, *arguments)
         hold.hold(connection, "churn", "wait")
 
-    monkeypatch.setattr(partitions, "attach", held_meanwhile)
+    monkeypatch.setattr(partitions, "attach", attach_and_hold)
     assert sandbox.cli("publish", "churn", "2").code == 2
     assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
 
 
-def test_a_hold_keeps_its_reason_through_a_roll_back(sandbox: Sandbox) -> None:
+def test_a_hold_keeps_its_reason_through_a_rollback(sandbox: Sandbox) -> None:
     _run(sandbox, 0.1)
     _run(sandbox, 0.2)
     sandbox.cli("hold", "churn", "--reason", "frozen by audit")
@@ -274,10 +274,10 @@ def test_the_swap_needs_no_lock_that_readers_hold(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("threshold", [0, None], ids=["prepared", "unprepared"])
-def test_a_read_committed_transaction_goes_on_with_the_version_that_it_began_with(
+def test_a_read_committed_transaction_keeps_the_version_that_it_began_with(
     sandbox: Sandbox, threshold: int | None
 ) -> None:
-    """It keeps its list of partitions until it ends, while each of its statements has a newer snapshot."""
+    """A transaction keeps its list of partitions until it ends, while each of its statements takes a newer snapshot."""
     _run(sandbox, 0.1)
     with psycopg.connect(sandbox.database.url, row_factory=dict_row, prepare_threshold=threshold) as reader:
         for version in (1, 2):

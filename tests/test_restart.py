@@ -1,4 +1,4 @@
-"""A database that restarts in the middle of a run: the run goes on by itself, and does nothing twice."""
+"""A database that restarts in the middle of a run: the run resumes by itself, and does nothing twice."""
 
 from __future__ import annotations
 
@@ -23,30 +23,31 @@ def _end_connections(sandbox: Sandbox) -> None:
         )
 
 
-@pytest.mark.parametrize("why", ["not asked to publish", "on hold", "withdrawn meanwhile"])
-def test_a_run_that_came_to_its_end_is_not_made_again(
+@pytest.mark.parametrize("why", ["no publish", "on hold", "withdrawn"])
+def test_an_attempt_that_had_finished_is_not_repeated(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    drop, name = (retention, "retire") if why == "withdrawn meanwhile" else (lease, "release")
-    if why != "not asked to publish":
+    module: Any = retention if why == "withdrawn" else lease
+    name = "retire" if why == "withdrawn" else "release"
+    if why != "no publish":
         assert sandbox.cli("run", "churn").code == 0
     if why == "on hold":
         sandbox.cli("hold", "churn", "--reason", "month's end")
-    function = getattr(drop, name)
+    function = getattr(module, name)
 
-    def lost(*_: Any) -> Any:
-        monkeypatch.setattr(drop, name, function)
-        if why == "withdrawn meanwhile":
+    def lose_connection(*_: Any) -> Any:
+        monkeypatch.setattr(module, name, function)
+        if why == "withdrawn":
             sandbox.cli("rollback", "churn")
             sandbox.cli("release", "churn")
-        raise DatabaseUnavailable("a cable")
+        raise DatabaseUnavailable("connection lost")
 
-    monkeypatch.setattr(drop, name, lost)
+    monkeypatch.setattr(module, name, lose_connection)
     monkeypatch.setattr(materialize, "PAUSES", (0.0,))
-    report = materialize.run(sandbox.job(), RunOptions(publish=why != "not asked to publish"))
-    made = 1 if why == "not asked to publish" else 2
-    assert report.version == made
-    assert sandbox.rows("select max(version) from prescore.versions") == [(made,)]
+    report = materialize.run(sandbox.job(), RunOptions(publish=why != "no publish"))
+    expected = 1 if why == "no publish" else 2
+    assert report.version == expected
+    assert sandbox.rows("select max(version) from prescore.versions") == [(expected,)]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -56,12 +57,12 @@ def test_a_run_that_came_to_its_end_is_not_made_again(
         (snapshot, "write"),
         (stage, "copy_chunk"),
         (stage, "finish"),
-        (check, "check"),
+        (check, "check_version"),
         (publish, "publish"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_run_outlives_a_database_that_restarts(
+def test_a_run_survives_a_restart_of_the_database(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, module: Any, step: str, when: str
 ) -> None:
     function, calls = getattr(module, step), 0
@@ -71,10 +72,10 @@ def test_a_run_outlives_a_database_that_restarts(
         calls += 1
         if calls == 1 and when == "before":
             _end_connections(sandbox)
-        answer = function(*arguments, **named)
+        result = function(*arguments, **named)
         if calls == 1 and when == "after":
             _end_connections(sandbox)
-        return answer
+        return result
 
     monkeypatch.setattr(module, step, disturbed)
     monkeypatch.setattr(materialize, "PAUSES", (0.0, 0.0, 0.0))
@@ -87,7 +88,7 @@ def test_a_run_outlives_a_database_that_restarts(
     assert sandbox.rows("select count(*) from prescore.versions") == [(1,)]
 
 
-def test_a_run_that_begins_anew_does_so_once(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_run_starts_from_scratch_only_once(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox.interrupted("finish_table")
     function, lost = stage.finish, list[bool]()
 
@@ -103,16 +104,16 @@ def test_a_run_that_begins_anew_does_so_once(sandbox: Sandbox, monkeypatch: pyte
     assert sandbox.rows("select max(version) from prescore.versions") == [(2,)]
 
 
-def test_a_connection_that_is_lost_before_the_run_begins_its_version_is_waited_for(
+def test_a_run_waits_for_a_database_that_is_lost_before_its_version_begins(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vet, lost = preflight.check_target, list[bool]()
+    check_target, lost = preflight.check_target, list[bool]()
 
     def disturbed(*arguments: Any) -> None:
         if not lost:
             lost.append(True)
-            raise DatabaseUnavailable("a cable")
-        vet(*arguments)
+            raise DatabaseUnavailable("connection lost")
+        check_target(*arguments)
 
     monkeypatch.setattr(preflight, "check_target", disturbed)
     monkeypatch.setattr(materialize, "PAUSES", (0.0,))

@@ -1,4 +1,4 @@
-"""One writer at a time, and a run that ended early: what the next run finds, and what it does not do again."""
+"""One writer at a time, and interrupted runs: what the next run resumes, and what it does not repeat."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from prescore.checks import expectations
 from prescore.errors import Busy, LeaseLost, NotFound, Refused
 from prescore.run import materialize
 from prescore.store.store import Store
-from prescore.versions import hold, lease
+from prescore.versions import hold
+from prescore.versions import lease as leases
 from prescore.versions.lease import Lease
 from prescore.versions.options import RunOptions
 
@@ -56,7 +57,7 @@ class Stopping:
 
     def __getattr__(self, name):
         if name == "finish":
-            os.kill(os.getpid(), signal.SIGSTOP)  # the rows are on their way, their end is not
+            os.kill(os.getpid(), signal.SIGSTOP)  # the rows have been sent, their end has not
         return getattr(self._encoder, name)
 
 Encoder, stage.ArrowToPostgresBinaryEncoder = stage.ArrowToPostgresBinaryEncoder, Stopping
@@ -66,7 +67,7 @@ main.main()
 
 
 def _killed(sandbox: Sandbox) -> None:
-    """A run that is killed as soon as its first chunk is in."""
+    """Run the model in a process that is killed as soon as its first chunk is in the table."""
     command = [sys.executable, "-c", KILLED_IN_THE_MIDDLE, str(sandbox.root), sandbox.database.url]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
 
@@ -75,7 +76,7 @@ def _ledger(sandbox: Sandbox) -> dict[int, object]:
     return dict(sandbox.rows("select chunk, committed_at from prescore.chunks order by chunk"))
 
 
-def test_a_killed_run_is_gone_on_with(sandbox: Sandbox) -> None:
+def test_a_killed_run_is_resumed(sandbox: Sandbox) -> None:
     sandbox.settings("chunk_rows = 100\nworkers = 1\n")
     undisturbed = sandbox.cli("run", "churn")
     assert undisturbed.code == 0
@@ -92,14 +93,13 @@ def test_a_killed_run_is_gone_on_with(sandbox: Sandbox) -> None:
     assert sandbox.rows("select customer, score from predictions.churn order by customer") == expected
 
 
-def test_a_run_that_goes_on_says_so(sandbox: Sandbox) -> None:
+def test_a_report_shows_what_was_resumed(sandbox: Sandbox) -> None:
     sandbox.settings("chunk_rows = 100\nworkers = 1\n")
     _killed(sandbox)
     # As if the run that was killed had been at it for an hour.
     with sandbox.database.connect() as connection:
         connection.execute("""update prescore.versions set seconds = seconds || '{"score": 3600}'""")
-    told = sandbox.cli("run", "churn", "--json")
-    report = json.loads(told.out)
+    report = json.loads(sandbox.cli("run", "churn", "--json").out)
     assert (report["version"], report["resumed"], report["chunks_before"], report["chunks"]) == (1, True, 1, 10)
     assert 0 <= report["seconds"]["score"] <= report["seconds"]["total"]
     assert sandbox.rows("select (seconds ->> 'score')::float >= 3600 from prescore.versions") == [(True,)]
@@ -111,7 +111,7 @@ def test_a_run_that_goes_on_says_so(sandbox: Sandbox) -> None:
     assert "resumed  version 4: 1 of 10 chunks were finished already" in sandbox.cli("run", "churn").out
 
 
-def test_a_refused_run_says_too_that_it_went_on(sandbox: Sandbox) -> None:
+def test_the_report_on_a_refusal_shows_what_was_resumed(sandbox: Sandbox) -> None:
     sandbox.settings("chunk_rows = 100\nworkers = 1\n")
     sandbox.onnx(linear([1.0, -0.5], add=5.0))
     _killed(sandbox)
@@ -120,7 +120,7 @@ def test_a_refused_run_says_too_that_it_went_on(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("changed", ["model", "spec", "query", "full"])
-def test_what_is_made_of_other_things_is_begun_anew(sandbox: Sandbox, changed: str) -> None:
+def test_a_version_made_of_other_things_is_not_resumed(sandbox: Sandbox, changed: str) -> None:
     _killed(sandbox)
     if changed == "model":
         sandbox.onnx(linear([1.0, -0.5], 0.7))
@@ -131,19 +131,19 @@ def test_what_is_made_of_other_things_is_begun_anew(sandbox: Sandbox, changed: s
     report = materialize.run(sandbox.job(), RunOptions(full=changed == "full"))
     assert (report.version, report.rows) == (2, 500 if changed == "query" else 1000)
     assert sandbox.rows("select state, error from prescore.versions where version = 1") == [
-        ("failed", "its run ended early, and a later run began anew")
+        ("failed", "its run ended early, and a later run started over")
     ]
     assert sandbox.rows("select to_regclass('prescore_versions.churn_v1') is null as dropped") == [(True,)]
     assert not Path(sandbox.root, ".prescore/store/snapshots/churn/1.parquet").exists()
 
 
-def test_last_weeks_half_is_no_help_tonight(sandbox: Sandbox) -> None:
+def test_an_unfinished_version_is_not_resumed_after_a_day(sandbox: Sandbox) -> None:
     _killed(sandbox)
     sandbox.rows("update prescore.versions set started_at = now() - interval '25 hours' returning version")
     assert materialize.run(sandbox.job()).version == 2
 
 
-def test_what_was_about_to_be_published_is_published_by_the_next_run(sandbox: Sandbox) -> None:
+def test_an_interrupted_publication_is_made_up_for_by_the_next_run(sandbox: Sandbox) -> None:
     sandbox.interrupted("publish_version")
     ledger = _ledger(sandbox)
     report = materialize.run(sandbox.job())
@@ -151,8 +151,8 @@ def test_what_was_about_to_be_published_is_published_by_the_next_run(sandbox: Sa
     assert _ledger(sandbox) == ledger
 
 
-@pytest.mark.parametrize("why", ["not asked to", "on hold", "other checks now"])
-def test_what_nobody_meant_to_publish_is_left_alone(sandbox: Sandbox, why: str) -> None:
+@pytest.mark.parametrize("why", ["no publish", "on hold", "other checks now"])
+def test_a_version_that_no_run_meant_to_publish_is_left_alone(sandbox: Sandbox, why: str) -> None:
     if why == "on hold":
         assert sandbox.cli("run", "churn").code == 0
         sandbox.cli("hold", "churn", "--reason", "month's end")
@@ -167,12 +167,12 @@ def test_what_nobody_meant_to_publish_is_left_alone(sandbox: Sandbox, why: str) 
     assert sandbox.rows(f"select state from prescore.versions where version = {waiting}") == [("checked",)]
 
 
-def test_a_check_that_is_asked_again_may_refuse(sandbox: Sandbox) -> None:
+def test_a_repeated_check_may_refuse(sandbox: Sandbox) -> None:
     assert sandbox.cli("run", "churn", "--no-publish").code == 0
     sandbox.edit("max_value = 1", "max_value = 0.1")
     job = sandbox.job()
-    with lease.holding(job.database, "churn") as held, pytest.raises(Refused):
-        materialize.check_table(job, held, 1, expectations.build(job.spec))
+    with leases.holding(job.database, "churn") as lease, pytest.raises(Refused):
+        materialize.check_table(job, lease, 1, expectations.build(job.spec))
     assert sandbox.rows("select state from prescore.versions") == [("refused",)]
 
 
@@ -189,12 +189,12 @@ def test_killed_runs_leave_nothing_in_the_store(sandbox: Sandbox) -> None:
         (store / f"snapshots/churn/1.{name}.half.part").touch()
     assert sandbox.cli("run", "churn").code == 0
     assert [path.name.split(".")[0] for path in (store / "snapshots/churn").glob(f"*.{mine}.*")] == ["2"]
-    # Of another database: who knows what it is doing.
+    # Another database may still be writing its own.
     assert (store / "snapshots/churn/1.another.half.part").exists()
     assert list((store / "spill").iterdir()) == []
 
 
-def test_a_kept_model_that_was_changed_is_not_scored_with(sandbox: Sandbox) -> None:
+def test_a_model_file_that_was_changed_in_the_store_is_not_used(sandbox: Sandbox) -> None:
     assert sandbox.cli("run", "churn").code == 0
     good = sandbox.rows("select customer, score from predictions.churn order by customer")
     (kept,) = (sandbox.root / ".prescore/store/models").iterdir()
@@ -205,21 +205,21 @@ def test_a_kept_model_that_was_changed_is_not_scored_with(sandbox: Sandbox) -> N
     assert sandbox.rows("select customer, score from predictions.churn order by customer") == good
 
 
-def test_two_runs_of_one_model_never_write_together(sandbox: Sandbox) -> None:
-    with lease.holding(sandbox.database, "churn"):
+def test_two_runs_of_one_model_do_not_write_at_once(sandbox: Sandbox) -> None:
+    with leases.holding(sandbox.database, "churn"):
         second = sandbox.cli("run", "churn")
     assert second.code == 3
-    assert "Another run of churn is at work" in second.err
+    assert "Another run of churn is in progress" in second.err
     assert f"process {os.getpid()}" in second.err
     assert sandbox.cli("run", "churn").code == 0
 
 
-def test_another_model_runs_side_by_side(sandbox: Sandbox) -> None:
-    with lease.holding(sandbox.database, "something_else"):
+def test_runs_of_two_models_do_not_wait_for_each_other(sandbox: Sandbox) -> None:
+    with leases.holding(sandbox.database, "something_else"):
         assert sandbox.cli("run", "churn").code == 0
 
 
-def test_a_run_that_lost_its_place_writes_nothing(sandbox: Sandbox) -> None:
+def test_a_run_that_lost_its_lease_writes_nothing(sandbox: Sandbox) -> None:
     taken = threading.Event()
 
     def usurp(step: str, _rows: int, _total: int | None) -> None:
@@ -240,20 +240,20 @@ def test_a_run_that_lost_its_place_writes_nothing(sandbox: Sandbox) -> None:
 
 def test_an_unwatched_lease_outlives_its_connection_until_it_expires(sandbox: Sandbox) -> None:
     with sandbox.database.connect() as connection:
-        first = lease.acquire(connection, "churn", watched=False)
+        first = leases.acquire(connection, "churn", watched=False)
     with sandbox.database.connect() as connection:
         with pytest.raises(Busy):
-            lease.acquire(connection, "churn", watched=False)
+            leases.acquire(connection, "churn", watched=False)
         connection.execute("update prescore.leases set expires_at = now() - interval '1 second'")
-        second = lease.acquire(connection, "churn", watched=False)
+        second = leases.acquire(connection, "churn", watched=False)
         assert second.token > first.token
         with pytest.raises(LeaseLost), connection.transaction():
             first.check(connection)
-        lease.release(connection, Lease("churn", first.token))
+        leases.release(connection, Lease("churn", first.token))
         assert connection.execute("select token from prescore.leases").fetchone() == {"token": second.token}
 
 
-def test_a_run_begun_anew_keeps_the_model_of_the_published_version(sandbox: Sandbox) -> None:
+def test_a_full_run_keeps_the_model_file_of_the_published_version(sandbox: Sandbox) -> None:
     assert sandbox.cli("run", "churn").code == 0
     _killed(sandbox)
     assert sandbox.cli("run", "churn", "--full").code == 0
@@ -264,7 +264,7 @@ def test_a_run_begun_anew_keeps_the_model_of_the_published_version(sandbox: Sand
 
 
 @pytest.mark.parametrize("harm", ["changed", "truncated", "gone"])
-def test_a_snapshot_that_was_harmed_is_not_gone_on_with(sandbox: Sandbox, harm: str) -> None:
+def test_a_damaged_snapshot_is_not_resumed(sandbox: Sandbox, harm: str) -> None:
     _killed(sandbox)
     snapshot = next((sandbox.root / ".prescore/store/snapshots/churn").iterdir())
     content = bytearray(snapshot.read_bytes())
@@ -283,27 +283,27 @@ def test_a_run_that_was_stopped_in_a_copy_is_taken_over_and_writes_nothing_more(
     command = [sys.executable, "-c", STOPPED_IN_A_COPY]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as stopped:
         os.waitid(os.P_PID, stopped.pid, os.WSTOPPED)
-        # Its lease has not run out.
+        # Its lease has not expired yet.
         assert sandbox.cli("run", "churn").code == 3
         sandbox.rows("update prescore.leases set expires_at = now() - interval '1 second' returning token")
         report = materialize.run(sandbox.job())
         os.kill(stopped.pid, signal.SIGCONT)
-        _, told = stopped.communicate()
+        _, message = stopped.communicate()
     assert (report.version, report.rows, report.published) == (1, 1000, True)
     assert stopped.returncode == 3
-    assert "Another run took over churn" in told
+    assert "Another run took over churn" in message
     assert sandbox.rows("select count(*), count(distinct customer) as customers from predictions.churn") == [
         (1000, 1000)
     ]
     assert sandbox.rows("select state from prescore.versions") == [("published",)]
 
 
-def test_a_run_waits_for_another_if_asked(sandbox: Sandbox) -> None:
+def test_a_run_with_wait_waits_for_another(sandbox: Sandbox) -> None:
     command = [str(Path(sys.executable).with_name("prescore")), "run", "churn", "--wait"]
-    with lease.holding(sandbox.database, "churn"):
+    with leases.holding(sandbox.database, "churn"):
         waiting = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert waiting.stderr is not None
-        assert "Another run of churn is at work" in waiting.stderr.readline()
+        assert "Another run of churn is in progress" in waiting.stderr.readline()
     waiting.communicate()
     assert waiting.returncode == 0
     assert sandbox.rows("select count(*) from predictions.churn") == [(1000,)]
@@ -329,17 +329,17 @@ def test_another_database_under_the_same_name_is_another_domain(
     assert sandbox.rows("select min(customer), max(customer) from predictions.churn") == [(1, 500)]
 
 
-def test_nobody_waits_while_a_snapshot_is_read_again(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_lock_is_held_while_a_snapshot_is_verified(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox.interrupted("finish_table")
     intact = Store.is_snapshot_intact
 
-    def looked_at(store: Store, version: Version) -> bool:
+    def hold_meanwhile(store: Store, version: Version) -> bool:
         with sandbox.database.connect() as other:
             other.execute("set lock_timeout = '100ms'")
             hold.hold(other, "churn", "in the middle of it")
         return intact(store, version)
 
-    monkeypatch.setattr(Store, "is_snapshot_intact", looked_at)
+    monkeypatch.setattr(Store, "is_snapshot_intact", hold_meanwhile)
     assert materialize.run(sandbox.job()).resumed
 
 
@@ -348,7 +348,7 @@ def test_a_snapshot_that_a_crash_left_behind_is_swept(sandbox: Sandbox) -> None:
     (left,) = (sandbox.root / ".prescore/store/snapshots/churn").iterdir()
     content = left.read_bytes()
     assert materialize.run(sandbox.job(), RunOptions(full=True)).version == 2
-    # As if the process had died between its commit and this file's end.
+    # As if the process had died between its commit and the removal of this file.
     left.write_bytes(content)
     materialize.run(sandbox.job(), RunOptions(full=True))
     assert not left.exists()

@@ -1,6 +1,6 @@
-"""Readers of every kind in loops, through 200 publications and roll-backs, attachments and retirements.
+"""Readers of every kind in loops, through 200 publications and rollbacks, attachments and retirements.
 
-Every prediction of version N is N, so a read that mixes versions, or misses rows, is told by its numbers.
+Every prediction of version N is N, so the numbers of a read show whether it mixed versions or missed rows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Read = Callable[[], int]
 
 
 class Course:
-    """What readers and the writer know of each other: how many swaps there were, how often each reader has read."""
+    """The state that readers and the writer share: the number of swaps, and the versions that each reader has seen."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -41,25 +41,25 @@ class Course:
         self.seen: dict[str, list[int]] = {}
         self.failures: list[BaseException] = []
 
-    def tell(self, **news: Any) -> None:
+    def update(self, **changes: Any) -> None:
         with self.changed:
-            self.__dict__.update(news)
+            self.__dict__.update(changes)
             self.changed.notify_all()
 
-    def until(self, true: Callable[[], bool]) -> None:
+    def wait_for(self, condition: Callable[[], bool]) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: true() or self.over or bool(self.failures), 60)
+            assert self.changed.wait_for(lambda: condition() or self.over or bool(self.failures), 60)
             if self.failures:
                 raise self.failures[0]
 
-    def note(self, reader: str, version: int) -> None:
+    def record(self, reader: str, version: int) -> None:
         with self.changed:
             self.seen.setdefault(reader, []).append(version)
             self.changed.notify_all()
 
 
 def _whole(row: Any) -> int:
-    """The one version that a row of SEEN is of."""
+    """Return the one version that a row of SEEN shows."""
     count, *numbers = row
     assert count == ROWS, row
     assert len(set(numbers)) == 1, row
@@ -93,10 +93,11 @@ def _repeatable(url: str) -> Iterator[Read]:
 @contextmanager
 def _bulk(client: httpx.Client) -> Iterator[Read]:
     def read() -> int:
-        reply = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": k} for k in range(ROWS)]})
-        assert reply.status_code == 200, reply.text
-        answers = reply.json()["answers"]
-        numbers = {a["version"] for a in answers} | {a["prediction"]["score"] for a in answers}
+        response = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": k} for k in range(ROWS)]})
+        assert response.status_code == 200, response.text
+        answers = response.json()["answers"]
+        numbers = {answer["version"] for answer in answers}
+        numbers |= {answer["prediction"]["score"] for answer in answers}
         return _whole((len(answers), *numbers))
 
     yield read
@@ -106,13 +107,13 @@ def _loop(course: Course, name: str, opened: Any) -> None:
     try:
         with opened as read:
             while not course.over:
-                course.note(name, read())
+                course.record(name, read())
     except BaseException as error:
-        course.tell(failures=[*course.failures, error])
+        course.update(failures=[*course.failures, error])
 
 
 def _hold_cursors(course: Course, url: str) -> None:
-    """Open a cursor, take one row of it, let several swaps pass, and take the rest."""
+    """Open a cursor, fetch one row, let several swaps pass, and fetch the rest."""
     try:
         with psycopg.connect(url) as connection:
             while not course.over:
@@ -120,16 +121,16 @@ def _hold_cursors(course: Course, url: str) -> None:
                 with connection.transaction(), connection.cursor("held") as cursor:
                     cursor.execute("select version, score::int from predictions.m")
                     rows = cursor.fetchmany(1)
-                    course.until(lambda since=began: course.swaps >= since + 4)  # type: ignore[misc]
+                    course.wait_for(lambda since=began: course.swaps >= since + 4)  # type: ignore[misc]
                     rows += cursor.fetchall()
                 assert (len(rows), len({number for row in rows for number in row})) == (ROWS, 1)
-                course.note("cursor", rows[0][0])
-                course.until(lambda since=began: course.swaps >= since + EPOCH)  # type: ignore[misc]
+                course.record("cursor", rows[0][0])
+                course.wait_for(lambda since=began: course.swaps >= since + EPOCH)  # type: ignore[misc]
     except BaseException as error:
-        course.tell(failures=[*course.failures, error])
+        course.update(failures=[*course.failures, error])
 
 
-def test_no_reader_sees_anything_but_one_whole_version(shelf: Shelf, client: httpx.Client, tmp_path: Path) -> None:
+def test_every_reader_sees_one_whole_version(shelf: Shelf, client: httpx.Client, tmp_path: Path) -> None:
     shelf.publish("m", KEY, [(k, 1.0) for k in range(ROWS)])
     url = shelf.database.url
     with shelf.database.connect() as connection:
@@ -150,25 +151,27 @@ def test_no_reader_sees_anything_but_one_whole_version(shelf: Shelf, client: htt
     try:
         published = _swap(course, shelf, list(readers), Store(tmp_path))
     finally:
-        course.tell(over=True)
+        course.update(over=True)
         for thread in threads:
             thread.join()
     assert course.failures == []
-    # Each reader read after each swap: it saw them all, or all but the few that were undone as it looked.
+    # Each reader read after each swap, so it saw them all, or all but the few that were undone while it read.
     for name in readers:
         assert sum(before != after for before, after in pairwise(course.seen[name])) >= SWAPS - 10, name
     assert len(course.seen["cursor"]) >= SWAPS // EPOCH - 1
     assert published > SWAPS // 5
-    states = shelf.database.connect
-    with states() as connection:
+    with shelf.database.connect() as connection:
         tables = connection.execute("select count(*) from pg_tables where tablename ~ '^m_v'").fetchone()
         assert tables is not None
-        # The others were retired under the readers' eyes.
+        # The others were retired while the readers read.
         assert tables["count"] <= 8
 
 
 def _swap(course: Course, shelf: Shelf, readers: list[str], store: Store) -> int:
-    """Publish new versions, go back, go forth, retire; after each swap wait for every reader's second read."""
+    """Publish new and old versions, roll back, retire; after each swap, wait until every reader has read twice.
+
+    Returns the number of versions made.
+    """
     chance, newest = random.Random(1), 1
     with shelf.database.connect() as connection:
         for swap in range(1, SWAPS + 1):
@@ -176,18 +179,19 @@ def _swap(course: Course, shelf: Shelf, readers: list[str], store: Store) -> int
                 newest += 1
                 assert shelf.publish("m", KEY, [(k, float(newest)) for k in range(ROWS)]) == newest
             else:
-                known = Catalog(connection).versions("m")
-                other = chance.choice([v["version"] for v in known if v["state"] == "superseded"])
+                versions = Catalog(connection).versions("m")
+                superseded = [v["version"] for v in versions if v["state"] == "superseded"]
+                other = chance.choice(superseded)
                 if swap % 2:
                     rollback(connection, "m", other)
                     hold.release(connection, "m")
                 else:
                     pointer.publish(connection, "m", other, PublishOptions(allow_older=True))
-            course.tell(swaps=swap)
+            course.update(swaps=swap)
             reads = {name: len(course.seen.get(name, [])) for name in readers}
-            course.until(lambda had=reads: all(len(course.seen.get(n, [])) >= had[n] + 2 for n in had))  # type: ignore[misc]
+            course.wait_for(lambda had=reads: all(len(course.seen.get(n, [])) >= had[n] + 2 for n in had))  # type: ignore[misc]
             # The cursor is closed by now.
             if swap % EPOCH == EPOCH - 2:
-                course.until(lambda at=swap: len(course.seen.get("cursor", [])) > at // EPOCH)  # type: ignore[misc]
+                course.wait_for(lambda at=swap: len(course.seen.get("cursor", [])) > at // EPOCH)  # type: ignore[misc]
                 list(retention.retire(connection, store, "m", RETENTION))
     return newest

@@ -1,4 +1,4 @@
-"""The states of a version as a machine: whatever is asked in whatever order, at most one is published, and checked."""
+"""The states of a version as a state machine: in any order of events, at most one is published, and it was checked."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ Numbers = st.integers(0, 7)
 
 
 class Versions(RuleBasedStateMachine):
-    """One model, with all that its owner and its runs may do to it. What the state forbids is refused, and no more."""
+    """One model, and all that its operators and its runs can do to it. Exactly what the state forbids is refused."""
 
     connection: Connection
     store: Store
 
     @initialize()
     def begin(self) -> None:
-        """A new model."""
+        """Register a new model."""
         self.model = f"m{next(_models)}"
         self.catalog = Catalog(self.connection)
         self.catalog.execute("models_register", model=self.model, description="")
         self.passed: set[int] = set()
 
     def pick(self, number: int) -> Version | None:
-        """One of the versions that there are."""
-        known = self.catalog.versions(self.model)
-        return known[number % len(known)] if known else None
+        """Return one of the existing versions, if there are any."""
+        versions = self.catalog.versions(self.model)
+        return versions[number % len(versions)] if versions else None
 
     @precondition(lambda self: len(self.catalog.versions(self.model)) < 8)
     @rule(outcome=st.sampled_from(["checked", "checked", "checked", "refused", "staged", "building", "failed"]))
     def run(self, outcome: str) -> None:
-        """A run makes a version, with a row, and comes as far as that."""
+        """Make a version with one row, in a run that ends in this state."""
         spec = spec_of(self.model, {"k": "bigint"}, {"score": "real"}, {}, {})
         made_of = dict.fromkeys(("model_fingerprint", "domain_fingerprint", "spec_fingerprint"), self.model)
         number = lifecycle.create(self.connection, spec, made_of)
@@ -70,28 +70,28 @@ class Versions(RuleBasedStateMachine):
 
     @rule(number=Numbers, outcome=st.sampled_from(["checked", "refused"]))
     def check_again(self, number: int, outcome: str) -> None:
-        """A check step is asked again, of whichever version."""
+        """Check any version again."""
         if version := self.pick(number):
             self.check(version["version"], outcome)
 
     def check(self, version: int, outcome: str) -> None:
-        """The checks speak, where they have a say."""
-        said: dict[str, Any] = {"state": outcome, "checks": Jsonb([]), "checks_fingerprint": ""}
-        if self.catalog.execute("versions_check", model=self.model, version=version, **said):
+        """Record a result of the checks, where the state allows one."""
+        result: dict[str, Any] = {"state": outcome, "checks": Jsonb([]), "checks_fingerprint": ""}
+        if self.catalog.execute("versions_check", model=self.model, version=version, **result):
             (self.passed.add if outcome == "checked" else self.passed.discard)(version)
 
     @rule(number=Numbers)
     def publish(self, number: int) -> None:
-        """Somebody publishes one."""
+        """Publish any version."""
         if version := self.pick(number):
-            held = self.catalog.model(self.model)["held_at"] is not None
-            may = version["state"] in ("checked", "superseded") and not held
-            terms = PublishOptions(allow_older=True)
-            self.attempt(may, lambda: pointer.publish(self.connection, self.model, version["version"], terms))
+            on_hold = self.catalog.model(self.model)["held_at"] is not None
+            allowed = version["state"] in ("checked", "superseded") and not on_hold
+            options = PublishOptions(allow_older=True)
+            self.attempt(allowed, lambda: pointer.publish(self.connection, self.model, version["version"], options))
 
     @rule(number=st.none() | Numbers)
     def roll_back(self, number: int | None) -> None:
-        """Somebody goes back; whether there is anywhere to go is the catalog's business."""
+        """Roll back, if there is a version to roll back to."""
         to = None if number is None else self.pick(number)
         with suppress(NotAllowed):
             rollback(self.connection, self.model, to and to["version"])
@@ -99,13 +99,13 @@ class Versions(RuleBasedStateMachine):
 
     @rule(likely=st.sampled_from([True, False, False]))
     def hold(self, likely: bool) -> None:
-        """The owner stops publications."""
+        """Put the model on hold, from time to time."""
         if likely:
             hold.hold(self.connection, self.model, "wait")
 
     @rule()
     def release(self) -> None:
-        """The owner lets them through again."""
+        """End a hold."""
         self.attempt(
             self.catalog.model(self.model)["held_at"] is not None,
             lambda: hold.release(self.connection, self.model),
@@ -113,34 +113,34 @@ class Versions(RuleBasedStateMachine):
 
     @rule(number=Numbers, pinned=st.booleans())
     def pin(self, number: int, pinned: bool) -> None:
-        """Somebody wants one kept, or no longer."""
+        """Pin or unpin any version."""
         if version := self.pick(number):
             with suppress(NotAllowed):
-                deed = retention.pin if pinned else retention.unpin
-                deed(self.connection, self.model, version["version"])
+                change = retention.pin if pinned else retention.unpin
+                change(self.connection, self.model, version["version"])
 
     @rule()
     def retire(self) -> None:
-        """What is no longer asked for goes."""
+        """Retire the versions that nothing keeps."""
         before = {v["version"]: v for v in self.catalog.versions(self.model)}
-        for gone in retention.retire(self.connection, self.store, self.model, RETENTION):
-            was = before[gone["version"]]
-            # The last: what a crash left of it.
+        for retired in retention.retire(self.connection, self.store, self.model, RETENTION):
+            was = before[retired["version"]]
+            # A failed version has a table if a crash left it behind.
             assert was["state"] in ("superseded", "checked", "refused", "failed")
             assert was["pinned_at"] is None
 
-    def attempt(self, may: bool, deed: Any) -> None:
-        """What is allowed is done, what is not is refused."""
-        if may:
-            deed()
+    def attempt(self, allowed: bool, action: Any) -> None:
+        """Perform an action that is allowed; expect NotAllowed for one that is not."""
+        if allowed:
+            action()
         else:
             with suppress(NotAllowed):
-                deed()
+                action()
                 raise AssertionError("that should have been refused")
 
     @invariant()
     def one_published_and_checked(self) -> None:
-        """Pointer, states and view agree, and what they show has passed its checks."""
+        """Pointer, states and view agree on a version that has passed its checks."""
         if not hasattr(self, "model"):
             return
         shown = [v["version"] for v in self.catalog.versions(self.model) if v["state"] == "published"]

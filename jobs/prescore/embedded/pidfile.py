@@ -87,12 +87,12 @@ def is_short_enough(folder: Path) -> bool:
     return len(path) <= _LONGEST_SOCKET_BYTES
 
 
-def is_private(folder: Path, owner: int) -> bool:
-    """Return whether this is a folder, and not a link to one, that only its owner and root can enter."""
+def is_private(folder: Path, user: int) -> bool:
+    """Return whether this is a folder, and not a link to one, that only one user and root can enter."""
     status = folder.lstat()
     is_folder = stat.S_ISDIR(status.st_mode)
     mode = stat.S_IMODE(status.st_mode)
-    return is_folder and mode == 0o700 and status.st_uid == owner
+    return is_folder and mode == 0o700 and status.st_uid == user
 
 
 def accepts_connections(sockets: Path) -> bool:

@@ -152,8 +152,8 @@ def _start(data: Path) -> None:
 def _require_own(data: Path, user: str | None) -> None:
     """Raise Mistake for a data folder of another user than the server's: Postgres reads only its own user's files."""
     server_user = pwd.getpwnam(user).pw_uid if user else os.geteuid()
-    # As root, the wheel changes the owner of the folder itself at every start, but not of what is in it. A user who is
-    # not root may be unable to look into the folder.
+    # As root, the wheel gives the folder itself to the server's user at every start, but not what is in it. Any other
+    # user may be unable to look into the folder.
     sample = data / "PG_VERSION" if os.access(data, os.X_OK) else data
     if not sample.exists():
         return
@@ -162,8 +162,8 @@ def _require_own(data: Path, user: str | None) -> None:
         name = _user_name(server_user)
         raise Mistake(
             f"{data} belongs to user {_user_name(file_owner)}, but Postgres would run as {name} and cannot use it. "
-            f"Another user may have copied it. Run `chown -R {name} {data}` to change its owner. To keep the owner "
-            "when you copy a project as root, use `cp -a`."
+            f"Another user may have copied it. Run `chown -R {name} {data}` to give it to {name}. To copy a project "
+            "as root without this problem, use `cp -a`."
         )
 
 

@@ -143,7 +143,7 @@ def _publish(
 ) -> None:
     """Publish the version and retire old ones.
 
-    It is no error if an operator has put the model on hold, or published the version, since the last check.
+    A hold or a publication by an operator since the last check is not an error.
     """
     try:
         publish_version(job, lease, version, breaking=options.allow_breaking)

@@ -20,7 +20,7 @@ from prescore.versions import table
 from prescore.versions.options import DEFAULTS, RunOptions
 
 STALE = timedelta(days=1)
-"""An unfinished version that began this long ago is not resumed: last week's inputs are no use tonight."""
+"""An unfinished version that began this long ago is not resumed: last week's inputs are of no use tonight."""
 
 _log = logging.getLogger("prescore")
 
