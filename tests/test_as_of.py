@@ -92,7 +92,7 @@ def test_a_backfill_does_not_count_as_waiting_for_its_publication(dated: Sandbox
         ("2026-01-02", "select customer, visits, spend from 'data/customers.parquet' where '$as_of' <> ''", "would"),
         ("2026-01-02", f"select customer, visits, spend from ({QUOTED_NAME})", "would"),
         ("2026-01-02", f"select customer, visits, spend from ({DOLLAR_STRING})", "would"),
-        ("2999-01-01", None, "that is yet to come"),
+        ("2999-01-01", None, "that time is in the future"),
         ("yesterday", None, "'yesterday' is not a valid time. Use, for example, 2026-01-31"),
     ],
 )

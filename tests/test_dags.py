@@ -255,7 +255,7 @@ def test_a_backfill_is_refused_if_the_query_does_not_use_as_of(airflow: Airflow,
     _without_checks(sandbox)
     result = airflow.run(as_of="2026-01-05T00:00:00Z")
     assert (result["states"]["snapshot"], result["tries"]["snapshot"]) == ("failed", 1)
-    assert "does not ask for $as_of" in airflow.log()
+    assert "does not use $as_of" in airflow.log()
     assert sandbox.rows(STATES) == []
 
 
