@@ -35,6 +35,14 @@ def test_help_loads_nothing_heavy() -> None:
     assert _imports("import prescore.cli.main") == set()
 
 
+def test_importing_the_public_api_loads_nothing_heavy() -> None:
+    assert _imports("import prescore; prescore.Refused") == set()
+
+
+def test_a_project_that_only_reads_the_catalog_loads_nothing_heavy() -> None:
+    assert _imports("import prescore; prescore.Project; prescore.Results") == set()
+
+
 def test_status_and_versions_need_only_the_catalog() -> None:
     assert (
         _imports(

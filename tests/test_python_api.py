@@ -259,7 +259,7 @@ def test_versions_are_listed_newest_first(two_versions: prescore.Project) -> Non
     assert isinstance(versions[0].data_as_of, datetime)
     assert (len(versions), versions[-1].version, [v.version for v in versions[:1]]) == (2, 1, [2])
     assert versions.as_dicts()[0]["table_name"] == "churn_v2"
-    with pytest.raises(prescore.NotFound, match="No model 'upsell' was ever run"):
+    with pytest.raises(prescore.NotFound, match="Model 'upsell' has never been run"):
         two_versions.versions("upsell")
 
 
@@ -343,7 +343,7 @@ def test_a_key_is_looked_up_by_its_value(project: prescore.Project) -> None:
         assert result.prediction == {"score": pytest.approx(frame["score"][7])}
     missing = project.lookup("churn", 4711)
     assert (missing.found, missing.prediction, missing.version) == (False, None, 1)
-    with pytest.raises(prescore.KeyInvalid, match="customer takes a whole number of 64 bits"):
+    with pytest.raises(prescore.KeyInvalid, match="customer must be a 64-bit integer"):
         project.lookup("churn", 7.5)
     with pytest.raises(prescore.KeyInvalid):
         project.lookup("churn", 7, 8)

@@ -58,14 +58,29 @@ def compare(connection: Connection, a: Version, b: Version) -> Comparison:
     _require_comparable(a, b)
     types = _shared_columns(a, b)
     matches = _each_column(" and ", "a.{0} = b.{0}", _key(a))
-    changed = _each_column(" or ", "a.{0} is distinct from b.{0}", list(types)) if types else sql.SQL("false")
-    tables = {"a": sql.Identifier(a["table_name"]), "b": sql.Identifier(b["table_name"])}
-    keys = _row(connection, query("comparison_keys", matches=matches, changed=changed, **tables))
+    changed = _each_column(" or ", "a.{0} is distinct from b.{0}", list(types))
+    tables = {
+        "a": sql.Identifier(a["table_name"]),
+        "b": sql.Identifier(b["table_name"]),
+    }
+    statement = query(
+        "comparison_keys",
+        matches=matches,
+        changed=changed if types else sql.SQL("false"),
+        **tables,
+    )
+    keys = _row(connection, statement)
     differences = []
     for column, type_name in types.items():
         if type_name in NUMBERS:
-            statement = query("comparison_number", column=sql.Identifier(column), matches=matches, **tables)
-            differences.append(ColumnDifference(column=column, **_row(connection, statement)))
+            statement = query(
+                "comparison_number",
+                column=sql.Identifier(column),
+                matches=matches,
+                **tables,
+            )
+            row = _row(connection, statement)
+            differences.append(ColumnDifference(column=column, **row))
     return Comparison(
         model=a["model"],
         a=a["version"],
@@ -76,35 +91,45 @@ def compare(connection: Connection, a: Version, b: Version) -> Comparison:
 
 
 def _require_comparable(a: Version, b: Version) -> None:
+    model = a["model"]
     for version in (a, b):
-        if version["state"] in _WITHOUT_TABLE:
-            raise NotAllowed(
-                f"{version['model']} version {version['version']} is {version['state']}: it has no table to compare."
-            )
+        number, state = version["version"], version["state"]
+        if state in _WITHOUT_TABLE:
+            raise NotAllowed(f"{model} version {number} is {state}: it has no table to compare.")
     if _key(a) != _key(b):
+        key_of_a = ", ".join(_key(a))
+        key_of_b = ", ".join(_key(b))
         raise NotAllowed(
-            f"{a['model']} versions {a['version']} and {b['version']} cannot be compared, because their key columns "
-            f"differ: {', '.join(_key(a))} and {', '.join(_key(b))}."
+            f"{model} versions {a['version']} and {b['version']} cannot be compared, because their key columns "
+            f"differ: {key_of_a} and {key_of_b}."
         )
 
 
 def _shared_columns(a: Version, b: Version) -> dict[str, str]:
     """Return name → type of the output columns that both versions have with the same type."""
     types_in_b = {column["name"]: column["type"] for column in b["output_columns"]}
-    return {
-        column["name"]: column["type"]
-        for column in a["output_columns"]
-        if types_in_b.get(column["name"]) == column["type"]
-    }
+    shared = {}
+    for column in a["output_columns"]:
+        name, type_name = column["name"], column["type"]
+        if types_in_b.get(name) == type_name:
+            shared[name] = type_name
+    return shared
 
 
 def _row(connection: Connection, statement: sql.Composed) -> dict[str, Any]:
     """Return the one row of an aggregate."""
-    return connection.execute(statement).fetchone() or {}
+    row = connection.execute(statement).fetchone()
+    return row or {}
 
 
-def _each_column(joiner: LiteralString, condition: LiteralString, columns: list[str]) -> sql.Composed:
-    return sql.SQL(joiner).join(sql.SQL(condition).format(sql.Identifier(column)) for column in columns)
+def _each_column(
+    joiner: LiteralString,
+    condition: LiteralString,
+    columns: list[str],
+) -> sql.Composed:
+    template = sql.SQL(condition)
+    conditions = [template.format(sql.Identifier(column)) for column in columns]
+    return sql.SQL(joiner).join(conditions)
 
 
 def _key(version: Version) -> list[str]:

@@ -40,7 +40,12 @@ def build_expectation(check: Check, spec: Spec) -> Any:
     """
     arguments = check.model_extra or {}
     expectation_class = _expectation_class(check.expect)
-    _raise_any([*_reserved_arguments(arguments), *_unknown_columns(arguments, spec)])
+    _raise_any(
+        [
+            *_reserved_arguments(arguments),
+            *_unknown_columns(arguments, spec),
+        ]
+    )
     expectation = _instantiate(expectation_class, arguments, check.title)
     _raise_any(
         [
@@ -66,13 +71,19 @@ def _expectation_class(name: str) -> Any:
         return registry.get_expectation_impl(f"expect_{name}")
     except ExpectationNotFoundError as error:
         registered = registry.list_registered_expectation_implementations()
-        names = [registered_name.removeprefix("expect_") for registered_name in registered]
+        names = [full_name.removeprefix("expect_") for full_name in registered]
         similar = get_close_matches(name, names, n=1)
-        suggestion = f"; did you mean {similar[0]}?" if similar else ""
-        raise ValueError(f"Great Expectations has no expect_{name}{suggestion}") from error
+        message = f"Great Expectations has no expect_{name}"
+        if similar:
+            message += f"; did you mean {similar[0]}?"
+        raise ValueError(message) from error
 
 
-def _instantiate(expectation_class: Any, arguments: Mapping[str, Any], title: str) -> Any:
+def _instantiate(
+    expectation_class: Any,
+    arguments: Mapping[str, Any],
+    title: str,
+) -> Any:
     from great_expectations.exceptions import GreatExpectationsError
 
     try:
@@ -80,31 +91,45 @@ def _instantiate(expectation_class: Any, arguments: Mapping[str, Any], title: st
     except GreatExpectationsError as error:
         raise ValueError(f"row_condition: {error}; {_CONDITION}") from error
     except ValueError as error:
-        raise ValueError("; ".join(_argument_faults(error, expectation_class, arguments))) from error
+        faults = _argument_faults(error, expectation_class, arguments)
+        raise ValueError("; ".join(faults)) from error
 
 
-def _argument_faults(error: Any, expectation_class: Any, arguments: Mapping[str, Any]) -> Iterator[str]:
+def _argument_faults(
+    error: Any,
+    expectation_class: Any,
+    arguments: Mapping[str, Any],
+) -> Iterator[str]:
     """Yield one message per argument from a pydantic validation error."""
     # For an argument of several possible types pydantic reports one fault per type. The first is the clearest.
     faults: dict[str, Any] = {}
     for fault in error.errors():
-        faults.setdefault(str(fault["loc"][0]), fault)
+        name = str(fault["loc"][0])
+        faults.setdefault(name, fault)
     for name, fault in faults.items():
-        if fault["type"] == "value_error.extra":
-            yield f"{name}: unknown argument; {_alternative(name, expectation_class)}"
-        elif fault["type"] == "value_error.missing":
-            yield f"{fault['loc'][-1]}: is missing"
+        kind, message = fault["type"], fault["msg"]
+        if kind == "value_error.extra":
+            alternative = _alternative(name, expectation_class)
+            yield f"{name}: unknown argument; {alternative}"
+        elif kind == "value_error.missing":
+            missing = fault["loc"][-1]
+            yield f"{missing}: is missing"
         elif name != "__root__":
-            yield f"{name}: {fault['msg']} (value: {_quoted(arguments.get(name))})"
+            value = _quoted(arguments.get(name))
+            yield f"{name}: {message} (value: {value})"
         elif len(faults) == 1:
             # A fault of all arguments together only means something once each of them is valid.
-            yield str(fault["msg"])
+            yield str(message)
 
 
 def _alternative(name: str, expectation_class: Any) -> str:
-    accepted = [field for field in expectation_class.__fields__ if field not in _IRRELEVANT]
+    fields = expectation_class.__fields__
+    accepted = [field for field in fields if field not in _IRRELEVANT]
     similar = get_close_matches(name, accepted, n=1, cutoff=0.5)
-    return f"did you mean {similar[0]}?" if similar else f"it takes {', '.join(accepted)}"
+    if similar:
+        return f"did you mean {similar[0]}?"
+    listed = ", ".join(accepted)
+    return f"it takes {listed}"
 
 
 def _reserved_arguments(arguments: Mapping[str, Any]) -> Iterator[str]:
@@ -122,13 +147,18 @@ def _unknown_columns(arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
     if isinstance(column_list, list):
         columns += column_list
     types = _types(spec)
+    listed = ", ".join(types)
     for column in columns:
         if isinstance(column, str) and column not in types:
-            yield f"the table has no column {column}; it has {', '.join(types)}"
+            yield f"the table has no column {column}; it has {listed}"
 
 
 def _types(spec: Spec) -> dict[str, str]:
-    return {column["name"]: column["type"] for column in (*spec.key_columns, *spec.output_columns)}
+    """Return name → type of the columns of the table."""
+    types = {}
+    for column in (*spec.key_columns, *spec.output_columns):
+        types[column["name"]] = column["type"]
+    return types
 
 
 def _quoted_bounds(arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
@@ -139,17 +169,21 @@ def _quoted_bounds(arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
         return
     for name in ("min_value", "max_value"):
         bound = arguments.get(name)
-        if bound is not None and not isinstance(bound, int | float):
-            yield f"{name} is {_quoted(bound)}, but {column} is {type_name}; write a number, without quotes"
+        if bound is None or isinstance(bound, int | float):
+            continue
+        value = _quoted(bound)
+        yield f"{name} is {value}, but {column} is {type_name}; write a number, without quotes"
 
 
 def _reversed_bounds(expectation: Any) -> Iterator[str]:
     """Yield bounds that no value can meet, which Great Expectations accepts."""
-    bounds = [(getattr(expectation, "min_value", None), getattr(expectation, "max_value", None))]
+    lowest = getattr(expectation, "min_value", None)
+    highest = getattr(expectation, "max_value", None)
+    ranges = [(lowest, highest)]
     quantiles = getattr(expectation, "quantile_ranges", None)
     if quantiles is not None and _is_paired(quantiles):
-        bounds += quantiles["value_ranges"]
-    for low, high in bounds:
+        ranges += quantiles["value_ranges"]
+    for low, high in ranges:
         if _is_above(low, high):
             yield f"the lower bound {short(low)} is above the upper bound {short(high)}, so no value can pass"
 
@@ -162,8 +196,11 @@ def _malformed_quantiles(expectation: Any) -> Iterator[str]:
 
 
 def _is_paired(quantiles: Mapping[str, Any]) -> bool:
-    points, ranges = quantiles.get("quantiles"), quantiles.get("value_ranges")
-    if not isinstance(points, list) or not isinstance(ranges, list) or len(points) != len(ranges):
+    points = quantiles.get("quantiles")
+    ranges = quantiles.get("value_ranges")
+    if not isinstance(points, list) or not isinstance(ranges, list):
+        return False
+    if len(points) != len(ranges):
         return False
     numbers = list(points)
     for value_range in ranges:
@@ -196,4 +233,5 @@ def _unusable_condition(expectation: Any, spec: Spec) -> Iterator[str]:
 
 
 def _quoted(value: Any) -> str:
-    return repr(str(value)[:_MAX_LENGTH])
+    text = str(value)[:_MAX_LENGTH]
+    return repr(text)

@@ -79,7 +79,11 @@ def build_compulsory(rows: int, not_finite: str) -> list[Any]:
     ]
 
 
-def validate(database: Database, version: Version, expectations: list[Any]) -> list[CheckResult]:
+def validate(
+    database: Database,
+    version: Version,
+    expectations: list[Any],
+) -> list[CheckResult]:
     """Run expectations on a version's table; return their results in the same order.
 
     Raises DatabaseUnavailable when the connection is lost.

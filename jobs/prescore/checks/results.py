@@ -18,13 +18,20 @@ _IMPLIED = ("batch_id", "column", "unexpected_rows_query")
 
 def sentence(result: CheckResult) -> str:
     """Describe a result in one line: the check's name, what it observed, and what it expected."""
-    text = f"{result['name']}: observed {short(result['observed'])}"
-    return f"{text}; expected {result['expected']}" if result["expected"] else text
+    name = result["name"]
+    observed = short(result["observed"])
+    expected = result["expected"]
+    text = f"{name}: observed {observed}"
+    if not expected:
+        return text
+    return f"{text}; expected {expected}"
 
 
 def quantity(number: int, noun: str) -> str:
     """Return a number with its noun, such as `1 row` or `2,000 rows`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun}s"
 
 
 def from_validation(validation: Any) -> CheckResult:
@@ -41,30 +48,42 @@ def from_validation(validation: Any) -> CheckResult:
 def exceptions(exception_info: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the exceptions behind a Great Expectations result, which holds either one or one per metric."""
     nested = [part for part in exception_info.values() if isinstance(part, dict)]
-    return [part for part in (exception_info, *nested) if part.get("raised_exception")]
+    parts = [exception_info, *nested]
+    return [part for part in parts if part.get("raised_exception")]
 
 
 def _observed(result: dict[str, Any], exception_info: dict[str, Any]) -> Any:
-    if raised := exceptions(exception_info):
-        return f"an error in the check itself: {raised[0]['exception_message']}"
+    raised = exceptions(exception_info)
+    if raised:
+        message = raised[0]["exception_message"]
+        return f"an error in the check itself: {message}"
     value = result.get("observed_value")
     if value is None and "unexpected_count" in result:
         return _unexpected(result)
-    # The mean of a column with a NaN, or of no rows at all.
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "not a number"
     if isinstance(value, dict) and set(value) == {"quantiles", "values"}:
-        return _at_points(value["quantiles"], map(short, value["values"]))
-    if isinstance(value, int | float | str | bool):
+        values = map(short, value["values"])
+        return _at_points(value["quantiles"], values)
+    if _is_number(value) or isinstance(value, bool | str):
         return value
+    if value is None or isinstance(value, float):
+        # The mean of a column with a NaN, or of no rows at all.
+        return "not a number"
     return str(value)[:_MAX_LENGTH]
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def _unexpected(result: dict[str, Any]) -> str:
-    count = quantity(result["unexpected_count"] or 0, "unexpected value")
+    number = result["unexpected_count"] or 0
+    count = quantity(number, "unexpected value")
     values = map(short, result.get("partial_unexpected_list", []))
-    examples = list(dict.fromkeys(values))[:_MAX_EXAMPLES]
-    return f"{count}, such as {', '.join(examples)}" if examples else count
+    distinct = list(dict.fromkeys(values))
+    if not distinct:
+        return count
+    examples = ", ".join(distinct[:_MAX_EXAMPLES])
+    return f"{count}, such as {examples}"
 
 
 def _expected(arguments: dict[str, Any]) -> str:
@@ -73,9 +92,14 @@ def _expected(arguments: dict[str, Any]) -> str:
     if ranges is not None:
         bounds = [_range(low, high) for low, high in ranges["value_ranges"]]
         return _at_points(ranges["quantiles"], bounds)
-    low, high = shown.pop("min_value", None), shown.pop("max_value", None)
-    parts = [] if low is None and high is None else [_range(low, high)]
-    parts += [f"{name.replace('_', ' ')} {value}" for name, value in shown.items()]
+    low = shown.pop("min_value", None)
+    high = shown.pop("max_value", None)
+    parts = []
+    if low is not None or high is not None:
+        parts.append(_range(low, high))
+    for name, value in shown.items():
+        label = name.replace("_", " ")
+        parts.append(f"{label} {value}")
     return ", ".join(parts)
 
 
@@ -90,4 +114,5 @@ def _range(low: Any, high: Any) -> str:
 
 
 def _at_points(points: Iterable[float], values: Iterable[str]) -> str:
-    return ", ".join(f"{value} at {point}" for point, value in zip(points, values, strict=True))
+    pairs = zip(points, values, strict=True)
+    return ", ".join(f"{value} at {point}" for point, value in pairs)

@@ -86,7 +86,12 @@ def convert(
     if target == ARROW["uuid"]:
         return _to_uuids(name, column)
     if pat.is_floating(target):
-        return _to_floats(name, column, target, allow_precision_loss=allow_precision_loss)
+        return _to_floats(
+            name,
+            column,
+            target,
+            allow_precision_loss=allow_precision_loss,
+        )
     try:
         return column.cast(target)
     except pa.ArrowInvalid as error:
@@ -108,12 +113,16 @@ def refuse_nul(name: str, column: pa.Array) -> None:
         )
 
 
+_TEXTS = (pat.is_string, pat.is_large_string, pat.is_string_view)
+_NUMBERS = (pat.is_integer, pat.is_floating, pat.is_decimal)
+
+
 def _is_text(arrow_type: pa.DataType) -> bool:
-    return bool(pat.is_string(arrow_type) or pat.is_large_string(arrow_type) or pat.is_string_view(arrow_type))
+    return any(is_kind(arrow_type) for is_kind in _TEXTS)
 
 
 def _is_number(arrow_type: pa.DataType) -> bool:
-    return bool(pat.is_integer(arrow_type) or pat.is_floating(arrow_type) or pat.is_decimal(arrow_type))
+    return any(is_kind(arrow_type) for is_kind in _NUMBERS)
 
 
 def _is_number_or_boolean(arrow_type: pa.DataType) -> bool:
@@ -179,7 +188,11 @@ def _to_floats(
     return converted
 
 
-def _refuse_inexact_integers(name: str, column: pa.Array, target: pa.DataType) -> None:
+def _refuse_inexact_integers(
+    name: str,
+    column: pa.Array,
+    target: pa.DataType,
+) -> None:
     bounds = pc.min_max(column).as_py()
     if bounds["max"] is None:
         return
@@ -233,7 +246,11 @@ def _to_uuids(name: str, column: pa.Array) -> pa.Array:
         )
     digits = pc.fill_null(pc.replace_substring(texts, "-", ""), _NIL_UUID)
     content = bytes.fromhex("".join(digits.to_pylist()))
-    uuids = pa.FixedSizeBinaryArray.from_buffers(ARROW["uuid"], len(texts), [None, pa.py_buffer(content)])
+    uuids = pa.FixedSizeBinaryArray.from_buffers(
+        ARROW["uuid"],
+        len(texts),
+        [None, pa.py_buffer(content)],
+    )
     if texts.null_count:
         return pc.if_else(texts.is_valid(), uuids, pa.scalar(None, ARROW["uuid"]))
     return uuids

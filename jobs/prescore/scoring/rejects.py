@@ -34,8 +34,9 @@ class Reject:
 
     def __str__(self) -> str:
         """Return the reason, followed by the key."""
+        reason = self.reason.removesuffix(".")
         key = ", ".join(f"{name}={value}" for name, value in self.key.items())
-        return f"{self.reason.removesuffix('.')} ({key})"
+        return f"{reason} ({key})"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,12 @@ class Scored:
     rejects: list[Reject]
 
 
-def reject_rows(rows: pa.RecordBatch, keys: Iterable[str], column: str | None, reason: str) -> list[Reject]:
+def reject_rows(
+    rows: pa.RecordBatch,
+    keys: Iterable[str],
+    column: str | None,
+    reason: str,
+) -> list[Reject]:
     """Return every row of a batch as a reject, all for the same reason."""
     columns = {name: _json_values(rows.column(name)) for name in keys}
     key_values = zip(*columns.values(), strict=True)
@@ -97,7 +103,12 @@ class Tally:
 
     def require_within_limit(self, rows: int) -> CheckResult:
         """Return the result of the check `rejects` for a domain of `rows` rows; raise Refused when it failed."""
-        result = _check(self.count, self._spec.max_rejects, rows, self._examples.values())
+        result = _check(
+            self.count,
+            self._spec.max_rejects,
+            rows,
+            self._examples.values(),
+        )
         if not result["passed"]:
             raise limit_error(self._spec.model, result)
         return result
@@ -105,12 +116,20 @@ class Tally:
 
 def check(connection: Connection, version: Version, limit: float) -> CheckResult:
     """Return the result of the check `rejects` for a version with a snapshot, with examples from the database."""
+    rows = version["snapshot_rows"] or 0
     rejected = version["rejected"] or 0
-    examples = list(_read_examples(connection, version)) if rejected else []
-    return _check(rejected, limit, version["snapshot_rows"] or 0, examples)
+    examples: list[Reject] = []
+    if rejected:
+        examples += _read_examples(connection, version)
+    return _check(rejected, limit, rows, examples)
 
 
-def _check(rejected: int, limit: float, rows: int, examples: Iterable[Reject]) -> CheckResult:
+def _check(
+    rejected: int,
+    limit: float,
+    rows: int,
+    examples: Iterable[Reject],
+) -> CheckResult:
     allowed = allowed_count(limit, rows)
     observed = quantity(rejected, "rejected row")
     shown = "; ".join(map(str, examples))

@@ -23,6 +23,8 @@ from prescore.scoring.signature import TENSOR_TYPES
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 
+Tensor = np.ndarray[Any, Any]
+
 
 class Scorer:
     """An ONNX model with the spec that maps columns to its inputs and its outputs to columns.
@@ -40,18 +42,20 @@ class Scorer:
         outputs = {node.name: node for node in self.session.get_outputs()}
         mismatches = list(signature.mismatches(spec, self._inputs, outputs))
         if mismatches:
-            raise ModelInvalid(
-                f"{spec.onnx.file} does not match the spec of {spec.model}:\n  " + "\n  ".join(mismatches)
-            )
-        self._output_names = list(dict.fromkeys(output.source for output in spec.outputs.values()))
+            lines = "\n  ".join(mismatches)
+            raise ModelInvalid(f"{spec.onnx.file} does not match the spec of {spec.model}:\n  {lines}")
+        sources = [output.source for output in spec.outputs.values()]
+        # Several columns may come from one output, such as the probabilities of several classes.
+        self._output_names = list(dict.fromkeys(sources))
 
     @property
     def features(self) -> dict[str, pa.DataType]:
         """Feature columns, each with the Arrow type that the model takes it as."""
         types = {}
         for name, columns in self.spec.onnx.inputs.items():
+            node = self._inputs[name]
             for column in columns:
-                types[column] = TENSOR_TYPES[self._inputs[name].type]
+                types[column] = TENSOR_TYPES[node.type]
         return types
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -73,30 +77,45 @@ class Scorer:
         tensor_by_name = dict(zip(self._output_names, tensors, strict=True))
         predictions = {}
         for name, output in self.spec.outputs.items():
-            values = _select_column(output, tensor_by_name[output.source], batch.num_rows)
+            values = _select_column(
+                output,
+                tensor_by_name[output.source],
+                batch.num_rows,
+            )
             predictions[name] = _to_column(name, output, values)
         return pa.record_batch(predictions)
 
-    def _tensor(self, name: str, columns: tuple[str, ...], batch: pa.RecordBatch) -> np.ndarray[Any, Any]:
+    def _tensor(
+        self,
+        name: str,
+        columns: tuple[str, ...],
+        batch: pa.RecordBatch,
+    ) -> Tensor:
         """Return the value of one input: a vector, or a matrix with one column per feature."""
         node = self._inputs[name]
         arrow_type = TENSOR_TYPES[node.type]
         arrays = [self._feature(column, batch, arrow_type) for column in columns]
+        if len(arrays) == 1 and len(node.shape) == 1:
+            return arrays[0]
         if len(arrays) == 1:
-            return arrays[0] if len(node.shape) == 1 else arrays[0].reshape(-1, 1)
+            return arrays[0].reshape(-1, 1)
         matrix = np.empty((batch.num_rows, len(arrays)), dtype=arrays[0].dtype)
         for i, array in enumerate(arrays):
             matrix[:, i] = array
         return matrix
 
-    def _feature(self, name: str, batch: pa.RecordBatch, arrow_type: pa.DataType) -> np.ndarray[Any, Any]:
+    def _feature(
+        self,
+        name: str,
+        batch: pa.RecordBatch,
+        arrow_type: pa.DataType,
+    ) -> Tensor:
         onnx = self.spec.onnx
         try:
             column = batch.column(name)
         except KeyError as error:
-            raise DomainInvalid(
-                f"{onnx.file} needs the feature {name}, but the batch has only {', '.join(batch.schema.names)}."
-            ) from error
+            available = ", ".join(batch.schema.names)
+            raise DomainInvalid(f"{onnx.file} needs the feature {name}, but the batch has only {available}.") from error
         if column.null_count and name not in onnx.nullable:
             raise DomainInvalid(null_message(name, arrow_type))
         converted = conversion.convert(
@@ -105,7 +124,7 @@ class Scorer:
             arrow_type,
             allow_precision_loss=name in onnx.allow_precision_loss,
         )
-        values: np.ndarray[Any, Any] = converted.to_numpy(zero_copy_only=False)
+        values: Tensor = converted.to_numpy(zero_copy_only=False)
         return values
 
 
@@ -124,7 +143,11 @@ def _load(content: bytes, spec: Spec, threads: int) -> ort.InferenceSession:
     # Only fatal errors: every other error is raised as well, and would be shown twice.
     options.log_severity_level = 4
     try:
-        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(
+            content,
+            options,
+            providers=["CPUExecutionProvider"],
+        )
     # ONNX Runtime's exceptions have no common base class.
     except Exception as error:
         message = f"{spec.onnx.file} cannot be loaded as an ONNX model"
@@ -136,7 +159,7 @@ def _load(content: bytes, spec: Spec, threads: int) -> ort.InferenceSession:
         raise ModelInvalid(f"{message}: {error}") from error
 
 
-def _select_column(output: Output, tensor: Any, rows: int) -> np.ndarray[Any, Any]:
+def _select_column(output: Output, tensor: Tensor, rows: int) -> Tensor:
     """Return the column of an output tensor that the spec selects; raise ModelInvalid for another shape."""
     if tensor.ndim not in (1, 2):
         raise ModelInvalid(
@@ -149,17 +172,16 @@ def _select_column(output: Output, tensor: Any, rows: int) -> np.ndarray[Any, An
             "Check that the model does not aggregate over the batch."
         )
     if tensor.ndim == 1:
-        vector: np.ndarray[Any, Any] = tensor
-        return vector
-    if output.index is None and tensor.shape[1] != 1:
+        return tensor
+    width = tensor.shape[1]
+    if output.index is None and width != 1:
         raise ModelInvalid(
-            f"Output {output.source} has {tensor.shape[1]} columns. Choose one with index, counted from 0, in the spec."
+            f"Output {output.source} has {width} columns. Choose one with index, counted from 0, in the spec."
         )
-    column: np.ndarray[Any, Any] = tensor[:, output.index or 0]
-    return column
+    return tensor[:, output.index or 0]
 
 
-def _to_column(name: str, output: Output, values: np.ndarray[Any, Any]) -> pa.Array:
+def _to_column(name: str, output: Output, values: Tensor) -> pa.Array:
     """Return predictions as the type of their output; raise ModelFailed for one that does not fit it."""
     predictions = pa.array(np.ascontiguousarray(values), from_pandas=False)
     if output.type == "boolean" and pa.types.is_integer(predictions.type):
@@ -178,7 +200,7 @@ def _to_column(name: str, output: Output, values: np.ndarray[Any, Any]) -> pa.Ar
     return column
 
 
-def _to_booleans(name: str, labels: np.ndarray[Any, Any]) -> pa.Array:
+def _to_booleans(name: str, labels: Tensor) -> pa.Array:
     """Return the labels 0 and 1 as false and true; raise ModelFailed for any other label."""
     invalid = labels[(labels != 0) & (labels != 1)]
     if invalid.size:

@@ -29,76 +29,86 @@ Nodes = Mapping[str, Any]
 
 def mismatches(spec: Spec, inputs: Nodes, outputs: Nodes) -> Iterator[str]:
     """Yield one message for each way in which a model's inputs and outputs do not match the spec."""
-    yield from _unmapped_inputs(spec, inputs)
-    for name, columns in spec.onnx.inputs.items():
-        if name in inputs:
-            yield from _input_faults(inputs[name], columns)
-        else:
-            yield f"onnx.inputs.{name}: the model has no such input; it has {', '.join(inputs)}"
+    mapped = spec.onnx.inputs
+    for name in sorted(set(inputs) - set(mapped)):
+        yield f"onnx.inputs: the model also needs {name}; name the column or columns that fill it"
+    for name, columns in mapped.items():
+        fault = _input_fault(name, columns, inputs)
+        if fault is not None:
+            yield f"onnx.inputs.{name}: {fault}"
     yield from _feature_faults(spec, inputs)
     for name, output in spec.outputs.items():
-        yield from _output_faults(name, output, outputs)
+        fault = _output_fault(output, outputs)
+        if fault is not None:
+            yield f"outputs.{name}: {fault}"
 
 
-def _unmapped_inputs(spec: Spec, inputs: Nodes) -> Iterator[str]:
-    for name in sorted(inputs):
-        if name not in spec.onnx.inputs:
-            yield f"onnx.inputs: the model also needs {name}; name the column or columns that fill it"
-
-
-def _input_faults(node: Any, columns: tuple[str, ...]) -> Iterator[str]:
+def _input_fault(name: str, columns: tuple[str, ...], inputs: Nodes) -> str | None:
+    if name not in inputs:
+        names = ", ".join(inputs)
+        return f"the model has no such input; it has {names}"
+    node = inputs[name]
     if node.type not in TENSOR_TYPES:
         supported = ", ".join(TENSOR_TYPES)
-        yield f"onnx.inputs.{node.name}: the input is {node.type}; prescore supports {supported}"
-    elif len(node.shape) > 2:
-        yield f"onnx.inputs.{node.name}: the input has {len(node.shape)} dimensions; prescore supports one or two"
-    else:
-        width = _width(node)
-        if width is not None and width != len(columns):
-            names = ", ".join(columns)
-            yield f"onnx.inputs.{node.name}: the model takes {width} columns; the spec lists {len(columns)}: {names}"
+        return f"the input is {node.type}; prescore supports {supported}"
+    dimensions = len(node.shape)
+    if dimensions > 2:
+        return f"the input has {dimensions} dimensions; prescore supports one or two"
+    width = _width(node)
+    if width is not None and width != len(columns):
+        listed = ", ".join(columns)
+        return f"the model takes {width} columns; the spec lists {len(columns)}: {listed}"
+    return None
 
 
 def _feature_faults(spec: Spec, inputs: Nodes) -> Iterator[str]:
-    types = _types_by_feature(spec, inputs)
-    for column, names in types.items():
-        if len(names) > 1:
-            yield f"feature {column} fills inputs of different types: {', '.join(sorted(names))}"
+    types_by_feature = _types_by_feature(spec, inputs)
+    for column, types in types_by_feature.items():
+        if len(types) > 1:
+            listed = ", ".join(sorted(types))
+            yield f"feature {column} fills inputs of different types: {listed}"
     for column in sorted(spec.onnx.nullable):
-        not_float = types.get(column, set()) - _FLOAT_TENSORS
-        if not_float:
-            found = ", ".join(sorted(not_float))
-            yield f"onnx.nullable: {column} is {found} in the model; only float inputs have a NaN for missing values"
+        types = types_by_feature.get(column, set()) - _FLOAT_TENSORS
+        if types:
+            listed = ", ".join(sorted(types))
+            yield f"onnx.nullable: {column} is {listed} in the model; only float inputs have a NaN for missing values"
 
 
 def _types_by_feature(spec: Spec, inputs: Nodes) -> dict[str, set[str]]:
-    types: dict[str, set[str]] = {}
+    types_by_feature: dict[str, set[str]] = {}
     for name, columns in spec.onnx.inputs.items():
         if name not in inputs:
             continue
+        node = inputs[name]
         for column in columns:
-            types.setdefault(column, set()).add(inputs[name].type)
-    return types
+            types = types_by_feature.setdefault(column, set())
+            types.add(node.type)
+    return types_by_feature
 
 
-def _output_faults(name: str, output: Output, outputs: Nodes) -> Iterator[str]:
+def _output_fault(output: Output, outputs: Nodes) -> str | None:
     source = output.source
     if source not in outputs:
-        has_maps = any(node.type.startswith("seq") for node in outputs.values())
-        advice = f"; {_TENSOR_ADVICE}" if has_maps else ""
-        yield f"outputs.{name}.from: the model has no output {source}; it has {', '.join(outputs)}{advice}"
-        return
+        return _missing_output(source, outputs)
     node = outputs[source]
     if node.type not in TENSOR_TYPES:
-        yield f"outputs.{name}: {source} is {node.type}; {_TENSOR_ADVICE}"
-        return
+        return f"{source} is {node.type}; {_TENSOR_ADVICE}"
     width = _width(node)
     if width is not None and output.index is None and width > 1:
-        yield f"outputs.{name}: {source} has {width} columns; choose one with index, counted from 0"
-    elif width is not None and output.index is not None and output.index >= width:
-        yield f"outputs.{name}.index: {source} has {width} columns, counted from 0, and no column {output.index}"
-    elif not _is_readable(TENSOR_TYPES[node.type], ARROW[output.type]):
-        yield f"outputs.{name}: {source} is {node.type}, which cannot become {output.type}"
+        return f"{source} has {width} columns; choose one with index, counted from 0"
+    if width is not None and output.index is not None and output.index >= width:
+        return f"{source} has {width} columns, counted from 0, so there is no column {output.index}"
+    if not _is_readable(node.type, output.type):
+        return f"{source} is {node.type}, which cannot become {output.type}"
+    return None
+
+
+def _missing_output(source: str, outputs: Nodes) -> str:
+    names = ", ".join(outputs)
+    fault = f"the model has no output {source}; it has {names}"
+    if any(node.type.startswith("seq") for node in outputs.values()):
+        return f"{fault}; {_TENSOR_ADVICE}"
+    return fault
 
 
 def _width(node: Any) -> int | None:
@@ -109,9 +119,12 @@ def _width(node: Any) -> int | None:
     return width if isinstance(width, int) else None
 
 
-def _is_readable(tensor: pa.DataType, column: pa.DataType) -> bool:
-    """Return whether predictions of one type may become an output of another, judged by the types alone."""
+def _is_readable(tensor_type: str, column_type: str) -> bool:
+    """Return whether predictions of a tensor may become an output column, judged by the types alone."""
+    tensor = TENSOR_TYPES[tensor_type]
+    column = ARROW[column_type]
     if pa.types.is_boolean(column):
         # Classifiers label booleans as 0 and 1.
         return bool(pa.types.is_boolean(tensor) or pa.types.is_integer(tensor))
-    return bool(pa.types.is_string(tensor) == pa.types.is_string(column))
+    is_text = pa.types.is_string(tensor)
+    return bool(is_text == pa.types.is_string(column))

@@ -40,7 +40,11 @@ def check_version(
     if is_decided(version, spec):
         return version["checks"] or []
     compulsory = _build_compulsory(connection, version)
-    rows, finite, *own = expectations.validate(database, version, [*compulsory, *own_expectations])
+    rows, finite, *own = expectations.validate(
+        database,
+        version,
+        [*compulsory, *own_expectations],
+    )
     results = [
         rows,
         rejects.check(connection, version, spec.max_rejects),
@@ -77,16 +81,22 @@ def is_decided(version: Version, spec: Spec) -> bool:
 def refusal_message(version: Version, results: list[CheckResult]) -> str:
     """Return which checks a version failed, with what they observed and expected."""
     failed = _failed(results)
-    lines = "\n".join(f"  {sentence(result)}" for result in failed)
-    name = f"{version['model']} version {version['version']}"
-    return f"{name} was refused by {len(failed)} of {len(results)} checks:\n{lines}"
+    model, number = version["model"], version["version"]
+    lines = [f"{model} version {number} was refused by {len(failed)} of {len(results)} checks:"]
+    lines += [f"  {sentence(result)}" for result in failed]
+    return "\n".join(lines)
 
 
 def _failed(results: list[CheckResult]) -> list[CheckResult]:
     return [result for result in results if not result["passed"]]
 
 
-def _record(catalog: Catalog, version: Version, results: list[CheckResult], fingerprint: str) -> None:
+def _record(
+    catalog: Catalog,
+    version: Version,
+    results: list[CheckResult],
+    fingerprint: str,
+) -> None:
     model, number = version["model"], version["version"]
     failed = _failed(results)
     state = "refused" if failed else "checked"
@@ -108,23 +118,29 @@ def _record(catalog: Catalog, version: Version, results: list[CheckResult], fing
 
 
 def _build_compulsory(connection: Connection, version: Version) -> list[Any]:
-    scored = (version["snapshot_rows"] or 0) - (version["rejected"] or 0)
+    rows = version["snapshot_rows"] or 0
+    rejected = version["rejected"] or 0
     statement = query("checks_not_finite", conditions=_not_finite(version))
-    return expectations.build_compulsory(scored, _escape(statement.as_string(connection)))
+    escaped = _escape(statement.as_string(connection))
+    return expectations.build_compulsory(rows - rejected, escaped)
 
 
 def _escape(statement: str) -> str:
     """Escape a statement for Great Expectations and SQLAlchemy; `{batch}` stays the placeholder of the table."""
     # Great Expectations formats the text, so that any other brace, as in a column's name, must be doubled.
-    doubled = statement.replace("{", "{{").replace("}", "}}").replace("{{batch}}", "{batch}")
+    doubled = statement.replace("{", "{{").replace("}", "}}")
+    formatted = doubled.replace("{{batch}}", "{batch}")
     # SQLAlchemy takes a colon for the beginning of a parameter.
-    return doubled.replace(":", "\\:")
+    return formatted.replace(":", "\\:")
 
 
 def _not_finite(version: Version) -> sql.Composed:
     """Return a condition that is true for a null, NaN or infinite prediction. Passed-through columns may be null."""
-    outputs = [column for column in version["output_columns"] if column["role"] == "output"]
-    conditions = [_column_not_finite(column["name"], column["type"]) for column in outputs]
+    conditions = []
+    for column in version["output_columns"]:
+        if column["role"] == "output":
+            condition = _column_not_finite(column["name"], column["type"])
+            conditions.append(condition)
     return sql.SQL(" or ").join(conditions)
 
 
@@ -146,28 +162,37 @@ def _check_keys(connection: Connection, version: Version) -> CheckResult:
     }
     if Catalog(connection).one("tables_has_key", table=version["table_name"])["has_key"]:
         return result
+    examples = ", ".join(_duplicate_keys(connection, version))
     return {
         **result,
         "passed": False,
-        "observed": f"duplicate keys: {', '.join(_duplicate_keys(connection, version))}",
+        "observed": f"duplicate keys: {examples}",
     }
 
 
 def _duplicate_keys(connection: Connection, version: Version) -> list[str]:
     """Return a few duplicate keys, each with its number of rows."""
     keys = [column["name"] for column in version["key_columns"]]
-    as_text = [sql.SQL("{}::text").format(sql.Identifier(key)) for key in keys]
+    cast = sql.SQL("{}::text")
+    as_text = [cast.format(sql.Identifier(key)) for key in keys]
     statement = query(
         "tables_duplicates",
         table=sql.Identifier(version["table_name"]),
         keys=identifiers(keys),
         texts=sql.SQL(", ").join(as_text),
     )
-    rows = connection.execute(statement)
-    return [f"({', '.join(row['key'])}) {row['times']} times" for row in rows]
+    examples = []
+    for row in connection.execute(statement):
+        key = ", ".join(row["key"])
+        examples.append(f"({key}) {row['times']} times")
+    return examples
 
 
-def _with_count(connection: Connection, version: Version, finite: CheckResult) -> CheckResult:
+def _with_count(
+    connection: Connection,
+    version: Version,
+    finite: CheckResult,
+) -> CheckResult:
     """Return the result of the check `finite` with the number of rows that failed it."""
     count = 0 if finite["passed"] else _count_not_finite(connection, version)
     observed = finite["observed"]

@@ -9,7 +9,13 @@ from prescore.versions.lease import Lease
 from prescore.versions.options import PublishOptions
 
 
-def publish(connection: Connection, lease: Lease, model: str, version: int, options: PublishOptions) -> Version:
+def publish(
+    connection: Connection,
+    lease: Lease,
+    model: str,
+    version: int,
+    options: PublishOptions,
+) -> Version:
     """Point readers at a checked version while holding its model's lease; return the version's row.
 
     Raises NotAllowed, Busy, or LeaseLost.

@@ -68,13 +68,18 @@ def score_chunk(scorer: Scorer, chunk: pa.RecordBatch, record_limit: int) -> Sco
     return Scored(rows, rejected, recorded)
 
 
-def _predict(scorer: Scorer, chunk: pa.RecordBatch, record_limit: int) -> tuple[pa.RecordBatch, list[Reject]]:
+def _predict(
+    scorer: Scorer,
+    chunk: pa.RecordBatch,
+    record_limit: int,
+) -> tuple[pa.RecordBatch, list[Reject]]:
     """Return the rows for which the model returns predictions, and those on which it fails."""
     scored: list[pa.RecordBatch] = []
     failed: list[Reject] = []
     for rows, result in _bisect(scorer, chunk):
         if not isinstance(result, ModelFailed):
-            scored.append(_combine(scorer.spec, rows, result))
+            combined = _combine(scorer.spec, rows, result)
+            scored.append(combined)
             continue
         failed += rejects.reject_rows(rows, scorer.spec.key, None, str(result))
         if len(failed) > record_limit:
@@ -84,7 +89,9 @@ def _predict(scorer: Scorer, chunk: pa.RecordBatch, record_limit: int) -> tuple[
             ) from result
     if not scored:
         return _no_rows(scorer.spec), failed
-    return scored[0] if len(scored) == 1 else pa.concat_batches(scored), failed
+    if len(scored) == 1:
+        return scored[0], failed
+    return pa.concat_batches(scored), failed
 
 
 def _bisect(scorer: Scorer, rows: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch | ModelFailed]]:
@@ -100,7 +107,11 @@ def _bisect(scorer: Scorer, rows: pa.RecordBatch) -> Iterator[tuple[pa.RecordBat
         yield from _bisect(scorer, rows[middle:])
 
 
-def _combine(spec: Spec, rows: pa.RecordBatch, predictions: pa.RecordBatch) -> pa.RecordBatch:
+def _combine(
+    spec: Spec,
+    rows: pa.RecordBatch,
+    predictions: pa.RecordBatch,
+) -> pa.RecordBatch:
     columns = {}
     for name in spec.key:
         columns[name] = rows.column(name)
@@ -116,4 +127,7 @@ def _no_rows(spec: Spec) -> pa.RecordBatch:
     for name, output in spec.outputs.items():
         types[name] = output.type
     types |= spec.passthrough
-    return pa.record_batch({name: pa.array([], conversion.ARROW[type_name]) for name, type_name in types.items()})
+    columns = {}
+    for name, type_name in types.items():
+        columns[name] = pa.array([], conversion.ARROW[type_name])
+    return pa.record_batch(columns)

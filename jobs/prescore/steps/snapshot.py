@@ -81,10 +81,9 @@ class DomainConverter:
     """
 
     def __init__(self, spec: Spec, features: Types, domain: pa.Schema) -> None:
-        stored = _stored_columns(spec)
-        table_columns = {column.name for column in stored}
-        self._kept = stored
+        self._kept = _stored_columns(spec)
         self._checked: list[ColumnConverter] = []
+        table_columns = {column.name for column in self._kept}
         for column in _feature_columns(spec, features):
             if column.name in table_columns:
                 self._checked.append(column)
@@ -95,7 +94,10 @@ class DomainConverter:
         self._never_null = _never_null(spec, features)
         self._clock = _clock_column(spec)
         self._newest: Any = None
-        faults = [*_column_faults(spec, features, domain), *self._type_faults(domain)]
+        faults = [
+            *_column_faults(spec, features, domain),
+            *self._type_faults(domain),
+        ]
         if faults:
             raise DomainInvalid(
                 f"The domain query of {spec.model} does not return the columns that the spec and the model need:\n  "
@@ -134,7 +136,10 @@ class DomainConverter:
     def _convert(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         for column in self._checked:
             column.convert(batch.column(column.name))
-        arrays = [column.convert(batch.column(column.name)) for column in self._kept]
+        arrays = []
+        for column in self._kept:
+            values = batch.column(column.name)
+            arrays.append(column.convert(values))
         return pa.record_batch(arrays, schema=self.schema)
 
     def _reject_nulls(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
@@ -152,13 +157,16 @@ class DomainConverter:
         """Return the rows that can be converted, and the others with the reason why their first column cannot."""
         faults: dict[int, tuple[str, str]] = {}
         for column in [*self._kept, *self._checked]:
-            for row, reason in _misfits(column, batch.column(column.name)):
-                faults.setdefault(row, (column.name, reason))
+            values = batch.column(column.name)
+            for number, reason in _misfits(column, values):
+                faults.setdefault(number, (column.name, reason))
         rejected: list[Reject] = []
-        for row, (name, reason) in faults.items():
-            rejected += rejects.reject_rows(batch.slice(row, 1), self._key, name, reason)
-        fits = [row not in faults for row in range(batch.num_rows)]
-        return batch.filter(pa.array(fits, pa.bool_())), rejected
+        for number, (name, reason) in faults.items():
+            row = batch.slice(number, 1)
+            rejected += rejects.reject_rows(row, self._key, name, reason)
+        fits = [number not in faults for number in range(batch.num_rows)]
+        mask = pa.array(fits, pa.bool_())
+        return batch.filter(mask), rejected
 
     def _read_clock(self, batch: pa.RecordBatch) -> None:
         if self._clock is None:
@@ -185,9 +193,10 @@ class DomainConverter:
         if self._clock is not None and domain.get_field_index(self._clock) >= 0:
             clock_type = domain.field(self._clock).type
             if not _has_times(clock_type):
+                name = conversion.type_name(clock_type)
                 yield (
-                    f"domain.data_as_of: column {self._clock} is {conversion.type_name(clock_type)}, not a date or a "
-                    "timestamp; cast it in the domain query"
+                    f"domain.data_as_of: column {self._clock} is {name}, not a date or a timestamp; "
+                    "cast it in the domain query"
                 )
 
 
@@ -206,7 +215,8 @@ def write(
     """
     rows = chunks = 0
     with _open_writer(path, converter.schema) as writer:
-        for chunk in _chunks(_converted(batches, converter, on_rejects), chunk_rows):
+        converted = _converted(batches, converter, on_rejects)
+        for chunk in _chunks(converted, chunk_rows):
             writer.write_table(chunk, row_group_size=chunk.num_rows)
             rows += chunk.num_rows
             chunks += 1
@@ -262,7 +272,8 @@ def _chunks(batches: Iterator[pa.RecordBatch], chunk_rows: int) -> Iterator[pa.T
 def expected_types(spec: Spec, features: Types) -> Types:
     """Return the Arrow types to read the columns of a row-wise source as, which has values but no Arrow types."""
     types = dict(features)
-    for name, type_name in {**spec.key, **spec.passthrough}.items():
+    table_columns = {**spec.key, **spec.passthrough}
+    for name, type_name in table_columns.items():
         types[name] = conversion.ARROW[type_name]
     return types
 
@@ -279,11 +290,10 @@ def query_data_as_of(source: Source, spec: Spec) -> datetime | None:
     with source.open(clock.query, 2, label="domain.data_as_of.query") as stream:
         for batch in stream.batches:
             rows += batch.to_pylist()
-    values = list(rows[0].values()) if len(rows) == 1 else []
+    values = [value for row in rows for value in row.values()]
     if len(values) != 1 or values[0] is None:
-        raise DomainInvalid(
-            f"domain.data_as_of.query must return one row with one time, but returned {rows[:2] or 'no row'}."
-        )
+        examples = rows[:2] or "no row"
+        raise DomainInvalid(f"domain.data_as_of.query must return one row with one time, but returned {examples}.")
     return to_datetime(values[0])
 
 
@@ -335,9 +345,11 @@ def to_datetime(value: Any) -> datetime | None:
 
 def _stored_columns(spec: Spec) -> list[ColumnConverter]:
     columns = []
-    for name, type_name in {**spec.key, **spec.passthrough}.items():
+    table_columns = {**spec.key, **spec.passthrough}
+    for name, type_name in table_columns.items():
         target = conversion.ARROW[type_name]
-        columns.append(ColumnConverter(name, target, is_stored=True))
+        column = ColumnConverter(name, target, is_stored=True)
+        columns.append(column)
     return columns
 
 
@@ -345,7 +357,8 @@ def _feature_columns(spec: Spec, features: Types) -> list[ColumnConverter]:
     columns = []
     for name, target in features.items():
         allow_precision_loss = name in spec.onnx.allow_precision_loss
-        columns.append(ColumnConverter(name, target, allow_precision_loss))
+        column = ColumnConverter(name, target, allow_precision_loss)
+        columns.append(column)
     return columns
 
 
@@ -373,20 +386,26 @@ def _column_faults(spec: Spec, features: Types, domain: pa.Schema) -> Iterator[s
     clock = _clock_column(spec)
     if clock is not None:
         roles[clock] = "data_as_of"
+    returned = ", ".join(domain.names)
     for name, role in roles.items():
         if name not in domain.names:
-            yield f"{role} column {name} is missing; the query returns {', '.join(domain.names)}"
+            yield f"{role} column {name} is missing; the query returns {returned}"
     for name in sorted(roles):
         if domain.names.count(name) > 1:
             yield f"column {name} appears more than once in the query's result; rename one of them with AS"
 
 
 def _has_times(arrow_type: pa.DataType) -> bool:
-    types = pa.types
-    return bool(types.is_timestamp(arrow_type) or types.is_date(arrow_type) or types.is_null(arrow_type))
+    if pa.types.is_null(arrow_type):
+        return True
+    return bool(pa.types.is_timestamp(arrow_type) or pa.types.is_date(arrow_type))
 
 
-def _misfits(column: ColumnConverter, values: pa.Array, first_row: int = 0) -> Iterator[tuple[int, str]]:
+def _misfits(
+    column: ColumnConverter,
+    values: pa.Array,
+    first_row: int = 0,
+) -> Iterator[tuple[int, str]]:
     """Yield the numbers of the rows whose value cannot be converted, each with the reason, by bisection."""
     try:
         column.convert(values)
