@@ -12,7 +12,7 @@ from airflow.sdk import DAG, CronTriggerTimetable, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from prescore.catalog import migrations
-from prescore.catalog.catalog import Catalog
+from prescore.catalog.catalog import Catalog, Freshness
 from prescore.catalog.database import environment_database
 from prescore.errors import Mistake, SpecInvalid
 from prescore.project.project import Project
@@ -52,11 +52,12 @@ def freshness(root: str) -> int:
     return len(watched)
 
 
-def _staleness(row: dict[str, Any]) -> str:
+def _staleness(row: Freshness) -> str:
     version = f"{row['model']} version {row['version']}"
     data_as_of = _utc(row["data_as_of"])
     age = timedelta(seconds=int(row["age_seconds"]))
-    max_age = timedelta(seconds=row["max_age_seconds"])
+    # A stale row has a max age: without one, nothing is stale.
+    max_age = timedelta(seconds=row["max_age_seconds"] or 0)
     held = " (on hold)" if row["held"] else ""
     return f"{version} has data as of {data_as_of}, {age} old with a max age of {max_age}{held}"
 
