@@ -47,12 +47,11 @@ from prescore.errors import (
 )
 
 if TYPE_CHECKING:
+    from prescore.checks.comparison import ColumnDifference, KeyCounts
     from prescore.public.project import Project
     from prescore.public.results import (
-        ColumnChange,
         Comparison,
         Event,
-        KeyChanges,
         LookupResult,
         ModelStatus,
         ModelVersion,
@@ -66,13 +65,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Busy",
-    "ColumnChange",
+    "ColumnDifference",
     "Comparison",
     "DatabaseRefused",
     "DatabaseUnavailable",
     "DomainInvalid",
     "Event",
-    "KeyChanges",
+    "KeyCounts",
     "KeyInvalid",
     "LeaseLost",
     "LookupResult",
@@ -105,10 +104,10 @@ _MODULES = {
     "Project": "prescore.public.project",
     "RunReport": "prescore.public.run_report",
     "Scorer": "prescore.public.scorer",
-    "ColumnChange": "prescore.public.results",
+    "ColumnDifference": "prescore.checks.comparison",
     "Comparison": "prescore.public.results",
     "Event": "prescore.public.results",
-    "KeyChanges": "prescore.public.results",
+    "KeyCounts": "prescore.checks.comparison",
     "LookupResult": "prescore.public.results",
     "ModelStatus": "prescore.public.results",
     "ModelVersion": "prescore.public.results",

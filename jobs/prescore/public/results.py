@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import Any, Generic, Self, TypeVar, overload
 
 from prescore.catalog.catalog import Version
+from prescore.checks import comparison
+from prescore.checks.comparison import ColumnDifference, KeyCounts
 from prescore.public import html
 from prescore.public.formatting import first_line, format_age
 
@@ -243,44 +245,19 @@ class LookupResult(Result):
 
 
 @dataclass(frozen=True)
-class KeyChanges:
-    """How many keys version B has that A lacks, and the other way around; `changed` of the `common` ones differ."""
-
-    added: int
-    vanished: int
-    common: int
-    changed: int
-
-
-@dataclass(frozen=True)
-class ColumnChange:
-    """How far a number moved over the keys of both versions; None when they have no key in common."""
-
-    column: str
-    mean_difference: float | None
-    largest_difference: float | None
-
-
-@dataclass(frozen=True)
 class Comparison(Result):
     """What changed from version `a` of a model to version `b`."""
 
     model: str
     a: int
     b: int
-    keys: KeyChanges
-    columns: tuple[ColumnChange, ...]
+    keys: KeyCounts
+    columns: tuple[ColumnDifference, ...]
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_checks(cls, compared: comparison.Comparison) -> Self:
         """Return the comparison that `checks.comparison` made."""
-        return cls(
-            model=values["model"],
-            a=values["a"],
-            b=values["b"],
-            keys=KeyChanges(**values["keys"]),
-            columns=tuple(ColumnChange(**column) for column in values["columns"]),
-        )
+        return cls(compared.model, compared.a, compared.b, compared.keys, compared.columns)
 
     def key_table(self) -> list[dict[str, object]]:
         """Return the one row of the table of keys: heading → number."""

@@ -97,9 +97,7 @@ class InMemoryVersions:
             loaded = await self._load(version)
         except DoesNotFit as error:
             self.refused[version.model] = Refusal(version, str(error))
-            _log.warning(
-                "%s is not in memory and is read from the database: %s", name, error
-            )
+            _log.warning("%s is not in memory and is read from the database: %s", name, error)
         except PrescoreError as error:
             # The version in memory keeps serving, and the next round tries again.
             _log.warning("%s was not read into memory: %s", name, error)
