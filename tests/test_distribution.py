@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prescore_api.pages import axis, distribution, svg
-from prescore_api.pages.charts import Album, Output, Source
+from prescore_api.pages.charts import ChartCache, Output, Source
 from prescore_api.pages.distribution import Bar, Statistics
+from prescore_api.pages.svg import Versions
 
 PATIENT = settings(deadline=None)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63), 2**63 - 1).map(float)
@@ -35,11 +36,11 @@ def statistics(draw: st.DrawFn, numbers: st.SearchStrategy[float] = NUMBERS) -> 
 @given(st.lists(statistics(), min_size=1, max_size=2), st.booleans())
 def test_both_versions_are_whole_on_one_axis(known: list[Statistics], whole: bool) -> None:
     parts = [distribution.pieces(one) for one in known]
-    scale = axis.between(*distribution.ends(parts), whole=whole)
+    scale = axis.between(*distribution.drawn_range(parts), whole=whole)
     assert all(a < b for a, b in pairwise(scale.edges))
     assert 1 <= len(scale.edges) - 1 <= axis.BINS
     for part in parts:
-        spread = distribution.spread(part, scale.edges)
+        spread = distribution.histogram(part, scale.edges)
         assert len(spread.masses) == len(scale.edges) - 1
         assert math.fsum(piece.mass for piece in part) == pytest.approx(1)
         assert math.fsum([*spread.masses, spread.below, spread.above]) == pytest.approx(1)
@@ -56,8 +57,8 @@ def test_an_axis_is_read_by_round_numbers(a: float, b: float, whole: bool) -> No
     assert scale.edges[0] <= low
     assert scale.edges[-1] >= high
     assert scale.ticks
-    assert all(0 <= tick.at <= 1 for tick in scale.ticks)
-    assert all(a.at < b.at for a, b in pairwise(scale.ticks))
+    assert all(0 <= tick.position <= 1 for tick in scale.ticks)
+    assert all(a.position < b.position for a, b in pairwise(scale.ticks))
     labels = [tick.label for tick in scale.ticks]
     assert len(set(labels)) == len(labels)
     assert len(labels) == 1 or sum(len(label) + 2 for label in labels) <= 46
@@ -84,9 +85,9 @@ def test_labels(low: float, high: float, whole: bool, labels: str) -> None:
 
 def test_whole_numbers_have_bins_of_their_own() -> None:
     known = Statistics(("2", "3"), (0.5, 0.25), ("0", "1", "4"))
-    scale = axis.between(*distribution.ends([distribution.pieces(known)]), whole=True)
+    scale = axis.between(*distribution.drawn_range([distribution.pieces(known)]), whole=True)
     assert scale.edges == (-0.5, 0.5, 1.5, 2.5, 3.5, 4.5)
-    masses = distribution.spread(distribution.pieces(known), scale.edges).masses
+    masses = distribution.histogram(distribution.pieces(known), scale.edges).masses
     assert masses[2] > 0.5
     assert masses[3] > 0.25
 
@@ -94,7 +95,7 @@ def test_whole_numbers_have_bins_of_their_own() -> None:
 def test_a_uniform_column_is_flat_and_its_atoms_stand_out() -> None:
     known = Statistics(("0.5",), (0.5,), tuple(str(n / 100) for n in range(101)))
     scale = axis.between(0.0, 1.0)
-    masses = distribution.spread(distribution.pieces(known), scale.edges).masses
+    masses = distribution.histogram(distribution.pieces(known), scale.edges).masses
     assert masses[24] == pytest.approx(0.5 + 0.5 / 48)
     assert [m for i, m in enumerate(masses) if i != 24] == pytest.approx([0.5 / 48] * 47)
 
@@ -112,9 +113,9 @@ def test_quantiles_ascend_within_the_values(known: Statistics, a: float, b: floa
 def test_a_few_rows_far_away_are_told_and_not_drawn() -> None:
     known = Statistics(bounds=(*(str(n / 100) for n in range(300)), "1000"))
     parts = distribution.pieces(known)
-    low, high = distribution.ends([parts])
+    low, high = distribution.drawn_range([parts])
     assert (low, high < 4) == (0, True)
-    spread = distribution.spread(parts, axis.between(low, high).edges)
+    spread = distribution.histogram(parts, axis.between(low, high).edges)
     assert 0 < spread.above < 0.01
     assert "beyond the ends" in drawn("real", known)
 
@@ -136,7 +137,7 @@ def test_texts_that_are_not_common_are_told_together() -> None:
 
 def drawn(kind: str, now: Statistics, before: Statistics | None = None) -> str:
     """A picture as text, or no text."""
-    return str(svg.drawn("score", kind, now, before, (2, None if before is None else 1)) or "")
+    return str(svg.render_distribution("score", kind, now, before, Versions(2, None if before is None else 1)) or "")
 
 
 @pytest.mark.parametrize("kind", ["real", "bigint", "text", "boolean"])
@@ -188,12 +189,12 @@ def test_values_are_cut_by_the_room_that_they_take() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words", "over"),
-    [(0, "0 s old, promised 26 h", False), (93601, "26 h old, promised 26 h", True), (-5, "-5 s old", False)],
+    [(0, "0 s old, max age 26 h", False), (93601, "26 h old, max age 26 h", True), (-5, "-5 s old", False)],
 )
 def test_an_age_is_a_bar_with_a_mark_where_the_promise_is_over(seconds: float, words: str, over: bool) -> None:
-    told = str(svg.age_bar(seconds, 93600))
+    told = str(svg.render_age(seconds, 93600))
     assert words in told
-    assert ('class="promise"' in told) == over
+    assert ('class="max-age"' in told) == over
 
 
 def test_a_picture_is_kept_once_all_is_known_that_belongs_on_it() -> None:
@@ -201,20 +202,20 @@ def test_a_picture_is_kept_once_all_is_known_that_belongs_on_it() -> None:
     output = Output("score", "real", Source(2, "m_v2", begun), Source(1, "m_v1", begun))
     now = {("m_v2", "score"): Statistics(bounds=("0", "1", "2"))}
     both = now | {("m_v1", "score"): Statistics(bounds=("0", "1", "3"))}
-    album = Album()
-    assert album.picture(output, {}) is None
-    assert str(album.picture(output, now)).count("<path") == 1
-    assert album.missing([output]) == [output]
-    assert str(album.picture(output, both)).count("<path") == 2
-    assert album.missing([output]) == []
-    assert album.picture(output, {}) == album.picture(output, both)
+    cache = ChartCache()
+    assert cache.chart(output, {}) is None
+    assert str(cache.chart(output, now)).count("<path") == 1
+    assert cache.missing([output]) == [output]
+    assert str(cache.chart(output, both)).count("<path") == 2
+    assert cache.missing([output]) == []
+    assert cache.chart(output, {}) == cache.chart(output, both)
 
 
-def test_an_album_does_not_grow_for_ever() -> None:
-    album, known = Album(), {("m_v1", "score"): Statistics(("1",), (1.0,))}
+def test_an_cache_does_not_grow_for_ever() -> None:
+    cache, known = ChartCache(), {("m_v1", "score"): Statistics(("1",), (1.0,))}
     outputs = [Output("score", "real", Source(1, "m_v1", datetime.fromtimestamp(n, UTC)), None) for n in range(1000)]
     for output in outputs:
-        assert album.missing(outputs[:1]) == [] or output == outputs[0]
-        assert album.picture(output, known)
+        assert cache.missing(outputs[:1]) == [] or output == outputs[0]
+        assert cache.chart(output, known)
     # The first has been asked for all the time.
-    assert album.missing(outputs) == outputs[1:-511]
+    assert cache.missing(outputs) == outputs[1:-511]

@@ -1,4 +1,4 @@
-"""The status page in a real browser: wide and allow_precision_loss, light and dark, without JavaScript."""
+"""The status page in a real browser: wide and slim, light and dark, without JavaScript."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from fix_page import Scene, status_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="`make test-acceptance` installs Playwright")
-WIDE, NARROW = 1280, 360
-LOOKS = list(product((WIDE, NARROW), ("light", "dark")))
+WIDE, SLIM = 1280, 360
+LOOKS = list(product((WIDE, SLIM), ("light", "dark")))
 OVERFLOW = "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
 
 
@@ -24,7 +24,7 @@ def browser() -> Iterator[Any]:
     if binary is None:
         pytest.skip("chromium is not installed: it is in Debian's package of this name")
     with playwright.sync_playwright() as driver:
-        # Which root must say.
+        # Chromium requires this flag when it runs as root.
         opened = driver.chromium.launch(executable_path=binary, args=["--no-sandbox"])
         yield opened
         opened.close()
@@ -54,7 +54,7 @@ def test_everything_is_there_without_javascript(
     page = visit(browser, address, width, scheme)
     page.screenshot(path=tmp_path / f"status-{width}-{scheme}.png", full_page=True)
     churn = page.locator("#model-churn")
-    for words in ("Version 3 is served", "41 h old, promised 26 h", "mean score", "saw 0.7312, allowed is 0.2 to 0.5"):
+    for words in ("Version 3 is published", "41 h old, max age 26 h", "mean score", "0.7312, expected 0.2 to 0.5"):
         assert churn.get_by_text(words).locator("visible=true").count() == 1
     for mark in ("Stale", "Version 4 refused"):
         assert churn.get_by_text(mark, exact=True).is_visible()
@@ -73,13 +73,13 @@ def test_everything_is_there_without_javascript(
 def test_nothing_is_wider_than_the_window(browser: Any, address: str, width: int, scheme: str) -> None:
     page = visit(browser, address, width, scheme, scripts=True)
     assert page.evaluate(OVERFLOW) == 0
-    # Its style is allowed.
+    # The page's own style is applied: the content security policy allows it.
     assert page.evaluate("getComputedStyle(document.body).maxWidth") == "1216px"
     assert page.complaints == []
 
 
 def test_details_open_without_javascript(browser: Any, address: str) -> None:
-    page = visit(browser, address, NARROW, "light")
+    page = visit(browser, address, SLIM, "light")
     listed = page.locator("#model-churn").get_by_text("unique, none null")
     assert not listed.first.is_visible()
     page.locator("#model-churn summary").click()
@@ -147,6 +147,6 @@ def test_nothing_is_too_long_for_a_phone(browser: Any, scene: Scene, tmp_path: P
         word, word, word, model,
     )  # fmt: skip
     with status_page(scene.shelf.database) as client:
-        page = visit(browser, str(client.base_url), NARROW, "light", scripts=True)
+        page = visit(browser, str(client.base_url), SLIM, "light", scripts=True)
         page.screenshot(path=tmp_path / "long.png", full_page=True)
         assert page.evaluate(OVERFLOW) == 0
