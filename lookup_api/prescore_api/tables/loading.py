@@ -62,7 +62,7 @@ def _require_room(version: TableVersion, max_bytes: int) -> None:
     # Numbers take 8 bytes each and booleans less, so a byte a value is a low estimate.
     least_bytes = rows * (1 + len(version.outputs))
     if max_bytes < least_bytes:
-        raise DoesNotFit(f"{rows:,} rows take more than the {max_bytes:,} bytes left")
+        raise DoesNotFit(f"{rows:,} rows take more than the {max_bytes:,} bytes left of --memory-limit")
 
 
 def _read_csv(stream: io.RawIOBase, types: dict[str, pa.DataType], max_bytes: int) -> pa.Table:
@@ -73,7 +73,7 @@ def _read_csv(stream: io.RawIOBase, types: dict[str, pa.DataType], max_bytes: in
             batches.append(batch)
             size += batch.nbytes
             if size > max_bytes:
-                raise DoesNotFit(f"it takes more than the {max_bytes:,} bytes left")
+                raise DoesNotFit(f"it takes more than the {max_bytes:,} bytes left of --memory-limit")
     except pa.ArrowInvalid as error:
         raise DoesNotFit(f"Arrow cannot hold one of its values ({error})") from error
     schema = pa.schema(list(types.items()))
