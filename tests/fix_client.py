@@ -82,7 +82,7 @@ def failed(status: int, code: str, **headers: str) -> Said:
 
 @dataclass
 class Scripted:
-    """A real server on a real socket that says one thing after the other, the last one forever, and records the requests."""
+    """A real server on a real socket. It sends each response once and repeats the last one; it records the requests."""
 
     script: list[Said]
     asked: list[tuple[str, str, Mapping[str, str], bytes]] = field(default_factory=list)
