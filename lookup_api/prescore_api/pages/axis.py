@@ -80,7 +80,7 @@ def _length(low: float, high: float) -> float:
 
 
 def _separate(low: float, high: float) -> tuple[float, float]:
-    """Move the ends apart until floats can tell the bins between them apart."""
+    """Move the ends apart until the edges of the bins between them are different floats."""
     if low == high:
         margin = max(abs(low) / 10, 0.5)
     else:

@@ -1,7 +1,7 @@
 """Distributions and ages as inline SVG that stretches to any width, while its text keeps its size.
 
 Positions are percentages. Colors come from the page's style: the current version is filled and the previous one is an
-outline, so that they can be told apart without colors. Values from outside are escaped by `Markup.format`.
+outline, so that they are distinct without colors. Values from outside are escaped by `Markup.format`.
 """
 
 from __future__ import annotations
