@@ -34,13 +34,13 @@ _TYPES = {
 }
 
 
-def parse(described: TableVersion, asked: pa.Table) -> list[list[Any]]:
+def parse(described: TableVersion, table: pa.Table) -> list[list[Any]]:
     """A request's columns as those of the key; raises KeyInvalid."""
     names = [column["name"] for column in described.key]
-    if sorted(asked.column_names) != sorted(names):
-        raise KeyInvalid(f"The columns are {', '.join(asked.column_names)}; the key consists of {', '.join(names)}.")
+    if sorted(table.column_names) != sorted(names):
+        raise KeyInvalid(f"The columns are {', '.join(table.column_names)}; the key consists of {', '.join(names)}.")
     try:
-        columns = [_cast(column["name"], column["type"], asked.column(column["name"])) for column in described.key]
+        columns = [_cast(column["name"], column["type"], table.column(column["name"])) for column in described.key]
         # Text, times and UUIDs have rules of their own, and numbers their ranges, the same as in JSON.
         values = [_values(column) for column in columns]
     except (pa.ArrowException, ValueError, OverflowError) as error:

@@ -25,7 +25,7 @@ def read_table(body: bytes) -> pa.Table:
             read = reader.read_all()
         read.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, OverflowError, struct.error) as error:
-        raise RequestInvalid(f"The body is no Arrow IPC stream: {error}.") from error
+        raise RequestInvalid(f"The body is not an Arrow IPC stream: {error}.") from error
     return read
 
 
@@ -49,7 +49,7 @@ def _plain(kind: pa.DataType) -> bool:
 
 
 def _compressed(metadata: bytes) -> bool:
-    """Whether a message's record batch names a compression; anything that is no message is a struct.error."""
+    """Whether a message's record batch names a compression; raise struct.error if it is not a message."""
     (root,) = struct.unpack_from("<I", metadata)
     kind = _field(metadata, root, _HEADER_TYPE)
     if kind is None or metadata[kind] != _RECORD_BATCH:
