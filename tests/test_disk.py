@@ -170,7 +170,7 @@ def test_an_unfinished_version_is_not_counted_twice(big: Sandbox) -> None:
 def test_an_invalid_budget_is_an_error(big: Sandbox, budget: str) -> None:
     big.settings(f'disk_budget = "{budget}"\n')
     result = big.cli("run", "churn")
-    assert (result.code, "disk_budget: write a whole number and MB or GB" in result.err) == (2, True), result.err
+    assert (result.code, "disk_budget: must be a whole number and MB or GB" in result.err) == (2, True), result.err
 
 
 def test_a_run_is_resumed_after_the_store_was_full(big: Sandbox, store_disk: Disk) -> None:
