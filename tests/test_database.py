@@ -114,7 +114,7 @@ def test_a_connection_lost_during_the_checks_is_worth_a_retry(sandbox: Sandbox) 
     with sandbox.database.connect() as connection:
         version = Catalog(connection).version("churn", 1)
     with pytest.raises(DatabaseUnavailable, match="Lost the connection to the database during the checks"):
-        expectations.validate(Database("postgresql://nobody@localhost:1/nothing"), version, [])
+        expectations.validate(Database("postgresql://unknown@localhost:1/nothing"), version, [])
 
 
 def test_a_database_without_an_encoding_returns_text(server: str) -> None:

@@ -456,8 +456,8 @@ def test_a_single_role_for_everything_can_grant_reading(
 ) -> None:
     become("owner")
     assert run(sandbox, 0.0) == 0
-    told = sandbox.cli("db", "grant", "--reader", roles.name("reader"))
-    assert told.out == f"may write: only the catalog owner\nmay read: {roles.name('reader')}\n"
+    result = sandbox.cli("db", "grant", "--reader", roles.name("reader"))
+    assert result.out == f"may write: only the catalog owner\nmay read: {roles.name('reader')}\n"
     sandbox.spec((sandbox.root / "specs/churn.toml").read_text(), "upsell")
     assert sandbox.cli("run", "upsell").code == 0
     become("reader")
@@ -499,7 +499,7 @@ def test_a_writer_that_can_see_transactions_ignores_new_ones_when_retiring(
     with roles.database("reader").connect() as reader, reader.transaction():
         reader.execute("select count(*) from prescore.models")
         assert "left for the next retirement: 1" in granted.cli("retire", "churn").out
-        # As if that had been decided long before.
+        # As if the version had been retired an hour ago.
         with granted.database.connect() as connection:
             connection.execute("update prescore.versions set retired_at = now() - interval '1 hour' where version = 1")
         assert "left for the next retirement: 1" in granted.cli("retire", "churn").out

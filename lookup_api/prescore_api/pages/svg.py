@@ -14,13 +14,13 @@ from unicodedata import east_asian_width
 
 from markupsafe import Markup
 
-from prescore.catalog.types import INTEGERS
+from prescore.catalog.types import INTEGERS, NUMBERS, OUTPUT_TYPES
 from prescore.wording import age, short
 from prescore_api.pages import axis, distribution
 from prescore_api.pages.axis import Axis, Tick
 from prescore_api.pages.distribution import Bar, Histogram, Piece, Statistics, quantile
 
-_BARS_ONLY = ("boolean", "text")
+_BARS_ONLY = frozenset(OUTPUT_TYPES) - frozenset(NUMBERS)
 # How many characters of a label a phone has room for, beside the shares.
 _LABEL_CHARACTERS = 26
 # Heights in pixels.
