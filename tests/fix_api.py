@@ -1,4 +1,4 @@
-"""The lookup API on a real socket, and published versions of any shape without a model or a run behind them."""
+"""The lookup API on a real socket, and published versions of any shape that need neither a model file nor a run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _numbers = itertools.count()
 
 @dataclass
 class Shelf:
-    """Puts versions where readers see them: the catalog, tables and publication are real, the predictions are given."""
+    """Publishes versions: the catalog, the tables and the publication are real, the predictions are arguments."""
 
     database: Database
 
@@ -64,7 +64,7 @@ class Shelf:
         breaking: bool = False,
         **more: Any,
     ) -> int:
-        """Publish rows of key, outputs and passed-through columns; `more` goes into the spec. Gives the version."""
+        """Publish rows of key, outputs and passthrough columns, and return the version; `more` goes into the spec."""
         spec = spec_of(model, key, outputs, passthrough or {}, more)
         with self.database.connect() as connection:
             version = self._stage(connection, spec, rows, data_as_of or datetime.now(UTC))
@@ -72,18 +72,18 @@ class Shelf:
             return pointer.publish(connection, model, version["version"], terms)["version"]
 
     def rollback(self, model: str) -> None:
-        """Back to the version before."""
+        """Roll back to the version before."""
         with self.database.connect() as connection:
             rollback.rollback(connection, model)
 
     def alter_database(self, setting: str) -> None:
-        """Give new connections another default; `setting` is SQL."""
+        """Change a default for new connections; `setting` is SQL."""
         with self.database.connect() as connection:
             name = sql.Identifier(connection.info.dbname)
             connection.execute(sql.SQL("alter database {} set ").format(name).as_bytes() + setting.encode())
 
     def end_connections(self) -> int:
-        """Let Postgres end every other connection to the database, as a restart does; gives how many there were."""
+        """End every other connection to the database, as a restart of Postgres does; return how many there were."""
         with self.database.connect() as connection:
             return len(connection.execute(_END).fetchall())
 
@@ -98,7 +98,7 @@ class Shelf:
             insert = sql.SQL("insert into prescore_versions.{} ({}) values ({})")
             cursor.executemany(insert.format(table, _escaped(columns), places), rows)
         connection.execute(query("tables_key", table=table, keys=identifiers(spec.key)))
-        # With the statistics that the status page draws.
+        # Vacuuming collects the statistics that the status page draws.
         connection.execute(query("tables_vacuum", table=table))
         with connection.transaction():
             roles.grant_version(connection, version["table_name"], readable=True)
@@ -130,7 +130,7 @@ def spec_of(model: str, key: dict[str, str], outputs: dict[str, str], passthroug
 
 @contextmanager
 def serving(app: Dispatcher) -> Iterator[httpx.Client]:
-    """A client of an app that runs behind uvicorn in a thread, configured as `prescore serve` does it."""
+    """Run an app in uvicorn in a thread, configured like `prescore serve`, and yield a client of it."""
     with server.listen("127.0.0.1", 0) as listening:
         running = uvicorn.Server(server.uvicorn_config(lambda: app))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
@@ -145,55 +145,55 @@ def serving(app: Dispatcher) -> Iterator[httpx.Client]:
 
 @dataclass
 class Api:
-    """A server that the tests of a file share, each with models of its own."""
+    """A server that the tests of a module share, each with its own models."""
 
     shelf: Shelf
     client: httpx.Client
     models: int = 0
 
     def publish(self, *arguments: Any, **more: Any) -> str:
-        """Publish a model's first version; gives its name."""
+        """Publish the first version of a new model; return the model's name."""
         self.models += 1
         self.shelf.publish(f"m{self.models}", *arguments, **more)
         return f"m{self.models}"
 
     def until_in_memory(self, model: str) -> None:
-        """Wait until the published version of a model is held in memory."""
+        """Wait until a model's published version is in memory."""
         until_in_memory(self.client, model)
 
 
 def until_in_memory(client: httpx.Client, model: str, version: int = 1) -> None:
-    """Wait until the API tells that it answers for a model from memory."""
+    """Wait until the API reports that a model's version is in memory."""
     deadline = time.monotonic() + 20
-    while ((told := client.get(f"/v1/models/{model}").json())["in_memory"] or {}).get("version") != version:
-        assert time.monotonic() < deadline, told
+    while ((description := client.get(f"/v1/models/{model}").json())["in_memory"] or {}).get("version") != version:
+        assert time.monotonic() < deadline, description
 
 
 def scraped(client: httpx.Client, name: str, **labels: str) -> float | None:
-    """The sum of a metric's samples that have these labels among theirs; None when there are none."""
+    """Return the sum of a metric's samples with these labels, or None if there are no such samples."""
     families = text_string_to_metric_families(client.get("/metrics").text)
     samples = [sample for family in families for sample in family.samples if sample.name == name]
-    found = [sample.value for sample in samples if labels.items() <= sample.labels.items()]
-    return sum(found) if found else None
+    values = [sample.value for sample in samples if labels.items() <= sample.labels.items()]
+    return sum(values) if values else None
 
 
 def until_scraped(client: httpx.Client, name: str, value: float, **labels: str) -> None:
-    """Wait until a metric has come to this value."""
+    """Wait until a metric has this value."""
     deadline = time.monotonic() + 20
-    while (told := scraped(client, name, **labels)) != value:
-        assert time.monotonic() < deadline, f"{name} {labels} is {told}"
+    while (current := scraped(client, name, **labels)) != value:
+        assert time.monotonic() < deadline, f"{name} {labels} is {current}"
 
 
 @pytest.fixture(scope="module")
 def api(server: str) -> Iterator[Api]:
-    """The API on a database that the tests of a file share."""
+    """The API on a database that the tests of a module share."""
     with fresh_database(server) as database, serving(build(database, OPEN)) as client:
         yield Api(Shelf(database), client)
 
 
 @contextmanager
 def fresh_database(server: str) -> Iterator[Database]:
-    """A migrated database that outlives a test."""
+    """Create a migrated database that outlives a test."""
     name = f"prescore_api_{os.getpid()}_{next(_numbers)}"
     recreate(server, name, template=TEMPLATE)
     yield Database(at(server, name))
@@ -203,7 +203,7 @@ def fresh_database(server: str) -> Iterator[Database]:
 
 @pytest.fixture
 def shelf(database: Database) -> Shelf:
-    """Published versions by the line."""
+    """Publishes versions in this test's database."""
     return Shelf(database)
 
 
@@ -216,7 +216,7 @@ def client(database: Database) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def own_postgres(tmp_path: Path) -> Iterator[Project]:
-    """A Postgres of this test's own, to stop and start."""
+    """A Postgres server for this test alone, which it can stop and start."""
     made = Project(tmp_path, Settings(database="embedded"))
     migrations.migrate(Database(embedded.start(made)))
     try:

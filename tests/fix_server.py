@@ -1,4 +1,4 @@
-"""`prescore serve` as a process of its own."""
+"""`prescore serve` as a separate process."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ COMMAND = Path(sys.executable).with_name("prescore")
 
 @contextmanager
 def served(*arguments: str, verify: bool = True, log: bool = False) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process and its address, once it answers."""
+    """Start the server and yield its process and its URL as soon as it answers."""
     out = subprocess.PIPE if log else subprocess.DEVNULL
     process = subprocess.Popen([COMMAND, "serve", *arguments], stdout=out, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
-        said = process.stderr.readline()
-        found = re.search(r"https?://\S+:\d+", said)
-        assert found, said + process.stderr.read()
-        _until_ready(found[0], verify=verify)
-        yield process, found[0]
+        first_line = process.stderr.readline()
+        url = re.search(r"https?://\S+:\d+", first_line)
+        assert url, first_line + process.stderr.read()
+        _until_live(url[0], verify=verify)
+        yield process, url[0]
     finally:
-        # Its workers end with it.
+        # The workers end with the process that started them.
         process.terminate()
         try:
             process.communicate(timeout=20)
@@ -38,7 +38,7 @@ def served(*arguments: str, verify: bool = True, log: bool = False) -> Iterator[
             process.communicate()
 
 
-def _until_ready(url: str, *, verify: bool) -> None:
+def _until_live(url: str, *, verify: bool) -> None:
     deadline = time.monotonic() + 30
     while True:
         try:
@@ -50,7 +50,7 @@ def _until_ready(url: str, *, verify: bool) -> None:
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The processes that serve, of one that has started several."""
+    """Return the worker processes of a server."""
     return [child for child in psutil.Process(process.pid).children() if "spawn_main" in _line(child)]
 
 

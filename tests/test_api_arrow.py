@@ -28,14 +28,14 @@ def _stream(table: pa.Table, options: pa.ipc.IpcWriteOptions | None = None) -> b
     return sink.getvalue()
 
 
-def _asked(client: httpx.Client, model: str, table: pa.Table, query: str = "") -> pa.Table:
-    reply = client.post(
+def _look_up(client: httpx.Client, model: str, table: pa.Table, query: str = "") -> pa.Table:
+    response = client.post(
         f"/v1/predictions/{model}/lookup{query}",
         content=_stream(table),
         headers={"Content-Type": STREAM, "Accept": STREAM},
     )
-    assert (reply.status_code, reply.headers["content-type"]) == (200, STREAM), reply.text
-    with pa.ipc.open_stream(reply.content) as reader:
+    assert (response.status_code, response.headers["content-type"]) == (200, STREAM), response.text
+    with pa.ipc.open_stream(response.content) as reader:
         return reader.read_all()
 
 
@@ -62,14 +62,14 @@ def test_keys_of_every_type(api: Api, kind: str, stored: Any, arrow: pa.DataType
         api.until_in_memory(m)
     text = kind == "uuid" or (kind == "timestamptz" and arrow == pa.string())
     given = (stored.isoformat() if isinstance(stored, datetime) else str(stored)) if text else stored
-    answers = _asked(api.client, m, pa.table({"k": pa.array([given], arrow)}))
+    answers = _look_up(api.client, m, pa.table({"k": pa.array([given], arrow)}))
     assert answers.column("found").to_pylist() == [True]
     assert answers.column("prediction").to_pylist() == [{"score": 0.5}]
     assert answers.column("key").to_pylist() == [{"k": str(stored) if kind == "uuid" else stored}]
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
-def test_answers_say_in_columns_what_json_says(api: Api, in_memory: bool) -> None:
+def test_arrow_and_json_answers_are_equal(api: Api, in_memory: bool) -> None:
     outputs = {"score": "real", "lift": "double precision", "n": "smallint", "why": "text", "yes": "boolean"}
     rows = [(k, "ü", 0.1, 0.1, k, None, k % 2 == 0) for k in range(3)]
     outputs_given = dict(outputs)
@@ -77,32 +77,32 @@ def test_answers_say_in_columns_what_json_says(api: Api, in_memory: bool) -> Non
     if in_memory:
         api.until_in_memory(m)
     table = pa.table({"place": ["ü", "ü", "x", "ü"], "k": [2, 0, 0, 2]})
-    answers = _asked(api.client, m, table)
-    asked = [{"k": k, "place": place} for k, place in zip([2, 0, 0, 2], ["ü", "ü", "x", "ü"], strict=True)]
-    json = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": asked}).json()["answers"]
-    assert answers.column("key").to_pylist() == [one["key"] for one in json] == asked
+    answers = _look_up(api.client, m, table)
+    keys = [{"k": k, "place": place} for k, place in zip([2, 0, 0, 2], ["ü", "ü", "x", "ü"], strict=True)]
+    json = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": keys}).json()["answers"]
+    assert answers.column("key").to_pylist() == [one["key"] for one in json] == keys
     assert answers.column("found").to_pylist() == [one["found"] for one in json] == [True, True, False, True]
     predicted = answers.column("prediction").to_pylist()
     for one, other in zip(predicted, [one["prediction"] for one in json], strict=True):
         assert one == (other and other | {"score": pytest.approx(other["score"])})
     kinds = [pa.float32(), pa.float64(), pa.int16(), pa.string(), pa.bool_()]
     assert answers.schema.field("prediction").type == pa.struct(list(zip(outputs, kinds, strict=True)))
-    told = {name.decode(): value.decode() for name, value in answers.schema.metadata.items()}
-    assert {name: told[name] for name in ("model", "version", "data_as_of", "published_at", "stale")} == {
+    metadata = {name.decode(): value.decode() for name, value in answers.schema.metadata.items()}
+    assert {name: metadata[name] for name in ("model", "version", "data_as_of", "published_at", "stale")} == {
         "model": m,
         "version": "1",
         "data_as_of": json[0]["data_as_of"],
         "published_at": json[0]["published_at"],
         "stale": "false",
     }
-    assert abs(float(told["age_seconds"]) - json[0]["age_seconds"]) < 60
+    assert abs(float(metadata["age_seconds"]) - json[0]["age_seconds"]) < 60
 
 
-def test_forms_are_negotiated_each_way(api: Api) -> None:
+def test_formats_of_request_and_response_are_independent(api: Api) -> None:
     m = api.publish({"k": "bigint"}, [(1, 0.5)])
     path = f"/v1/predictions/{m}/lookup"
-    reply = api.client.post(path, json={"keys": [{"k": 1}]}, headers={"Accept": f"{STREAM}, application/json;q=0.5"})
-    assert reply.headers["content-type"] == STREAM
+    response = api.client.post(path, json={"keys": [{"k": 1}]}, headers={"Accept": f"{STREAM}, application/json;q=0.5"})
+    assert response.headers["content-type"] == STREAM
     body = _stream(pa.table({"k": [1]}))
     assert api.client.post(path, content=body, headers={"Content-Type": STREAM}).json()["answers"][0]["found"] is True
     one = api.client.get(f"/v1/predictions/{m}/1", headers={"Accept": STREAM})
@@ -113,11 +113,11 @@ def test_forms_are_negotiated_each_way(api: Api) -> None:
         assert (none.status_code, reader.read_all().column("prediction").to_pylist()) == (404, [None])
 
 
-def test_outputs_are_chosen_and_no_keys_no_answers(api: Api) -> None:
+def test_outputs_are_selected_and_no_keys_get_no_answers(api: Api) -> None:
     m = api.publish({"k": "bigint"}, [(1, 0.5, 3)], {"score": "real", "lift": "integer"})
-    answers = _asked(api.client, m, pa.table({"k": [1]}), "?output=lift")
+    answers = _look_up(api.client, m, pa.table({"k": [1]}), "?output=lift")
     assert answers.column("prediction").to_pylist() == [{"lift": 3}]
-    none = _asked(api.client, m, pa.table({"k": pa.array([], pa.int64())}))
+    none = _look_up(api.client, m, pa.table({"k": pa.array([], pa.int64())}))
     assert none.num_rows == 0
     assert none.schema.field("prediction").type == pa.struct([("score", pa.float32()), ("lift", pa.int32())])
 
@@ -132,18 +132,18 @@ def test_outputs_are_chosen_and_no_keys_no_answers(api: Api) -> None:
         (pa.table({"k": [2**40]}), "keys[0]: k must be a 32-bit integer"),
     ],
 )
-def test_keys_that_are_none(api: Api, table: pa.Table, words: str) -> None:
+def test_malformed_keys_are_refused(api: Api, table: pa.Table, words: str) -> None:
     m = api.publish({"k": "integer"}, [(1, 0.5)])
-    reply = api.client.post(f"/v1/predictions/{m}/lookup", content=_stream(table), headers={"Content-Type": STREAM})
-    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "key_invalid")
-    assert words in reply.json()["error"]["message"]
+    response = api.client.post(f"/v1/predictions/{m}/lookup", content=_stream(table), headers={"Content-Type": STREAM})
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "key_invalid")
+    assert words in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("body", [b"", b"no stream", b"\xff" * 100, _stream(pa.table({"k": [1]}))[:40]])
-def test_bodies_that_are_no_stream(api: Api, body: bytes) -> None:
+def test_a_body_that_is_not_a_stream_is_refused(api: Api, body: bytes) -> None:
     m = api.publish({"k": "integer"}, [(1, 0.5)])
-    reply = api.client.post(f"/v1/predictions/{m}/lookup", content=body, headers={"Content-Type": STREAM})
-    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "request_invalid")
+    response = api.client.post(f"/v1/predictions/{m}/lookup", content=body, headers={"Content-Type": STREAM})
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "request_invalid")
 
 
 @pytest.mark.parametrize(
@@ -156,14 +156,14 @@ def test_bodies_that_are_no_stream(api: Api, body: bytes) -> None:
         (_stream(pa.table({"k": [0] * 100_000}), pa.ipc.IpcWriteOptions(compression="lz4")), "is compressed"),
     ],
 )
-def test_what_could_be_more_than_it_seems_is_not_taken(api: Api, body: bytes, words: str) -> None:
+def test_columns_that_could_expand_are_refused(api: Api, body: bytes, words: str) -> None:
     m = api.publish({"k": "integer"}, [(1, 0.5)])
-    reply = api.client.post(f"/v1/predictions/{m}/lookup", content=body, headers={"Content-Type": STREAM})
-    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "request_invalid")
-    assert words in reply.json()["error"]["message"]
+    response = api.client.post(f"/v1/predictions/{m}/lookup", content=body, headers={"Content-Type": STREAM})
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "request_invalid")
+    assert words in response.json()["error"]["message"]
 
 
-def test_a_stream_that_lies_is_refused_and_reads_no_other_memory() -> None:
+def test_a_corrupt_stream_is_refused_and_reads_no_other_memory() -> None:
     """Arrow believes offsets; a few thousand streams with bytes changed must be refused, or be what they say."""
     good = _stream(pa.table({"k": ["abcdefgh"] * 5}))
     chosen = random.Random(7)
@@ -194,17 +194,19 @@ def test_a_stream_that_lies_is_refused_and_reads_no_other_memory() -> None:
         ("*/*", False),
     ],
 )
-def test_accept_weighs(api: Api, accept: str, arrow: bool) -> None:
+def test_weights_in_accept_are_followed(api: Api, accept: str, arrow: bool) -> None:
     m = api.publish({"k": "integer"}, [(1, 0.5)])
-    reply = api.client.get(f"/v1/predictions/{m}/1", headers={"Accept": accept})
-    assert (reply.headers["content-type"] == STREAM) is arrow
+    response = api.client.get(f"/v1/predictions/{m}/1", headers={"Accept": accept})
+    assert (response.headers["content-type"] == STREAM) is arrow
 
 
-def test_times_beyond_arrow_are_null_in_it(api: Api) -> None:
+def test_times_beyond_arrows_range_are_null(api: Api) -> None:
     m = api.publish({"k": "integer"}, [(1, 0.5, None)], passthrough={"day": "date"})
     with api.shelf.database.connect() as connection:
         connection.execute(f"update prescore_versions.{m}_v1 set day = 'infinity'".encode())
-    assert _asked(api.client, m, pa.table({"k": [1]})).column("prediction").to_pylist() == [{"score": 0.5, "day": None}]
+    assert _look_up(api.client, m, pa.table({"k": [1]})).column("prediction").to_pylist() == [
+        {"score": 0.5, "day": None}
+    ]
 
 
 def test_an_accept_header_in_two_lines_is_one_list(api: Api) -> None:

@@ -1,4 +1,4 @@
-"""Who may read over HTTP: every endpoint, with every kind of key."""
+"""Authentication over HTTP: every endpoint, with every kind of key."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ def _bearer(key: str) -> dict[str, str]:
 
 @pytest.fixture
 def closed(shelf: Shelf) -> Iterator[httpx.Client]:
-    """A server that asks for keys, with two models."""
+    """A server that requires keys, with two models."""
     for model in ("m", "other"):
         shelf.publish(model, KEY, [(1, 0.5)], SCORE)
     with serving(build(shelf.database)) as client:
         yield client
 
 
-def _code(reply: httpx.Response) -> tuple[int, str]:
-    return reply.status_code, reply.json()["error"]["code"]
+def _code(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, response.json()["error"]["code"]
 
 
-def test_nothing_is_read_without_a_key(closed: httpx.Client) -> None:
+def test_nothing_can_be_read_without_a_key(closed: httpx.Client) -> None:
     for path in CLOSED:
-        reply = closed.get(path)
-        assert _code(reply) == (401, "unauthenticated")
-        assert [scheme.split()[0] for scheme in reply.headers.get_list("www-authenticate")] == ["Bearer", "Basic"]
-        assert "prescore keys create" in reply.json()["error"]["message"]
+        response = closed.get(path)
+        assert _code(response) == (401, "unauthenticated")
+        assert [scheme.split()[0] for scheme in response.headers.get_list("www-authenticate")] == ["Bearer", "Basic"]
+        assert "prescore keys create" in response.json()["error"]["message"]
     assert _code(closed.post("/v1/predictions/m/lookup", json={"keys": [{"k": 1}]})) == (401, "unauthenticated")
     for path in OPEN:
         assert closed.get(path).status_code == 200
 
 
-def test_a_key_opens_everything(shelf: Shelf, closed: httpx.Client) -> None:
-    # Made after the server began: known at once.
+def test_a_key_for_all_models_opens_everything(shelf: Shelf, closed: httpx.Client) -> None:
+    # The key was created after the server started, and works at once.
     key = _key(shelf.database, "shop")
     for path in CLOSED:
         assert closed.get(path, headers=_bearer(key)).status_code == (404 if path == "/none" else 200)
@@ -63,9 +63,9 @@ def test_a_key_opens_everything(shelf: Shelf, closed: httpx.Client) -> None:
     assert bulk.json()["answers"][0]["found"] is True
 
 
-def test_a_browser_gives_the_key_as_a_password(shelf: Shelf, closed: httpx.Client) -> None:
+def test_a_browser_sends_the_key_as_the_password(shelf: Shelf, closed: httpx.Client) -> None:
     key = _key(shelf.database, "me")
-    assert closed.get("/v1/models", auth=("anybody", key)).status_code == 200
+    assert closed.get("/v1/models", auth=("any user", key)).status_code == 200
     assert closed.get("/v1/models", auth=(key, "")).status_code == 401
 
 
@@ -76,7 +76,7 @@ def test_a_key_for_some_models_opens_no_others(shelf: Shelf, closed: httpx.Clien
     for path in ("/v1/predictions/other/1", "/v1/predictions/other?k=1", "/v1/models/other", "/metrics"):
         assert _code(closed.get(path, headers=key)) == (403, "forbidden")
     assert _code(closed.post("/v1/predictions/other/lookup", json={"keys": []}, headers=key)) == (403, "forbidden")
-    # Whether there is such a model is nothing that it opens either.
+    # Whether such a model exists stays hidden, too.
     there, not_there = (closed.get(f"/v1/predictions/{model}/1", headers=key) for model in ("other", "none"))
     assert _code(there) == _code(not_there) == (403, "forbidden")
     assert _code(closed.get("/v1/predictions/later/1", headers=key)) == (404, "not_found")
@@ -86,11 +86,11 @@ def test_a_key_for_some_models_opens_no_others(shelf: Shelf, closed: httpx.Clien
     "header",
     ["", "psk_x", "Bearer", "Bearer psk_", "Basic", "Basic !!", "Digest x", "Bearer psk_0123456789ab_"],
 )
-def test_headers_that_are_none(closed: httpx.Client, header: str) -> None:
+def test_malformed_headers_are_refused(closed: httpx.Client, header: str) -> None:
     assert _code(closed.get("/v1/models", headers={"Authorization": header})) == (401, "unauthenticated")
 
 
-def test_another_secret_is_no_key(shelf: Shelf, closed: httpx.Client) -> None:
+def test_a_wrong_secret_is_refused(shelf: Shelf, closed: httpx.Client) -> None:
     key = _key(shelf.database, "shop")
     other = _key(shelf.database, "other")
     mixed = key[:17] + other[17:]
@@ -100,7 +100,7 @@ def test_another_secret_is_no_key(shelf: Shelf, closed: httpx.Client) -> None:
     assert closed.get("/v1/models", headers={"Authorization": f"Basic {token}"}).status_code == 401
 
 
-def test_a_revoked_key_opens_nothing_soon(shelf: Shelf, closed: httpx.Client) -> None:
+def test_a_revoked_key_soon_stops_working(shelf: Shelf, closed: httpx.Client) -> None:
     key, kept = _key(shelf.database, "shop"), _key(shelf.database, "kept")
     assert closed.get("/v1/predictions/m/1", headers=_bearer(key)).status_code == 200
     with shelf.database.connect() as connection:
@@ -114,13 +114,13 @@ def test_a_revoked_key_opens_nothing_soon(shelf: Shelf, closed: httpx.Client) ->
 def test_an_expired_key_says_so(shelf: Shelf, closed: httpx.Client) -> None:
     key = _key(shelf.database, "shop", expires=timedelta(seconds=3))
     deadline = time.monotonic() + 10
-    while (reply := closed.get("/v1/predictions/m/1", headers=_bearer(key))).status_code == 200:
+    while (response := closed.get("/v1/predictions/m/1", headers=_bearer(key))).status_code == 200:
         assert time.monotonic() < deadline
-    assert _code(reply) == (401, "unauthenticated")
-    assert "expired on" in reply.json()["error"]["message"]
+    assert _code(response) == (401, "unauthenticated")
+    assert "expired on" in response.json()["error"]["message"]
 
 
-def test_keys_are_known_while_postgres_is_away(shelf: Shelf, closed: httpx.Client) -> None:
+def test_keys_work_while_postgres_is_away(shelf: Shelf, closed: httpx.Client) -> None:
     key = _key(shelf.database, "shop")
     assert closed.get("/v1/predictions/m/1", headers=_bearer(key)).status_code == 200
     with shelf.database.connect() as connection, connection.transaction():
@@ -128,21 +128,21 @@ def test_keys_are_known_while_postgres_is_away(shelf: Shelf, closed: httpx.Clien
         assert closed.get("/v1/predictions/m/1", headers=_bearer(key)).status_code == 200
 
 
-def test_metrics_may_be_open_alone(shelf: Shelf) -> None:
+def test_metrics_can_be_open_alone(shelf: Shelf) -> None:
     with serving(build(shelf.database, ServerSettings(open_metrics=True))) as client:
         assert client.get("/metrics").status_code == 200
         assert client.get("/v1/models").status_code == 401
 
 
-def test_no_secret_is_told(shelf: Shelf, closed: httpx.Client) -> None:
+def test_no_response_contains_a_secret(shelf: Shelf, closed: httpx.Client) -> None:
     key = _key(shelf.database, "shop")
     secret = key[17:]
-    replies = [closed.get(path, headers=_bearer(key)) for path in CLOSED]
-    replies += [closed.get(path, headers=_bearer(key + "x")) for path in CLOSED]
-    assert [reply.url for reply in replies if secret in reply.text or secret in str(reply.headers)] == []
+    responses = [closed.get(path, headers=_bearer(key)) for path in CLOSED]
+    responses += [closed.get(path, headers=_bearer(key + "x")) for path in CLOSED]
+    assert [response.url for response in responses if secret in response.text or secret in str(response.headers)] == []
 
 
-def test_a_model_that_cannot_be_read_keeps_no_revoked_key_alive(shelf: Shelf, closed: httpx.Client) -> None:
+def test_an_unreadable_model_does_not_keep_a_revoked_key_alive(shelf: Shelf, closed: httpx.Client) -> None:
     key, kept = _key(shelf.database, "shop"), _key(shelf.database, "kept")
     assert closed.get("/v1/predictions/m/1", headers=_bearer(key)).status_code == 200
     with shelf.database.connect() as connection:

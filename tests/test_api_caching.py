@@ -1,4 +1,4 @@
-"""HTTP caching: what changes an ETag, what a 304 may stand for, and for how long an answer is fresh."""
+"""HTTP caching: what changes an ETag, when a 304 is allowed, and for how long an answer is fresh."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ KEY = {"k": "bigint"}
 ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
 
 
-def _fresh_for(reply: httpx.Response) -> int:
-    found = re.fullmatch(r"private, max-age=(\d+)", reply.headers["cache-control"])
-    assert found, reply.headers["cache-control"]
+def _fresh_for(response: httpx.Response) -> int:
+    found = re.fullmatch(r"private, max-age=(\d+)", response.headers["cache-control"])
+    assert found, response.headers["cache-control"]
     return int(found[1])
 
 
-def test_what_still_holds_is_304(api: Api) -> None:
+def test_an_unchanged_answer_is_304(api: Api) -> None:
     m = api.publish(KEY, [(1, 0.5)])
     path = f"/v1/predictions/{m}/1"
     first = api.client.get(path)
-    for asked in (first.headers["etag"], f'"x", {first.headers["etag"]}', first.headers["etag"][2:], "*"):
-        again = api.client.get(path, headers={"If-None-Match": asked})
+    for tag in (first.headers["etag"], f'"x", {first.headers["etag"]}', first.headers["etag"][2:], "*"):
+        again = api.client.get(path, headers={"If-None-Match": tag})
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["etag"] == first.headers["etag"]
         assert {"cache-control", "vary"} <= set(again.headers)
@@ -52,7 +52,7 @@ def test_the_etag_changes_with_version_staleness_selection_and_form(shelf: Shelf
     until = time.monotonic() + 10
     while (stale := client.get("/v1/predictions/m/1", headers={"If-None-Match": fresh})).status_code == 304:
         assert time.monotonic() < until
-    # A `stale: false` is never revived.
+    # A cached `stale: false` is never revalidated once it is wrong.
     assert (stale.status_code, stale.json()["stale"]) == (200, True)
     tags.append(stale.headers["etag"])
     shelf.publish("m", KEY, [(1, 0.5)])
@@ -62,27 +62,27 @@ def test_the_etag_changes_with_version_staleness_selection_and_form(shelf: Shelf
     assert len(set(tags)) == len(tags)
 
 
-def test_nothing_is_kept_without_asking_unless_the_owner_allows_it(api: Api) -> None:
+def test_answers_are_revalidated_unless_the_spec_allows_caching(api: Api) -> None:
     m = api.publish(KEY, [(1, 0.5)])
-    reply = api.client.get(f"/v1/predictions/{m}/1")
-    assert reply.headers["cache-control"] == "private, no-cache"
-    assert reply.headers["vary"] == "Accept, Authorization"
+    response = api.client.get(f"/v1/predictions/{m}/1")
+    assert response.headers["cache-control"] == "private, no-cache"
+    assert response.headers["vary"] == "Accept, Authorization"
 
 
-def test_an_answer_is_fresh_as_long_as_its_owner_allows_and_it_holds(api: Api) -> None:
-    def published(hours: float, promise: str, **more: str) -> httpx.Response:
+def test_an_answer_is_fresh_for_as_long_as_spec_and_age_allow(api: Api) -> None:
+    def published(hours: float, limit: str, **parameters: str) -> httpx.Response:
         clock = datetime.now(UTC) - timedelta(hours=hours)
-        m = api.publish(KEY, [(1, 0.5)], data_as_of=clock, freshness={"max_age": promise}, lookup={"cache": "60s"})
-        return api.client.get(f"/v1/predictions/{m}/1", params=more)
+        m = api.publish(KEY, [(1, 0.5)], data_as_of=clock, freshness={"max_age": limit}, lookup={"cache": "60s"})
+        return api.client.get(f"/v1/predictions/{m}/1", params=parameters)
 
     assert _fresh_for(published(0, "1h")) == 60
-    # The promise is broken in 36 s.
+    # The data exceeds its max age in 36 s.
     assert 0 < _fresh_for(published(0.99, "1h")) <= 36
     assert published(2, "1h").headers["cache-control"] == "private, no-cache"
     assert 0 < _fresh_for(published(0, "1h", max_age="30")) <= 30
 
 
-def test_bulk_answers_and_errors_are_not_kept(api: Api) -> None:
+def test_bulk_answers_and_errors_are_not_cached(api: Api) -> None:
     m = api.publish(KEY, [(1, 0.5)], lookup={"cache": "60s"})
     bulk = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": [{"k": 1}]})
     assert bulk.headers["cache-control"] == "no-store"

@@ -1,4 +1,4 @@
-"""Lookups over HTTP: keys of every type and form, and values as JSON says them."""
+"""Lookups over HTTP: keys of every type and form, and values in JSON."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NASTY = [
 ]  # fmt: skip
 
 
-def test_an_answer_says_what_it_is_and_how_old(api: Api) -> None:
+def test_an_answer_contains_version_and_age(api: Api) -> None:
     clock = datetime.now(UTC) - timedelta(hours=2)
     m = api.publish({"customer": "bigint"}, [(7, 0.1)], data_as_of=clock, freshness={"max_age": "1h"})
-    reply = api.client.get(f"/v1/predictions/{m}/7")
-    answer = reply.json()
-    assert (reply.status_code, reply.headers["content-type"]) == (200, "application/json")
+    response = api.client.get(f"/v1/predictions/{m}/7")
+    answer = response.json()
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
     published, age = datetime.fromisoformat(answer.pop("published_at")), answer.pop("age_seconds")
     assert answer == {
         "model": m,
@@ -42,11 +42,11 @@ def test_an_answer_says_what_it_is_and_how_old(api: Api) -> None:
     assert 7200 <= age < 7260
 
 
-def test_an_unknown_key_is_an_answer_too(api: Api) -> None:
+def test_an_unknown_key_is_answered_with_404(api: Api) -> None:
     m = api.publish({"customer": "bigint"}, [(7, 0.1)])
-    for reply in (api.client.get(f"/v1/predictions/{m}/8"), api.client.get(f"/v1/predictions/{m}?customer=8")):
-        answer = reply.json()
-        assert reply.status_code == 404
+    for response in (api.client.get(f"/v1/predictions/{m}/8"), api.client.get(f"/v1/predictions/{m}?customer=8")):
+        answer = response.json()
+        assert response.status_code == 404
         assert (answer["found"], answer["prediction"], answer["key"], answer["version"], answer["stale"]) == (
             False,
             None,
@@ -57,7 +57,7 @@ def test_an_unknown_key_is_an_answer_too(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "stored", "asked", "told"),
+    ("kind", "stored", "keys_sent", "value"),
     [
         ("smallint", -32768, "-32768", -32768),
         ("integer", 2**31 - 1, "2147483647", 2**31 - 1),
@@ -71,75 +71,81 @@ def test_an_unknown_key_is_an_answer_too(api: Api) -> None:
         ("timestamptz", NOON.replace(tzinfo=UTC), "2013-07-05T11:30:00+23:00", "2013-07-04T12:30:00+00:00"),
     ],
 )
-def test_keys_of_every_type(api: Api, kind: str, stored: Any, asked: str, told: Any) -> None:
+def test_a_key_of_every_type_is_found(api: Api, kind: str, stored: Any, keys_sent: str, value: Any) -> None:
     m = api.publish({"k": kind}, [(stored, 0.5)])
-    single = api.client.get(f"/v1/predictions/{m}/{quote(asked, safe='')}")
-    named = api.client.get(f"/v1/predictions/{m}", params={"k": asked})
-    bulk = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": [{"k": asked}, {"k": told}]})
+    single = api.client.get(f"/v1/predictions/{m}/{quote(keys_sent, safe='')}")
+    named = api.client.get(f"/v1/predictions/{m}", params={"k": keys_sent})
+    bulk = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": [{"k": keys_sent}, {"k": value}]})
     answers = [single.json(), named.json(), *bulk.json()["answers"]]
-    assert [(a["found"], a["key"]) for a in answers] == [(True, {"k": told})] * 4
+    assert [(a["found"], a["key"]) for a in answers] == [(True, {"k": value})] * 4
 
 
-def test_text_keys_hold_anything(api: Api) -> None:
+def test_a_text_key_may_contain_anything(api: Api) -> None:
     m = api.publish({"k": "text"}, [(k, i) for i, k in enumerate(NASTY)], {"place": "integer"})
     bulk = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": [{"k": k} for k in NASTY]}).json()["answers"]
     assert [(a["key"]["k"], a["prediction"]["place"]) for a in bulk] == [(k, i) for i, k in enumerate(NASTY)]
     for i, k in enumerate(NASTY):
-        for reply in (
+        for response in (
             api.client.get(f"/v1/predictions/{m}/{quote(k, safe='')}"),
             api.client.get(f"/v1/predictions/{m}", params={"k": k}),
         ):
-            assert (reply.status_code, reply.json()["key"], reply.json()["prediction"]) == (200, {"k": k}, {"place": i})
+            assert (response.status_code, response.json()["key"], response.json()["prediction"]) == (
+                200,
+                {"k": k},
+                {"place": i},
+            )
 
 
-def test_slashes_need_no_escape(api: Api) -> None:
+def test_slashes_need_no_escaping(api: Api) -> None:
     m = api.publish({"k": "text"}, [("a/b c", 0.5)])
     assert api.client.get(f"/v1/predictions/{m}/a/b c").json()["key"] == {"k": "a/b c"}
 
 
-def test_composite_keys_go_by_column_name(api: Api) -> None:
+def test_composite_keys_are_given_by_column_name(api: Api) -> None:
     f = api.publish(FLIGHT, [("UA", 1545, date(2013, 1, 1), 0.25), ("UA", 1545, date(2013, 1, 2), 0.5)])
-    asked = {"day": "2013-01-02", "flight": "1545", "carrier": "UA"}
-    assert api.client.get(f"/v1/predictions/{f}", params=asked).json()["prediction"] == {"score": 0.5}
-    bulk = api.client.post(f"/v1/predictions/{f}/lookup", json={"keys": [asked, asked | {"day": "2013-01-01"}]}).json()
+    keys_sent = {"day": "2013-01-02", "flight": "1545", "carrier": "UA"}
+    assert api.client.get(f"/v1/predictions/{f}", params=keys_sent).json()["prediction"] == {"score": 0.5}
+    bulk = api.client.post(
+        f"/v1/predictions/{f}/lookup", json={"keys": [keys_sent, keys_sent | {"day": "2013-01-01"}]}
+    ).json()
     assert [a["prediction"]["score"] for a in bulk["answers"]] == [0.5, 0.25]
     assert list(bulk["answers"][0]["key"]) == ["carrier", "flight", "day"]
 
 
-def test_a_composite_key_in_the_path_is_told_its_form(api: Api) -> None:
+def test_a_composite_key_in_the_path_is_refused_with_the_right_form(api: Api) -> None:
     f = api.publish(FLIGHT, [])
-    reply = api.client.get(f"/v1/predictions/{f}/UA")
-    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "key_invalid")
-    assert f"/v1/predictions/{f}?carrier=…&flight=…&day=…" in reply.json()["error"]["message"]
+    response = api.client.get(f"/v1/predictions/{f}/UA")
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "key_invalid")
+    assert f"/v1/predictions/{f}?carrier=…&flight=…&day=…" in response.json()["error"]["message"]
 
 
-def test_column_names_may_be_anything(api: Api) -> None:
+def test_a_column_may_have_any_name(api: Api) -> None:
     key = {"position": "bigint", "key0": "bigint", "a b&c=d": "text", "100%": "text"}
     outputs = {"found": "real", "model": "text", "output0": "integer", 'quo"te': "boolean", "%(model)s": "text"}
     m = api.publish(key, [(1, 2, "x", "y", 0.5, "z", 3, True, "w")], outputs)
-    reply = api.client.get(f"/v1/predictions/{m}", params={"position": 1, "key0": 2, "a b&c=d": "x", "100%": "y"})
-    assert reply.json()["key"] == {"position": 1, "key0": 2, "a b&c=d": "x", "100%": "y"}
-    assert reply.json()["prediction"] == dict(zip(outputs, (0.5, "z", 3, True, "w"), strict=True))
+    response = api.client.get(f"/v1/predictions/{m}", params={"position": 1, "key0": 2, "a b&c=d": "x", "100%": "y"})
+    assert response.json()["key"] == {"position": 1, "key0": 2, "a b&c=d": "x", "100%": "y"}
+    assert response.json()["prediction"] == dict(zip(outputs, (0.5, "z", 3, True, "w"), strict=True))
 
 
 def test_bulk_answers_keep_order_and_duplicates(api: Api) -> None:
     m = api.publish({"k": "bigint"}, [(k, k) for k in range(100)], {"twice": "integer"})
-    asked = [99, 3, 3, 1000, 0, 99, -1, 42]
-    reply = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": [{"k": k} for k in asked]})
-    answers = reply.json()["answers"]
-    assert reply.status_code == 200
-    assert [a["key"]["k"] for a in answers] == asked
+    keys_sent = [99, 3, 3, 1000, 0, 99, -1, 42]
+    response = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": [{"k": k} for k in keys_sent]})
+    answers = response.json()["answers"]
+    assert response.status_code == 200
+    assert [a["key"]["k"] for a in answers] == keys_sent
     assert [a["found"] for a in answers] == [True, True, True, False, True, True, False, True]
     assert [a["prediction"] and a["prediction"]["twice"] for a in answers] == [99, 3, 3, None, 0, 99, None, 42]
     assert set(answers[0]) == set(api.client.get(f"/v1/predictions/{m}/1").json())
 
 
-def test_no_keys_no_answers(api: Api) -> None:
+def test_no_keys_get_no_answers(api: Api) -> None:
     m = api.publish({"k": "bigint"}, [])
     assert api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": []}).json() == {"answers": []}
 
 
-def test_bulk_is_bounded_and_says_so(api: Api) -> None:
+def test_the_number_of_keys_is_limited(api: Api) -> None:
     m = api.publish({"k": "bigint"}, [(MAX_KEYS - 1, 0.5)])
     keys = [{"k": k} for k in range(MAX_KEYS + 1)]
     full = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": keys[:MAX_KEYS]}).json()["answers"]
@@ -175,12 +181,12 @@ def test_bulk_is_bounded_and_says_so(api: Api) -> None:
 )
 def test_malformed_keys_are_refused(api: Api, kind: str, value: str) -> None:
     m = api.publish({"k": kind}, [])
-    for reply in (
+    for response in (
         api.client.get(f"/v1/predictions/{m}/{quote(value, safe='')}"),
         api.client.get(f"/v1/predictions/{m}", params={"k": value}),
     ):
-        assert (reply.status_code, reply.json()["error"]["code"]) == (422, "key_invalid")
-        assert reply.json()["error"]["message"].startswith("k must be ")
+        assert (response.status_code, response.json()["error"]["code"]) == (422, "key_invalid")
+        assert response.json()["error"]["message"].startswith("k must be ")
 
 
 @pytest.mark.parametrize(
@@ -204,9 +210,9 @@ def test_a_wrong_key_in_bulk_names_its_position(api: Api, kind: str, value: Any)
     good = {"text": "a", "bigint": 1, "uuid": str(ID), "date": "2013-07-04", "timestamptz": "2013-07-04T12:30:00Z"}[
         kind
     ]
-    reply = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": [{"k": good}, {"k": good}, {"k": value}]})
-    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "key_invalid")
-    assert reply.json()["error"]["message"].startswith("keys[2]: k must be ")
+    response = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": [{"k": good}, {"k": good}, {"k": value}]})
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "key_invalid")
+    assert response.json()["error"]["message"].startswith("keys[2]: k must be ")
 
 
 @pytest.mark.parametrize(
@@ -219,14 +225,14 @@ def test_a_wrong_key_in_bulk_names_its_position(api: Api, kind: str, value: Any)
 )
 def test_bulk_keys_have_exactly_their_columns(api: Api, key: Any, words: str) -> None:
     f = api.publish(FLIGHT, [])
-    reply = api.client.post(f"/v1/predictions/{f}/lookup", json={"keys": [key]})
-    assert reply.status_code == 422
-    assert reply.json()["error"]["message"].startswith("keys[0]")
-    assert words in reply.json()["error"]["message"]
+    response = api.client.post(f"/v1/predictions/{f}/lookup", json={"keys": [key]})
+    assert response.status_code == 422
+    assert response.json()["error"]["message"].startswith("keys[0]")
+    assert words in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("keys_sent", "words"),
     [
         ("?carrier=UA&day=2013-01-01", ["lacks flight"]),
         ("", ["lacks carrier, flight, day"]),
@@ -244,18 +250,18 @@ def test_bulk_keys_have_exactly_their_columns(api: Api, key: Any, words: str) ->
         ("?carrier=%C3", ["not UTF-8"]),
     ],
 )
-def test_no_parameter_is_ignored(api: Api, asked: str, words: list[str]) -> None:
+def test_no_parameter_is_ignored(api: Api, keys_sent: str, words: list[str]) -> None:
     m = api.publish(FLIGHT, [])
-    reply = api.client.get(f"/v1/predictions/{m}{asked}")
-    assert reply.status_code == 422
-    assert [word for word in words if word not in reply.json()["error"]["message"]] == []
+    response = api.client.get(f"/v1/predictions/{m}{keys_sent}")
+    assert response.status_code == 422
+    assert [word for word in words if word not in response.json()["error"]["message"]] == []
 
 
 def test_bulk_takes_no_other_parameters(api: Api) -> None:
     m = api.publish(FLIGHT, [])
-    reply = api.client.post(f"/v1/predictions/{m}/lookup?other=1", json={"keys": []})
-    assert reply.status_code == 422
-    assert "other" in reply.json()["error"]["message"]
+    response = api.client.post(f"/v1/predictions/{m}/lookup?other=1", json={"keys": []})
+    assert response.status_code == 422
+    assert "other" in response.json()["error"]["message"]
 
 
 def test_values_are_exact(api: Api) -> None:
@@ -270,13 +276,13 @@ def test_values_are_exact(api: Api) -> None:
     }
     values = (0.1, 0.1 + 0.2, 2**53 + 1, False, 'ä"\n', 3.4028235e38, 16777216.0)
     m = api.publish({"k": "bigint"}, [(2**63 - 1, *values)], outputs)
-    reply = api.client.get(f"/v1/predictions/{m}/{2**63 - 1}")
-    assert b'"key":{"k":9223372036854775807}' in reply.content
-    assert b'"a":0.1,"b":0.30000000000000004,"c":9007199254740993,"d":false' in reply.content
-    assert reply.json()["prediction"] == dict(zip(outputs, values, strict=True))
+    response = api.client.get(f"/v1/predictions/{m}/{2**63 - 1}")
+    assert b'"key":{"k":9223372036854775807}' in response.content
+    assert b'"a":0.1,"b":0.30000000000000004,"c":9007199254740993,"d":false' in response.content
+    assert response.json()["prediction"] == dict(zip(outputs, values, strict=True))
 
 
-def test_passed_through_values_as_json(api: Api) -> None:
+def test_passthrough_values_are_rendered_as_json(api: Api) -> None:
     kinds = {
         "u": "uuid", "d": "date", "t": "timestamp", "z": "timestamptz",
         "nan": "double precision", "inf": "real", "none": "text",
@@ -295,7 +301,7 @@ def test_passed_through_values_as_json(api: Api) -> None:
     }
 
 
-def test_times_that_python_has_not_pass_as_text(api: Api) -> None:
+def test_times_beyond_pythons_range_are_rendered_as_text(api: Api) -> None:
     kinds = {"d": "date", "t": "timestamp", "z": "timestamptz", "ok": "timestamptz"}
     rows = [
         (1, 0.5, "infinity", "-infinity", "infinity", "2013-07-04T12:30:00Z"),

@@ -1,4 +1,4 @@
-"""What Prometheus reads of a server, and what the access log says of requests."""
+"""The metrics that Prometheus scrapes, and the access log."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def test_freshness_can_be_scraped(shelf: Shelf, client: httpx.Client) -> None:
     shelf.publish("zebra", KEY, [])
     shelf.rollback("zebra")
     until_scraped(client, "prescore_model_held", 1, model="zebra")
-    reply = client.get("/metrics")
-    assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    response = client.get("/metrics")
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert 2 * 86400 <= _counted(client, "prescore_model_age_seconds", model="ape") < 2 * 86400 + 60
     assert 0 <= _counted(client, "prescore_model_age_seconds", model="zebra") < 60
     assert 0 <= _counted(client, "prescore_model_published_seconds", model="zebra") < 60
-    told = {
+    expected = {
         ("ape", "max_age_seconds"): 86400,
         ("zebra", "max_age_seconds"): None,
         ("ape", "stale"): 1,
@@ -48,8 +48,8 @@ def test_freshness_can_be_scraped(shelf: Shelf, client: httpx.Client) -> None:
         ("ape", "rows"): 1,
         ("zebra", "rows"): 0,
     }
-    assert {of: scraped(client, f"prescore_model_{of[1]}", model=of[0]) for of in told} == told
-    assert reply.text.count("# TYPE prescore_model_stale gauge") == 1
+    assert {of: scraped(client, f"prescore_model_{of[1]}", model=of[0]) for of in expected} == expected
+    assert response.text.count("# TYPE prescore_model_stale gauge") == 1
 
 
 def test_requests_hits_and_misses_are_counted(shelf: Shelf, client: httpx.Client) -> None:
@@ -71,11 +71,11 @@ def test_requests_hits_and_misses_are_counted(shelf: Shelf, client: httpx.Client
     client.get("/v1/models")
     after = [_counted(client, name, **labels) for name, labels in of]
     assert [b - a for a, b in zip(before, after, strict=True)] == [3, 2, 1, 1, 5, 5, 2]
-    # Nobody can make up labels.
+    # Clients cannot create labels.
     assert scraped(client, "prescore_lookup_keys_total", model="none") is None
 
 
-def test_the_pool_and_the_database_are_seen(client: httpx.Client) -> None:
+def test_the_pool_and_the_database_are_measured(client: httpx.Client) -> None:
     until_scraped(client, "prescore_database_up", 1)
     assert _counted(client, "prescore_pool_connections", state="open") >= 1
     assert scraped(client, "prescore_pool_waiting") == 0
@@ -87,13 +87,13 @@ def test_several_workers_add_up(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -
     with served("--port", "0", "--no-auth", "--workers", "2", "--no-access-log") as (process, url):
 
         def ask(_: int) -> int:
-            # Each on a connection of its own.
+            # Each request opens its own connection.
             return httpx.get(f"{url}/v1/predictions/m/1").status_code
 
         with ThreadPoolExecutor(8) as pool:
             assert set(pool.map(ask, range(200))) == {200}
         with httpx.Client(base_url=url) as client:
-            # Whichever worker is asked.
+            # Any worker reports the totals of all.
             for _ in range(5):
                 assert scraped(client, "prescore_lookup_keys_total", model="m", result="hit") == 200
             assert scraped(client, "prescore_model_version", model="m") == 1
@@ -103,7 +103,7 @@ def test_several_workers_add_up(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -
         until = time.monotonic() + 30
         while len(now := {worker.pid for worker in workers_of(process)}) < 2 or first[0].pid in now:
             assert time.monotonic() < until
-        # Another worker takes its place; what it had open is closed.
+        # Another worker replaces the first, whose connections no longer count.
         with httpx.Client(base_url=url) as client:
             until_scraped(client, "prescore_database_up", 1)
             assert _counted(client, "prescore_pool_connections", state="open") <= before
@@ -114,11 +114,15 @@ def _lines(out: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_each_request_is_a_line_of_json(database: Database, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_access_log_has_a_line_of_json_for_each_request(
+    database: Database, capfd: pytest.CaptureFixture[str]
+) -> None:
     Shelf(database).publish("m", {"k": "text"}, [("secret customer", 0.5)])
     with serving(build(database, ServerSettings(open_to_all=True, access_log=True))) as client:
-        reply = client.get("/v1/predictions/m/secret customer", headers={"traceparent": TRACE, "X-Request-Id": "mine"})
-        assert reply.headers["x-request-id"] == "mine"
+        response = client.get(
+            "/v1/predictions/m/secret customer", headers={"traceparent": TRACE, "X-Request-Id": "mine"}
+        )
+        assert response.headers["x-request-id"] == "mine"
         other = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": "x"}, {"k": "secret customer"}]})
         client.get("/health/live", headers={"X-Request-Id": "no\tgood", "traceparent": "00-zz"})
     out = capfd.readouterr().out
@@ -128,27 +132,27 @@ def test_each_request_is_a_line_of_json(database: Database, capfd: pytest.Captur
         "status": 200,
     }  # fmt: skip
     assert (one["trace_id"], one["parent_id"]) == (TRACE[3:35], TRACE[36:52])
-    assert one["bytes"] == len(reply.content)
+    assert one["bytes"] == len(response.content)
     assert one["client"] == "127.0.0.1"
     assert 0 < one["ms"] < 60_000
     assert (many["route"], many["keys"], many["found"]) == ("predict_many", 2, 1)
     assert many["request_id"] == other.headers["x-request-id"]
     assert re.fullmatch(r"[0-9a-f]{20}", health["request_id"])
     assert "trace_id" not in health
-    # Keys are nobody else's business.
+    # The log contains no keys.
     assert "secret customer" not in out
 
 
-def test_ids_of_requests_are_their_own(client: httpx.Client) -> None:
+def test_request_ids_are_unique(client: httpx.Client) -> None:
     ids = {client.get("/health/live").headers["x-request-id"] for _ in range(20)}
     assert len(ids) == 20
 
 
-def test_an_error_is_found_by_its_request(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_is_logged_with_its_request_id(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     app = build(database, OPEN)
     with serving(app) as client:
         app.service.lookup = None  # type: ignore[assignment] # a bug of ours
-        reply = client.get("/v1/predictions/m/1")
-    assert (reply.status_code, reply.json()["error"]["code"]) == (500, "internal")
-    assert reply.headers["x-request-id"] in caplog.text
-    assert "Traceback" not in reply.text
+        response = client.get("/v1/predictions/m/1")
+    assert (response.status_code, response.json()["error"]["code"]) == (500, "internal")
+    assert response.headers["x-request-id"] in caplog.text
+    assert "Traceback" not in response.text

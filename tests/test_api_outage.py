@@ -1,4 +1,4 @@
-"""Postgres away, stuck, or back again: a 503 in time, and recovery without a restart."""
+"""Postgres is away, stuck, or back: a 503 in time, and recovery without a restart of the server."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ from prescore_api.http.app import ServerSettings, build
 from prescore_api.tables.database import Bounds, ReaderPool
 
 BOUNDS = Bounds(connection_seconds=0.5, statement_seconds=0.2, connections=2)
-SOON = ServerSettings(open_to_all=True, bounds=BOUNDS)
+SHORT = ServerSettings(open_to_all=True, bounds=BOUNDS)
 AWAY = "postgresql://postgres:swordfish@127.0.0.1:1/secret_name"
 ENDPOINTS = ("/v1/predictions/m/1", "/v1/predictions/m?k=1", "/v1/models", "/v1/models/m", "/health/ready")
 
 
 def _unavailable(client: httpx.Client, path: str = ENDPOINTS[0]) -> None:
     began = time.monotonic()
-    # As of a second ago.
-    while (reply := client.get(path)).status_code == 200 and path == "/health/ready":
+    # Readiness may be a second old.
+    while (response := client.get(path)).status_code == 200 and path == "/health/ready":
         assert time.monotonic() - began < 10
-    assert reply.elapsed.total_seconds() < 5
-    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "database_unavailable")
-    assert int(reply.headers["retry-after"]) > 0
+    assert response.elapsed.total_seconds() < 5
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "database_unavailable")
+    assert int(response.headers["retry-after"]) > 0
 
 
-def test_without_postgres_every_answer_is_503() -> None:
-    with serving(build(Database(AWAY), SOON)) as client:
+def test_without_postgres_every_response_is_503() -> None:
+    with serving(build(Database(AWAY), SHORT)) as client:
         for path in ENDPOINTS:
             _unavailable(client, path)
-        reply = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": 1}]})
-        assert reply.status_code == 503
-        assert [word for word in ("swordfish", "secret_name", "127.0.0.1") if word in reply.text] == []
+        response = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": 1}]})
+        assert response.status_code == 503
+        assert [word for word in ("swordfish", "secret_name", "127.0.0.1") if word in response.text] == []
         assert client.get("/health/live").status_code == 200
 
 
 def test_a_restart_of_postgres_is_survived(own_postgres: Project) -> None:
     database = Database(server.start(own_postgres))
     Shelf(database).publish("m", {"k": "bigint"}, [(1, 0.5)])
-    with serving(build(database, SOON)) as client:
+    with serving(build(database, SHORT)) as client:
         assert client.get("/v1/predictions/m/1").status_code == 200
         server.stop(own_postgres)
         for path in ENDPOINTS:
@@ -60,7 +60,7 @@ def test_a_restart_of_postgres_is_survived(own_postgres: Project) -> None:
         assert client.get("/v1/predictions/m/1").json()["prediction"] == {"score": 0.5}
 
 
-def test_a_quick_restart_is_not_even_seen(shelf: Shelf, client: httpx.Client) -> None:
+def test_a_quick_restart_of_postgres_goes_unnoticed(shelf: Shelf, client: httpx.Client) -> None:
     shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
     for _ in range(3):
         assert client.get("/v1/predictions/m/1").status_code == 200
@@ -69,17 +69,17 @@ def test_a_quick_restart_is_not_even_seen(shelf: Shelf, client: httpx.Client) ->
 
 def test_a_lock_gives_503_in_time(shelf: Shelf) -> None:
     shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
-    with serving(build(shelf.database, SOON)) as client:
+    with serving(build(shelf.database, SHORT)) as client:
         with shelf.database.connect() as connection, connection.transaction():
             connection.execute("lock table prescore.models in access exclusive mode")
             for path in ENDPOINTS:
                 _unavailable(client, path)
             left = connection.execute(
                 "select pid from pg_stat_activity where application_name = 'prescore api' and state = 'active' "
-                # The server itself goes on asking.
+                # The server itself keeps polling.
                 "and query_start < clock_timestamp() - interval '1 second'"
             )
-            # Postgres itself gave up: nothing piles up behind the lock.
+            # Postgres has canceled every query: nothing piles up behind the lock.
             assert left.fetchall() == []
         assert client.get("/v1/predictions/m/1").status_code == 200
 
@@ -87,7 +87,7 @@ def test_a_lock_gives_503_in_time(shelf: Shelf) -> None:
 def test_a_frozen_server_gives_503_in_time(own_postgres: Project) -> None:
     database = Database(server.start(own_postgres))
     Shelf(database).publish("m", {"k": "bigint"}, [(1, 0.5)])
-    with serving(build(database, SOON)) as client:
+    with serving(build(database, SHORT)) as client:
         assert client.get("/v1/predictions/m/1").status_code == 200
         with _frozen(database):
             _unavailable(client)
@@ -104,7 +104,7 @@ def test_the_api_cannot_write(database: Database) -> None:
 
 
 def _eventually(client: httpx.Client, path: str, status: int, within: float = 10) -> None:
-    """Ask until the status is there: each try waits for the server by itself."""
+    """Repeat the request until it has the status; each attempt waits for the server."""
     until = time.monotonic() + within
     while client.get(path).status_code != status:
         assert time.monotonic() < until, f"{path} does not come to give {status}"
@@ -112,10 +112,10 @@ def _eventually(client: httpx.Client, path: str, status: int, within: float = 10
 
 @contextmanager
 def _frozen(database: Database) -> Iterator[None]:
-    """Stop the API's backends in their tracks, as a dead disk or a paused machine does."""
+    """Suspend the API's Postgres backends, as a dead disk or a paused machine would."""
     with database.connect() as connection:
-        found = connection.execute("select pid from pg_stat_activity where application_name = 'prescore api'")
-        backends = [row["pid"] for row in found]
+        rows = connection.execute("select pid from pg_stat_activity where application_name = 'prescore api'")
+        backends = [row["pid"] for row in rows]
     assert backends
     for process in backends:
         os.kill(process, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""Whatever a key is, it comes back through HTTP as it went in: in paths, query strings, JSON and Arrow."""
+"""Every key comes back through HTTP as it went in: in paths, query strings, JSON and Arrow."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ def _stream(key: dict[str, Any]) -> bytes:
     return sink.getvalue()
 
 
-def _replies(client: httpx.Client, model: str, key: dict[str, Any]) -> list[dict[str, Any]]:
+def _responses(client: httpx.Client, model: str, key: dict[str, Any]) -> list[dict[str, Any]]:
     written = {name: _written(value) for name, value in key.items()}
     path = f"/v1/predictions/{model}"
-    replies = [client.get(f"{path}?{urlencode(written)}")]
-    # As a part of a path these mean another page.
+    responses = [client.get(f"{path}?{urlencode(written)}")]
+    # As a part of a path, these mean another page.
     if len(key) == 1 and not {".", ".."} & set(written.values()):
-        replies.append(client.get(f"{path}/{quote(next(iter(written.values())), safe='')}"))
+        responses.append(client.get(f"{path}/{quote(next(iter(written.values())), safe='')}"))
     typed = {name: value if isinstance(value, int) else written[name] for name, value in key.items()}
-    replies.append(client.post(f"{path}/lookup", json={"keys": [typed]}))
-    replies.append(client.post(f"{path}/lookup", content=_stream(key), headers={"Content-Type": STREAM}))
-    assert {reply.status_code for reply in replies} == {200}, [reply.text for reply in replies]
-    told = [reply.json() for reply in replies]
-    return [one["answers"][0] if "answers" in one else one for one in told]
+    responses.append(client.post(f"{path}/lookup", json={"keys": [typed]}))
+    responses.append(client.post(f"{path}/lookup", content=_stream(key), headers={"Content-Type": STREAM}))
+    assert {response.status_code for response in responses} == {200}, [response.text for response in responses]
+    bodies = [response.json() for response in responses]
+    return [body["answers"][0] if "answers" in body else body for body in bodies]
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
@@ -70,10 +70,10 @@ def test_a_key_of_one_column(api: Api, kind: str, in_memory: bool) -> None:
         if in_memory:
             api.until_in_memory(m)
         for i, value in enumerate(values):
-            for answer in _replies(api.client, m, {"k": value}):
+            for answer in _responses(api.client, m, {"k": value}):
                 assert (answer["found"], answer["prediction"]) == (True, {"n": i})
-                told = answer["key"]["k"]
-                assert told == (value if isinstance(value, int) else _written(value))
+                returned = answer["key"]["k"]
+                assert returned == (value if isinstance(value, int) else _written(value))
 
     round_trip()
 
@@ -91,21 +91,21 @@ def test_a_key_of_several_columns(api: Api, in_memory: bool) -> None:
             api.until_in_memory(m)
         for i, values in enumerate(keys):
             key = dict(zip(columns, values, strict=True))
-            for answer in _replies(api.client, m, key):
+            for answer in _responses(api.client, m, key):
                 assert (answer["found"], answer["prediction"]) == (True, {"n": i})
                 assert answer["key"] == {n: v if isinstance(v, int) else _written(v) for n, v in key.items()}
 
     round_trip()
 
 
-def test_text_that_is_no_key_is_refused_or_not_found(api: Api) -> None:
+def test_arbitrary_text_is_refused_or_not_found(api: Api) -> None:
     m = api.publish({"k": "bigint"}, [])
 
     @settings(_FEW, max_examples=50)
     @given(text=_TEXT)
     def refused_or_not_found(text: str) -> None:
-        reply = api.client.get(f"/v1/predictions/{m}/{quote(text, safe='')}")
-        assert reply.status_code in (404, 422)
-        assert (reply.json().get("found") is False) == (reply.status_code == 404)
+        response = api.client.get(f"/v1/predictions/{m}/{quote(text, safe='')}")
+        assert response.status_code in (404, 422)
+        assert (response.json().get("found") is False) == (response.status_code == 404)
 
     refused_or_not_found()

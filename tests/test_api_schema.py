@@ -1,4 +1,4 @@
-"""The API does what its OpenAPI says, whatever it is asked: no 5xx, no status and no shape that is not documented."""
+"""The OpenAPI document is complete, and the server does what it says: no undocumented status, shape, or error 500."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from schemathesis.core.result import Ok
 from fix_api import OPEN, Shelf, fresh_database, serving
 from prescore_api.http.app import build
 
-# Random bytes are a valid body of an Arrow stream as far as OpenAPI can say; and the server takes what it documents as
-# one type in more spellings than that type has.
+# To OpenAPI, random bytes are a valid Arrow stream. And the server accepts more spellings of a value than its
+# documented type has.
 _EXCLUDED = ("negative_data_rejection", "positive_data_acceptance", "unsupported_method", "ignored_auth")
 
 
@@ -30,22 +30,22 @@ def served(server: str) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.parametrize("model", ["m", "flights", None])
-def test_every_operation(served: httpx.Client, model: str | None) -> None:
-    """`model` None: whatever comes to Hypothesis' mind."""
+def test_every_operation_conforms(served: httpx.Client, model: str | None) -> None:
+    """`model` None leaves the name of the model to Hypothesis."""
     schema = schemathesis.openapi.from_url(f"{served.base_url}/openapi.json")
     excluded: Any = [check for check in CHECKS.get_all() if check.__name__ in _EXCLUDED]
-    for found in schema.get_all_operations():
-        assert isinstance(found, Ok)
-        operation = found.ok()
+    for result in schema.get_all_operations():
+        assert isinstance(result, Ok)
+        operation = result.ok()
 
         @settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy())
-        def ask(case: schemathesis.Case[Any]) -> None:
+        def request(case: schemathesis.Case[Any]) -> None:
             if model and "model" in (case.path_parameters or {}):
                 case.path_parameters["model"] = model
-            reply = case.call()
-            # What is older than ?max_age= allows is a 503 as documented, and no fault of the server's.
-            if reply.status_code != 503 or reply.json()["error"]["code"] != "too_old":
-                case.validate_response(reply, excluded_checks=excluded)
+            response = case.call()
+            # Data that is older than ?max_age= allows is a documented 503, not a failure of the server.
+            if response.status_code != 503 or response.json()["error"]["code"] != "too_old":
+                case.validate_response(response, excluded_checks=excluded)
 
-        ask()
+        request()

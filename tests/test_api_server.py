@@ -1,4 +1,4 @@
-"""`prescore serve`: a process of its own, and what keeps it from starting."""
+"""`prescore serve` as a separate process: how it starts, and how it ends."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ WAITS_TO_COPY = "select from pg_stat_activity where wait_event_type = 'Lock' and
 
 def test_a_run_is_served(sandbox: Sandbox) -> None:
     materialize.run(sandbox.job())
-    told = json.loads(sandbox.cli("lookup", "churn", "7", "--json").out)
+    output = json.loads(sandbox.cli("lookup", "churn", "7", "--json").out)
     with served("--port", "0", "--no-auth") as (process, url):
         first = httpx.get(f"{url}/v1/predictions/churn/7").json()
         assert {n: first[n] for n in ("model", "version", "key", "found", "prediction", "stale")} == {
-            n: told[n] for n in ("model", "version", "key", "found", "prediction", "stale")
+            n: output[n] for n in ("model", "version", "key", "found", "prediction", "stale")
         }
         assert httpx.get(f"{url}/v1/models/churn").json()["rows"] == 1000
         materialize.run(sandbox.job(), RunOptions(full=True))
@@ -47,7 +47,7 @@ def test_a_run_is_served(sandbox: Sandbox) -> None:
         assert process.wait(10) in (0, -signal.SIGTERM)
 
 
-def test_ctrl_c_ends_it_without_a_word(sandbox: Sandbox) -> None:
+def test_ctrl_c_ends_the_server_silently(sandbox: Sandbox) -> None:
     migrations.migrate(sandbox.database)
     with served("--port", "0", "--no-auth") as (process, url):
         assert httpx.get(f"{url}/health/ready").status_code == 200
@@ -57,7 +57,7 @@ def test_ctrl_c_ends_it_without_a_word(sandbox: Sandbox) -> None:
         assert process.stderr.read() == ""
 
 
-def test_a_port_in_use_is_worth_a_retry(sandbox: Sandbox) -> None:
+def test_a_port_in_use_exits_with_3(sandbox: Sandbox) -> None:
     with server.listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         outcome = sandbox.cli("serve", "--port", str(port))
@@ -65,7 +65,7 @@ def test_a_port_in_use_is_worth_a_retry(sandbox: Sandbox) -> None:
     assert f"Port {port} on 127.0.0.1 is in use" in outcome.err
 
 
-def test_ports_and_hosts_that_do_not_exist() -> None:
+def test_invalid_ports_and_hosts_are_refused() -> None:
     for host, port, error in (("127.0.0.1", 70000, Mistake), ("no.such.host.invalid", 0, Mistake)):
         with pytest.raises(error):
             server.listen(host, port)
@@ -74,7 +74,7 @@ def test_ports_and_hosts_that_do_not_exist() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/net/if_inet6"), reason="no IPv6 here")  # noqa: PTH110
-def test_ipv6() -> None:
+def test_an_ipv6_address_is_bracketed() -> None:
     with server.listen("::1", 0) as listening:
         assert server.address(listening).startswith("http://[::1]:")
 
@@ -99,7 +99,7 @@ def test_a_database_without_catalog_is_a_mistake(sandbox: Sandbox, server: str) 
     assert "prescore db migrate" in outcome.err
 
 
-def test_postgres_away_at_the_start_is_worth_a_retry(sandbox: Sandbox) -> None:
+def test_postgres_away_at_the_start_exits_with_3(sandbox: Sandbox) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     sandbox.monkeypatch.setenv("PRESCORE_DATABASE_URL", f"postgresql://postgres:swordfish@127.0.0.1:{port}/postgres")
@@ -109,7 +109,7 @@ def test_postgres_away_at_the_start_is_worth_a_retry(sandbox: Sandbox) -> None:
     assert "swordfish" not in outcome.err
 
 
-def test_several_workers_and_one_that_dies(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_dies_is_replaced(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
     shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
     with served("--port", "0", "--no-auth", "--workers", "2") as (process, url):
@@ -136,13 +136,13 @@ def test_workers_end_with_the_process_that_started_them(shelf: Shelf, monkeypatc
             httpx.get(f"{url}/health/live")
 
 
-def test_a_graceful_end_loses_no_request(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every request that reached the server before it closed its door is answered, on connections old and new."""
+def test_a_graceful_shutdown_loses_no_request(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every request that arrives before the server stops listening is answered, on old and new connections."""
     monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
     shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
     with served("--port", "0", "--no-auth", "--no-access-log") as (process, url), ThreadPoolExecutor(8) as pool:
         all_answered = threading.Barrier(9)
-        asking = [pool.submit(_ask_until_refused, url, all_answered, keep=n % 2 == 0) for n in range(8)]
+        asking = [pool.submit(_request_until_refused, url, all_answered, keep=n % 2 == 0) for n in range(8)]
         all_answered.wait(30)
         process.send_signal(signal.SIGTERM)
         for future in asking:
@@ -150,7 +150,9 @@ def test_a_graceful_end_loses_no_request(shelf: Shelf, monkeypatch: pytest.Monke
         assert process.wait(20) in (0, -signal.SIGTERM)
 
 
-def test_the_end_does_not_wait_for_what_is_read_into_memory(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shutdown_does_not_wait_for_a_version_that_is_being_loaded(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
     shelf.publish("m", {"k": "bigint"}, [(1, 0.5)], lookup={"in_memory": True})
     with shelf.database.connect() as connection, shelf.database.connect() as other, other.transaction():
@@ -163,7 +165,7 @@ def test_the_end_does_not_wait_for_what_is_read_into_memory(shelf: Shelf, monkey
             assert process.wait(20) in (0, -signal.SIGTERM)
 
 
-def test_a_log_that_nobody_reads_holds_nobody_up(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_access_log_that_is_not_read_delays_no_request(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
     with served("--port", "0", "--no-auth", log=True) as (process, url), httpx.Client(base_url=url) as client:
         # A pipe holds 64 kB, about 250 lines.
@@ -174,8 +176,10 @@ def test_a_log_that_nobody_reads_holds_nobody_up(shelf: Shelf, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_the_door_is_closed_before_the_last_answer(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, workers: str) -> None:
-    """Who comes later is refused at once, and not reset when the last request has its answer."""
+def test_the_server_stops_listening_before_the_last_response(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    """Later connections are refused immediately, not reset when the last request has been answered."""
     monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
     shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
     with served("--port", "0", "--no-auth", "--no-access-log", "--workers", workers) as (process, url):
@@ -183,27 +187,27 @@ def test_the_door_is_closed_before_the_last_answer(shelf: Shelf, monkeypatch: py
         with socket.create_connection(where, 20) as asking:
             asking.sendall(b"POST /v1/predictions/m/lookup HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n")
             asking.sendall(b"Content-Length: 18\r\n\r\n")
-            # Somebody waits for the rest.
+            # The server waits for the rest of the request.
             assert asking.recv(65536).startswith(b"HTTP/1.1 100 ")
             process.send_signal(signal.SIGTERM)
-            _until_refused(where)
+            _wait_until_refused(where)
             assert process.poll() is None
             asking.sendall(b'{"keys":[{"k":1}]}')
             assert asking.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
-def _until_refused(where: tuple[str, int]) -> None:
+def _wait_until_refused(where: tuple[str, int]) -> None:
     while True:
         try:
-            # One that queued at the door when it closed.
+            # The connection was queued when the server stopped listening.
             with suppress(ConnectionResetError):
                 socket.create_connection(where, 20).close()
         except ConnectionRefusedError:
             return
 
 
-def _ask_until_refused(url: str, all_answered: threading.Barrier, *, keep: bool) -> None:
-    """Ask until a connection is refused, or reset while it queued at the door; any other error is one."""
+def _request_until_refused(url: str, all_answered: threading.Barrier, *, keep: bool) -> None:
+    """Send requests until a connection is refused, or reset while it was queued; any other error is a failure."""
     with httpx.Client(limits=httpx.Limits(max_keepalive_connections=1 if keep else 0)) as client:
         assert client.get(f"{url}/v1/predictions/m/1").status_code == 200
         all_answered.wait(30)
@@ -214,7 +218,7 @@ def _ask_until_refused(url: str, all_answered: threading.Barrier, *, keep: bool)
                 return
 
 
-def test_tls(shelf: Shelf, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_https_is_served_with_a_certificate(shelf: Shelf, sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(
@@ -237,7 +241,7 @@ def test_tls(shelf: Shelf, sandbox: Sandbox, tmp_path: Path) -> None:
         assert (outcome.code, words in outcome.err) == (2, True), outcome.err
 
 
-def test_behind_a_proxy_the_log_names_the_client(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_behind_a_trusted_proxy_the_log_names_the_client(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
     for proxies, client in (("127.0.0.1", "192.0.2.7"), ("192.0.2.1", "127.0.0.1")):
         with served("--port", "0", "--no-auth", "--proxies", proxies, log=True) as (process, url):
@@ -250,5 +254,5 @@ def test_behind_a_proxy_the_log_names_the_client(shelf: Shelf, monkeypatch: pyte
 
 def test_pages_answer_head_without_a_body(client: httpx.Client) -> None:
     for path in ("/health/live", "/v1/models", "/metrics", "/"):
-        reply = client.head(path)
-        assert (reply.status_code, reply.content) == (200, b"")
+        response = client.head(path)
+        assert (response.status_code, response.content) == (200, b"")

@@ -1,4 +1,4 @@
-"""Publications and roll-backs under the API's feet: followed at once, and never two versions in one answer."""
+"""Publications and rollbacks while the API serves: followed at once, and never two versions in one response."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from prescore.catalog.database import Connection
 from prescore_api.http.app import ServerSettings, build
 from prescore_api.tables.database import Bounds
 
-# Postgres asks a stable function for an estimate after it has listed the partitions and before it takes the snapshot.
+# Postgres calls a stable function for an estimate after it has listed the partitions and before it takes the snapshot.
 PAUSE = """
 create function public.pause() returns bigint stable language plpgsql as $$
 begin perform pg_advisory_lock_shared(42), pg_advisory_unlock_shared(42); return -1; end $$
 """
 PLANNING = "select exists (select from pg_locks where locktype = 'advisory' and not granted) as waits"
 KEY = {"k": "bigint"}
-NARROW, WIDE = {"score": "real"}, {"score": "real", "lift": "integer"}
+ONE_OUTPUT, TWO_OUTPUTS = {"score": "real"}, {"score": "real", "lift": "integer"}
 
 
 def _with(connections: int) -> ServerSettings:
@@ -44,19 +44,19 @@ def test_a_publication_is_followed_at_once(shelf: Shelf, client: httpx.Client) -
 
 
 def test_outputs_come_and_go_with_their_version(shelf: Shelf, client: httpx.Client) -> None:
-    shelf.publish("m", KEY, [(1, 0.5)], NARROW)
+    shelf.publish("m", KEY, [(1, 0.5)], ONE_OUTPUT)
     assert _answer(client) == (1, {"score": 0.5})
-    shelf.publish("m", KEY, [(1, 0.25, 3)], WIDE)
+    shelf.publish("m", KEY, [(1, 0.25, 3)], TWO_OUTPUTS)
     assert _answer(client) == (2, {"score": 0.25, "lift": 3})
     shelf.rollback("m")
     assert _answer(client) == (1, {"score": 0.5})
 
 
-@pytest.mark.parametrize("asker", ["http", "contract"])
-def test_a_lookup_that_meets_a_publication_half_way(
-    shelf: Shelf, client: httpx.Client, connection: Connection, asker: str
+@pytest.mark.parametrize("path", ["http", "catalog"])
+def test_a_lookup_during_a_publication_is_consistent(
+    shelf: Shelf, client: httpx.Client, connection: Connection, path: str
 ) -> None:
-    """Its plan is from before the publication, its snapshot from after: it answers from before, and whole."""
+    """The plan is from before the publication, the snapshot from after: the answer is all from before."""
     shelf.publish("m", KEY, [(1, 0.5)])
     connection.execute(PAUSE.encode())
     view = connection.execute("select pg_get_viewdef('predictions.m') as text").fetchone()
@@ -65,16 +65,16 @@ def test_a_lookup_that_meets_a_publication_half_way(
     connection.execute(paused.encode())
     connection.execute("select pg_advisory_lock(42)")
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(_answer, client) if asker == "http" else pool.submit(_contract, shelf)
+        answering = pool.submit(_answer, client) if path == "http" else pool.submit(_look_up, shelf)
         while not _is(connection, PLANNING):
             pass
         shelf.publish("m", KEY, [(1, 0.25)])
         connection.execute("select pg_advisory_unlock(42)")
-        assert asked.result() == (1, {"score": 0.5})
-    assert (_answer(client) if asker == "http" else _contract(shelf)) == (2, {"score": 0.25})
+        assert answering.result() == (1, {"score": 0.5})
+    assert (_answer(client) if path == "http" else _look_up(shelf)) == (2, {"score": 0.25})
 
 
-def _contract(shelf: Shelf) -> tuple[int, dict[str, Any]]:
+def _look_up(shelf: Shelf) -> tuple[int, dict[str, Any]]:
     with shelf.database.connect() as connection:
         answer = lookup.look_up(Catalog(connection), "m", ["1"])
     return answer["version"], answer["prediction"]
@@ -88,23 +88,23 @@ def _is(connection: Connection, question: str) -> bool:
 
 @pytest.mark.parametrize("connections", [1, 4])
 def test_prepared_statements_outlive_a_new_output(shelf: Shelf, connections: int) -> None:
-    shelf.publish("m", KEY, [(1, 0.5)], NARROW)
+    shelf.publish("m", KEY, [(1, 0.5)], ONE_OUTPUT)
     with serving(build(shelf.database, _with(connections))) as client:
-        # Psycopg prepares what it has seen five times.
+        # Psycopg prepares a statement once it has run five times.
         for _ in range(20):
             assert _answer(client) == (1, {"score": 0.5})
             assert client.get("/v1/models/m").status_code == 200
-        shelf.publish("m", KEY, [(1, 0.25, 3)], WIDE)
+        shelf.publish("m", KEY, [(1, 0.25, 3)], TWO_OUTPUTS)
         for _ in range(20):
             assert _answer(client) == (2, {"score": 0.25, "lift": 3})
             assert len(client.get("/v1/models/m").json()["outputs"]) == 2
 
 
-def test_no_bulk_answer_mixes_versions(shelf: Shelf, client: httpx.Client) -> None:
+def test_a_bulk_response_never_mixes_versions(shelf: Shelf, client: httpx.Client) -> None:
     """Every prediction is its version's number, and those from the sixth on have an output more."""
-    # Which are asked for in two halves at once.
+    # This many keys are looked up in two halves at once.
     rows = 700
-    shelf.publish("m", KEY, [(k, 1) for k in range(rows)], NARROW)
+    shelf.publish("m", KEY, [(k, 1) for k in range(rows)], ONE_OUTPUT)
     seen: list[int] = []
     with ThreadPoolExecutor(1) as pool:
         publishing = pool.submit(_publish_on, shelf, rows)
@@ -117,10 +117,10 @@ def test_no_bulk_answer_mixes_versions(shelf: Shelf, client: httpx.Client) -> No
 
 
 def _whole(client: httpx.Client, rows: int) -> int:
-    """The one version that a bulk answer is from."""
-    reply = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": k} for k in range(rows)]})
-    assert reply.status_code == 200, reply.text
-    answers = reply.json()["answers"]
+    """Request all keys and return the one version that all answers are from."""
+    response = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": k} for k in range(rows)]})
+    assert response.status_code == 200, response.text
+    answers = response.json()["answers"]
     version: int = answers[0]["version"]
     expected = {"score": version} | ({"lift": version} if version > 5 else {})
     assert {a["version"] for a in answers} == {version}
@@ -132,7 +132,7 @@ def _whole(client: httpx.Client, rows: int) -> int:
 def _publish_on(shelf: Shelf, rows: int) -> None:
     for version in range(2, 16):
         more = (version,) if version > 5 else ()
-        shelf.publish("m", KEY, [(k, version, *more) for k in range(rows)], WIDE if more else NARROW)
+        shelf.publish("m", KEY, [(k, version, *more) for k in range(rows)], TWO_OUTPUTS if more else ONE_OUTPUT)
 
 
 @pytest.mark.parametrize("connections", [1, 4])
@@ -164,9 +164,9 @@ def test_other_columns_are_followed_without_an_error(shelf: Shelf, connections: 
 def _read_on(client: httpx.Client, done: threading.Event) -> set[tuple[int, str, Any]]:
     seen = set()
     while not done.is_set():
-        reply = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": 1}, {"k": 2}]})
-        assert reply.status_code == 200, reply.text
-        first, second = reply.json()["answers"]
+        response = client.post("/v1/predictions/m/lookup", json={"keys": [{"k": 1}, {"k": 2}]})
+        assert response.status_code == 200, response.text
+        first, second = response.json()["answers"]
         assert (first["version"], first["prediction"]) == (second["version"], second["prediction"])
         [(name, value)] = first["prediction"].items()
         seen.add((first["version"], name, value))

@@ -1,4 +1,4 @@
-"""The database's clock in the server: an age is never told as less than it is."""
+"""The database's clock in the server: an age is never reported as lower than it is."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from datetime import UTC, datetime, timedelta
 from prescore_api.service.clock import Clock
 
 
-def test_a_slow_answer_does_not_set_it_back() -> None:
+def test_a_slow_reply_does_not_set_the_clock_back() -> None:
     clock, now = Clock(), datetime.now(UTC)
     clock.set(now, time.monotonic())
     quick = clock.now()
-    # Asked four seconds ago, and the database said so then.
+    # The query was sent four seconds ago, so the time in its reply may be that old.
     clock.set(now, time.monotonic() - 4)
     assert clock.now() >= quick
     assert clock.now() < quick + 1
 
 
-def test_it_is_the_databases_and_goes_on_by_itself() -> None:
+def test_the_clock_follows_the_database_and_runs_on_by_itself() -> None:
     clock, theirs = Clock(), datetime.now(UTC) - timedelta(days=400)
     clock.set(theirs, time.monotonic())
     assert 0 <= clock.now() - theirs.timestamp() < 5

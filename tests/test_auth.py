@@ -1,4 +1,4 @@
-"""Who is let in by the API keys that a server holds in memory, and what the others are told."""
+"""Authentication with the API keys that a server keeps in memory, and the messages of refusals."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ ID, OTHER_ID = "0123456789ab", "ffffffffffff"
 SECRET = "-_" + "s" * 40 + "_"
 KEY = f"psk_{ID}_{SECRET}".encode()
 UNKNOWN = "is unknown or was revoked"
-NONE = "does not contain a prescore API key"
+MALFORMED = "does not contain a prescore API key"
 
 
 def row(**more: Any) -> dict[str, Any]:
-    """A row of api_keys_valid, of the key KEY."""
+    """Return the row of `api_keys_valid` for KEY."""
     return {
         "id": ID,
         "name": "shop",
@@ -40,10 +40,10 @@ def row(**more: Any) -> dict[str, Any]:
     } | more
 
 
-def ring_of(*rows: dict[str, Any]) -> Keyring:
-    made = Keyring()
-    made.replace(rows)
-    return made
+def keyring(*rows: dict[str, Any]) -> Keyring:
+    ring = Keyring()
+    ring.replace(rows)
+    return ring
 
 
 def bearer(key: bytes = KEY) -> bytes:
@@ -55,7 +55,7 @@ def basic(user: bytes = b"", key: bytes = KEY) -> bytes:
 
 
 def refusal(ring: Keyring, authorization: bytes | None, now: float = NOW) -> str:
-    """What is said to whoever sends this header and is not let in; never what they sent."""
+    """Return the message of the refusal; it never contains what the client sent."""
     with pytest.raises(Unauthenticated) as refused:
         ring.caller(authorization, now)
     assert SECRET not in str(refused.value)
@@ -65,18 +65,18 @@ def refusal(ring: Keyring, authorization: bytes | None, now: float = NOW) -> str
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The secrets that were hashed."""
+    """The secrets that have been hashed."""
     seen: list[bytes] = []
 
-    def noted(secret: bytes) -> bytes:
+    def record(secret: bytes) -> bytes:
         seen.append(secret)
         return api_keys.digest(secret)
 
-    monkeypatch.setattr(auth, "digest", noted)
+    monkeypatch.setattr(auth, "digest", record)
     return seen
 
 
-def test_a_key_of_the_catalog_lets_in_until_it_is_revoked(connection: Connection) -> None:
+def test_a_key_of_the_catalog_works_until_it_is_revoked(connection: Connection) -> None:
     ring, catalog = Keyring(), Catalog(connection)
     texts = {name: api_keys.create(catalog, name, ["churn"], timedelta(hours=1)) for name in ("shop", "late", "other")}
     ring.replace(catalog.all("api_keys_valid"))
@@ -111,13 +111,13 @@ def test_a_key_of_the_catalog_lets_in_until_it_is_revoked(connection: Connection
         b"basic " + basic()[6:],
     ],
 )
-def test_a_key_is_sent_as_token_or_as_password(authorization: bytes) -> None:
-    assert ring_of(row()).caller(authorization, NOW) == Caller(ID, "shop", None, None)
+def test_a_key_is_accepted_as_token_or_as_password(authorization: bytes) -> None:
+    assert keyring(row()).caller(authorization, NOW) == Caller(ID, "shop", None, None)
 
 
 @pytest.mark.parametrize("authorization", [None, b""])
-def test_whoever_sends_no_key_is_told_how_to(authorization: bytes | None) -> None:
-    assert "Send `Authorization: Bearer psk_…`" in refusal(ring_of(row()), authorization)
+def test_a_missing_key_is_refused_with_instructions(authorization: bytes | None) -> None:
+    assert "Send `Authorization: Bearer psk_…`" in refusal(keyring(row()), authorization)
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_whoever_sends_no_key_is_told_how_to(authorization: bytes | None) -> Non
         bearer(basic()[6:]),
         b"Basic " + KEY,
         b"Basic " + b"=" * 20,
-        # No user name, nor the colon behind it.
+        # Neither a user name nor the colon after it.
         b"Basic " + base64.b64encode(KEY),
-        # As the user name.
+        # The key as the user name.
         b"Basic " + base64.b64encode(KEY + b":"),
         basic().rstrip(b"=") + b"\xff",
         basic() + b"!",
@@ -156,54 +156,54 @@ def test_whoever_sends_no_key_is_told_how_to(authorization: bytes | None) -> Non
         basic(b"anna", b"secret"),
     ],
 )
-def test_what_is_no_key_is_told_so(authorization: bytes) -> None:
-    assert NONE in refusal(ring_of(row()), authorization)
+def test_a_malformed_key_is_refused_as_malformed(authorization: bytes) -> None:
+    assert MALFORMED in refusal(keyring(row()), authorization)
 
 
-def test_keys_are_sent_without_line_breaks_in_their_base64() -> None:
+def test_line_breaks_in_base64_are_refused() -> None:
     encoded = base64.encodebytes(b"anna:" + KEY).rstrip()
     assert b"\n" in encoded
-    assert NONE in refusal(ring_of(row()), b"Basic " + encoded)
+    assert MALFORMED in refusal(keyring(row()), b"Basic " + encoded)
 
 
 @pytest.mark.parametrize("scheme", [b"Bearer ", b"Basic ", b"bearer ", b"x"])
-def test_nobody_has_a_megabyte_hashed(hashed: list[bytes], scheme: bytes) -> None:
-    assert NONE in refusal(ring_of(row()), scheme + KEY + b"A" * 2**20)
+def test_a_very_long_header_is_refused_without_hashing(hashed: list[bytes], scheme: bytes) -> None:
+    assert MALFORMED in refusal(keyring(row()), scheme + KEY + b"A" * 2**20)
     assert hashed == []
 
 
 @given(st.one_of(st.binary(max_size=200), st.binary(max_size=100).map(base64.b64encode)))
-def test_whatever_is_sent_is_refused_and_nothing_worse(sent: bytes) -> None:
+def test_arbitrary_headers_are_refused_and_never_crash(sent: bytes) -> None:
     for scheme in (b"", b"Bearer ", b"Bearer psk_", bearer(KEY[:17]), b"Basic ", b"basic  "):
         with pytest.raises(Unauthenticated):
-            ring_of(row()).caller(scheme + sent, NOW)
+            keyring(row()).caller(scheme + sent, NOW)
 
 
-def test_an_unknown_key_is_told_what_a_wrong_secret_is(hashed: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_key_is_refused_like_a_wrong_secret(hashed: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[tuple[bytes, bytes]] = []
 
-    def noted(one: bytes, other: bytes) -> bool:
+    def record(one: bytes, other: bytes) -> bool:
         compared.append((one, other))
         return hmac.compare_digest(one, other)
 
-    monkeypatch.setattr(auth, "compare_digest", noted)
-    ring, wrong = ring_of(row()), KEY[:-1] + b"x"
-    said = {refusal(ring, bearer(key)) for key in (wrong, KEY.replace(ID.encode(), OTHER_ID.encode()))}
-    assert len(said) == 1
-    assert UNKNOWN in said.pop()
-    # The unknown one takes as long.
+    monkeypatch.setattr(auth, "compare_digest", record)
+    ring, wrong = keyring(row()), KEY[:-1] + b"x"
+    messages = {refusal(ring, bearer(key)) for key in (wrong, KEY.replace(ID.encode(), OTHER_ID.encode()))}
+    assert len(messages) == 1
+    assert UNKNOWN in messages.pop()
+    # An unknown id takes as long as a wrong secret.
     assert hashed == [wrong[17:], SECRET.encode()]
     assert [len(a) == len(b) == 32 for a, b in compared] == [True, True]
     assert compared[0][1] == row()["hash"]
 
 
-def test_a_secret_opens_nothing_by_another_id() -> None:
-    ring = ring_of(row(), row(id=OTHER_ID, hash=hashlib.sha256(b"another").digest()))
+def test_a_secret_does_not_work_with_another_id() -> None:
+    ring = keyring(row(), row(id=OTHER_ID, hash=hashlib.sha256(b"another").digest()))
     assert UNKNOWN in refusal(ring, bearer(KEY.replace(ID.encode(), OTHER_ID.encode())))
 
 
-def test_an_expired_key_is_told_when_to_whoever_has_its_secret() -> None:
-    ring = ring_of(row(expires_at=NOW))
+def test_an_expired_key_is_refused_with_its_expiry_only_if_the_secret_is_right() -> None:
+    ring = keyring(row(expires_at=NOW))
     for header in (bearer(), basic()):
         assert ring.caller(header, NOW - 0.001).expires_at == NOW
         assert f"shop ({ID}) expired on 2026-09-21" in refusal(ring, header, NOW)
@@ -211,7 +211,7 @@ def test_an_expired_key_is_told_when_to_whoever_has_its_secret() -> None:
     assert UNKNOWN in refusal(ring, bearer(KEY[:-1] + b"x"), NOW)
 
 
-def test_what_replaces_the_rows_counts_from_the_next_request_on() -> None:
+def test_replaced_keys_count_from_the_next_request_on() -> None:
     ring = Keyring()
     assert UNKNOWN in refusal(ring, bearer())
     ring.replace([row(models=["churn"])])
@@ -225,8 +225,8 @@ def test_what_replaces_the_rows_counts_from_the_next_request_on() -> None:
     assert UNKNOWN in refusal(ring, bearer(KEY.replace(ID.encode(), OTHER_ID.encode())))
 
 
-def test_rows_that_end_half_way_change_nothing() -> None:
-    ring = ring_of(row())
+def test_an_interrupted_replacement_changes_nothing() -> None:
+    ring = keyring(row())
 
     def cut() -> Iterator[dict[str, Any]]:
         yield row(id=OTHER_ID)
@@ -242,15 +242,15 @@ def test_rows_that_end_half_way_change_nothing() -> None:
     ("models", "read"),
     [(None, {"churn", "upsell", "churn_eu"}), (["churn"], {"churn"}), (["churn", "upsell"], {"churn", "upsell"})],
 )
-def test_a_caller_reads_what_the_key_is_for(models: list[str] | None, read: set[str]) -> None:
-    caller = ring_of(row(models=models)).caller(bearer(), NOW)
+def test_a_caller_reads_the_models_of_the_key(models: list[str] | None, read: set[str]) -> None:
+    caller = keyring(row(models=models)).caller(bearer(), NOW)
     assert {model for model in ("churn", "upsell", "churn_eu") if caller.may_read(model)} == read
     with pytest.raises(FrozenInstanceError):
         caller.models = None  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("authorization", [None, b"", b"\xff", bearer(), b"Basic " + b"x" * 2**20])
-def test_an_open_server_lets_everybody_read_everything(authorization: bytes | None) -> None:
+def test_an_open_server_lets_every_request_read_every_model(authorization: bytes | None) -> None:
     OPEN.replace([])
     caller = OPEN.caller(authorization, NOW)
     assert caller.may_read("churn")

@@ -1,4 +1,4 @@
-"""What a request asks for besides keys: versions by number, the caller's bound on the age, chosen outputs."""
+"""Lookup options: versions by number, the maximum age, selected outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _ago(hours: float) -> datetime:
     return datetime.now(UTC) - timedelta(hours=hours)
 
 
-def test_an_earlier_version_is_asked_for_by_number(shelf: Shelf, client: httpx.Client) -> None:
+def test_an_earlier_version_is_selected_by_number(shelf: Shelf, client: httpx.Client) -> None:
     for version in (1, 2, 3):
         shelf.publish("m", KEY, [(1, version / 2)], data_as_of=_ago(10 - version))
     for version in (1, 2, 3):
@@ -32,8 +32,8 @@ def test_an_earlier_version_is_asked_for_by_number(shelf: Shelf, client: httpx.C
         assert (bulk["answers"][1]["found"], bulk["answers"][1]["version"]) == (False, version)
 
 
-def test_a_version_that_was_detached_is_still_there(shelf: Shelf, client: httpx.Client, connection: Connection) -> None:
-    """A roll-back to another and retirement leave versions standing alone, with their own columns."""
+def test_a_detached_version_is_still_served(shelf: Shelf, client: httpx.Client, connection: Connection) -> None:
+    """Retirement and other versions leave it detached, with its own columns."""
     shelf.publish("m", KEY, [(1, 0.5)])
     shelf.publish("m", KEY, [(1, 0.25, 3, "so")], WIDE)
     connection.execute("alter table prescore_versions.m detach partition prescore_versions.m_v1")
@@ -41,11 +41,13 @@ def test_a_version_that_was_detached_is_still_there(shelf: Shelf, client: httpx.
     assert client.get("/v1/predictions/m/1").json()["prediction"] == {"score": 0.25, "lift": 3, "why": "so"}
 
 
-def test_versions_that_may_be_asked_for(shelf: Shelf, client: httpx.Client, connection: Connection) -> None:
+def test_only_versions_that_can_be_looked_up_are_listed(
+    shelf: Shelf, client: httpx.Client, connection: Connection
+) -> None:
     for _ in range(3):
         shelf.publish("m", KEY, [(1, 0.5)])
-    told = client.get("/v1/models/m").json()["versions"]
-    assert [(v["version"], v["state"], v["rows"]) for v in told] == [
+    versions = client.get("/v1/models/m").json()["versions"]
+    assert [(v["version"], v["state"], v["rows"]) for v in versions] == [
         (3, "published", 1), (2, "superseded", 1), (1, "superseded", 1)
     ]  # fmt: skip
     connection.execute("update prescore.versions set state = 'refused' where version = 2")
@@ -54,52 +56,54 @@ def test_versions_that_may_be_asked_for(shelf: Shelf, client: httpx.Client, conn
 
 
 @pytest.mark.parametrize("state", ["building", "staged", "refused", "failed", "retired"])
-def test_what_no_check_has_passed_is_not_served(
+def test_a_version_that_passed_no_check_is_not_served(
     shelf: Shelf, client: httpx.Client, connection: Connection, state: str
 ) -> None:
     for _ in range(2):
         shelf.publish("m", KEY, [(1, 0.5)])
     connection.execute("update prescore.versions set state = %s where version = 1", (state,))
-    reply = client.get("/v1/predictions/m/1?version=1")
-    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
-    assert "m has no version 1" in reply.json()["error"]["message"]
+    response = client.get("/v1/predictions/m/1?version=1")
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
+    assert "m has no version 1" in response.json()["error"]["message"]
     assert client.get("/v1/predictions/m/1?version=2").status_code == 200
 
 
-def test_unknown_versions_and_models(shelf: Shelf, client: httpx.Client) -> None:
+def test_unknown_versions_and_models_are_404(shelf: Shelf, client: httpx.Client) -> None:
     shelf.publish("m", KEY, [(1, 0.5)])
-    reply = client.get("/v1/predictions/m/1?version=7")
-    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
-    assert "GET /v1/models/m lists" in reply.json()["error"]["message"]
+    response = client.get("/v1/predictions/m/1?version=7")
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
+    assert "GET /v1/models/m lists" in response.json()["error"]["message"]
     assert "No model 'none'" in client.get("/v1/predictions/none/1?version=7").json()["error"]["message"]
 
 
-def test_a_version_retired_under_a_readers_feet(shelf: Shelf, client: httpx.Client, connection: Connection) -> None:
-    """It was answered a moment ago, and is remembered: the table that is gone is a 404, and no outage."""
+def test_a_version_retired_between_two_requests_is_404(
+    shelf: Shelf, client: httpx.Client, connection: Connection
+) -> None:
+    """The version is still cached, but its table is gone: that is a 404, not an outage."""
     for _ in range(3):
         shelf.publish("m", KEY, [(1, 0.5)])
     assert client.get("/v1/predictions/m/1?version=1").status_code == 200
     connection.execute("update prescore.versions set state = 'retired', attached_at = null where version = 1")
     connection.execute("drop table prescore_versions.m_v1")
-    reply = client.get("/v1/predictions/m/1?version=1")
-    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
+    response = client.get("/v1/predictions/m/1?version=1")
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
 
 
-@pytest.mark.parametrize("asked", ["/1?max_age=3600", "?k=1&max_age=3600.5"])
-def test_the_callers_bound_on_the_age(shelf: Shelf, client: httpx.Client, asked: str) -> None:
+@pytest.mark.parametrize("query", ["/1?max_age=3600", "?k=1&max_age=3600.5"])
+def test_data_older_than_the_requested_max_age_is_refused(shelf: Shelf, client: httpx.Client, query: str) -> None:
     shelf.publish("m", KEY, [(1, 0.5)], data_as_of=_ago(2))
-    reply = client.get(f"/v1/predictions/m{asked}")
-    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "too_old")
-    assert "m version 1 is too old: its data is 2 h old (7" in reply.json()["error"]["message"]
-    assert int(reply.headers["retry-after"]) > 0
+    response = client.get(f"/v1/predictions/m{query}")
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "too_old")
+    assert "m version 1 is too old: its data is 2 h old (7" in response.json()["error"]["message"]
+    assert int(response.headers["retry-after"]) > 0
     bulk = client.post("/v1/predictions/m/lookup?max_age=3600", json={"keys": [{"k": 1}]})
     assert (bulk.status_code, bulk.json()["error"]["code"]) == (503, "too_old")
     assert client.get("/v1/predictions/m/1?max_age=7300").json()["stale"] is False
     shelf.publish("m", KEY, [(1, 0.75)])
-    assert client.get(f"/v1/predictions/m{asked}").json()["prediction"] == {"score": 0.75}  # at once
+    assert client.get(f"/v1/predictions/m{query}").json()["prediction"] == {"score": 0.75}  # at once
 
 
-def test_the_owner_decides_what_becomes_of_what_is_stale(shelf: Shelf, client: httpx.Client) -> None:
+def test_the_spec_decides_whether_stale_data_is_served(shelf: Shelf, client: httpx.Client) -> None:
     shelf.publish("serve", KEY, [(1, 0.5)], data_as_of=_ago(2), freshness={"max_age": "1h"})
     shelf.publish("refuse", KEY, [(1, 0.5)], data_as_of=_ago(2), freshness={"max_age": "1h", "when_stale": "refuse"})
     shelf.publish("fresh", KEY, [(1, 0.5)], data_as_of=_ago(2), freshness={"max_age": "3h", "when_stale": "refuse"})
@@ -110,24 +114,24 @@ def test_the_owner_decides_what_becomes_of_what_is_stale(shelf: Shelf, client: h
     assert "the model's max age is 3600 s" in refused.json()["error"]["message"]
     assert client.post("/v1/predictions/refuse/lookup", json={"keys": [{"k": 1}]}).status_code == 503
     assert client.get("/v1/predictions/fresh/1").json()["stale"] is False
-    # Who asks for a version by its number knows that it is of the past.
+    # A request for a version by number accepts its age.
     assert client.get("/v1/predictions/refuse/1?version=1").json()["stale"] is True
 
 
-def test_outputs_are_chosen(api: Api) -> None:
+def test_outputs_are_selected(api: Api) -> None:
     m = api.publish(KEY, [(1, 0.5, 3, "so")], WIDE)
 
-    def asked(query: str) -> dict[str, Any]:
+    def query(query: str) -> dict[str, Any]:
         prediction: dict[str, Any] = api.client.get(f"/v1/predictions/{m}/1?{query}").json()["prediction"]
         return prediction
 
-    assert asked("output=lift") == {"lift": 3}
-    assert list(asked("output=why&output=score").items()) == [("why", "so"), ("score", 0.5)]
+    assert query("output=lift") == {"lift": 3}
+    assert list(query("output=why&output=score").items()) == [("why", "so"), ("score", 0.5)]
     bulk = api.client.post(f"/v1/predictions/{m}/lookup?output=score", json={"keys": [{"k": 1}, {"k": 2}]}).json()
     assert [answer["prediction"] for answer in bulk["answers"]] == [{"score": 0.5}, None]
 
 
-def test_an_output_may_be_called_anything(api: Api) -> None:
+def test_an_output_may_have_any_name(api: Api) -> None:
     m = api.publish(KEY, [(1, 0.5, 3)], {"output": "real", "a,b&c": "integer"})
-    reply = api.client.get(f"/v1/predictions/{m}/1", params={"output": "a,b&c"})
-    assert reply.json()["prediction"] == {"a,b&c": 3}
+    response = api.client.get(f"/v1/predictions/{m}/1", params={"output": "a,b&c"})
+    assert response.json()["prediction"] == {"a,b&c": 3}
