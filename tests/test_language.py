@@ -40,7 +40,10 @@ WORDS = {
     r"(?<!there )(?:is|are) no (?!longer|more|different|such|less|other|one)": "is not a",
 }
 """Regular expressions of whole words, without regard to case → what to write."""
-NAMES = r"told|tell|tells|asked|asks|heard|settled|whoever|who|somebody|nobody|anew|mend|mended|resident|residents|narrow|promise|promised"
+NAMES = (
+    "told|tell|tells|asked|asks|heard|settled|whoever|who|somebody|nobody|anew|mend|mended|resident|residents|narrow"
+    "|promise|promised"
+)
 """Words that no identifier contains."""
 OPTIONS = {"--older": "--allow-older", "--breaking": "--allow-breaking", "--resident-memory": "--memory-limit"}
 PRODUCT = "Score every answer before it is asked"

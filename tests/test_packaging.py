@@ -55,7 +55,8 @@ def test_status_and_versions_need_only_the_catalog() -> None:
 def test_so_do_rolling_back_holding_and_comparing() -> None:
     assert (
         _imports(
-            "import prescore.cli.context, prescore.checks.comparison, prescore.versions.pointer, prescore.versions.rollback"
+            "import prescore.cli.context, prescore.checks.comparison, "
+            "prescore.versions.pointer, prescore.versions.rollback"
         )
         == set()
     )
