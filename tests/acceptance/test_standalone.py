@@ -92,9 +92,8 @@ def test_an_approved_version_is_not_published_if_another_one_is_served_by_then(s
     standalone.run(full=True)
     _respond(standalone, run, "Approve")
     assert standalone.wait_for_end(run) == "failed"
-    assert "churn version 2 was compared with version 1, and by now version 3 is served" in standalone.log(
-        run, "publish"
-    )
+    log = standalone.log(run, "publish")
+    assert "churn version 2 was compared with version 1, and version 3 is served now" in log
     assert standalone.project.rows(SERVED) == [(3, 1000, 1000)]
 
 
