@@ -1,4 +1,4 @@
-"""The documentation is true: what a page shows is what happens, and what the code has is in the reference."""
+"""The documentation is true: commands print what a page shows, and the reference covers everything in the code."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 
+import prescore
 from doc_pages import DOCS, ROOT, Terminal, blocks, fits, name, prose, rows, sections
 from prescore import errors
 from prescore.catalog import queries
@@ -23,13 +24,14 @@ from prescore.cli import main
 from prescore.cli.errors import exit_code
 from prescore.project import spec
 from prescore.project.project import Settings
+from prescore.public.project import Project
 from prescore_api.client import Answer, ApiError, Client, Column, Model
 from prescore_api.http import openapi
 
 REFERENCE = ROOT / "docs/reference"
 GLOSSARY = {"model", "spec", "domain", "snapshot", "chunk", "version", "publish", "roll back", "retire", "data_as_of"}
 GLOSSARY |= {"freshness", "hold", "reject"}
-# What the SQL would allow and no step does: a failed version's table is dropped at once.
+# The SQL would allow this, but no step does it: a failed version's table is dropped at once.
 NEVER = {("failed", "retired")}
 SOURCES = ("jobs", "lookup_api", "dags", "sql", "benchmarks", "tests")
 
@@ -43,7 +45,7 @@ def terminal(tmp_path: Path, database: Database) -> Iterator[Terminal]:
 
 
 def _flights(folder: Path) -> None:
-    """What README's reader has after `make demo` began: the repo's own project, with its model trained."""
+    """Create what a reader of the README has at the start of `make demo`: the flight example with a trained model."""
     for part in ("specs", "sql/domains", "jobs/flights"):
         shutil.copytree(ROOT / part, folder / part)
     shutil.copy(ROOT / "prescore.toml", folder)
@@ -51,7 +53,7 @@ def _flights(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [p for p in DOCS if any(b.live for b in blocks(p))], ids=name)
-def test_what_a_page_shows_is_what_happens(page: Path, terminal: Terminal) -> None:
+def test_commands_print_what_the_page_shows(page: Path, terminal: Terminal) -> None:
     if page == ROOT / "README.md":
         _flights(terminal.folder)
     for block in blocks(page):
@@ -76,7 +78,7 @@ def test_ellipses(expected: str, printed: str, *, same: bool) -> None:
     assert fits(expected, printed) is same
 
 
-def test_blocks_that_are_only_read_can_be_read() -> None:
+def test_blocks_that_are_not_run_are_valid() -> None:
     for block in (block for page in DOCS for block in blocks(page)):
         if block.language == "toml":
             tomllib.loads(block.text)
@@ -85,22 +87,22 @@ def test_blocks_that_are_only_read_can_be_read() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    wrong = [f"{name(page)}: {link}" for page in DOCS for link in _links(page) if not _leads(page, link)]
-    assert not wrong, f"Links within the documentation that lead nowhere; mend or write: {wrong}"
+    wrong = [f"{name(page)}: {link}" for page in DOCS for link in _links(page) if not _exists(page, link)]
+    assert not wrong, f"Links within the documentation that lead nowhere: {wrong}"
 
 
 def _links(page: Path) -> list[str]:
     return [link for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)) if not link.startswith("http")]
 
 
-def _leads(page: Path, link: str) -> bool:
+def _exists(page: Path, link: str) -> bool:
     path, _, anchor = link.partition("#")
     target = (page.parent / path).resolve() if path else page
     return target.exists() and (not anchor or anchor in map(_anchor, sections(target)))
 
 
 def _anchor(heading: str) -> str:
-    """A heading's anchor as GitHub makes it."""
+    """Return the anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
@@ -138,7 +140,7 @@ def test_every_command_and_option_is_documented() -> None:
 
 
 def _keys(schema: dict[str, Any], node: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every key of a JSON schema as the reference writes it, with its node; `*` for names of the author's own."""
+    """Yield every key of a JSON schema as the reference writes it, with its node; `*` stands for names of the user."""
     inner = dict(node.get("properties", {}))
     if isinstance(values := node.get("additionalProperties"), dict):
         inner["*"] = values
@@ -160,24 +162,24 @@ def test_every_key_of_the_spec_is_documented() -> None:
     assert leaves <= set(documented), f"docs/reference/spec.md lacks {sorted(leaves - set(documented))}"
     assert set(documented) <= set(keys), f"No such key in the spec: {sorted(set(documented) - set(keys))}"
     for key, row in documented.items():
-        _default_is_told("docs/reference/spec.md", key, keys[key].get("default"), row)
+        _assert_default_documented("docs/reference/spec.md", key, keys[key].get("default"), row)
 
 
 def _spec_rows(text: str) -> list[tuple[str, str]]:
-    """Rows of the tables that describe keys, not of those that list expectations."""
+    """Return the rows of tables that describe keys, and not of those that list expectations."""
     return list(rows(text[text.index("| key ") :].split("\n\n")[0]).items()) if "| key " in text else []
 
 
-def _default_is_told(page: str, key: str, default: object, row: str) -> None:
+def _assert_default_documented(page: str, key: str, default: object, row: str) -> None:
     if default and isinstance(default, str | int):
-        told = f'"{default}"' if isinstance(default, str) else str(default)
-        assert told in row, f"{page}: the default of {key} is {told}"
+        written = f'"{default}"' if isinstance(default, str) else str(default)
+        assert written in row, f"{page}: the default of {key} is {written}"
 
 
 @pytest.mark.parametrize("kind", [spec.KeyType, spec.OutputType, spec.PassthroughType])
 def test_every_type_is_documented(kind: Any) -> None:
     text = (REFERENCE / "spec.md").read_text()
-    absent = [told for told in kind.__args__ if f'"{told}"' not in text]
+    absent = [type_name for type_name in kind.__args__ if f'"{type_name}"' not in text]
     assert not absent, f"docs/reference/spec.md lacks the types {absent}"
 
 
@@ -185,7 +187,7 @@ def test_every_setting_is_documented() -> None:
     documented = rows(sections(REFERENCE / "settings.md")["prescore.toml"])
     assert set(documented) == set(Settings.model_fields), "docs/reference/settings.md: a row for each setting"
     for key, setting in Settings.model_fields.items():
-        _default_is_told("docs/reference/settings.md", key, setting.default, documented[key])
+        _assert_default_documented("docs/reference/settings.md", key, setting.default, documented[key])
 
 
 def test_every_environment_variable_is_documented() -> None:
@@ -223,10 +225,24 @@ def test_the_client_is_documented() -> None:
     documented = {heading: set(rows(text)) for heading, text in sections(REFERENCE / "client.md").items()}
     kinds: tuple[type, ...] = (Answer, Model, Column)
     known = {kind.__name__: {field.name for field in fields(kind)} for kind in kinds}
-    known["Calls"] = {call for call in vars(Client) if not call.startswith("_")}
+    known["Methods"] = {method for method in vars(Client) if not method.startswith("_")}
     known["Errors"] = {"ApiError"} | {kind.__name__ for kind in ApiError.__subclasses__()}
     for heading, names in known.items():
         assert documented[heading] == names, f"docs/reference/client.md, {heading}: a row for each, and for no other"
+
+
+def test_the_python_api_is_documented() -> None:
+    page = REFERENCE / "python.md"
+    documented = {heading: set(rows(text)) for heading, text in sections(page).items()}
+    methods = {name for name in vars(Project) if not name.startswith("_")}
+    assert documented["Project"] == methods, (
+        "docs/reference/python.md, Project: a row for each method, and for no other"
+    )
+    names = {"Project", "Scorer"} | documented["Results"] | documented["Exceptions"]
+    assert names == set(prescore.__all__), "docs/reference/python.md: a row for each exported name, and for no other"
+    for exception, row in rows(sections(page)["Exceptions"]).items():
+        base = getattr(prescore, exception).__base__.__name__
+        assert row.endswith(f"| `{base}` |"), f"docs/reference/python.md: the base class of {exception} is {base}"
 
 
 def test_every_table_and_column_is_documented(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""How prescore speaks: words that its pages, messages, comments and names do not use, each with what to write instead."""
+"""Words that prescore's pages, messages, comments and names do not use, each with what to write instead."""
 
 from __future__ import annotations
 

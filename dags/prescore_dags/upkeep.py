@@ -93,14 +93,13 @@ def retire(model: str, root: str) -> list[int]:
 def deadlines(root: str) -> int:
     """Fail if a model was not published by its deadline, `schedule.published_by`; return the number of deadlines.
 
-    Without a catalog no model has been run yet, and no deadline counts as missed.
+    Without a catalog no model has ever been published.
     """
     project = Project.find(Path(root))
     now = datetime.now(UTC)
     with _open_catalog() as catalog:
-        if catalog is None:
-            return 0
-        rows = catalog.all("status_publications")
+        # Without a catalog, no model was ever published, and a deadline is missed all the more.
+        rows = catalog.all("status_publications") if catalog else []
     publications = {row["model"]: row for row in rows}
     schedules, problems = _deadline_schedules(project)
     for model, schedule in schedules.items():
