@@ -88,7 +88,8 @@ def test_the_database_comes_from_the_environment_alone(sandbox: Sandbox, url: st
         sandbox.monkeypatch.setenv("PRESCORE_DATABASE_URL", url)
     outcome = sandbox.cli("serve", "--port", "0")
     assert outcome.code == 2
-    assert f"PRESCORE_DATABASE_URL {'says embedded' if url == 'embedded' else 'is not set'}" in outcome.err
+    reason = "is 'embedded'" if url == "embedded" else "is not set"
+    assert f"PRESCORE_DATABASE_URL {reason}" in outcome.err
     assert not (sandbox.root / ".prescore").exists()
 
 
