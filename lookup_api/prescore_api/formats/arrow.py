@@ -1,8 +1,10 @@
-"""Keys and answers as Arrow IPC streams: columns in, columns out.
+"""Parse keys from Arrow tables, and render answers as Arrow IPC streams.
 
-A request's stream has the key's columns, by name. The answer's has three columns, `key` and `prediction` as structs and
-`found`, and what all answers share as its schema's metadata: as in JSON, and with no name that could meet another.
-Source of the format: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format.
+A request has a column for each key column, with the same name. A response has three columns: the structs `key` and
+`prediction`, whose fields cannot clash with other names, and the boolean `found`. The schema's metadata holds what all
+answers share.
+
+The format: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from prescore.catalog import keys
+from prescore.catalog.catalog import Column
 from prescore.catalog.types import INTEGERS, TIMES
 from prescore.errors import KeyInvalid
 from prescore_api.service.answers import Age, Answers
@@ -34,98 +37,138 @@ _TYPES = {
 }
 
 
-def parse(described: TableVersion, table: pa.Table) -> list[list[Any]]:
-    """A request's columns as those of the key; raises KeyInvalid."""
-    names = [column["name"] for column in described.key]
+def parse(version: TableVersion, table: pa.Table) -> list[list[Any]]:
+    """Return a request's keys as columns of Python values, in the order of the version's key; raise KeyInvalid."""
+    names = [column["name"] for column in version.key]
     if sorted(table.column_names) != sorted(names):
-        raise KeyInvalid(f"The columns are {', '.join(table.column_names)}; the key consists of {', '.join(names)}.")
+        sent = ", ".join(table.column_names)
+        expected = ", ".join(names)
+        raise KeyInvalid(f"The request has the columns {sent}. Send the columns of the key: {expected}.")
+    columns = []
     try:
-        columns = [_cast(column["name"], column["type"], table.column(column["name"])) for column in described.key]
-        # Text, times and UUIDs have rules of their own, and numbers their ranges, the same as in JSON.
-        values = [_values(column) for column in columns]
+        for column in version.key:
+            name = column["name"]
+            values = _key_values(name, column["type"], table.column(name))
+            columns.append(values)
     except (pa.ArrowException, ValueError, OverflowError) as error:
         raise KeyInvalid(f"The keys cannot be read: {error}.") from error
-    return keys.parse_columns(described.key, values)
+    # Ranges of integers and the formats of text, times and UUIDs are checked as for JSON.
+    return keys.parse_columns(version.key, columns)
 
 
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    values: list[Any] = column.to_numpy().tolist() if pa.types.is_integer(column.type) else column.to_pylist()
-    return values
-
-
-def _cast(name: str, kind: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if column.null_count:
-        place = column.is_null().to_pylist().index(True)
-        raise KeyInvalid(f"keys[{place}]: {name} is null.")
-    whole = pa.types.is_integer(column.type)
+def _key_values(name: str, kind: str, column: pa.ChunkedArray) -> list[Any]:
+    """Return a key column of type `kind` as values that a request in JSON could contain; raise KeyInvalid."""
+    _require_no_null(name, column)
     if kind in INTEGERS:
-        if not whole:
-            raise KeyInvalid(f"{name} takes whole numbers ({kind}), not {column.type}.")
-        return column
+        return _integers(name, kind, column)
     if kind in TIMES:
-        return _iso(kind, column)
-    if whole or pa.types.is_temporal(column.type):
+        return _times(kind, column)
+    if pa.types.is_integer(column.type) or pa.types.is_temporal(column.type):
         raise KeyInvalid(f"{name} takes {kind}, not {column.type}.")
-    return column
+    return column.to_pylist()  # type: ignore[no-any-return]
 
 
-def _iso(kind: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Times as ISO 8601 text, which is read as in JSON."""
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return column.cast(pa.string())
-    if not pa.types.is_temporal(column.type):
-        raise KeyInvalid(f"a {kind} takes times or their text, not {column.type}.")
-    if kind == "timestamptz" and getattr(column.type, "tz", None) is None:
-        raise KeyInvalid(f"a timestamptz takes times with a zone, not {column.type}.")
-    if kind == "timestamp" and getattr(column.type, "tz", None) is not None:
-        raise KeyInvalid(f"a timestamp takes times without a zone, not {column.type}.")
-    values = column.cast(_TYPES[kind]).to_pylist()
-    return pa.chunked_array([pa.array([value.isoformat() for value in values], pa.string())])
+def _require_no_null(name: str, column: pa.ChunkedArray) -> None:
+    if not column.null_count:
+        return
+    position = column.is_null().index(True)
+    raise KeyInvalid(f"keys[{position}]: {name} is null.")
+
+
+def _integers(name: str, kind: str, column: pa.ChunkedArray) -> list[Any]:
+    if not pa.types.is_integer(column.type):
+        raise KeyInvalid(f"{name} takes whole numbers ({kind}), not {column.type}.")
+    # NumPy converts integers to Python several times faster than Arrow.
+    array = column.to_numpy()
+    return array.tolist()  # type: ignore[no-any-return]
+
+
+def _times(kind: str, column: pa.ChunkedArray) -> list[Any]:
+    """Return dates or timestamps as ISO 8601 text, as in JSON."""
+    data_type = column.type
+    if pa.types.is_string(data_type) or pa.types.is_large_string(data_type):
+        return column.to_pylist()  # type: ignore[no-any-return]
+    _require_time(kind, data_type)
+    times = column.cast(_TYPES[kind])
+    return [time.isoformat() for time in times.to_pylist()]
+
+
+def _require_time(kind: str, data_type: pa.DataType) -> None:
+    if not pa.types.is_temporal(data_type):
+        raise KeyInvalid(f"a {kind} takes times or their text, not {data_type}.")
+    # Dates have no such attribute.
+    time_zone = getattr(data_type, "tz", None)
+    if kind == "timestamptz" and time_zone is None:
+        raise KeyInvalid(f"a timestamptz takes times with a time zone, not {data_type}.")
+    if kind == "timestamp" and time_zone is not None:
+        raise KeyInvalid(f"a timestamp takes times without a time zone, not {data_type}.")
 
 
 def render(answers: Answers) -> bytes:
-    """Answers as a reply's body."""
-    described, places = answers.table_version, answers.selection
+    """Return the answers as an Arrow IPC stream with one record batch, in the order of the request."""
+    version = answers.table_version
     found = pa.array(answers.found, pa.bool_()).fill_null(False)
-    key = _struct([c["name"] for c in described.key], [c["type"] for c in described.key], answers.keys)
-    columns = answers.outputs.to_arrays([place for place, _ in places])
-    kinds = [described.outputs[place]["type"] for place, _ in places]
-    prediction = _struct([name for _, name in places], kinds, columns, mask=pa.compute.invert(found))
-    fields = [("key", key.type), ("found", pa.bool_()), ("prediction", prediction.type)]
-    schema = pa.schema(fields, metadata=_metadata(described, answers.age))
+    key = _struct(version.key, answers.keys)
+
+    positions = [position for position, _ in answers.selection]
+    selected = [version.outputs[position] for position in positions]
+    outputs = answers.outputs.to_arrays(positions)
+    # A prediction is null as a whole if its key was not found.
+    not_found = pa.compute.invert(found)
+    prediction = _struct(selected, outputs, mask=not_found)
+
+    schema = pa.schema(
+        {
+            "key": key.type,
+            "found": found.type,
+            "prediction": prediction.type,
+        },
+        metadata=_metadata(version, answers.age),
+    )
+    batch = pa.record_batch([key, found, prediction], schema=schema)
+    return _stream(batch)
+
+
+def _stream(batch: pa.RecordBatch) -> bytes:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        writer.write_batch(pa.record_batch([key, found, prediction], schema=schema))
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
     return bytes(sink.getvalue())
 
 
 def _metadata(version: TableVersion, age: Age) -> dict[bytes, str]:
-    """Return what all answers share, as text."""
+    """Return what all answers share, as text. A version that was never published has an empty `published_at`."""
+    data_as_of = version.row["data_as_of"]
     published_at = version.row["published_at"]
     return {
         b"model": version.model,
         b"version": str(version.version),
-        b"data_as_of": version.row["data_as_of"].isoformat(),
+        b"data_as_of": data_as_of.isoformat(),
         b"published_at": published_at.isoformat() if published_at else "",
         b"age_seconds": f"{age.seconds:.3f}",
-        b"stale": str(age.stale).lower(),
+        b"stale": "true" if age.stale else "false",
     }
 
 
-def _struct(
-    names: Sequence[str], kinds: Sequence[str], columns: Sequence[Any], mask: pa.Array | None = None
-) -> pa.StructArray:
-    fields = [pa.field(name, _TYPES[kind]) for name, kind in zip(names, kinds, strict=True)]
-    arrays = [_typed(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+def _struct(columns: Sequence[Column], values: Sequence[Any], mask: pa.Array | None = None) -> pa.StructArray:
+    """Return an array of structs with a field for each column. Structs are null where `mask` is true."""
+    fields = []
+    arrays = []
+    for column, column_values in zip(columns, values, strict=True):
+        kind = column["type"]
+        field = pa.field(column["name"], _TYPES[kind])
+        fields.append(field)
+        arrays.append(_array(column_values, kind))
     return pa.StructArray.from_arrays(arrays, fields=fields, mask=mask)
 
 
-def _typed(column: Any, kind: str) -> pa.Array:
-    if isinstance(column, pa.Array):
-        return column.cast(_TYPES[kind], safe=False)
+def _array(values: Any, kind: str) -> pa.Array:
+    """Return values of a column type as an Arrow array. Infinity and times before Christ become null."""
+    if isinstance(values, pa.Array):
+        return values.cast(_TYPES[kind], safe=False)
     if kind == "uuid":
-        column = [None if value is None else str(value) for value in column]
-    # Infinity and times before Christ come as text.
+        values = [None if value is None else str(value) for value in values]
     if kind in TIMES:
-        column = [None if isinstance(value, str) else value for value in column]
-    return pa.array(column, _TYPES[kind])
+        # Times beyond Python's range are text.
+        values = [None if isinstance(value, str) else value for value in values]
+    return pa.array(values, _TYPES[kind])

@@ -1,9 +1,10 @@
-"""Arrow IPC streams from outside: looked at before they are believed, because Arrow itself believes them.
+"""Validate Arrow IPC streams before any value is read from them.
 
-A stream that says of itself what is not so can make Arrow read other memory; a compressed one of some kilobytes can be
-gigabytes. So only plain columns are taken, nothing compressed, and all of it is validated before a value is read.
-Source of the format: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format; what is read of a
-message's metadata here is as in Message.fbs, whose encoding is https://flatbuffers.dev/internals/.
+Arrow trusts the streams it reads. Forged offsets can make it read beyond the body, and a few compressed kilobytes can
+expand to gigabytes. Requests may therefore contain only plain, uncompressed columns, which Arrow validates in full.
+
+The stream format: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format. Message metadata follows
+Arrow's Message.fbs, encoded as described at https://flatbuffers.dev/internals/.
 """
 
 from __future__ import annotations
@@ -14,61 +15,86 @@ import pyarrow as pa
 
 from prescore.errors import RequestInvalid
 
-_RECORD_BATCH, _COMPRESSION, _HEADER_TYPE, _HEADER = 3, 3, 1, 2
+# Numbers of the fields in Message.fbs, and of a record batch among the kinds of messages.
+_HEADER_TYPE_FIELD = 1
+_HEADER_FIELD = 2
+_COMPRESSION_FIELD = 3
+_RECORD_BATCH = 3
+
+_TYPE_CHECKS = (
+    pa.types.is_integer,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_date,
+    pa.types.is_timestamp,
+)
 
 
 def read_table(body: bytes) -> pa.Table:
-    """The whole of a stream; raises RequestInvalid."""
+    """Return all rows of a stream; raise RequestInvalid if it is malformed, compressed, or has other column types."""
     try:
-        _require_plain(body)
+        _require_plain_columns(body)
+        _require_uncompressed(body)
         with pa.ipc.open_stream(body) as reader:
-            read = reader.read_all()
-        read.validate(full=True)
+            table = reader.read_all()
+        table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, OverflowError, struct.error) as error:
         raise RequestInvalid(f"The body is not an Arrow IPC stream: {error}.") from error
-    return read
+    return table
 
 
-def _require_plain(body: bytes) -> None:
-    # Reads the schema and no more.
+def _require_plain_columns(body: bytes) -> None:
+    # Opening a stream reads only its schema.
     with pa.ipc.open_stream(body) as reader:
-        for field in reader.schema:
-            if not _plain(field.type):
-                raise RequestInvalid(
-                    f"The column {field.name} is {field.type}. Integers, text, dates and timestamps are taken, "
-                    "none of them dictionary-encoded."
-                )
+        schema = reader.schema
+    for field in schema:
+        if not _is_plain(field.type):
+            raise RequestInvalid(
+                f"Column {field.name} has the type {field.type}. Send integers, text, dates or timestamps, "
+                "none of them dictionary-encoded."
+            )
+
+
+def _require_uncompressed(body: bytes) -> None:
     for message in pa.ipc.MessageReader.open_stream(body):
-        if message.type == "record batch" and _compressed(message.metadata.to_pybytes()):
-            raise RequestInvalid("The stream is compressed. Send it as it is; HTTP may be compressed by a proxy.")
+        if message.type != "record batch":
+            continue
+        metadata = message.metadata.to_pybytes()
+        if _is_compressed(metadata):
+            raise RequestInvalid("The Arrow stream is compressed. Send it without compression.")
 
 
-def _plain(kind: pa.DataType) -> bool:
-    plain = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string, pa.types.is_date, pa.types.is_timestamp)
-    return any(is_it(kind) for is_it in plain)
+def _is_plain(data_type: pa.DataType) -> bool:
+    return any(is_type(data_type) for is_type in _TYPE_CHECKS)
 
 
-def _compressed(metadata: bytes) -> bool:
-    """Whether a message's record batch names a compression; raise struct.error if it is not a message."""
-    (root,) = struct.unpack_from("<I", metadata)
-    kind = _field(metadata, root, _HEADER_TYPE)
-    if kind is None or metadata[kind] != _RECORD_BATCH:
-        raise struct.error("a message is of another kind than it says")
-    header = _field(metadata, root, _HEADER)
+def _is_compressed(metadata: bytes) -> bool:
+    """Return whether a record batch is compressed, by the metadata of its message; raise struct.error if malformed."""
+    (message,) = struct.unpack_from("<I", metadata)
+    header_type = _find_field(metadata, message, _HEADER_TYPE_FIELD)
+    if header_type is None or metadata[header_type] != _RECORD_BATCH:
+        raise struct.error("a record batch has the header of another message")
+    header = _find_field(metadata, message, _HEADER_FIELD)
     if header is None:
         raise struct.error("a message has no header")
     (offset,) = struct.unpack_from("<I", metadata, header)
-    return _field(metadata, header + int(offset), _COMPRESSION) is not None
+    record_batch = header + int(offset)
+    compression = _find_field(metadata, record_batch, _COMPRESSION_FIELD)
+    return compression is not None
 
 
-def _field(metadata: bytes, table_at: int, number: int) -> int | None:
-    """Where a field of a FlatBuffers table is; None when it has its default."""
-    (back,) = struct.unpack_from("<i", metadata, table_at)
-    vtable = table_at - back
+def _find_field(metadata: bytes, table: int, number: int) -> int | None:
+    """Return the position of a field of the FlatBuffers table at `table`, or None if the field is absent."""
+    (distance,) = struct.unpack_from("<i", metadata, table)
+    vtable = table - distance
     if vtable < 0:
-        raise struct.error("a table's vtable is outside")
+        raise struct.error("a vtable begins before its message")
     (size,) = struct.unpack_from("<H", metadata, vtable)
-    if 4 + 2 * number >= size:
+    # A vtable begins with two sizes. An offset of two bytes for each field follows.
+    entry = 4 + 2 * number
+    if entry >= size:
         return None
-    (offset,) = struct.unpack_from("<H", metadata, vtable + 4 + 2 * number)
-    return table_at + offset if offset else None
+    (offset,) = struct.unpack_from("<H", metadata, vtable + entry)
+    if offset == 0:
+        return None
+    return table + int(offset)

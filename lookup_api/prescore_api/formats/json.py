@@ -25,28 +25,35 @@ _NUMBERS = {int, float, type(None)}
 
 def render_one(version: TableVersion, age: Age, key: dict[str, Any], row: Row, selection: OutputSelection) -> bytes:
     """Return the answer to one key, which maps column names to values."""
+    head = version.json_head
     key_json = orjson.dumps(key)
-    if not row[1]:
-        return b"".join((version.json_head, key_json, _NOT_FOUND, _end(version, age)))
-    prediction = orjson.dumps({name: row[2 + position] for position, name in selection})
-    return b"".join((version.json_head, key_json, _FOUND, prediction, _end(version, age)))
+    end = _end(version, age)
+    is_found = row[1]
+    if not is_found:
+        return b"".join((head, key_json, _NOT_FOUND, end))
+    prediction = {name: row[2 + position] for position, name in selection}
+    prediction_json = orjson.dumps(prediction)
+    return b"".join((head, key_json, _FOUND, prediction_json, end))
 
 
 def render(answers: Answers) -> bytes:
-    """Return `{"answers": […]}` with one answer a key, in the order of the request.
+    """Return `{"answers": […]}` with one answer for each key, in the order of the request.
 
-    What all answers share is rendered once, into a bytes template that has a `%b` for each value. Filling it in is
-    several times faster than serializing a dictionary a row.
+    What all answers share is rendered once, into a bytes template with a `%b` for each value. Filling it in is several
+    times faster than serializing a dictionary for each row.
     """
     version = answers.table_version
     key_names = [column["name"] for column in version.key]
     output_names = [name for _, name in answers.selection]
-    head = _literal(version.json_head) + _object_template(key_names)
-    end = _literal(_end(version, answers.age))
+    head = _literal(version.json_head)
+    head += _object_template(key_names)
+    end = _end(version, answers.age)
+    end = _literal(end)
     found_template = head + _FOUND + _object_template(output_names) + end
     missing_template = head + _NOT_FOUND + end
 
-    outputs = answers.outputs.to_lists([position for position, _ in answers.selection])
+    positions = [position for position, _ in answers.selection]
+    outputs = answers.outputs.to_lists(positions)
     columns = [_column_json(column) for column in (*answers.keys, *outputs)]
     key_width = len(key_names)
     rendered = []
@@ -55,26 +62,33 @@ def render(answers: Answers) -> bytes:
             rendered.append(found_template % values)
         else:
             rendered.append(missing_template % values[:key_width])
-    return b'{"answers":[%b]}' % b",".join(rendered)
+    joined = b",".join(rendered)
+    return b'{"answers":[%b]}' % joined
 
 
 def _end(version: TableVersion, age: Age) -> bytes:
-    """Return how every answer ends: the version's times and its age."""
-    return b"%b%.3f%b" % (version.json_times, age.seconds, _END_STALE if age.stale else _END_FRESH)
+    """Return the end of every answer: the version's times, its age, and whether it is stale."""
+    stale = _END_STALE if age.stale else _END_FRESH
+    return b"%b%.3f%b" % (version.json_times, age.seconds, stale)
 
 
 def _column_json(values: Sequence[Any]) -> list[bytes]:
     """Return each value as JSON. Numbers contain no comma, so a column of them is serialized at once and split."""
     if not values:
         return []
-    if set(map(type, values)) <= _NUMBERS:
-        return orjson.dumps(values)[1:-1].split(b",")
+    types = set(map(type, values))
+    if types <= _NUMBERS:
+        array = orjson.dumps(values)
+        return array[1:-1].split(b",")
     return list(map(orjson.dumps, values))
 
 
 def _object_template(names: Sequence[str]) -> bytes:
     """Return a template of a JSON object with these names and a `%b` for each value."""
-    members = [_literal(orjson.dumps(name)) + b":%b" for name in names]
+    members = []
+    for name in names:
+        name_json = orjson.dumps(name)
+        members.append(_literal(name_json) + b":%b")
     return b"{%b}" % b",".join(members)
 
 

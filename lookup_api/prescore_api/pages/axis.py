@@ -37,16 +37,20 @@ class Axis(NamedTuple):
 
 def between(low: float, high: float, *, whole: bool = False) -> Axis:
     """Return an axis that contains both ends. With `whole`, whole numbers lie in the middle of their bins."""
-    if whole and max(abs(low), abs(high)) < _LARGEST_WITH_HALVES:
+    largest = max(abs(low), abs(high))
+    if whole and largest < _LARGEST_WITH_HALVES:
         return _whole_numbers(math.floor(low), math.ceil(high))
     low, high = _separate(low, high)
-    step = _tick_step(_length(low, high))
+    length = _length(low, high)
+    step = _tick_step(length)
     low, high = _extend_to_ticks(low, high, step)
     edges = []
     for i in range(BINS + 1):
         share = i / BINS
-        edges.append(low * (1 - share) + high * share)
-    return Axis(tuple(edges), _ticks(low, high, step))
+        edge = low * (1 - share) + high * share
+        edges.append(edge)
+    ticks = _ticks(low, high, step)
+    return Axis(tuple(edges), ticks)
 
 
 def is_wide(low: float, high: float) -> bool:
@@ -59,16 +63,20 @@ def position(value: float, low: float, high: float) -> float:
     # A quarter of each, because the distance from the smallest to the largest float is not a float.
     distance = value / 4 - low / 4
     length = high / 4 - low / 4
-    return min(1.0, max(0.0, distance / length))
+    share = distance / length
+    return min(1.0, max(0.0, share))
 
 
 def _whole_numbers(low: int, high: int) -> Axis:
     count = high - low + 1
     width = _divide_rounding_up(count, BINS)
     bins = _divide_rounding_up(count, width)
-    edges = [low - 0.5 + width * i for i in range(bins + 1)]
-    step = max(Decimal(1), _tick_step(float(high - low)))
-    return Axis(tuple(edges), _ticks(edges[0], edges[-1], step))
+    first_edge = low - 0.5
+    edges = [first_edge + width * i for i in range(bins + 1)]
+    length = float(high - low)
+    step = max(Decimal(1), _tick_step(length))
+    ticks = _ticks(edges[0], edges[-1], step)
+    return Axis(tuple(edges), ticks)
 
 
 def _divide_rounding_up(number: int, divisor: int) -> int:
@@ -76,34 +84,44 @@ def _divide_rounding_up(number: int, divisor: int) -> int:
 
 
 def _length(low: float, high: float) -> float:
+    # The distance from the smallest to the largest float is infinite.
     return min(high - low, _LARGEST)
 
 
 def _separate(low: float, high: float) -> tuple[float, float]:
     """Move the ends apart until the edges of the bins between them are different floats."""
+    largest = max(abs(low), abs(high))
     if low == high:
-        margin = max(abs(low) / 10, 0.5)
+        margin = max(largest / 10, 0.5)
     else:
-        spacing = math.ulp(max(abs(low), abs(high)))
+        spacing = math.ulp(largest)
         least_length = max(16 * BINS * spacing, sys.float_info.min)
-        margin = max(0.0, (least_length - (high - low)) / 2)
-    return max(low - margin, -_LARGEST), min(high + margin, _LARGEST)
+        missing = least_length - (high - low)
+        margin = max(0.0, missing / 2)
+    low = max(low - margin, -_LARGEST)
+    high = min(high + margin, _LARGEST)
+    return low, high
 
 
 def _extend_to_ticks(low: float, high: float, step: Decimal) -> tuple[float, float]:
     """Move each end to the round number beyond it, if that is near."""
     near = _length(low, high) / 6
-    tick_below = float(_steps(low, step, ROUND_FLOOR) * step)
-    tick_above = float(_steps(high, step, ROUND_CEILING) * step)
-    return (
-        tick_below if low - tick_below <= near else low,
-        tick_above if tick_above - high <= near else high,
-    )
+    steps_below = _steps(low, step, ROUND_FLOOR)
+    steps_above = _steps(high, step, ROUND_CEILING)
+    tick_below = float(steps_below * step)
+    tick_above = float(steps_above * step)
+    if low - tick_below <= near:
+        low = tick_below
+    if tick_above - high <= near:
+        high = tick_above
+    return low, high
 
 
 def _tick_step(length: float) -> Decimal:
     """Return the distance between ticks: the least 1, 2 or 5 times a power of ten that gives few enough of them."""
-    least = (length or 1.0) / _TICKS
+    if not length:
+        length = 1.0
+    least = length / _TICKS
     power = math.floor(math.log10(least))
     for factor in (1, 2, 5, 10):
         step = Decimal(factor).scaleb(power)
@@ -116,11 +134,15 @@ def _tick_step(length: float) -> Decimal:
 def _ticks(low: float, high: float, step: Decimal) -> tuple[Tick, ...]:
     first = _steps(low, step, ROUND_CEILING)
     last = _steps(high, step, ROUND_FLOOR)
-    values = [(number * step).normalize() for number in range(first, last + 1)]
+    values = []
+    for number in range(first, last + 1):
+        value = number * step
+        values.append(value.normalize())
     labels = _labels(values)
     ticks = []
     for value, label in zip(values, labels, strict=True):
-        ticks.append(Tick(position(float(value), low, high), label))
+        tick = Tick(position(float(value), low, high), label)
+        ticks.append(tick)
     return tuple(_thin_out(ticks))
 
 
@@ -134,7 +156,10 @@ def _thin_out(ticks: Sequence[Tick]) -> Sequence[Tick]:
 
 
 def _label_width(ticks: Sequence[Tick]) -> int:
-    return sum(len(tick.label) + _LABEL_GAP for tick in ticks)
+    width = 0
+    for tick in ticks:
+        width += len(tick.label) + _LABEL_GAP
+    return width
 
 
 def _steps(value: float, step: Decimal, rounding: str) -> int:
@@ -154,9 +179,14 @@ def _suit_powers_of_ten(values: Sequence[Decimal]) -> bool:
     exponents = [value.adjusted() for value in values if value]
     if not exponents:
         return False
-    digits = max(len(value.as_tuple().digits) for value in values)
     largest = max(exponents)
-    return digits <= 3 and (largest > 5 or largest < -3)
+    if -3 <= largest <= 5:
+        return False
+    for value in values:
+        digits = value.as_tuple().digits
+        if len(digits) > 3:
+            return False
+    return True
 
 
 def _power_of_ten(value: Decimal) -> str:

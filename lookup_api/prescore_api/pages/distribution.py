@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import NamedTuple
 
 from prescore_api.pages.axis import is_wide, position
@@ -25,10 +25,10 @@ _TAIL = 0.01
 
 @dataclass(frozen=True)
 class Statistics:
-    """What Postgres knows of a column.
+    """The planner's statistics of a column.
 
-    `common` are its most common values, `shares` their shares of the rows. Between each two neighbors of `bounds` lies
-    an equal part of the other rows. `nulls` is the share of rows without a value.
+    `common` holds its most common values, and `shares` their shares of the rows. An equal part of the other rows lies
+    between each two neighbors in `bounds`. `nulls` is the share of rows without a value.
     """
 
     common: tuple[str, ...] = ()
@@ -64,24 +64,43 @@ class Bar(NamedTuple):
 def pieces(statistics: Statistics) -> list[Piece]:
     """Return where the rows of a column of numbers lie, in ascending order. The masses sum to 1.
 
-    The list is empty if Postgres knows nothing of the column.
+    The list is empty if Postgres has no statistics of the column.
     """
+    points = _points(statistics)
+    all_pieces = list(points)
+    for piece in _pieces_between_bounds(statistics):
+        all_pieces += _cut_at_points(piece, points)
+    all_pieces.sort()
+    return _normalize(all_pieces)
+
+
+def _points(statistics: Statistics) -> list[Piece]:
+    """Return the common values as pieces without a width, in ascending order."""
     points = []
-    for value, share in zip(statistics.common, statistics.shares, strict=True):
-        points.append(Piece(float(value), float(value), share))
+    for text, share in zip(statistics.common, statistics.shares, strict=True):
+        value = float(text)
+        points.append(Piece(value, value, share))
     points.sort()
-    between = [_cut_at_points(piece, points) for piece in _pieces_between_bounds(statistics)]
-    all_pieces = sorted(chain(points, *between))
+    return points
+
+
+def _normalize(all_pieces: Sequence[Piece]) -> list[Piece]:
+    """Scale the masses so that they sum to 1, and drop pieces without a mass."""
     total = math.fsum(piece.mass for piece in all_pieces)
-    if not total:
-        return []
-    return [piece._replace(mass=piece.mass / total) for piece in all_pieces if piece.mass]
+    normalized = []
+    for piece in all_pieces:
+        if piece.mass:
+            mass = piece.mass / total
+            normalized.append(Piece(piece.low, piece.high, mass))
+    return normalized
 
 
 def _pieces_between_bounds(statistics: Statistics) -> Iterator[Piece]:
-    bounds = [float(bound) for bound in statistics.bounds]
-    rest = 1 - statistics.nulls - math.fsum(statistics.shares)
-    mass = max(0.0, rest) / max(1, len(bounds) - 1)
+    common = math.fsum(statistics.shares)
+    rest = max(0.0, 1 - statistics.nulls - common)
+    bounds = list(map(float, statistics.bounds))
+    intervals = max(1, len(bounds) - 1)
+    mass = rest / intervals
     for low, high in pairwise(bounds):
         yield Piece(low, high, mass)
 
@@ -97,7 +116,8 @@ def _cut_at_points(piece: Piece, points: Sequence[Piece]) -> Iterator[Piece]:
     for low, high in pairwise([piece.low, *inner, piece.high]):
         start = position(low, piece.low, piece.high)
         end = position(high, piece.low, piece.high)
-        yield Piece(low, high, piece.mass * (end - start))
+        mass = piece.mass * (end - start)
+        yield Piece(low, high, mass)
 
 
 def quantile(version: Sequence[Piece], share: float) -> float:
@@ -106,10 +126,16 @@ def quantile(version: Sequence[Piece], share: float) -> float:
     for piece in version:
         if below + piece.mass >= share:
             part = (share - below) / piece.mass
-            value = piece.low * (1 - part) + piece.high * part
-            return min(piece.high, max(piece.low, value))
+            return _interpolate(piece, part)
         below += piece.mass
     return version[-1].high
+
+
+def _interpolate(piece: Piece, part: float) -> float:
+    """Return the value between a piece's ends with this part of the piece below it."""
+    value = piece.low * (1 - part) + piece.high * part
+    # Rounding may have moved it past an end.
+    return min(piece.high, max(piece.low, value))
 
 
 def drawn_range(versions: Sequence[Sequence[Piece]]) -> tuple[float, float]:
@@ -117,15 +143,26 @@ def drawn_range(versions: Sequence[Sequence[Piece]]) -> tuple[float, float]:
 
     It leaves out a few rows that are far away, because they would squeeze all others into a bin or two.
     """
-    known = [version for version in versions if version]
-    low = min(piece.low for version in known for piece in version)
-    high = max(piece.high for version in known for piece in version)
-    first = min(quantile(version, _TAIL) for version in known)
-    last = max(quantile(version, 1 - _TAIL) for version in known)
+    lows = []
+    highs = []
+    firsts = []
+    lasts = []
+    for version in versions:
+        if version:
+            lows.append(version[0].low)
+            highs.append(max(piece.high for piece in version))
+            firsts.append(quantile(version, _TAIL))
+            lasts.append(quantile(version, 1 - _TAIL))
+    low = min(lows)
+    high = max(highs)
+    first = min(firsts)
+    last = max(lasts)
     length = last - first
-    if length and first - low > length / 2:
+    if not length:
+        return low, high
+    if first - low > length / 2:
         low = first - length / 8
-    if length and high - last > length / 2:
+    if high - last > length / 2:
         high = last + length / 8
     return low, high
 
@@ -136,24 +173,37 @@ def histogram(version: Iterable[Piece], edges: Sequence[float]) -> Histogram:
     masses = [0.0] * (len(edges) + 1)
     for piece in version:
         first = _bin(piece.low, edges)
-        for bin_, share in enumerate(_shares_of_bins(piece, edges), first):
+        shares = _shares_of_bins(piece, edges)
+        for bin_, share in enumerate(shares, first):
             masses[bin_] += piece.mass * share
-    return Histogram(tuple(masses[1:-1]), masses[0], masses[-1])
+    return Histogram(
+        masses=tuple(masses[1:-1]),
+        below=masses[0],
+        above=masses[-1],
+    )
 
 
 def _shares_of_bins(piece: Piece, edges: Sequence[float]) -> Iterator[float]:
-    """Yield the share of a piece that lies in each bin which it reaches."""
-    inner: Sequence[float] = ()
-    if is_wide(piece.low, piece.high):
-        inner = edges[_bin(piece.low, edges) : _bin(piece.high, edges)]
-    cuts = [position(edge, piece.low, piece.high) for edge in inner]
-    for start, end in pairwise([0.0, *cuts, 1.0]):
+    """Yield the share of a piece in each bin, from the bin of its lower end to the bin of its higher end."""
+    if not is_wide(piece.low, piece.high):
+        yield 1.0
+        return
+    first = _bin(piece.low, edges)
+    last = _bin(piece.high, edges)
+    cuts = [0.0]
+    for edge in edges[first:last]:
+        cut = position(edge, piece.low, piece.high)
+        cuts.append(cut)
+    cuts.append(1.0)
+    for start, end in pairwise(cuts):
         yield end - start
 
 
 def _bin(value: float, edges: Sequence[float]) -> int:
     """Return a value's bin, from 1, or 0 if it is below the first edge. The last edge belongs to the last bin."""
-    return bisect_right(edges, value) - (value == edges[-1])
+    if value == edges[-1]:
+        return len(edges) - 1
+    return bisect_right(edges, value)
 
 
 def has_few_values(versions: Iterable[Statistics]) -> bool:
@@ -171,22 +221,31 @@ def bars(now: Statistics, before: Statistics | None, kind: str) -> list[Bar]:
 
     Numbers are in ascending order, texts in the order of how common they are now.
     """
-    shares = _shares(now)
-    shares_before = None if before is None else _shares(before)
-    values = _shown_values([*shares, *(shares_before or {})], kind)
-    shown = []
-    for value in values:
-        share_before = None if shares_before is None else shares_before.get(value, 0.0)
-        shown.append(Bar(_label(value, kind), shares.get(value, 0.0), share_before))
-    rest_before = None if shares_before is None else _rest(shares_before, values)
-    rest = Bar("everything else", _rest(shares, values), rest_before)
+    common = list(now.common)
+    if before is not None:
+        common += before.common
+    values = _shown_values(common, kind)
+    labels = [_label(value, kind) for value in values]
+    labels.append("everything else")
+    shares = _shares(now, values)
+    if before is None:
+        all_bars = [Bar(label, share, None) for label, share in zip(labels, shares, strict=True)]
+    else:
+        shares_before = _shares(before, values)
+        all_bars = list(map(Bar, labels, shares, shares_before))
+    rest = all_bars[-1]
     if max(rest.now, rest.before or 0.0) > _LEAST_SHARE:
-        shown.append(rest)
-    return shown
+        return all_bars
+    return all_bars[:-1]
 
 
-def _shares(statistics: Statistics) -> dict[str, float]:
-    return dict(zip(statistics.common, statistics.shares, strict=True))
+def _shares(statistics: Statistics, values: Iterable[str]) -> list[float]:
+    """Return the share of each value, followed by the share of all other rows."""
+    common = dict(zip(statistics.common, statistics.shares, strict=True))
+    shares = [common.get(value, 0.0) for value in values]
+    rest = 1 - math.fsum(shares)
+    shares.append(max(0.0, rest))
+    return shares
 
 
 def _shown_values(values: Iterable[str], kind: str) -> list[str]:
@@ -200,11 +259,6 @@ def _shown_values(values: Iterable[str], kind: str) -> list[str]:
 
 def _false_last(value: str) -> bool:
     return value != "t"
-
-
-def _rest(shares: Mapping[str, float], values: Iterable[str]) -> float:
-    shown = math.fsum(shares.get(value, 0.0) for value in values)
-    return max(0.0, 1 - shown)
 
 
 def _label(value: str, kind: str) -> str:

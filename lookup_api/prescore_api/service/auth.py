@@ -55,7 +55,11 @@ class Keyring:
 
     def replace(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Replace all keys by these rows of `api_keys_valid`, from the next request on."""
-        self._keys = {prefix(row["id"]).encode(): (row["hash"], _caller(row)) for row in rows}
+        keys = {}
+        for row in rows:
+            key_prefix = prefix(row["id"]).encode()
+            keys[key_prefix] = (row["hash"], _caller(row))
+        self._keys = keys
 
     def caller(self, authorization: bytes | None, now: float) -> Caller:
         """Return the caller behind an Authorization header at `now` (seconds since 1970); raise Unauthenticated."""
@@ -87,8 +91,13 @@ OPEN: Keyring = _OpenKeyring()
 
 
 def _caller(row: Mapping[str, Any]) -> Caller:
-    models = None if row["models"] is None else frozenset(row["models"])
-    return Caller(row["id"], row["name"], models, row["expires_at"])
+    models = row["models"]
+    return Caller(
+        id=row["id"],
+        name=row["name"],
+        models=None if models is None else frozenset(models),
+        expires_at=row["expires_at"],
+    )
 
 
 def _key(authorization: bytes | None) -> bytes:
@@ -114,9 +123,11 @@ def _key(authorization: bytes | None) -> bytes:
 
 def _password(credentials: bytes) -> bytes:
     try:
-        return binascii.a2b_base64(credentials, strict_mode=True).partition(b":")[2]
+        decoded = binascii.a2b_base64(credentials, strict_mode=True)
     except ValueError as error:
         raise _malformed() from error
+    _, _, password = decoded.partition(b":")
+    return password
 
 
 # No message repeats the header: it may be a key with a typo, and messages end up in logs.

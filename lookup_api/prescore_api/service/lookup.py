@@ -54,7 +54,8 @@ class Lookup:
             version = loaded.table_version
             key = parse(version)
             age = self._age(version, options)
-            row = loaded.row([column[0] for column in key])
+            values = [column[0] for column in key]
+            row = loaded.row(values)
         else:
             version, age, key, row = await self._consistent(model, parse, options, self._row)
         return Answer(version, age, key, row)
@@ -139,14 +140,18 @@ class Lookup:
         if batched is None:
             batched = BatchedLookup(_Fetch(self._reader, version), self._reader.patience)
             self._batched[version] = batched
-        row = await batched.submit(tuple([column[0] for column in key]))
+        values = [column[0] for column in key]
+        row = await batched.submit(tuple(values))
         if row[0] != version.version:
             return None
         return row
 
     async def _rows(self, version: TableVersion, keys: KeyColumns) -> list[lookup.Row] | None:
         """Fetch the rows of many keys; return None if any of them is from another version."""
-        statements = [self._reader.tuples(version.statement, lookup.parameters(part)) for part in _parts(keys)]
+        statements = []
+        for part in _parts(keys):
+            parameters = lookup.parameters(part)
+            statements.append(self._reader.tuples(version.statement, parameters))
         parts = await asyncio.gather(*statements)
         rows = list(chain.from_iterable(parts))
         versions = {row[0] for row in rows}

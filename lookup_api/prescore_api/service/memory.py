@@ -115,8 +115,9 @@ class InMemoryVersions:
         return await asyncio.to_thread(self._read, version)
 
     def _read(self, version: TableVersion) -> InMemoryVersion:
-        used = sum(loaded.nbytes for loaded in self._loaded.values())
-        available = self.limit - used
+        available = self.limit
+        for other in self._loaded.values():
+            available -= other.nbytes
         table = self._loader.load(self._database, version, available)
         loaded = InMemoryVersion.build(version, table)
         if loaded.nbytes > available:

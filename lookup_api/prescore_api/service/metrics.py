@@ -116,6 +116,10 @@ def render(models: Iterable[dict[str, Any]]) -> bytes:
 
 def _drop_dead_workers(folder: Path) -> None:
     """Drop the gauges of workers that have ended, such as open connections. Their counters are kept."""
-    for process in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")}:
+    processes = set()
+    for file in folder.glob("gauge_live*_*.db"):
+        _, _, process_id = file.stem.rpartition("_")
+        processes.add(int(process_id))
+    for process in processes:
         if not Path(f"/proc/{process}").exists():
             mark_process_dead(process, str(folder))  # type: ignore[no-untyped-call]

@@ -66,9 +66,12 @@ def refuse_all(parameters: Parameters) -> None:
 
 
 def _require_unique(names: Sequence[str]) -> None:
-    if len(set(names)) < len(names):
-        repeated = sorted(name for name, count in Counter(names).items() if count > 1)
-        raise RequestInvalid(f"Given more than once: {', '.join(repeated)}.")
+    counts = Counter(names)
+    if len(counts) == len(names):
+        return
+    repeated = [name for name, count in counts.items() if count > 1]
+    repeated.sort()
+    raise RequestInvalid(f"Given more than once: {', '.join(repeated)}.")
 
 
 def _version(text: str | None) -> int | None:

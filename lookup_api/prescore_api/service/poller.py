@@ -172,7 +172,10 @@ class Poller:
             metrics.pool.labels(state).set(count)
 
     def _measure_memory(self) -> None:
-        sizes = {loaded.table_version.model: loaded.nbytes for loaded in self._in_memory.loaded()}
+        sizes = {}
+        for loaded in self._in_memory.loaded():
+            model = loaded.table_version.model
+            sizes[model] = loaded.nbytes
         refused = self._in_memory.refused
         self._measured_models.update(sizes, refused)
         # A model that has left memory is reported as 0 from then on.

@@ -54,7 +54,8 @@ class BatchedLookup:
 
     async def _look_up(self, batch: list[_Lookup]) -> None:
         try:
-            rows = await self._fetch([lookup.key for lookup in batch])
+            keys = [lookup.key for lookup in batch]
+            rows = await self._fetch(keys)
         except DataError as error:
             await self._look_up_singly(batch, error)
         except Exception as error:

@@ -50,7 +50,8 @@ class NumberColumn:
         """Return the values at these positions as an Arrow array."""
         if not len(self._values):
             return pa.nulls(len(positions))
-        return pa.array(self._values[positions])
+        values = self._values[positions]
+        return pa.array(values)
 
 
 class ArrowColumn:
@@ -81,5 +82,7 @@ def build(values: pa.Array, order: Integers) -> Column:
     kind = values.type
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     if is_number and not values.null_count:
-        return NumberColumn(values.to_numpy(zero_copy_only=False)[order])
-    return ArrowColumn(values.take(pa.array(order)))
+        numbers = values.to_numpy(zero_copy_only=False)
+        return NumberColumn(numbers[order])
+    positions = pa.array(order)
+    return ArrowColumn(values.take(positions))

@@ -53,7 +53,7 @@ class InMemoryVersion:
             table_version=version,
             index=index,
             coarse=index[::_BLOCK].copy(),
-            keys=[ArrowColumn(array.take(pa.array(order))) for array in keys] if hashed else [],
+            keys=_key_columns(keys, order) if hashed else [],
             outputs=[columns.build(array, order) for array in outputs],
             hashed=hashed,
         )
@@ -65,9 +65,12 @@ class InMemoryVersion:
     @property
     def nbytes(self) -> int:
         """How many bytes of memory the rows take."""
-        index_bytes = self.index.nbytes + self.coarse.nbytes
-        columns_bytes = sum(column.nbytes for column in (*self.keys, *self.outputs))
-        return index_bytes + columns_bytes
+        size = self.index.nbytes + self.coarse.nbytes
+        for column in self.keys:
+            size += column.nbytes
+        for column in self.outputs:
+            size += column.nbytes
+        return size
 
     def row(self, key: Sequence[Any]) -> Row:
         """Return the row of a key, as a statement would return it."""
@@ -84,10 +87,13 @@ class InMemoryVersion:
         The position of a key that does not exist is that of another key, or 0.
         """
         if not self.hashed:
-            return self._find_integers(np.array(keys[0], np.int64))
+            integers = np.array(keys[0], np.int64)
+            return self._find_integers(integers)
         rows = zip(*keys, strict=True)
-        positions = np.array(list(map(self._find_by_hash, rows)), np.int64)
-        return np.maximum(positions, 0), positions >= 0
+        found = list(map(self._find_by_hash, rows))
+        positions = np.array(found, np.int64)
+        exists = positions >= 0
+        return np.maximum(positions, 0), exists
 
     def _find_integers(self, keys: Integers) -> tuple[Integers, Flags]:
         """Find many keys, four times as fast as a binary search for each of them in the whole index.
@@ -96,7 +102,9 @@ class InMemoryVersion:
         of the search in their block together, so that they wait for memory together and not one after the other.
         """
         if not len(self.index):
-            return np.zeros(len(keys), np.int64), np.zeros(len(keys), np.bool_)
+            no_positions = np.zeros(len(keys), np.int64)
+            none_exists = np.zeros(len(keys), np.bool_)
+            return no_positions, none_exists
         order = np.argsort(keys)
         ascending = keys[order]
         block = self.coarse.searchsorted(ascending, side="right") - 1
@@ -107,8 +115,10 @@ class InMemoryVersion:
             found += step * (candidates <= ascending)
             step //= 2
         positions = np.empty(len(keys), np.int64)
-        positions[order] = np.minimum(found, len(self.index) - 1)
-        return positions, self.index[positions] == keys
+        last = len(self.index) - 1
+        positions[order] = np.minimum(found, last)
+        exists = self.index[positions] == keys
+        return positions, exists
 
     def _find_integer(self, key: int) -> int:
         """Return the position of a key, or -1."""
@@ -145,6 +155,11 @@ class InMemoryOutputs:
         return [self.rows.outputs[output].to_array(self.positions) for output in outputs]
 
 
+def _key_columns(keys: Sequence[pa.Array], order: Integers) -> list[Column]:
+    positions = pa.array(order)
+    return [ArrowColumn(array.take(positions)) for array in keys]
+
+
 def _hashes(keys: Sequence[pa.Array]) -> Integers:
     """Return Python's hash of each key, which is the same as for a single key as long as this process lives."""
     length = len(keys[0])
@@ -153,7 +168,8 @@ def _hashes(keys: Sequence[pa.Array]) -> Integers:
     for start in range(0, length, _SLICE):
         slices = [column.slice(start, _SLICE).to_pylist() for column in keys]
         rows = zip(*slices, strict=True)
-        hashes[start : start + _SLICE] = np.fromiter(map(hash, rows), np.int64)
+        end = start + _SLICE
+        hashes[start:end] = np.fromiter(map(hash, rows), np.int64)
     return hashes
 
 

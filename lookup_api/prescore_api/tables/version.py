@@ -49,10 +49,11 @@ class TableVersion:
             statement = lookup.version_statement(version, row["table_name"], key, outputs)
         else:
             statement = lookup.published_statement(model, key, outputs)
-        head = orjson.dumps({"model": model, "version": version})
+        data_as_of = row["data_as_of"]
         published_at = row["published_at"]
-        times = orjson.dumps({"data_as_of": row["data_as_of"], "published_at": published_at})
         published_seconds = published_at.timestamp() if published_at else 0
+        head = orjson.dumps({"model": model, "version": version})
+        times = orjson.dumps({"data_as_of": data_as_of, "published_at": published_at})
         return cls(
             model=model,
             version=version,
@@ -62,7 +63,7 @@ class TableVersion:
             all_outputs=[(position, column["name"]) for position, column in enumerate(outputs)],
             # Composing a statement takes longer than running it.
             statement=statement.as_bytes(),
-            data_as_of=row["data_as_of"].timestamp(),
+            data_as_of=data_as_of.timestamp(),
             json_head=head[:-1] + b',"key":',
             json_times=b"," + times[1:-1] + b',"age_seconds":',
             stamp=f"{version}-{published_seconds:.6f}".encode(),
@@ -89,11 +90,11 @@ class TableVersion:
         if not names:
             return self.all_outputs
         positions = {name: position for position, name in self.all_outputs}
-        if unknown := [name for name in names if name not in positions]:
-            raise RequestInvalid(
-                f"{self.model} version {self.version} has no output {', '.join(unknown)}; "
-                f"it has {', '.join(positions)}."
-            )
+        unknown = [name for name in names if name not in positions]
+        if unknown:
+            missing = ", ".join(unknown)
+            existing = ", ".join(positions)
+            raise RequestInvalid(f"{self.model} version {self.version} has no output {missing}; it has {existing}.")
         return [(positions[name], name) for name in names]
 
     def describe_columns(self) -> dict[str, Any]:
