@@ -1,4 +1,4 @@
-"""The Python client, blocking and awaited, and a server whose replies are written beforehand."""
+"""The Python client, blocking and asynchronous, and a server that sends scripted responses."""
 
 from __future__ import annotations
 
@@ -33,81 +33,90 @@ ANSWER = {
 
 
 def address(client: httpx.Client) -> str:
-    """Where the server of a client of the tests listens."""
+    """Return the base URL of a test client's server."""
     return str(client.base_url)
 
 
 @dataclass(frozen=True)
-class Asking:
-    """One call of a client, which is opened for it and closed after it."""
+class ClientCall:
+    """A call of the blocking or the asynchronous client, which is opened for this call and closed after it."""
 
-    awaited: bool
+    asynchronous: bool
 
     def __call__(
-        self, url: Any, call: str, *arguments: Any, settings: Mapping[str, Any] | None = None, **more: Any
+        self, url: Any, method: str, *arguments: Any, settings: Mapping[str, Any] | None = None, **more: Any
     ) -> Any:
-        """What the call gives or raises; `settings` are the client's."""
-        if self.awaited:
-            return asyncio.run(self._awaited(url, call, arguments, settings or {}, more))
+        """Call a method of a new client with these `settings`; return what it returns, and raise what it raises."""
+        if self.asynchronous:
+            return asyncio.run(self._call_async(url, method, arguments, settings or {}, more))
         with Client(str(url), **settings or {}) as client:
-            return getattr(client, call)(*arguments, **more)
+            return getattr(client, method)(*arguments, **more)
 
-    async def _awaited(self, url: Any, call: str, arguments: Any, settings: Mapping[str, Any], more: Any) -> Any:
+    async def _call_async(self, url: Any, method: str, arguments: Any, settings: Mapping[str, Any], more: Any) -> Any:
         async with AsyncClient(str(url), **settings) as client:
-            return await getattr(client, call)(*arguments, **more)
+            return await getattr(client, method)(*arguments, **more)
 
 
-@pytest.fixture(params=["blocking", "awaited"])
-def ask(request: pytest.FixtureRequest) -> Asking:
-    """A call of each of the two clients."""
-    return Asking(awaited=request.param == "awaited")
+@pytest.fixture(params=["blocking", "asynchronous"])
+def call(request: pytest.FixtureRequest) -> ClientCall:
+    """Calls of the blocking client, then of the asynchronous one."""
+    return ClientCall(asynchronous=request.param == "asynchronous")
 
 
 @dataclass(frozen=True)
-class Said:
-    """A reply as it is written. `cut`: the connection ends without one; `seconds`: before each byte of its body."""
+class Response:
+    """A scripted response.
+
+    With `disconnect`, the server closes the connection without sending it. `seconds_per_byte` is the pause before
+    each byte of the body.
+    """
 
     status: int = 200
     body: Any = field(default_factory=lambda: ANSWER)
     headers: Mapping[str, str] = field(default_factory=dict)
-    cut: bool = False
-    seconds: float = 0.0
+    disconnect: bool = False
+    seconds_per_byte: float = 0.0
 
 
-def failed(status: int, code: str, **headers: str) -> Said:
-    """An error as the lookup API tells it; header names have underscores in place of dashes."""
+def error_response(status: int, code: str, **headers: str) -> Response:
+    """Build an error response of the lookup API; write header names with underscores instead of dashes."""
     error = {"error": {"code": code, "message": f"It is {code}."}}
-    return Said(status, error, {name.replace("_", "-"): value for name, value in headers.items()})
+    return Response(status, error, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 @dataclass
-class Scripted:
-    """A real server on a real socket. It sends each response once and repeats the last one; it records the requests."""
+class ScriptedServer:
+    """A server on a real socket that records its requests.
 
-    script: list[Said]
-    asked: list[tuple[str, str, Mapping[str, str], bytes]] = field(default_factory=list)
-    at: list[float] = field(default_factory=list)
+    It sends each response of the script once and then repeats the last one. `requests` holds the method, target,
+    headers and body of each request; `arrivals` holds the monotonic time at which each of them arrived.
+    """
+
+    script: list[Response]
+    requests: list[tuple[str, str, Mapping[str, str], bytes]] = field(default_factory=list)
+    arrivals: list[float] = field(default_factory=list)
     url: str = ""
 
-    def next(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Said:
-        """What to say to a request."""
-        self.asked.append((method, target, headers, body))
-        self.at.append(time.monotonic())
+    def respond(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Response:
+        """Record a request and return the response to it."""
+        self.requests.append((method, target, headers, body))
+        self.arrivals.append(time.monotonic())
         return self.script.pop(0) if len(self.script) > 1 else self.script[0]
 
 
 @pytest.fixture
-def scripted() -> Iterator[Callable[..., Scripted]]:
-    """Starts a scripted server."""
+def start_server() -> Iterator[Callable[..., ScriptedServer]]:
+    """A function that starts a scripted server."""
     running: list[ThreadingHTTPServer] = []
 
-    def start(*script: Said) -> Scripted:
-        made = Scripted(list(script))
-        running.append(ThreadingHTTPServer(("127.0.0.1", 0), _handler(made)))
-        running[-1].daemon_threads = True
-        threading.Thread(target=running[-1].serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        made.url = f"http://127.0.0.1:{running[-1].server_port}"
-        return made
+    def start(*script: Response) -> ScriptedServer:
+        scripted = ScriptedServer(list(script))
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(scripted))
+        server.daemon_threads = True
+        running.append(server)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        scripted.url = f"http://127.0.0.1:{server.server_port}"
+        return scripted
 
     yield start
     for server in running:
@@ -115,60 +124,65 @@ def scripted() -> Iterator[Callable[..., Scripted]]:
         server.server_close()
 
 
-def _handler(script: Scripted) -> type[BaseHTTPRequestHandler]:
+def _handler(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            said = script.next(self.command, self.path, dict(self.headers), body)
-            if said.cut:
+            response = server.respond(self.command, self.path, dict(self.headers), body)
+            if response.disconnect:
                 self.close_connection = True
                 return
-            content = said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode()
-            self.send_response(said.status)
-            for name, value in {"Content-Length": str(len(content)), **said.headers}.items():
+            content = response.body if isinstance(response.body, bytes) else json.dumps(response.body).encode()
+            self.send_response(response.status)
+            for name, value in {"Content-Length": str(len(content)), **response.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self._write(content, said.seconds)
+            self._write(content, response.seconds_per_byte)
 
-        do_POST = do_GET  # noqa: N815 - the name is the base class's
+        # BaseHTTPRequestHandler prescribes the name.
+        do_POST = do_GET  # noqa: N815
 
-        def _write(self, content: bytes, seconds: float) -> None:
+        def _write(self, content: bytes, seconds_per_byte: float) -> None:
+            pieces = [content[i : i + 1] for i in range(len(content))] if seconds_per_byte else [content]
             try:
-                for piece in [content[i : i + 1] for i in range(len(content))] if seconds else [content]:
-                    time.sleep(seconds)
+                for piece in pieces:
+                    time.sleep(seconds_per_byte)
                     self.wfile.write(piece)
                     self.wfile.flush()
-            except OSError:  # whoever asked has had enough
+            except OSError:
+                # The client has closed the connection, for example after a timeout.
                 self.close_connection = True
 
         def log_message(self, *_: Any) -> None:
-            """Tests say what went wrong by themselves."""
+            """Log nothing: a failing test shows what went wrong."""
 
     return Handler
 
 
-class Meanwhile(httpx.HTTPTransport):
-    """Lets something happen before a request is sent, counted from 0."""
+class InterleavingTransport(httpx.HTTPTransport):
+    """A transport that runs an action before it sends a request; `actions` maps the request's number, from 0, to it."""
 
-    def __init__(self, happens: dict[int, Callable[[], Any]]) -> None:
+    def __init__(self, actions: dict[int, Callable[[], Any]]) -> None:
         super().__init__()
-        self.happens, self.sent = happens, 0
+        self.actions = actions
+        self.request_count = 0
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self.happens.get(self.sent, lambda: None)()
-        self.sent += 1
+        if action := self.actions.get(self.request_count):
+            action()
+        self.request_count += 1
         return super().handle_request(request)
 
 
 def publish(shelf: Shelf, version: int) -> None:
-    """Publish the next version of a model m, which has the first key and the first that is beyond a request."""
+    """Publish the next version of model m with two keys: 0 and MAX_KEYS, the first that needs a second request."""
     assert shelf.publish("m", {"k": "bigint"}, [(k, version / 2) for k in (0, MAX_KEYS)]) == version
 
 
 def retire(shelf: Shelf, version: int) -> None:
-    """Retire it, table and all."""
+    """Retire a version of model m and drop its table."""
     with shelf.database.connect() as connection:
         Catalog(connection).execute("versions_retire", model="m", version=version)
         assert _drop(connection, Catalog(connection).version("m", version))

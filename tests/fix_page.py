@@ -1,4 +1,4 @@
-"""A catalog in which everything is the matter that a status page can tell, and the page behind a server."""
+"""A catalog with every problem that the status page reports, and a server for the page."""
 
 from __future__ import annotations
 
@@ -32,88 +32,89 @@ FAILED = {"name": "mean score", "passed": False, "observed": 0.7312, "expected":
 
 @contextmanager
 def status_page(database: Database, models: list[str] | None = None) -> Iterator[httpx.Client]:
-    """A client of a server that has the page at `/`, with an API key for some models if they are named."""
+    """Run a server with the page at `/`, and yield a client; with `models`, its API key may read only these."""
     with serving(build(database, ServerSettings(open_to_all=models is None))) as client:
         if models is not None:
-            client.auth = ("anybody", make_key(database, models))
+            client.auth = ("browser", make_key(database, models))
         yield client
 
 
 def make_key(database: Database, models: list[str]) -> str:
-    """An API key as a browser sends it."""
+    """Create an API key for some models, and return it."""
     with database.connect() as connection:
-        return api_keys.create(Catalog(connection), "a browser's", models)
+        return api_keys.create(Catalog(connection), "browser", models)
 
 
 @dataclass
 class Scene:
-    """Models as they are seen on a bad day."""
+    """Models in a catalog, which cover what the status page reports."""
 
     shelf: Shelf
 
     def set_up(self) -> None:
-        """Four models: stale with a refused run, fresh, on hold, and never published."""
-        self._churn()
+        """Create four models: one stale with a refused run, one fresh, one on hold, and one never published."""
+        self._add_churn()
         self.shelf.publish("upsell", {"customer": "bigint"}, _scores(2000, 0.7, 0.1), freshness={"max_age": "26h"})
-        self._delay()
+        self._add_flight_delay()
         self.shelf.publish("fraud", {"account": "text"}, [("a", 0.5)])
-        self.change("update prescore.models set published_version = null where model = 'fraud'")
-        self.change(
+        self.execute("update prescore.models set published_version = null where model = 'fraud'")
+        self.execute(
             "update prescore.versions set state = 'failed', published_at = null, rows = null, "
             "error = 'The model file models/fraud.onnx is not there.' where model = 'fraud'"
         )
-        self.change("delete from prescore.publications where model = 'fraud'")
+        self.execute("delete from prescore.publications where model = 'fraud'")
 
-    def change(self, statement: str, *values: Any) -> None:
-        """Rewrite history."""
+    def execute(self, statement: str, *values: Any) -> None:
+        """Execute a statement, for example one that changes what the catalog recorded."""
         with self.shelf.database.connect() as connection:
             connection.execute(statement.encode(), values)
 
-    def checks(self, model: str, version: int, state: str, checks: list[dict[str, Any]]) -> None:
-        """What a version's checks said, and what that made of it."""
-        self.change(
+    def record_checks(self, model: str, version: int, state: str, checks: list[dict[str, Any]]) -> None:
+        """Record the results of a version's checks and the state that follows from them."""
+        self.execute(
             "update prescore.versions set checks = %s, state = %s, seconds = '{\"score\": 31.5, \"stage\": 9.2}' "
             "where model = %s and version = %s",
             Jsonb(checks), state, model, version,
         )  # fmt: skip
 
-    def _churn(self) -> None:
-        clock, promise = datetime.now(UTC) - timedelta(hours=41), {"max_age": "26h"}
-        said = "Chance that a customer leaves within 30 days."
+    def _add_churn(self) -> None:
+        data_as_of = datetime.now(UTC) - timedelta(hours=41)
+        freshness = {"max_age": "26h"}
+        description = "Chance that a customer leaves within 30 days."
         for number, (mean, share) in enumerate([(0.40, 0.2), (0.32, 0.25), (0.36, 0.22)], 1):
             columns = ({"customer": "bigint"}, _customers(mean, share), OUTPUTS, {"name": "text"})
-            self.shelf.publish("churn", *columns, data_as_of=clock, freshness=promise, description=said)
-            self.checks("churn", number, "superseded" if number < 3 else "published", PASSED)
-        self._candidate("churn", "refused", [*PASSED, FAILED])
+            self.shelf.publish("churn", *columns, data_as_of=data_as_of, freshness=freshness, description=description)
+            self.record_checks("churn", number, "superseded" if number < 3 else "published", PASSED)
+        self._add_unpublished("churn", "refused", [*PASSED, FAILED])
         for version, hours in ((1, 90), (2, 66), (3, 42), (4, 18)):
-            self.change(
+            self.execute(
                 "update prescore.versions set started_at = now() - make_interval(hours => %s) "
                 "where model = 'churn' and version = %s",
                 hours, version,
             )  # fmt: skip
 
-    def _candidate(self, model: str, state: str, checks: list[dict[str, Any]]) -> None:
-        """A version that is not published: a copy of the last in the catalog."""
-        self.change(
+    def _add_unpublished(self, model: str, state: str, checks: list[dict[str, Any]]) -> None:
+        """Add a version that is not published, as a copy of the newest one in the catalog."""
+        self.execute(
             "insert into prescore.versions (model, version, table_name, model_fingerprint, domain_fingerprint, "
             "spec_fingerprint, key_columns, output_columns, rows, rejected, data_as_of) "
             "select model, version + 1, table_name || 'x', 'x', 'x', 'x', key_columns, output_columns, rows, 3, now() "
             "from prescore.versions where model = %s order by version desc limit 1",
             model,
         )
-        self.change("update prescore.models set last_version = last_version + 1 where model = %s", model)
+        self.execute("update prescore.models set last_version = last_version + 1 where model = %s", model)
         with self.shelf.database.connect() as connection:
             row = connection.execute("select last_version from prescore.models where model = %s", [model]).fetchone()
-        self.checks(model, (row or {})["last_version"], state, checks)
+        self.record_checks(model, (row or {})["last_version"], state, checks)
 
-    def _delay(self) -> None:
+    def _add_flight_delay(self) -> None:
         random.seed(7)
         key, outputs = {"carrier": "text", "flight": "integer"}, {"delay": "double precision", "class": "smallint"}
         for shift in (1.0, 1.3):
             rows = [("UA", n, _minutes(shift), random.choice([0, 0, 0, 1, 1, 2])) for n in range(2000)]
             self.shelf.publish("flight_delay", key, rows, outputs, freshness={"max_age": "7d"})
-            self.checks("flight_delay", 1, "published" if shift == 1.0 else "superseded", PASSED)
-        self.checks("flight_delay", 2, "published", PASSED)
+            self.record_checks("flight_delay", 1, "published" if shift == 1.0 else "superseded", PASSED)
+        self.record_checks("flight_delay", 2, "published", PASSED)
         with self.shelf.database.connect() as connection:
             hold.hold(connection, "flight_delay", "the winter timetable is being loaded")
 
@@ -138,16 +139,16 @@ def _customers(mean: float, share: float) -> list[tuple[Any, ...]]:
 
 @pytest.fixture
 def scene(shelf: Shelf) -> Scene:
-    """A bad day that can get worse."""
-    made = Scene(shelf)
-    made.set_up()
-    return made
+    """Models that only this test sees, and which it may change."""
+    scene = Scene(shelf)
+    scene.set_up()
+    return scene
 
 
 @pytest.fixture(scope="module")
-def bad_day(server: str) -> Iterator[Scene]:
-    """The same for tests that only look."""
+def shared_scene(server: str) -> Iterator[Scene]:
+    """Models that the tests of a module share, and which they only read."""
     with fresh_database(server) as database:
-        made = Scene(Shelf(database))
-        made.set_up()
-        yield made
+        scene = Scene(Shelf(database))
+        scene.set_up()
+        yield scene

@@ -1,4 +1,4 @@
-"""Lookups that share statements: what one shares with the others, and what not."""
+"""Batching: concurrent lookups share statements and latency, but not each other's errors."""
 
 from __future__ import annotations
 
@@ -14,94 +14,94 @@ from prescore_api.tables.batching import IN_FLIGHT, BatchedLookup, Key
 
 
 class _Database:
-    """Answers when it is let, and notes what it was asked."""
+    """A database that answers once `may_answer` is set, and records the keys of each statement."""
 
     def __init__(self) -> None:
-        self.asked: list[list[Key]] = []
+        self.fetched: list[list[Key]] = []
         self.may_answer = asyncio.Event()
 
     async def fetch(self, keys: Sequence[Key]) -> list[Any]:
-        self.asked.append(list(keys))
+        self.fetched.append(list(keys))
         await self.may_answer.wait()
         if any(key == ("bad",) for key in keys):
             raise DataError("no such character")
         return [(1, True, *key) for key in keys]
 
 
-def _run(story: Callable[[_Database, BatchedLookup], Any], patience: float = 60) -> None:
-    async def told() -> None:
+def _run(scenario: Callable[[_Database, BatchedLookup], Any], patience: float = 60) -> None:
+    async def run_with_database() -> None:
         database = _Database()
-        await story(database, BatchedLookup(database.fetch, patience))
+        await scenario(database, BatchedLookup(database.fetch, patience))
 
-    asyncio.run(told())
+    asyncio.run(run_with_database())
 
 
-async def _until_asked(database: _Database, times: int) -> None:
-    while len(database.asked) < times:
+async def _until_fetching(database: _Database, count: int) -> None:
+    while len(database.fetched) < count:
         await asyncio.sleep(0)
 
 
-def test_what_gathers_goes_into_one_statement_and_everybody_gets_their_own() -> None:
-    async def story(database: _Database, merged: BatchedLookup) -> None:
-        first = [merged.submit((0,))]
-        await _until_asked(database, 1)
-        second = [merged.submit((1,))]
-        await _until_asked(database, IN_FLIGHT)
-        rest = [merged.submit((n,)) for n in range(2, 50)]
+def test_keys_that_queue_up_share_one_statement_and_each_gets_its_own_row() -> None:
+    async def scenario(database: _Database, batched: BatchedLookup) -> None:
+        first = [batched.submit((0,))]
+        await _until_fetching(database, 1)
+        second = [batched.submit((1,))]
+        await _until_fetching(database, IN_FLIGHT)
+        rest = [batched.submit((n,)) for n in range(2, 50)]
         await asyncio.sleep(0)
-        assert len(database.asked) == IN_FLIGHT
+        assert len(database.fetched) == IN_FLIGHT
         database.may_answer.set()
         rows = await asyncio.gather(*first, *second, *rest)
         assert rows == [(1, True, n) for n in range(50)]
-        assert database.asked[IN_FLIGHT:] == [[(n,) for n in range(2, 50)]]
+        assert database.fetched[IN_FLIGHT:] == [[(n,) for n in range(2, 50)]]
 
-    _run(story)
+    _run(scenario)
 
 
-def test_one_key_that_the_database_cannot_take_fails_alone() -> None:
-    async def story(database: _Database, merged: BatchedLookup) -> None:
+def test_a_key_that_the_database_rejects_fails_alone() -> None:
+    async def scenario(database: _Database, batched: BatchedLookup) -> None:
         database.may_answer.set()
-        asked = [merged.submit((key,)) for key in ("a", "bad", "b")]
-        rows = await asyncio.gather(*asked, return_exceptions=True)
+        lookups = [batched.submit((key,)) for key in ("a", "bad", "b")]
+        rows = await asyncio.gather(*lookups, return_exceptions=True)
         assert [rows[0], rows[2]] == [(1, True, "a"), (1, True, "b")]
         assert isinstance(rows[1], DataError)
 
-    _run(story)
+    _run(scenario)
 
 
-def test_an_outage_is_told_to_all_who_wait_at_once() -> None:
-    async def story(database: _Database, merged: BatchedLookup) -> None:
-        async def away(keys: Sequence[Key]) -> list[Any]:
-            database.asked.append(list(keys))
+def test_an_outage_fails_all_queued_lookups_at_once() -> None:
+    async def scenario(database: _Database, batched: BatchedLookup) -> None:
+        async def fail(keys: Sequence[Key]) -> list[Any]:
+            database.fetched.append(list(keys))
             await database.may_answer.wait()
             raise DatabaseUnavailable
 
-        merged._fetch = away
-        asked = [merged.submit((0,))]
-        await _until_asked(database, 1)
-        asked += [merged.submit((1,))]
-        await _until_asked(database, 2)
-        asked += [merged.submit((n,)) for n in range(2, 5000)]
+        batched._fetch = fail
+        lookups = [batched.submit((0,))]
+        await _until_fetching(database, 1)
+        lookups += [batched.submit((1,))]
+        await _until_fetching(database, 2)
+        lookups += [batched.submit((n,)) for n in range(2, 5000)]
         database.may_answer.set()
-        told = await asyncio.gather(*asked, return_exceptions=True)
-        assert {type(one) for one in told} == {DatabaseUnavailable}
-        assert len(database.asked) <= IN_FLIGHT + 1
+        results = await asyncio.gather(*lookups, return_exceptions=True)
+        assert {type(result) for result in results} == {DatabaseUnavailable}
+        assert len(database.fetched) <= IN_FLIGHT + 1
 
-    _run(story)
+    _run(scenario)
 
 
-def test_nobody_waits_behind_a_slow_database_without_end() -> None:
-    async def story(database: _Database, merged: BatchedLookup) -> None:
-        first = [merged.submit((0,))]
-        await _until_asked(database, 1)
-        first += [merged.submit((1,))]
-        await _until_asked(database, 2)
-        waiting = merged.submit((2,))
-        while asyncio.get_running_loop().time() <= merged._queue[0].submitted_at + 0.05:
+def test_a_lookup_that_queues_beyond_its_patience_fails() -> None:
+    async def scenario(database: _Database, batched: BatchedLookup) -> None:
+        first = [batched.submit((0,))]
+        await _until_fetching(database, 1)
+        first += [batched.submit((1,))]
+        await _until_fetching(database, 2)
+        queued = batched.submit((2,))
+        while asyncio.get_running_loop().time() <= batched._queue[0].submitted_at + 0.05:
             await asyncio.sleep(0.01)
         database.may_answer.set()
         assert await asyncio.gather(*first) == [(1, True, 0), (1, True, 1)]
         with pytest.raises(DatabaseUnavailable):
-            await waiting
+            await queued
 
-    _run(story, patience=0.05)
+    _run(scenario, patience=0.05)

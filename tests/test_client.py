@@ -1,4 +1,4 @@
-"""The Python client against the real API, blocking and awaited."""
+"""The Python client, blocking and asynchronous, against the real API."""
 
 from __future__ import annotations
 
@@ -15,54 +15,57 @@ import pytest
 from hypothesis import given, settings
 
 from fix_api import Api, Shelf, serving
-from fix_client import Asking, address, publish
+from fix_client import ClientCall, address, publish
 from prescore.catalog.database import Database
 from prescore_api.client import MAX_KEYS, Answer, AsyncClient, Client, Column, Invalid, TooOld, Unavailable, Version
 from prescore_api.http.app import ServerSettings, build
-from prescore_api.service import lookup as served
+from prescore_api.service import lookup
 from prescore_api.tables.database import Bounds
 from test_api_lookup import FLIGHT, ID, NASTY, NOON
 from test_properties import KEYS, VALUES
 
-AWAY = "postgresql://postgres:swordfish@127.0.0.1:1/secret_name"
-# A path is not the place for these two: they mean where one is, and where one was.
+UNREACHABLE = "postgresql://postgres:swordfish@127.0.0.1:1/secret_name"
+# In a path, "." and ".." are relative segments, so these keys cannot be sent there as they are.
 DOTS = [".", "..", "../m", "...", "./"]
 
 
 class Size(int, Enum):
-    """Its members' text is their name: Size.SMALL."""
+    """An enumeration of integers whose `str` is not a number but the member's name."""
 
     SMALL = 7
 
 
-def test_an_answer_is_what_the_api_says(api: Api, ask: Asking) -> None:
-    clock = datetime.now(UTC) - timedelta(hours=2)
-    m = api.publish({"customer": "bigint"}, [(7, 0.1)], data_as_of=clock, freshness={"max_age": "1h"})
-    answer = ask(address(api.client), "predict", m, 7)
-    told = api.client.get(f"/v1/predictions/{m}/7").json()
+def test_an_answer_has_the_values_of_the_response(api: Api, call: ClientCall) -> None:
+    data_as_of = datetime.now(UTC) - timedelta(hours=2)
+    name = api.publish({"customer": "bigint"}, [(7, 0.1)], data_as_of=data_as_of, freshness={"max_age": "1h"})
+    answer = call(address(api.client), "predict", name, 7)
+    response = api.client.get(f"/v1/predictions/{name}/7").json()
     assert answer["score"] == 0.1
-    assert (answer.model, answer.version, answer.key, answer.found) == (m, 1, {"customer": 7}, True)
-    assert (answer.prediction, answer.data_as_of, answer.stale) == ({"score": 0.1}, clock, True)
-    assert answer.published_at == datetime.fromisoformat(told["published_at"])
-    assert 7200 <= answer.age_seconds <= told["age_seconds"]
+    assert (answer.model, answer.version, answer.key, answer.found) == (name, 1, {"customer": 7}, True)
+    assert (answer.prediction, answer.data_as_of, answer.stale) == ({"score": 0.1}, data_as_of, True)
+    assert answer.published_at == datetime.fromisoformat(response["published_at"])
+    assert 7200 <= answer.age_seconds <= response["age_seconds"]
 
 
-def test_an_unknown_key_is_an_answer_too(api: Api, ask: Asking) -> None:
-    m = api.publish({"customer": "bigint"}, [(7, 0.1)])
-    for answer in (ask(address(api.client), "predict", m, 8), ask(address(api.client), "predict", m, customer=8)):
+def test_an_unknown_key_is_an_answer_without_a_prediction(api: Api, call: ClientCall) -> None:
+    name = api.publish({"customer": "bigint"}, [(7, 0.1)])
+    for answer in (
+        call(address(api.client), "predict", name, 8),
+        call(address(api.client), "predict", name, customer=8),
+    ):
         assert (answer.found, answer.prediction, answer.version, answer.stale) == (False, None, 1, False)
-        with pytest.raises(KeyError, match=f"{m} version 1 has no key {{'customer': 8}}, and so no score"):
+        with pytest.raises(KeyError, match=f"{name} version 1 has no key {{'customer': 8}}, and so no score"):
             answer["score"]
 
 
-def test_an_output_that_is_not_there_is_told_from_those_that_are(api: Api, ask: Asking) -> None:
-    m = api.publish({"k": "bigint"}, [(7, 0.1, True)], {"score": "real", "likely": "boolean"})
+def test_a_missing_output_is_reported_with_the_outputs_that_exist(api: Api, call: ClientCall) -> None:
+    name = api.publish({"k": "bigint"}, [(7, 0.1, True)], {"score": "real", "likely": "boolean"})
     with pytest.raises(KeyError, match="has no scores; it has score, likely"):
-        ask(address(api.client), "predict", m, 7)["scores"]
+        call(address(api.client), "predict", name, 7)["scores"]
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "told"),
+    ("kind", "value", "answered"),
     [
         ("bigint", -(2**63), -(2**63)),
         ("integer", np.int32(7), 7),
@@ -75,73 +78,79 @@ def test_an_output_that_is_not_there_is_told_from_those_that_are(api: Api, ask: 
         ("timestamptz", NOON.replace(tzinfo=UTC), "2013-07-04T12:30:00+00:00"),
     ],
 )
-def test_keys_of_every_type_in_every_way(api: Api, ask: Asking, kind: str, value: Any, told: Any) -> None:
-    m = api.publish({"k": kind}, [(told, 0.5)])
+def test_a_key_of_every_type_can_be_passed_in_every_form(
+    api: Api, call: ClientCall, kind: str, value: Any, answered: Any
+) -> None:
+    name = api.publish({"k": kind}, [(answered, 0.5)])
     url = address(api.client)
-    single = [ask(url, "predict", m, value), ask(url, "predict", m, {"k": value}), ask(url, "predict", m, k=value)]
-    answers = single + ask(url, "lookup", m, [{"k": value}])
-    assert [(answer.found, answer.key) for answer in answers] == [(True, {"k": told})] * 4
+    single = [
+        call(url, "predict", name, value),
+        call(url, "predict", name, {"k": value}),
+        call(url, "predict", name, k=value),
+    ]
+    answers = single + call(url, "lookup", name, [{"k": value}])
+    assert [(answer.found, answer.key) for answer in answers] == [(True, {"k": answered})] * 4
 
 
-def test_text_keys_hold_anything(api: Api) -> None:
+def test_a_text_key_may_contain_any_character(api: Api) -> None:
     keys = NASTY + DOTS
-    m = api.publish({"k": "text"}, [(k, i) for i, k in enumerate(keys)], {"place": "integer"})
+    name = api.publish({"k": "text"}, [(k, i) for i, k in enumerate(keys)], {"place": "integer"})
     with Client(address(api.client)) as client:
-        places = [(client.predict(m, k)["place"], client.predict(m, k=k)["place"]) for k in keys]
+        places = [(client.predict(name, k)["place"], client.predict(name, k=k)["place"]) for k in keys]
         assert places == [(i, i) for i in range(len(keys))]
-        assert [answer["place"] for answer in client.lookup(m, ({"k": k} for k in keys))] == list(range(len(keys)))
+        assert [answer["place"] for answer in client.lookup(name, ({"k": k} for k in keys))] == list(range(len(keys)))
 
 
 @pytest.mark.parametrize("kind", KEYS)
-def test_keys_come_back_as_they_went(api: Api, kind: str) -> None:
-    m = api.publish({"a key": kind}, [])
+def test_an_answer_returns_the_key_that_was_sent(api: Api, kind: str) -> None:
+    name = api.publish({"a key": kind}, [])
     with Client(address(api.client)) as client:
 
         @settings(deadline=None, max_examples=30)
         @given(VALUES[kind])
         def echo(value: Any) -> None:
-            answers = [client.predict(m, value), client.predict(m, {"a key": value})]
-            answers += client.lookup(m, [{"a key": value}])
+            answers = [client.predict(name, value), client.predict(name, {"a key": value})]
+            answers += client.lookup(name, [{"a key": value}])
             assert [_parsed(value, answer.key["a key"]) for answer in answers] == [value] * 3
 
         echo()
 
 
-def _parsed(like: Any, told: Any) -> Any:
-    """A value of JSON as Python has it."""
+def _parsed(like: Any, value: Any) -> Any:
+    """Convert a JSON value to the Python type of `like`."""
     if isinstance(like, date):
-        return type(like).fromisoformat(told)
-    return type(like)(told)
+        return type(like).fromisoformat(value)
+    return type(like)(value)
 
 
-def test_composite_keys_go_by_column_name(api: Api, ask: Asking) -> None:
-    f = api.publish(FLIGHT, [("UA", 1545, date(2013, 1, 2), 0.5)])
-    asked: dict[str, Any] = {"day": date(2013, 1, 2), "flight": 1545, "carrier": "UA"}
-    assert ask(address(api.client), "predict", f, **asked)["score"] == 0.5
-    assert ask(address(api.client), "predict", f, asked)["score"] == 0.5
-    with pytest.raises(Invalid, match=r"has 3 columns") as failed:
-        ask(address(api.client), "predict", f, "UA")
-    assert (failed.value.code, failed.value.status) == ("key_invalid", 422)
+def test_a_composite_key_is_passed_by_column_name(api: Api, call: ClientCall) -> None:
+    name = api.publish(FLIGHT, [("UA", 1545, date(2013, 1, 2), 0.5)])
+    key: dict[str, Any] = {"day": date(2013, 1, 2), "flight": 1545, "carrier": "UA"}
+    assert call(address(api.client), "predict", name, **key)["score"] == 0.5
+    assert call(address(api.client), "predict", name, key)["score"] == 0.5
+    with pytest.raises(Invalid, match=r"has 3 columns") as error:
+        call(address(api.client), "predict", name, "UA")
+    assert (error.value.code, error.value.status) == ("key_invalid", 422)
 
 
-def test_columns_may_be_called_as_arguments_are(api: Api, ask: Asking) -> None:
-    m = api.publish({"model": "text", "key": "text", "outputs": "text", "self": "text"}, [("a", "b", "c", "d", 0.5)])
+def test_a_key_column_may_have_the_name_of_an_argument(api: Api, call: ClientCall) -> None:
+    name = api.publish({"model": "text", "key": "text", "outputs": "text", "self": "text"}, [("a", "b", "c", "d", 0.5)])
     key = {"model": "a", "key": "b", "outputs": "c", "self": "d"}
-    assert ask(address(api.client), "predict", m, key).key == key
-    one = api.publish({"model": "text"}, [("a", 0.5)])
-    assert ask(address(api.client), "predict", one, model="a").found
+    assert call(address(api.client), "predict", name, key).key == key
+    single = api.publish({"model": "text"}, [("a", 0.5)])
+    assert call(address(api.client), "predict", single, model="a").found
 
 
-def test_a_key_too_long_for_a_url_goes_by_name(api: Api, ask: Asking) -> None:
+def test_a_key_too_long_for_a_url_must_be_passed_by_column_name(api: Api, call: ClientCall) -> None:
     key = "ü" * 10_000
-    m = api.publish({"k": "text"}, [])
-    assert ask(address(api.client), "predict", m, k=key).key == {"k": key}
+    name = api.publish({"k": "text"}, [])
+    assert call(address(api.client), "predict", name, k=key).key == {"k": key}
     with pytest.raises(ValueError, match="Pass it by column name"):
-        ask(address(api.client), "predict", m, key)
+        call(address(api.client), "predict", name, key)
 
 
 @pytest.mark.parametrize(
-    ("key", "columns", "words"),
+    ("key", "columns", "message"),
     [
         (None, {}, "A key is a value, or values by column name"),
         ({}, {}, "A key is a value, or values by column name"),
@@ -155,81 +164,83 @@ def test_a_key_too_long_for_a_url_goes_by_name(api: Api, ask: Asking) -> None:
         (None, {"output": "score"}, "No key column is called output"),
     ],
 )
-def test_what_can_be_no_key_is_not_sent(ask: Asking, key: Any, columns: dict[str, Any], words: str) -> None:
-    with pytest.raises(TypeError, match=words):
-        ask("http://127.0.0.1:1", "predict", "m", key, **columns)
+def test_a_key_of_an_unsupported_type_is_not_sent(
+    call: ClientCall, key: Any, columns: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        call("http://127.0.0.1:1", "predict", "m", key, **columns)
 
 
 @pytest.mark.parametrize("key", [7, {"k": 7.5}, ("k", 7)])
-def test_what_can_be_no_key_is_told_by_its_position(ask: Asking, key: Any) -> None:
+def test_a_key_of_an_unsupported_type_is_reported_with_its_position(call: ClientCall, key: Any) -> None:
     with pytest.raises(TypeError, match=rf"^keys\[{MAX_KEYS}\]: "):
-        ask("http://127.0.0.1:1", "lookup", "m", [{"k": 7}] * MAX_KEYS + [key])
+        call("http://127.0.0.1:1", "lookup", "m", [{"k": 7}] * MAX_KEYS + [key])
 
 
-def test_what_the_api_does_not_take_is_invalid(api: Api, ask: Asking) -> None:
-    m = api.publish({"k": "bigint"}, [])
-    for call, arguments, code, status in [
+def test_a_request_that_the_api_rejects_raises_invalid(api: Api, call: ClientCall) -> None:
+    name = api.publish({"k": "bigint"}, [])
+    for method, arguments, code, status in [
         ("predict", ("nothing", 7), "not_found", 404),
         ("lookup", ("nothing", []), "not_found", 404),
         ("model", ("nothing",), "not_found", 404),
-        ("predict", (m, "seven"), "key_invalid", 422),
-        ("predict", (m, {"other": 7}), "key_invalid", 422),
+        ("predict", (name, "seven"), "key_invalid", 422),
+        ("predict", (name, {"other": 7}), "key_invalid", 422),
     ]:
-        with pytest.raises(Invalid) as failed:
-            ask(address(api.client), call, *arguments)
-        assert (failed.value.code, failed.value.status, failed.value.retry_after) == (code, status, None)
+        with pytest.raises(Invalid) as error:
+            call(address(api.client), method, *arguments)
+        assert (error.value.code, error.value.status, error.value.retry_after) == (code, status, None)
 
 
-def test_many_keys_keep_order_and_duplicates(api: Api, ask: Asking) -> None:
-    m = api.publish({"k": "bigint"}, [(k, k) for k in range(100)], {"twice": "integer"})
-    asked = [99, 3, 3, 1000, 0]
-    answers = ask(address(api.client), "lookup", m, [{"k": k} for k in asked])
-    assert [answer.key["k"] for answer in answers] == asked
+def test_answers_keep_the_order_and_duplicates_of_the_keys(api: Api, call: ClientCall) -> None:
+    name = api.publish({"k": "bigint"}, [(k, k) for k in range(100)], {"twice": "integer"})
+    keys = [99, 3, 3, 1000, 0]
+    answers = call(address(api.client), "lookup", name, [{"k": k} for k in keys])
+    assert [answer.key["k"] for answer in answers] == keys
     assert [answer.found for answer in answers] == [True, True, True, False, True]
-    assert ask(address(api.client), "lookup", m, []) == []
+    assert call(address(api.client), "lookup", name, []) == []
 
 
-def test_the_bound_is_the_servers() -> None:
-    assert MAX_KEYS == served.MAX_KEYS
+def test_client_and_server_have_the_same_limit_of_keys() -> None:
+    assert MAX_KEYS == lookup.MAX_KEYS
 
 
-def test_an_earlier_version(shelf: Shelf, client: httpx.Client, ask: Asking) -> None:
+def test_a_lookup_may_select_an_earlier_version(shelf: Shelf, client: httpx.Client, call: ClientCall) -> None:
     for version in (1, 2):
         publish(shelf, version)
-    assert ask(address(client), "predict", "m", 0)["score"] == 1.0
-    assert ask(address(client), "predict", "m", 0, version=1)["score"] == 0.5
-    assert ask(address(client), "predict", "m", k=0, version=1).version == 1
-    assert [answer.version for answer in ask(address(client), "lookup", "m", [{"k": 0}], version=1)] == [1]
-    assert not ask(address(client), "predict", "m", 7, version=1).found
-    with pytest.raises(Invalid) as failed:
-        ask(address(client), "predict", "m", 0, version=3)
-    assert failed.value.code == "not_found"
+    assert call(address(client), "predict", "m", 0)["score"] == 1.0
+    assert call(address(client), "predict", "m", 0, version=1)["score"] == 0.5
+    assert call(address(client), "predict", "m", k=0, version=1).version == 1
+    assert [answer.version for answer in call(address(client), "lookup", "m", [{"k": 0}], version=1)] == [1]
+    assert not call(address(client), "predict", "m", 7, version=1).found
+    with pytest.raises(Invalid) as error:
+        call(address(client), "predict", "m", 0, version=3)
+    assert error.value.code == "not_found"
 
 
-def test_a_bound_on_the_age(api: Api, ask: Asking) -> None:
-    m = api.publish({"k": "bigint"}, [(7, 0.1)], data_as_of=datetime.now(UTC) - timedelta(hours=2))
-    assert ask(address(api.client), "predict", m, 7, max_age=7260)["score"] == 0.1
-    for call, key in (("predict", 7), ("predict", {"k": 7}), ("lookup", [{"k": 7}])):
-        with pytest.raises(TooOld) as failed:
-            ask(address(api.client), call, m, key, max_age=0.25)
-        assert (failed.value.code, failed.value.status) == ("too_old", 503)
+def test_predictions_older_than_the_requested_max_age_raise_too_old(api: Api, call: ClientCall) -> None:
+    name = api.publish({"k": "bigint"}, [(7, 0.1)], data_as_of=datetime.now(UTC) - timedelta(hours=2))
+    assert call(address(api.client), "predict", name, 7, max_age=7260)["score"] == 0.1
+    for method, key in (("predict", 7), ("predict", {"k": 7}), ("lookup", [{"k": 7}])):
+        with pytest.raises(TooOld) as error:
+            call(address(api.client), method, name, key, max_age=0.25)
+        assert (error.value.code, error.value.status) == ("too_old", 503)
 
 
-def test_some_of_the_outputs(api: Api, ask: Asking) -> None:
-    m = api.publish({"k": "bigint"}, [(7, 0.5, 1, 2)], {"score": "real", "a b": "integer", "c": "integer"})
-    assert ask(address(api.client), "predict", m, 7, outputs=["c", "a b"]).prediction == {"a b": 1, "c": 2}
-    assert ask(address(api.client), "predict", m, k=7, outputs="score").prediction == {"score": 0.5}
-    assert ask(address(api.client), "lookup", m, [{"k": 7}], outputs=["c"])[0].prediction == {"c": 2}
-    with pytest.raises(Invalid) as failed:
-        ask(address(api.client), "predict", m, 7, outputs=["scores"])
-    assert failed.value.code == "request_invalid"
+def test_a_lookup_may_select_outputs(api: Api, call: ClientCall) -> None:
+    name = api.publish({"k": "bigint"}, [(7, 0.5, 1, 2)], {"score": "real", "a b": "integer", "c": "integer"})
+    assert call(address(api.client), "predict", name, 7, outputs=["c", "a b"]).prediction == {"a b": 1, "c": 2}
+    assert call(address(api.client), "predict", name, k=7, outputs="score").prediction == {"score": 0.5}
+    assert call(address(api.client), "lookup", name, [{"k": 7}], outputs=["c"])[0].prediction == {"c": 2}
+    with pytest.raises(Invalid) as error:
+        call(address(api.client), "predict", name, 7, outputs=["scores"])
+    assert error.value.code == "request_invalid"
 
 
-def test_models(api: Api, ask: Asking) -> None:
-    clock = datetime.now(UTC) - timedelta(minutes=10)
-    m = api.publish({"k": "uuid"}, [(ID, 0.5, "x")], passthrough={"plan": "text"}, data_as_of=clock)
-    model = ask(address(api.client), "model", m)
-    assert (model.model, model.version, model.rows, model.data_as_of) == (m, 1, 1, clock)
+def test_a_model_is_described_with_its_columns_and_versions(api: Api, call: ClientCall) -> None:
+    data_as_of = datetime.now(UTC) - timedelta(minutes=10)
+    name = api.publish({"k": "uuid"}, [(ID, 0.5, "x")], passthrough={"plan": "text"}, data_as_of=data_as_of)
+    model = call(address(api.client), "model", name)
+    assert (model.model, model.version, model.rows, model.data_as_of) == (name, 1, 1, data_as_of)
     assert (model.max_age_seconds, model.stale, model.held) == (None, False, False)
     assert model.age_seconds >= 600
     assert model.key == (Column("k", "uuid", ""),)
@@ -237,43 +248,43 @@ def test_models(api: Api, ask: Asking) -> None:
         ("score", "real", "output"),
         ("plan", "text", "passthrough"),
     ]
-    assert model.versions == (Version(1, "published", clock, model.published_at, 1),)
-    listed = {one.model: one for one in ask(address(api.client), "models")}
-    assert (listed[m].published_at, listed[m].outputs, listed[m].versions) == (model.published_at, (), ())
+    assert model.versions == (Version(1, "published", data_as_of, model.published_at, 1),)
+    models = {entry.model: entry for entry in call(address(api.client), "models")}
+    assert (models[name].published_at, models[name].outputs, models[name].versions) == (model.published_at, (), ())
 
 
-def test_ready(api: Api, ask: Asking) -> None:
-    assert ask(address(api.client), "ready") is True
-    assert ask("http://127.0.0.1:1", "ready") is False
+def test_ready_reports_whether_the_api_can_answer(api: Api, call: ClientCall) -> None:
+    assert call(address(api.client), "ready") is True
+    assert call("http://127.0.0.1:1", "ready") is False
 
 
-def test_without_postgres(ask: Asking) -> None:
-    with serving(build(Database(AWAY), ServerSettings(open_to_all=True, bounds=Bounds(0.2, 0.2, 2)))) as client:
-        assert ask(address(client), "ready") is False
-        with pytest.raises(Unavailable) as failed:
-            ask(address(client), "predict", "m", 7, settings={"retries": 0})
-        assert (failed.value.code, failed.value.status) == ("database_unavailable", 503)
-        assert failed.value.retry_after is not None
+def test_an_unreachable_database_raises_unavailable(call: ClientCall) -> None:
+    with serving(build(Database(UNREACHABLE), ServerSettings(open_to_all=True, bounds=Bounds(0.2, 0.2, 2)))) as client:
+        assert call(address(client), "ready") is False
+        with pytest.raises(Unavailable) as error:
+            call(address(client), "predict", "m", 7, settings={"retries": 0})
+        assert (error.value.code, error.value.status) == ("database_unavailable", 503)
+        assert error.value.retry_after is not None
 
 
-def test_threads_share_a_client(api: Api) -> None:
-    m = api.publish({"k": "bigint"}, [(k, k) for k in range(200)], {"place": "integer"})
+def test_threads_can_share_a_client(api: Api) -> None:
+    name = api.publish({"k": "bigint"}, [(k, k) for k in range(200)], {"place": "integer"})
     with Client(f"{address(api.client)}/") as client, ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(lambda k: client.predict(m, k)["place"], range(200))) == list(range(200))
+        assert list(threads.map(lambda k: client.predict(name, k)["place"], range(200))) == list(range(200))
 
 
-def test_tasks_share_a_client(api: Api) -> None:
-    m = api.publish({"k": "bigint"}, [(k, k) for k in range(200)], {"place": "integer"})
+def test_tasks_can_share_a_client(api: Api) -> None:
+    name = api.publish({"k": "bigint"}, [(k, k) for k in range(200)], {"place": "integer"})
 
-    async def all_at_once() -> list[Answer]:
+    async def look_up_concurrently() -> list[Answer]:
         async with AsyncClient(address(api.client)) as client:
-            return await asyncio.gather(*(client.predict(m, k) for k in range(200)))
+            return await asyncio.gather(*(client.predict(name, k) for k in range(200)))
 
-    assert [answer["place"] for answer in asyncio.run(all_at_once())] == list(range(200))
+    assert [answer["place"] for answer in asyncio.run(look_up_concurrently())] == list(range(200))
 
 
-def test_both_clients_take_the_same() -> None:
-    calls = [name for name in vars(Client) if not name.startswith("_")]
-    assert calls == [name for name in vars(AsyncClient) if not name.startswith("_")]
-    for name in calls:
+def test_both_clients_have_the_same_methods_and_signatures() -> None:
+    methods = [name for name in vars(Client) if not name.startswith("_")]
+    assert methods == [name for name in vars(AsyncClient) if not name.startswith("_")]
+    for name in methods:
         assert inspect.signature(getattr(Client, name)) == inspect.signature(getattr(AsyncClient, name))

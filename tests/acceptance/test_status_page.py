@@ -1,4 +1,4 @@
-"""The status page in a real browser: wide and slim, light and dark, without JavaScript."""
+"""The status page in a real browser: on a desktop and a phone, light and dark, without JavaScript."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from fix_page import Scene, status_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="`make test-acceptance` installs Playwright")
-WIDE, SLIM = 1280, 360
-LOOKS = list(product((WIDE, SLIM), ("light", "dark")))
+DESKTOP, PHONE = 1280, 360
+LOOKS = list(product((DESKTOP, PHONE), ("light", "dark")))
 OVERFLOW = "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
 
 
@@ -22,33 +22,33 @@ OVERFLOW = "document.scrollingElement.scrollWidth - document.scrollingElement.cl
 def browser() -> Iterator[Any]:
     binary = shutil.which("chromium")
     if binary is None:
-        pytest.skip("chromium is not installed: it is in Debian's package of this name")
+        pytest.skip("Chromium is not installed. On Debian, install the package chromium.")
     with playwright.sync_playwright() as driver:
         # Chromium requires this flag when it runs as root.
-        opened = driver.chromium.launch(executable_path=binary, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+        launched = driver.chromium.launch(executable_path=binary, args=["--no-sandbox"])
+        yield launched
+        launched.close()
 
 
 @pytest.fixture(scope="module")
-def address(bad_day: Scene) -> Iterator[str]:
-    with status_page(bad_day.shelf.database) as client:
+def address(shared_scene: Scene) -> Iterator[str]:
+    with status_page(shared_scene.shelf.database) as client:
         yield str(client.base_url)
 
 
 def visit(browser: Any, address: str, width: int, scheme: str, *, scripts: bool = False) -> Any:
-    """The page in a window of its own."""
-    looks = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme, "java_script_enabled": scripts}
-    page = browser.new_context(**looks).new_page()
-    page.complaints = []
-    page.on("console", lambda message: page.complaints.append(message.text))
-    page.on("request", lambda request: page.complaints.append(request.url) if request.url != f"{address}/" else None)
+    """Open the page in a new browser context. `page.problems` collects console messages and other requests."""
+    options = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme, "java_script_enabled": scripts}
+    page = browser.new_context(**options).new_page()
+    page.problems = []
+    page.on("console", lambda message: page.problems.append(message.text))
+    page.on("request", lambda request: page.problems.append(request.url) if request.url != f"{address}/" else None)
     page.goto(f"{address}/")
     return page
 
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
-def test_everything_is_there_without_javascript(
+def test_the_whole_page_is_visible_without_javascript(
     browser: Any, address: str, tmp_path: Path, width: int, scheme: str
 ) -> None:
     page = visit(browser, address, width, scheme)
@@ -59,47 +59,47 @@ def test_everything_is_there_without_javascript(
     for mark in ("Stale", "Version 4 refused"):
         assert churn.get_by_text(mark, exact=True).is_visible()
     assert page.locator("#model-flight_delay").get_by_text("On hold", exact=True).is_visible()
-    pictures = churn.get_by_role("img")
-    assert pictures.count() == 4
-    for picture in pictures.all():
-        box = picture.bounding_box()
+    charts = churn.get_by_role("img")
+    assert charts.count() == 4
+    for chart in charts.all():
+        box = chart.bounding_box()
         assert box["width"] > 250
         assert box["height"] >= 18
         assert box["x"] + box["width"] <= width
-    assert page.complaints == []
+    assert page.problems == []
 
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
-def test_nothing_is_wider_than_the_window(browser: Any, address: str, width: int, scheme: str) -> None:
+def test_the_page_is_not_wider_than_the_window(browser: Any, address: str, width: int, scheme: str) -> None:
     page = visit(browser, address, width, scheme, scripts=True)
     assert page.evaluate(OVERFLOW) == 0
-    # The page's own style is applied: the content security policy allows it.
+    # The content security policy allows the style of the page, so the browser applies it.
     assert page.evaluate("getComputedStyle(document.body).maxWidth") == "1216px"
-    assert page.complaints == []
+    assert page.problems == []
 
 
 def test_details_open_without_javascript(browser: Any, address: str) -> None:
-    page = visit(browser, address, SLIM, "light")
-    listed = page.locator("#model-churn").get_by_text("unique, none null")
-    assert not listed.first.is_visible()
+    page = visit(browser, address, PHONE, "light")
+    observed = page.locator("#model-churn").get_by_text("unique, none null")
+    assert not observed.first.is_visible()
     page.locator("#model-churn summary").click()
-    assert listed.first.is_visible()
+    assert observed.first.is_visible()
 
 
-def test_dark_is_dark_and_light_is_light(browser: Any, address: str) -> None:
+def test_the_page_follows_the_color_scheme(browser: Any, address: str) -> None:
     brightness = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
-    light, dark = (visit(browser, address, WIDE, s, scripts=True).evaluate(brightness) for s in ("light", "dark"))
+    light, dark = (visit(browser, address, DESKTOP, s, scripts=True).evaluate(brightness) for s in ("light", "dark"))
     assert min(light) > 200
     assert max(dark) < 60
 
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
-def test_words_stand_out_from_what_is_behind_them(browser: Any, address: str, width: int, scheme: str) -> None:
+def test_text_has_enough_contrast_with_its_background(browser: Any, address: str, width: int, scheme: str) -> None:
     page = visit(browser, address, width, scheme, scripts=True)
     assert page.evaluate(CONTRAST) == []
 
 
-# Every text whose contrast with the nearest background is below 4.5, which WCAG 2.2 asks for.
+# Finds every text whose contrast with its background is below 4.5, the minimum that WCAG 2.2 requires.
 CONTRAST = """
 () => {
   const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
@@ -131,22 +131,22 @@ CONTRAST = """
 """
 
 
-def test_nothing_is_too_long_for_a_phone(browser: Any, scene: Scene, tmp_path: Path) -> None:
+def test_long_texts_do_not_overflow_on_a_phone(browser: Any, scene: Scene, tmp_path: Path) -> None:
     model, word = "m" * 48, "Donaudampfschifffahrtsgesellschaft" * 5
     rows = [(n, word, -1e9 - n * 1e-3) for n in range(100)]
     for _ in range(2):
         scene.shelf.publish(model, {"k" * 60: "bigint"}, rows, {"o" * 60: "text", "p" * 60: "double precision"})
-    failed = {"name": word, "passed": False, "observed": word, "expected": word}
-    scene.checks(model, 1, "failed", [failed] * 3)
-    scene.change(
+    failed_check = {"name": word, "passed": False, "observed": word, "expected": word}
+    scene.record_checks(model, 1, "failed", [failed_check] * 3)
+    scene.execute(
         "update prescore.versions set rows = 12345678901234, rejected = 12345678901234, error = %s where model = %s",
         word, model,
     )  # fmt: skip
-    scene.change(
+    scene.execute(
         "update prescore.models set description = %s, held_at = now(), held_by = %s, hold_reason = %s where model = %s",
         word, word, word, model,
     )  # fmt: skip
     with status_page(scene.shelf.database) as client:
-        page = visit(browser, str(client.base_url), SLIM, "light", scripts=True)
+        page = visit(browser, str(client.base_url), PHONE, "light", scripts=True)
         page.screenshot(path=tmp_path / "long.png", full_page=True)
         assert page.evaluate(OVERFLOW) == 0
