@@ -1,4 +1,4 @@
-"""A small project to break: a linear model over a Parquet file, its spec, its domain query, a way to run commands."""
+"""A small project for tests: a linear model on a Parquet file, with methods to change it and to run commands."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ QUERY = "select customer, visits, spend from read_parquet('data/customers.parque
 
 
 def linear(weights: list[float], bias: float = 0.0, *, add: float = 0.0) -> bytes:
-    """An ONNX model: features [N, len(weights)] float → score [N, 1] = sigmoid(features @ weights + bias) + add."""
+    """Return an ONNX model with score = sigmoid(features @ weights + bias) + add.
+
+    `features` is float32 of shape [N, len(weights)], `score` float32 of shape [N, 1].
+    """
     n = len(weights)
     constants = {
         "w": np.array(weights, np.float32).reshape(n, 1),
@@ -72,18 +75,20 @@ Value = tuple[str, int, list[int | None]]
 def model(
     nodes: list[Any], inputs: list[Value], outputs: list[Value], constants: dict[str, Any] | None = None
 ) -> bytes:
-    """An ONNX model from its nodes; inputs and outputs are (name, element type, shape)."""
-    made = [numpy_helper.from_array(_single(value), name) for name, value in (constants or {}).items()]
+    """Return an ONNX model with these nodes. Inputs and outputs are (name, element type, shape)."""
+    initializers = [numpy_helper.from_array(_single(value), name) for name, value in (constants or {}).items()]
     values = [[helper.make_tensor_value_info(*value) for value in listed] for listed in (inputs, outputs)]
-    graph = helper.make_graph(nodes, "test", *values, initializer=made)
-    built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)])
-    built.ir_version = 8
-    onnx.checker.check_model(built)
-    return bytes(built.SerializeToString())
+    graph = helper.make_graph(nodes, "test", *values, initializer=initializers)
+    proto = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
+    )
+    proto.ir_version = 8
+    onnx.checker.check_model(proto)
+    return bytes(proto.SerializeToString())
 
 
 def customers(rows: int = 1000, seed: int = 0) -> pa.Table:
-    """`rows` customers with features whose score is neither 0 nor 1."""
+    """Return a table of customers with normally distributed features, so that no score is exactly 0 or 1."""
     random = np.random.default_rng(seed)
     return pa.table(
         {
@@ -95,13 +100,13 @@ def customers(rows: int = 1000, seed: int = 0) -> pa.Table:
 
 
 def _single(value: Any) -> np.ndarray[Any, Any]:
-    """Plain numbers as float32, which these models compute in; arrays as they are."""
+    """Return numbers as a float32 array, the type in which these models compute; return arrays unchanged."""
     return value if isinstance(value, np.ndarray) else np.array(value, np.float32)
 
 
 @dataclass
 class Outcome:
-    """What a command did."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -110,7 +115,7 @@ class Outcome:
 
 @dataclass
 class Sandbox:
-    """A project folder with the churn model, on a database of its own."""
+    """A project folder with the churn model, and a database for it alone."""
 
     root: Path
     database: Database
@@ -122,7 +127,7 @@ class Sandbox:
         self._write(f"specs/{name}.toml", text.encode())
 
     def edit(self, old: str, new: str, name: str = "churn") -> None:
-        """Change a spec's text; `old` must be in it."""
+        """Replace text in a spec; `old` must occur in it."""
         path = self.root / "specs" / f"{name}.toml"
         text = path.read_text()
         assert old in text
@@ -146,12 +151,12 @@ class Sandbox:
         self._write("prescore.toml", text.encode())
 
     def job(self, name: str = "churn") -> Job:
-        """A job on this project."""
+        """Return a job for a model of this project."""
         project = Project.find(self.root)
         return Job(project, project.spec(name), self.database)
 
     def cli(self, *arguments: str) -> Outcome:
-        """Run a command as the shell would."""
+        """Run `prescore` with arguments in this process."""
         self.monkeypatch.setattr(sys, "argv", ["prescore", *arguments])
         self.capsys.readouterr()
         with pytest.raises(SystemExit) as exited:
@@ -161,18 +166,18 @@ class Sandbox:
         return Outcome(code if isinstance(code, int) else 0 if code is None else 1, captured.out, captured.err)
 
     def interrupted(self, step: str, options: RunOptions = DEFAULTS) -> None:
-        """A run that ends as it comes to this step of the flow, as one whose plug is pulled."""
+        """Start a run that is interrupted as it reaches a step: the name of a function in `materialize`."""
 
-        def pulled(*_: object, **__: object) -> None:
-            raise Busy("a pulled plug")
+        def interrupt(*_: object, **__: object) -> None:
+            raise Busy("the run was interrupted")
 
         with self.monkeypatch.context() as patched:
-            patched.setattr(materialize, step, pulled)
+            patched.setattr(materialize, step, interrupt)
             with pytest.raises(Busy):
                 materialize.run(self.job(), options)
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """What a query gives."""
+        """Return the rows of a query, as tuples."""
         with self.database.connect() as connection:
             return [tuple(row.values()) for row in connection.execute(statement.encode())]
 
@@ -186,13 +191,13 @@ class Sandbox:
 def sandbox(
     tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Sandbox:
-    """The churn project, ready to run: 1,000 customers in chunks of 100 rows."""
-    made = Sandbox(tmp_path, database, monkeypatch, capsys)
-    made.settings("chunk_rows = 100\n")
-    made.spec(SPEC)
-    made.query(QUERY)
-    made.onnx(linear([1.0, -0.5]))
-    made.data(customers())
+    """Return the churn project, ready to run: 1,000 customers in chunks of 100 rows."""
+    project = Sandbox(tmp_path, database, monkeypatch, capsys)
+    project.settings("chunk_rows = 100\n")
+    project.spec(SPEC)
+    project.query(QUERY)
+    project.onnx(linear([1.0, -0.5]))
+    project.data(customers())
     monkeypatch.setenv("PRESCORE_DATABASE_URL", database.url)
     monkeypatch.setenv("PRESCORE_PROJECT", str(tmp_path))
-    return made
+    return project

@@ -1,4 +1,4 @@
-"""The example end to end: every published score is what scikit-learn says, worked out from the package's CSV files."""
+"""The flight example end to end: every published score equals the one scikit-learn computes from the CSV files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from fix_project import Sandbox
 
-# The example is not part of the package.
+# The example is not part of the installed package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "jobs"))
 from flights import broken, data, train
 from flights.data import ROOT
@@ -23,16 +23,16 @@ WEATHER = ["temp", "humid", "wind_dir", "wind_speed", "precip", "pressure", "vis
 
 
 def _features_from_csv() -> pd.DataFrame:
-    """Keys and features by pandas alone, sharing no line with the domain query."""
+    """Return keys and features, computed by pandas alone and independently of the domain query."""
     folder = data.package_data()
     flights = pd.read_csv(folder / "flights.csv.zip")
     weather = pd.read_csv(folder / "weather.csv")
     planes = pd.read_csv(folder / "planes.csv").set_index("tailnum")
     hour = pd.to_datetime(flights["time_hour"], utc=True)
-    weather["at"] = pd.to_datetime(weather["time_hour"], utc=True) + pd.Timedelta(hours=1)
-    observed = weather.drop_duplicates(["origin", "at"]).set_index(["origin", "at"])[WEATHER]
+    weather["valid_for"] = pd.to_datetime(weather["time_hour"], utc=True) + pd.Timedelta(hours=1)
+    observed = weather.drop_duplicates(["origin", "valid_for"]).set_index(["origin", "valid_for"])[WEATHER]
     observed.loc[observed["wind_speed"] >= 200, "wind_speed"] = np.nan
-    seen = observed.reindex(pd.MultiIndex.from_arrays([flights["origin"], hour])).reset_index(drop=True)
+    weather_of_flights = observed.reindex(pd.MultiIndex.from_arrays([flights["origin"], hour])).reset_index(drop=True)
     date = pd.to_datetime(flights[["year", "month", "day"]])
     numbers = pd.DataFrame(
         {
@@ -44,7 +44,7 @@ def _features_from_csv() -> pd.DataFrame:
             "plane_age": flights["year"] - planes["year"].reindex(flights["tailnum"]).to_numpy(),
             "seats": planes["seats"].reindex(flights["tailnum"]).to_numpy(),
         }
-    ).join(seen)
+    ).join(weather_of_flights)
     texts = flights[["carrier", "origin", "dest"]].astype(object)
     keys = flights[["flight"]].assign(date=date.dt.date)
     return texts.join(numbers.astype(np.float32)).join(keys)
@@ -52,7 +52,7 @@ def _features_from_csv() -> pd.DataFrame:
 
 @pytest.fixture
 def flights(sandbox: Sandbox) -> Sandbox:
-    """The flight example in a project of its own, with a fresh model."""
+    """Return a sandbox with the flight example and its data, but no model yet."""
     for name in ("specs/flight_delay.toml", "sql/domains/flight_delay.sql"):
         shutil.copy(ROOT / name, sandbox.root / name)
     sandbox.settings("")
@@ -61,16 +61,16 @@ def flights(sandbox: Sandbox) -> Sandbox:
 
 
 def _train(flights: Sandbox) -> Any:
-    trained = train.train(train.read_flights(flights.root), seed=1, iterations=100)
-    flights.onnx(trained.onnx, "flight_delay")
-    return trained.pipeline
+    model = train.train(train.read_flights(flights.root), seed=1, iterations=100)
+    flights.onnx(model.onnx, "flight_delay")
+    return model.pipeline
 
 
-def test_every_score_is_scikit_learns_own_and_a_broken_model_changes_none(flights: Sandbox) -> None:
+def test_every_score_equals_scikit_learns_and_broken_models_change_none(flights: Sandbox) -> None:
     pipeline = _train(flights)
-    done = flights.cli("run", "flight_delay", "--json")
-    assert done.code == 0, done.err
-    report = json.loads(done.out)
+    run = flights.cli("run", "flight_delay", "--json")
+    assert run.code == 0, run.err
+    report = json.loads(run.out)
     assert (report["rows"], report["published"], report["rejected"]) == (336_776, True, 0)
     assert flights.rows("select count(*) from predictions.flight_delay") == [(336_776,)]
 
@@ -81,18 +81,18 @@ def test_every_score_is_scikit_learns_own_and_a_broken_model_changes_none(flight
         flights.rows("select carrier, flight, origin, date, late_probability, late from predictions.flight_delay"),
         columns=["carrier", "flight", "origin", "date", "late_probability", "late"],
     )
-    both = served.merge(expected, on=["carrier", "flight", "origin", "date"], validate="one_to_one")
-    assert len(both) == 336_776
-    assert (both["late_probability"] - both["expected"]).abs().max() < 1e-5
-    clear = (both["expected"] - 0.5).abs() > 1e-5
-    assert (both["late"] == (both["expected"] > 0.5))[clear].all()
+    compared = served.merge(expected, on=["carrier", "flight", "origin", "date"], validate="one_to_one")
+    assert len(compared) == 336_776
+    assert (compared["late_probability"] - compared["expected"]).abs().max() < 1e-5
+    is_clear = (compared["expected"] - 0.5).abs() > 1e-5
+    assert (compared["late"] == (compared["expected"] > 0.5))[is_clear].all()
 
     for kind in broken.KINDS:
         good = flights.root / "models/flight_delay.onnx"
-        kept = good.read_bytes()
+        content = good.read_bytes()
         broken.break_model(kind, good, good)
         refused = flights.cli("run", "flight_delay", "--json")
-        good.write_bytes(kept)
+        good.write_bytes(content)
         assert refused.code == 4
         assert json.loads(refused.out)["served"] == 1
     (reason,) = flights.rows("select reason from prescore.events where version = 2")[-1]

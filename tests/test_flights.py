@@ -1,4 +1,4 @@
-"""The flight example by itself: data, domain, training and the two broken models. No prescore, no Postgres."""
+"""The flight example without prescore and Postgres: data, domain, training and the two broken models."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ import onnxruntime as ort
 import pandas as pd
 import pytest
 
-# The example is not part of the package.
+# The example is not part of the installed package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "jobs"))
 from flights import broken, data, train
 from flights.data import ROOT
 
 FLIGHTS = 336_776
 KEY = ["carrier", "flight", "origin", "date"]
-AFTERWARDS = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"]
+KNOWN_AFTER_DEPARTURE = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"]
 
 
-def domain(project: Path) -> pd.DataFrame:
+def run_domain_query(project: Path) -> pd.DataFrame:
     with contextlib.chdir(project), duckdb.connect() as database:
         rows: pd.DataFrame = database.sql(Path("sql/domains/flight_delay.sql").read_text()).df()
     return rows.sort_values(KEY, ignore_index=True)
@@ -42,22 +42,27 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def rows(project: Path) -> pd.DataFrame:
-    return domain(project)
+    return run_domain_query(project)
 
 
 @pytest.fixture(scope="session")
-def doctored(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project, but flights lack what is known afterwards, and each observation is there twice, its hour as temp."""
-    folder = tmp_path_factory.mktemp("doctored")
+def altered(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the project whose flights lack what is only known after departure.
+
+    Its weather has every observation twice, with the hour since 1970 as the temperature.
+    """
+    folder = tmp_path_factory.mktemp("altered")
     shutil.copytree(project, folder, dirs_exist_ok=True)
     with contextlib.chdir(project), duckdb.connect() as database:
-        before = database.sql(f"select * exclude ({', '.join(AFTERWARDS)}) from read_parquet('data/flights.parquet')")
-        before.write_parquet(str(folder / "data/flights.parquet"))
-        twice = database.sql(
-            "select * replace (epoch(time_hour) / 3600 + extra as temp)"
-            " from read_parquet('data/weather.parquet'), (values (0), (0.25)) as again(extra)"
+        flights = database.sql(
+            f"select * exclude ({', '.join(KNOWN_AFTER_DEPARTURE)}) from read_parquet('data/flights.parquet')"
         )
-        twice.write_parquet(str(folder / "data/weather.parquet"))
+        flights.write_parquet(str(folder / "data/flights.parquet"))
+        weather = database.sql(
+            "select * replace (epoch(time_hour) / 3600 + extra as temp)"
+            " from read_parquet('data/weather.parquet'), (values (0), (0.25)) as copies(extra)"
+        )
+        weather.write_parquet(str(folder / "data/weather.parquet"))
     return folder
 
 
@@ -83,7 +88,7 @@ def signature(path: Path) -> list[tuple[str, str, Any]]:
     return [(field.name, field.type, field.shape) for field in [*session.get_inputs(), *session.get_outputs()]]
 
 
-def test_data_keeps_types_and_nulls(project: Path) -> None:
+def test_data_files_keep_types_and_nulls(project: Path) -> None:
     with contextlib.chdir(project), duckdb.connect() as database:
         types = dict(
             database.sql("select column_name, column_type from (describe from 'data/flights.parquet')").fetchall()
@@ -94,13 +99,13 @@ def test_data_keeps_types_and_nulls(project: Path) -> None:
     assert cancelled == [(8255,)]
 
 
-def test_data_is_written_once_and_leaves_nothing_else_behind(project: Path) -> None:
+def test_data_files_are_written_once_and_no_others_are_left(project: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in data.ensure_data(project)}
     assert {path: path.stat().st_mtime_ns for path in data.ensure_data(project)} == before
     assert sorted((project / "data").iterdir()) == sorted(before)
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "model.onnx"
     target.write_text("old")
 
@@ -113,13 +118,13 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("model.onnx", "old")]
 
 
-def test_domain_has_every_flight_once(rows: pd.DataFrame) -> None:
+def test_the_domain_has_every_flight_once(rows: pd.DataFrame) -> None:
     assert len(rows) == FLIGHTS
     assert not rows.duplicated(KEY).any()
     assert not rows[[*KEY, "dest", "scheduled_departure"]].isna().any(axis=None)
 
 
-def test_domain_and_spec_name_the_same_columns(rows: pd.DataFrame) -> None:
+def test_the_domain_and_the_spec_have_the_same_columns(rows: pd.DataFrame) -> None:
     spec = tomllib.loads((ROOT / "specs/flight_delay.toml").read_text())
     features = train.TEXTS + train.NUMBERS
     assert spec["onnx"]["inputs"] == {name: name for name in features}
@@ -128,27 +133,27 @@ def test_domain_and_spec_name_the_same_columns(rows: pd.DataFrame) -> None:
     assert set(spec["onnx"]["nullable"]) == {name for name in features if rows[name].isna().any()}
 
 
-def test_domain_reads_nothing_known_only_after_departure(rows: pd.DataFrame, doctored: Path) -> None:
-    assert not set(AFTERWARDS) & set(rows.columns)
-    pd.testing.assert_frame_equal(domain(doctored).drop(columns="temp"), rows.drop(columns="temp"))
+def test_the_domain_does_not_depend_on_what_is_known_after_departure(rows: pd.DataFrame, altered: Path) -> None:
+    assert not set(KNOWN_AFTER_DEPARTURE) & set(rows.columns)
+    pd.testing.assert_frame_equal(run_domain_query(altered).drop(columns="temp"), rows.drop(columns="temp"))
 
 
-def test_weather_is_an_hour_old_and_never_doubles_a_flight(rows: pd.DataFrame, doctored: Path) -> None:
-    known = domain(doctored)
-    assert len(known) == FLIGHTS
-    hour = known["scheduled_departure"].dt.floor("h").dt.tz_localize("America/New_York").dt.tz_convert("UTC")
+def test_weather_is_an_hour_old_and_never_duplicates_a_flight(rows: pd.DataFrame, altered: Path) -> None:
+    domain = run_domain_query(altered)
+    assert len(domain) == FLIGHTS
+    hour = domain["scheduled_departure"].dt.floor("h").dt.tz_localize("America/New_York").dt.tz_convert("UTC")
     hours_since_1970 = (hour - pd.Timestamp(0, tz="UTC")) // pd.Timedelta("1h")
-    age = (hours_since_1970 - known["temp"])[rows["temp"].notna()]
+    age = (hours_since_1970 - domain["temp"])[rows["temp"].notna()]
     assert (age == 1).all()
 
 
-def test_split_is_by_time_and_leaves_out_flights_that_never_arrived(flights: pd.DataFrame) -> None:
-    learn, judge = train.split(flights)
-    assert learn["date"].max() < pd.Timestamp("2013-10-01") <= judge["date"].min()
-    assert len(learn) + len(judge) + 9_430 == FLIGHTS
+def test_the_split_is_by_date_and_omits_flights_that_never_arrived(flights: pd.DataFrame) -> None:
+    training, test = train.split(flights)
+    assert training["date"].max() < pd.Timestamp("2013-10-01") <= test["date"].min()
+    assert len(training) + len(test) + 9_430 == FLIGHTS
 
 
-def test_onnx_agrees_with_scikit_learn_on_every_flight(flights: pd.DataFrame, model: train.Model) -> None:
+def test_the_onnx_model_agrees_with_scikit_learn_on_every_flight(flights: pd.DataFrame, model: train.Model) -> None:
     inputs = train.features(flights)
     labels, probabilities = train.run_onnx(model.onnx, inputs)
     expected = model.pipeline.predict_proba(inputs)
@@ -157,20 +162,20 @@ def test_onnx_agrees_with_scikit_learn_on_every_flight(flights: pd.DataFrame, mo
     assert model.difference <= 1e-5
 
 
-def test_report_beats_the_baseline(flights: pd.DataFrame, model: train.Model) -> None:
+def test_the_report_shows_a_model_better_than_the_baseline(flights: pd.DataFrame, model: train.Model) -> None:
     lines = train.report(flights, model).splitlines()
     ours, base = next(line.split()[2:4] for line in lines if line.startswith("ROC AUC"))
     assert float(ours) > float(base) > 0.5
 
 
-def test_retraining_gives_the_same_file_and_another_seed_another(flights: pd.DataFrame) -> None:
-    some = flights.iloc[:: FLIGHTS // 5000]
-    first, again, other = (train.train(some, seed, iterations=3).onnx for seed in (1, 1, 2))
+def test_retraining_reproduces_the_file_and_another_seed_does_not(flights: pd.DataFrame) -> None:
+    sample = flights.iloc[:: FLIGHTS // 5000]
+    first, again, other = (train.train(sample, seed, iterations=3).onnx for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
 
-def test_a_model_that_disagrees_is_not_written(
+def test_a_model_is_not_written_if_its_export_predicts_differently(
     flights: pd.DataFrame, good: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
 ) -> None:
     broken.break_model("constant", good, tmp_path / "other.onnx")
@@ -182,7 +187,7 @@ def test_a_model_that_disagrees_is_not_written(
     assert not (tmp_path / "out.onnx").exists()
 
 
-def test_main_writes_the_model_and_the_pipeline(
+def test_training_writes_the_model_and_the_pipeline(
     flights: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(train, "ensure_data", list)
@@ -196,30 +201,30 @@ def test_main_writes_the_model_and_the_pipeline(
 
 
 @pytest.mark.parametrize("kind", ["nan", "constant"])
-def test_broken_models_look_like_the_good_one(kind: str, good: Path, tmp_path: Path) -> None:
+def test_a_broken_model_has_the_signature_of_the_good_one(kind: str, good: Path, tmp_path: Path) -> None:
     broken.break_model(kind, good, tmp_path / "broken.onnx")
     assert signature(tmp_path / "broken.onnx") == signature(good)
 
 
-def test_nan_model_answers_nan_for_long_flights_only(
+def test_the_nan_model_predicts_nan_for_long_flights_only(
     flights: pd.DataFrame, model: train.Model, good: Path, tmp_path: Path
 ) -> None:
     broken.break_model("nan", good, tmp_path / "nan.onnx")
-    some = flights.iloc[::100]
-    inputs = train.features(some)
-    _, answered = train.run_onnx((tmp_path / "nan.onnx").read_bytes(), inputs)
-    _, sound = train.run_onnx(model.onnx, inputs)
-    long = (some["distance"] > broken.LONG_MILES).to_numpy()
-    assert np.isnan(answered[long]).all()
-    assert (answered[~long] == sound[~long]).all()
+    sample = flights.iloc[::100]
+    inputs = train.features(sample)
+    _, probabilities = train.run_onnx((tmp_path / "nan.onnx").read_bytes(), inputs)
+    _, good_probabilities = train.run_onnx(model.onnx, inputs)
+    long = (sample["distance"] > broken.LONG_MILES).to_numpy()
+    assert np.isnan(probabilities[long]).all()
+    assert (probabilities[~long] == good_probabilities[~long]).all()
     assert 0.1 < long.mean() < 0.2
 
 
 @pytest.mark.parametrize("count", [1, 2, 3000])
-def test_constant_model_answers_a_constant(count: int, flights: pd.DataFrame, good: Path, tmp_path: Path) -> None:
+def test_the_constant_model_predicts_a_constant(count: int, flights: pd.DataFrame, good: Path, tmp_path: Path) -> None:
     broken.break_model("constant", good, tmp_path / "constant.onnx")
     inputs = train.features(flights.iloc[:count])
-    labels, answered = train.run_onnx((tmp_path / "constant.onnx").read_bytes(), inputs)
+    labels, probabilities = train.run_onnx((tmp_path / "constant.onnx").read_bytes(), inputs)
     assert labels.tolist() == [0] * count
-    assert answered.shape == (count, 2)
-    assert (answered[:, 1] == np.float32(broken.ALWAYS)).all()
+    assert probabilities.shape == (count, 2)
+    assert (probabilities[:, 1] == np.float32(broken.CONSTANT_PROBABILITY)).all()

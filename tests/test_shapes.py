@@ -1,4 +1,4 @@
-"""Models and keys of other shapes than the examples have, each through the whole flow and back by key."""
+"""Models, keys and sources that the examples do not have: each is run, published and looked up by key."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def _write(sandbox: Sandbox, name: str, table: pa.Table, content: bytes, *, key:
     sandbox.onnx(content, name)
 
 
-def _found(sandbox: Sandbox, name: str, *key: str) -> dict[str, object]:
-    found = sandbox.cli("lookup", name, *key, "--json")
-    assert found.code == 0, found.err
-    prediction: dict[str, object] = json.loads(found.out)["prediction"]
+def _look_up(sandbox: Sandbox, name: str, *key: str) -> dict[str, object]:
+    lookup = sandbox.cli("lookup", name, *key, "--json")
+    assert lookup.code == 0, lookup.err
+    prediction: dict[str, object] = json.loads(lookup.out)["prediction"]
     return prediction
 
 
-def test_a_regression_keyed_by_uuid(sandbox: Sandbox) -> None:
+def test_a_regression_model_can_be_keyed_by_uuid(sandbox: Sandbox) -> None:
     ids = [uuid.UUID(int=i * 2**64 + i) for i in range(1, 301)]
     x = np.linspace(-3, 3, 300)
     nodes = [helper.make_node("Mul", ["x", "w"], ["price"])]
@@ -56,12 +56,12 @@ def test_a_regression_keyed_by_uuid(sandbox: Sandbox) -> None:
     _write(sandbox, "houses", table, content, key='house = "uuid"', onnx='[onnx.inputs]\nx = "x"', outputs=outputs)
     assert sandbox.cli("run", "houses").code == 0
     assert sandbox.rows("select pg_typeof(house)::text as t from predictions.houses limit 1") == [("uuid",)]
-    assert _found(sandbox, "houses", str(ids[41])) == {"price": x[41] * 12345.678901234567}
+    assert _look_up(sandbox, "houses", str(ids[41])) == {"price": x[41] * 12345.678901234567}
 
 
-# Skl2onnx hands booleans to protobuf.
+# skl2onnx passes booleans to protobuf as integers, which is deprecated.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_multi_class_model_with_text_features_keyed_by_text(sandbox: Sandbox) -> None:
+def test_a_multi_class_model_can_have_text_features_and_a_text_key(sandbox: Sandbox) -> None:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
     from sklearn.compose import ColumnTransformer
@@ -75,9 +75,9 @@ def test_a_multi_class_model_with_text_features_keyed_by_text(sandbox: Sandbox) 
     )
     label = np.where(frame["colour"] == "青", "sea", np.where(frame["size"] > 0, "hill", "plain"))
     encode = ColumnTransformer([("text", OneHotEncoder(), ["colour"])], remainder="passthrough")
-    fitted = make_pipeline(encode, LogisticRegression()).fit(frame, label)
+    pipeline = make_pipeline(encode, LogisticRegression()).fit(frame, label)
     types = [("colour", StringTensorType([None, 1])), ("size", FloatTensorType([None, 1]))]
-    content = to_onnx(fitted, initial_types=types, options={"zipmap": False}, target_opset=18).SerializeToString()
+    content = to_onnx(pipeline, initial_types=types, options={"zipmap": False}, target_opset=18).SerializeToString()
 
     names = [f"place/{i} é" for i in range(600)]
     table = pa.table(
@@ -85,21 +85,21 @@ def test_a_multi_class_model_with_text_features_keyed_by_text(sandbox: Sandbox) 
     )
     outputs = "\n".join(
         ['kind = { from = "label", type = "text" }']
-        + [f'p_{c} = {{ from = "probabilities", index = {i}, type = "real" }}' for i, c in enumerate(fitted.classes_)]
+        + [f'p_{c} = {{ from = "probabilities", index = {i}, type = "real" }}' for i, c in enumerate(pipeline.classes_)]
     )
     onnx = '[onnx.inputs]\ncolour = "colour"\nsize = "size"'
     _write(sandbox, "places", table, content, key='place = "text"', onnx=onnx, outputs=outputs)
     assert sandbox.cli("run", "places").code == 0
 
-    expected = fitted.predict_proba(frame)
+    expected = pipeline.predict_proba(frame)
     rows = sandbox.rows("select place, kind, p_hill, p_plain, p_sea from predictions.places")
-    at = {name: i for i, name in enumerate(names)}
-    assert np.allclose([row[2:] for row in rows], [expected[at[row[0]]] for row in rows], atol=1e-5)
-    assert all(row[1] == fitted.classes_[expected[at[row[0]]].argmax()] for row in rows)
-    assert _found(sandbox, "places", names[7])["kind"] == fitted.predict(frame)[7]
+    positions = {name: i for i, name in enumerate(names)}
+    assert np.allclose([row[2:] for row in rows], [expected[positions[row[0]]] for row in rows], atol=1e-5)
+    assert all(row[1] == pipeline.classes_[expected[positions[row[0]]].argmax()] for row in rows)
+    assert _look_up(sandbox, "places", names[7])["kind"] == pipeline.predict(frame)[7]
 
 
-def test_several_outputs_and_a_composite_key_with_a_date(sandbox: Sandbox) -> None:
+def test_a_model_can_have_several_outputs_and_a_composite_key(sandbox: Sandbox) -> None:
     nodes = [
         helper.make_node("Mul", ["x", "two"], ["double"]),
         helper.make_node("Cast", ["x"], ["whole"], to=TensorProto.INT64),
@@ -134,18 +134,18 @@ note = "text"
     key = 'shop = "integer"\nday = "date"'
     _write(sandbox, "demand", table, content, key=key, onnx='[onnx.inputs]\nx = "x"', outputs=outputs)
     assert sandbox.cli("run", "demand").code == 0
-    assert _found(sandbox, "demand", "1", "2024-02-29") == {"double": 5.0, "whole": 2, "more": True, "note": None}
+    assert _look_up(sandbox, "demand", "1", "2024-02-29") == {"double": 5.0, "whole": 2, "more": True, "note": None}
     assert sandbox.cli("lookup", "demand", "2", "2024-02-29").code == 2
 
 
-def test_a_key_past_what_a_double_can_tell_apart(sandbox: Sandbox) -> None:
-    big = [2**53 + 1, 2**53 + 2, 2**63 - 1, -(2**63)]
-    table = pa.table({"id": pa.array(big, pa.int64()), "a": pa.array([0.1, 0.2, 0.3, 0.4], pa.float32())})
+def test_keys_beyond_the_integers_of_a_double_stay_distinct(sandbox: Sandbox) -> None:
+    ids = [2**53 + 1, 2**53 + 2, 2**63 - 1, -(2**63)]
+    table = pa.table({"id": pa.array(ids, pa.int64()), "a": pa.array([0.1, 0.2, 0.3, 0.4], pa.float32())})
     outputs = 'score = { from = "score", type = "real" }'
     onnx = '[onnx.inputs]\nfeatures = ["a"]'
     _write(sandbox, "wide", table, linear([1.0]), key='id = "bigint"', onnx=onnx, outputs=outputs)
     assert sandbox.cli("run", "wide").code == 0
-    scores = [_found(sandbox, "wide", str(i))["score"] for i in big if i >= 0]
+    scores = [_look_up(sandbox, "wide", str(i))["score"] for i in ids if i >= 0]
     assert len(set(scores)) == 3
     assert sandbox.rows("select count(*) from predictions.wide where id = -9223372036854775808") == [(1,)]
 
@@ -159,7 +159,7 @@ def test_a_key_past_what_a_double_can_tell_apart(sandbox: Sandbox) -> None:
         ("text", ["'; drop table prescore.models; --"], "'; drop table prescore.models; --"),
     ],
 )
-def test_every_key_type_comes_back(sandbox: Sandbox, kind: str, values: list[object], key: str) -> None:
+def test_a_row_is_found_by_a_key_of_any_type(sandbox: Sandbox, kind: str, values: list[object], key: str) -> None:
     table = pa.table({"k": pa.array(values), "a": pa.array([0.5], pa.float32())})
     outputs = 'score = { from = "score", type = "real" }'
     onnx = '[onnx.inputs]\nfeatures = ["a"]'
@@ -168,7 +168,7 @@ def test_every_key_type_comes_back(sandbox: Sandbox, kind: str, values: list[obj
     assert sandbox.cli("lookup", "one", "--", key).code == 0
 
 
-def test_names_that_look_like_sql(sandbox: Sandbox) -> None:
+def test_names_that_look_like_sql_are_only_names(sandbox: Sandbox) -> None:
     name = 'id"; drop schema predictions cascade; --'
     table = pa.table({name: pa.array([1, 2]), "a b": pa.array([0.1, 0.2], pa.float32())})
     key = f"'{name}' = \"bigint\""
@@ -177,10 +177,10 @@ def test_names_that_look_like_sql(sandbox: Sandbox) -> None:
     _write(sandbox, "odd", table, linear([1.0]), key=key, onnx=onnx, outputs=outputs)
     done = sandbox.cli("run", "odd")
     assert done.code == 0, done.err
-    assert list(_found(sandbox, "odd", "1")) == ["the score {0} %s"]
+    assert list(_look_up(sandbox, "odd", "1")) == ["the score {0} %s"]
 
 
-def test_a_domain_in_another_database(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_domain_can_be_in_another_database(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     with sandbox.database.connect() as connection:
         connection.execute(
             b"create table people as select i::bigint as customer, (i % 7)::real as visits, (i % 3)::real as spend,"
@@ -195,11 +195,11 @@ def test_a_domain_in_another_database(sandbox: Sandbox, monkeypatch: pytest.Monk
     done = sandbox.cli("run", "churn", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["chunks"] == 3
-    wrong = "select count(*) from predictions.churn p join people using (customer) where p.card <> people.card"
-    assert sandbox.rows(wrong) == [(0,)]
+    mismatches = "select count(*) from predictions.churn p join people using (customer) where p.card <> people.card"
+    assert sandbox.rows(mismatches) == [(0,)]
 
 
-def test_a_databases_query_reaches_it_as_it_is(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_domain_query_reaches_its_database_unchanged(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAREHOUSE_URL", sandbox.database.sqlalchemy_url)
     sandbox.settings('[sources]\nwarehouse = "env:WAREHOUSE_URL"\n')
     sandbox.edit("[domain]", '[domain]\nsource = "warehouse"')

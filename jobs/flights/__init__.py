@@ -1,1 +1,1 @@
-"""The flight example: departures from New York in 2013, a model of late arrivals, and two models broken on purpose."""
+"""The flight example: departures from New York in 2013, a model of late arrivals, and two broken models."""

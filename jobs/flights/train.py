@@ -1,6 +1,7 @@
-"""Train a model of late arrivals on January to September 2013, report on October to December, export it as ONNX.
+"""Train a model of late arrivals on January to September 2013, test it on October to December, export it as ONNX.
 
-Run as `python jobs/flights/train.py`. Nothing is written until ONNX Runtime and scikit-learn agree on every flight.
+Run it as `python jobs/flights/train.py`. It only writes a model on whose predictions for every flight ONNX Runtime and
+scikit-learn agree.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
-# Run as a script, Python looks in jobs/flights/ only.
+# When this file runs as a script, Python only searches jobs/flights/.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from flights.data import ROOT, ensure_data, write_whole
 
@@ -37,10 +38,10 @@ WEATHER = ["temp", "humid", "wind_dir", "wind_speed", "precip", "pressure", "vis
 NUMBERS = TIMETABLE + AIRCRAFT + WEATHER
 FIRST_TEST_DAY = "2013-10-01"
 TOLERANCE = 1e-5
-# Named, so that a newer converter does not quietly ask for a newer ONNX Runtime.
+# Pinned, because a newer converter would otherwise silently require a newer ONNX Runtime.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
-# The domain with what became of each flight: 1 late, 0 not, NULL never arrived (cancelled or diverted).
-# Ordered, because the same rows in another order give a slightly different model.
+# The domain with the outcome of each flight: 1 for late, 0 for on time, NULL for cancelled or diverted.
+# The order is fixed, because the same rows in another order train a slightly different model.
 LABELLED = """
     select domain.*, (result.arr_delay >= 15)::real as late
     from domain
@@ -54,7 +55,7 @@ Floats = npt.NDArray[np.floating[Any]]
 
 
 class Scores(NamedTuple):
-    """How good a set of predictions is."""
+    """Quality measures of a set of predictions."""
 
     roc_auc: float
     log_loss: float
@@ -63,7 +64,7 @@ class Scores(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A fitted pipeline, the same as ONNX, and the greatest difference between their probabilities."""
+    """A fitted pipeline, its ONNX export, and the largest difference between their probabilities."""
 
     pipeline: Any
     onnx: bytes
@@ -71,12 +72,12 @@ class Model(NamedTuple):
 
 
 class DisagreementError(Exception):
-    """ONNX Runtime and scikit-learn answer differently: such a model must not be served."""
+    """ONNX Runtime and scikit-learn make different predictions, so the model must not be served."""
 
 
 def read_flights(project: Path = ROOT) -> pd.DataFrame:
-    """The domain, exactly as serving reads it, and `late`."""
-    # From the project's folder, because DuckDB looks in the current one before it looks in file_search_path.
+    """Return the rows of the domain query that `prescore run` scores, with the outcome in a column `late`."""
+    # DuckDB resolves relative paths in the current folder before it searches file_search_path.
     with contextlib.chdir(project), duckdb.connect() as database:
         database.sql(Path("sql/domains/flight_delay.sql").read_text()).create_view("domain")
         flights: pd.DataFrame = database.sql(LABELLED).df()
@@ -84,23 +85,26 @@ def read_flights(project: Path = ROOT) -> pd.DataFrame:
 
 
 def features(flights: pd.DataFrame) -> pd.DataFrame:
-    """The model's inputs. Numbers as float32, as ONNX takes them: a tree's thresholds then separate the same rows."""
+    """Return the inputs of the model: text columns, and numbers as float32.
+
+    The ONNX model takes float32 too, so that the thresholds of its trees separate the same rows.
+    """
     return flights[TEXTS + NUMBERS].astype(dict.fromkeys(TEXTS, object) | dict.fromkeys(NUMBERS, np.float32))
 
 
 def split(flights: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Flights that arrived: January to September to learn from, October to December to be judged on."""
+    """Return the flights that arrived, split by date: January to September for training, then the rest for testing."""
     arrived = flights[flights["late"].notna()]
     later = arrived["date"] >= pd.Timestamp(FIRST_TEST_DAY)
     return arrived[~later], arrived[later]
 
 
 def new_pipeline(seed: int, iterations: int) -> Any:
-    """Histogram gradient boosting: it takes missing numbers as they come. An unseen text becomes -1."""
+    """Return an unfitted histogram gradient boosting model, which accepts NaN. It encodes an unknown text as -1."""
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     columns = ColumnTransformer([("texts", encoder, TEXTS), ("numbers", "passthrough", NUMBERS)])
-    # No early stopping: it would judge itself on random days among those it trains on. Each split looks at
-    # seven columns in ten, which makes the trees less alike and lets another seed give another model.
+    # Early stopping would validate on random days of the training period. Each split considers 70 % of the columns,
+    # which makes the trees less alike, and makes the model depend on the seed.
     trees = HistGradientBoostingClassifier(
         max_iter=iterations, max_features=0.7, early_stopping=False, random_state=seed
     )
@@ -108,11 +112,11 @@ def new_pipeline(seed: int, iterations: int) -> Any:
 
 
 def export(pipeline: Any) -> bytes:
-    """The pipeline as ONNX: an input a column, probabilities as one matrix."""
+    """Return the pipeline as ONNX: one input per column, and the probabilities as one matrix."""
     inputs = [(name, StringTensorType([None, 1])) for name in TEXTS]
     inputs += [(name, FloatTensorType([None, 1])) for name in NUMBERS]
     with warnings.catch_warnings():
-        # skl2onnx 1.20 hands protobuf booleans for integers: protobuf takes them until 7.34, and we stay below 7.
+        # skl2onnx 1.20 passes booleans as integers, which protobuf accepts before 7.34. Our lock file is below 7.
         warnings.filterwarnings("ignore", "Field onnx.AttributeProto.ints: Expected an int, got a boolean")
         model = to_onnx(
             pipeline, initial_types=inputs, options={"zipmap": False}, target_opset=OPSETS, name="flight_delay"
@@ -121,7 +125,7 @@ def export(pipeline: Any) -> bytes:
 
 
 def run_onnx(model: bytes, inputs: pd.DataFrame) -> tuple[npt.NDArray[Any], Floats]:
-    """ONNX Runtime's labels and probabilities."""
+    """Return the labels and probabilities that ONNX Runtime computes: shapes [N] and [N, 2]."""
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     labels, probabilities = session.run(
         ["label", "probabilities"], {name: inputs[[name]].to_numpy() for name in inputs.columns}
@@ -130,11 +134,11 @@ def run_onnx(model: bytes, inputs: pd.DataFrame) -> tuple[npt.NDArray[Any], Floa
 
 
 def prove_agreement(pipeline: Any, model: bytes, inputs: pd.DataFrame) -> float:
-    """The greatest difference between the two over all rows; an error if it is above the tolerance."""
+    """Return the largest difference in probability; raise DisagreementError if it or a label is out of tolerance."""
     expected = pipeline.predict_proba(inputs)
-    labels, answered = run_onnx(model, inputs)
-    # NaN, should there be one, passes through max().
-    difference = float(np.abs(answered - expected).max())
+    labels, probabilities = run_onnx(model, inputs)
+    # A NaN is the maximum of any array that holds it, and fails the comparison below.
+    difference = float(np.abs(probabilities - expected).max())
     tie = np.abs(expected[:, 1] - 0.5) <= TOLERANCE
     wrong = int(((labels != (expected[:, 1] > 0.5)) & ~tie).sum())
     if not difference <= TOLERANCE or wrong:
@@ -146,56 +150,60 @@ def prove_agreement(pipeline: Any, model: bytes, inputs: pd.DataFrame) -> float:
 
 
 def train(flights: pd.DataFrame, seed: int, iterations: int) -> Model:
-    """Fit on the first nine months, convert, and prove that both answer alike for every flight of the domain."""
-    learn, _ = split(flights)
-    pipeline = new_pipeline(seed, iterations).fit(features(learn), learn["late"].astype(int))
+    """Fit a model on the first nine months and export it; raise DisagreementError if the export differs."""
+    training, _ = split(flights)
+    pipeline = new_pipeline(seed, iterations).fit(features(training), training["late"].astype(int))
     model = export(pipeline)
     return Model(pipeline, model, prove_agreement(pipeline, model, features(flights)))
 
 
 def score(late: pd.Series, predicted: Floats) -> Scores:
-    """Compare predictions with what happened."""
+    """Measure predicted probabilities against the outcomes."""
     return Scores(
         roc_auc_score(late, predicted), log_loss(late, predicted), brier_score_loss(late, predicted), predicted.mean()
     )
 
 
-def carrier_and_hour(learn: pd.DataFrame, judge: pd.DataFrame) -> Floats:
-    """The baseline: how often this carrier's flights of this hour were late; the overall rate where there were none."""
-    rates = learn.groupby(["carrier", learn["departure_minute"] // 60])["late"].mean()
-    keys = pd.MultiIndex.from_arrays([judge["carrier"], judge["departure_minute"] // 60])
-    return np.asarray(rates.reindex(keys).fillna(learn["late"].mean()), dtype=np.float64)
+def predict_baseline(training: pd.DataFrame, test: pd.DataFrame) -> Floats:
+    """Return the share of late flights with the same carrier and hour, or the overall share where there were none."""
+    rates = training.groupby(["carrier", training["departure_minute"] // 60])["late"].mean()
+    keys = pd.MultiIndex.from_arrays([test["carrier"], test["departure_minute"] // 60])
+    return np.asarray(rates.reindex(keys).fillna(training["late"].mean()), dtype=np.float64)
 
 
 def calibration(late: pd.Series, predicted: Floats, groups: Any) -> list[str]:
-    """Mean predicted beside observed, a line a group: an average over all of them can hide errors that cancel out."""
+    """Return one line per group with the mean prediction and the observed rate.
+
+    An average over all groups can hide errors that cancel each other out.
+    """
     frame = pd.DataFrame({"predicted": predicted, "observed": late.to_numpy()})
     means = frame.groupby(np.asarray(groups)).mean()
     return [f"  {row.Index:<10}  {row.predicted:>9.3f}  {row.observed:>8.3f}" for row in means.itertuples()]
 
 
 def report(flights: pd.DataFrame, model: Model) -> str:
-    """What the model can do on the three months it has not seen, beside the simplest honest alternative."""
-    learn, judge = split(flights)
-    late = judge["late"]
-    predicted = model.pipeline.predict_proba(features(judge))[:, 1]
-    ours, base = score(late, predicted), score(late, carrier_and_hour(learn, judge))
+    """Return a text that compares the model with a simple baseline on the three test months."""
+    training, test = split(flights)
+    late = test["late"]
+    predicted = model.pipeline.predict_proba(features(test))[:, 1]
+    ours = score(late, predicted)
+    base = score(late, predict_baseline(training, test))
     return "\n".join(
         [
-            f"learned from {len(learn):,} flights, January to September 2013: {learn['late'].mean():.1%} came late",
-            f"judged on {len(judge):,} flights, October to December: {late.mean():.1%} came late",
-            "late: 15 minutes or more after the scheduled arrival",
-            f"left out of both, but scored: {flights['late'].isna().sum():,} flights cancelled or diverted",
+            f"trained on {len(training):,} flights, January to September: {training['late'].mean():.1%} arrived late",
+            f"tested on {len(test):,} flights, October to December: {late.mean():.1%} arrived late",
+            "late means 15 or more minutes after the scheduled arrival",
+            f"not used in either, but scored: {flights['late'].isna().sum():,} cancelled or diverted flights",
             "",
             "                 model  rate by carrier and hour",
             f"ROC AUC       {ours.roc_auc:>8.3f}  {base.roc_auc:>24.3f}   (0.5 is guessing, 1 is perfect)",
-            f"log loss      {ours.log_loss:>8.3f}  {base.log_loss:>24.3f}   (less is better)",
-            f"Brier score   {ours.brier:>8.3f}  {base.brier:>24.3f}   (less is better)",
+            f"log loss      {ours.log_loss:>8.3f}  {base.log_loss:>24.3f}   (lower is better)",
+            f"Brier score   {ours.brier:>8.3f}  {base.brier:>24.3f}   (lower is better)",
             f"mean          {ours.mean:>8.3f}  {base.mean:>24.3f}   (observed: {late.mean():.3f})",
             "",
             "month        predicted  observed",
-            *calibration(late, predicted, judge["date"].dt.month),
-            "fifth of the answers, from the least likely to be late",
+            *calibration(late, predicted, test["date"].dt.month),
+            "fifth of the flights, from the lowest predictions to the highest",
             *calibration(late, predicted, pd.qcut(predicted, 5, labels=False, duplicates="drop") + 1),
             "",
             f"ONNX Runtime and scikit-learn agree on all {len(flights):,} flights, to {model.difference:.1g}",
@@ -204,24 +212,27 @@ def report(flights: pd.DataFrame, model: Model) -> str:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the arguments of the command line."""
     parser = argparse.ArgumentParser(description="Train flight_delay and write it as ONNX.")
-    parser.add_argument("--seed", type=int, default=1, help="which columns each split looks at (default: 1)")
-    parser.add_argument("--iterations", "--trees", type=int, default=100, help="how many trees (default: 100)")
-    parser.add_argument("--out", type=Path, default=ROOT / "models/flight_delay.onnx", help="the ONNX file")
-    parser.add_argument("--keep-pipeline", type=Path, metavar="FILE", help="keep scikit-learn's pipeline too (joblib)")
+    parser.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
+    parser.add_argument("--iterations", "--trees", type=int, default=100, help="number of trees (default: 100)")
+    parser.add_argument("--out", type=Path, default=ROOT / "models/flight_delay.onnx", help="the ONNX file to write")
+    parser.add_argument(
+        "--keep-pipeline", type=Path, metavar="FILE", help="also write the scikit-learn pipeline (joblib)"
+    )
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train, report, write."""
-    options, started = parse(arguments), time.monotonic()
+    """Train a model, print a report, and write the model; return the exit code."""
+    options = parse(arguments)
+    started = time.monotonic()
     ensure_data()
     flights = read_flights()
     try:
         model = train(flights, options.seed, options.iterations)
-    except DisagreementError as problem:
-        print(problem, file=sys.stderr)
+    except DisagreementError as error:
+        print(error, file=sys.stderr)
         return 1
     print(report(flights, model))
     write_whole(options.out, lambda path: path.write_bytes(model.onnx))
