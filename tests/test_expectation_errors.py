@@ -14,7 +14,11 @@ REPLACEMENTS = [
     ("min_value = 0", "mostly = 3", "mostly: ensure this value is less than or equal to 1.0 (value: '3')"),
     ('column = "score"\n', "", "column: is missing"),
     ("column_values_to_be_between", "column_values_to_be_betwixt", "; did you mean column_values_to_be_between?"),
-    ("column_values_to_be_between", "expect_column_values_to_be_between", "leave out the leading expect_"),
+    (
+        "column_values_to_be_between",
+        "expect_column_values_to_be_between",
+        "must not begin with expect_; write column_values_to_be_between",
+    ),
     ("min_value = 0", "min_value = 3", "the lower bound 3 is above the upper bound 1, so no value can pass"),
     ("min_value = 0", 'min_value = "0"', "min_value is '0', but score is real; write a number, without quotes"),
     ("min_value = 0", "min_value = 2024-01-01", "min_value is '2024-01-01', but score is real; write a number"),

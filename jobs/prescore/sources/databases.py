@@ -107,8 +107,9 @@ def _stream(result: Any, query: Query) -> Stream:
     )
     first = next(batches, None)
     if first is None:
-        types = {name: query.expected.get(name, pa.null()) for name in result.keys()}  # noqa: SIM118 - not a mapping
-        return Stream(pa.schema(list(types.items())), iter(()))
+        # A list, so that the caller sees a name that the query returns twice.
+        columns = [(name, query.expected.get(name, pa.null())) for name in list(result.keys())]
+        return Stream(pa.schema(columns), iter(()))
     return Stream(first.schema, chain([first], batches))
 
 
