@@ -35,9 +35,7 @@ def create(name: Name, model: Models = None, expires: Expires = None) -> None:
     scope = _scope(models)
     if expires is not None:
         scope = f"{scope} for {expires}"
-    sys.stderr.write(
-        f"prescore: the API key {name} opens {scope}. It is shown only once: the catalog keeps its hash alone.\n"
-    )
+    sys.stderr.write(f"prescore: the API key {name} opens {scope}. It is shown once: only its hash is kept.\n")
 
 
 @keys.command("list")
