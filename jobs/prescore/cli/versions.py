@@ -58,8 +58,7 @@ def rollback(name: Model, to: To = None, reason: Reason = None) -> None:
     """Roll back to an earlier version, and put the model on hold there."""
     version = context.project().rollback(name, to=to, reason=reason)
     typer.echo(
-        f"{name} is back on version {version.version} and on hold: "
-        f"`prescore release {name}` lets new versions through."
+        f"{name} is back on version {version.version} and on hold: `prescore release {name}` lets new versions through."
     )
 
 
