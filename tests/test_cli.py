@@ -29,7 +29,7 @@ STATUS_KEYS = [
 def test_brackets_in_a_checks_name_are_not_markup(sandbox: Sandbox) -> None:
     sandbox.edit("scores are probabilities", MARKUP)
     done = sandbox.cli("run", "churn")
-    assert (done.code, f"passed  {MARKUP}: 0 values off" in done.out) == (0, True), done.err
+    assert (done.code, f"passed  {MARKUP}: 0 unexpected values" in done.out) == (0, True), done.err
 
 
 def test_brackets_in_a_reason_are_not_markup(sandbox: Sandbox) -> None:

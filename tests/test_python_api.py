@@ -399,10 +399,10 @@ def test_without_a_project_the_database_can_still_be_read(
     assert project.status()[0].version == 2
     assert len(project.read("churn")) == 1000
     assert repr(project) == "Project()"
-    with pytest.raises(prescore.Mistake, match=r"No prescore\.toml"):
+    with pytest.raises(prescore.Mistake, match=r"no prescore\.toml"):
         project.run("churn")
     monkeypatch.delenv("PRESCORE_DATABASE_URL")
-    with pytest.raises(prescore.Mistake, match=r"No prescore\.toml"):
+    with pytest.raises(prescore.Mistake, match=r"no prescore\.toml"):
         prescore.Project()
 
 
