@@ -72,12 +72,12 @@ class Dispatcher:
     def _record(self, request: Request, response: Response) -> None:
         seconds = time.perf_counter() - request.began
         method = request.method if request.method in _METHODS else "other"
-        counter, histogram = metrics.of_requests(request.route or "none", method, response.status)
+        counter, histogram = metrics.request_metrics(request.route or "none", method, response.status)
         counter.inc()
         histogram.observe(seconds)
         # A version is set only if the model exists, so clients cannot create labels with model names.
         if request.version is not None and request.model is not None:
-            hits, misses = metrics.of_lookups(request.model)
+            hits, misses = metrics.lookup_counters(request.model)
             if request.found:
                 hits.inc(request.found)
             if request.keys > request.found:

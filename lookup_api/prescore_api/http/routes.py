@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from prescore_api.http import documents, health, models, predictions
 from prescore_api.http.request import Request
@@ -29,7 +30,7 @@ class Route:
     open: bool = False
     documented: bool = True
 
-    @property
+    @cached_property
     def placeholders(self) -> int:
         """The number of placeholders in the path."""
         return self.path.count("{")

@@ -91,13 +91,13 @@ class _ModelGauges:
 
 
 @cache
-def of_requests(route: str, method: str, status: int) -> tuple[Any, Any]:
+def request_metrics(route: str, method: str, status: int) -> tuple[Any, Any]:
     """Return the counter and the histogram of one kind of request. Resolving labels costs more than counting."""
     return requests.labels(route, method, str(status)), seconds.labels(route)
 
 
 @cache
-def of_lookups(model: str) -> tuple[Any, Any]:
+def lookup_counters(model: str) -> tuple[Any, Any]:
     """Return the counters of a model's hits and misses."""
     return keys.labels(model, "hit"), keys.labels(model, "miss")
 
