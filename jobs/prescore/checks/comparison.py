@@ -72,15 +72,17 @@ def compare(connection: Connection, a: Version, b: Version) -> Comparison:
     keys = _row(connection, statement)
     differences = []
     for column, type_name in types.items():
-        if type_name in NUMBERS:
-            statement = query(
-                "comparison_number",
-                column=sql.Identifier(column),
-                matches=matches,
-                **tables,
-            )
-            row = _row(connection, statement)
-            differences.append(ColumnDifference(column=column, **row))
+        if type_name not in NUMBERS:
+            continue
+        statement = query(
+            "comparison_number",
+            column=sql.Identifier(column),
+            matches=matches,
+            **tables,
+        )
+        row = _row(connection, statement)
+        difference = ColumnDifference(column=column, **row)
+        differences.append(difference)
     return Comparison(
         model=a["model"],
         a=a["version"],
@@ -93,27 +95,33 @@ def compare(connection: Connection, a: Version, b: Version) -> Comparison:
 def _require_comparable(a: Version, b: Version) -> None:
     model = a["model"]
     for version in (a, b):
-        number, state = version["version"], version["state"]
+        number = version["version"]
+        state = version["state"]
         if state in _WITHOUT_TABLE:
             raise NotAllowed(f"{model} version {number} is {state}: it has no table to compare.")
-    if _key(a) != _key(b):
-        key_of_a = ", ".join(_key(a))
-        key_of_b = ", ".join(_key(b))
+    key_of_a = _key(a)
+    key_of_b = _key(b)
+    if key_of_a != key_of_b:
+        listed_a = ", ".join(key_of_a)
+        listed_b = ", ".join(key_of_b)
         raise NotAllowed(
             f"{model} versions {a['version']} and {b['version']} cannot be compared, because their key columns "
-            f"differ: {key_of_a} and {key_of_b}."
+            f"differ: {listed_a} and {listed_b}."
         )
 
 
 def _shared_columns(a: Version, b: Version) -> dict[str, str]:
     """Return name → type of the output columns that both versions have with the same type."""
-    types_in_b = {column["name"]: column["type"] for column in b["output_columns"]}
-    shared = {}
-    for column in a["output_columns"]:
-        name, type_name = column["name"], column["type"]
-        if types_in_b.get(name) == type_name:
-            shared[name] = type_name
-    return shared
+    columns_of_a = _output_types(a).items()
+    columns_of_b = _output_types(b).items()
+    return dict(column for column in columns_of_a if column in columns_of_b)
+
+
+def _output_types(version: Version) -> dict[str, str]:
+    types = {}
+    for column in version["output_columns"]:
+        types[column["name"]] = column["type"]
+    return types
 
 
 def _row(connection: Connection, statement: sql.Composed) -> dict[str, Any]:

@@ -31,6 +31,7 @@ _COLUMN_ARGUMENTS = ("column", "column_A", "column_B")
 _QUANTILES = "{ quantiles = [0.1, 0.9], value_ranges = [[0, 0.2], [0.5, 1]] }"
 _CONDITION = 'write it as \'col("score") > 0.5\', with condition_parser = "great_expectations"'
 _MAX_LENGTH = 60
+_NUMBER_OR_NONE = (int, float, type(None))
 
 
 def build_expectation(check: Check, spec: Spec) -> Any:
@@ -107,7 +108,8 @@ def _argument_faults(
         name = str(fault["loc"][0])
         faults.setdefault(name, fault)
     for name, fault in faults.items():
-        kind, message = fault["type"], fault["msg"]
+        kind = fault["type"]
+        message = fault["msg"]
         if kind == "value_error.extra":
             alternative = _alternative(name, expectation_class)
             yield f"{name}: unknown argument; {alternative}"
@@ -137,7 +139,9 @@ def _reserved_arguments(arguments: Mapping[str, Any]) -> Iterator[str]:
         if name in arguments:
             yield f"{name}: is reserved by Great Expectations; leave it out"
     for name, value in arguments.items():
-        if isinstance(value, Mapping) and "$PARAMETER" in value:
+        if not isinstance(value, Mapping):
+            continue
+        if "$PARAMETER" in value:
             yield f"{name}: $PARAMETER is not supported; write the value itself"
 
 
@@ -149,16 +153,16 @@ def _unknown_columns(arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
     types = _types(spec)
     listed = ", ".join(types)
     for column in columns:
-        if isinstance(column, str) and column not in types:
+        if not isinstance(column, str):
+            continue
+        if column not in types:
             yield f"the table has no column {column}; it has {listed}"
 
 
 def _types(spec: Spec) -> dict[str, str]:
     """Return name → type of the columns of the table."""
-    types = {}
-    for column in (*spec.key_columns, *spec.output_columns):
-        types[column["name"]] = column["type"]
-    return types
+    columns = [*spec.key_columns, *spec.output_columns]
+    return {column["name"]: column["type"] for column in columns}
 
 
 def _quoted_bounds(arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
@@ -169,10 +173,10 @@ def _quoted_bounds(arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
         return
     for name in ("min_value", "max_value"):
         bound = arguments.get(name)
-        if bound is None or isinstance(bound, int | float):
+        if isinstance(bound, _NUMBER_OR_NONE):
             continue
         value = _quoted(bound)
-        yield f"{name} is {value}, but {column} is {type_name}; write a number, without quotes"
+        yield (f"{name} is {value}, but {column} is {type_name}; write a number, without quotes")
 
 
 def _reversed_bounds(expectation: Any) -> Iterator[str]:
@@ -185,7 +189,9 @@ def _reversed_bounds(expectation: Any) -> Iterator[str]:
         ranges += quantiles["value_ranges"]
     for low, high in ranges:
         if _is_above(low, high):
-            yield f"the lower bound {short(low)} is above the upper bound {short(high)}, so no value can pass"
+            lower = short(low)
+            upper = short(high)
+            yield f"the lower bound {lower} is above the upper bound {upper}, so no value can pass"
 
 
 def _malformed_quantiles(expectation: Any) -> Iterator[str]:
@@ -198,20 +204,24 @@ def _malformed_quantiles(expectation: Any) -> Iterator[str]:
 def _is_paired(quantiles: Mapping[str, Any]) -> bool:
     points = quantiles.get("quantiles")
     ranges = quantiles.get("value_ranges")
-    if not isinstance(points, list) or not isinstance(ranges, list):
+    if not isinstance(points, list):
+        return False
+    if not isinstance(ranges, list):
         return False
     if len(points) != len(ranges):
         return False
     numbers = list(points)
     for value_range in ranges:
-        if not isinstance(value_range, list) or len(value_range) != 2:
+        if not isinstance(value_range, list):
+            return False
+        if len(value_range) != 2:
             return False
         numbers += value_range
     return all(isinstance(number, int | float) for number in numbers)
 
 
 def _is_above(low: Any, high: Any) -> bool:
-    if low is None or high is None:
+    if None in (low, high):
         return False
     try:
         return bool(low > high)
@@ -225,11 +235,12 @@ def _unusable_condition(expectation: Any, spec: Spec) -> Iterator[str]:
     from great_expectations.expectations.row_conditions import PassThroughCondition
 
     condition = getattr(expectation, "row_condition", None)
-    column = getattr(getattr(condition, "column", None), "name", None)
+    column = getattr(condition, "column", None)
+    name = getattr(column, "name", None)
     if isinstance(condition, PassThroughCondition):
         yield f"row_condition: Postgres cannot evaluate this syntax; {_CONDITION}"
-    elif column is not None and column not in _types(spec):
-        yield f"row_condition: the table has no column {column}"
+    elif name is not None and name not in _types(spec):
+        yield f"row_condition: the table has no column {name}"
 
 
 def _quoted(value: Any) -> str:

@@ -39,12 +39,14 @@ def build(spec: Spec) -> list[Any]:
     faults: list[str] = []
     for check in spec.checks:
         try:
-            expectations.append(expectation_errors.build_expectation(check, spec))
+            expectation = expectation_errors.build_expectation(check, spec)
+            expectations.append(expectation)
         except ValueError as error:
             faults.append(f"{check.title}: {error}")
     faults += _title_faults(spec)
     if faults:
-        raise SpecInvalid(f"The checks of {spec.model} are invalid:\n  " + "\n  ".join(faults))
+        lines = "\n  ".join(faults)
+        raise SpecInvalid(f"The checks of {spec.model} are invalid:\n  {lines}")
     return expectations
 
 
@@ -91,21 +93,31 @@ def validate(
     import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    context.variables.progress_bars = {
+        "globally": False,
+        "metric_calculations": False,
+    }
     try:
         with _table_batch(context, database, version["table_name"]) as batch:
             suite = gx.ExpectationSuite(name="checks", expectations=expectations)
             validation = batch.validate(suite, result_format="SUMMARY")
     except ConnectionError as error:
         raise _connection_lost(database, str(error)) from error
-    for result in validation.results:
-        for raised in exceptions(result.exception_info):
-            if _OPERATIONAL_ERROR in str(raised):
-                raise _connection_lost(database, str(raised["exception_message"]))
     # Great Expectations returns results in an order of its own.
-    results = map(from_validation, validation.results)
-    by_title = {result["name"]: result for result in results}
-    return [by_title[expectation.meta["title"]] for expectation in expectations]
+    results: dict[str, CheckResult] = {}
+    for result in validation.results:
+        _require_connection(database, result.exception_info)
+        converted = from_validation(result)
+        results[converted["name"]] = converted
+    return [results[expectation.meta["title"]] for expectation in expectations]
+
+
+def _require_connection(database: Database, exception_info: dict[str, Any]) -> None:
+    """Raise DatabaseUnavailable for a check that could not run, because the connection was lost."""
+    for raised in exceptions(exception_info):
+        if _OPERATIONAL_ERROR in str(raised):
+            reason = str(raised["exception_message"])
+            raise _connection_lost(database, reason)
 
 
 @contextmanager

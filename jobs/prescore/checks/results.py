@@ -9,11 +9,13 @@ from typing import Any
 from prescore.catalog.catalog import CheckResult
 from prescore.wording import short
 
+_QUANTILES = {"quantiles", "values"}
 _MAX_EXAMPLES = 3
 _MAX_LENGTH = 200
 
 # Arguments of an expectation that its name or the table already implies.
 _IMPLIED = ("batch_id", "column", "unexpected_rows_query")
+_BOUNDS = ("min_value", "max_value")
 
 
 def sentence(result: CheckResult) -> str:
@@ -47,9 +49,9 @@ def from_validation(validation: Any) -> CheckResult:
 
 def exceptions(exception_info: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the exceptions behind a Great Expectations result, which holds either one or one per metric."""
-    nested = [part for part in exception_info.values() if isinstance(part, dict)]
-    parts = [exception_info, *nested]
-    return [part for part in parts if part.get("raised_exception")]
+    parts = [exception_info, *exception_info.values()]
+    infos = [part for part in parts if isinstance(part, dict)]
+    return [info for info in infos if info.get("raised_exception")]
 
 
 def _observed(result: dict[str, Any], exception_info: dict[str, Any]) -> Any:
@@ -60,10 +62,12 @@ def _observed(result: dict[str, Any], exception_info: dict[str, Any]) -> Any:
     value = result.get("observed_value")
     if value is None and "unexpected_count" in result:
         return _unexpected(result)
-    if isinstance(value, dict) and set(value) == {"quantiles", "values"}:
+    if isinstance(value, dict) and value.keys() == _QUANTILES:
         values = map(short, value["values"])
         return _at_points(value["quantiles"], values)
-    if _is_number(value) or isinstance(value, bool | str):
+    if isinstance(value, bool | str):
+        return value
+    if _is_number(value):
         return value
     if value is None or isinstance(value, float):
         # The mean of a column with a NaN, or of no rows at all.
@@ -78,8 +82,8 @@ def _is_number(value: Any) -> bool:
 def _unexpected(result: dict[str, Any]) -> str:
     number = result["unexpected_count"] or 0
     count = quantity(number, "unexpected value")
-    values = map(short, result.get("partial_unexpected_list", []))
-    distinct = list(dict.fromkeys(values))
+    values = result.get("partial_unexpected_list", [])
+    distinct = list(dict.fromkeys(map(short, values)))
     if not distinct:
         return count
     examples = ", ".join(distinct[:_MAX_EXAMPLES])
@@ -87,32 +91,36 @@ def _unexpected(result: dict[str, Any]) -> str:
 
 
 def _expected(arguments: dict[str, Any]) -> str:
-    shown = {name: value for name, value in arguments.items() if name not in _IMPLIED and value is not None}
-    ranges = shown.pop("quantile_ranges", None)
-    if ranges is not None:
-        bounds = [_range(low, high) for low, high in ranges["value_ranges"]]
-        return _at_points(ranges["quantiles"], bounds)
-    low = shown.pop("min_value", None)
-    high = shown.pop("max_value", None)
+    quantiles = arguments.get("quantile_ranges")
+    if quantiles is not None:
+        ranges = [_range(low, high) for low, high in quantiles["value_ranges"]]
+        return _at_points(quantiles["quantiles"], ranges)
+    low, high = (arguments.get(name) for name in _BOUNDS)
     parts = []
     if low is not None or high is not None:
         parts.append(_range(low, high))
-    for name, value in shown.items():
+    for name, value in arguments.items():
+        if value is None or name in (*_BOUNDS, *_IMPLIED):
+            continue
         label = name.replace("_", " ")
         parts.append(f"{label} {value}")
     return ", ".join(parts)
 
 
 def _range(low: Any, high: Any) -> str:
+    lowest = short(low)
+    highest = short(high)
     if high is None:
-        return f"at least {short(low)}"
+        return f"at least {lowest}"
     if low is None:
-        return f"at most {short(high)}"
+        return f"at most {highest}"
     if low == high:
-        return f"exactly {short(low)}"
-    return f"{short(low)} to {short(high)}"
+        return f"exactly {lowest}"
+    return f"{lowest} to {highest}"
 
 
 def _at_points(points: Iterable[float], values: Iterable[str]) -> str:
-    pairs = zip(points, values, strict=True)
-    return ", ".join(f"{value} at {point}" for point, value in pairs)
+    parts = []
+    for point, value in zip(points, values, strict=True):
+        parts.append(f"{value} at {point}")
+    return ", ".join(parts)

@@ -36,6 +36,7 @@ _POSTGRES_NAMES = {arrow: postgres for postgres, arrow in ARROW.items()}
 _LARGEST_EXACT_INTEGER = {pa.float32(): 2**24, pa.float64(): 2**53}
 
 _NIL_UUID = "0" * 32
+_WHOLE_UUID = f"^(?:{UUID_PATTERN})$"
 
 
 def type_name(arrow_type: pa.DataType) -> str:
@@ -237,20 +238,19 @@ def _to_uuids(name: str, column: pa.Array) -> pa.Array:
     if pat.is_fixed_size_binary(column.type):
         return column.cast(ARROW["uuid"])
     texts = column.cast(pa.string())
-    invalid = pc.invert(pc.match_substring_regex(texts, f"^(?:{UUID_PATTERN})$"))
+    valid = pc.match_substring_regex(texts, _WHOLE_UUID)
+    invalid = pc.invert(valid)
     if pc.any(invalid).as_py():
         example = texts.filter(invalid)[0].as_py()
         raise DomainInvalid(
             f"Column {name} holds {example!r}, which is not a valid UUID. Use, for example, "
             "8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d."
         )
-    digits = pc.fill_null(pc.replace_substring(texts, "-", ""), _NIL_UUID)
+    without_dashes = pc.replace_substring(texts, "-", "")
+    digits = pc.fill_null(without_dashes, _NIL_UUID)
     content = bytes.fromhex("".join(digits.to_pylist()))
-    uuids = pa.FixedSizeBinaryArray.from_buffers(
-        ARROW["uuid"],
-        len(texts),
-        [None, pa.py_buffer(content)],
-    )
+    buffers = [None, pa.py_buffer(content)]
+    uuids = pa.FixedSizeBinaryArray.from_buffers(ARROW["uuid"], len(texts), buffers)
     if texts.null_count:
         return pc.if_else(texts.is_valid(), uuids, pa.scalar(None, ARROW["uuid"]))
     return uuids

@@ -35,7 +35,8 @@ class Reject:
     def __str__(self) -> str:
         """Return the reason, followed by the key."""
         reason = self.reason.removesuffix(".")
-        key = ", ".join(f"{name}={value}" for name, value in self.key.items())
+        pairs = [f"{name}={value}" for name, value in self.key.items()]
+        key = ", ".join(pairs)
         return f"{reason} ({key})"
 
 
@@ -56,8 +57,11 @@ def reject_rows(
 ) -> list[Reject]:
     """Return every row of a batch as a reject, all for the same reason."""
     columns = {name: _json_values(rows.column(name)) for name in keys}
-    key_values = zip(*columns.values(), strict=True)
-    return [Reject(dict(zip(columns, values, strict=True)), column, reason) for values in key_values]
+    rejects = []
+    for values in zip(*columns.values(), strict=True):
+        key = dict(zip(columns, values, strict=True))
+        rejects.append(Reject(key, column, reason))
+    return rejects
 
 
 def allowed_count(limit: float, rows: int) -> int:
@@ -159,7 +163,8 @@ def _read_examples(connection: Connection, version: Version) -> Iterator[Reject]
         version=version["version"],
     )
     for row in rows:
-        key = {name: row["key"].get(name) for name in key_names}
+        recorded_key = row["key"]
+        key = {name: recorded_key.get(name) for name in key_names}
         yield Reject(key, row["column_name"], row["reason"])
 
 
@@ -172,18 +177,13 @@ def write(
     """Copy rejects into `prescore.rejects`: those of a chunk, or, without `chunk`, of the domain's snapshot."""
     if not rejects:
         return
+    model = version["model"]
+    number = version["version"]
     with connection.cursor().copy(query("rejects_copy")) as copy:
         for reject in rejects:
-            copy.write_row(
-                (
-                    version["model"],
-                    version["version"],
-                    chunk,
-                    Jsonb(reject.key),
-                    reject.column,
-                    _without_nul(reject.reason),
-                )
-            )
+            key = Jsonb(reject.key)
+            reason = _without_nul(reject.reason)
+            copy.write_row((model, number, chunk, key, reject.column, reason))
 
 
 def all_written(connection: Connection, version: Version) -> bool:

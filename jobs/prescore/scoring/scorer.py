@@ -9,6 +9,7 @@ The score step uses it, and so can any program that scores in its own process:
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,8 @@ class Scorer:
     def __init__(self, content: bytes, spec: Spec, *, threads: int = 1) -> None:
         self.spec = spec
         self.session = _load(content, spec, threads)
-        self._inputs = {node.name: node for node in self.session.get_inputs()}
-        outputs = {node.name: node for node in self.session.get_outputs()}
+        self._inputs = _by_name(self.session.get_inputs())
+        outputs = _by_name(self.session.get_outputs())
         mismatches = list(signature.mismatches(spec, self._inputs, outputs))
         if mismatches:
             lines = "\n  ".join(mismatches)
@@ -95,11 +96,13 @@ class Scorer:
         node = self._inputs[name]
         arrow_type = TENSOR_TYPES[node.type]
         arrays = [self._feature(column, batch, arrow_type) for column in columns]
-        if len(arrays) == 1 and len(node.shape) == 1:
-            return arrays[0]
+        first = arrays[0]
+        if len(node.shape) == 1:
+            return first
         if len(arrays) == 1:
-            return arrays[0].reshape(-1, 1)
-        matrix = np.empty((batch.num_rows, len(arrays)), dtype=arrays[0].dtype)
+            return first.reshape(-1, 1)
+        shape = (batch.num_rows, len(arrays))
+        matrix = np.empty(shape, dtype=first.dtype)
         for i, array in enumerate(arrays):
             matrix[:, i] = array
         return matrix
@@ -134,6 +137,10 @@ def null_message(column: str, arrow_type: pa.DataType) -> str:
     if pa.types.is_floating(arrow_type):
         message += f", or pass nulls to the model as NaN with onnx.nullable = [{column!r}]"
     return f"{message}."
+
+
+def _by_name(nodes: Iterable[Any]) -> dict[str, Any]:
+    return {node.name: node for node in nodes}
 
 
 def _load(content: bytes, spec: Spec, threads: int) -> ort.InferenceSession:

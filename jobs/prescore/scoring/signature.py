@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.types as pat
 
 from prescore.project.spec import Output, Spec
 from prescore.scoring.conversion import ARROW
@@ -30,7 +31,8 @@ Nodes = Mapping[str, Any]
 def mismatches(spec: Spec, inputs: Nodes, outputs: Nodes) -> Iterator[str]:
     """Yield one message for each way in which a model's inputs and outputs do not match the spec."""
     mapped = spec.onnx.inputs
-    for name in sorted(set(inputs) - set(mapped)):
+    unmapped = set(inputs) - set(mapped)
+    for name in sorted(unmapped):
         yield f"onnx.inputs: the model also needs {name}; name the column or columns that fill it"
     for name, columns in mapped.items():
         fault = _input_fault(name, columns, inputs)
@@ -55,9 +57,10 @@ def _input_fault(name: str, columns: tuple[str, ...], inputs: Nodes) -> str | No
     if dimensions > 2:
         return f"the input has {dimensions} dimensions; prescore supports one or two"
     width = _width(node)
-    if width is not None and width != len(columns):
+    count = len(columns)
+    if width not in (None, count):
         listed = ", ".join(columns)
-        return f"the model takes {width} columns; the spec lists {len(columns)}: {listed}"
+        return f"the model takes {width} columns; the spec lists {count}: {listed}"
     return None
 
 
@@ -68,18 +71,19 @@ def _feature_faults(spec: Spec, inputs: Nodes) -> Iterator[str]:
             listed = ", ".join(sorted(types))
             yield f"feature {column} fills inputs of different types: {listed}"
     for column in sorted(spec.onnx.nullable):
-        types = types_by_feature.get(column, set()) - _FLOAT_TENSORS
-        if types:
-            listed = ", ".join(sorted(types))
+        types = types_by_feature.get(column, set())
+        not_float = sorted(types - _FLOAT_TENSORS)
+        if not_float:
+            listed = ", ".join(not_float)
             yield f"onnx.nullable: {column} is {listed} in the model; only float inputs have a NaN for missing values"
 
 
 def _types_by_feature(spec: Spec, inputs: Nodes) -> dict[str, set[str]]:
     types_by_feature: dict[str, set[str]] = {}
     for name, columns in spec.onnx.inputs.items():
-        if name not in inputs:
+        node = inputs.get(name)
+        if node is None:
             continue
-        node = inputs[name]
         for column in columns:
             types = types_by_feature.setdefault(column, set())
             types.add(node.type)
@@ -93,13 +97,23 @@ def _output_fault(output: Output, outputs: Nodes) -> str | None:
     node = outputs[source]
     if node.type not in TENSOR_TYPES:
         return f"{source} is {node.type}; {_TENSOR_ADVICE}"
-    width = _width(node)
-    if width is not None and output.index is None and width > 1:
-        return f"{source} has {width} columns; choose one with index, counted from 0"
-    if width is not None and output.index is not None and output.index >= width:
-        return f"{source} has {width} columns, counted from 0, so there is no column {output.index}"
+    fault = _index_fault(source, _width(node), output.index)
+    if fault is not None:
+        return fault
     if not _is_readable(node.type, output.type):
         return f"{source} is {node.type}, which cannot become {output.type}"
+    return None
+
+
+def _index_fault(source: str, width: int | None, index: int | None) -> str | None:
+    """Return why `index` does not select a column of an output with `width` columns, or None if it does."""
+    if width is None:
+        return None
+    if index is None:
+        if width > 1:
+            return f"{source} has {width} columns; choose one with index, counted from 0"
+    elif index >= width:
+        return f"{source} has {width} columns, counted from 0, so there is no column {index}"
     return None
 
 
@@ -123,8 +137,7 @@ def _is_readable(tensor_type: str, column_type: str) -> bool:
     """Return whether predictions of a tensor may become an output column, judged by the types alone."""
     tensor = TENSOR_TYPES[tensor_type]
     column = ARROW[column_type]
-    if pa.types.is_boolean(column):
+    if pat.is_boolean(column):
         # Classifiers label booleans as 0 and 1.
-        return bool(pa.types.is_boolean(tensor) or pa.types.is_integer(tensor))
-    is_text = pa.types.is_string(tensor)
-    return bool(is_text == pa.types.is_string(column))
+        return bool(pat.is_boolean(tensor) or pat.is_integer(tensor))
+    return bool(pat.is_string(tensor) == pat.is_string(column))

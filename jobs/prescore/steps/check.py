@@ -81,7 +81,8 @@ def is_decided(version: Version, spec: Spec) -> bool:
 def refusal_message(version: Version, results: list[CheckResult]) -> str:
     """Return which checks a version failed, with what they observed and expected."""
     failed = _failed(results)
-    model, number = version["model"], version["version"]
+    model = version["model"]
+    number = version["version"]
     lines = [f"{model} version {number} was refused by {len(failed)} of {len(results)} checks:"]
     lines += [f"  {sentence(result)}" for result in failed]
     return "\n".join(lines)
@@ -97,7 +98,8 @@ def _record(
     results: list[CheckResult],
     fingerprint: str,
 ) -> None:
-    model, number = version["model"], version["version"]
+    model = version["model"]
+    number = version["version"]
     failed = _failed(results)
     state = "refused" if failed else "checked"
     updated = catalog.execute(
@@ -120,9 +122,10 @@ def _record(
 def _build_compulsory(connection: Connection, version: Version) -> list[Any]:
     rows = version["snapshot_rows"] or 0
     rejected = version["rejected"] or 0
-    statement = query("checks_not_finite", conditions=_not_finite(version))
-    escaped = _escape(statement.as_string(connection))
-    return expectations.build_compulsory(rows - rejected, escaped)
+    conditions = _not_finite(version)
+    statement = query("checks_not_finite", conditions=conditions)
+    text = statement.as_string(connection)
+    return expectations.build_compulsory(rows - rejected, _escape(text))
 
 
 def _escape(statement: str) -> str:
@@ -160,7 +163,8 @@ def _check_keys(connection: Connection, version: Version) -> CheckResult:
         "observed": _UNIQUE,
         "expected": _UNIQUE,
     }
-    if Catalog(connection).one("tables_has_key", table=version["table_name"])["has_key"]:
+    row = Catalog(connection).one("tables_has_key", table=version["table_name"])
+    if row["has_key"]:
         return result
     examples = ", ".join(_duplicate_keys(connection, version))
     return {

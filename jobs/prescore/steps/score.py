@@ -51,9 +51,10 @@ def score_chunk(scorer: Scorer, chunk: pa.RecordBatch, record_limit: int) -> Sco
     Rows on which the model fails and rows whose predictions are not finite are rejected; the first `record_limit` of
     them are recorded with their reasons. Raises ModelFailed when the model fails on more rows than that.
     """
+    spec = scorer.spec
     rows, recorded = _predict(scorer, chunk, record_limit)
     rejected = len(recorded)
-    for name, output in scorer.spec.outputs.items():
+    for name, output in spec.outputs.items():
         if output.type not in FLOATS:
             continue
         finite = pc.is_finite(rows.column(name))
@@ -62,8 +63,12 @@ def score_chunk(scorer: Scorer, chunk: pa.RecordBatch, record_limit: int) -> Sco
         not_finite = rows.filter(pc.invert(finite))
         rejected += not_finite.num_rows
         room = max(record_limit - len(recorded), 0)
-        reason = f"Prediction {name} is NaN or infinite"
-        recorded += rejects.reject_rows(not_finite[:room], scorer.spec.key, name, reason)
+        recorded += rejects.reject_rows(
+            not_finite[:room],
+            spec.key,
+            name,
+            f"Prediction {name} is NaN or infinite",
+        )
         rows = rows.filter(finite)
     return Scored(rows, rejected, recorded)
 
@@ -103,8 +108,8 @@ def _bisect(scorer: Scorer, rows: pa.RecordBatch) -> Iterator[tuple[pa.RecordBat
             yield rows, error
             return
         middle = rows.num_rows // 2
-        yield from _bisect(scorer, rows[:middle])
-        yield from _bisect(scorer, rows[middle:])
+        for half in (rows[:middle], rows[middle:]):
+            yield from _bisect(scorer, half)
 
 
 def _combine(

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import pyarrow.types as pat
 
 from prescore.catalog.catalog import CheckResult
 from prescore.checks.results import sentence
@@ -89,7 +90,8 @@ class DomainConverter:
                 self._checked.append(column)
             else:
                 self._kept.append(column)
-        self.schema = pa.schema([(column.name, column.target) for column in self._kept])
+        fields = [(column.name, column.target) for column in self._kept]
+        self.schema = pa.schema(fields)
         self._key = list(spec.key)
         self._never_null = _never_null(spec, features)
         self._clock = _clock_column(spec)
@@ -99,9 +101,10 @@ class DomainConverter:
             *self._type_faults(domain),
         ]
         if faults:
+            lines = "\n  ".join(faults)
             raise DomainInvalid(
-                f"The domain query of {spec.model} does not return the columns that the spec and the model need:\n  "
-                + "\n  ".join(faults)
+                f"The domain query of {spec.model} does not return the columns that the spec and the model need:\n"
+                f"  {lines}"
             )
 
     def convert(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
@@ -146,25 +149,27 @@ class DomainConverter:
         rejected: list[Reject] = []
         for name, reason in self._never_null.items():
             column = batch.column(name)
-            if column.null_count:
-                valid = column.is_valid()
-                nulls = batch.filter(pc.invert(valid))
-                rejected += rejects.reject_rows(nulls, self._key, name, reason)
-                batch = batch.filter(valid)
+            if column.null_count == 0:
+                continue
+            nulls = batch.filter(column.is_null())
+            rejected += rejects.reject_rows(nulls, self._key, name, reason)
+            batch = batch.filter(column.is_valid())
         return batch, rejected
 
     def _reject_misfits(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
         """Return the rows that can be converted, and the others with the reason why their first column cannot."""
         faults: dict[int, tuple[str, str]] = {}
-        for column in [*self._kept, *self._checked]:
-            values = batch.column(column.name)
+        for column in (*self._kept, *self._checked):
+            name = column.name
+            values = batch.column(name)
             for number, reason in _misfits(column, values):
-                faults.setdefault(number, (column.name, reason))
+                faults.setdefault(number, (name, reason))
         rejected: list[Reject] = []
+        fits = [True] * batch.num_rows
         for number, (name, reason) in faults.items():
             row = batch.slice(number, 1)
             rejected += rejects.reject_rows(row, self._key, name, reason)
-        fits = [number not in faults for number in range(batch.num_rows)]
+            fits[number] = False
         mask = pa.array(fits, pa.bool_())
         return batch.filter(mask), rejected
 
@@ -178,7 +183,9 @@ class DomainConverter:
                 f"domain.data_as_of: column {self._clock} holds infinity or a time after the year 9999. "
                 "Replace it with NULL in the domain query."
             ) from error
-        if newest is not None and (self._newest is None or newest > self._newest):
+        if newest is None:
+            return
+        if self._newest is None or newest > self._newest:
             self._newest = newest
 
     def _type_faults(self, domain: pa.Schema) -> Iterator[str]:
@@ -230,7 +237,7 @@ def write(
 
 
 def _open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    texts = [field.name for field in schema if pat.is_string(field.type)]
     return pq.ParquetWriter(
         path,
         schema,
@@ -290,8 +297,10 @@ def query_data_as_of(source: Source, spec: Spec) -> datetime | None:
     with source.open(clock.query, 2, label="domain.data_as_of.query") as stream:
         for batch in stream.batches:
             rows += batch.to_pylist()
-    values = [value for row in rows for value in row.values()]
-    if len(values) != 1 or values[0] is None:
+    values: list[Any] = []
+    for row in rows:
+        values += row.values()
+    if len(values) != 1 or None in values:
         examples = rows[:2] or "no row"
         raise DomainInvalid(f"domain.data_as_of.query must return one row with one time, but returned {examples}.")
     return to_datetime(values[0])
@@ -364,7 +373,9 @@ def _feature_columns(spec: Spec, features: Types) -> list[ColumnConverter]:
 
 def _clock_column(spec: Spec) -> str | None:
     clock = spec.domain.data_as_of
-    return clock.column if clock is not None else None
+    if clock is None:
+        return None
+    return clock.column
 
 
 def _never_null(spec: Spec, features: Types) -> dict[str, str]:
@@ -386,19 +397,19 @@ def _column_faults(spec: Spec, features: Types, domain: pa.Schema) -> Iterator[s
     clock = _clock_column(spec)
     if clock is not None:
         roles[clock] = "data_as_of"
-    returned = ", ".join(domain.names)
+    names = domain.names
+    returned = ", ".join(names)
     for name, role in roles.items():
-        if name not in domain.names:
+        if name not in names:
             yield f"{role} column {name} is missing; the query returns {returned}"
     for name in sorted(roles):
-        if domain.names.count(name) > 1:
+        if names.count(name) > 1:
             yield f"column {name} appears more than once in the query's result; rename one of them with AS"
 
 
 def _has_times(arrow_type: pa.DataType) -> bool:
-    if pa.types.is_null(arrow_type):
-        return True
-    return bool(pa.types.is_timestamp(arrow_type) or pa.types.is_date(arrow_type))
+    kinds = (pat.is_null, pat.is_date, pat.is_timestamp)
+    return any(is_kind(arrow_type) for is_kind in kinds)
 
 
 def _misfits(

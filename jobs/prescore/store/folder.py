@@ -67,7 +67,8 @@ class Folder:
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the files in a folder of the store."""
-        paths = (self.root / folder).glob("*")
+        path = self.root / folder
+        paths = path.glob("*")
         return [str(path.relative_to(self.root)) for path in paths]
 
     def size(self, name: str) -> int:

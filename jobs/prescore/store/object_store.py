@@ -69,7 +69,8 @@ class ObjectStore:
         with temporary_file(part):
             yield part
             with self._translate_errors():
-                self._filesystem.put_file(str(part), self._path(name))
+                path = self._path(name)
+                self._filesystem.put_file(str(part), path)
 
     def read(self, name: str) -> bytes:
         """Return the content of an object; raise FileNotFoundError if there is none."""
@@ -122,12 +123,13 @@ class ObjectStore:
             self._filesystem.rm_file(self._path(name))
 
     def _sizes(self, folder: str) -> dict[str, int]:
+        path = self._path(folder).rstrip("/")
         with self._translate_errors():
-            objects = self._filesystem.find(self._path(folder).rstrip("/"), detail=True)
+            objects = self._filesystem.find(path, detail=True)
         prefix = self._path("")
         sizes = {}
-        for path, info in objects.items():
-            name = path.removeprefix(prefix)
+        for object_path, info in objects.items():
+            name = object_path.removeprefix(prefix)
             sizes[name] = int(info["size"] or 0)
         return sizes
 
