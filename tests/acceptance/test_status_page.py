@@ -54,8 +54,8 @@ def test_the_whole_page_is_visible_without_javascript(
     page = visit(browser, address, width, scheme)
     page.screenshot(path=tmp_path / f"status-{width}-{scheme}.png", full_page=True)
     churn = page.locator("#model-churn")
-    for words in ("Version 3 is published", "41 h old, max age 26 h", "mean score", "0.7312, expected 0.2 to 0.5"):
-        assert churn.get_by_text(words).locator("visible=true").count() == 1
+    for text in ("Version 3 is published", "41 h old, max age 26 h", "mean score", "0.7312, expected 0.2 to 0.5"):
+        assert churn.get_by_text(text).locator("visible=true").count() == 1
     for mark in ("Stale", "Version 4 refused"):
         assert churn.get_by_text(mark, exact=True).is_visible()
     assert page.locator("#model-flight_delay").get_by_text("On hold", exact=True).is_visible()
@@ -99,34 +99,34 @@ def test_text_has_enough_contrast_with_its_background(browser: Any, address: str
     assert page.evaluate(CONTRAST) == []
 
 
-# Finds every text whose contrast with its background is below 4.5, the minimum that WCAG 2.2 requires.
+# A script that returns every text whose contrast with its background is below 4.5, the minimum that WCAG 2.2 requires.
 CONTRAST = """
 () => {
-  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const light = (colour) => {
-    const [r, g, b] = numbers(colour).slice(0, 3).map((c) => c / 255)
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const luminance = (colour) => {
+    const [r, g, b] = channels(colour).slice(0, 3).map((c) => c / 255)
       .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
-  const behind = (element) => {
+  const background = (element) => {
     for (let e = element; e; e = e.parentElement) {
       const colour = getComputedStyle(e).backgroundColor;
-      if (numbers(colour)[3] !== 0) return colour;
+      if (channels(colour)[3] !== 0) return colour;
     }
     return "rgb(255, 255, 255)";
   };
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  const weak = [];
+  const failures = [];
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
-    const words = walker.currentNode.textContent.trim();
-    if (!words || element.closest("title, desc, style")) continue;
+    const text = walker.currentNode.textContent.trim();
+    if (!text || element.closest("title, desc, style")) continue;
     const style = getComputedStyle(element);
-    const ink = element.closest("svg") ? style.fill : style.color;
-    const [low, high] = [light(ink), light(behind(element))].sort((a, b) => a - b);
-    if ((high + 0.05) / (low + 0.05) < 4.5) weak.push(`${words}: ${ink} on ${behind(element)}`);
+    const foreground = element.closest("svg") ? style.fill : style.color;
+    const [low, high] = [luminance(foreground), luminance(background(element))].sort((a, b) => a - b);
+    if ((high + 0.05) / (low + 0.05) < 4.5) failures.push(`${text}: ${foreground} on ${background(element)}`);
   }
-  return weak;
+  return failures;
 }
 """
 
