@@ -79,9 +79,7 @@ def model(
     initializers = [numpy_helper.from_array(_single(value), name) for name, value in (constants or {}).items()]
     values = [[helper.make_tensor_value_info(*value) for value in listed] for listed in (inputs, outputs)]
     graph = helper.make_graph(nodes, "test", *values, initializer=initializers)
-    proto = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
-    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)])
     proto.ir_version = 8
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString())

@@ -66,7 +66,7 @@ def test_a_backfill_is_kept_beside_the_published_version(dated: Sandbox) -> None
     assert dated.cli("run", "churn").code == 0
     done = dated.cli("run", "churn", "--as-of", NIGHT)
     assert done.code == 0, done.err
-    assert "kept: version 1 has newer data; `prescore publish churn 2 --allow-older` publishes it" in done.out
+    assert "kept: version 1 has newer data; `prescore publish churn 2 --allow-older` publishes this one" in done.out
     assert dated.cli("retire", "churn").code == 0
     assert dated.rows(STATES) == [(1, "published"), (2, "checked")]
     dated.edit('candidates = "0s"', 'candidates = "0s"\nbackfills = "0s"')

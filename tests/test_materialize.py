@@ -13,7 +13,7 @@ from prescore.catalog.database import Connection
 from prescore.checks import expectations
 from prescore.errors import DatabaseUnavailable, Refused
 from prescore.run import failure, materialize
-from prescore.versions import hold, pending
+from prescore.versions import hold, withheld
 from prescore.versions import lease as leases
 from prescore.versions.options import RunOptions
 
@@ -111,15 +111,15 @@ def test_a_misspelt_check_is_refused_before_anything_is_written(sandbox: Sandbox
 
 
 def test_a_hold_just_before_the_publication_is_not_an_error(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = pending.waits
+    waits = withheld.waits
 
     def hold_meanwhile(connection: Connection, model: str, version: int) -> bool:
         result = waits(connection, model, version)
-        monkeypatch.setattr(pending, "waits", waits)
+        monkeypatch.setattr(withheld, "waits", waits)
         hold.hold(connection, "churn", "in the last moment")
         return result
 
-    monkeypatch.setattr(pending, "waits", hold_meanwhile)
+    monkeypatch.setattr(withheld, "waits", hold_meanwhile)
     done = sandbox.cli("run", "churn")
     assert (done.code, "churn is on hold (in the last moment)" in done.out) == (0, True), done.err
 

@@ -207,7 +207,7 @@ def test_the_disk_budget_includes_the_object_store(shared: Sandbox, s3: S3) -> N
     s3.put("models/large", bytes(3_000_000))
     shared.settings(f'store = "{s3.url}"\ndisk_budget = "3MB"\n')
     done = shared.cli("run", "churn")
-    assert (done.code, "and the store 3.0 MB" in done.err) == (2, True), done.err
+    assert (done.code, "the store takes 3.0 MB" in done.err) == (2, True), done.err
 
 
 @pytest.mark.parametrize(

@@ -52,17 +52,17 @@ def test_status_and_versions_need_only_the_catalog() -> None:
     )
 
 
-def test_so_do_rolling_back_holding_and_comparing() -> None:
+def test_rolling_back_holding_pinning_retiring_and_comparing_need_only_the_catalog() -> None:
     assert (
         _imports(
             "import prescore.cli.context, prescore.checks.comparison, "
-            "prescore.versions.pointer, prescore.versions.rollback"
+            "prescore.versions.pointer, prescore.versions.rollback, prescore.versions.retention, prescore.store.store"
         )
         == set()
     )
 
 
-@pytest.mark.parametrize("command", [["pin", "churn", "1"], ["unpin", "churn", "1"], ["run", "churn"]])
+@pytest.mark.parametrize("command", [["validate"], ["run", "churn"]])
 def test_a_command_that_needs_the_jobs_says_so(command: list[str]) -> None:
     code = "import sys; sys.modules['pyarrow'] = None; from prescore.cli import main; main.main()"
     done = subprocess.run([sys.executable, "-c", code, *command], check=False, capture_output=True, text=True)

@@ -203,7 +203,7 @@ def _publish(job: Job, work: Checked, *, approved: bool) -> None:
 
 def _skip_unless_due(job: Job, report: Report, when_checked: str) -> None:
     """Raise AirflowSkipException for a version that this run must not publish, saying how to publish it anyway."""
-    from prescore.versions.pending import waits
+    from prescore.versions.withheld import waits
 
     model = job.model
     version = f"{model} version {report.version}"

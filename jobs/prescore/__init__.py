@@ -53,7 +53,6 @@ if TYPE_CHECKING:
         Comparison,
         Event,
         LookupResult,
-        ModelStatus,
         ModelVersion,
         Results,
         RetentionDecision,
@@ -62,6 +61,7 @@ if TYPE_CHECKING:
     )
     from prescore.public.run_report import RunReport
     from prescore.public.scorer import Scorer
+    from prescore.public.status import ModelStatus
 
 __all__ = [
     "Busy",
@@ -109,7 +109,7 @@ _MODULES = {
     "Event": "prescore.public.results",
     "KeyCounts": "prescore.checks.comparison",
     "LookupResult": "prescore.public.results",
-    "ModelStatus": "prescore.public.results",
+    "ModelStatus": "prescore.public.status",
     "ModelVersion": "prescore.public.results",
     "Results": "prescore.public.results",
     "RetentionDecision": "prescore.public.results",

@@ -16,7 +16,6 @@ from prescore.public.results import (
     Comparison,
     Event,
     LookupResult,
-    ModelStatus,
     ModelVersion,
     Results,
     RetentionDecision,
@@ -24,7 +23,9 @@ from prescore.public.results import (
     ValidationResult,
 )
 from prescore.public.session import Session
-from prescore.versions import hold, pointer, rollback
+from prescore.public.status import ModelStatus
+from prescore.store.store import Store
+from prescore.versions import hold, pointer, retention, rollback
 from prescore.versions.options import PublishOptions, RunOptions
 
 if TYPE_CHECKING:
@@ -265,10 +266,6 @@ class Project:
         is still being read is left for the next retirement. Raises NotFound, and StoreUnavailable or StoreRefused
         when the store cannot be used.
         """
-        with extras.needed("jobs"):
-            from prescore.store.store import Store
-            from prescore.versions import retention
-
         files = self._session.files
         rules = files.spec(name).retention
         with self._session.catalog() as catalog:
@@ -282,17 +279,11 @@ class Project:
 
     def pin(self, name: str, version: int, *, reason: str | None = None) -> None:
         """Keep a version whatever retention says; raises NotFound, and NotAllowed when it is pinned or has no table."""
-        with extras.needed("jobs"):
-            from prescore.versions import retention
-
         with self._session.catalog() as catalog:
             retention.pin(catalog.connection, name, version, reason)
 
     def unpin(self, name: str, version: int, *, reason: str | None = None) -> None:
         """Leave a version to retention again; raises NotFound, and NotAllowed when it is not pinned."""
-        with extras.needed("jobs"):
-            from prescore.versions import retention
-
         with self._session.catalog() as catalog:
             retention.unpin(catalog.connection, name, version, reason)
 

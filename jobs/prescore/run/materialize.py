@@ -33,7 +33,7 @@ from prescore.sources import domain
 from prescore.steps import check, publish, score, snapshot, stage
 from prescore.store.store import hash_bytes
 from prescore.versions import lease as leases
-from prescore.versions import lifecycle, pending, retention, views
+from prescore.versions import lifecycle, resumption, retention, views, withheld
 from prescore.versions.lease import Lease, OnBusy
 from prescore.versions.options import DEFAULTS, PublishOptions, RunOptions
 
@@ -132,7 +132,7 @@ def _is_finished(job: Job, version: int) -> bool:
 
 def _waits(job: Job, version: int) -> bool:
     with job.database.connect() as connection:
-        return pending.waits(connection, job.model, version)
+        return withheld.waits(connection, job.model, version)
 
 
 def _publish(
@@ -170,7 +170,7 @@ def begin(job: Job, lease: Lease, options: RunOptions = DEFAULTS) -> int:
     with job.database.connect() as connection:
         resumable = None
         if not options.full:
-            resumable = lifecycle.find_resumable(connection, job.store, job.model, made_of)
+            resumable = resumption.find_resumable(connection, job.store, job.model, made_of)
         with connection.transaction():
             _require_publishable(connection, job, options)
             version = _register(connection, job, options, made_of, resumable)
@@ -208,7 +208,7 @@ def _register(
         version = lifecycle.create(connection, job.spec, made_of, options)
     else:
         version = resumable
-        lifecycle.resume(connection, job.spec, version)
+        resumption.resume(connection, job.spec, version)
     lifecycle.set_to_publish(connection, job.model, version, publishing=options.publishes)
     return version
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from prescore.catalog.catalog import Catalog, CheckResult
 from prescore.run.job import Job
-from prescore.versions.pending import is_backfill
+from prescore.versions.withheld import is_backfill
 
 STEPS = ("snapshot", "score", "stage", "check", "publish")
 

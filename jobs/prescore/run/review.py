@@ -11,7 +11,7 @@ from prescore.catalog.catalog import Catalog, CheckResult, Version
 from prescore.checks.comparison import Comparison, compare
 from prescore.errors import NotAllowed
 from prescore.project.spec import Spec
-from prescore.versions.pending import is_backfill
+from prescore.versions.withheld import is_backfill
 from prescore.wording import short
 
 

@@ -1,6 +1,7 @@
 """SQL text as tokens: just enough to find parameters outside comments, strings and quoted names.
 
-The syntax is that of Postgres, which covers most of what other databases have.
+`databases` uses it; DuckDB parses its own queries (`duckdb_files`). The syntax is that of Postgres, which covers most
+of what other databases have.
 """
 
 from __future__ import annotations

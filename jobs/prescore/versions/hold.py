@@ -1,4 +1,4 @@
-"""Holds: while a model is on hold, runs continue and nothing is published."""
+"""Put a model on hold and release it. `publishable` refuses to publish meanwhile, and `withheld` lets runs skip it."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
-"""The life of a version until it is checked: created with its table, resumed, abandoned, discarded."""
+"""The life of a version until it is checked: created with its table, abandoned, discarded."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from datetime import datetime, timedelta
-from typing import Any, cast
+from datetime import datetime
+from typing import Any
 
 from psycopg import errors as pg
 from psycopg.types.json import Jsonb
@@ -14,13 +13,9 @@ from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
 from prescore.project.spec import Spec
-from prescore.scoring import rejects
 from prescore.store.store import Store
 from prescore.versions import table
 from prescore.versions.options import DEFAULTS, RunOptions
-
-STALE = timedelta(days=1)
-"""An unfinished version that began this long ago is not resumed: last week's inputs are of no use tonight."""
 
 _log = logging.getLogger("prescore")
 
@@ -42,7 +37,7 @@ def create(
         model=spec.model,
         version=version,
         table_name=f"{spec.model}_v{version}",
-        **_description(spec),
+        **description(spec),
         trial_rows=options.trial_rows,
         as_of=options.as_of,
         **made_of,
@@ -51,7 +46,7 @@ def create(
     return version
 
 
-def _description(spec: Spec) -> dict[str, Any]:
+def description(spec: Spec) -> dict[str, Any]:
     """Return what the catalog records of a spec for readers: columns, freshness and lookup settings."""
     max_age = spec.freshness.max_age
     return {
@@ -62,59 +57,6 @@ def _description(spec: Spec) -> dict[str, Any]:
         "cache_seconds": spec.lookup.cache.total_seconds(),
         "in_memory": spec.lookup.in_memory,
     }
-
-
-def find_resumable(
-    connection: Connection,
-    store: Store,
-    model: str,
-    made_of: dict[str, str],
-) -> int | None:
-    """Return the newest unfinished version that a run can resume, or None.
-
-    It must be made of the same model file, query and spec, have begun recently, and have its snapshot intact. All its
-    rejects must be recorded, too: only the first ones are kept of a version that is certain to be refused, and the
-    spec may allow more rejects by now.
-    """
-    catalog = Catalog(connection)
-    unfinished: list[Version] = catalog.all("versions_unfinished", model=model)
-    now = catalog.now()
-    for version in unfinished:
-        if not _is_made_of(version, made_of):
-            continue
-        if now - version["started_at"] >= STALE:
-            continue
-        if store.is_snapshot_intact(version) and rejects.all_written(connection, version):
-            return version["version"]
-    return None
-
-
-def _is_made_of(version: Version, made_of: dict[str, str]) -> bool:
-    row = cast("Mapping[str, Any]", version)
-    return all(row[name] == fingerprint for name, fingerprint in made_of.items())
-
-
-def resume(connection: Connection, spec: Spec, version: int) -> None:
-    """Resume a version with the max age, lookup settings and comments that the spec has now.
-
-    The history records what the run found: the number of chunks, and the seconds spent on them.
-    """
-    catalog = Catalog(connection)
-    model = spec.model
-    catalog.execute(
-        "versions_describe",
-        model=model,
-        version=version,
-        **_description(spec),
-    )
-    finished = catalog.one("chunks_total", model=model, version=version)
-    catalog.record_event(
-        model,
-        version,
-        "resumed",
-        chunks=finished["chunks"],
-        seconds=catalog.version(model, version)["seconds"],
-    )
 
 
 def abandon(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prescore.catalog.catalog import Catalog, Model, Version
 from prescore.catalog.database import Connection
 from prescore.errors import NotAllowed
-from prescore.versions import partitions, pointer
+from prescore.versions import partitions, pointer, publishable
 from prescore.versions.hold import hold
 from prescore.versions.pointer import Move
 
@@ -61,5 +61,5 @@ def _target(catalog: Catalog, row: Model, to: int | None) -> Version:
             f"{model} has no earlier good version to roll back to. `prescore versions {model}` lists all versions."
         )
     if target["state"] != "superseded":
-        raise pointer.unusable(target)
+        raise publishable.unusable(target)
     return target

@@ -1,4 +1,4 @@
-"""Versions that passed their checks but wait: their model is on hold, or newer data is served."""
+"""Versions that are withheld although they passed their checks: the model is on hold, or newer data is served."""
 
 from __future__ import annotations
 

@@ -1,0 +1,44 @@
+"""The status of a model: what is served and how old it is, as `prescore status` and notebooks show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from prescore.public.formatting import format_age
+from prescore.public.results import Result
+
+
+@dataclass(frozen=True)
+class ModelStatus(Result):
+    """What is served of a model and how old it is, and what became of its newest version.
+
+    `version` and the four fields after it are None before the first publication; `max_age_seconds` is None for a
+    model without a max age.
+    """
+
+    model: str
+    version: int | None
+    data_as_of: datetime | None
+    published_at: datetime | None
+    age_seconds: float | None
+    max_age_seconds: float | None
+    stale: bool | None
+    held: bool
+    hold_reason: str | None
+    newest_version: int | None
+    newest_state: str | None
+    newest_started_at: datetime | None
+
+    def summary(self) -> dict[str, object]:
+        """Return what tables show of the model: heading → value."""
+        newest = f"version {self.newest_version} {self.newest_state}" if self.newest_version else None
+        return {
+            "model": self.model,
+            "version": self.version,
+            "age": format_age(self.age_seconds),
+            "max age": format_age(self.max_age_seconds),
+            "stale": self.stale,
+            "held": self.held,
+            "last run": newest,
+        }
