@@ -112,9 +112,12 @@ def _require_comparable(a: Version, b: Version) -> None:
 
 def _shared_columns(a: Version, b: Version) -> dict[str, str]:
     """Return name → type of the output columns that both versions have with the same type."""
-    columns_of_a = _output_types(a).items()
-    columns_of_b = _output_types(b).items()
-    return dict(column for column in columns_of_a if column in columns_of_b)
+    types_in_b = _output_types(b)
+    shared = _output_types(a)
+    for name in list(shared):
+        if shared[name] != types_in_b.get(name):
+            del shared[name]
+    return shared
 
 
 def _output_types(version: Version) -> dict[str, str]:

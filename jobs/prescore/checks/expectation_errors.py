@@ -27,6 +27,7 @@ _IRRELEVANT = {
     "windows",
 }
 _RESERVED = ("id", "meta")
+_BOUNDS = ("min_value", "max_value")
 _COLUMN_ARGUMENTS = ("column", "column_A", "column_B")
 _QUANTILES = "{ quantiles = [0.1, 0.9], value_ranges = [[0, 0.2], [0.5, 1]] }"
 _CONDITION = 'write it as \'col("score") > 0.5\', with condition_parser = "great_expectations"'
@@ -105,7 +106,8 @@ def _argument_faults(
     # For an argument of several possible types pydantic reports one fault per type. The first is the clearest.
     faults: dict[str, Any] = {}
     for fault in error.errors():
-        name = str(fault["loc"][0])
+        location = fault["loc"]
+        name = str(location[0])
         faults.setdefault(name, fault)
     for name, fault in faults.items():
         kind = fault["type"]
@@ -171,7 +173,7 @@ def _quoted_bounds(arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
     type_name = _types(spec).get(str(column))
     if type_name not in NUMBERS:
         return
-    for name in ("min_value", "max_value"):
+    for name in _BOUNDS:
         bound = arguments.get(name)
         if isinstance(bound, _NUMBER_OR_NONE):
             continue
@@ -181,9 +183,8 @@ def _quoted_bounds(arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
 
 def _reversed_bounds(expectation: Any) -> Iterator[str]:
     """Yield bounds that no value can meet, which Great Expectations accepts."""
-    lowest = getattr(expectation, "min_value", None)
-    highest = getattr(expectation, "max_value", None)
-    ranges = [(lowest, highest)]
+    bounds = [getattr(expectation, name, None) for name in _BOUNDS]
+    ranges = [bounds]
     quantiles = getattr(expectation, "quantile_ranges", None)
     if quantiles is not None and _is_paired(quantiles):
         ranges += quantiles["value_ranges"]

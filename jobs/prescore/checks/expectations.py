@@ -124,14 +124,16 @@ def _require_connection(database: Database, exception_info: dict[str, Any]) -> N
 def _table_batch(context: Any, database: Database, name: str) -> Iterator[Any]:
     # A table asset's own schema argument is deprecated since 1.14. The search path has the same effect.
     options = f"{database.options} -c search_path=prescore_versions".strip()
+    connect_args = {"options": options}
     source = context.data_sources.add_postgres(
         "prescore",
         connection_string=database.sqlalchemy_url,
-        kwargs={"connect_args": {"options": options}},
+        kwargs={"connect_args": connect_args},
     )
     try:
         asset = source.add_table_asset("staged", table_name=name)
-        yield asset.add_batch_definition_whole_table("whole").get_batch()
+        definition = asset.add_batch_definition_whole_table("whole")
+        yield definition.get_batch()
     finally:
         with suppress(ConnectionError):
             source.get_execution_engine().close()

@@ -49,15 +49,20 @@ def from_validation(validation: Any) -> CheckResult:
 
 def exceptions(exception_info: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the exceptions behind a Great Expectations result, which holds either one or one per metric."""
-    parts = [exception_info, *exception_info.values()]
-    infos = [part for part in parts if isinstance(part, dict)]
-    return [info for info in infos if info.get("raised_exception")]
+    raised = []
+    for part in (exception_info, *exception_info.values()):
+        if not isinstance(part, dict):
+            continue
+        if part.get("raised_exception"):
+            raised.append(part)
+    return raised
 
 
 def _observed(result: dict[str, Any], exception_info: dict[str, Any]) -> Any:
     raised = exceptions(exception_info)
     if raised:
-        message = raised[0]["exception_message"]
+        first = raised[0]
+        message = first["exception_message"]
         return f"an error in the check itself: {message}"
     value = result.get("observed_value")
     if value is None and "unexpected_count" in result:
@@ -93,8 +98,9 @@ def _unexpected(result: dict[str, Any]) -> str:
 def _expected(arguments: dict[str, Any]) -> str:
     quantiles = arguments.get("quantile_ranges")
     if quantiles is not None:
-        ranges = [_range(low, high) for low, high in quantiles["value_ranges"]]
-        return _at_points(quantiles["quantiles"], ranges)
+        points = quantiles["quantiles"]
+        ranges = [_range(*bounds) for bounds in quantiles["value_ranges"]]
+        return _at_points(points, ranges)
     low, high = (arguments.get(name) for name in _BOUNDS)
     parts = []
     if low is not None or high is not None:

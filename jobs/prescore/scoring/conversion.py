@@ -151,7 +151,9 @@ def _is_convertible(source: pa.DataType, target: pa.DataType) -> bool:
         return True
     if pat.is_timestamp(target):
         # A timestamp with a zone is an instant and one without is a clock reading. Neither is guessed from the other.
-        return bool(pat.is_timestamp(source) and (source.tz is None) == (target.tz is None))
+        if not pat.is_timestamp(source):
+            return False
+        return (source.tz is None) == (target.tz is None)
     for is_kind, accepts in _ACCEPTED:
         if is_kind(target):
             return bool(accepts(source))
@@ -164,7 +166,9 @@ def _loses_digits(source: pa.DataType, target: pa.DataType) -> bool:
         return False
     if pat.is_decimal(source):
         return True
-    return bool(pat.is_floating(source) and source.bit_width > target.bit_width)
+    if not pat.is_floating(source):
+        return False
+    return bool(source.bit_width > target.bit_width)
 
 
 def _to_floats(
@@ -208,7 +212,9 @@ def _refuse_inexact_integers(
 
 
 def _count_infinities(column: pa.Array) -> int:
-    return int(pc.sum(pc.is_inf(column)).as_py() or 0)
+    is_infinite = pc.is_inf(column)
+    count = pc.sum(is_infinite).as_py()
+    return int(count or 0)
 
 
 def _refuse_infinite_times(name: str, column: pa.Array) -> None:
@@ -233,11 +239,7 @@ def _refuse_infinite_times(name: str, column: pa.Array) -> None:
         )
 
 
-def _to_uuids(name: str, column: pa.Array) -> pa.Array:
-    """Return UUIDs as their 16 bytes, from the 36 characters of RFC 9562 or the 32 without dashes."""
-    if pat.is_fixed_size_binary(column.type):
-        return column.cast(ARROW["uuid"])
-    texts = column.cast(pa.string())
+def _refuse_invalid_uuids(name: str, texts: pa.Array) -> None:
     valid = pc.match_substring_regex(texts, _WHOLE_UUID)
     invalid = pc.invert(valid)
     if pc.any(invalid).as_py():
@@ -246,11 +248,22 @@ def _to_uuids(name: str, column: pa.Array) -> pa.Array:
             f"Column {name} holds {example!r}, which is not a valid UUID. Use, for example, "
             "8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d."
         )
+
+
+def _to_uuids(name: str, column: pa.Array) -> pa.Array:
+    """Return UUIDs as their 16 bytes, from the 36 characters of RFC 9562 or the 32 without dashes."""
+    uuid_type = ARROW["uuid"]
+    if pat.is_fixed_size_binary(column.type):
+        return column.cast(uuid_type)
+    texts = column.cast(pa.string())
+    _refuse_invalid_uuids(name, texts)
     without_dashes = pc.replace_substring(texts, "-", "")
     digits = pc.fill_null(without_dashes, _NIL_UUID)
-    content = bytes.fromhex("".join(digits.to_pylist()))
+    joined = "".join(digits.to_pylist())
+    content = bytes.fromhex(joined)
     buffers = [None, pa.py_buffer(content)]
-    uuids = pa.FixedSizeBinaryArray.from_buffers(ARROW["uuid"], len(texts), buffers)
-    if texts.null_count:
-        return pc.if_else(texts.is_valid(), uuids, pa.scalar(None, ARROW["uuid"]))
-    return uuids
+    uuids = pa.FixedSizeBinaryArray.from_buffers(uuid_type, len(texts), buffers)
+    if texts.null_count == 0:
+        return uuids
+    null = pa.scalar(None, uuid_type)
+    return pc.if_else(texts.is_valid(), uuids, null)

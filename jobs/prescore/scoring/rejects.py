@@ -83,10 +83,14 @@ def record_limit(limit: float, rows: int | None = None) -> int:
     return max(allowed_count(limit, rows or 0), KEPT_WHEN_REFUSED)
 
 
+Save = Callable[[list[Reject]], None]
+"""A function that stores rejects."""
+
+
 class Tally:
     """The rejects of a domain while it is being read: counted, and passed to `save` if there is one."""
 
-    def __init__(self, spec: Spec, save: Callable[[list[Reject]], None] | None = None) -> None:
+    def __init__(self, spec: Spec, save: Save | None = None) -> None:
         self.count = 0
         self._examples: dict[str | None, Reject] = {}
         self._spec = spec
@@ -102,7 +106,8 @@ class Tally:
         self.count += len(rejects)
         for reject in rejects:
             self._examples.setdefault(reject.column, reject)
-        if self.count > record_limit(self._spec.max_rejects):
+        limit = record_limit(self._spec.max_rejects)
+        if self.count > limit:
             self.require_within_limit(self.count)
 
     def require_within_limit(self, rows: int) -> CheckResult:
@@ -177,13 +182,17 @@ def write(
     """Copy rejects into `prescore.rejects`: those of a chunk, or, without `chunk`, of the domain's snapshot."""
     if not rejects:
         return
-    model = version["model"]
-    number = version["version"]
     with connection.cursor().copy(query("rejects_copy")) as copy:
         for reject in rejects:
-            key = Jsonb(reject.key)
-            reason = _without_nul(reject.reason)
-            copy.write_row((model, number, chunk, key, reject.column, reason))
+            row = (
+                version["model"],
+                version["version"],
+                chunk,
+                Jsonb(reject.key),
+                reject.column,
+                _without_nul(reject.reason),
+            )
+            copy.write_row(row)
 
 
 def all_written(connection: Connection, version: Version) -> bool:
@@ -220,7 +229,9 @@ def _json_values(column: pa.Array) -> list[Any]:
         values = column.to_pylist()
     except (OverflowError, ValueError):
         # Python has no such date. Its number of days or microseconds stands in for it.
-        integer = pa.int32() if column.type.bit_width == 32 else pa.int64()
+        integer = pa.int64()
+        if column.type.bit_width == 32:
+            integer = pa.int32()
         values = column.view(integer).to_pylist()
     return [_json_value(value) for value in values]
 

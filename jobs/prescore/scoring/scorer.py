@@ -18,7 +18,7 @@ import pyarrow as pa
 from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
 from prescore.project.spec import Output, Spec
 from prescore.scoring import conversion, signature
-from prescore.scoring.signature import TENSOR_TYPES
+from prescore.scoring.signature import TENSOR_TYPES, Nodes
 
 # ONNX Runtime reads this at import, and otherwise gives the machine an identifier.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -41,10 +41,7 @@ class Scorer:
         self.session = _load(content, spec, threads)
         self._inputs = _by_name(self.session.get_inputs())
         outputs = _by_name(self.session.get_outputs())
-        mismatches = list(signature.mismatches(spec, self._inputs, outputs))
-        if mismatches:
-            lines = "\n  ".join(mismatches)
-            raise ModelInvalid(f"{spec.onnx.file} does not match the spec of {spec.model}:\n  {lines}")
+        _require_match(spec, self._inputs, outputs)
         sources = [output.source for output in spec.outputs.values()]
         # Several columns may come from one output, such as the probabilities of several classes.
         self._output_names = list(dict.fromkeys(sources))
@@ -67,22 +64,20 @@ class Scorer:
         row or returns a value that its output column cannot hold; and ModelInvalid when it returns a different number
         of rows.
         """
+        spec = self.spec
         feed = {}
-        for name, columns in self.spec.onnx.inputs.items():
+        for name, columns in spec.onnx.inputs.items():
             feed[name] = self._tensor(name, columns, batch)
         try:
             tensors = self.session.run(self._output_names, feed)
         # ONNX Runtime's exceptions have no common base class.
         except Exception as error:
-            raise ModelFailed(f"{self.spec.onnx.file} failed in ONNX Runtime: {error}") from error
+            raise ModelFailed(f"{spec.onnx.file} failed in ONNX Runtime: {error}") from error
         tensor_by_name = dict(zip(self._output_names, tensors, strict=True))
         predictions = {}
-        for name, output in self.spec.outputs.items():
-            values = _select_column(
-                output,
-                tensor_by_name[output.source],
-                batch.num_rows,
-            )
+        for name, output in spec.outputs.items():
+            tensor = tensor_by_name[output.source]
+            values = _select_column(output, tensor, batch.num_rows)
             predictions[name] = _to_column(name, output, values)
         return pa.record_batch(predictions)
 
@@ -139,6 +134,14 @@ def null_message(column: str, arrow_type: pa.DataType) -> str:
     return f"{message}."
 
 
+def _require_match(spec: Spec, inputs: Nodes, outputs: Nodes) -> None:
+    mismatches = list(signature.mismatches(spec, inputs, outputs))
+    if not mismatches:
+        return
+    lines = "\n  ".join(mismatches)
+    raise ModelInvalid(f"{spec.onnx.file} does not match the spec of {spec.model}:\n  {lines}")
+
+
 def _by_name(nodes: Iterable[Any]) -> dict[str, Any]:
     return {node.name: node for node in nodes}
 
@@ -168,30 +171,31 @@ def _load(content: bytes, spec: Spec, threads: int) -> ort.InferenceSession:
 
 def _select_column(output: Output, tensor: Tensor, rows: int) -> Tensor:
     """Return the column of an output tensor that the spec selects; raise ModelInvalid for another shape."""
+    source = output.source
     if tensor.ndim not in (1, 2):
         raise ModelInvalid(
-            f"Output {output.source} has {tensor.ndim} dimensions, but prescore reads one or two: rows, or rows and "
+            f"Output {source} has {tensor.ndim} dimensions, but prescore reads one or two: rows, or rows and "
             "columns. Export the model with such an output."
         )
     if len(tensor) != rows:
         raise ModelInvalid(
-            f"Output {output.source} has {len(tensor)} rows for {rows} rows of input, but must have one for each. "
+            f"Output {source} has {len(tensor)} rows for {rows} rows of input, but must have one for each. "
             "Check that the model does not aggregate over the batch."
         )
     if tensor.ndim == 1:
         return tensor
     width = tensor.shape[1]
-    if output.index is None and width != 1:
-        raise ModelInvalid(
-            f"Output {output.source} has {width} columns. Choose one with index, counted from 0, in the spec."
-        )
-    return tensor[:, output.index or 0]
+    index = output.index
+    if index is None and width != 1:
+        raise ModelInvalid(f"Output {source} has {width} columns. Choose one with index, counted from 0, in the spec.")
+    return tensor[:, index or 0]
 
 
 def _to_column(name: str, output: Output, values: Tensor) -> pa.Array:
     """Return predictions as the type of their output; raise ModelFailed for one that does not fit it."""
     predictions = pa.array(np.ascontiguousarray(values), from_pandas=False)
-    if output.type == "boolean" and pa.types.is_integer(predictions.type):
+    predicted_type = predictions.type
+    if output.type == "boolean" and pa.types.is_integer(predicted_type):
         return _to_booleans(name, values)
     try:
         # A spec that stores doubles as real accepts the rounding. Integers are never rounded.
@@ -199,7 +203,7 @@ def _to_column(name: str, output: Output, values: Tensor) -> pa.Array:
             name,
             predictions,
             conversion.ARROW[output.type],
-            allow_precision_loss=pa.types.is_floating(predictions.type),
+            allow_precision_loss=pa.types.is_floating(predicted_type),
         )
         conversion.refuse_nul(name, column)
     except DomainInvalid as error:

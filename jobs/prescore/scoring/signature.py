@@ -31,9 +31,9 @@ Nodes = Mapping[str, Any]
 def mismatches(spec: Spec, inputs: Nodes, outputs: Nodes) -> Iterator[str]:
     """Yield one message for each way in which a model's inputs and outputs do not match the spec."""
     mapped = spec.onnx.inputs
-    unmapped = set(inputs) - set(mapped)
-    for name in sorted(unmapped):
-        yield f"onnx.inputs: the model also needs {name}; name the column or columns that fill it"
+    for name in sorted(inputs):
+        if name not in mapped:
+            yield f"onnx.inputs: the model also needs {name}; name the column or columns that fill it"
     for name, columns in mapped.items():
         fault = _input_fault(name, columns, inputs)
         if fault is not None:
@@ -56,20 +56,24 @@ def _input_fault(name: str, columns: tuple[str, ...], inputs: Nodes) -> str | No
     dimensions = len(node.shape)
     if dimensions > 2:
         return f"the input has {dimensions} dimensions; prescore supports one or two"
-    width = _width(node)
+    return _width_fault(_width(node), columns)
+
+
+def _width_fault(width: int | None, columns: tuple[str, ...]) -> str | None:
     count = len(columns)
-    if width not in (None, count):
-        listed = ", ".join(columns)
-        return f"the model takes {width} columns; the spec lists {count}: {listed}"
-    return None
+    if width is None or width == count:
+        return None
+    listed = ", ".join(columns)
+    return f"the model takes {width} columns; the spec lists {count}: {listed}"
 
 
 def _feature_faults(spec: Spec, inputs: Nodes) -> Iterator[str]:
     types_by_feature = _types_by_feature(spec, inputs)
     for column, types in types_by_feature.items():
-        if len(types) > 1:
-            listed = ", ".join(sorted(types))
-            yield f"feature {column} fills inputs of different types: {listed}"
+        if len(types) == 1:
+            continue
+        listed = ", ".join(sorted(types))
+        yield f"feature {column} fills inputs of different types: {listed}"
     for column in sorted(spec.onnx.nullable):
         types = types_by_feature.get(column, set())
         not_float = sorted(types - _FLOAT_TENSORS)
@@ -130,7 +134,9 @@ def _width(node: Any) -> int | None:
     if len(node.shape) != 2:
         return 1
     width = node.shape[1]
-    return width if isinstance(width, int) else None
+    if isinstance(width, int):
+        return width
+    return None
 
 
 def _is_readable(tensor_type: str, column_type: str) -> bool:
@@ -139,5 +145,6 @@ def _is_readable(tensor_type: str, column_type: str) -> bool:
     column = ARROW[column_type]
     if pat.is_boolean(column):
         # Classifiers label booleans as 0 and 1.
-        return bool(pat.is_boolean(tensor) or pat.is_integer(tensor))
+        kinds = (pat.is_boolean, pat.is_integer)
+        return any(is_kind(tensor) for is_kind in kinds)
     return bool(pat.is_string(tensor) == pat.is_string(column))

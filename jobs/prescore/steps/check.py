@@ -67,15 +67,16 @@ def is_decided(version: Version, spec: Spec) -> bool:
 
     Raises NotAllowed for a refused version, which no later check can change.
     """
-    if version["state"] == "refused":
+    state = version["state"]
+    if state == "refused":
         raise NotAllowed(
             f"{refusal_message(version, version['checks'] or [])}\n"
             "A refused version stays refused, even if its spec has changed since. Fix the cause, then make a new "
             "version: trigger a new run, or clear the snapshot task of this one with all tasks downstream."
         )
-    if version["state"] == "checked":
+    if state == "checked":
         return version["checks_fingerprint"] == spec.checks_fingerprint
-    return version["state"] in ("published", "superseded")
+    return state in ("published", "superseded")
 
 
 def refusal_message(version: Version, results: list[CheckResult]) -> str:

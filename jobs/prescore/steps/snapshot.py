@@ -177,7 +177,8 @@ class DomainConverter:
         if self._clock is None:
             return
         try:
-            newest = pc.max(batch.column(self._clock)).as_py()
+            times = batch.column(self._clock)
+            newest = pc.max(times).as_py()
         except (OverflowError, ValueError) as error:
             raise DomainInvalid(
                 f"domain.data_as_of: column {self._clock} holds infinity or a time after the year 9999. "

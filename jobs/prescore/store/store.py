@@ -125,7 +125,9 @@ class Store:
         Only for the holder of the model's lease: no other process writes snapshots of the model meanwhile.
         """
         for name in self._backend.names(f"snapshots/{model}"):
-            if name not in needed and self._owns_snapshot(name):
+            if name in needed:
+                continue
+            if self._owns_snapshot(name):
                 self._backend.remove(name)
         self._sweep_local_folder(model)
 
