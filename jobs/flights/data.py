@@ -125,7 +125,11 @@ def write_whole(target: Path, write: Callable[[Path], object]) -> None:
 
 def ensure_data(project: Path = ROOT) -> list[Path]:
     """Write the missing tables into project/data; return the paths of all three."""
-    return [ensure_table(project / "data" / f"{table}.parquet", *TABLES[table]) for table in TABLES]
+    paths = []
+    for table, (source, types) in TABLES.items():
+        path = project / "data" / f"{table}.parquet"
+        paths.append(ensure_table(path, source, types))
+    return paths
 
 
 def ensure_table(target: Path, source: str, types: Types) -> Path:

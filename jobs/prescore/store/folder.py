@@ -77,7 +77,8 @@ class Folder:
 
     def total_size(self) -> int:
         """Return the size of all files together, in bytes."""
-        return sum(_file_size(path) for path in self.root.rglob("*"))
+        paths = self.root.rglob("*")
+        return sum(_file_size(path) for path in paths)
 
     def remove(self, name: str) -> None:
         """Remove a file if it exists."""

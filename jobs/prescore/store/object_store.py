@@ -51,9 +51,10 @@ class ObjectStore:
 
     def local_folder(self) -> Path:
         """Return the folder for temporary files of processes on this machine; no other user can read it."""
-        folder = Path(tempfile.gettempdir()) / f"prescore-{os.getuid()}"
+        user = os.getuid()
+        folder = Path(tempfile.gettempdir()) / f"prescore-{user}"
         folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.lstat().st_uid != os.getuid():
+        if folder.lstat().st_uid != user:
             raise StoreRefused(f"{folder} belongs to another user. Remove it, or set TMPDIR to another folder.")
         return folder
 
@@ -144,13 +145,17 @@ class ObjectStore:
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
-        """fsspec's file system and the path of the URL in it.
+        """Return the file system of fsspec, and the path of the URL in it.
 
         The file system caches no listings, because other machines write here too.
         """
         import fsspec
 
-        opened: tuple[Any, str] = fsspec.url_to_fs(self.url, use_listings_cache=False, skip_instance_cache=True)
+        opened: tuple[Any, str] = fsspec.url_to_fs(
+            self.url,
+            use_listings_cache=False,
+            skip_instance_cache=True,
+        )
         return opened
 
     @contextmanager
