@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 import pytest
@@ -18,6 +18,7 @@ from prescore.embedded import server
 from prescore.errors import DatabaseUnavailable
 from prescore.project.project import Project
 from prescore_api.http.app import ServerSettings, build
+from prescore_api.service.poller import end
 from prescore_api.tables.database import Bounds, ReaderPool
 
 BOUNDS = Bounds(connection_seconds=0.5, statement_seconds=0.2, connections=2)
@@ -65,6 +66,22 @@ def test_a_quick_restart_of_postgres_goes_unnoticed(shelf: Shelf, client: httpx.
     for _ in range(3):
         assert client.get("/v1/predictions/m/1").status_code == 200
         assert shelf.end_connections() > 0
+
+
+def test_a_task_that_loses_a_cancellation_ends() -> None:
+    async def lose_one() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async def has_ended() -> bool:
+        task = asyncio.create_task(lose_one())
+        await asyncio.wait([task], timeout=0)
+        ending = asyncio.create_task(end(task))
+        await asyncio.wait([ending], timeout=20)
+        return task.done()
+
+    assert asyncio.run(has_ended())
 
 
 def test_a_lock_gives_503_in_time(shelf: Shelf) -> None:

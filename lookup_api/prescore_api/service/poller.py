@@ -24,9 +24,25 @@ POLL_SECONDS = 1.0
 _KEYS_INTERVAL_SECONDS = 0.25
 _OVERDUE_SECONDS = 3.0
 
+_CANCEL_SECONDS = 0.5
+
 _Read = Callable[[], Awaitable[None]]
 
 _log = logging.getLogger("prescore_api")
+
+
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end, whether it is canceled or raises a PrescoreError.
+
+    Cancels again until the task has ended, because a single cancellation can be lost: psycopg raises OperationalError
+    in its place if the connection breaks meanwhile, and before Python 3.12 `asyncio.wait_for` drops it if its future
+    has just completed.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_SECONDS)
+    with suppress(asyncio.CancelledError, PrescoreError):
+        await task
 
 
 class Poller:
@@ -59,11 +75,8 @@ class Poller:
         """Stop all background tasks."""
         self._in_memory.stop()
         for task in (self._task, self._loading, self._reading_keys):
-            if task is None:
-                continue
-            task.cancel()
-            with suppress(asyncio.CancelledError, PrescoreError):
-                await task
+            if task is not None:
+                await end(task)
 
     def require_ready(self) -> None:
         """Raise the failure of the last round, if any. This sends no query, so that probes cost nothing."""
