@@ -15,6 +15,7 @@ from psycopg import IsolationLevel, sql
 from prescore import errors
 from prescore.catalog.catalog import Catalog, Column, Version
 from prescore.catalog.columns import identifiers
+from prescore.catalog.copy_file import CopyFile
 from prescore.catalog.queries import query
 from prescore.scoring.conversion import ARROW
 
@@ -73,7 +74,7 @@ def _copy(catalog: Catalog, version: Version, columns: list[Column]) -> pa.Table
     types = {str(i): _CSV_TYPES[column["type"]] for i, column in enumerate(columns)}
     with catalog.connection.cursor().copy(statement) as copy:
         try:
-            batches = list(_parse(_CopyReader(iter(copy)), types))
+            batches = list(_parse(CopyFile(iter(copy)), types))
         except pa.ArrowInvalid as error:
             raise errors.NotAllowed(
                 f"{version['model']} version {version['version']} has a value that a DataFrame cannot hold, such as an "
@@ -126,25 +127,3 @@ def _series(column: Column, values: pa.ChunkedArray) -> Any:
         return pd.Series([None if text is None else UUID(text) for text in values.to_pylist()], dtype="object")
     nullable = _NULLABLE.get if column["role"] == "passthrough" else None
     return values.to_pandas(types_mapper=nullable)
-
-
-class _CopyReader(io.RawIOBase):
-    """The blocks that COPY delivers, as a file."""
-
-    def __init__(self, blocks: Iterator[Any]) -> None:
-        self._blocks = blocks
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._rest:
-            block = next(self._blocks, None)
-            if block is None:
-                return 0
-            self._rest = memoryview(block)
-        size = min(len(buffer), len(self._rest))
-        buffer[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
-        return size

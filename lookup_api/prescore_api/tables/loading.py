@@ -11,6 +11,7 @@ import pyarrow.csv
 from psycopg import sql
 
 from prescore.catalog.columns import identifiers
+from prescore.catalog.copy_file import CopyFile
 from prescore.catalog.database import Database
 from prescore.catalog.queries import query
 from prescore_api.tables.version import TableVersion
@@ -53,7 +54,7 @@ def load(database: Database, version: TableVersion, max_bytes: int) -> pa.Table:
     with database.connect() as connection:
         connection.execute(query("lookup_session"), {"statement_timeout": "0"})
         with connection.cursor().copy(statement) as copy:
-            return _read_csv(_CopyFile(iter(copy)), types, max_bytes)
+            return _read_csv(CopyFile(iter(copy)), types, max_bytes)
 
 
 def _require_room(version: TableVersion, max_bytes: int) -> None:
@@ -98,25 +99,3 @@ def _batches(stream: io.RawIOBase, types: dict[str, pa.DataType]) -> Iterator[pa
             quoted_strings_can_be_null=False,
         ),
     )
-
-
-class _CopyFile(io.RawIOBase):
-    """The blocks of a COPY as a file."""
-
-    def __init__(self, blocks: Iterator[Any]) -> None:
-        self._blocks = blocks
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._rest:
-            block = next(self._blocks, None)
-            if block is None:
-                return 0
-            self._rest = memoryview(block)
-        size = min(len(buffer), len(self._rest))
-        buffer[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
-        return size
