@@ -22,7 +22,8 @@ from prescore.errors import Busy, Mistake, NotFound, StoreRefused, StoreUnavaila
 from prescore.project.project import Project
 from prescore.run import materialize
 from prescore.steps import score
-from prescore.store.store import Store, hash_bytes
+from prescore.store.model_file import hash_bytes
+from prescore.store.store import Store
 from prescore.versions import lease
 
 SCORES = "select customer, score from predictions.churn order by customer"
@@ -185,7 +186,9 @@ def test_a_kept_model_that_was_changed_is_refused(shared: Sandbox, s3: S3) -> No
     with pytest.raises(NotFound, match=f"{s3.url}/{name} was changed"):
         materialize.load_scorer(shared.job(), 1)
     s3.remove(name)
-    with pytest.raises(NotFound, match=r"has no model .* Check that every worker uses the same store\."):
+    with pytest.raises(
+        NotFound, match=r"does not have the whole model .* Check that every worker uses the same store\."
+    ):
         materialize.load_scorer(shared.job(), 1)
     assert materialize.run(shared.job()).version == 1
 

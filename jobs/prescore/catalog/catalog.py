@@ -59,6 +59,11 @@ class Version(TypedDict):
     model_fingerprint: str
     domain_fingerprint: str
     spec_fingerprint: str
+    runtime: str
+    producer: str
+    prescore_version: str
+    examples_fingerprint: str | None
+    chunk_rows: int | None
     key_columns: list[Column]
     output_columns: list[Column]
     snapshot_location: str | None

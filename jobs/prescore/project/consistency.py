@@ -8,6 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from prescore.catalog.types import FLOATS, OUTPUT_TYPES
+from prescore.project.fields import BY_NAME
+
+# Postgres' limit for a view is 1,600 columns, and three are version, data_as_of and published_at.
+_MOST_COLUMNS = 1_597
 _COLUMN_SECTIONS = ("key", "outputs", "passthrough")
 _PAIRS = (("key", "outputs"), ("key", "passthrough"), ("outputs", "passthrough"))
 
@@ -21,6 +26,8 @@ def errors(content: Mapping[str, Any]) -> list[str]:
         *_unknown_columns(content, columns),
         *_nul_characters(content),
         *_unknown_features(content.get("onnx")),
+        *_example_faults(content),
+        *_too_many_columns(columns),
     ]
 
 
@@ -43,6 +50,9 @@ def _unknown_features(onnx: object) -> Iterator[str]:
     if not isinstance(onnx, Mapping):
         return
     features = _features(onnx.get("inputs"))
+    # The features of inputs = "by name" are those of the model file.
+    if not features:
+        return
     for key in ("allow_precision_loss", "nullable"):
         for name in sorted(set(_texts(onnx.get(key))) - set(features)):
             yield f"onnx.{key}: {name} is not a feature; the features are {', '.join(features)}"
@@ -50,10 +60,33 @@ def _unknown_features(onnx: object) -> Iterator[str]:
 
 def _features(inputs: object) -> list[str]:
     """Return the feature columns, each once, in the order of the inputs."""
-    if not isinstance(inputs, Mapping):
-        return []
-    names = (name for columns in inputs.values() for name in _texts(columns))
+    lists = inputs.values() if isinstance(inputs, Mapping) else [inputs]
+    names = (name for columns in lists for name in _texts(columns) if name != BY_NAME)
     return list(dict.fromkeys(names))
+
+
+def _example_faults(content: Mapping[str, Any]) -> Iterator[str]:
+    onnx = content.get("onnx")
+    examples = onnx.get("examples") if isinstance(onnx, Mapping) else None
+    if not isinstance(examples, Mapping):
+        return
+    outputs = content.get("outputs")
+    for key in ("columns", "tolerance"):
+        for name in sorted(_keys(examples.get(key)) - _keys(outputs)):
+            yield f"onnx.examples.{key}.{name}: there is no output {name}; use names of [outputs]"
+    for name in sorted(_keys(examples.get("tolerance")) & _keys(outputs)):
+        output = outputs[name] if isinstance(outputs, Mapping) else None
+        kind = output.get("type") if isinstance(output, Mapping) else None
+        if kind in OUTPUT_TYPES and kind not in FLOATS:
+            yield f"onnx.examples.tolerance.{name}: {name} is {kind}, which must be exact; remove the tolerance"
+
+
+def _too_many_columns(columns: set[str]) -> Iterator[str]:
+    if len(columns) > _MOST_COLUMNS:
+        yield (
+            f"outputs: the table would have {len(columns):,} columns, but Postgres allows {_MOST_COLUMNS:,} beside "
+            "version, data_as_of and published_at; leave some out"
+        )
 
 
 def _nul_characters(content: Mapping[str, Any]) -> Iterator[str]:

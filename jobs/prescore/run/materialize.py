@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version as release
 from threading import Event
 from typing import Any
 
@@ -26,12 +27,12 @@ from prescore.errors import DatabaseUnavailable, NotAllowed, StoreRefused, Trans
 from prescore.run import failure, preflight
 from prescore.run.job import Job
 from prescore.run.report import Report
-from prescore.scoring import rejects
+from prescore.scoring import rejects, row_independence
+from prescore.scoring.graph import Graph
 from prescore.scoring.rejects import Reject
-from prescore.scoring.scorer import Scorer
+from prescore.scoring.scorer import RUNTIME, Scorer
 from prescore.sources import domain
 from prescore.steps import check, publish, score, snapshot, stage
-from prescore.store.store import hash_bytes
 from prescore.versions import lease as leases
 from prescore.versions import lifecycle, resumption, retention, views, withheld
 from prescore.versions.lease import Lease, OnBusy
@@ -161,9 +162,12 @@ def begin(job: Job, lease: Lease, options: RunOptions = DEFAULTS) -> int:
     published and the options do not allow them.
     """
     made_of = {
-        "model_fingerprint": hash_bytes(job.onnx),
+        "model_fingerprint": job.onnx.fingerprint,
         "domain_fingerprint": domain.fingerprint(job.source, job.query, options.trial_rows, options.as_of),
         "spec_fingerprint": job.spec.fingerprint,
+        "runtime": RUNTIME,
+        # The scores of such a model depend on how its rows are divided into chunks.
+        "chunk_rows": job.project.settings.chunk_rows if job.spec.onnx.allow_batch_dependence else None,
     }
     # Storing a model file and verifying a large snapshot take a while, so both are done before anything is locked.
     job.store.keep_model(job.onnx)
@@ -195,7 +199,7 @@ def _register(
     connection: Connection,
     job: Job,
     options: RunOptions,
-    made_of: dict[str, str],
+    made_of: dict[str, Any],
     resumable: int | None,
 ) -> int:
     """Record in the catalog that a run works on the resumable version, or on a new one, and return its number."""
@@ -210,6 +214,14 @@ def _register(
         version = resumable
         resumption.resume(connection, job.spec, version)
     lifecycle.set_to_publish(connection, job.model, version, publishing=options.publishes)
+    catalog.execute(
+        "versions_set_origin",
+        model=job.model,
+        version=version,
+        producer=Graph.parse(job.onnx.content, job.spec.onnx.file).producer,
+        prescore_version=release("prescore"),
+        examples_fingerprint=None if job.examples is None else job.examples.fingerprint,
+    )
     return version
 
 
@@ -227,9 +239,18 @@ def _sweep_snapshots(connection: Connection, job: Job, lease: Lease) -> None:
 
 
 def load_scorer(job: Job, version: int) -> Scorer:
-    """Return a scorer with the model file that the version began with, even if the project's file has changed since."""
+    """Return a scorer with the model file that the version began with, even if the project's file has changed since.
+
+    Raises NotAllowed when this process has another ONNX Runtime than the one that the version began with.
+    """
     with job.database.connect() as connection:
         row = Catalog(connection).version(job.model, version)
+    if row["runtime"] != RUNTIME:
+        raise NotAllowed(
+            f"{job.model} version {version} was started with {row['runtime']}, but this process has {RUNTIME}, and a "
+            "version must not have the predictions of both. Install the same release on every worker, or start over "
+            f"with: prescore run {job.model} --full"
+        )
     model_file = job.store.model(row["model_fingerprint"])
     return Scorer(model_file, job.spec)
 
@@ -298,6 +319,7 @@ def _write_snapshot(
                 chunk_rows,
                 report_progress,
                 tally.add,
+                lambda rows: row_independence.require(scorer, rows),
             )
     with connection.transaction():
         catalog.execute(

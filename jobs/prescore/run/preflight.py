@@ -11,11 +11,12 @@ from prescore.catalog import roles
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Connection
 from prescore.checks import expectations
-from prescore.errors import NotAllowed
+from prescore.errors import NotAllowed, SpecInvalid
+from prescore.project.project import FILE
 from prescore.project.spec import Spec
 from prescore.run import disk
 from prescore.run.job import Definition, Job
-from prescore.scoring import rejects
+from prescore.scoring import examples, rejects, row_independence, verification
 from prescore.scoring.scorer import Scorer
 from prescore.steps import snapshot
 from prescore.versions import compatibility
@@ -23,17 +24,37 @@ from prescore.versions.options import RunOptions
 
 
 def check_inputs(job: Definition, as_of: datetime | None = None) -> Scorer:
-    """Check the model file against the spec, and the domain's columns against both; return the model's scorer.
+    """Check the model file against spec and examples, and the domain's columns against both; return its scorer.
 
     Raises Mistake for what does not fit.
     """
     if as_of is not None:
         _require_dated(job, as_of)
     scorer = Scorer(job.onnx, job.spec)
+    check_examples(job, scorer)
     expected = snapshot.expected_types(job.spec, scorer.features)
     with job.source.open(job.query, 1, expected, limit=0) as stream:
         snapshot.DomainConverter(job.spec, scorer.features, stream.schema)
     return scorer
+
+
+def check_examples(job: Definition, scorer: Scorer) -> None:
+    """Score the examples of the spec; raise ModelInvalid if the model does not reproduce them.
+
+    Also raises SpecInvalid when the project requires examples and the spec has none.
+    """
+    if job.examples is not None:
+        verification.require(scorer, job.examples)
+    elif job.project.settings.require_examples:
+        raise SpecInvalid(
+            f"The spec of {job.model} has no examples, and {FILE} requires them: require_examples = true. "
+            f"{examples.HOW_TO_ADD}"
+        )
+
+
+def warnings(job: Definition) -> list[str]:
+    """Return a sentence for each thing that nothing verifies."""
+    return [examples.MISSING] if job.examples is None else []
 
 
 def _require_dated(job: Definition, as_of: datetime) -> None:
@@ -125,11 +146,12 @@ def validate(job: Definition) -> tuple[int, int]:
     chunk_rows = job.project.settings.chunk_rows
     with job.source.open(job.query, chunk_rows, expected) as stream:
         converter = snapshot.DomainConverter(job.spec, scorer.features, stream.schema)
-        for batch in stream.batches:
-            rows += batch.num_rows
-            _, rejected = converter.convert(batch)
+        for converted, rejected in map(converter.convert, stream.batches):
+            if rows == tally.count and converted.num_rows:
+                row_independence.require(scorer, converted)
+            rows += converted.num_rows + len(rejected)
             tally.add(rejected)
-            job.on_progress("check", batch.num_rows, None)
+            job.on_progress("check", converted.num_rows + len(rejected), None)
         result = tally.require_within_limit(rows)
         if rows == tally.count:
             raise snapshot.empty_domain_error(job.model, result if rows else None)

@@ -32,8 +32,8 @@ ARROW: dict[str, pa.DataType] = {
 
 _POSTGRES_NAMES = {arrow: postgres for postgres, arrow in ARROW.items()}
 
-# Every integer up to this magnitude has a float of its own (IEEE 754: 24 and 53 bits of significand).
-_LARGEST_EXACT_INTEGER = {pa.float32(): 2**24, pa.float64(): 2**53}
+# Every integer up to this magnitude has a float of its own (IEEE 754: 11, 24 and 53 bits of significand).
+_LARGEST_EXACT_INTEGER = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
 
 _NIL_UUID = "0" * 32
 _WHOLE_UUID = f"^(?:{UUID_PATTERN})$"
@@ -181,6 +181,9 @@ def _to_floats(
     if pat.is_integer(column.type) and not allow_precision_loss:
         _refuse_inexact_integers(name, column, target)
     try:
+        # Arrow has no cast to half precision from every type.
+        if pat.is_float16(target):
+            column = column.cast(pa.float32(), safe=False)
         converted = column.cast(target, safe=False)
     except pa.ArrowInvalid as error:
         raise DomainInvalid(f"Column {name} does not fit {type_name(target)}: {error}.") from error

@@ -215,15 +215,16 @@ def write(
     chunk_rows: int,
     on_progress: Callable[[int], None],
     on_rejects: Callable[[list[Reject]], None],
+    on_first_rows: Callable[[pa.RecordBatch], None],
 ) -> SnapshotSummary:
     """Convert batches of the domain and write the snapshot, one row group per chunk of at most `chunk_rows` rows.
 
-    `on_progress` is called with the number of rows of every chunk, `on_rejects` with the rejects of a batch. Raises
-    DomainInvalid.
+    `on_progress` is called with the number of rows of every chunk, `on_rejects` with the rejects of a batch, and
+    `on_first_rows` with the first batch, before the rest of the domain is read. Raises DomainInvalid.
     """
     rows = chunks = 0
     with _open_writer(path, converter.schema) as writer:
-        converted = _converted(batches, converter, on_rejects)
+        converted = _converted(batches, converter, on_rejects, on_first_rows)
         for chunk in _chunks(converted, chunk_rows):
             writer.write_table(chunk, row_group_size=chunk.num_rows)
             rows += chunk.num_rows
@@ -252,11 +253,16 @@ def _converted(
     batches: Iterator[pa.RecordBatch],
     converter: DomainConverter,
     on_rejects: Callable[[list[Reject]], None],
+    on_first_rows: Callable[[pa.RecordBatch], None],
 ) -> Iterator[pa.RecordBatch]:
+    has_rows = False
     for batch in batches:
         converted, rejected = converter.convert(batch)
         if rejected:
             on_rejects(rejected)
+        if converted.num_rows and not has_rows:
+            has_rows = True
+            on_first_rows(converted)
         yield converted
 
 

@@ -23,12 +23,13 @@ _log = logging.getLogger("prescore")
 def create(
     connection: Connection,
     spec: Spec,
-    made_of: dict[str, str],
+    made_of: dict[str, Any],
     options: RunOptions = DEFAULTS,
 ) -> int:
     """Create a version in state building, with its empty table, and return its number.
 
-    `made_of` has the fingerprints of model file, domain and spec.
+    `made_of` has what decides its predictions: the fingerprints of model file, domain and spec, the runtime, and the
+    rows of a chunk if they matter.
     """
     catalog = Catalog(connection)
     version: int = catalog.one("versions_number", model=spec.model)["version"]
