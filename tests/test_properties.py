@@ -87,7 +87,7 @@ def _publish(sandbox: Sandbox) -> None:
     job = sandbox.job()
     with lease.holding(job.database, "churn") as held:
         version = materialize.begin(job, held, RunOptions(full=True))
-        scorer = materialize.load_scorer(job, version)
+        scorer = materialize.load_predictor(job, version)
         materialize.take_snapshot(job, held, version, scorer)
         materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
         materialize.finish_table(job, held, version)

@@ -166,7 +166,7 @@ def train(flights: pd.DataFrame, seed: int, iterations: int) -> Model:
 
 
 def write_examples(pipeline: Any, flights: pd.DataFrame, model_file: Path) -> None:
-    """Write flights with the pipeline's own predictions beside the model file, which must reproduce them in each run."""
+    """Write flights with the pipeline's own predictions beside the model file, which must reproduce them."""
     prescore.examples(
         pipeline,
         features(flights),

@@ -56,10 +56,10 @@ class Version(TypedDict):
     state: str
     table_name: str
     attached_at: datetime | None
-    model_fingerprint: str
+    model_fingerprint: str | None
     domain_fingerprint: str
     spec_fingerprint: str
-    runtime: str
+    runtime: str | None
     producer: str
     prescore_version: str
     examples_fingerprint: str | None

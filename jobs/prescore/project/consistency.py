@@ -28,6 +28,7 @@ def errors(content: Mapping[str, Any]) -> list[str]:
         *_unknown_features(content.get("onnx")),
         *_example_faults(content),
         *_too_many_columns(columns),
+        *_selections_without_model(content),
     ]
 
 
@@ -79,6 +80,16 @@ def _example_faults(content: Mapping[str, Any]) -> Iterator[str]:
         kind = output.get("type") if isinstance(output, Mapping) else None
         if kind in OUTPUT_TYPES and kind not in FLOATS:
             yield f"onnx.examples.tolerance.{name}: {name} is {kind}, which must be exact; remove the tolerance"
+
+
+def _selections_without_model(content: Mapping[str, Any]) -> Iterator[str]:
+    if "onnx" in content and content["onnx"] is not None:
+        return
+    outputs = content.get("outputs")
+    for name, output in outputs.items() if isinstance(outputs, Mapping) else ():
+        for key in ("index", "class"):
+            if isinstance(output, Mapping) and output.get(key) is not None:
+                yield f"outputs.{name}.{key}: chooses among a model's columns, but the spec has no [onnx] section"
 
 
 def _too_many_columns(columns: set[str]) -> Iterator[str]:

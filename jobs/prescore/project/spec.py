@@ -121,7 +121,10 @@ class Output(Section):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     source: str | None = Field(
-        None, alias="from", description="the output of the model that the column comes from; by default the only one"
+        None,
+        alias="from",
+        description="the output of the model that the column comes from, by default the only one; "
+        "without [onnx] the column of the domain, by default the one of the same name",
     )
     index: int | None = Field(None, ge=0, description="the column of that output, counted from 0, if it has several")
     label: ClassLabel | None = Field(
@@ -236,7 +239,9 @@ class Spec(Section):
     domain: Domain
     key: dict[KeyColumnName, KeyType] = Field(min_length=1)
     passthrough: dict[ColumnName, PassthroughType] = {}
-    onnx: Onnx
+    onnx: Onnx | None = Field(
+        None, description="the model; without it, predictions are columns of the domain, made elsewhere"
+    )
     outputs: dict[ColumnName, Output] = Field(min_length=1)
     comments: dict[str, str] = Field({}, description="comments on key and passthrough columns")
     indexes: Indexes = Field((), description="secondary indexes, each a list of columns")

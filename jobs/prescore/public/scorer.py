@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
+from prescore.errors import ModelInvalid
 from prescore.public.session import Session
 from prescore.scoring.scorer import Scorer as BatchScorer
 from prescore.store.model_file import ModelFile
@@ -39,6 +40,8 @@ class Scorer(BatchScorer):
         path = project if project is None or isinstance(project, str | os.PathLike) else project.root
         files = Session(path).files
         spec = files.spec(name)
+        if spec.onnx is None:
+            raise ModelInvalid(f"The spec of {name} has no [onnx] section: its predictions are made elsewhere.")
         return cls(ModelFile.read(files.root / spec.onnx.file), spec, threads=threads)
 
     def score_frame(self, frame: pd.DataFrame) -> pd.DataFrame:

@@ -56,20 +56,25 @@ class Definition:
         return domain.open_source(self.project, self.spec, spill)
 
     @cached_property
-    def onnx(self) -> ModelFile:
-        """The model file; raises ModelInvalid when it is missing, empty or incomplete."""
+    def onnx(self) -> ModelFile | None:
+        """The model file, None if predictions are made elsewhere.
+
+        Raises ModelInvalid when it is missing, empty or incomplete.
+        """
+        if self.spec.onnx is None:
+            return None
         return ModelFile.read(self.project.root / self.spec.onnx.file)
 
     @cached_property
     def examples(self) -> ExampleFile | None:
         """The examples that the model must reproduce, None if the spec has none; raises ModelInvalid."""
-        examples = self.spec.onnx.examples
-        if examples is None:
+        onnx = self.spec.onnx
+        if onnx is None or onnx.examples is None:
             return None
-        return ExampleFile.read(self.project.root / examples.file)
+        return ExampleFile.read(self.project.root / onnx.examples.file)
 
     @property
-    def parts(self) -> tuple[Spec, str, ModelFile, ExampleFile | None]:
+    def parts(self) -> tuple[Spec, str, ModelFile | None, ExampleFile | None]:
         """Spec, query, model file and examples, which together with the data decide the predictions."""
         return self.spec, self.query, self.onnx, self.examples
 

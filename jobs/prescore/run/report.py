@@ -93,7 +93,8 @@ class Report:
 
 def unverified(version: Version) -> list[str]:
     """Return a sentence for each thing about a version that its run could not verify."""
-    return [] if version["examples_fingerprint"] else [MISSING]
+    is_verified = version["model_fingerprint"] is None or version["examples_fingerprint"] is not None
+    return [] if is_verified else [MISSING]
 
 
 def _since(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:

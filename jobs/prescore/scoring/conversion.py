@@ -50,14 +50,23 @@ def check_type(
     target: pa.DataType,
     *,
     allow_precision_loss: bool = False,
+    is_stored: bool = False,
 ) -> None:
-    """Raise DomainInvalid unless a column of type `source` can become `target`, judged by the types alone."""
+    """Raise DomainInvalid unless a column of type `source` can become `target`, judged by the types alone.
+
+    `is_stored` says that the column is one of the table, and not only a feature of the model.
+    """
     if pat.is_dictionary(source):
         source = source.value_type
     if not _is_convertible(source, target):
         raise DomainInvalid(
             f"Column {name} is {type_name(source)} in the domain, but must be {type_name(target)}. "
             "Cast it in the domain query."
+        )
+    if _loses_digits(source, target) and is_stored:
+        raise DomainInvalid(
+            f"Column {name} is {type_name(source)} in the domain and {type_name(target)} in the spec, so digits would "
+            "be lost. Cast it in the domain query, or use a wider type in the spec."
         )
     if _loses_digits(source, target) and not allow_precision_loss:
         raise DomainInvalid(
@@ -73,15 +82,17 @@ def convert(
     target: pa.DataType,
     *,
     allow_precision_loss: bool = False,
+    is_stored: bool = False,
 ) -> pa.Array:
     """Return a column as type `target` with every value unchanged.
 
-    Raises DomainInvalid, showing a value that would change. `allow_precision_loss` lets numbers be rounded.
+    Raises DomainInvalid, showing a value that would change. `allow_precision_loss` lets numbers be rounded, and
+    `is_stored` says that the column is one of the table.
     """
     _refuse_infinite_times(name, column)
     if column.type == target:
         return column
-    check_type(name, column.type, target, allow_precision_loss=allow_precision_loss)
+    check_type(name, column.type, target, allow_precision_loss=allow_precision_loss, is_stored=is_stored)
     if pat.is_dictionary(column.type):
         column = column.dictionary_decode()
     if target == ARROW["uuid"]:

@@ -41,7 +41,7 @@ def _missing_values(scorer: Scorer, examples: Examples, rows: Mask) -> str | Non
     """Recognize an export that loses how the model treats missing values: no complete row differs."""
     missing = np.zeros(len(rows), np.bool_)
     columns = []
-    for name in sorted(scorer.spec.onnx.nullable):
+    for name in sorted(scorer.onnx.nullable):
         values = examples.features.column(name)
         is_missing: Any = pa.compute.is_null(values, nan_is_null=True).to_numpy(zero_copy_only=False)
         if (is_missing & rows).any():

@@ -129,7 +129,6 @@ def read(scorer: Scorer, file: ExampleFile) -> Examples:
     the spec does not allow one are left out, as a run would reject them.
     """
     rows = file.rows
-    spec = scorer.spec
     missing = [name for name in scorer.features if name not in rows.schema.names]
     if missing:
         raise ModelInvalid(
@@ -138,7 +137,7 @@ def read(scorer: Scorer, file: ExampleFile) -> Examples:
         )
     complete = np.ones(rows.num_rows, np.bool_)
     for name in scorer.features:
-        if name not in spec.onnx.nullable:
+        if name not in scorer.onnx.nullable:
             complete &= ~_is_missing(rows.column(name).combine_chunks())
     if not complete.any():
         raise ModelInvalid(
@@ -154,7 +153,7 @@ def read(scorer: Scorer, file: ExampleFile) -> Examples:
 
 def _read_expected(scorer: Scorer, file: ExampleFile, rows: pa.Table) -> dict[str, Expected]:
     spec = scorer.spec
-    settings = spec.onnx.examples
+    settings = scorer.onnx.examples
     columns = dict(settings.columns) if settings else {}
     tolerances = dict(settings.tolerance) if settings else {}
     expected = {}

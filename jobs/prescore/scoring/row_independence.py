@@ -31,7 +31,7 @@ def require(scorer: Scorer, rows: pa.RecordBatch) -> None:
     if sample.num_rows == 0:
         return
     together = scorer.score(sample)
-    if scorer.spec.onnx.allow_batch_dependence:
+    if scorer.onnx.allow_batch_dependence:
         return
     count = sample.num_rows
     backwards = pa.array(range(count - 1, -1, -1))
@@ -96,7 +96,6 @@ def _differing(scores: pa.Array, others: pa.Array) -> Mask:
 def _error(
     scorer: Scorer, name: str, trial: str, differing: int, count: int, values: tuple[object, object]
 ) -> ModelInvalid:
-    spec = scorer.spec
     causes = row_mixing.explanations(scorer.graph)
     if causes:
         lines = "".join(f"\n  {cause}" for cause in causes)
@@ -104,8 +103,8 @@ def _error(
     else:
         explanation = "Look in the model for an operator that combines rows, such as a broadcast of [n] with [n, 1]."
     return ModelInvalid(
-        f"{spec.onnx.file} does not score each row by itself: of {count} rows of the domain, {differing} have another "
-        f"{name} when they are {trial} (for example {values[0]!r}, then {values[1]!r}). A prediction would depend on "
+        f"{scorer.onnx.file} does not score each row by itself: of {count} rows of the domain, {differing} have "
+        f"another {name} when they are {trial} (for example {values[0]!r}, then {values[1]!r}). A prediction would depend on "
         f"the rows that happen to be beside it.\n{explanation}\n"
         "Export the model again, or accept it with onnx.allow_batch_dependence = true."
     )

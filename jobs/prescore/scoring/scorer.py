@@ -42,13 +42,16 @@ class Scorer:
     """
 
     def __init__(self, model: ModelFile, spec: Spec, *, threads: int = 1) -> None:
+        if spec.onnx is None:
+            raise ModelInvalid(f"The spec of {spec.model} has no [onnx] section: its predictions are made elsewhere.")
         self.spec = spec
-        self.graph = Graph.parse(model.content, spec.onnx.file)
-        self.session = _load(model, self.graph, spec, threads)
+        self.onnx = spec.onnx
+        self.graph = Graph.parse(model.content, self.onnx.file)
+        self.session = _load(model, self.graph, self.onnx.file, threads)
         inputs = {node.name: node for node in self.session.get_inputs()}
         outputs = {node.name: node for node in self.session.get_outputs()}
-        self.signature = Signature(spec, self.graph, inputs, outputs)
-        self.batch_rows = spec.onnx.batch_rows or _batch_rows(self.graph)
+        self.signature = Signature(spec.model, self.onnx, spec.outputs, self.graph, inputs, outputs)
+        self.batch_rows = self.onnx.batch_rows or _batch_rows(self.graph)
 
     @property
     def features(self) -> dict[str, pa.DataType]:
@@ -89,7 +92,7 @@ class Scorer:
             tensors = self.session.run(sources, feed)
         # ONNX Runtime's exceptions have no common base class.
         except Exception as error:
-            raise ModelFailed(f"{self.spec.onnx.file} failed in ONNX Runtime: {error}") from error
+            raise ModelFailed(f"{self.onnx.file} failed in ONNX Runtime: {error}") from error
         pairs = zip(sources, tensors, strict=True)
         return {source: signature.rows_first(source, tensor, rows) for source, tensor in pairs}
 
@@ -119,7 +122,7 @@ class Scorer:
         batch: pa.RecordBatch,
         arrow_type: pa.DataType,
     ) -> Tensor:
-        onnx = self.spec.onnx
+        onnx = self.onnx
         try:
             column = batch.column(name)
         except KeyError as error:
@@ -145,7 +148,7 @@ def null_message(column: str, arrow_type: pa.DataType) -> str:
     return f"{message}."
 
 
-def _load(model: ModelFile, graph: Graph, spec: Spec, threads: int) -> ort.InferenceSession:
+def _load(model: ModelFile, graph: Graph, name: str, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -163,7 +166,7 @@ def _load(model: ModelFile, graph: Graph, spec: Spec, threads: int) -> ort.Infer
         )
     # ONNX Runtime's exceptions have no common base class.
     except Exception as error:
-        raise ModelInvalid(f"{spec.onnx.file} cannot be loaded as an ONNX model: {error}") from error
+        raise ModelInvalid(f"{name} cannot be loaded as an ONNX model: {error}") from error
 
 
 def _batch_rows(graph: Graph) -> int:

@@ -12,7 +12,7 @@ import pyarrow.types as pat
 
 from prescore.errors import ModelInvalid
 from prescore.project.fields import ONLY_INPUT
-from prescore.project.spec import Output, Spec
+from prescore.project.spec import Onnx, Output
 from prescore.scoring.conversion import ARROW
 from prescore.scoring.graph import Graph
 
@@ -57,17 +57,26 @@ class Signature:
     ModelInvalid, with every mismatch, when model and spec do not fit together by what the model declares.
     """
 
-    def __init__(self, spec: Spec, graph: Graph, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
-        self._spec = spec
+    def __init__(
+        self,
+        model: str,
+        onnx: Onnx,
+        wanted: Mapping[str, Output],
+        graph: Graph,
+        inputs: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+    ) -> None:
+        self._onnx = onnx
+        self._wanted = wanted
         self._graph = graph
         self._given = outputs
         self.nodes = inputs
-        self.inputs = _resolve_inputs(spec, inputs)
+        self.inputs = _resolve_inputs(onnx, inputs)
         self.outputs: dict[str, Selection] = {}
         mismatches = [*self._input_mismatches(), *self._feature_faults(), *self._output_mismatches()]
         if mismatches:
             lines = "\n  ".join(mismatches)
-            raise ModelInvalid(f"{spec.onnx.file} does not match the spec of {spec.model}:\n  {lines}")
+            raise ModelInvalid(f"{onnx.file} does not match the spec of {model}:\n  {lines}")
 
     @property
     def features(self) -> dict[str, pa.DataType]:
@@ -118,7 +127,7 @@ class Signature:
     def _batch_fault(self, node: Any) -> str | None:
         """Return why the model cannot take any number of rows, or None if it can."""
         rows = node.shape[0] if node.shape else None
-        if not isinstance(rows, int) or self._spec.onnx.batch_rows == rows == 1:
+        if not isinstance(rows, int) or self._onnx.batch_rows == rows == 1:
             return None
         message = f"the model takes exactly {rows} row{'s' if rows > 1 else ''} per call; {_EXPORT_BATCH}"
         if rows == 1:
@@ -132,7 +141,7 @@ class Signature:
                 continue
             listed = ", ".join(sorted(types))
             yield f"feature {column} fills inputs of different types: {listed}"
-        onnx = self._spec.onnx
+        onnx = self._onnx
         for key, columns in (("nullable", onnx.nullable), ("allow_precision_loss", onnx.allow_precision_loss)):
             for column in sorted(columns - set(types_by_feature)):
                 yield f"onnx.{key}: {column} is not a feature; the features are {', '.join(types_by_feature)}"
@@ -156,7 +165,7 @@ class Signature:
 
     def _output_mismatches(self) -> Iterator[str]:
         """Find the selection of each output, and yield a message for each that there is none for."""
-        for name, output in self._spec.outputs.items():
+        for name, output in self._wanted.items():
             source = output.source or self._only_output
             fault = self._output_fault(output, source)
             if fault is not None or source is None:
@@ -201,9 +210,9 @@ class Signature:
         return f"{source} has no class {label!r}; it has {listed}"
 
 
-def _resolve_inputs(spec: Spec, nodes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def _resolve_inputs(onnx: Onnx, nodes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Return the columns of each input, for a spec that names inputs and for one that leaves their names out."""
-    given = spec.onnx.inputs
+    given = onnx.inputs
     if not given:
         return {name: (name,) for name in nodes}
     if ONLY_INPUT in given and len(nodes) == 1:

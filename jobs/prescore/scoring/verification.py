@@ -24,7 +24,7 @@ def require(scorer: Scorer, file: ExampleFile) -> None:
         return
     any_differs = np.logical_or.reduce(list(differing.values()))
     lines = [
-        f"{scorer.spec.onnx.file} does not reproduce its examples {file.path}.",
+        f"{scorer.onnx.file} does not reproduce its examples {file.path}.",
         f"{any_differs.sum():,} of {len(any_differs):,} rows differ from what the training code computed. The worst:",
     ]
     for name, mask in differing.items():

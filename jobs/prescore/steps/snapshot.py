@@ -59,6 +59,7 @@ class ColumnConverter:
             source,
             self.target,
             allow_precision_loss=self.allow_precision_loss,
+            is_stored=self.is_stored,
         )
 
     def convert(self, values: pa.Array) -> pa.Array:
@@ -68,6 +69,7 @@ class ColumnConverter:
             values,
             self.target,
             allow_precision_loss=self.allow_precision_loss,
+            is_stored=self.is_stored,
         )
         if self.is_stored:
             conversion.refuse_nul(self.name, converted)
@@ -372,8 +374,10 @@ def _stored_columns(spec: Spec) -> list[ColumnConverter]:
 def _feature_columns(spec: Spec, features: Types) -> list[ColumnConverter]:
     columns = []
     for name, target in features.items():
-        allow_precision_loss = name in spec.onnx.allow_precision_loss
-        column = ColumnConverter(name, target, allow_precision_loss)
+        if spec.onnx is None:
+            column = ColumnConverter(name, target, is_stored=True)
+        else:
+            column = ColumnConverter(name, target, name in spec.onnx.allow_precision_loss)
         columns.append(column)
     return columns
 
@@ -391,7 +395,9 @@ def _never_null(spec: Spec, features: Types) -> dict[str, str]:
     for name in spec.key:
         reasons[name] = f"Key column {name} is null: a row without a key cannot be looked up"
     for name, arrow_type in features.items():
-        if name not in spec.onnx.nullable:
+        if spec.onnx is None:
+            reasons.setdefault(name, f"Prediction {name} is null")
+        elif name not in spec.onnx.nullable:
             reasons.setdefault(name, null_message(name, arrow_type))
     return reasons
 
@@ -400,7 +406,7 @@ def _column_faults(spec: Spec, features: Types, domain: pa.Schema) -> Iterator[s
     """Yield needed columns that the domain query does not return, or returns twice."""
     roles = dict.fromkeys(spec.key, "key")
     roles |= dict.fromkeys(spec.passthrough, "passed-through")
-    roles |= dict.fromkeys(features, "feature")
+    roles |= dict.fromkeys(features, "feature" if spec.onnx else "prediction")
     clock = _clock_column(spec)
     if clock is not None:
         roles[clock] = "data_as_of"

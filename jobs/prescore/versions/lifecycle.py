@@ -151,6 +151,8 @@ def remove_files(connection: Connection, store: Store, version: Version) -> None
     """
     store.drop_snapshot(version["model"], version["version"])
     fingerprint = version["model_fingerprint"]
+    if fingerprint is None:
+        return
     with connection.transaction():
         lock_model_file(connection, fingerprint)
         users = Catalog(connection).one("versions_of_model_file", model_fingerprint=fingerprint)

@@ -73,7 +73,7 @@ def card(row: Row, statistics: StatisticsByColumn, cache: ChartCache) -> Card:
         description=shorten_text(row["description"]),
         marks=list(_marks(row)),
         hold=_hold(row),
-        unverified=row["version"] is not None and row["examples_fingerprint"] is None,
+        unverified=bool(row["unverified"]),
         published=None if row["version"] is None else _published(row, statistics, cache),
         runs=runs,
     )
