@@ -42,7 +42,7 @@ def flow(world: World, name: str) -> Work:
         with lease.holding(job.database, name) as held:
             version = materialize.begin(job, held)
             materialize.take_snapshot(job, held, version, predictor)
-            materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
+            materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), predictor)
             materialize.finish_table(job, held, version)
     return work
 

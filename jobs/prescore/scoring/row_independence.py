@@ -104,7 +104,7 @@ def _error(
         explanation = "Look in the model for an operator that combines rows, such as a broadcast of [n] with [n, 1]."
     return ModelInvalid(
         f"{scorer.onnx.file} does not score each row by itself: of {count} rows of the domain, {differing} have "
-        f"another {name} when they are {trial} (for example {values[0]!r}, then {values[1]!r}). A prediction would depend on "
-        f"the rows that happen to be beside it.\n{explanation}\n"
+        f"another {name} when they are {trial} (for example {values[0]!r}, then {values[1]!r}). A prediction would "
+        f"depend on the rows that happen to be beside it.\n{explanation}\n"
         "Export the model again, or accept it with onnx.allow_batch_dependence = true."
     )
