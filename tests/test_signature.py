@@ -74,28 +74,22 @@ def test_probabilities_are_chosen_by_class(labels: list[Any], options: dict[str,
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        ({"from": "probabilities", "class": "bronze"}, "probabilities has no class 'bronze'; it has 'gold', 'none'"),
-        ({"class": "gold"}, "the model has several outputs: label, probabilities; choose one with from"),
-        ({"from": "scores"}, "the model has no output scores; it has label, probabilities"),
-        ({"from": "label"}, "label is tensor(string), which cannot become real"),
+        (
+            'from = "output_probability", class = "bronze"',
+            "output_probability has no class 'bronze'; it has 'gold', 'none'",
+        ),
+        ('class = "gold"', "the model has several outputs: output_label, output_probability; choose one with from"),
+        ('from = "scores"', "the model has no output scores; it has output_label, output_probability"),
+        ('from = "output_label"', "output_label is tensor(string), which cannot become real"),
     ],
     ids=["class", "several", "unknown", "type"],
 )
-def test_an_output_that_the_model_does_not_have_is_reported(
-    sandbox: Sandbox, output: dict[str, str], message: str
-) -> None:
+def test_an_output_that_the_model_does_not_have_is_reported(sandbox: Sandbox, output: str, message: str) -> None:
     _, content = _classifier(["none", "gold"])
-    sandbox.onnx(content.replace(b"output_probability", b"probabilities\0\0\0\0\0"[:13]) if False else content)
-    graph = onnx.load_from_string(content).graph
-    names = ", ".join(node.name for node in graph.output)
-    toml = ", ".join(f'{key} = "{value}"' for key, value in output.items())
-    sandbox.edit('from = "score"', toml.replace("probabilities", graph.output[1].name))
-    sandbox.edit('["visits", "spend"]', '["visits", "spend"]')
     sandbox.onnx(content)
+    sandbox.edit('from = "score"', output)
     result = sandbox.cli("validate", "churn")
-    expected = message.replace("label, probabilities", names).replace("label is", f"{graph.output[0].name} is")
-    expected = expected.replace("probabilities", graph.output[1].name)
-    assert (result.code, expected in result.err) == (2, True), result.err
+    assert (result.code, message in result.err) == (2, True), result.err
 
 
 def test_names_that_can_only_mean_one_thing_are_left_out(sandbox: Sandbox) -> None:
@@ -172,7 +166,7 @@ def test_a_value_beyond_a_small_integer_is_rejected_and_not_wrapped(sandbox: San
 def test_a_model_that_squeezes_its_output_scores_a_last_single_row(sandbox: Sandbox) -> None:
     """torch's .squeeze() turns the one row of the last chunk into a scalar."""
     squeeze = helper.make_node("Squeeze", ["p"], ["score"])
-    sandbox.onnx(model([GEMM, SIGMOID, squeeze], [MATRIX], [("score", FLOAT, None)], WEIGHTS))  # type: ignore[list-item]
+    sandbox.onnx(model([GEMM, SIGMOID, squeeze], [MATRIX], [("score", FLOAT, [None])], WEIGHTS))
     sandbox.data(customers(201))
     report = materialize.run(sandbox.job())
     assert (report.rows, report.chunks, report.published) == (201, 3, True)
