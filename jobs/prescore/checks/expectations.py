@@ -19,7 +19,7 @@ from prescore.checks.results import exceptions, from_validation
 from prescore.errors import DatabaseUnavailable, SpecInvalid
 from prescore.project.spec import Spec
 
-COMPULSORY = ("rows", "rejects", "keys", "finite")
+COMPULSORY = ("rows", "rejects", "keys", "finite", "lengths")
 """Names of the checks that every version must pass; a spec's own checks have other names."""
 
 # SQLAlchemy's name for a lost connection, a cancelled statement or a full disk: no verdict on the data.

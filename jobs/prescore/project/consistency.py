@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from prescore.catalog.types import ARRAYS
+
 _COLUMN_SECTIONS = ("key", "outputs", "passthrough")
 _PAIRS = (("key", "outputs"), ("key", "passthrough"), ("outputs", "passthrough"))
 
@@ -22,6 +24,17 @@ def errors(content: Mapping[str, Any]) -> list[str]:
         *_nul_characters(content),
         *_unknown_features(content.get("onnx")),
     ]
+
+
+def selection_fault(type_name: str, index: object, columns: object) -> str | None:
+    """Return why an output of this type cannot select columns of the model's output in this way, or None if it can."""
+    if type_name in ARRAYS and index is not None:
+        return (
+            f"{type_name} takes columns instead of index; for one column, use columns = [{index}] or a type without []"
+        )
+    if type_name not in ARRAYS and columns is not None:
+        return f"{type_name} holds one column; choose it with index, or use an array type, such as real[]"
+    return None
 
 
 def _duplicate_columns(sections: dict[str, set[str]]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import time, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator
@@ -71,6 +71,15 @@ def _feed(value: object) -> tuple[str, ...]:
     return tuple(columns)
 
 
+def _columns(value: object) -> object:
+    if value == "all":
+        return value
+    numbers = value if isinstance(value, list | tuple) else []
+    if not numbers or not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError('must be "all", or a list of column numbers counted from 0, such as [0, 3]')
+    return tuple(numbers)
+
+
 def _indexes(value: object) -> object:
     columns = value if isinstance(value, list) else [value]
     if any(isinstance(index, str) for index in columns):
@@ -86,6 +95,10 @@ def _expectation(value: str) -> str:
 
 
 Feed = Annotated[tuple[str, ...], BeforeValidator(_feed, json_schema_input_type=str | list[str])]
+Columns = Annotated[
+    Literal["all"] | tuple[int, ...],
+    BeforeValidator(_columns, json_schema_input_type=Literal["all"] | list[int]),
+]
 Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
 Clock = Annotated[time, BeforeValidator(_clock, json_schema_input_type=time)]
 Name = Annotated[str, AfterValidator(require_model_name)]

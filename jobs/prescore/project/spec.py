@@ -18,6 +18,7 @@ from prescore.project import consistency, validation_messages
 from prescore.project.fields import (
     Clock,
     ColumnName,
+    Columns,
     Duration,
     Expectation,
     Feed,
@@ -105,8 +106,17 @@ class Output(Section):
 
     source: str = Field(alias="from", description="the output of the model that the column comes from")
     index: int | None = Field(None, ge=0, description="the column of that output, counted from 0, if it has several")
+    columns: Columns | None = Field(
+        None, description="for an array: its columns of that output, counted from 0, in this order; by default, all"
+    )
     type: OutputType
     comment: str = ""
+
+    @model_validator(mode="after")
+    def _require_matching_selection(self) -> Self:
+        if fault := consistency.selection_fault(self.type, self.index, self.columns):
+            raise ValueError(fault)
+        return self
 
 
 class Check(BaseModel):

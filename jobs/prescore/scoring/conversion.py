@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from prescore.catalog.types import UUID_PATTERN
+from prescore.catalog.types import ARRAYS, TYPES, UUID_PATTERN
 from prescore.errors import DomainInvalid
 
-ARROW: dict[str, pa.DataType] = {
+_SCALARS: dict[str, pa.DataType] = {
     "smallint": pa.int16(),
     "integer": pa.int32(),
     "bigint": pa.int64(),
@@ -28,9 +28,11 @@ ARROW: dict[str, pa.DataType] = {
     "timestamp": pa.timestamp("us"),
     "timestamptz": pa.timestamp("us", "UTC"),
 }
-"""Postgres type name → the Arrow type that COPY sends for it. A uuid travels as its 16 bytes."""
+ARROW = _SCALARS | {name: pa.list_(_SCALARS[TYPES[name].element]) for name in ARRAYS}
+"""Postgres type name → the Arrow type of its values. A uuid is its 16 bytes."""
 
-_POSTGRES_NAMES = {arrow: postgres for postgres, arrow in ARROW.items()}
+# The first of two Postgres types with the same Arrow type wins: real[], and not vector.
+_POSTGRES_NAMES = {arrow: postgres for postgres, arrow in reversed(ARROW.items())}
 
 # Every integer up to this magnitude has a float of its own (IEEE 754: 24 and 53 bits of significand).
 _LARGEST_EXACT_INTEGER = {pa.float32(): 2**24, pa.float64(): 2**53}

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from prescore.catalog.types import ARRAYS
 from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
 from prescore.project.spec import Output, Spec
-from prescore.scoring import conversion, signature
+from prescore.scoring import arrays, conversion, signature
 from prescore.scoring.signature import TENSOR_TYPES, Nodes
 
 # ONNX Runtime reads this at import, and otherwise gives the machine an identifier.
@@ -77,6 +78,9 @@ class Scorer:
         predictions = {}
         for name, output in spec.outputs.items():
             tensor = tensor_by_name[output.source]
+            if output.type in ARRAYS:
+                predictions[name] = arrays.to_lists(name, output, tensor, batch.num_rows)
+                continue
             values = _select_column(output, tensor, batch.num_rows)
             predictions[name] = _to_column(name, output, values)
         return pa.record_batch(predictions)

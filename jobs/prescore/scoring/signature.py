@@ -8,7 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pat
 
+from prescore.catalog.types import ARRAYS, TYPES
 from prescore.project.spec import Output, Spec
+from prescore.scoring import arrays
 from prescore.scoring.conversion import ARROW
 
 TENSOR_TYPES: dict[str, pa.DataType] = {
@@ -101,7 +103,10 @@ def _output_fault(output: Output, outputs: Nodes) -> str | None:
     node = outputs[source]
     if node.type not in TENSOR_TYPES:
         return f"{source} is {node.type}; {_TENSOR_ADVICE}"
-    fault = _index_fault(source, _width(node), output.index)
+    if output.type in ARRAYS:
+        fault = arrays.shape_fault(output, len(node.shape), _width(node))
+    else:
+        fault = _index_fault(source, _width(node), output.index)
     if fault is not None:
         return fault
     if not _is_readable(node.type, output.type):
@@ -142,7 +147,7 @@ def _width(node: Any) -> int | None:
 def _is_readable(tensor_type: str, column_type: str) -> bool:
     """Return whether predictions of a tensor may become an output column, judged by the types alone."""
     tensor = TENSOR_TYPES[tensor_type]
-    column = ARROW[column_type]
+    column = ARROW[TYPES[column_type].element or column_type]
     if pat.is_boolean(column):
         # Classifiers label booleans as 0 and 1.
         kinds = (pat.is_boolean, pat.is_integer)

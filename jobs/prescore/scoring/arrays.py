@@ -1,0 +1,141 @@
+"""Array columns: from a tensor's rows to lists in Arrow, and from lists to what COPY sends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pat
+
+from prescore.catalog.catalog import Column
+from prescore.catalog.types import TYPES
+from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
+from prescore.project.spec import Output
+from prescore.scoring import conversion
+
+Tensor = np.ndarray[Any, Any]
+
+_WORD = np.dtype(">u4")
+_FLOAT = np.dtype(">f4")
+_LONGEST_VECTOR = 16_000
+
+
+def shape_fault(output: Output, dimensions: int, width: int | None) -> str | None:
+    """Return why an output of the model cannot fill an array column, or None if it can.
+
+    `width` is its number of columns, None where the model leaves it open.
+    """
+    source = output.source
+    if dimensions != 2:
+        return (
+            f"{source} has {dimensions} dimensions, but an array is a row of an output with two; choose another type, "
+            "or export the model with such an output"
+        )
+    selected = _select(output, width or 0)
+    absent = [column for column in selected if width is not None and column >= width]
+    if absent:
+        listed = ", ".join(map(str, absent))
+        return f"{source} has {width} columns, counted from 0, so there is no column {listed}"
+    if output.type == "vector" and len(selected) > _LONGEST_VECTOR:
+        return f"{source} has {len(selected):,} columns, but a vector has at most {_LONGEST_VECTOR:,}; use real[]"
+    return None
+
+
+def _select(output: Output, width: int) -> Sequence[int]:
+    if output.columns is None or output.columns == "all":
+        return range(width)
+    return output.columns
+
+
+def to_lists(name: str, output: Output, tensor: Tensor, rows: int) -> pa.Array:
+    """Return the rows of a tensor as lists of the output's type.
+
+    Raises ModelInvalid for a tensor of another shape, ModelFailed for an element that does not fit the type.
+    """
+    _require_shape(output, tensor, rows)
+    selected = _select(output, tensor.shape[1])
+    if output.columns is not None:
+        tensor = tensor[:, list(selected)]
+    flat = np.ascontiguousarray(tensor).reshape(-1)
+    elements = _to_elements(name, output, flat)
+    return _to_rows(elements, rows, len(selected))
+
+
+def _require_shape(output: Output, tensor: Tensor, rows: int) -> None:
+    width = tensor.shape[1] if tensor.ndim == 2 else None
+    fault = shape_fault(output, tensor.ndim, width)
+    if fault is not None:
+        raise ModelInvalid(f"Output {fault}.")
+    if len(tensor) != rows or not width:
+        raise ModelInvalid(
+            f"Output {output.source} has the shape {tensor.shape} for {rows} rows of input, but must have a row with "
+            "at least one column for each. Check that the model does not aggregate over the batch."
+        )
+
+
+def _to_elements(name: str, output: Output, flat: Tensor) -> pa.Array:
+    predictions = pa.array(flat, from_pandas=False)
+    element = TYPES[output.type].element
+    try:
+        # As for single numbers, a spec that stores doubles as real accepts the rounding.
+        elements = conversion.convert(
+            name,
+            predictions,
+            conversion.ARROW[element],
+            allow_precision_loss=pat.is_floating(predictions.type),
+        )
+        conversion.refuse_nul(name, elements)
+    except DomainInvalid as error:
+        raise ModelFailed(f"Output {name}: {error}") from error
+    return elements
+
+
+def _to_rows(elements: pa.Array, rows: int, width: int) -> pa.Array:
+    if rows * width > np.iinfo(np.int32).max:
+        raise ModelInvalid(
+            f"{rows:,} arrays of {width:,} elements are too many for one chunk. Lower chunk_rows in prescore.toml."
+        )
+    offsets = np.arange(rows + 1, dtype=np.int32) * np.int32(width)
+    return pa.ListArray.from_arrays(pa.array(offsets), elements)
+
+
+def are_finite(lists: pa.Array) -> pa.Array:
+    """Return for each list of floats whether all of its elements are finite."""
+    not_finite = pc.invert(pc.is_finite(lists.flatten()))
+    positions = pc.list_parent_indices(lists).filter(not_finite)
+    finite = np.ones(len(lists), np.bool_)
+    finite[positions.to_numpy()] = False
+    return pa.array(finite)
+
+
+def encode(rows: pa.RecordBatch, columns: Sequence[Column]) -> pa.RecordBatch:
+    """Return rows as the encoder of binary COPY takes them: vectors, a type that it does not know, as their bytes."""
+    for column in columns:
+        if column["type"] != "vector":
+            continue
+        name = column["name"]
+        position = rows.schema.get_field_index(name)
+        vectors = _encode_vectors(rows.column(position))
+        rows = rows.set_column(position, name, vectors)
+    return rows
+
+
+def _encode_vectors(lists: pa.Array) -> pa.Array:
+    """Return vectors as pgvector receives them: words of four bytes each, big-endian.
+
+    The first word has the number of elements in its upper half, and the others are the elements.
+    """
+    lengths = pc.list_value_length(lists).to_numpy()
+    ends = np.cumsum(lengths + 1, dtype=np.int64)
+    headers = ends - lengths - 1
+    is_element = np.ones(headers.size + lengths.sum(), np.bool_)
+    is_element[headers] = False
+    words = np.empty(is_element.size, _WORD)
+    words[headers] = lengths << 16
+    words[is_element] = lists.flatten().to_numpy().astype(_FLOAT).view(_WORD)
+    offsets = np.append(headers, is_element.size) * _WORD.itemsize
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(words)]
+    return pa.Array.from_buffers(pa.large_binary(), len(lists), buffers)
