@@ -21,6 +21,7 @@ def errors(content: Mapping[str, Any]) -> list[str]:
     return [
         *_duplicate_columns(sections),
         *_unknown_columns(content, columns),
+        *_indexed_arrays(content),
         *_nul_characters(content),
         *_unknown_features(content.get("onnx")),
     ]
@@ -50,6 +51,17 @@ def _unknown_columns(content: Mapping[str, Any], columns: set[str]) -> Iterator[
         for name in _texts(index):
             if name not in columns:
                 yield f"indexes: the table has no column {name}; use columns of [key], [outputs] or [passthrough]"
+
+
+def _indexed_arrays(content: Mapping[str, Any]) -> Iterator[str]:
+    outputs = content.get("outputs")
+    if not isinstance(outputs, Mapping):
+        return
+    for index in _items(content.get("indexes")):
+        for name in _texts(index):
+            output = outputs.get(name)
+            if isinstance(output, Mapping) and output.get("type") in ARRAYS:
+                yield f"indexes: {name} is an array, which a secondary index cannot find by its elements; remove it"
 
 
 def _unknown_features(onnx: object) -> Iterator[str]:

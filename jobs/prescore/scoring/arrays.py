@@ -12,6 +12,7 @@ import pyarrow.types as pat
 
 from prescore.catalog.catalog import Column
 from prescore.catalog.types import TYPES
+from prescore.checks.results import quantity
 from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
 from prescore.project.spec import Output
 from prescore.scoring import conversion
@@ -31,8 +32,8 @@ def shape_fault(output: Output, dimensions: int, width: int | None) -> str | Non
     source = output.source
     if dimensions != 2:
         return (
-            f"{source} has {dimensions} dimensions, but an array is a row of an output with two; choose another type, "
-            "or export the model with such an output"
+            f"{source} has {quantity(dimensions, 'dimension')}, but an array is a row of an output with two; choose "
+            "another type, or export the model with such an output"
         )
     selected = _select(output, width or 0)
     absent = [column for column in selected if width is not None and column >= width]

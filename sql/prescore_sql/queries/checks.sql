@@ -10,3 +10,7 @@ select count(*) as rows from prescore_versions.{table} where {conditions};
 -- The smallest and the largest number of elements in an array column.
 select min(cardinality({column}::{type})) as shortest, max(cardinality({column}::{type})) as longest
 from prescore_versions.{table};
+
+-- name: checks_search_path
+-- The search path of a session that runs checks.
+select 'prescore_versions, ' || current_setting('search_path') as search_path;
