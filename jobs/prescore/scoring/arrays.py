@@ -20,7 +20,6 @@ from prescore.scoring import conversion
 Tensor = np.ndarray[Any, Any]
 
 _WORD = np.dtype(">u4")
-_FLOAT = np.dtype(">f4")
 _LONGEST_VECTOR = 16_000
 
 
@@ -58,8 +57,8 @@ def to_lists(name: str, output: Output, tensor: Tensor, rows: int) -> pa.Array:
     """
     _require_shape(output, tensor, rows)
     selected = _select(output, tensor.shape[1])
-    if output.columns is not None:
-        tensor = tensor[:, list(selected)]
+    if isinstance(selected, tuple):
+        tensor = tensor[:, selected]
     flat = np.ascontiguousarray(tensor).reshape(-1)
     elements = _to_elements(name, output, flat)
     return _to_rows(elements, rows, len(selected))
@@ -130,13 +129,10 @@ def _encode_vectors(lists: pa.Array) -> pa.Array:
     The first word has the number of elements in its upper half, and the others are the elements.
     """
     lengths = pc.list_value_length(lists).to_numpy()
-    ends = np.cumsum(lengths + 1, dtype=np.int64)
-    headers = ends - lengths - 1
-    is_element = np.ones(headers.size + lengths.sum(), np.bool_)
-    is_element[headers] = False
-    words = np.empty(is_element.size, _WORD)
-    words[headers] = lengths << 16
-    words[is_element] = lists.flatten().to_numpy().astype(_FLOAT).view(_WORD)
-    offsets = np.append(headers, is_element.size) * _WORD.itemsize
+    ends = np.cumsum(lengths, dtype=np.int64)
+    elements = lists.flatten().to_numpy().view(np.uint32)
+    words = np.insert(elements, ends - lengths, lengths << 16).astype(_WORD)
+    word_ends = ends + np.arange(1, len(lists) + 1)
+    offsets = np.append(0, word_ends) * _WORD.itemsize
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(words)]
     return pa.Array.from_buffers(pa.large_binary(), len(lists), buffers)
