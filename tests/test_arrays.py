@@ -144,7 +144,7 @@ def _score(outputs: str, rows: pa.Table | None = None, content: bytes | None = N
         ('from = "embedding", type = "real", columns = [0]', "real holds one column; choose it with index"),
         (
             'from = "embedding", type = "real[]", index = 1',
-            r"takes columns instead of index; for one column, use columns = \[1\]",
+            r"takes columns instead of index; use columns = \[1\]",
         ),
         ('from = "embedding", type = "real[]", columns = []', r'must be "all", or a list of column numbers'),
         ('from = "embedding", type = "real[]", columns = [-1]', r'must be "all", or a list of column numbers'),

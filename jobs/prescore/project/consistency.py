@@ -30,9 +30,7 @@ def errors(content: Mapping[str, Any]) -> list[str]:
 def selection_fault(type_name: str, index: object, columns: object) -> str | None:
     """Return why an output of this type cannot select columns of the model's output in this way, or None if it can."""
     if type_name in ARRAYS and index is not None:
-        return (
-            f"{type_name} takes columns instead of index; for one column, use columns = [{index}] or a type without []"
-        )
+        return f"{type_name} takes columns instead of index; use columns = [{index}], or a type that is not an array"
     if type_name not in ARRAYS and columns is not None:
         return f"{type_name} holds one column; choose it with index, or use an array type, such as real[]"
     return None
