@@ -23,8 +23,8 @@ from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
 from prescore.run import materialize, preflight
 from prescore.run.job import Job
+from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Scored
-from prescore.scoring.scorer import Scorer
 from prescore.steps import score, stage
 from prescore.versions import lease
 from prescore.versions.lease import Lease
@@ -37,12 +37,12 @@ def flow(world: World, name: str) -> Work:
     world.fresh_database()
     job = _job(world, name)
     with measured(world.server) as work:
-        scorer = preflight.check_inputs(job)
+        predictor = preflight.check_inputs(job)
         migrations.migrate(job.database)
         with lease.holding(job.database, name) as held:
             version = materialize.begin(job, held)
-            materialize.take_snapshot(job, held, version, scorer)
-            materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
+            materialize.take_snapshot(job, held, version, predictor)
+            materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), predictor)
             materialize.finish_table(job, held, version)
     return work
 
@@ -66,23 +66,23 @@ class Alone:
         return sum(self.work_by_step.values(), Work())
 
     def _steps(self, held: Lease) -> None:
-        scorer = preflight.check_inputs(self.job)
+        predictor = preflight.check_inputs(self.job)
         version = materialize.begin(self.job, held)
         with measured(self.server) as self.work_by_step["snapshot"]:
-            materialize.take_snapshot(self.job, held, version, scorer)
+            materialize.take_snapshot(self.job, held, version, predictor)
         with self.job.database.connect() as connection:
             row = Catalog(connection).version(self.job.model, version)
-            self._copy(connection, held, row, self._score(row, scorer))
+            self._copy(connection, held, row, self._score(row, predictor))
             self._finish(connection, row)
 
-    def _score(self, version: Version, scorer: Scorer) -> list[Scored]:
+    def _score(self, version: Version, predictor: Predictor) -> list[Scored]:
         reader = score.SnapshotReader(self.job.store.snapshot(version))
         chunks = []
         for chunk in range(version["snapshot_chunks"] or 0):
             with measured() as read:
                 batch = reader.chunk(chunk)
             with measured() as scored:
-                chunks.append(score.score_chunk(scorer, batch, 0))
+                chunks.append(score.score_chunk(predictor, batch, 0))
             self.work_by_step["read"] += read
             self.work_by_step["score"] += scored
             self.matrices.append(np.column_stack([batch.column(name) for name in FEATURES]))

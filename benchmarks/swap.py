@@ -31,7 +31,8 @@ _SPEC = {
     "onnx": {"file": "none.onnx", "inputs": {"x": "x"}},
     "outputs": {"score": {"from": "score", "type": "real"}},
 }
-_FINGERPRINTS = dict.fromkeys(("model_fingerprint", "domain_fingerprint", "spec_fingerprint"), "none")
+_NAMES = ("model_fingerprint", "domain_fingerprint", "spec_fingerprint", "runtime")
+_FINGERPRINTS = {**dict.fromkeys(_NAMES, "none"), "chunk_rows": None}
 _KEEP_NONE = Retention.model_validate({"versions": 1, "grace": "0s", "candidates": "0s"})
 
 

@@ -37,7 +37,8 @@ from prescore_api.http.dispatcher import Dispatcher
 
 SCORE = {"score": "real"}
 OPEN = ServerSettings(open_to_all=True)
-_MADE_OF = dict.fromkeys(("model_fingerprint", "domain_fingerprint", "spec_fingerprint"), "test")
+_FINGERPRINTS = ("model_fingerprint", "domain_fingerprint", "spec_fingerprint", "runtime")
+_MADE_OF = {**dict.fromkeys(_FINGERPRINTS, "test"), "chunk_rows": None}
 
 _END = b"""
 select pg_terminate_backend(pid, 5000) from pg_stat_activity

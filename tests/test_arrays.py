@@ -18,6 +18,7 @@ from fix_project import Sandbox, Value, model
 from prescore.errors import ModelFailed, ModelInvalid, SpecInvalid
 from prescore.project import spec as specs
 from prescore.scoring.scorer import Scorer
+from prescore.store.model_file import ModelFile
 
 SPEC = """
 [domain]
@@ -135,7 +136,7 @@ def test_columns_selects_elements_in_its_order(project: Sandbox) -> None:
 def _score(outputs: str, rows: pa.Table | None = None, content: bytes | None = None) -> pa.RecordBatch:
     spec = specs.Spec.model_validate({**tomllib.loads(SPEC + outputs), "model": "churn"})
     table = features(3) if rows is None else rows
-    return Scorer(content or array_model(), spec).score(table.to_batches()[0])
+    return Scorer(ModelFile(content or array_model()), spec).score(table.to_batches()[0])
 
 
 @pytest.mark.parametrize(
@@ -178,14 +179,20 @@ def test_only_outputs_can_be_arrays_and_no_index_has_one(project: Sandbox, old: 
             'from = "embedding", type = "real[]", columns = [0, 3]',
             "embedding has 3 columns, counted from 0, so there is no column 3",
         ),
-        ('from = "total", type = "real[]"', "total has 1 dimension, but"),
+        ('from = "total", type = "real[]"', r"total has the shape \(3,\), but an array"),
         ('from = "titles", type = "real[]"', r"cannot become real\[\]"),
         ('from = "embedding", type = "text[]"', r"cannot become text\[\]"),
     ],
 )
 def test_an_output_that_cannot_fill_an_array_is_reported_before_a_run(output: str, message: str) -> None:
-    with pytest.raises(ModelInvalid, match=f"outputs.embedding: .*{message}"):
+    with pytest.raises(ModelInvalid, match=message):
         _score(f"embedding = {{ {output} }}")
+
+
+def test_an_array_takes_no_class(project: Sandbox) -> None:
+    project.edit('"real[]"', '"real[]", class = 1')
+    with pytest.raises(SpecInvalid, match="takes columns instead of class"):
+        specs.load(project.root / "specs/churn.toml")
 
 
 def test_a_vector_has_at_most_16000_elements() -> None:
@@ -262,6 +269,7 @@ def test_a_version_with_arrays_of_different_lengths_is_refused(project: Sandbox,
     )
     project.onnx(content)
     project.edit("real[]", type_name)
+    project.edit("nullable", "allow_batch_dependence = true\nnullable")
     widths = pa.array(np.repeat([2, 3], 125), pa.float32())
     project.settings("chunk_rows = 125\n")
     project.data(features().set_column(1, "a", widths))
@@ -405,3 +413,106 @@ def test_a_lookup_for_people_shows_the_first_elements(project: Sandbox) -> None:
     project.edit('"real[]"', '"real[]", columns = [0, 1]')
     project.cli("run", "churn")
     assert "embedding  [1, 0.875]\n" in project.cli("lookup", "churn", "8").out
+
+
+def _write_examples(project: Sandbox, embedding: Any, **more: Any) -> None:
+    table = features(3).drop_columns("customer").append_column("embedding", embedding)
+    for name, values in more.items():
+        table = table.append_column(name, values)
+    project.data(table, "examples")
+    project.edit("nullable", 'examples = { file = "data/examples.parquet" }\nnullable')
+
+
+@pytest.mark.parametrize("list_type", [pa.list_(pa.float64()), pa.large_list(pa.float32()), pa.list_(pa.float64(), 3)])
+def test_a_model_must_reproduce_examples_of_arrays(project: Sandbox, list_type: pa.DataType) -> None:
+    project.edit(EMBEDDING, EMBEDDING + '\ntitles = { from = "titles", type = "text[]" }')
+    rows = [[0, -0.125, -0.25], [0.125, 0, -0.125 + 1e-9], [0.25, 0.125, 0]]
+    _write_examples(project, pa.array(rows, list_type), titles=pa.array([TITLES[:2]] * 3))
+    assert project.cli("validate", "churn").code == 0
+    rows[1][2] = -0.5
+    changed = features(3).drop_columns("customer").append_column("embedding", pa.array(rows, list_type))
+    project.data(changed.append_column("titles", pa.array([TITLES[:2]] * 3)), "examples")
+    refused = project.cli("validate", "churn")
+    assert refused.code == 2
+    assert "1 of 3 rows differ" in refused.err
+    assert "row 1: embedding is [0.125, 0.0, -0.125], expected [0.125, 0.0, -0.5]" in refused.err
+
+
+def test_examples_of_arrays_have_a_tolerance_for_floats_alone(project: Sandbox) -> None:
+    project.edit(EMBEDDING, EMBEDDING + '\nbest = { from = "best", type = "bigint[]" }')
+    examples = 'examples = { file = "e.parquet", tolerance = { embedding = 0.01, best = 0.01 } }'
+    project.edit("nullable", f"{examples}\nnullable")
+    with pytest.raises(SpecInvalid, match=r"tolerance.best: best is .*, which must be exact") as raised:
+        specs.load(project.root / "specs/churn.toml")
+    assert "tolerance.embedding" not in str(raised.value)
+
+
+def test_a_model_whose_arrays_depend_on_other_rows_is_refused(project: Sandbox) -> None:
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "first"], ["mean"], keepdims=1),
+        helper.make_node("Sub", ["x", "mean"], ["embedding"]),
+    ]
+    constants = {"first": np.array([0], np.int64)}
+    content = model(
+        nodes, [("x", TensorProto.FLOAT, [None, 3])], [("embedding", TensorProto.FLOAT, [None, 3])], constants
+    )
+    project.onnx(content)
+    refused = project.cli("run", "churn")
+    assert refused.code == 2
+    assert "does not score each row by itself" in refused.err
+
+
+PUBLISHED = """
+max_rejects = 1
+[domain]
+query = "sql/domains/churn.sql"
+[key]
+customer = "bigint"
+[outputs]
+embedding = { type = "real[]" }
+v = { from = "embedding", type = "vector" }
+names = { from = "tags", type = "text[]" }
+"""
+
+
+def test_a_spec_without_a_model_publishes_lists_of_the_domain(project: Sandbox) -> None:
+    install_vector(project)
+    project.spec(PUBLISHED)
+    project.query(
+        "select i as customer, [i, case when i = 3 then 'nan'::float else 0.5 end]::float[2] as embedding,"
+        " ['a', 'b ' || i] as tags from range(5) t(i)"
+    )
+    run(project)
+    assert look_up(project, 4) == {"embedding": [4.0, 0.5], "v": [4.0, 0.5], "names": ["a", "b 4"]}
+    assert project.cli("lookup", "churn", "3").code == 2
+
+
+def test_a_domains_doubles_do_not_become_reals_unasked(project: Sandbox) -> None:
+    install_vector(project)
+    project.spec(PUBLISHED)
+    project.query("select i as customer, [i, 0.5]::double[] as embedding, ['a'] as tags from range(5) t(i)")
+    refused = project.cli("run", "churn")
+    assert refused.code == 2
+    assert "so digits would be lost" in refused.err
+
+
+def test_a_list_without_a_value_is_rejected(project: Sandbox) -> None:
+    install_vector(project)
+    project.spec(PUBLISHED)
+    project.query(
+        "select i as customer, case when i = 2 then null else [i, 0.5]::float[] end as embedding, ['a'] as tags"
+        " from range(5) t(i)"
+    )
+    run(project)
+    assert project.rows("select count(*) from predictions.churn") == [(4,)]
+
+
+def test_a_list_with_a_missing_number_is_rejected(project: Sandbox) -> None:
+    install_vector(project)
+    project.spec(PUBLISHED)
+    project.query(
+        "select i as customer, [i, case when i = 2 then null else 0.5 end]::float[] as embedding, ['a'] as tags"
+        " from range(5) t(i)"
+    )
+    run(project)
+    assert project.rows("select count(*) from predictions.churn") == [(4,)]

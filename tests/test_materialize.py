@@ -44,7 +44,7 @@ def test_a_table_that_was_tampered_with_is_refused(sandbox: Sandbox, value: str 
     job = sandbox.job()
     with leases.holding(job.database, "churn") as lease:
         version = materialize.begin(job, lease)
-        scorer = materialize.load_scorer(job, version)
+        scorer = materialize.load_predictor(job, version)
         materialize.take_snapshot(job, lease, version, scorer)
         materialize.score_chunks(job, lease, version, materialize.pending_chunks(job, version), scorer)
         materialize.finish_table(job, lease, version)

@@ -22,7 +22,8 @@ from prescore.errors import Busy, Mistake, NotFound, StoreRefused, StoreUnavaila
 from prescore.project.project import Project
 from prescore.run import materialize
 from prescore.steps import score
-from prescore.store.store import Store, hash_bytes
+from prescore.store.model_file import hash_bytes
+from prescore.store.store import Store
 from prescore.versions import lease
 
 SCORES = "select customer, score from predictions.churn order by customer"
@@ -40,7 +41,7 @@ from prescore.versions.lease import Lease
 root, url, token, *chunks = sys.argv[1:]
 project = Project.find(Path(root))
 job = Job(project, project.spec("churn"), Database(url))
-scorer = materialize.load_scorer(job, 1)
+scorer = materialize.load_predictor(job, 1)
 materialize.score_chunks(job, Lease("churn", int(token)), 1, [int(chunk) for chunk in chunks], scorer)
 """
 """Scores chunks of version 1 in a process of its own; arguments: project, database URL, fencing token, chunks."""
@@ -116,7 +117,7 @@ def test_machines_share_the_chunks_of_a_version(shared: Sandbox) -> None:
     job, other = shared.job(), _copy_to_other_machine(shared)
     with lease.holding(job.database, "churn") as own_lease:
         version = materialize.begin(job, own_lease)
-        scorer = materialize.load_scorer(job, version)
+        scorer = materialize.load_predictor(job, version)
         materialize.take_snapshot(job, own_lease, version, scorer)
         arguments = [str(other.root), shared.database.url, str(own_lease.token), *map(str, range(5, 10))]
         with subprocess.Popen([sys.executable, "-c", OTHER_MACHINE, *arguments]) as process:
@@ -183,10 +184,10 @@ def test_a_kept_model_that_was_changed_is_refused(shared: Sandbox, s3: S3) -> No
     (name,) = (name for name in s3.objects() if name.startswith("models/"))
     s3.put(name, linear([9.0, 9.0]))
     with pytest.raises(NotFound, match=f"{s3.url}/{name} was changed"):
-        materialize.load_scorer(shared.job(), 1)
+        materialize.load_predictor(shared.job(), 1)
     s3.remove(name)
-    with pytest.raises(NotFound, match=r"has no model .* Check that every worker uses the same store\."):
-        materialize.load_scorer(shared.job(), 1)
+    with pytest.raises(NotFound, match=r"the whole model .* Check that every worker uses the same store\."):
+        materialize.load_predictor(shared.job(), 1)
     assert materialize.run(shared.job()).version == 1
 
 
@@ -275,7 +276,7 @@ def test_an_unreachable_store_is_not_mistaken_for_a_missing_file(shared: Sandbox
     shared.monkeypatch.setenv("AWS_ENDPOINT_URL", NOWHERE)
     job = shared.job()
     with pytest.raises(StoreUnavailable, match=f"The store {s3.url} does not answer"):
-        materialize.load_scorer(job, 1)
+        materialize.load_predictor(job, 1)
     with pytest.raises(StoreUnavailable, match="does not answer"):
         score.SnapshotReader(job.store.snapshot(_first_version(shared)))
     assert shared.cli("run", "churn").code == 3

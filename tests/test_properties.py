@@ -87,7 +87,7 @@ def _publish(sandbox: Sandbox) -> None:
     job = sandbox.job()
     with lease.holding(job.database, "churn") as held:
         version = materialize.begin(job, held, RunOptions(full=True))
-        scorer = materialize.load_scorer(job, version)
+        scorer = materialize.load_predictor(job, version)
         materialize.take_snapshot(job, held, version, scorer)
         materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
         materialize.finish_table(job, held, version)
@@ -146,7 +146,7 @@ def test_chunks_cover_a_domain_exactly_once(tmp_path: Path, keys: list[int], cut
     )
     converter = snapshot.DomainConverter(churn, {"visits": pa.float32()}, table.schema)
     path = tmp_path / f"{uuid.uuid4()}.parquet"
-    summary = snapshot.write(iter(batches), converter, path, chunk_rows, lambda _: None, lambda _: None)
+    summary = snapshot.write(iter(batches), converter, path, chunk_rows, *[lambda _: None] * 3)
     reader = score.SnapshotReader(path)
     chunks = [reader.chunk(n) for n in range(summary.chunks)]
     reader.close()

@@ -200,7 +200,7 @@ def test_a_model_file_that_was_changed_in_the_store_is_not_used(sandbox: Sandbox
     (kept,) = (sandbox.root / ".prescore/store/models").iterdir()
     kept.write_bytes(linear([9.0, 9.0]))
     with pytest.raises(NotFound, match="was changed"):
-        materialize.load_scorer(sandbox.job(), 1)
+        materialize.load_predictor(sandbox.job(), 1)
     assert sandbox.cli("run", "churn").code == 0
     assert sandbox.rows("select customer, score from predictions.churn order by customer") == good
 

@@ -58,7 +58,8 @@ class Versions(RuleBasedStateMachine):
     def run(self, outcome: str) -> None:
         """Make a version with one row, in a run that ends in this state."""
         spec = spec_of(self.model, {"k": "bigint"}, {"score": "real"}, {}, {})
-        made_of = dict.fromkeys(("model_fingerprint", "domain_fingerprint", "spec_fingerprint"), self.model)
+        names = ("model_fingerprint", "domain_fingerprint", "spec_fingerprint", "runtime")
+        made_of = {**dict.fromkeys(names, self.model), "chunk_rows": None}
         number = lifecycle.create(self.connection, spec, made_of)
         self.connection.execute(f"insert into prescore_versions.{self.model}_v{number} values (1, {number})".encode())
         if outcome in ("checked", "refused", "staged"):

@@ -83,8 +83,8 @@ def snapshot(model: str, root: str, groups: int, spec_error: str | None = None) 
         if options.full:
             _record_start_from_scratch(job, version)
         with failure.giving_up(job, lease, version):
-            scorer = materialize.load_scorer(job, version)
-            materialize.take_snapshot(job, lease, version, scorer)
+            predictor = materialize.load_predictor(job, version)
+            materialize.take_snapshot(job, lease, version, predictor)
         return _shares(job, lease, version, groups)
 
 
@@ -101,8 +101,8 @@ def score(model: str, root: str, share: Share) -> int:
     pending = shares.pending_chunks(job, version, chunks)
     if pending:
         with _leased(job, share) as (leased_job, lease):
-            scorer = materialize.load_scorer(leased_job, version)
-            materialize.score_chunks(leased_job, lease, version, pending, scorer)
+            predictor = materialize.load_predictor(leased_job, version)
+            materialize.score_chunks(leased_job, lease, version, pending, predictor)
     return len(pending)
 
 

@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
+import pandas as pd
 from onnx import helper, numpy_helper
 
 # When this file runs as a script, Python only searches jobs/flights/.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import prescore
 from flights.data import ROOT, write_whole
 
 LONG_MILES = 2000.0
@@ -76,10 +79,21 @@ KINDS: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
 
 
 def break_model(kind: str, good: Path, out: Path) -> None:
-    """Write a broken copy of the good model to `out`. The file is still valid ONNX."""
+    """Write a broken copy of the good model to `out`, with examples that it reproduces. It is still valid ONNX."""
     broken = KINDS[kind](onnx.load(good))
     onnx.checker.check_model(broken, full_check=True)
-    write_whole(out, lambda path: path.write_bytes(broken.SerializeToString()))
+    rows = pd.read_parquet(good.with_suffix(".examples.parquet")).drop(columns=["late", "late_probability"])
+    content = broken.SerializeToString()
+    write_whole(out, lambda path: path.write_bytes(content))
+    prescore.examples(lambda rows: predict(content, rows), rows, file=out.with_suffix(".examples.parquet"))
+
+
+def predict(model: bytes, rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the predictions of a model, which become its examples: as if training itself had gone wrong."""
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    columns = {name: rows[[name]].to_numpy() for name in rows.columns}
+    labels, probabilities = session.run(["label", "probabilities"], columns)
+    return {"late": labels, "late_probability": probabilities[:, 1]}
 
 
 def main() -> None:

@@ -50,13 +50,15 @@ def main() -> None:
         print_heading(
             "5. Break the model: it predicts NaN for long flights. The checks refuse it, and readers see no change."
         )
-        good = MODEL.with_suffix(".good")
-        shutil.copy(MODEL, good)
+        files = [MODEL, MODEL.with_suffix(".examples.parquet")]
+        for file in files:
+            shutil.copy(file, f"{file}.good")
         try:
             shell("python jobs/flights/broken.py nan --out models/flight_delay.onnx", quiet=True)
             shell("prescore run flight_delay", expected=4, shown="rows in|refused by|observed|served")
         finally:
-            good.replace(MODEL)
+            for file in files:
+                Path(f"{file}.good").replace(file)
         fetch(f"{address}/v1/predictions/flight_delay?{FLIGHT}")
 
         print_heading(

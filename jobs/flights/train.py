@@ -29,6 +29,7 @@ from sklearn.preprocessing import OrdinalEncoder
 
 # When this file runs as a script, Python only searches jobs/flights/.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import prescore
 from flights.data import ROOT, ensure_data, write_whole
 
 TEXTS = ["carrier", "origin", "dest"]
@@ -164,6 +165,16 @@ def train(flights: pd.DataFrame, seed: int, iterations: int) -> Model:
     return Model(pipeline, model, difference)
 
 
+def write_examples(pipeline: Any, flights: pd.DataFrame, model_file: Path) -> None:
+    """Write flights with the pipeline's own predictions beside the model file, which must reproduce them."""
+    prescore.examples(
+        pipeline,
+        features(flights),
+        file=model_file.with_suffix(".examples.parquet"),
+        outputs={"late_probability": ("predict_proba", 1), "late": "predict"},
+    )
+
+
 def score(late: pd.Series, predicted: Floats) -> Scores:
     """Measure predicted probabilities against the outcomes."""
     return Scores(
@@ -250,6 +261,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print(report(flights, model))
     write_whole(options.out, lambda path: path.write_bytes(model.onnx))
+    write_examples(model.pipeline, flights, options.out)
     if options.keep_pipeline:
         write_whole(options.keep_pipeline, lambda path: joblib.dump(model.pipeline, path))
     print(f"wrote {os.path.relpath(options.out)} in {time.monotonic() - started:.0f} s")

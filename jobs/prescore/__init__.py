@@ -48,6 +48,7 @@ from prescore.errors import (
 
 if TYPE_CHECKING:
     from prescore.checks.comparison import ColumnDifference, KeyCounts
+    from prescore.public.examples import examples
     from prescore.public.project import Project
     from prescore.public.results import (
         Comparison,
@@ -97,6 +98,7 @@ __all__ = [
     "Terminal",
     "Transient",
     "ValidationResult",
+    "examples",
 ]
 
 # Name → its module. The extra that a module needs stands in _EXTRAS.
@@ -115,8 +117,9 @@ _MODULES = {
     "RetentionDecision": "prescore.public.results",
     "RetirementResult": "prescore.public.results",
     "ValidationResult": "prescore.public.results",
+    "examples": "prescore.public.examples",
 }
-_EXTRAS = {"RunReport": "jobs", "Scorer": "score"}
+_EXTRAS = {"RunReport": "jobs", "Scorer": "score", "examples": "score"}
 
 
 # Type checkers see the imports above instead, and so report a misspelt name.

@@ -56,9 +56,14 @@ class Version(TypedDict):
     state: str
     table_name: str
     attached_at: datetime | None
-    model_fingerprint: str
+    model_fingerprint: str | None
     domain_fingerprint: str
     spec_fingerprint: str
+    runtime: str | None
+    producer: str
+    prescore_version: str
+    examples_fingerprint: str | None
+    chunk_rows: int | None
     key_columns: list[Column]
     output_columns: list[Column]
     snapshot_location: str | None

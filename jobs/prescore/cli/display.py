@@ -91,6 +91,13 @@ def report(run: RunReport) -> None:
     for result in passed:
         line("    ", ("passed", "green"), f"  {result['name']}: {format_value(result['observed'])}")
     line("  ", *_outcome(run))
+    warnings(run.model, run.warnings)
+
+
+def warnings(model: str, sentences: Sequence[str]) -> None:
+    """Print warnings about a model to stderr, so that what programs read stays as it is."""
+    for sentence in sentences:
+        sys.stderr.write(f"prescore: warning: {model}: {sentence}\n")
 
 
 def report_json(run: RunReport) -> None:

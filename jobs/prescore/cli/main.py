@@ -98,6 +98,7 @@ def validate(name: OneModel = None, json: Json = False) -> None:
         if not json:
             rejected = f", of which {result.rejected:,} would be rejected" if result.rejected else ""
             typer.echo(f"{model}: spec, model and domain fit; {result.rows:,} rows{rejected}")
+            display.warnings(model, result.warnings)
     if json:
         display.print_json([result.as_dict() for result in results])
 

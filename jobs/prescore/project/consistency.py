@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from prescore.catalog.types import ARRAYS
+from prescore.catalog.types import ARRAYS, FLOATS, OUTPUT_TYPES, TYPES
+from prescore.project.fields import BY_NAME
 
+# Postgres' limit for a view is 1,600 columns, and three are version, data_as_of and published_at.
+_MOST_COLUMNS = 1_597
 _COLUMN_SECTIONS = ("key", "outputs", "passthrough")
 _PAIRS = (("key", "outputs"), ("key", "passthrough"), ("outputs", "passthrough"))
 
@@ -24,13 +27,20 @@ def errors(content: Mapping[str, Any]) -> list[str]:
         *_indexed_arrays(content),
         *_nul_characters(content),
         *_unknown_features(content.get("onnx")),
+        *_example_faults(content),
+        *_too_many_columns(columns),
+        *_selections_without_model(content),
     ]
 
 
-def selection_fault(type_name: str, index: object, columns: object) -> str | None:
+def selection_fault(type_name: str, index: object, label: object, columns: object) -> str | None:
     """Return why an output of this type cannot select columns of the model's output in this way, or None if it can."""
+    if index is not None and label is not None:
+        return "must have either index or class, and not both"
     if type_name in ARRAYS and index is not None:
         return f"{type_name} takes columns instead of index; use columns = [{index}], or a type that is not an array"
+    if type_name in ARRAYS and label is not None:
+        return f"{type_name} takes columns instead of class; use their numbers, or a type that is not an array"
     if type_name not in ARRAYS and columns is not None:
         return f"{type_name} holds one column; choose it with index, or use an array type, such as real[]"
     return None
@@ -66,6 +76,9 @@ def _unknown_features(onnx: object) -> Iterator[str]:
     if not isinstance(onnx, Mapping):
         return
     features = _features(onnx.get("inputs"))
+    # The features of inputs = "by name" are those of the model file.
+    if not features:
+        return
     for key in ("allow_precision_loss", "nullable"):
         for name in sorted(set(_texts(onnx.get(key))) - set(features)):
             yield f"onnx.{key}: {name} is not a feature; the features are {', '.join(features)}"
@@ -73,10 +86,43 @@ def _unknown_features(onnx: object) -> Iterator[str]:
 
 def _features(inputs: object) -> list[str]:
     """Return the feature columns, each once, in the order of the inputs."""
-    if not isinstance(inputs, Mapping):
-        return []
-    names = (name for columns in inputs.values() for name in _texts(columns))
+    lists = inputs.values() if isinstance(inputs, Mapping) else [inputs]
+    names = (name for columns in lists for name in _texts(columns) if name != BY_NAME)
     return list(dict.fromkeys(names))
+
+
+def _example_faults(content: Mapping[str, Any]) -> Iterator[str]:
+    onnx = content.get("onnx")
+    examples = onnx.get("examples") if isinstance(onnx, Mapping) else None
+    if not isinstance(examples, Mapping):
+        return
+    outputs = content.get("outputs")
+    for key in ("columns", "tolerance"):
+        for name in sorted(_keys(examples.get(key)) - _keys(outputs)):
+            yield f"onnx.examples.{key}.{name}: there is no output {name}; use names of [outputs]"
+    for name in sorted(_keys(examples.get("tolerance")) & _keys(outputs)):
+        output = outputs[name] if isinstance(outputs, Mapping) else None
+        kind = output.get("type") if isinstance(output, Mapping) else None
+        if kind in OUTPUT_TYPES and (TYPES[kind].element or kind) not in FLOATS:
+            yield f"onnx.examples.tolerance.{name}: {name} is {kind}, which must be exact; remove the tolerance"
+
+
+def _selections_without_model(content: Mapping[str, Any]) -> Iterator[str]:
+    if "onnx" in content and content["onnx"] is not None:
+        return
+    outputs = content.get("outputs")
+    for name, output in outputs.items() if isinstance(outputs, Mapping) else ():
+        for key in ("index", "class", "columns"):
+            if isinstance(output, Mapping) and output.get(key) is not None:
+                yield f"outputs.{name}.{key}: chooses among a model's columns, but the spec has no [onnx] section"
+
+
+def _too_many_columns(columns: set[str]) -> Iterator[str]:
+    if len(columns) > _MOST_COLUMNS:
+        yield (
+            f"outputs: the table would have {len(columns):,} columns, but Postgres allows {_MOST_COLUMNS:,} beside "
+            "version, data_as_of and published_at; leave some out"
+        )
 
 
 def _nul_characters(content: Mapping[str, Any]) -> Iterator[str]:

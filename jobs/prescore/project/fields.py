@@ -80,11 +80,44 @@ def _columns(value: object) -> object:
     return tuple(numbers)
 
 
+BY_NAME = "by name"
+"""The value of `onnx.inputs` that feeds each input of the model from the column of its name."""
+ONLY_INPUT = ""
+"""Stands for the name of a model's only input in `onnx.inputs`, if the spec leaves it out."""
+
+
+def _inputs(value: object) -> object:
+    if value == BY_NAME:
+        return {}
+    if isinstance(value, list | tuple):
+        return {ONLY_INPUT: _feed(value)}
+    if not isinstance(value, dict) or not value:
+        raise ValueError(
+            f'must be a table from each input of the model to its columns, a list of columns, or "{BY_NAME}"'
+        )
+    return value
+
+
 def _indexes(value: object) -> object:
     columns = value if isinstance(value, list) else [value]
     if any(isinstance(index, str) for index in columns):
         raise ValueError('must be a list of lists, such as [["dest"], ["origin", "dest"]]')
     return value
+
+
+def _tolerance(value: object) -> object:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1:
+        return value
+    raise ValueError("must be a fraction below 1, such as 1e-5")
+
+
+def _class_label(value: object) -> object:
+    # Classifiers label booleans as 0 and 1.
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str | int):
+        return value
+    raise ValueError('must be a label of the classifier, such as "gold" or 1')
 
 
 def _expectation(value: str) -> str:
@@ -99,6 +132,13 @@ Columns = Annotated[
     Literal["all"] | tuple[int, ...],
     BeforeValidator(_columns, json_schema_input_type=Literal["all"] | list[int]),
 ]
+Inputs = Annotated[
+    dict[str, Feed],
+    BeforeValidator(
+        _inputs,
+        json_schema_input_type=dict[str, str | list[str]] | list[str] | Literal["by name"],
+    ),
+]
 Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
 Clock = Annotated[time, BeforeValidator(_clock, json_schema_input_type=time)]
 Name = Annotated[str, AfterValidator(require_model_name)]
@@ -110,4 +150,6 @@ Indexes = Annotated[
     tuple[tuple[str, ...], ...],
     BeforeValidator(_indexes, json_schema_input_type=tuple[tuple[str, ...], ...]),
 ]
+Tolerance = Annotated[float, BeforeValidator(_tolerance, json_schema_input_type=float)]
+ClassLabel = Annotated[str | int, BeforeValidator(_class_label, json_schema_input_type=str | int | bool)]
 Expectation = Annotated[str, AfterValidator(_expectation)]

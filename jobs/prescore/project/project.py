@@ -72,6 +72,9 @@ class Settings(BaseModel):
         {},
         description="databases for domain.source in specs: name = SQLAlchemy URL, or env:VARIABLE",
     )
+    require_examples: bool = Field(
+        False, description="whether every spec with an ONNX file must name examples that the model reproduces"
+    )
     workers: int = Field(0, ge=0, description="how many chunks are scored in parallel; 0: one for each core")
     chunk_rows: int = Field(102_400, ge=1, description="about how many rows a chunk has")
     memory_limit: Size = Field("384MB", description="how much memory DuckDB uses before it spills to disk")

@@ -16,16 +16,18 @@ from prescore.catalog.types import KEY_TYPES, OUTPUT_TYPES, PASSTHROUGH_TYPES
 from prescore.errors import NotFound, SpecInvalid
 from prescore.project import consistency, validation_messages
 from prescore.project.fields import (
+    ClassLabel,
     Clock,
     ColumnName,
     Columns,
     Duration,
     Expectation,
-    Feed,
     Indexes,
+    Inputs,
     KeyColumnName,
     Limit,
     Name,
+    Tolerance,
     Zone,
 )
 
@@ -70,14 +72,29 @@ class Domain(Section):
     )
 
 
+class Examples(Section):
+    """Example rows with the outputs that the training code computed, which the model must reproduce."""
+
+    file: str = Field(description="path of the Parquet file, relative to the project")
+    columns: dict[str, str] = Field(
+        {},
+        description="for an output, the column of the file that has its values; by default the one with its name",
+    )
+    tolerance: dict[str, Tolerance] = Field(
+        {},
+        description="for an output that is a float, how far it may be from its example, as a fraction of its size",
+    )
+
+
 class Onnx(Section):
     """The ONNX file, and the columns that fill its inputs."""
 
     file: str = Field(description="path of the ONNX file, relative to the project")
-    inputs: dict[str, Feed] = Field(
-        min_length=1,
-        description="for each input, the column that fills it, or the columns of a matrix in order",
+    inputs: Inputs = Field(
+        description="for each input, the column that fills it, or the columns of a matrix in order; a list alone is "
+        'for the only input, and "by name" fills each input from the column of its name',
     )
+    examples: Examples | None = Field(None, description="example rows that the model must reproduce")
     allow_precision_loss: frozenset[str] = Field(
         frozenset(),
         description="features that may lose digits when they are converted to the type of the model's input",
@@ -86,17 +103,17 @@ class Onnx(Section):
         frozenset(),
         description="features whose NULLs reach the model as NaN; a NULL in another feature rejects the row",
     )
+    batch_rows: int | None = Field(
+        None, ge=1, description="how many rows the model scores in one call; by default as many as its weights allow"
+    )
+    allow_batch_dependence: bool = Field(
+        False, description="accept a model whose score of a row depends on the rows that are scored with it"
+    )
 
     @field_serializer("allow_precision_loss", "nullable")
     def _sort(self, names: frozenset[str]) -> list[str]:
         # The order of a set differs between processes, and the fingerprint must not.
         return sorted(names)
-
-    @property
-    def features(self) -> list[str]:
-        """Return the feature columns, each once, in the order of the inputs."""
-        names = (column for columns in self.inputs.values() for column in columns)
-        return list(dict.fromkeys(names))
 
 
 class Output(Section):
@@ -104,8 +121,16 @@ class Output(Section):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    source: str = Field(alias="from", description="the output of the model that the column comes from")
+    source: str | None = Field(
+        None,
+        alias="from",
+        description="the output of the model that the column comes from, by default the only one; "
+        "without [onnx] the column of the domain, by default the one of the same name",
+    )
     index: int | None = Field(None, ge=0, description="the column of that output, counted from 0, if it has several")
+    label: ClassLabel | None = Field(
+        None, alias="class", description="the class whose column of that output is meant, instead of its index"
+    )
     columns: Columns | None = Field(
         None, description="for an array: its columns of that output, counted from 0, in this order; by default, all"
     )
@@ -114,7 +139,7 @@ class Output(Section):
 
     @model_validator(mode="after")
     def _require_matching_selection(self) -> Self:
-        if fault := consistency.selection_fault(self.type, self.index, self.columns):
+        if fault := consistency.selection_fault(self.type, self.index, self.label, self.columns):
             raise ValueError(fault)
         return self
 
@@ -218,7 +243,9 @@ class Spec(Section):
     domain: Domain
     key: dict[KeyColumnName, KeyType] = Field(min_length=1)
     passthrough: dict[ColumnName, PassthroughType] = {}
-    onnx: Onnx
+    onnx: Onnx | None = Field(
+        None, description="the model; without it, predictions are columns of the domain, made elsewhere"
+    )
     outputs: dict[ColumnName, Output] = Field(min_length=1)
     comments: dict[str, str] = Field({}, description="comments on key and passthrough columns")
     indexes: Indexes = Field((), description="secondary indexes, each a list of columns")
@@ -260,8 +287,9 @@ class Spec(Section):
     def fingerprint(self) -> str:
         """Return the SHA-256 of the keys that decide the table's content; schedules, checks and comments do not."""
         sections = {"domain", "key", "passthrough", "onnx", "outputs", "indexes"}
-        comments = {"outputs": {"__all__": {"comment"}}}
-        return _hash(self.model_dump_json(include=sections, exclude=comments))
+        # The examples are recorded apart. They decide whether a model may be used, not what it predicts.
+        excluded: Any = {"outputs": {"__all__": {"comment"}}, "onnx": {"examples"}}
+        return _hash(self.model_dump_json(include=sections, exclude=excluded))
 
     @property
     def checks_fingerprint(self) -> str:

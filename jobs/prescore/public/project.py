@@ -96,8 +96,9 @@ class Project:
             from prescore.run import preflight
 
         with progress.bars(enabled=self._progress) as on_progress:
-            rows, rejected = preflight.validate(self._session.definition(name, on_progress))
-        return ValidationResult(name, rows, rejected)
+            definition = self._session.definition(name, on_progress)
+            rows, rejected = preflight.validate(definition)
+        return ValidationResult(name, rows, rejected, preflight.warnings(definition))
 
     def run(
         self,

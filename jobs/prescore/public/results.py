@@ -76,12 +76,14 @@ class Results(Sequence[R], Generic[R]):
 class ValidationResult(Result):
     """A model whose spec, model file, domain and checks fit together.
 
-    `rows` is the number of rows of the domain, `rejected` how many of them a run would reject.
+    `rows` is the number of rows of the domain, `rejected` how many of them a run would reject. `warnings` has a
+    sentence for what could not be verified.
     """
 
     model: str
     rows: int
     rejected: int
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

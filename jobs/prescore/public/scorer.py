@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
+from prescore.errors import ModelInvalid
 from prescore.public.session import Session
 from prescore.scoring.scorer import Scorer as BatchScorer
-from prescore.store.store import read_model
+from prescore.store.model_file import ModelFile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,7 @@ class Scorer(BatchScorer):
         scorer = prescore.Scorer.from_project("churn")
         predictions = scorer.score_frame(frame)
 
-    Needs the extra `score` alone. `Scorer(content, spec, threads=1)` takes the bytes of an ONNX file and a Spec.
+    Needs the extra `score` alone. `Scorer(model, spec, threads=1)` takes a ModelFile and a Spec.
     Safe to share between threads. Raises ModelInvalid when model and spec do not fit.
     """
 
@@ -39,7 +40,9 @@ class Scorer(BatchScorer):
         path = project if project is None or isinstance(project, str | os.PathLike) else project.root
         files = Session(path).files
         spec = files.spec(name)
-        return cls(read_model(files.root / spec.onnx.file), spec, threads=threads)
+        if spec.onnx is None:
+            raise ModelInvalid(f"The spec of {name} has no [onnx] section: its predictions are made elsewhere.")
+        return cls(ModelFile.read(files.root / spec.onnx.file), spec, threads=threads)
 
     def score_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the predictions of a DataFrame's rows: a column for each output of the spec, the index unchanged.

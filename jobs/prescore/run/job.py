@@ -13,9 +13,11 @@ from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
 from prescore.project.project import Project
 from prescore.project.spec import Spec
+from prescore.scoring.examples import ExampleFile
 from prescore.sources import domain
 from prescore.sources.source import Source
-from prescore.store.store import Store, read_model
+from prescore.store.model_file import ModelFile
+from prescore.store.store import Store
 from prescore.versions.lease import Lease
 
 OnProgress = Callable[[str, int, int | None], None]
@@ -54,14 +56,27 @@ class Definition:
         return domain.open_source(self.project, self.spec, spill)
 
     @cached_property
-    def onnx(self) -> bytes:
-        """The model file's content; raises ModelInvalid when it is missing or empty."""
-        return read_model(self.project.root / self.spec.onnx.file)
+    def onnx(self) -> ModelFile | None:
+        """The model file, None if predictions are made elsewhere.
+
+        Raises ModelInvalid when it is missing, empty or incomplete.
+        """
+        if self.spec.onnx is None:
+            return None
+        return ModelFile.read(self.project.root / self.spec.onnx.file)
+
+    @cached_property
+    def examples(self) -> ExampleFile | None:
+        """The examples that the model must reproduce, None if the spec has none; raises ModelInvalid."""
+        onnx = self.spec.onnx
+        if onnx is None or onnx.examples is None:
+            return None
+        return ExampleFile.read(self.project.root / onnx.examples.file)
 
     @property
-    def parts(self) -> tuple[Spec, str, bytes]:
-        """Spec, query and model file, which together with the data decide the predictions."""
-        return self.spec, self.query, self.onnx
+    def parts(self) -> tuple[Spec, str, ModelFile | None, ExampleFile | None]:
+        """Spec, query, model file and examples, which together with the data decide the predictions."""
+        return self.spec, self.query, self.onnx, self.examples
 
     def reloaded(self) -> Self:
         """Return the same job with the files as they are now."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version as release
 from threading import Event
 from typing import Any
 
@@ -27,11 +28,12 @@ from prescore.run import failure, preflight
 from prescore.run.job import Job
 from prescore.run.report import Report
 from prescore.scoring import rejects
+from prescore.scoring.graph import Graph
+from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Reject
-from prescore.scoring.scorer import Scorer
+from prescore.scoring.scorer import RUNTIME
 from prescore.sources import domain
 from prescore.steps import check, publish, score, snapshot, stage
-from prescore.store.store import hash_bytes
 from prescore.versions import lease as leases
 from prescore.versions import lifecycle, resumption, retention, views, withheld
 from prescore.versions.lease import Lease, OnBusy
@@ -103,10 +105,10 @@ class _Attempts:
             job = preflight.refreshed(job, options).with_lease(lease)
             version = self.version = begin(job, lease, options)
             with failure.giving_up(job, lease, version):
-                scorer = load_scorer(job, version)
-                take_snapshot(job, lease, version, scorer)
+                predictor = load_predictor(job, version)
+                take_snapshot(job, lease, version, predictor)
                 chunks = pending_chunks(job, version)
-                score_chunks(job, lease, version, chunks, scorer)
+                score_chunks(job, lease, version, chunks, predictor)
                 # Great Expectations takes seconds to import. Postgres sorts keys meanwhile.
                 expected = background.submit(expectations.build, job.spec)
                 finish_table(job, lease, version)
@@ -161,12 +163,15 @@ def begin(job: Job, lease: Lease, options: RunOptions = DEFAULTS) -> int:
     published and the options do not allow them.
     """
     made_of = {
-        "model_fingerprint": hash_bytes(job.onnx),
+        "model_fingerprint": None if job.onnx is None else job.onnx.fingerprint,
         "domain_fingerprint": domain.fingerprint(job.source, job.query, options.trial_rows, options.as_of),
         "spec_fingerprint": job.spec.fingerprint,
+        "runtime": None if job.onnx is None else RUNTIME,
+        "chunk_rows": _significant_chunk_rows(job),
     }
     # Storing a model file and verifying a large snapshot take a while, so both are done before anything is locked.
-    job.store.keep_model(job.onnx)
+    if job.onnx is not None:
+        job.store.keep_model(job.onnx)
     with job.database.connect() as connection:
         resumable = None
         if not options.full:
@@ -185,6 +190,14 @@ def begin(job: Job, lease: Lease, options: RunOptions = DEFAULTS) -> int:
     return version
 
 
+def _significant_chunk_rows(job: Job) -> int | None:
+    """Return the rows of a chunk if the model's scores depend on how the domain is divided into chunks."""
+    onnx = job.spec.onnx
+    if onnx is None or not onnx.allow_batch_dependence:
+        return None
+    return job.project.settings.chunk_rows
+
+
 def _require_publishable(connection: Connection, job: Job, options: RunOptions) -> None:
     views.require_roles(connection, job.spec.grants.select)
     if options.publishes and not options.allow_breaking:
@@ -195,13 +208,16 @@ def _register(
     connection: Connection,
     job: Job,
     options: RunOptions,
-    made_of: dict[str, str],
+    made_of: dict[str, Any],
     resumable: int | None,
 ) -> int:
     """Record in the catalog that a run works on the resumable version, or on a new one, and return its number."""
-    lifecycle.lock_model_file(connection, made_of["model_fingerprint"])
-    # Another run may have removed the file before it was locked. Now none can.
-    job.store.keep_model(job.onnx)
+    producer = ""
+    if job.onnx is not None:
+        lifecycle.lock_model_file(connection, job.onnx.fingerprint)
+        # Another run may have removed the file before it was locked. Now none can.
+        job.store.keep_model(job.onnx)
+        producer = Graph.parse(job.onnx.content, job.model).producer
     catalog = Catalog(connection)
     catalog.execute("models_register", model=job.model, description=job.spec.description)
     if resumable is None:
@@ -210,6 +226,14 @@ def _register(
         version = resumable
         resumption.resume(connection, job.spec, version)
     lifecycle.set_to_publish(connection, job.model, version, publishing=options.publishes)
+    catalog.execute(
+        "versions_set_origin",
+        model=job.model,
+        version=version,
+        producer=producer,
+        prescore_version=release("prescore"),
+        examples_fingerprint=None if job.examples is None else job.examples.fingerprint,
+    )
     return version
 
 
@@ -226,25 +250,36 @@ def _sweep_snapshots(connection: Connection, job: Job, lease: Lease) -> None:
         job.store.sweep(job.model, locations)
 
 
-def load_scorer(job: Job, version: int) -> Scorer:
-    """Return a scorer with the model file that the version began with, even if the project's file has changed since."""
+def load_predictor(job: Job, version: int) -> Predictor:
+    """Return what makes a version's predictions, with the model file that it began with, whatever the project has now.
+
+    Raises NotAllowed when this process has another ONNX Runtime than the one that the version began with.
+    """
     with job.database.connect() as connection:
         row = Catalog(connection).version(job.model, version)
-    model_file = job.store.model(row["model_fingerprint"])
-    return Scorer(model_file, job.spec)
+    fingerprint = row["model_fingerprint"]
+    if fingerprint is None:
+        return preflight.open_predictor(None, job.spec)
+    if row["runtime"] != RUNTIME:
+        raise NotAllowed(
+            f"{job.model} version {version} was started with {row['runtime']}, but this process has {RUNTIME}, and a "
+            "version must not have the predictions of both. Install the same release on every worker, or start over "
+            f"with: prescore run {job.model} --full"
+        )
+    return preflight.open_predictor(job.store.model(fingerprint), job.spec)
 
 
 def take_snapshot(
     job: Job,
     lease: Lease,
     version: int,
-    scorer: Scorer,
+    predictor: Predictor,
 ) -> None:
     """Freeze the domain, unless an earlier attempt did; raise Refused when it is empty or has too many rejects."""
     with timed(job, version, "snapshot") as (catalog, row):
         connection = catalog.connection
         if row["snapshot_rows"] is None:
-            _write_snapshot(job, lease, catalog, row, scorer)
+            _write_snapshot(job, lease, catalog, row, predictor)
             row = catalog.version(job.model, version)
         few = rejects.check(connection, row, job.spec.max_rejects)
         # Once the version is staged, the check step reports and records this.
@@ -264,7 +299,7 @@ def _write_snapshot(
     lease: Lease,
     catalog: Catalog,
     version: Version,
-    scorer: Scorer,
+    predictor: Predictor,
 ) -> None:
     """Write the domain into a snapshot file, its rejects into the catalog, and record both with the version."""
     connection = catalog.connection
@@ -287,9 +322,9 @@ def _write_snapshot(
     source = job.source.with_as_of(version["as_of"] or version["started_at"])
     # The clock is read before the rows, which are then at least as recent as it says.
     data_as_of = snapshot.query_data_as_of(source, job.spec)
-    expected = snapshot.expected_types(job.spec, scorer.features)
+    expected = snapshot.expected_types(job.spec, predictor.features)
     with source.open(job.query, chunk_rows, expected, limit=version["trial_rows"]) as stream:
-        converter = snapshot.DomainConverter(job.spec, scorer.features, stream.schema)
+        converter = snapshot.DomainConverter(job.spec, predictor.features, stream.schema)
         with job.store.write_snapshot(location) as part:
             summary = snapshot.write(
                 stream.batches,
@@ -298,6 +333,7 @@ def _write_snapshot(
                 chunk_rows,
                 report_progress,
                 tally.add,
+                lambda rows: preflight.check_first_rows(predictor, rows),
             )
     with connection.transaction():
         catalog.execute(
@@ -329,7 +365,7 @@ def score_chunks(
     lease: Lease,
     version: int,
     chunks: Sequence[int],
-    scorer: Scorer,
+    predictor: Predictor,
 ) -> None:
     """Score chunks and copy them into the table, several in parallel, so that one computes while another waits."""
     if not chunks:
@@ -341,7 +377,7 @@ def score_chunks(
         futures = []
         try:
             for _ in range(workers):
-                future = pool.submit(_score_remaining, job, lease, row, scorer, remaining, stop)
+                future = pool.submit(_score_remaining, job, lease, row, predictor, remaining, stop)
                 futures.append(future)
             for future in futures:
                 future.result()
@@ -353,7 +389,7 @@ def _score_remaining(
     job: Job,
     lease: Lease,
     version: Version,
-    scorer: Scorer,
+    predictor: Predictor,
     remaining: Iterator[int],
     stop: Event,
 ) -> None:
@@ -370,7 +406,7 @@ def _score_remaining(
                 if stop.is_set():
                     return
                 began = time.perf_counter()
-                scored = score.score_chunk(scorer, reader.chunk(chunk), record_limit)
+                scored = score.score_chunk(predictor, reader.chunk(chunk), record_limit)
                 seconds = time.perf_counter() - began
                 stage.copy_chunk(connection, lease, version, chunk, scored, seconds)
                 rows = scored.rows.num_rows + scored.rejected

@@ -7,33 +7,73 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pyarrow as pa
+
 from prescore.catalog import roles
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Connection
 from prescore.checks import expectations
-from prescore.errors import NotAllowed
+from prescore.errors import NotAllowed, SpecInvalid
+from prescore.project.project import FILE
 from prescore.project.spec import Spec
 from prescore.run import disk
 from prescore.run.job import Definition, Job
-from prescore.scoring import rejects
+from prescore.scoring import examples, rejects, row_independence, verification
+from prescore.scoring.domain_columns import DomainColumns
+from prescore.scoring.predictor import Predictor
 from prescore.scoring.scorer import Scorer
 from prescore.steps import snapshot
+from prescore.store.model_file import ModelFile
 from prescore.versions import compatibility, table
 from prescore.versions.options import RunOptions
 
 
-def check_inputs(job: Definition, as_of: datetime | None = None) -> Scorer:
-    """Check the model file against the spec, and the domain's columns against both; return the model's scorer.
+def check_inputs(job: Definition, as_of: datetime | None = None) -> Predictor:
+    """Check the model file against spec and examples, and the domain's columns against both; return the predictor.
 
     Raises Mistake for what does not fit.
     """
     if as_of is not None:
         _require_dated(job, as_of)
-    scorer = Scorer(job.onnx, job.spec)
-    expected = snapshot.expected_types(job.spec, scorer.features)
+    predictor = open_predictor(job.onnx, job.spec)
+    if isinstance(predictor, Scorer):
+        check_examples(job, predictor)
+    expected = snapshot.expected_types(job.spec, predictor.features)
     with job.source.open(job.query, 1, expected, limit=0) as stream:
-        snapshot.DomainConverter(job.spec, scorer.features, stream.schema)
-    return scorer
+        snapshot.DomainConverter(job.spec, predictor.features, stream.schema)
+    return predictor
+
+
+def open_predictor(model: ModelFile | None, spec: Spec) -> Predictor:
+    """Return what makes the predictions of a spec: its model file, or the domain if there is none."""
+    if model is None:
+        return DomainColumns(spec)
+    return Scorer(model, spec)
+
+
+def check_first_rows(predictor: Predictor, rows: pa.RecordBatch) -> None:
+    """Score a sample of the domain's first rows; raise ModelInvalid if the scores do not fit the spec, or mix rows."""
+    if isinstance(predictor, Scorer):
+        row_independence.require(predictor, rows)
+
+
+def check_examples(job: Definition, scorer: Scorer) -> None:
+    """Score the examples of the spec; raise ModelInvalid if the model does not reproduce them.
+
+    Also raises SpecInvalid when the project requires examples and the spec has none.
+    """
+    if job.examples is not None:
+        verification.require(scorer, job.examples)
+    elif job.project.settings.require_examples:
+        raise SpecInvalid(
+            f"The spec of {job.model} has no examples, and {FILE} requires them: require_examples = true. "
+            f"{examples.HOW_TO_ADD}"
+        )
+
+
+def warnings(job: Definition) -> list[str]:
+    """Return a sentence for each thing that nothing verifies."""
+    return [examples.MISSING] if job.onnx is not None and job.examples is None else []
 
 
 def _require_dated(job: Definition, as_of: datetime) -> None:
@@ -118,19 +158,20 @@ def validate(job: Definition) -> tuple[int, int]:
     Returns the number of rows and the number of rejects among them. Raises Refused when there are too many.
     """
     expectations.build(job.spec)
-    scorer = check_inputs(job)
+    predictor = check_inputs(job)
     snapshot.query_data_as_of(job.source, job.spec)
     rows = 0
     tally = rejects.Tally(job.spec)
-    expected = snapshot.expected_types(job.spec, scorer.features)
+    expected = snapshot.expected_types(job.spec, predictor.features)
     chunk_rows = job.project.settings.chunk_rows
     with job.source.open(job.query, chunk_rows, expected) as stream:
-        converter = snapshot.DomainConverter(job.spec, scorer.features, stream.schema)
-        for batch in stream.batches:
-            rows += batch.num_rows
-            _, rejected = converter.convert(batch)
+        converter = snapshot.DomainConverter(job.spec, predictor.features, stream.schema)
+        for converted, rejected in map(converter.convert, stream.batches):
+            if rows == tally.count and converted.num_rows:
+                check_first_rows(predictor, converted)
+            rows += converted.num_rows + len(rejected)
             tally.add(rejected)
-            job.on_progress("check", batch.num_rows, None)
+            job.on_progress("check", converted.num_rows + len(rejected), None)
         result = tally.require_within_limit(rows)
         if rows == tally.count:
             raise snapshot.empty_domain_error(job.model, result if rows else None)

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from prescore.catalog.catalog import Catalog, CheckResult
+from prescore.catalog.catalog import Catalog, CheckResult, Version
 from prescore.run.job import Job
+from prescore.scoring.examples import MISSING
 from prescore.versions.withheld import is_backfill
 
 STEPS = ("snapshot", "score", "stage", "check", "publish")
@@ -20,7 +21,7 @@ class Report:
     `resumed` says whether the run resumed a version that an earlier run had left unfinished, and `chunks_before` how
     many chunks it found. `seconds` has an entry for each step and `total`. All are of this run alone, while the catalog
     adds up all attempts: no step takes longer than the total. `served` is the version that readers see now. `backfill`
-    says that the version is for a time before that one's.
+    says that the version is for a time before that one's. `warnings` has a sentence for what its run could not verify.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Report:
     served: int | None
     held: str | None
     error: str | None
+    warnings: list[str]
 
     @classmethod
     def from_catalog(cls, job: Job, version: int, *, total: float | None = None) -> Self:
@@ -74,6 +76,7 @@ class Report:
             served=model["published_version"],
             held=model["hold_reason"],
             error=row["error"],
+            warnings=unverified(row),
         )
 
     @classmethod
@@ -86,6 +89,12 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Return the report as a dict for JSON."""
         return asdict(self)
+
+
+def unverified(version: Version) -> list[str]:
+    """Return a sentence for each thing about a version that its run could not verify."""
+    is_verified = version["model_fingerprint"] is None or version["examples_fingerprint"] is not None
+    return [] if is_verified else [MISSING]
 
 
 def _since(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:

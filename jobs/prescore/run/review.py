@@ -11,6 +11,7 @@ from prescore.catalog.catalog import Catalog, CheckResult, Version
 from prescore.checks.comparison import Comparison, compare
 from prescore.errors import NotAllowed
 from prescore.project.spec import Spec
+from prescore.run.report import unverified
 from prescore.versions.withheld import is_backfill
 from prescore.wording import short
 
@@ -36,6 +37,7 @@ class Review:
     on_hold: bool
     hold_reason: str | None
     backfill: bool
+    warnings: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the review as a dict for JSON."""
@@ -64,6 +66,9 @@ class Review:
         yield ""
 
     def _warnings(self) -> Iterator[str]:
+        for warning in self.warnings:
+            yield f"**{warning}**"
+            yield ""
         if self.on_hold:
             yield f"**The model is on hold ({self.hold_reason}). Approval publishes nothing until it is released.**"
             yield ""
@@ -109,6 +114,7 @@ def report(catalog: Catalog, version: Version) -> Review:
         on_hold=model["held_at"] is not None,
         hold_reason=model["hold_reason"],
         backfill=is_backfill(catalog, version),
+        warnings=unverified(version),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,36 +12,35 @@ import pyarrow.types as pat
 
 from prescore.catalog.catalog import Column
 from prescore.catalog.types import TYPES
-from prescore.checks.results import quantity
 from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
 from prescore.project.spec import Output
 from prescore.scoring import conversion
 
 Tensor = np.ndarray[Any, Any]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 _WORD = np.dtype(">u4")
 _LONGEST_VECTOR = 16_000
 
 
-def shape_fault(output: Output, dimensions: int, width: int | None) -> str | None:
-    """Return why an output of the model cannot fill an array column, or None if it can.
+def to_lists(name: str, output: Output, source: str, tensor: Tensor) -> pa.Array:
+    """Return the rows of an output of the model, `source`, as lists of the type of an output column.
 
-    `width` is its number of columns, None where the model leaves it open.
+    Raises ModelInvalid for a tensor of another shape, ModelFailed for an element that does not fit the type.
     """
-    source = output.source
-    if dimensions != 2:
-        return (
-            f"{source} has {quantity(dimensions, 'dimension')}, but an array is a row of an output with two; choose "
-            "another type, or export the model with such an output"
+    if tensor.ndim != 2 or not tensor.shape[1]:
+        raise ModelInvalid(
+            f"Output {source} has the shape {tensor.shape}, but an array is a row of an output that has rows and "
+            "columns. Choose another type in the spec, or export the model with such an output."
         )
-    selected = _select(output, width or 0)
-    absent = [column for column in selected if width is not None and column >= width]
-    if absent:
-        listed = ", ".join(map(str, absent))
-        return f"{source} has {width} columns, counted from 0, so there is no column {listed}"
-    if output.type == "vector" and len(selected) > _LONGEST_VECTOR:
-        return f"{source} has {len(selected):,} columns, but a vector has at most {_LONGEST_VECTOR:,}; use real[]"
-    return None
+    rows, width = tensor.shape
+    selected = _select(output, width)
+    _require_columns(output, source, selected, width)
+    if isinstance(selected, tuple):
+        tensor = tensor[:, selected]
+    flat = np.ascontiguousarray(tensor).reshape(-1)
+    elements = _to_elements(name, output, flat)
+    return _to_rows(elements, rows, len(selected))
 
 
 def _select(output: Output, width: int) -> Sequence[int]:
@@ -50,29 +49,17 @@ def _select(output: Output, width: int) -> Sequence[int]:
     return output.columns
 
 
-def to_lists(name: str, output: Output, tensor: Tensor, rows: int) -> pa.Array:
-    """Return the rows of a tensor as lists of the output's type.
-
-    Raises ModelInvalid for a tensor of another shape, ModelFailed for an element that does not fit the type.
-    """
-    _require_shape(output, tensor, rows)
-    selected = _select(output, tensor.shape[1])
-    if isinstance(selected, tuple):
-        tensor = tensor[:, selected]
-    flat = np.ascontiguousarray(tensor).reshape(-1)
-    elements = _to_elements(name, output, flat)
-    return _to_rows(elements, rows, len(selected))
-
-
-def _require_shape(output: Output, tensor: Tensor, rows: int) -> None:
-    width = tensor.shape[1] if tensor.ndim == 2 else None
-    fault = shape_fault(output, tensor.ndim, width)
-    if fault is not None:
-        raise ModelInvalid(f"Output {fault}.")
-    if len(tensor) != rows or not width:
+def _require_columns(output: Output, source: str, selected: Sequence[int], width: int) -> None:
+    absent = [column for column in selected if column >= width]
+    if absent:
+        listed = ", ".join(map(str, absent))
         raise ModelInvalid(
-            f"Output {output.source} has the shape {tensor.shape} for {rows} rows of input, but must have a row with "
-            "at least one column for each. Check that the model does not aggregate over the batch."
+            f"Output {source} has {width} columns, counted from 0, so there is no column {listed}. Correct columns."
+        )
+    if output.type == "vector" and len(selected) > _LONGEST_VECTOR:
+        raise ModelInvalid(
+            f"Output {source} has {len(selected):,} columns, but a vector has at most {_LONGEST_VECTOR:,}. "
+            "Store real[] instead."
         )
 
 
@@ -103,12 +90,24 @@ def _to_rows(elements: pa.Array, rows: int, width: int) -> pa.Array:
 
 
 def are_finite(lists: pa.Array) -> pa.Array:
-    """Return for each list of floats whether all of its elements are finite."""
-    not_finite = pc.invert(pc.is_finite(lists.flatten()))
+    """Return for each list of floats whether all of its elements are finite. A null is not."""
+    not_finite = pc.invert(pc.is_finite(lists.flatten()).fill_null(False))
     positions = pc.list_parent_indices(lists).filter(not_finite)
     finite = np.ones(len(lists), np.bool_)
     finite[positions.to_numpy()] = False
     return pa.array(finite)
+
+
+def differing_rows(lists: pa.Array, others: pa.Array, differing: Callable[[pa.Array, pa.Array], Mask]) -> Mask:
+    """Return which rows have another length, or an element that differs: `differing` compares arrays of elements."""
+    lengths, other_lengths = (pc.list_value_length(column).fill_null(0).to_numpy() for column in (lists, others))
+    rows: Mask = lengths != other_lengths
+    comparable = np.flatnonzero(~rows)
+    lists, others = (column.take(pa.array(comparable)) for column in (lists, others))
+    elements = differing(lists.flatten(), others.flatten())
+    parents = pc.list_parent_indices(lists).to_numpy()
+    rows[comparable[parents[elements]]] = True
+    return rows
 
 
 def encode(rows: pa.RecordBatch, columns: Sequence[Column]) -> pa.RecordBatch:

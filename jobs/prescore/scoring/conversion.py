@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
@@ -34,8 +35,8 @@ ARROW = _SCALARS | {name: pa.list_(_SCALARS[TYPES[name].element]) for name in AR
 # The first of two Postgres types with the same Arrow type wins: real[], and not vector.
 _POSTGRES_NAMES = {arrow: postgres for postgres, arrow in reversed(ARROW.items())}
 
-# Every integer up to this magnitude has a float of its own (IEEE 754: 24 and 53 bits of significand).
-_LARGEST_EXACT_INTEGER = {pa.float32(): 2**24, pa.float64(): 2**53}
+# Every integer up to this magnitude has a float of its own (IEEE 754: 11, 24 and 53 bits of significand).
+_LARGEST_EXACT_INTEGER = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
 
 _NIL_UUID = "0" * 32
 _WHOLE_UUID = f"^(?:{UUID_PATTERN})$"
@@ -52,14 +53,25 @@ def check_type(
     target: pa.DataType,
     *,
     allow_precision_loss: bool = False,
+    is_stored: bool = False,
 ) -> None:
-    """Raise DomainInvalid unless a column of type `source` can become `target`, judged by the types alone."""
+    """Raise DomainInvalid unless a column of type `source` can become `target`, judged by the types alone.
+
+    `is_stored` says that the column is one of the table, and not only a feature of the model.
+    """
     if pat.is_dictionary(source):
         source = source.value_type
+    if pat.is_list(target) and _is_list(source):
+        source, target = source.value_type, target.value_type
     if not _is_convertible(source, target):
         raise DomainInvalid(
             f"Column {name} is {type_name(source)} in the domain, but must be {type_name(target)}. "
             "Cast it in the domain query."
+        )
+    if _loses_digits(source, target) and is_stored:
+        raise DomainInvalid(
+            f"Column {name} is {type_name(source)} in the domain and {type_name(target)} in the spec, so digits would "
+            "be lost. Cast it in the domain query, or use a wider type in the spec."
         )
     if _loses_digits(source, target) and not allow_precision_loss:
         raise DomainInvalid(
@@ -75,19 +87,23 @@ def convert(
     target: pa.DataType,
     *,
     allow_precision_loss: bool = False,
+    is_stored: bool = False,
 ) -> pa.Array:
     """Return a column as type `target` with every value unchanged.
 
-    Raises DomainInvalid, showing a value that would change. `allow_precision_loss` lets numbers be rounded.
+    Raises DomainInvalid, showing a value that would change. `allow_precision_loss` lets numbers be rounded, and
+    `is_stored` says that the column is one of the table.
     """
     _refuse_infinite_times(name, column)
     if column.type == target:
         return column
-    check_type(name, column.type, target, allow_precision_loss=allow_precision_loss)
+    check_type(name, column.type, target, allow_precision_loss=allow_precision_loss, is_stored=is_stored)
     if pat.is_dictionary(column.type):
         column = column.dictionary_decode()
     if target == ARROW["uuid"]:
         return _to_uuids(name, column)
+    if pat.is_list(target):
+        return _to_lists(name, column, target, allow_precision_loss=allow_precision_loss, is_stored=is_stored)
     if pat.is_floating(target):
         return _to_floats(
             name,
@@ -106,6 +122,8 @@ def convert(
 
 def refuse_nul(name: str, column: pa.Array) -> None:
     """Raise DomainInvalid for a text with a NUL, the one character that Postgres cannot store."""
+    if pat.is_list(column.type):
+        column = column.flatten()
     if not pat.is_string(column.type):
         return
     has_nul = pc.match_substring(column, "\x00")
@@ -116,8 +134,13 @@ def refuse_nul(name: str, column: pa.Array) -> None:
         )
 
 
+_LISTS = (pat.is_list, pat.is_large_list, pat.is_fixed_size_list)
 _TEXTS = (pat.is_string, pat.is_large_string, pat.is_string_view)
 _NUMBERS = (pat.is_integer, pat.is_floating, pat.is_decimal)
+
+
+def _is_list(arrow_type: pa.DataType) -> bool:
+    return any(is_kind(arrow_type) for is_kind in _LISTS)
 
 
 def _is_text(arrow_type: pa.DataType) -> bool:
@@ -173,6 +196,29 @@ def _loses_digits(source: pa.DataType, target: pa.DataType) -> bool:
     return bool(source.bit_width > target.bit_width)
 
 
+def _to_lists(
+    name: str,
+    column: pa.Array,
+    target: pa.DataType,
+    *,
+    allow_precision_loss: bool,
+    is_stored: bool,
+) -> pa.Array:
+    """Return lists of any kind with their elements converted."""
+    if pat.is_null(column.type):
+        return column.cast(target)
+    elements = convert(
+        name,
+        column.flatten(),
+        target.value_type,
+        allow_precision_loss=allow_precision_loss,
+        is_stored=is_stored,
+    )
+    lengths = pc.list_value_length(column).fill_null(0).to_numpy()
+    offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
+    return pa.ListArray.from_arrays(offsets, elements, mask=column.is_null())
+
+
 def _to_floats(
     name: str,
     column: pa.Array,
@@ -183,6 +229,9 @@ def _to_floats(
     if pat.is_integer(column.type) and not allow_precision_loss:
         _refuse_inexact_integers(name, column, target)
     try:
+        # Arrow has no cast to half precision from every type.
+        if pat.is_float16(target):
+            column = column.cast(pa.float32(), safe=False)
         converted = column.cast(target, safe=False)
     except pa.ArrowInvalid as error:
         raise DomainInvalid(f"Column {name} does not fit {type_name(target)}: {error}.") from error

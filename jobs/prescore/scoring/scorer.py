@@ -1,31 +1,36 @@
-"""One ONNX model: an Arrow batch of features in, an Arrow batch of predictions out.
+"""Score with an ONNX model: an Arrow batch of features in, an Arrow batch of predictions out.
 
 The score step uses it, and so can any program that scores in its own process:
 
-    scorer = Scorer(Path("models/flight_delay.onnx").read_bytes(), spec)
+    scorer = Scorer(ModelFile.read(Path("models/flight_delay.onnx")), spec)
     predictions = scorer.score(batch)
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from prescore.catalog.types import ARRAYS
 from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
-from prescore.project.spec import Output, Spec
+from prescore.project.spec import Spec
 from prescore.scoring import arrays, conversion, signature
-from prescore.scoring.signature import TENSOR_TYPES, Nodes
+from prescore.scoring.graph import Graph
+from prescore.scoring.signature import TENSOR_TYPES, Signature, Tensor
+from prescore.store.model_file import ModelFile
 
 # ONNX Runtime reads this at import, and otherwise gives the machine an identifier.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 
-Tensor = np.ndarray[Any, Any]
+RUNTIME = f"ONNX Runtime {ort.__version__}"
+"""The program that computes predictions, as the catalog records it."""
+
+# What the numbers inside of a model may take in one call, and the most rows of a call, whatever they take.
+_CALL_BYTES = 2**27
+_MOST_ROWS = 16_384
 
 
 class Scorer:
@@ -37,53 +42,65 @@ class Scorer:
     instead, so that predictions do not depend on the number of cores.
     """
 
-    def __init__(self, content: bytes, spec: Spec, *, threads: int = 1) -> None:
+    def __init__(self, model: ModelFile, spec: Spec, *, threads: int = 1) -> None:
+        if spec.onnx is None:
+            raise ModelInvalid(f"The spec of {spec.model} has no [onnx] section: its predictions are made elsewhere.")
         self.spec = spec
-        self.session = _load(content, spec, threads)
-        self._inputs = _by_name(self.session.get_inputs())
-        outputs = _by_name(self.session.get_outputs())
-        _require_match(spec, self._inputs, outputs)
-        sources = [output.source for output in spec.outputs.values()]
-        # Several columns may come from one output, such as the probabilities of several classes.
-        self._output_names = list(dict.fromkeys(sources))
+        self.onnx = spec.onnx
+        self.graph = Graph.parse(model.content, self.onnx.file)
+        self.session = _load(model, self.graph, self.onnx.file, threads)
+        inputs = {node.name: node for node in self.session.get_inputs()}
+        outputs = {node.name: node for node in self.session.get_outputs()}
+        self.signature = Signature(spec.model, self.onnx, spec.outputs, self.graph, inputs, outputs)
+        self.batch_rows = self.onnx.batch_rows or _batch_rows(self.graph)
 
     @property
     def features(self) -> dict[str, pa.DataType]:
         """Feature columns, each with the Arrow type that the model takes it as."""
-        types = {}
-        for name, columns in self.spec.onnx.inputs.items():
-            node = self._inputs[name]
-            for column in columns:
-                types[column] = TENSOR_TYPES[node.type]
-        return types
+        return self.signature.features
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return a prediction for every row of a batch: one column per output of the spec, in its order and type.
 
         The batch holds the feature columns; other columns are ignored. Raises DomainInvalid for a feature that is
         missing, null where the spec forbids it, or not exactly convertible; ModelFailed when the model fails on some
-        row or returns a value that its output column cannot hold; and ModelInvalid when it returns a different number
-        of rows.
+        row or returns a value that its output column cannot hold; and ModelInvalid when what it returns has another
+        number of rows, or columns that do not fit the spec.
         """
-        spec = self.spec
-        feed = {}
-        for name, columns in spec.onnx.inputs.items():
-            feed[name] = self._tensor(name, columns, batch)
+        tensors = self.tensors(batch)
+        predictions = {}
+        for name, selection in self.signature.outputs.items():
+            output = self.spec.outputs[name]
+            tensor = tensors[selection.source]
+            if output.type in ARRAYS:
+                predictions[name] = arrays.to_lists(name, output, selection.source, tensor)
+                continue
+            values = signature.select_column(tensor, selection)
+            predictions[name] = _to_column(name, output.type, values)
+        return pa.record_batch(predictions)
+
+    def tensors(self, batch: pa.RecordBatch, sources: list[str] | None = None) -> dict[str, Tensor]:
+        """Return outputs of the model, by default those that the spec needs: each has a row for each row of a batch.
+
+        Raises what `score` raises.
+        """
+        feed = {name: self._tensor(name, columns, batch) for name, columns in self.signature.inputs.items()}
+        sources = sources or self.signature.sources
+        calls = []
+        # An empty batch takes one call, too.
+        for start in range(0, max(batch.num_rows, 1), self.batch_rows):
+            part = {name: tensor[start : start + self.batch_rows] for name, tensor in feed.items()}
+            calls.append(self._call(sources, part, min(self.batch_rows, batch.num_rows - start)))
+        return {source: _join(source, [call[source] for call in calls]) for source in sources}
+
+    def _call(self, sources: list[str], feed: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
         try:
-            tensors = self.session.run(self._output_names, feed)
+            tensors = self.session.run(sources, feed)
         # ONNX Runtime's exceptions have no common base class.
         except Exception as error:
-            raise ModelFailed(f"{spec.onnx.file} failed in ONNX Runtime: {error}") from error
-        tensor_by_name = dict(zip(self._output_names, tensors, strict=True))
-        predictions = {}
-        for name, output in spec.outputs.items():
-            tensor = tensor_by_name[output.source]
-            if output.type in ARRAYS:
-                predictions[name] = arrays.to_lists(name, output, tensor, batch.num_rows)
-                continue
-            values = _select_column(output, tensor, batch.num_rows)
-            predictions[name] = _to_column(name, output, values)
-        return pa.record_batch(predictions)
+            raise ModelFailed(f"{self.onnx.file} failed in ONNX Runtime: {error}") from error
+        pairs = zip(sources, tensors, strict=True)
+        return {source: signature.rows_first(source, tensor, rows) for source, tensor in pairs}
 
     def _tensor(
         self,
@@ -92,11 +109,10 @@ class Scorer:
         batch: pa.RecordBatch,
     ) -> Tensor:
         """Return the value of one input: a vector, or a matrix with one column per feature."""
-        node = self._inputs[name]
-        arrow_type = TENSOR_TYPES[node.type]
+        arrow_type = TENSOR_TYPES[self.signature.nodes[name].type]
         arrays = [self._feature(column, batch, arrow_type) for column in columns]
         first = arrays[0]
-        if len(node.shape) == 1:
+        if self.signature.is_vector(name):
             return first
         if len(arrays) == 1:
             return first.reshape(-1, 1)
@@ -112,7 +128,7 @@ class Scorer:
         batch: pa.RecordBatch,
         arrow_type: pa.DataType,
     ) -> Tensor:
-        onnx = self.spec.onnx
+        onnx = self.onnx
         try:
             column = batch.column(name)
         except KeyError as error:
@@ -138,75 +154,60 @@ def null_message(column: str, arrow_type: pa.DataType) -> str:
     return f"{message}."
 
 
-def _require_match(spec: Spec, inputs: Nodes, outputs: Nodes) -> None:
-    mismatches = list(signature.mismatches(spec, inputs, outputs))
-    if not mismatches:
-        return
-    lines = "\n  ".join(mismatches)
-    raise ModelInvalid(f"{spec.onnx.file} does not match the spec of {spec.model}:\n  {lines}")
-
-
-def _by_name(nodes: Iterable[Any]) -> dict[str, Any]:
-    return {node.name: node for node in nodes}
-
-
-def _load(content: bytes, spec: Spec, threads: int) -> ort.InferenceSession:
+def _load(model: ModelFile, graph: Graph, name: str, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Only fatal errors: every other error is raised as well, and would be shown twice.
     options.log_severity_level = 4
+    if model.weights:
+        locations = list(model.weights)
+        contents = list(model.weights.values())
+        options.add_external_initializers_from_files_in_memory(locations, contents, list(map(len, contents)))
     try:
         return ort.InferenceSession(
-            content,
+            graph.without_maps() or model.content,
             options,
             providers=["CPUExecutionProvider"],
         )
     # ONNX Runtime's exceptions have no common base class.
     except Exception as error:
-        message = f"{spec.onnx.file} cannot be loaded as an ONNX model"
-        if "INVALID_PROTOBUF" in str(error):
-            raise ModelInvalid(
-                f"{message}: it is truncated, or not an ONNX file. "
-                "Export the model again, and check that onnx.file names the exported file."
-            ) from error
-        raise ModelInvalid(f"{message}: {error}") from error
+        raise ModelInvalid(f"{name} cannot be loaded as an ONNX model: {error}") from error
 
 
-def _select_column(output: Output, tensor: Tensor, rows: int) -> Tensor:
-    """Return the column of an output tensor that the spec selects; raise ModelInvalid for another shape."""
-    source = output.source
-    if tensor.ndim not in (1, 2):
+def _batch_rows(graph: Graph) -> int:
+    """Return how many rows to score in one call, so that a wide model does not take gigabytes.
+
+    It depends on the model alone, as the last digits of its predictions do on the number of rows.
+    """
+    bytes_per_row = 4 * graph.widest
+    return max(min(_CALL_BYTES // bytes_per_row, _MOST_ROWS), 1)
+
+
+def _join(source: str, parts: list[Tensor]) -> Tensor:
+    if len(parts) == 1:
+        return parts[0]
+    shapes = {part.shape[1:] for part in parts}
+    if len(shapes) > 1:
         raise ModelInvalid(
-            f"Output {source} has {tensor.ndim} dimensions, but prescore reads one or two: rows, or rows and "
-            "columns. Export the model with such an output."
+            f"Output {source} has another number of columns when the model scores another number of rows. "
+            "Check that the model treats each row by itself."
         )
-    if len(tensor) != rows:
-        raise ModelInvalid(
-            f"Output {source} has {len(tensor)} rows for {rows} rows of input, but must have one for each. "
-            "Check that the model does not aggregate over the batch."
-        )
-    if tensor.ndim == 1:
-        return tensor
-    width = tensor.shape[1]
-    index = output.index
-    if index is None and width != 1:
-        raise ModelInvalid(f"Output {source} has {width} columns. Choose one with index, counted from 0, in the spec.")
-    return tensor[:, index or 0]
+    return np.concatenate(parts)
 
 
-def _to_column(name: str, output: Output, values: Tensor) -> pa.Array:
-    """Return predictions as the type of their output; raise ModelFailed for one that does not fit it."""
+def _to_column(name: str, type_name: str, values: Tensor) -> pa.Array:
+    """Return predictions as the type of their output column; raise ModelFailed for one that does not fit it."""
     predictions = pa.array(np.ascontiguousarray(values), from_pandas=False)
     predicted_type = predictions.type
-    if output.type == "boolean" and pa.types.is_integer(predicted_type):
+    if type_name == "boolean" and pa.types.is_integer(predicted_type):
         return _to_booleans(name, values)
     try:
         # A spec that stores doubles as real accepts the rounding. Integers are never rounded.
         column = conversion.convert(
             name,
             predictions,
-            conversion.ARROW[output.type],
+            conversion.ARROW[type_name],
             allow_precision_loss=pa.types.is_floating(predicted_type),
         )
         conversion.refuse_nul(name, column)

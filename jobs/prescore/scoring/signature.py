@@ -1,155 +1,294 @@
-"""The inputs and outputs of an ONNX model, and whether they match those of a spec."""
+"""What a model file takes and gives, and how a spec maps columns to it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.types as pat
 
-from prescore.catalog.types import ARRAYS, TYPES
-from prescore.project.spec import Output, Spec
-from prescore.scoring import arrays
+from prescore.catalog.types import TYPES
+from prescore.errors import ModelInvalid
+from prescore.project.fields import ONLY_INPUT
+from prescore.project.spec import Onnx, Output
 from prescore.scoring.conversion import ARROW
+from prescore.scoring.graph import Graph
 
 TENSOR_TYPES: dict[str, pa.DataType] = {
+    "tensor(float16)": pa.float16(),
     "tensor(float)": pa.float32(),
     "tensor(double)": pa.float64(),
-    "tensor(int64)": pa.int64(),
+    "tensor(int8)": pa.int8(),
+    "tensor(int16)": pa.int16(),
     "tensor(int32)": pa.int32(),
+    "tensor(int64)": pa.int64(),
+    "tensor(uint8)": pa.uint8(),
+    "tensor(uint16)": pa.uint16(),
+    "tensor(uint32)": pa.uint32(),
+    "tensor(uint64)": pa.uint64(),
     "tensor(bool)": pa.bool_(),
     "tensor(string)": pa.string(),
 }
 """ONNX type name → the Arrow type that prescore feeds to it, or reads from it."""
 
-_FLOAT_TENSORS = {"tensor(float)", "tensor(double)"}
-_TENSOR_ADVICE = "export the model with tensors instead of maps (skl2onnx: zipmap=False)"
-
-Nodes = Mapping[str, Any]
-"""Name → an input or output of an ONNX Runtime session, with its `name`, `type` and `shape`."""
-
-
-def mismatches(spec: Spec, inputs: Nodes, outputs: Nodes) -> Iterator[str]:
-    """Yield one message for each way in which a model's inputs and outputs do not match the spec."""
-    mapped = spec.onnx.inputs
-    for name in sorted(inputs):
-        if name not in mapped:
-            yield f"onnx.inputs: the model also needs {name}; name the column or columns that fill it"
-    for name, columns in mapped.items():
-        fault = _input_fault(name, columns, inputs)
-        if fault is not None:
-            yield f"onnx.inputs.{name}: {fault}"
-    yield from _feature_faults(spec, inputs)
-    for name, output in spec.outputs.items():
-        fault = _output_fault(output, outputs)
-        if fault is not None:
-            yield f"outputs.{name}: {fault}"
+_FLOAT_TENSORS = {"tensor(float16)", "tensor(float)", "tensor(double)"}
+_EXPORT_BATCH = (
+    'export it with a variable number of rows. torch.onnx.export: dynamic_shapes={"x": {0: "batch"}}, or with '
+    'dynamo=False dynamic_axes={"x": {0: "batch"}}; Keras: an Input without batch_size; skl2onnx: '
+    "FloatTensorType([None, n])"
+)
 
 
-def _input_fault(name: str, columns: tuple[str, ...], inputs: Nodes) -> str | None:
-    if name not in inputs:
-        names = ", ".join(inputs)
-        return f"the model has no such input; it has {names}"
-    node = inputs[name]
-    if node.type not in TENSOR_TYPES:
-        supported = ", ".join(TENSOR_TYPES)
-        return f"the input is {node.type}; prescore supports {supported}"
-    dimensions = len(node.shape)
-    if dimensions > 2:
-        return f"the input has {dimensions} dimensions; prescore supports one or two"
-    return _width_fault(_width(node), columns)
+@dataclass(frozen=True)
+class Selection:
+    """Where an output column comes from: an output of the model, and a column of it if the spec names one."""
+
+    source: str
+    index: int | None
 
 
-def _width_fault(width: int | None, columns: tuple[str, ...]) -> str | None:
+class Signature:
+    """The inputs and outputs of a model with the columns of a spec.
+
+    `inputs` maps the name of each input to its feature columns, `outputs` each output column to its selection, `nodes`
+    the name of an input to the node of the ONNX Runtime session, with its `name`, `type` and `shape`. Raises
+    ModelInvalid, with every mismatch, when model and spec do not fit together by what the model declares.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        onnx: Onnx,
+        wanted: Mapping[str, Output],
+        graph: Graph,
+        inputs: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+    ) -> None:
+        self._onnx = onnx
+        self._wanted = wanted
+        self._graph = graph
+        self._given = outputs
+        self.nodes = inputs
+        self.inputs = _resolve_inputs(onnx, inputs)
+        self.outputs: dict[str, Selection] = {}
+        mismatches = [*self._input_mismatches(), *self._feature_faults(), *self._output_mismatches()]
+        if mismatches:
+            lines = "\n  ".join(mismatches)
+            raise ModelInvalid(f"{onnx.file} does not match the spec of {model}:\n  {lines}")
+
+    @property
+    def features(self) -> dict[str, pa.DataType]:
+        """Feature columns, each with the Arrow type that the model takes it as."""
+        types = {}
+        for name, columns in self.inputs.items():
+            node = self.nodes[name]
+            for column in columns:
+                types[column] = TENSOR_TYPES[node.type]
+        return types
+
+    @property
+    def sources(self) -> list[str]:
+        """The outputs of the model that are needed, each once: several columns may come from one of them."""
+        sources = [selection.source for selection in self.outputs.values()]
+        return list(dict.fromkeys(sources))
+
+    def is_vector(self, name: str) -> bool:
+        """Return whether an input is one-dimensional. One without a declared shape is fed as a matrix."""
+        return self._graph.rank(name) == 1
+
+    def _input_mismatches(self) -> Iterator[str]:
+        for name in sorted(self.nodes):
+            if name not in self.inputs:
+                yield f"onnx.inputs: the model also needs {name}; name the column or columns that fill it"
+        for name, columns in self.inputs.items():
+            fault = self._input_fault(name, columns)
+            if fault is not None:
+                yield f"onnx.inputs.{name}: {fault}" if name else f"onnx.inputs: {fault}"
+
+    def _input_fault(self, name: str, columns: tuple[str, ...]) -> str | None:
+        if name not in self.nodes:
+            names = ", ".join(self.nodes)
+            if name == ONLY_INPUT:
+                return f"the model has several inputs: {names}; write a table that names the columns of each"
+            return f"the model has no such input; it has {names}"
+        node = self.nodes[name]
+        if node.type not in TENSOR_TYPES:
+            supported = ", ".join(TENSOR_TYPES)
+            return f"the input is {node.type}; prescore supports {supported}"
+        dimensions = self._graph.rank(name)
+        if dimensions == 0:
+            return "the input is a single value, not one for each row; make it a constant of the model"
+        if dimensions is not None and dimensions > 2:
+            return f"the input has {dimensions} dimensions; prescore supports one or two"
+        return self._batch_fault(node) or _width_fault(node, columns)
+
+    def _batch_fault(self, node: Any) -> str | None:
+        """Return why the model cannot take any number of rows, or None if it can."""
+        rows = node.shape[0] if node.shape else None
+        if not isinstance(rows, int) or self._onnx.batch_rows == rows == 1:
+            return None
+        message = f"the model takes exactly {rows} row{'s' if rows > 1 else ''} per call; {_EXPORT_BATCH}"
+        if rows == 1:
+            message += ". Or accept that it is slow, many times over: onnx.batch_rows = 1"
+        return message
+
+    def _feature_faults(self) -> Iterator[str]:
+        types_by_feature = self._types_by_feature()
+        for column, types in types_by_feature.items():
+            if len(types) == 1:
+                continue
+            listed = ", ".join(sorted(types))
+            yield f"feature {column} fills inputs of different types: {listed}"
+        onnx = self._onnx
+        for key, columns in (("nullable", onnx.nullable), ("allow_precision_loss", onnx.allow_precision_loss)):
+            for column in sorted(columns - set(types_by_feature)):
+                yield f"onnx.{key}: {column} is not a feature; the features are {', '.join(types_by_feature)}"
+        for column in sorted(onnx.nullable):
+            types = types_by_feature.get(column, set())
+            not_float = sorted(types - _FLOAT_TENSORS)
+            if not_float:
+                listed = ", ".join(not_float)
+                yield f"onnx.nullable: {column} is {listed} in the model; only floats have a NaN for missing values"
+
+    def _types_by_feature(self) -> dict[str, set[str]]:
+        types_by_feature: dict[str, set[str]] = {}
+        for name, columns in self.inputs.items():
+            node = self.nodes.get(name)
+            if node is None:
+                continue
+            for column in columns:
+                types = types_by_feature.setdefault(column, set())
+                types.add(node.type)
+        return types_by_feature
+
+    def _output_mismatches(self) -> Iterator[str]:
+        """Find the selection of each output, and yield a message for each that there is none for."""
+        for name, output in self._wanted.items():
+            source = output.source or self._only_output
+            fault = self._output_fault(output, source)
+            if fault is not None or source is None:
+                yield f"outputs.{name}: {fault}"
+                continue
+            index = output.index
+            if output.label is not None:
+                index = self._class_index(source, output.label)
+                if index is None:
+                    yield f"outputs.{name}: {self._class_fault(source, output.label)}"
+            self.outputs[name] = Selection(source, index)
+
+    @property
+    def _only_output(self) -> str | None:
+        return next(iter(self._given)) if len(self._given) == 1 else None
+
+    def _output_fault(self, output: Output, source: str | None) -> str | None:
+        names = ", ".join(self._given)
+        if source is None:
+            return f"the model has several outputs: {names}; choose one with from"
+        if source not in self._given:
+            return f"the model has no output {source}; it has {names}"
+        node = self._given[source]
+        if node.type not in TENSOR_TYPES:
+            return f"{source} is {node.type}, which prescore cannot read; export the model with tensors instead"
+        if not _is_readable(node.type, output.type):
+            return f"{source} is {node.type}, which cannot become {output.type}"
+        return None
+
+    def _class_index(self, source: str, label: str | int) -> int | None:
+        labels = self._graph.labels(source, _width(self._given[source]))
+        if labels is None:
+            return None
+        texts = [str(known) for known in labels]
+        return texts.index(str(label)) if str(label) in texts else None
+
+    def _class_fault(self, source: str, label: str | int) -> str:
+        labels = self._graph.labels(source, _width(self._given[source]))
+        if labels is None:
+            return f"the model does not say which classes the columns of {source} stand for; use index instead of class"
+        listed = ", ".join(repr(known) for known in labels)
+        return f"{source} has no class {label!r}; it has {listed}"
+
+
+def _resolve_inputs(onnx: Onnx, nodes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the columns of each input, for a spec that names inputs and for one that leaves their names out."""
+    given = onnx.inputs
+    if not given:
+        return {name: (name,) for name in nodes}
+    if ONLY_INPUT in given and len(nodes) == 1:
+        return dict.fromkeys(nodes, given[ONLY_INPUT])
+    return given
+
+
+def _width_fault(node: Any, columns: tuple[str, ...]) -> str | None:
+    width = _width(node)
     count = len(columns)
+    # A vector takes one column. The width of a matrix may be left open, and so may everything.
     if width is None or width == count:
         return None
     listed = ", ".join(columns)
-    return f"the model takes {width} columns; the spec lists {count}: {listed}"
-
-
-def _feature_faults(spec: Spec, inputs: Nodes) -> Iterator[str]:
-    types_by_feature = _types_by_feature(spec, inputs)
-    for column, types in types_by_feature.items():
-        if len(types) == 1:
-            continue
-        listed = ", ".join(sorted(types))
-        yield f"feature {column} fills inputs of different types: {listed}"
-    for column in sorted(spec.onnx.nullable):
-        types = types_by_feature.get(column, set())
-        not_float = sorted(types - _FLOAT_TENSORS)
-        if not_float:
-            listed = ", ".join(not_float)
-            yield f"onnx.nullable: {column} is {listed} in the model; only float inputs have a NaN for missing values"
-
-
-def _types_by_feature(spec: Spec, inputs: Nodes) -> dict[str, set[str]]:
-    types_by_feature: dict[str, set[str]] = {}
-    for name, columns in spec.onnx.inputs.items():
-        node = inputs.get(name)
-        if node is None:
-            continue
-        for column in columns:
-            types = types_by_feature.setdefault(column, set())
-            types.add(node.type)
-    return types_by_feature
-
-
-def _output_fault(output: Output, outputs: Nodes) -> str | None:
-    source = output.source
-    if source not in outputs:
-        return _missing_output(source, outputs)
-    node = outputs[source]
-    if node.type not in TENSOR_TYPES:
-        return f"{source} is {node.type}; {_TENSOR_ADVICE}"
-    if output.type in ARRAYS:
-        fault = arrays.shape_fault(output, len(node.shape), _width(node))
-    else:
-        fault = _index_fault(source, _width(node), output.index)
-    if fault is not None:
-        return fault
-    if not _is_readable(node.type, output.type):
-        return f"{source} is {node.type}, which cannot become {output.type}"
-    return None
-
-
-def _index_fault(source: str, width: int | None, index: int | None) -> str | None:
-    """Return why `index` does not select a column of an output with `width` columns, or None if it does."""
-    if width is None:
-        return None
-    if index is None:
-        if width > 1:
-            return f"{source} has {width} columns; choose one with index, counted from 0"
-    elif index >= width:
-        return f"{source} has {width} columns, counted from 0, so there is no column {index}"
-    return None
-
-
-def _missing_output(source: str, outputs: Nodes) -> str:
-    names = ", ".join(outputs)
-    fault = f"the model has no output {source}; it has {names}"
-    if any(node.type.startswith("seq") for node in outputs.values()):
-        return f"{fault}; {_TENSOR_ADVICE}"
-    return fault
+    return f"the model takes {width} column{'s' if width > 1 else ''}; the spec lists {count}: {listed}"
 
 
 def _width(node: Any) -> int | None:
     """Return the number of columns of a node, or None where the model leaves it open."""
-    if len(node.shape) != 2:
+    if len(node.shape) == 1:
         return 1
-    width = node.shape[1]
-    if isinstance(width, int):
-        return width
-    return None
+    width = node.shape[1] if len(node.shape) == 2 else None
+    return width if isinstance(width, int) else None
 
 
 def _is_readable(tensor_type: str, column_type: str) -> bool:
     """Return whether predictions of a tensor may become an output column, judged by the types alone."""
     tensor = TENSOR_TYPES[tensor_type]
     column = ARROW[TYPES[column_type].element or column_type]
-    if pat.is_boolean(column):
+    if pat.is_boolean(column) or pat.is_boolean(tensor):
         # Classifiers label booleans as 0 and 1.
-        kinds = (pat.is_boolean, pat.is_integer)
-        return any(is_kind(tensor) for is_kind in kinds)
+        return bool(pat.is_boolean(column) and (pat.is_boolean(tensor) or pat.is_integer(tensor)))
     return bool(pat.is_string(tensor) == pat.is_string(column))
+
+
+Tensor = np.ndarray[Any, Any]
+
+
+def rows_first(source: str, tensor: Tensor, rows: int) -> Tensor:
+    """Return an output tensor with one row for each row of input, whatever the model does for a single one.
+
+    A model that squeezes its output gives a scalar, or its columns alone, for one row. Raises ModelInvalid for any
+    other number of rows, and for more than two dimensions.
+    """
+    if rows == 1 and tensor.ndim == 0:
+        return tensor.reshape(1)
+    if rows == 1 and tensor.ndim == 1 and len(tensor) != 1:
+        return tensor.reshape(1, -1)
+    if tensor.ndim not in (1, 2):
+        raise ModelInvalid(
+            f"Output {source} has {tensor.ndim} dimensions, but prescore reads one or two: rows, or rows and "
+            "columns. Export the model with such an output."
+        )
+    if len(tensor) != rows:
+        raise ModelInvalid(
+            f"Output {source} has {len(tensor)} rows for {rows} rows of input, but must have one for each. "
+            "Check that the model does not aggregate over the batch."
+        )
+    return tensor
+
+
+def select_column(tensor: Tensor, selection: Selection) -> Tensor:
+    """Return the column of an output that a selection means; raise ModelInvalid if the output has no such column."""
+    source, index = selection.source, selection.index
+    if tensor.ndim == 1:
+        if index:
+            raise ModelInvalid(f"Output {source} has one column, so there is no column {index}. Remove index.")
+        return tensor
+    width = tensor.shape[1]
+    if index is None and width != 1:
+        raise ModelInvalid(
+            f"Output {source} has {width} columns. Choose one with class, or with index, counted from 0, in the spec."
+        )
+    if index is not None and index >= width:
+        raise ModelInvalid(
+            f"Output {source} has {width} columns, counted from 0, so there is no column {index}. Correct index."
+        )
+    return tensor[:, index or 0]

@@ -14,8 +14,8 @@ from prescore.catalog.types import FLOATS, TYPES
 from prescore.errors import ModelFailed, NotFound
 from prescore.project.spec import Spec
 from prescore.scoring import arrays, conversion, rejects
+from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Reject, Scored
-from prescore.scoring.scorer import Scorer
 
 
 class SnapshotReader:
@@ -45,14 +45,14 @@ class SnapshotReader:
         self._file.close()
 
 
-def score_chunk(scorer: Scorer, chunk: pa.RecordBatch, record_limit: int) -> Scored:
+def score_chunk(predictor: Predictor, chunk: pa.RecordBatch, record_limit: int) -> Scored:
     """Score a chunk: return its key columns, outputs and passed-through columns, in the catalog's order.
 
     Rows on which the model fails and rows whose predictions are not finite are rejected; the first `record_limit` of
     them are recorded with their reasons. Raises ModelFailed when the model fails on more rows than that.
     """
-    spec = scorer.spec
-    rows, recorded = _predict(scorer, chunk, record_limit)
+    spec = predictor.spec
+    rows, recorded = _predict(predictor, chunk, record_limit)
     rejected = len(recorded)
     for name, output in spec.outputs.items():
         finite = _are_finite(rows.column(name), output.type)
@@ -84,42 +84,45 @@ def _not_finite_reason(name: str, type_name: str) -> str:
 
 
 def _predict(
-    scorer: Scorer,
+    predictor: Predictor,
     chunk: pa.RecordBatch,
     record_limit: int,
 ) -> tuple[pa.RecordBatch, list[Reject]]:
     """Return the rows for which the model returns predictions, and those on which it fails."""
     scored: list[pa.RecordBatch] = []
     failed: list[Reject] = []
-    for rows, result in _bisect(scorer, chunk):
+    for rows, result in _bisect(predictor, chunk):
         if not isinstance(result, ModelFailed):
-            combined = _combine(scorer.spec, rows, result)
+            combined = _combine(predictor.spec, rows, result)
             scored.append(combined)
             continue
-        failed += rejects.reject_rows(rows, scorer.spec.key, None, str(result))
+        failed += rejects.reject_rows(rows, predictor.spec.key, None, str(result))
         if len(failed) > record_limit:
             raise ModelFailed(
                 f"{result}\nThe model fails on more than {record_limit:,} rows of one chunk. "
                 "Fix the model, or leave such rows out in the domain query."
             ) from result
     if not scored:
-        return _no_rows(scorer.spec), failed
+        return _no_rows(predictor.spec), failed
     if len(scored) == 1:
         return scored[0], failed
     return pa.concat_batches(scored), failed
 
 
-def _bisect(scorer: Scorer, rows: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch | ModelFailed]]:
+def _bisect(
+    predictor: Predictor,
+    rows: pa.RecordBatch,
+) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch | ModelFailed]]:
     """Yield the largest parts of a batch that the model can score, with predictions, and the rows it fails on alone."""
     try:
-        yield rows, scorer.score(rows)
+        yield rows, predictor.score(rows)
     except ModelFailed as error:
         if rows.num_rows == 1:
             yield rows, error
             return
         middle = rows.num_rows // 2
         for half in (rows[:middle], rows[middle:]):
-            yield from _bisect(scorer, half)
+            yield from _bisect(predictor, half)
 
 
 def _combine(

@@ -59,6 +59,7 @@ class ColumnConverter:
             source,
             self.target,
             allow_precision_loss=self.allow_precision_loss,
+            is_stored=self.is_stored,
         )
 
     def convert(self, values: pa.Array) -> pa.Array:
@@ -68,6 +69,7 @@ class ColumnConverter:
             values,
             self.target,
             allow_precision_loss=self.allow_precision_loss,
+            is_stored=self.is_stored,
         )
         if self.is_stored:
             conversion.refuse_nul(self.name, converted)
@@ -215,15 +217,16 @@ def write(
     chunk_rows: int,
     on_progress: Callable[[int], None],
     on_rejects: Callable[[list[Reject]], None],
+    on_first_rows: Callable[[pa.RecordBatch], None],
 ) -> SnapshotSummary:
     """Convert batches of the domain and write the snapshot, one row group per chunk of at most `chunk_rows` rows.
 
-    `on_progress` is called with the number of rows of every chunk, `on_rejects` with the rejects of a batch. Raises
-    DomainInvalid.
+    `on_progress` is called with the number of rows of every chunk, `on_rejects` with the rejects of a batch, and
+    `on_first_rows` with the first batch, before the rest of the domain is read. Raises DomainInvalid.
     """
     rows = chunks = 0
     with _open_writer(path, converter.schema) as writer:
-        converted = _converted(batches, converter, on_rejects)
+        converted = _converted(batches, converter, on_rejects, on_first_rows)
         for chunk in _chunks(converted, chunk_rows):
             writer.write_table(chunk, row_group_size=chunk.num_rows)
             rows += chunk.num_rows
@@ -252,11 +255,16 @@ def _converted(
     batches: Iterator[pa.RecordBatch],
     converter: DomainConverter,
     on_rejects: Callable[[list[Reject]], None],
+    on_first_rows: Callable[[pa.RecordBatch], None],
 ) -> Iterator[pa.RecordBatch]:
+    has_rows = False
     for batch in batches:
         converted, rejected = converter.convert(batch)
         if rejected:
             on_rejects(rejected)
+        if converted.num_rows and not has_rows:
+            has_rows = True
+            on_first_rows(converted)
         yield converted
 
 
@@ -366,8 +374,10 @@ def _stored_columns(spec: Spec) -> list[ColumnConverter]:
 def _feature_columns(spec: Spec, features: Types) -> list[ColumnConverter]:
     columns = []
     for name, target in features.items():
-        allow_precision_loss = name in spec.onnx.allow_precision_loss
-        column = ColumnConverter(name, target, allow_precision_loss)
+        if spec.onnx is None:
+            column = ColumnConverter(name, target, is_stored=True)
+        else:
+            column = ColumnConverter(name, target, name in spec.onnx.allow_precision_loss)
         columns.append(column)
     return columns
 
@@ -385,7 +395,9 @@ def _never_null(spec: Spec, features: Types) -> dict[str, str]:
     for name in spec.key:
         reasons[name] = f"Key column {name} is null: a row without a key cannot be looked up"
     for name, arrow_type in features.items():
-        if name not in spec.onnx.nullable:
+        if spec.onnx is None:
+            reasons.setdefault(name, f"Prediction {name} is null")
+        elif name not in spec.onnx.nullable:
             reasons.setdefault(name, null_message(name, arrow_type))
     return reasons
 
@@ -394,7 +406,7 @@ def _column_faults(spec: Spec, features: Types, domain: pa.Schema) -> Iterator[s
     """Yield needed columns that the domain query does not return, or returns twice."""
     roles = dict.fromkeys(spec.key, "key")
     roles |= dict.fromkeys(spec.passthrough, "passed-through")
-    roles |= dict.fromkeys(features, "feature")
+    roles |= dict.fromkeys(features, "feature" if spec.onnx else "prediction")
     clock = _clock_column(spec)
     if clock is not None:
         roles[clock] = "data_as_of"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import socket
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from uuid import uuid4
 
 from prescore.catalog.catalog import Version
-from prescore.errors import ModelInvalid, NotFound
+from prescore.errors import NotFound
 from prescore.store.folder import Folder, process_suffix
+from prescore.store.model_file import ModelFile, external_lengths, hash_bytes
 from prescore.store.object_store import ObjectFile, ObjectStore
 
 
@@ -37,31 +38,35 @@ class Store:
         """Raise StoreRefused or StoreUnavailable if an object store cannot be written to."""
         self._backend.require_access()
 
-    def keep_model(self, content: bytes) -> None:
-        """Keep the content of an ONNX file under its SHA-256."""
-        fingerprint = hash_bytes(content)
-        name = self._model_name(fingerprint)
-        if self._backend.fingerprint(name) == fingerprint:
-            return
-        with self._backend.write(name) as path:
-            path.write_bytes(content)
+    def keep_model(self, model: ModelFile) -> None:
+        """Keep a model file, with its weights, under its fingerprint."""
+        for name, content in self._model_parts(model):
+            if self._backend.fingerprint(name) == hash_bytes(content):
+                continue
+            with self._backend.write(name) as path:
+                path.write_bytes(content)
 
-    def model(self, fingerprint: str) -> bytes:
-        """Return the content of a kept model; raise NotFound if it is missing or was changed."""
-        name = self._model_name(fingerprint)
+    def model(self, fingerprint: str) -> ModelFile:
+        """Return a kept model file; raise NotFound if a part of it is missing or was changed."""
+        prefix = self._model_prefix(fingerprint)
         try:
-            content = self._backend.read(name)
+            content = self._backend.read(f"{prefix}onnx")
+            locations = sorted(external_lengths(content))
+            weights = {}
+            for number, location in enumerate(locations):
+                weights[location] = self._backend.read(f"{prefix}{number}.data")
         except FileNotFoundError as error:
             raise NotFound(
-                f"The store {self._backend} has no model {fingerprint[:12]}. "
+                f"The store {self._backend} does not have the whole model {fingerprint[:12]}. "
                 "Check that every worker uses the same store."
             ) from error
-        if hash_bytes(content) != fingerprint:
+        model = ModelFile(content, weights)
+        if model.fingerprint != fingerprint:
             raise NotFound(
-                f"{self._backend.location(name)} was changed since the version was started. "
+                f"{self._backend.location(prefix + 'onnx')} was changed since the version was started. "
                 "The next run stores the model again."
             )
-        return content
+        return model
 
     def snapshot(self, version: Version) -> Path | ObjectFile:
         """Return what pyarrow reads a version's snapshot from; raise NotFound if the version has none yet."""
@@ -101,8 +106,11 @@ class Store:
                 self._backend.remove(name)
 
     def drop_model(self, fingerprint: str) -> None:
-        """Remove a kept model if it exists."""
-        self._backend.remove(self._model_name(fingerprint))
+        """Remove a kept model file and its weights, if they exist."""
+        prefix = self._model_prefix(fingerprint)
+        for name in self._backend.names("models"):
+            if name.startswith(prefix):
+                self._backend.remove(name)
 
     def snapshot_bytes(self, location: str | None) -> int:
         """Return the size of a snapshot in bytes, 0 if it does not exist."""
@@ -143,8 +151,15 @@ class Store:
             if not _is_in_use(part):
                 part.unlink(missing_ok=True)
 
-    def _model_name(self, fingerprint: str) -> str:
-        return f"models/{fingerprint}.{self._catalog}.onnx"
+    def _model_parts(self, model: ModelFile) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and the content of each file of a model: the ONNX file comes last, when it is complete."""
+        prefix = self._model_prefix(model.fingerprint)
+        for number, location in enumerate(sorted(model.weights)):
+            yield f"{prefix}{number}.data", model.weights[location]
+        yield f"{prefix}onnx", model.content
+
+    def _model_prefix(self, fingerprint: str) -> str:
+        return f"models/{fingerprint}.{self._catalog}."
 
     def _snapshot_prefix(self, model: str, version: int) -> str:
         return f"snapshots/{model}/{version}.{self._catalog}."
@@ -166,23 +181,3 @@ def _is_in_use(path: Path) -> bool:
         # The process belongs to another user.
         pass
     return True
-
-
-def hash_bytes(content: bytes) -> str:
-    """Return the SHA-256 of a file's content."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def read_model(file: Path) -> bytes:
-    """Return the content of an ONNX file; raise ModelInvalid if it does not exist or is empty."""
-    if file.is_dir():
-        raise ModelInvalid(f"{file} is a folder. Set onnx.file in the spec to the path of the ONNX file.")
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise ModelInvalid(
-            f"Cannot read the ONNX file {file}: {error.strerror}. Train the model, or correct onnx.file in the spec."
-        ) from error
-    if not content:
-        raise ModelInvalid(f"The ONNX file {file} is empty. Export the model again.")
-    return content

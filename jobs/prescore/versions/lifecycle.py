@@ -23,12 +23,13 @@ _log = logging.getLogger("prescore")
 def create(
     connection: Connection,
     spec: Spec,
-    made_of: dict[str, str],
+    made_of: dict[str, Any],
     options: RunOptions = DEFAULTS,
 ) -> int:
     """Create a version in state building, with its empty table, and return its number.
 
-    `made_of` has the fingerprints of model file, domain and spec.
+    `made_of` has what decides its predictions: the fingerprints of model file, domain and spec, the runtime, and the
+    rows of a chunk if they matter.
     """
     catalog = Catalog(connection)
     version: int = catalog.one("versions_number", model=spec.model)["version"]
@@ -150,6 +151,8 @@ def remove_files(connection: Connection, store: Store, version: Version) -> None
     """
     store.drop_snapshot(version["model"], version["version"])
     fingerprint = version["model_fingerprint"]
+    if fingerprint is None:
+        return
     with connection.transaction():
         lock_model_file(connection, fingerprint)
         users = Catalog(connection).one("versions_of_model_file", model_fingerprint=fingerprint)

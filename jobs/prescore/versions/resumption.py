@@ -21,13 +21,13 @@ def find_resumable(
     connection: Connection,
     store: Store,
     model: str,
-    made_of: dict[str, str],
+    made_of: dict[str, Any],
 ) -> int | None:
     """Return the newest unfinished version that a run can resume, or None.
 
-    It must be made of the same model file, query and spec, have begun recently, and have its snapshot intact. All its
-    rejects must be recorded, too: only the first ones are kept of a version that is certain to be refused, and the
-    spec may allow more rejects by now.
+    It must be made of the same model file, query and spec, by the same ONNX Runtime, have begun recently, and have its
+    snapshot intact. All its rejects must be recorded, too: only the first ones are kept of a version that is certain
+    to be refused, and the spec may allow more rejects by now.
     """
     catalog = Catalog(connection)
     unfinished: list[Version] = catalog.all("versions_unfinished", model=model)
@@ -42,9 +42,9 @@ def find_resumable(
     return None
 
 
-def _is_made_of(version: Version, made_of: dict[str, str]) -> bool:
+def _is_made_of(version: Version, made_of: dict[str, Any]) -> bool:
     row = cast("Mapping[str, Any]", version)
-    return all(row[name] == fingerprint for name, fingerprint in made_of.items())
+    return all(row[name] == value for name, value in made_of.items())
 
 
 def resume(connection: Connection, spec: Spec, version: int) -> None:

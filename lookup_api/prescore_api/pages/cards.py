@@ -54,12 +54,16 @@ class Published:
 
 @dataclass(frozen=True)
 class Card:
-    """A model; `published` is None before its first publication."""
+    """A model; `published` is None before its first publication.
+
+    `unverified` says that the published version has no examples that its model reproduced.
+    """
 
     model: str
     description: str
     marks: Sequence[Mark]
     hold: str
+    unverified: bool
     published: Published | None
     runs: Sequence[Run]
 
@@ -74,6 +78,7 @@ def card(row: Row, statistics: StatisticsByColumn, cache: ChartCache) -> Card:
         description=shorten_text(row["description"]),
         marks=list(_marks(row)),
         hold=_hold(row),
+        unverified=bool(row["unverified"]),
         published=None if row["version"] is None else _published(row, statistics, cache),
         runs=runs,
     )

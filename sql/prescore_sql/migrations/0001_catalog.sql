@@ -42,9 +42,14 @@ create table prescore.versions (
     check (state in ('building', 'staged', 'checked', 'published', 'superseded', 'refused', 'failed', 'retired')),
   table_name           text not null,
   attached_at          timestamptz,
-  model_fingerprint    text not null,
+  model_fingerprint    text,
   domain_fingerprint   text not null,
   spec_fingerprint     text not null,
+  runtime              text,
+  producer             text not null default '',
+  prescore_version     text not null default '',
+  examples_fingerprint text,
+  chunk_rows           integer,
   key_columns          jsonb not null,
   output_columns       jsonb not null,
   snapshot_location    text,
@@ -82,10 +87,18 @@ comment on table prescore.versions
 comment on column prescore.versions.table_name is 'the version''s table, in schema prescore_versions';
 comment on column prescore.versions.attached_at
   is 'when the table was attached to the model''s partitioned table; null while it is not attached';
-comment on column prescore.versions.model_fingerprint is 'SHA-256 of the ONNX file';
+comment on column prescore.versions.model_fingerprint
+  is 'SHA-256 of the ONNX file and its weights; null: the predictions were made elsewhere';
 comment on column prescore.versions.domain_fingerprint is 'SHA-256 of the domain''s source and query';
 comment on column prescore.versions.spec_fingerprint
   is 'SHA-256 of the parts of the spec that determine the table''s content';
+comment on column prescore.versions.runtime is 'the release of ONNX Runtime that scores it; null: without a model file';
+comment on column prescore.versions.producer is 'the program that exported the ONNX file, as the file says';
+comment on column prescore.versions.prescore_version is 'the release of prescore that started or last resumed it';
+comment on column prescore.versions.examples_fingerprint
+  is 'SHA-256 of the examples that the model reproduced; null: the spec has none';
+comment on column prescore.versions.chunk_rows
+  is 'rows of a chunk, if the spec accepts that they change predictions; otherwise null';
 comment on column prescore.versions.key_columns is '[{name, type, comment, role}] in key order';
 comment on column prescore.versions.output_columns
   is '[{name, type, comment, role}] in table order; role is output or passthrough';

@@ -17,7 +17,7 @@ order by stale desc, failed desc, held desc, unpublished desc, m.model;
 select now() as now, m.model, left(m.description, 500) as description, m.held_at, m.held_by,
        left(m.hold_reason, 500) as hold_reason,
        v.version, v.table_name, v.started_at, v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at,
-       v.max_age_seconds, v.refuse_stale, f.age_seconds, coalesce(f.stale, false) as stale,
+       v.max_age_seconds, v.refuse_stale, v.model_fingerprint is not null and v.examples_fingerprint is null as unverified, f.age_seconds, coalesce(f.stale, false) as stale,
        b.version as before_version, b.table_name as before_table, b.started_at as before_started_at,
        b.output_columns as before_columns,
        r.runs

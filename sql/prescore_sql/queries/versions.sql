@@ -5,10 +5,10 @@ update prescore.models set last_version = last_version + 1 where model = %(model
 -- name: versions_create
 -- Add a version in state building.
 insert into prescore.versions (model, version, table_name, model_fingerprint, domain_fingerprint, spec_fingerprint,
-                               key_columns, output_columns, max_age_seconds, refuse_stale, cache_seconds, in_memory,
+                               runtime, chunk_rows, key_columns, output_columns, max_age_seconds, refuse_stale, cache_seconds, in_memory,
                                trial_rows, as_of)
 values (%(model)s, %(version)s, %(table_name)s, %(model_fingerprint)s, %(domain_fingerprint)s, %(spec_fingerprint)s,
-        %(key_columns)s, %(output_columns)s, %(max_age_seconds)s, %(refuse_stale)s, %(cache_seconds)s, %(in_memory)s,
+        %(runtime)s, %(chunk_rows)s, %(key_columns)s, %(output_columns)s, %(max_age_seconds)s, %(refuse_stale)s, %(cache_seconds)s, %(in_memory)s,
         %(trial_rows)s, %(as_of)s);
 
 -- name: versions_get
@@ -24,6 +24,12 @@ select * from prescore.versions where model = %(model)s order by version desc;
 update prescore.versions
 set key_columns = %(key_columns)s, output_columns = %(output_columns)s, max_age_seconds = %(max_age_seconds)s,
     refuse_stale = %(refuse_stale)s, cache_seconds = %(cache_seconds)s, in_memory = %(in_memory)s
+where model = %(model)s and version = %(version)s;
+
+-- name: versions_set_origin
+-- Record what a version is made with: the exporter of its model, the release of prescore, the examples that it passed.
+update prescore.versions
+set producer = %(producer)s, prescore_version = %(prescore_version)s, examples_fingerprint = %(examples_fingerprint)s
 where model = %(model)s and version = %(version)s;
 
 -- name: versions_unfinished

@@ -1,0 +1,158 @@
+"""Write the examples that a model file must reproduce, where the model is trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prescore.errors import Mistake
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Part = str | tuple[str, Any] | Callable[[Any], Any]
+"""How to compute an output: a method such as "predict", a method and a class, or a function of the rows."""
+
+_SEED = 0
+_ADVICE = 'for example {"late": "predict", "late_probability": ("predict_proba", 1)}'
+
+
+def examples(
+    model: Any,
+    frame: pd.DataFrame,
+    n: int = 1000,
+    *,
+    file: str | os.PathLike[str] = "examples.parquet",
+    outputs: Mapping[str, Part] | None = None,
+) -> Path:
+    """Write rows of a DataFrame with the outputs that the model computes for them, and return the file's path.
+
+        prescore.examples(
+            model,
+            frame,
+            file="models/churn.examples.parquet",
+            outputs={"leaves": "predict", "score": ("predict_proba", True)},
+        )
+
+    `model` is a fitted estimator of scikit-learn, LightGBM, XGBoost or CatBoost, or a function that takes rows of
+    `frame` and returns a DataFrame, a dict of arrays, or one array. `frame` has the features under their names in the
+    spec, in the order of training. At most `n` of its rows are written: those with the smallest and the largest value
+    of each column and some with missing values, then rows at random, the same ones in every call.
+
+    `outputs` maps outputs of the spec to what computes them: a method of the model (`"predict"`), a method and a class
+    (`("predict_proba", "gold")`), or a function of the rows. Without it the file has `prediction`, from `predict`, and
+    `probability_<class>` for each class, which `onnx.examples.columns` in a spec can name. Raises Mistake when the
+    model has no such method or class, or returns another number of rows.
+    """
+    if len(frame) == 0:
+        raise Mistake("The frame has no rows. Give rows that the model was trained on, or rows to be predicted.")
+    rows = frame.iloc[_choose(frame, n)]
+    columns = {str(name): rows[name] for name in rows.columns}
+    for name, values in _outputs(model, rows, outputs).items():
+        if name in columns:
+            raise Mistake(f"The frame has a column {name} already. Remove it: it must hold features alone.")
+        columns[name] = _column(name, values, len(rows))
+    table = pa.table({name: pa.array(values, from_pandas=True) for name, values in columns.items()})
+    path = Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A run that begins meanwhile reads the file before or after, never half of it.
+    part = path.with_name(f"{path.name}.part")
+    pq.write_table(table, part)
+    part.replace(path)
+    return path
+
+
+def _choose(frame: pd.DataFrame, n: int) -> list[int]:
+    """Return the positions of at most `n` rows: the ends of each column, rows with missing values, and a sample."""
+    chosen: dict[int, None] = {}
+    for name in frame.columns:
+        column = frame[name]
+        missing = np.flatnonzero(column.isna())
+        chosen |= dict.fromkeys(missing[:3].tolist())
+        if column.dtype.kind in "iuf" and not column.isna().all():
+            values = column.to_numpy(np.float64, na_value=np.nan)
+            chosen |= dict.fromkeys([int(np.nanargmin(values)), int(np.nanargmax(values))])
+    rest = np.random.default_rng(_SEED).permutation(len(frame))
+    chosen |= dict.fromkeys(rest.tolist())
+    return sorted(list(chosen)[:n])
+
+
+def _outputs(model: Any, rows: pd.DataFrame, outputs: Mapping[str, Part] | None) -> dict[str, Any]:
+    if outputs is not None:
+        return {name: _part(model, rows, part) for name, part in outputs.items()}
+    if not hasattr(model, "predict"):
+        return _results_of(model, rows)
+    results = {"prediction": _call(model, "predict", rows)}
+    if hasattr(model, "predict_proba"):
+        probabilities = _call(model, "predict_proba", rows)
+        for index, label in enumerate(model.classes_):
+            results[f"probability_{label}"] = probabilities[:, index]
+    return results
+
+
+def _results_of(function: Any, rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the results of a function by name; a single array is called `prediction`."""
+    if not callable(function):
+        raise Mistake(f"{type(function).__name__} has no method predict and cannot be called. Give a fitted model.")
+    results = function(rows)
+    if hasattr(results, "columns"):
+        return {str(name): results[name] for name in results.columns}
+    if isinstance(results, Mapping):
+        return dict(results)
+    return {"prediction": results}
+
+
+def _part(model: Any, rows: pd.DataFrame, part: Part) -> Any:
+    match part:
+        case str():
+            return _call(model, part, rows)
+        case (str() as method, label):
+            return _of_class(model, _call(model, method, rows), method, label)
+        case _ if callable(part):
+            return part(rows)
+    raise Mistake(f"{part!r} does not say how to compute an output. Use a method, or a method and a class, {_ADVICE}.")
+
+
+def _of_class(model: Any, values: Any, method: str, label: Any) -> Any:
+    classes = [str(known) for known in model.classes_]
+    # scikit-learn's booleans and 0 and 1 are the same classes to a model.
+    spellings = {str(label), str(int(label))} if isinstance(label, bool | int) else {str(label)}
+    if isinstance(label, int) and label in (0, 1):
+        spellings.add(str(bool(label)))
+    found = [index for index, known in enumerate(classes) if known in spellings]
+    if not found:
+        raise Mistake(f"{method} has no class {label!r}; the model's classes are {', '.join(classes)}.")
+    return np.asarray(values)[:, found[0]]
+
+
+def _call(model: Any, method: str, rows: pd.DataFrame) -> Any:
+    function = getattr(model, method, None)
+    if function is None:
+        raise Mistake(f"{type(model).__name__} has no method {method}. Name another one in outputs, {_ADVICE}.")
+    # scikit-learn warns when a model that was fitted without column names is given some.
+    is_unnamed = hasattr(model, "n_features_in_") and not _has_names(model)
+    return np.asarray(function(rows.to_numpy() if is_unnamed else rows))
+
+
+def _has_names(model: Any) -> bool:
+    return any(getattr(model, name, None) is not None for name in ("feature_names_in_", "feature_name_"))
+
+
+def _column(name: str, values: Any, rows: int) -> Any:
+    """Return the values of one output, one for each row."""
+    array = np.asarray(values)
+    # CatBoost's labels of several classes, and Keras' outputs, are a matrix with one column.
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim > 2 or len(array) != rows:
+        raise Mistake(
+            f"Output {name} has the shape {array.shape} for {rows} rows. Compute one value, or one list of values, for "
+            "each row."
+        )
+    return array.tolist() if array.ndim == 2 or array.dtype == object else array

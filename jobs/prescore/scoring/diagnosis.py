@@ -1,0 +1,201 @@
+"""Why a model does not reproduce its examples: the likely cause, found by trying what people get wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pat
+
+from prescore.errors import DomainInvalid, ModelInvalid
+from prescore.scoring.examples import Examples, Expected, Mask
+from prescore.scoring.scorer import Scorer
+
+# Exchanges are tried on this many of the differing rows, for at most this many pairs of features.
+_ROWS_TRIED = 64
+_PAIRS_TRIED = 5_000
+_UNKNOWN = (
+    "The cause is not one that prescore recognizes. Compare the model's outputs with those of the toolkit for one of "
+    "these rows; docs/export/known-wrong.md lists exports that are known to differ from their toolkit."
+)
+
+
+def cause(scorer: Scorer, examples: Examples, predictions: pa.RecordBatch) -> str:
+    """Return a sentence on why predictions differ from the examples, and what to do."""
+    differing = examples.differing(predictions)
+    rows = np.logical_or.reduce(list(differing.values()))
+    found = (
+        _missing_values(scorer, examples, rows)
+        or _other_column(scorer, examples, differing)
+        or _log_odds(examples, predictions, differing)
+        or _exchange(scorer, examples, rows)
+        or _precision(scorer, examples, predictions, differing)
+    )
+    return found or _UNKNOWN
+
+
+def _missing_values(scorer: Scorer, examples: Examples, rows: Mask) -> str | None:
+    """Recognize an export that loses how the model treats missing values: no complete row differs."""
+    missing = np.zeros(len(rows), np.bool_)
+    columns = []
+    for name in sorted(scorer.onnx.nullable):
+        values = examples.features.column(name)
+        is_missing: Any = pa.compute.is_null(values, nan_is_null=True).to_numpy(zero_copy_only=False)
+        if (is_missing & rows).any():
+            columns.append(name)
+        missing |= is_missing
+    if missing.all() or not missing[rows].all():
+        return None
+    return (
+        "Likely cause: missing values. Every row that differs has one, and no complete row differs: the export has "
+        f"lost how the model treats them. Fill {', '.join(columns)} before training and in the domain query, or "
+        "export another kind of model."
+    )
+
+
+def _other_column(scorer: Scorer, examples: Examples, differing: dict[str, Mask]) -> str | None:
+    """Recognize a wrong `index`, `class` or `from`: another column of the model's outputs fits."""
+    names = [node.name for node in scorer.session.get_outputs()]
+    tensors = scorer.tensors(examples.features, names)
+    lines = []
+    for name in differing:
+        expected = examples.expected[name]
+        fitting = [place for place, values in _columns(tensors) if _fits(expected, values)]
+        if not fitting:
+            return None
+        lines.append(f"outputs.{name}: the examples fit {' or '.join(fitting)}.")
+    return "Likely cause: the wrong output of the model.\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _columns(tensors: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for source, tensor in tensors.items():
+        if tensor.ndim == 1:
+            yield f'from = "{source}"', tensor
+            continue
+        for index in range(tensor.shape[1]):
+            yield f'from = "{source}", index = {index}', tensor[:, index]
+
+
+def _fits(expected: Expected, values: Any) -> bool:
+    try:
+        column = pa.array(np.ascontiguousarray(values)).cast(expected.values.type, safe=False)
+    except pa.ArrowException:
+        return False
+    return not expected.differing(column).any()
+
+
+def _log_odds(examples: Examples, predictions: pa.RecordBatch, differing: dict[str, Mask]) -> str | None:
+    """Recognize log-odds where probabilities are expected, and the reverse."""
+    for name in differing:
+        expected = examples.expected[name]
+        if not pat.is_floating(expected.values.type):
+            return None
+        predicted = predictions.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
+        with np.errstate(all="ignore"):
+            probabilities = 1 / (1 + np.exp(-predicted))
+            log_odds = np.log(predicted / (1 - predicted))
+        if _fits(expected, probabilities):
+            return f"Likely cause: the model returns log-odds as {name}, and the examples have probabilities."
+        if _fits(expected, log_odds):
+            return f"Likely cause: the model returns probabilities as {name}, and the examples have log-odds."
+    return None
+
+
+def _exchange(scorer: Scorer, examples: Examples, rows: Mask) -> str | None:
+    """Recognize features in the wrong order: exchange the pair that helps most, until all rows fit or none helps."""
+    tried = examples.take(_first(rows, _ROWS_TRIED))
+    features = tried.features
+    error = _error(scorer, tried, features)
+    exchanged = []
+    while error > 0:
+        best, best_error = None, error
+        for pair in _pairs(features):
+            candidate = _error(scorer, tried, _swap(features, pair))
+            if candidate < best_error:
+                best, best_error = pair, candidate
+        if best is None:
+            return None
+        exchanged.append(best)
+        features, error = _swap(features, best), best_error
+        if len(exchanged) > features.num_columns:
+            return None
+    whole = examples.features
+    for pair in exchanged:
+        whole = _swap(whole, pair)
+    # A pair that fits the rows that differed must not spoil the others.
+    if _error(scorer, examples, whole) > 0:
+        return None
+    pairs = "; ".join(f"{first} and {second}" for first, second in exchanged)
+    return (
+        f"Likely cause: exchanged columns. All rows fit when these features change places: {pairs}. "
+        "Put the columns under [onnx.inputs] into the order of training."
+    )
+
+
+def _first(mask: Mask, count: int) -> Mask:
+    chosen = np.zeros_like(mask)
+    chosen[np.flatnonzero(mask)[:count]] = True
+    return chosen
+
+
+def _pairs(features: pa.RecordBatch) -> list[tuple[str, str]]:
+    """Return pairs of features of the same type, whose values may have been exchanged."""
+    types = {field.name: field.type for field in features.schema}
+    pairs = [(a, b) for a, b in combinations(types, 2) if types[a] == types[b]]
+    return pairs[:_PAIRS_TRIED]
+
+
+def _swap(features: pa.RecordBatch, pair: tuple[str, str]) -> pa.RecordBatch:
+    first, second = pair
+    columns = {name: features.column(name) for name in features.schema.names}
+    columns[first], columns[second] = columns[second], columns[first]
+    return pa.record_batch(columns)
+
+
+def _error(scorer: Scorer, examples: Examples, features: pa.RecordBatch) -> float:
+    """Return how far the outputs are off: 0 if all are as expected, infinite if the features cannot be scored."""
+    try:
+        predictions = scorer.score(features)
+    except (DomainInvalid, ModelInvalid):
+        return np.inf
+    total = 0.0
+    for name, expected in examples.expected.items():
+        differing = expected.differing(predictions.column(name))
+        total += int(differing.sum())
+        if pat.is_floating(expected.values.type) and differing.any():
+            errors = expected.errors(predictions.column(name))[differing]
+            total += float(np.minimum(errors, 1.0).sum())
+    return total
+
+
+def _precision(
+    scorer: Scorer, examples: Examples, predictions: pa.RecordBatch, differing: dict[str, Mask]
+) -> str | None:
+    """Recognize rounding: features that lose digits on their way into the model, or outputs that are barely off."""
+    rounded = []
+    for name, arrow_type in scorer.features.items():
+        given = examples.source.column(name)
+        if pat.is_floating(arrow_type) and given.type != arrow_type and pat.is_floating(given.type):
+            values = examples.features.column(name).cast(given.type)
+            if pa.compute.any(pa.compute.not_equal(values, given)).as_py():
+                rounded.append(name)
+    if rounded:
+        return (
+            f"Likely cause: precision loss. The model takes {', '.join(rounded)} with fewer digits than the examples "
+            "have, so that values close to a split of a tree fall on its other side. Round the features to the type "
+            "of the model's input before training, for example with astype('float32')."
+        )
+    errors = []
+    for name in differing:
+        if not pat.is_floating(examples.expected[name].values.type):
+            return None
+        errors.append(examples.expected[name].errors(predictions.column(name)).max())
+    if max(errors) > 0.01:
+        return None
+    return (
+        f"Likely cause: precision loss inside of the model, as the outputs are off by at most {max(errors):.1g} of "
+        "their size. If that is good enough, set onnx.examples.tolerance."
+    )

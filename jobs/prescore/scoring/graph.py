@@ -1,0 +1,178 @@
+"""The graph of an ONNX file: what ONNX Runtime does not report of a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, Self
+
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from prescore.errors import ModelInvalid
+
+Label = str | int
+
+# The attributes of classifiers, and of ZipMap, that list the classes.
+_CLASSES = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
+# Operators that return their first input's values in another shape or type.
+_TRANSPARENT = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+
+
+class Graph:
+    """A parsed ONNX file. Its weights need not be loaded."""
+
+    def __init__(self, model: ModelProto) -> None:
+        self._model = model
+        self._graph = model.graph
+        self._zip_maps = {node.output[0]: node for node in model.graph.node if node.op_type == "ZipMap"}
+        self._makers = {output: node for node in model.graph.node for output in node.output}
+        self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._constants |= dict(_constant_nodes(model.graph))
+
+    @classmethod
+    def parse(cls, content: bytes, name: str) -> Self:
+        """Return the graph of an ONNX file; raise ModelInvalid, with the file's `name`, if it is not one."""
+        try:
+            model = ModelProto.FromString(content)
+        except DecodeError as error:
+            raise ModelInvalid(
+                f"{name} cannot be loaded as an ONNX model: it is truncated, or not an ONNX file. "
+                "Export the model again, and check that onnx.file names the exported file."
+            ) from error
+        return cls(model)
+
+    @property
+    def producer(self) -> str:
+        """The program that exported the model and its version, such as `skl2onnx 1.20.0`; empty if unknown."""
+        # CatBoost writes a page of build information.
+        version = re.search(r"\d+(\.\d+)+\S*", self._model.producer_version)
+        parts = [self._model.producer_name, version[0] if version else ""]
+        return " ".join(parts).strip()
+
+    @property
+    def nodes(self) -> Iterator[Any]:
+        """Every node of the graph, of the graphs inside of its nodes, and of the model's functions."""
+        yield from _nodes(self._graph.node)
+        for function in self._model.functions:
+            yield from _nodes(function.node)
+
+    def constant(self, name: str) -> Any:
+        """Return a constant as a numpy array, or None if the name is not that of a constant, or its data are apart."""
+        tensor = self._constants.get(name)
+        if tensor is None or tensor.data_location == TensorProto.EXTERNAL:
+            return None
+        return numpy_helper.to_array(tensor)
+
+    def rank(self, name: str) -> int | None:
+        """Return the number of dimensions that the model declares for an input or output; None if it declares none."""
+        for value in (*self._graph.input, *self._graph.output):
+            if value.name == name and value.type.tensor_type.HasField("shape"):
+                return len(value.type.tensor_type.shape.dim)
+        return None
+
+    def labels(self, output: str, width: int | None = None) -> tuple[Label, ...] | None:
+        """Return the classes that the columns of an output stand for, in their order; None if they are not known.
+
+        They are those of the classifier that the model ends in. `width` is the number of columns, where it is known.
+        """
+        if output in self._zip_maps:
+            return _classes(self._zip_maps[output])
+        found = self._final_labels or self._only_labels
+        if found is None or width not in (None, len(found)):
+            return None
+        return found
+
+    @cached_property
+    def _final_labels(self) -> tuple[Label, ...] | None:
+        """The classes of the first output that is traced back to a classifier."""
+        for output in self._graph.output:
+            found = self._trace_labels(output.name)
+            if found is not None:
+                return found
+        return None
+
+    def _trace_labels(self, name: str) -> tuple[Label, ...] | None:
+        node = self._makers.get(name)
+        while node is not None:
+            if node.op_type == "ArrayFeatureExtractor":
+                classes = self.constant(node.input[0])
+                return None if classes is None else _as_labels(classes.ravel().tolist())
+            if node.op_type == "LabelEncoder":
+                return None
+            if (found := _classes(node)) is not None:
+                return found
+            node = self._makers.get(node.input[0]) if node.op_type in _TRANSPARENT else None
+        return None
+
+    @cached_property
+    def _only_labels(self) -> tuple[Label, ...] | None:
+        """The classes that all classifiers of the model agree on."""
+        found = {_classes(node) for node in self._graph.node} - {None}
+        return found.pop() if len(found) == 1 else None
+
+    def without_maps(self) -> bytes | None:
+        """Return the file with tensors where outputs are sequences of maps from class to probability.
+
+        Returns None if the model has no such output. The tensor has a column for each class, in the order of `labels`.
+        """
+        maps = [output for output in self._graph.output if output.name in self._zip_maps]
+        if not maps:
+            return None
+        model = ModelProto()
+        model.CopyFrom(self._model)
+        for node in model.graph.node:
+            if node.op_type == "ZipMap":
+                tensor = helper.make_node("Identity", [node.input[0]], [node.output[0]])
+                node.CopyFrom(tensor)
+        for output in model.graph.output:
+            if output.name in self._zip_maps:
+                classes = _classes(self._zip_maps[output.name]) or ()
+                value = helper.make_tensor_value_info(output.name, TensorProto.FLOAT, [None, len(classes)])
+                output.CopyFrom(value)
+        content: bytes = model.SerializeToString()
+        return content
+
+    @property
+    def widest(self) -> int:
+        """The largest dimension of a matrix of weights: about how many numbers one row becomes inside of the model."""
+        sizes = [max(tensor.dims) for tensor in self._constants.values() if len(tensor.dims) > 1]
+        return max(sizes, default=1)
+
+
+def attribute(node: Any, name: str, default: Any = None) -> Any:
+    """Return the value of a node's attribute, or `default` if it has none of this name."""
+    for found in node.attribute:
+        if found.name == name:
+            return helper.get_attribute_value(found)
+    return default
+
+
+def _constant_nodes(graph: Any) -> Iterator[tuple[str, Any]]:
+    for node in graph.node:
+        value = attribute(node, "value") if node.op_type == "Constant" else None
+        if value is not None:
+            yield node.output[0], value
+
+
+def _nodes(nodes: Any) -> Iterator[Any]:
+    for node in nodes:
+        yield node
+        for inner in node.attribute:
+            if inner.HasField("g"):
+                yield from _nodes(inner.g.node)
+            for graph in inner.graphs:
+                yield from _nodes(graph.node)
+
+
+def _classes(node: Any) -> tuple[Label, ...] | None:
+    for name in _CLASSES:
+        classes = attribute(node, name)
+        if classes:
+            return _as_labels(classes)
+    return None
+
+
+def _as_labels(values: list[Any]) -> tuple[Label, ...]:
+    return tuple(value.decode() if isinstance(value, bytes) else value for value in values)

@@ -1,0 +1,112 @@
+"""Whether a row's score depends on that row alone, tried on a sample of the domain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pat
+
+from prescore.errors import ModelFailed, ModelInvalid
+from prescore.scoring import arrays, row_mixing
+from prescore.scoring.scorer import Scorer
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+SAMPLE_ROWS = 64
+# How far two scores of a row may differ by rounding alone: a fraction of the score, and one of the column's median.
+_ROUNDING = 1e-4
+_ROUNDING_OF_MEDIAN = 1e-5
+
+
+def require(scorer: Scorer, rows: pa.RecordBatch) -> None:
+    """Score a sample of `rows` together, again, in another order and one by one, and compare the scores.
+
+    Raises ModelInvalid when they differ by more than rounding, unless the spec allows it, and when what the model
+    returns does not fit the spec. Rows on which the model fails are left out: they become rejects.
+    """
+    sample = _scorable(scorer, _spread(rows))
+    if sample.num_rows == 0:
+        return
+    together = scorer.score(sample)
+    if scorer.onnx.allow_batch_dependence:
+        return
+    count = sample.num_rows
+    backwards = pa.array(range(count - 1, -1, -1))
+    trials = {
+        "scored a second time": scorer.score(sample),
+        "scored in another order": scorer.score(sample.take(backwards)).take(backwards),
+        "scored one by one": _one_by_one(scorer, sample),
+    }
+    for trial, scores in trials.items():
+        for name in together.schema.names:
+            differing = _differing(together.column(name), scores.column(name))
+            if differing.any():
+                first = int(differing.argmax())
+                values = together.column(name)[first].as_py(), scores.column(name)[first].as_py()
+                raise _error(scorer, name, trial, int(differing.sum()), count, values)
+
+
+def _spread(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return at most SAMPLE_ROWS rows, evenly spread: neighbours are often alike."""
+    if rows.num_rows <= SAMPLE_ROWS:
+        return rows
+    positions = np.linspace(0, rows.num_rows - 1, SAMPLE_ROWS).astype(np.int64)
+    return rows.take(pa.array(positions))
+
+
+def _scorable(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the rows that the model scores when each is alone, or all if it scores them together."""
+    try:
+        scorer.score(rows)
+    except ModelFailed:
+        scored = [_is_scored(scorer, rows[i : i + 1]) for i in range(rows.num_rows)]
+        rows = rows.filter(pa.array(scored))
+    return rows
+
+
+def _is_scored(scorer: Scorer, row: pa.RecordBatch) -> bool:
+    try:
+        scorer.score(row)
+    except ModelFailed:
+        return False
+    return True
+
+
+def _one_by_one(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
+    scores = [scorer.score(rows[i : i + 1]) for i in range(rows.num_rows)]
+    return pa.concat_batches(scores)
+
+
+def _differing(scores: pa.Array, others: pa.Array) -> Mask:
+    """Return which rows have another score; NaN equals NaN."""
+    if pat.is_list(scores.type):
+        return arrays.differing_rows(scores, others, _differing)
+    if not pat.is_floating(scores.type):
+        different: Mask = pc.not_equal(scores, others).to_numpy(zero_copy_only=False)
+        return different
+    a = scores.to_numpy(zero_copy_only=False).astype(np.float64)
+    b = others.to_numpy(zero_copy_only=False).astype(np.float64)
+    finite = np.abs(a[np.isfinite(a)])
+    median = np.median(finite) if finite.size else 0.0
+    close: Mask = np.isclose(a, b, rtol=_ROUNDING, atol=_ROUNDING_OF_MEDIAN * median, equal_nan=True)
+    return ~close
+
+
+def _error(
+    scorer: Scorer, name: str, trial: str, differing: int, count: int, values: tuple[object, object]
+) -> ModelInvalid:
+    causes = row_mixing.explanations(scorer.graph)
+    if causes:
+        lines = "".join(f"\n  {cause}" for cause in causes)
+        explanation = f"These operators of the model explain it:{lines}"
+    else:
+        explanation = "Look in the model for an operator that combines rows, such as a broadcast of [n] with [n, 1]."
+    return ModelInvalid(
+        f"{scorer.onnx.file} does not score each row by itself: of {count} rows of the domain, {differing} have "
+        f"another {name} when they are {trial} (for example {values[0]!r}, then {values[1]!r}). A prediction would "
+        f"depend on the rows that happen to be beside it.\n{explanation}\n"
+        "Export the model again, or accept it with onnx.allow_batch_dependence = true."
+    )

@@ -1,0 +1,46 @@
+"""Verify a model against its examples before anything else is done with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pat
+
+from prescore.errors import ModelFailed, ModelInvalid
+from prescore.scoring import diagnosis, examples
+from prescore.scoring.examples import ExampleFile, Expected, Mask
+from prescore.scoring.scorer import Scorer
+
+
+def require(scorer: Scorer, file: ExampleFile) -> None:
+    """Score the examples; raise ModelInvalid, with the likely cause, if an output is not as expected."""
+    rows = examples.read(scorer, file)
+    try:
+        predictions = scorer.score(rows.features)
+    except ModelFailed as error:
+        raise ModelInvalid(f"The model fails on its examples {file.path}: {error}") from error
+    differing = rows.differing(predictions)
+    if not differing:
+        return
+    any_differs = np.logical_or.reduce(list(differing.values()))
+    lines = [
+        f"{scorer.onnx.file} does not reproduce its examples {file.path}.",
+        f"{any_differs.sum():,} of {len(any_differs):,} rows differ from what the training code computed. The worst:",
+    ]
+    for name, mask in differing.items():
+        lines += _worst(name, rows.expected[name], predictions.column(name), mask)
+    lines.append(diagnosis.cause(scorer, rows, predictions))
+    raise ModelInvalid("\n".join(lines))
+
+
+def _worst(name: str, expected: Expected, predictions: pa.Array, mask: Mask) -> list[str]:
+    """Return a line for each of the three rows that are farthest off, numbered as in the file without rejects."""
+    rows = np.flatnonzero(mask).tolist()
+    if pat.is_floating(expected.values.type):
+        errors = expected.errors(predictions)
+        rows.sort(key=lambda row: -errors[row])
+    lines = []
+    for row in rows[:3]:
+        predicted, wanted = predictions[row].as_py(), expected.values[row].as_py()
+        lines.append(f"  row {row}: {name} is {predicted!r}, expected {wanted!r}")
+    return lines

@@ -1,0 +1,143 @@
+"""A model file: the ONNX file, and the weights that it keeps in files beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, TensorProto, helper
+
+from prescore.errors import ModelInvalid
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The content of an ONNX file, and of the files beside it that hold its weights, by their location.
+
+    PyTorch writes weights to `<model>.onnx.data` by default. Locations are relative to the folder of the ONNX file.
+    """
+
+    content: bytes
+    weights: dict[str, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Return a model file with its weights.
+
+        Raises ModelInvalid if a file does not exist or is empty, or if one of the weights is incomplete.
+        """
+        if file.is_dir():
+            raise ModelInvalid(f"{file} is a folder. Set onnx.file in the spec to the path of the ONNX file.")
+        content = _read(file, f"Cannot read the ONNX file {file}", "Train the model, or correct onnx.file in the spec.")
+        if not content:
+            raise ModelInvalid(f"The ONNX file {file} is empty. Export the model again.")
+        lengths = external_lengths(content)
+        weights = {location: _read_weights(file, location) for location in sorted(lengths)}
+        for location, length in lengths.items():
+            _require_complete(file, location, len(weights[location]), length)
+        return cls(content, weights)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the ONNX file; with weights, that of the digests of all files and their locations."""
+        digest = hash_bytes(self.content)
+        if not self.weights:
+            return digest
+        lines = [digest]
+        for location, weights in sorted(self.weights.items()):
+            lines.append(f"{hash_bytes(weights)} {location}")
+        text = "\n".join(lines)
+        return hash_bytes(text.encode())
+
+
+def hash_bytes(content: bytes) -> str:
+    """Return the SHA-256 of a file's content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def external_lengths(content: bytes) -> dict[str, int]:
+    """Return the locations of an ONNX file's weights in other files, and how many bytes each must have at least.
+
+    A file that is not ONNX has none: loading it into ONNX Runtime says what is wrong.
+    """
+    try:
+        model = ModelProto.FromString(content)
+    except DecodeError:
+        return {}
+    lengths: dict[str, int] = {}
+    for tensor in _tensors(model):
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = entries.get("location", "")
+        end = int(entries.get("offset", 0)) + int(entries.get("length", _size(tensor)))
+        lengths[location] = max(end, lengths.get(location, 0))
+    return lengths
+
+
+def _tensors(model: ModelProto) -> Iterator[Any]:
+    yield from _graph_tensors(model.graph)
+    for function in model.functions:
+        yield from _node_tensors(function.node)
+
+
+def _graph_tensors(graph: Any) -> Iterator[Any]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield sparse.values
+        yield sparse.indices
+    yield from _node_tensors(graph.node)
+
+
+def _node_tensors(nodes: Iterable[Any]) -> Iterator[Any]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("g"):
+                yield from _graph_tensors(attribute.g)
+            for graph in attribute.graphs:
+                yield from _graph_tensors(graph)
+
+
+def _size(tensor: Any) -> int:
+    """Return the bytes that a tensor takes in a file of weights."""
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return int(math.prod(tensor.dims) * dtype.itemsize)
+
+
+def _read_weights(file: Path, location: str) -> bytes:
+    path = PurePosixPath(location)
+    if not location or path.is_absolute() or ".." in path.parts:
+        raise ModelInvalid(
+            f"The ONNX file {file} keeps weights at {location!r}, which is not inside of its folder. "
+            "Export the model again, with its weights beside it."
+        )
+    return _read(
+        file.parent / path,
+        f"The ONNX file {file} keeps weights in {location}, which cannot be read",
+        "Copy that file to the folder of the ONNX file, too.",
+    )
+
+
+def _require_complete(file: Path, location: str, actual: int, expected: int) -> None:
+    if actual >= expected:
+        return
+    raise ModelInvalid(
+        f"{file.parent / location} has {actual:,} bytes, but {file.name} needs {expected:,} of them: the model was "
+        "copied in part, or the two files are not of the same export. Copy both again."
+    )
+
+
+def _read(path: Path, failure: str, advice: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelInvalid(f"{failure}: {error.strerror}. {advice}") from error

@@ -1,0 +1,282 @@
+"""Examples: a model that does not reproduce what its training code computed is refused, with the likely cause."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+import pyarrow as pa
+import pytest
+from onnx import TensorProto, helper
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+
+import prescore
+from fix_project import Sandbox, customers, linear, model
+from prescore.errors import Mistake, ModelInvalid
+from prescore.run import materialize
+
+FILE = "models/churn.examples.parquet"
+OPSETS = {"": 18, "ai.onnx.ml": 3}
+
+
+def _sigmoid(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return what the churn model's training code computes."""
+    return {"score": 1 / (1 + np.exp(0.5 * rows["spend"] - rows["visits"]))}
+
+
+def _frame(rows: int = 500, seed: int = 1) -> pd.DataFrame:
+    frame: pd.DataFrame = customers(rows, seed).to_pandas()
+    return frame.drop(columns="customer")
+
+
+def _with_examples(sandbox: Sandbox, function: Callable[[pd.DataFrame], Any] = _sigmoid, extra: str = "") -> None:
+    prescore.examples(function, _frame(), n=200, file=sandbox.root / FILE)
+    sandbox.edit("[onnx.inputs]", f'[onnx.examples]\nfile = "{FILE}"\n{extra}\n[onnx.inputs]')
+
+
+def _refusal(sandbox: Sandbox) -> str:
+    """Return the message with which both commands refuse the model before anything is scored."""
+    messages = set()
+    for command in ("validate", "run"):
+        result = sandbox.cli(command, "churn")
+        assert result.code == 2, result.out
+        messages.add(result.err)
+    (message,) = messages
+    assert "does not reproduce its examples" in message
+    assert sandbox.rows("select count(*) from prescore.versions") == [(0,)], "nothing was written"
+    return message
+
+
+def test_a_model_that_reproduces_its_examples_is_published_and_the_catalog_says_which(sandbox: Sandbox) -> None:
+    _with_examples(sandbox)
+    assert sandbox.cli("validate", "churn").err == ""
+    result = sandbox.cli("run", "churn", "--json")
+    report = json.loads(result.out)
+    assert (report["published"], report["warnings"], result.err) == (True, [], "")
+    fingerprint = hashlib.sha256((sandbox.root / FILE).read_bytes()).hexdigest()
+    assert sandbox.rows("select examples_fingerprint from prescore.versions") == [(fingerprint,)]
+
+
+def test_exchanged_columns_are_refused_and_named(sandbox: Sandbox) -> None:
+    _with_examples(sandbox)
+    sandbox.edit('["visits", "spend"]', '["spend", "visits"]')
+    message = _refusal(sandbox)
+    assert "200 of 200 rows differ" in message
+    assert "All rows fit when these features change places: spend and visits" in message
+    assert message.count("expected") == 3, "the three worst rows are shown"
+
+
+def test_three_columns_in_the_wrong_order_are_named_too(sandbox: Sandbox) -> None:
+    def compute(rows: pd.DataFrame) -> Any:
+        return 1 / (1 + np.exp(-(rows["visits"] - 0.5 * rows["spend"] + 2 * rows["age"])))
+
+    table = customers()
+    sandbox.data(table.append_column("age", table.column("spend")))
+    sandbox.query("select *, from read_parquet('data/customers.parquet')")
+    frame = _frame()
+    frame["age"] = np.random.default_rng(3).normal(size=len(frame)).astype(np.float32)
+    prescore.examples(lambda rows: {"score": compute(rows)}, frame, file=sandbox.root / FILE)
+    sandbox.onnx(linear([1.0, -0.5, 2.0]))
+    sandbox.edit('["visits", "spend"]', '["spend", "age", "visits"]')
+    sandbox.edit("[onnx.inputs]", f'[onnx.examples]\nfile = "{FILE}"\n[onnx.inputs]')
+    message = _refusal(sandbox)
+    assert "exchanged columns" in message
+    assert message.count(" and ") >= 2
+
+
+def test_a_wrong_index_is_refused_and_the_right_one_is_named(sandbox: Sandbox) -> None:
+    frame = _frame()
+    labels = frame["visits"] > frame["spend"]
+    classifier = LogisticRegression().fit(frame.to_numpy(), labels)
+    exported = to_onnx(
+        classifier, initial_types=[("features", FloatTensorType([None, 2]))], options={"zipmap": False}, target_opset=18
+    )
+    sandbox.onnx(exported.SerializeToString())
+    prescore.examples(
+        classifier, frame, file=sandbox.root / FILE, outputs={"score": ("predict_proba", True), "leaves": "predict"}
+    )
+    sandbox.edit(
+        'score = { from = "score"',
+        'leaves = { from = "label", type = "boolean" }\nscore = { from = "probabilities", index = 0',
+    )
+    sandbox.edit("[onnx.inputs]", f'[onnx.examples]\nfile = "{FILE}"\n[onnx.inputs]')
+    message = _refusal(sandbox)
+    assert 'outputs.score: the examples fit from = "probabilities", index = 1' in message
+    sandbox.edit("index = 0", "index = 1")
+    assert materialize.run(sandbox.job()).published
+
+
+def test_lost_directions_of_missing_values_are_recognized(sandbox: Sandbox) -> None:
+    """skl2onnx exports a forest that was trained on gaps without the direction that a gap takes."""
+    random = np.random.default_rng(5)
+    frame = pd.DataFrame(random.normal(size=(2000, 2)).astype(np.float32), columns=["visits", "spend"])
+    frame.loc[random.random(2000) < 0.3, "visits"] = np.nan
+    labels = frame["visits"].isna() | (frame["spend"] > 0.5)
+    forest = RandomForestClassifier(20, random_state=1).fit(frame, labels)
+    exported = to_onnx(
+        forest, initial_types=[("features", FloatTensorType([None, 2]))], options={"zipmap": False}, target_opset=OPSETS
+    )
+    sandbox.onnx(exported.SerializeToString())
+    prescore.examples(forest, frame, file=sandbox.root / FILE, outputs={"score": ("predict_proba", True)})
+    sandbox.edit('from = "score"', 'from = "probabilities", class = 1')
+    sandbox.edit("[onnx.inputs]", f'nullable = ["visits"]\n[onnx.examples]\nfile = "{FILE}"\n[onnx.inputs]')
+    message = _refusal(sandbox)
+    assert "Every row that differs has one, and no complete row differs" in message
+    assert "Fill visits before training" in message
+
+
+def test_log_odds_for_probabilities_are_recognized(sandbox: Sandbox) -> None:
+    gemm = helper.make_node("Gemm", ["features", "w"], ["score"])
+    weights = {"w": np.array([[1.0], [-0.5]], np.float32)}
+    features, score = ("features", TensorProto.FLOAT, [None, 2]), ("score", TensorProto.FLOAT, [None, 1])
+    sandbox.onnx(model([gemm], [features], [score], weights))
+    _with_examples(sandbox)
+    assert "the model returns log-odds as score, and the examples have probabilities" in _refusal(sandbox)
+
+
+def test_a_threshold_between_two_doubles_is_refused_for_its_precision(sandbox: Sandbox) -> None:
+    """Both are the same number in the model's float32, so that it cannot tell their rows apart."""
+    random = np.random.default_rng(2)
+    frame = pd.DataFrame(1000.0 + random.normal(size=(500, 2)) * 1e-4, columns=["visits", "spend"])
+    compare = [
+        helper.make_node("Gather", ["features", "column"], ["visits"], axis=1),
+        helper.make_node("Greater", ["visits", "threshold"], ["above"]),
+        helper.make_node("Cast", ["above"], ["score"], to=TensorProto.FLOAT),
+    ]
+    constants = {"column": np.array([0], np.int64), "threshold": np.array([1000.00001], np.float32)}
+    features, score = ("features", TensorProto.FLOAT, [None, 2]), ("score", TensorProto.FLOAT, [None, 1])
+    sandbox.onnx(model(compare, [features], [score], constants))
+    prescore.examples(lambda rows: {"score": (rows["visits"] > 1000.00001) * 1.0}, frame, file=sandbox.root / FILE)
+    sandbox.edit("[onnx.inputs]", f'[onnx.examples]\nfile = "{FILE}"\n[onnx.inputs]')
+    message = _refusal(sandbox)
+    assert "The model takes visits, spend with fewer digits than the examples have" in message
+
+
+@pytest.mark.parametrize(("tolerance", "code"), [("", 2), ("tolerance = { score = 0.01 }", 0)])
+def test_a_tolerance_accepts_a_model_that_is_barely_off(sandbox: Sandbox, tolerance: str, code: int) -> None:
+    _with_examples(sandbox, lambda rows: {"score": _sigmoid(rows)["score"] * 1.001}, tolerance)
+    result = sandbox.cli("validate", "churn")
+    assert result.code == code, result.err
+    if code:
+        assert "off by at most 0.001 of their size. If that is good enough, set onnx.examples.tolerance" in result.err
+
+
+def test_small_numbers_are_compared_by_their_own_size(sandbox: Sandbox) -> None:
+    """A default rate of one in a million must not be published as two."""
+    scale = helper.make_node("Mul", ["p", "small"], ["score"])
+    nodes = [helper.make_node("Gemm", ["features", "w"], ["z"]), helper.make_node("Sigmoid", ["z"], ["p"]), scale]
+    constants = {"w": np.array([[1.0], [-0.5]], np.float32), "small": np.array([2e-6], np.float32)}
+    features, score = ("features", TensorProto.FLOAT, [None, 2]), ("score", TensorProto.FLOAT, [None, 1])
+    sandbox.onnx(model(nodes, [features], [score], constants))
+    _with_examples(sandbox, lambda rows: {"score": _sigmoid(rows)["score"] * 1e-6})
+    assert "200 of 200 rows differ" in _refusal(sandbox)
+
+
+@pytest.mark.parametrize(
+    ("function", "extra", "message"),
+    [
+        (lambda rows: rows[["visits"]] * 0, "", "has a column visits already"),
+        (lambda _: np.zeros(3), "", "has the shape (3,) for 200 rows"),
+    ],
+    ids=["a feature", "rows"],
+)
+def test_what_is_no_output_is_not_written(
+    sandbox: Sandbox, function: Callable[[Any], Any], extra: str, message: str
+) -> None:
+    with pytest.raises(Mistake) as error:
+        _with_examples(sandbox, function, extra)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "extra", "message"),
+    [
+        ({"visits": [1.0], "score": [0.5]}, "", "lack the features spend; they have visits, score"),
+        ({"visits": [1.0], "spend": [1.0], "p": [0.5]}, "", 'onnx.examples.columns = { score = "…" }'),
+        ({"visits": [1.0], "spend": [1.0], "p": [0.5]}, 'columns = { score = "q" }', "has no column q"),
+        ({"visits": [None], "spend": [1.0], "score": [0.5]}, "", "has a missing feature that onnx.nullable does not"),
+        ({"visits": ["x"], "spend": [1.0], "score": [0.5]}, "", "column visits is string, and cannot become real"),
+        ({"visits": pa.array([], pa.float32())}, "", "have no rows"),
+    ],
+    ids=["feature", "output", "column", "missing", "type", "empty"],
+)
+def test_examples_that_do_not_fit_are_refused(
+    sandbox: Sandbox, table: dict[str, Any], extra: str, message: str
+) -> None:
+    (sandbox.root / "models").mkdir(exist_ok=True)
+    pa.parquet.write_table(pa.table(table), sandbox.root / FILE)
+    sandbox.edit("[onnx.inputs]", f'[onnx.examples]\nfile = "{FILE}"\n{extra}\n[onnx.inputs]')
+    result = sandbox.cli("validate", "churn")
+    assert (result.code, message in result.err) == (2, True), result.err
+
+
+def test_a_file_of_examples_that_is_missing_or_damaged_is_reported(sandbox: Sandbox) -> None:
+    sandbox.edit("[onnx.inputs]", f'[onnx.examples]\nfile = "{FILE}"\n[onnx.inputs]')
+    assert "Cannot read the examples" in sandbox.cli("validate", "churn").err
+    (sandbox.root / FILE).write_bytes(b"PAR1")
+    assert "are not a Parquet file" in sandbox.cli("validate", "churn").err
+
+
+def test_a_spec_without_examples_is_warned_about_and_can_be_forbidden(sandbox: Sandbox) -> None:
+    for command in ("validate", "run"):
+        result = sandbox.cli(command, "churn")
+        assert result.code == 0
+        assert "prescore: warning: churn: The spec has no examples" in result.err
+    sandbox.settings("chunk_rows = 100\nrequire_examples = true\n")
+    result = sandbox.cli("run", "churn")
+    assert result.code == 2
+    assert "has no examples, and prescore.toml requires them" in result.err
+
+
+def test_other_examples_do_not_make_another_version(sandbox: Sandbox) -> None:
+    """They decide whether the model may be used, and not what it predicts."""
+    _with_examples(sandbox)
+    sandbox.interrupted("finish_table")
+    prescore.examples(_sigmoid, _frame(seed=9), n=100, file=sandbox.root / FILE)
+    report = materialize.run(sandbox.job())
+    assert (report.version, report.resumed, report.published) == (1, True, True)
+    fingerprint = hashlib.sha256((sandbox.root / FILE).read_bytes()).hexdigest()
+    assert sandbox.rows("select examples_fingerprint from prescore.versions") == [(fingerprint,)]
+
+
+def test_examples_hold_the_ends_of_each_column_and_missing_values(sandbox: Sandbox) -> None:
+    frame = _frame(5000)
+    frame.loc[17, "visits"] = 99.0
+    frame.loc[18, "spend"] = np.nan
+    path = prescore.examples(_sigmoid, frame, n=50, file=sandbox.root / FILE)
+    written = pd.read_parquet(path)
+    assert len(written) == 50
+    assert written["visits"].max() == 99.0
+    assert written["spend"].isna().sum() == 1
+    assert list(written.columns) == ["visits", "spend", "score"]
+
+
+def test_an_estimators_outputs_are_named_without_being_asked_for(sandbox: Sandbox) -> None:
+    frame = _frame()
+    labels = np.where(frame["visits"] > 0, "gold", "none")
+    classifier = LogisticRegression().fit(frame, labels)
+    written = pd.read_parquet(prescore.examples(classifier, frame, file=sandbox.root / FILE))
+    assert list(written.columns) == ["visits", "spend", "prediction", "probability_gold", "probability_none"]
+    with pytest.raises(Mistake, match="predict_proba has no class 'silver'; the model's classes are gold, none"):
+        prescore.examples(classifier, frame, file=sandbox.root / FILE, outputs={"p": ("predict_proba", "silver")})
+    with pytest.raises(Mistake, match="LogisticRegression has no method score_samples"):
+        prescore.examples(classifier, frame, file=sandbox.root / FILE, outputs={"p": "score_samples"})
+
+
+def test_a_model_that_fails_on_its_examples_says_so(sandbox: Sandbox) -> None:
+    proto = onnx.load_from_string(linear([1.0, -0.5]))
+    proto.graph.node.insert(0, helper.make_node("Reshape", ["features", "shape"], ["reshaped"]))
+    proto.graph.node[1].input[0] = "reshaped"
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([7, 2], np.int64), "shape"))
+    sandbox.onnx(proto.SerializeToString())
+    _with_examples(sandbox)
+    with pytest.raises(ModelInvalid, match="The model fails on its examples"):
+        materialize.run(sandbox.job())

@@ -1,0 +1,257 @@
+"""What a model takes and gives: inputs, outputs, classes, types and shapes, as real toolkits export them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pytest
+from onnx import TensorProto, helper
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.linear_model import LogisticRegression
+
+from fix_project import Sandbox, customers, model
+from prescore.project.spec import Spec
+from prescore.run import materialize
+from prescore.scoring.scorer import Scorer
+from prescore.store.model_file import ModelFile
+
+FLOAT = TensorProto.FLOAT
+MATRIX = ("features", FLOAT, [None, 2])
+COLUMN = {"ax": np.array([1], np.int64)}
+WEIGHTS = {"w": np.array([[0.5], [-0.25]], np.float32)}
+GEMM = helper.make_node("Gemm", ["features", "w"], ["z"])
+SIGMOID = helper.make_node("Sigmoid", ["z"], ["p"])
+
+
+def _spec(onnx_section: dict[str, Any], outputs: dict[str, Any]) -> Spec:
+    return Spec.model_validate(
+        {
+            "model": "churn",
+            "domain": {"query": "q.sql"},
+            "key": {"customer": "bigint"},
+            "onnx": {"file": "churn.onnx", **onnx_section},
+            "outputs": outputs,
+        }
+    )
+
+
+def _scorer(content: bytes, inputs: Any, outputs: dict[str, Any]) -> Scorer:
+    return Scorer(ModelFile(content), _spec({"inputs": inputs}, outputs))
+
+
+def _classifier(labels: list[Any], **options: Any) -> tuple[LogisticRegression, bytes]:
+    random = np.random.default_rng(4)
+    features = random.normal(size=(600, 2)).astype(np.float32)
+    codes = (features[:, 0] > 0).astype(int) + (features[:, 1] > 0.5) * (len(labels) > 2)
+    fitted = LogisticRegression().fit(features, np.array(labels)[codes])
+    inputs = [("features", FloatTensorType([None, 2]))]
+    exported = to_onnx(fitted, initial_types=inputs, options=options, target_opset=18)
+    return fitted, exported.SerializeToString()
+
+
+def _rows(count: int = 50) -> pa.RecordBatch:
+    return customers(count).select(["visits", "spend"]).to_batches()[0]
+
+
+@pytest.mark.parametrize("labels", [["none", "gold"], ["none", "silver", "gold"], [7, 3], [False, True]], ids=str)
+@pytest.mark.parametrize("options", [{}, {"zipmap": False}], ids=["maps", "tensors"])
+def test_probabilities_are_chosen_by_class(labels: list[Any], options: dict[str, Any]) -> None:
+    fitted, content = _classifier(labels, **options)
+    source = next(node.name for node in onnx.load_from_string(content).graph.output if "prob" in node.name)
+    outputs = {f"p{i}": {"from": source, "class": label, "type": "real"} for i, label in enumerate(labels)}
+    rows = _rows()
+    predictions = _scorer(content, ["visits", "spend"], outputs).score(rows)
+    expected = fitted.predict_proba(np.column_stack(rows.columns))
+    for i, label in enumerate(labels):
+        column = list(fitted.classes_).index(label)
+        assert np.allclose(predictions.column(f"p{i}"), expected[:, column], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ({"from": "probabilities", "class": "bronze"}, "probabilities has no class 'bronze'; it has 'gold', 'none'"),
+        ({"class": "gold"}, "the model has several outputs: label, probabilities; choose one with from"),
+        ({"from": "scores"}, "the model has no output scores; it has label, probabilities"),
+        ({"from": "label"}, "label is tensor(string), which cannot become real"),
+    ],
+    ids=["class", "several", "unknown", "type"],
+)
+def test_an_output_that_the_model_does_not_have_is_reported(
+    sandbox: Sandbox, output: dict[str, str], message: str
+) -> None:
+    _, content = _classifier(["none", "gold"])
+    sandbox.onnx(content.replace(b"output_probability", b"probabilities\0\0\0\0\0"[:13]) if False else content)
+    graph = onnx.load_from_string(content).graph
+    names = ", ".join(node.name for node in graph.output)
+    toml = ", ".join(f'{key} = "{value}"' for key, value in output.items())
+    sandbox.edit('from = "score"', toml.replace("probabilities", graph.output[1].name))
+    sandbox.edit('["visits", "spend"]', '["visits", "spend"]')
+    sandbox.onnx(content)
+    result = sandbox.cli("validate", "churn")
+    expected = message.replace("label, probabilities", names).replace("label is", f"{graph.output[0].name} is")
+    expected = expected.replace("probabilities", graph.output[1].name)
+    assert (result.code, expected in result.err) == (2, True), result.err
+
+
+def test_names_that_can_only_mean_one_thing_are_left_out(sandbox: Sandbox) -> None:
+    squeeze = helper.make_node("Squeeze", ["p", "ax"], ["score"])
+    sandbox.onnx(model([GEMM, SIGMOID, squeeze], [MATRIX], [("score", FLOAT, [None])], WEIGHTS | COLUMN))
+    sandbox.edit('[onnx.inputs]\nfeatures = ["visits", "spend"]', 'inputs = ["visits", "spend"]')
+    sandbox.edit('from = "score", ', "")
+    assert materialize.run(sandbox.job()).published
+
+
+def test_inputs_by_name_take_the_columns_of_their_names(sandbox: Sandbox) -> None:
+    sub = helper.make_node("Sub", ["visits", "spend"], ["z"])
+    inputs = [("visits", FLOAT, [None, 1]), ("spend", FLOAT, [None, 1])]
+    score = helper.make_node("Sigmoid", ["z"], ["score"])
+    sandbox.onnx(model([sub, score], inputs, [("score", FLOAT, [None, 1])]))
+    sandbox.edit('[onnx.inputs]\nfeatures = ["visits", "spend"]', 'inputs = "by name"')
+    assert materialize.run(sandbox.job()).published
+    (row,) = sandbox.rows("select score from predictions.churn where customer = 0")
+    first = customers().to_pandas().iloc[0]
+    assert row[0] == pytest.approx(1 / (1 + np.exp(first["spend"] - first["visits"])), rel=1e-5)
+
+
+def test_several_inputs_need_their_names(sandbox: Sandbox) -> None:
+    sub = helper.make_node("Sub", ["a", "b"], ["score"])
+    inputs = [("a", FLOAT, [None, 1]), ("b", FLOAT, [None, 1])]
+    sandbox.onnx(model([sub], inputs, [("score", FLOAT, [None, 1])]))
+    sandbox.edit('[onnx.inputs]\nfeatures = ["visits", "spend"]', 'inputs = ["visits", "spend"]')
+    result = sandbox.cli("validate", "churn")
+    assert "the model has several inputs: a, b; write a table that names the columns of each" in result.err
+
+
+TENSORS = {
+    "float16": (TensorProto.FLOAT16, pa.float16(), "real"),
+    "double": (TensorProto.DOUBLE, pa.float64(), "double precision"),
+    "int8": (TensorProto.INT8, pa.int8(), "smallint"),
+    "int16": (TensorProto.INT16, pa.int16(), "smallint"),
+    "int32": (TensorProto.INT32, pa.int32(), "integer"),
+    "uint8": (TensorProto.UINT8, pa.uint8(), "smallint"),
+    "uint16": (TensorProto.UINT16, pa.uint16(), "integer"),
+    "uint32": (TensorProto.UINT32, pa.uint32(), "bigint"),
+    "uint64": (TensorProto.UINT64, pa.uint64(), "bigint"),
+}
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_tensors_of_every_type_pass_in_and_out(sandbox: Sandbox, name: str) -> None:
+    element, arrow_type, column_type = TENSORS[name]
+    identity = helper.make_node("Identity", ["features"], ["score"])
+    sandbox.onnx(model([identity], [("features", element, [None])], [("score", element, [None])]))
+    sandbox.edit('features = ["visits", "spend"]', 'features = "visits"')
+    sandbox.edit('type = "real"', f'type = "{column_type}"')
+    sandbox.edit("max_value = 1", "max_value = 100")
+    values = pa.array(range(100)).cast(pa.float32()).cast(arrow_type)
+    source = values.cast(pa.float32()) if pa.types.is_floating(arrow_type) else values
+    sandbox.data(pa.table({"customer": range(100), "visits": source, "spend": source}))
+    if name == "float16":
+        sandbox.edit('file = "models/churn.onnx"', 'file = "models/churn.onnx"\nallow_precision_loss = ["visits"]')
+    assert materialize.run(sandbox.job()).published
+    assert sandbox.rows("select score from predictions.churn order by customer") == [(n,) for n in range(100)]
+
+
+def test_a_value_beyond_a_small_integer_is_rejected_and_not_wrapped(sandbox: Sandbox) -> None:
+    identity = helper.make_node("Identity", ["features"], ["score"])
+    element = TensorProto.UINT8
+    sandbox.onnx(model([identity], [("features", element, [None])], [("score", element, [None])]))
+    sandbox.edit('features = ["visits", "spend"]', 'features = "visits"')
+    sandbox.edit('type = "real"', 'type = "smallint"')
+    sandbox.data(pa.table({"customer": [1, 2], "visits": [255, 256], "spend": [0, 0]}))
+    result = sandbox.cli("run", "churn")
+    assert result.code == 4
+    assert "Column visits does not fit uint8" in result.err
+
+
+def test_a_model_that_squeezes_its_output_scores_a_last_single_row(sandbox: Sandbox) -> None:
+    """torch's .squeeze() turns the one row of the last chunk into a scalar."""
+    squeeze = helper.make_node("Squeeze", ["p"], ["score"])
+    sandbox.onnx(model([GEMM, SIGMOID, squeeze], [MATRIX], [("score", FLOAT, None)], WEIGHTS))  # type: ignore[list-item]
+    sandbox.data(customers(201))
+    report = materialize.run(sandbox.job())
+    assert (report.rows, report.chunks, report.published) == (201, 3, True)
+    scores = np.array(sandbox.rows("select score from predictions.churn order by customer"))
+    features = customers(201).select(["visits", "spend"]).to_pandas().to_numpy()
+    assert np.allclose(scores, 1 / (1 + np.exp(-features @ WEIGHTS["w"])), atol=1e-6)
+
+
+def test_a_declared_width_counts_less_than_what_the_model_answers(sandbox: Sandbox) -> None:
+    both = helper.make_node("Concat", ["features", "features"], ["wide"], axis=1)
+    compress = helper.make_node("Compress", ["wide", "mask"], ["score"], axis=1)
+    mask = {"mask": np.array([True, False, False, True])}
+    sandbox.onnx(model([both, compress], [MATRIX], [("score", FLOAT, [None, "k"])], mask))  # type: ignore[list-item]
+    sandbox.edit('from = "score"', 'from = "score", index = 1')
+    sandbox.edit("min_value = 0\n", "min_value = -100\n")
+    sandbox.edit("max_value = 1\n", "max_value = 100\n")
+    assert materialize.run(sandbox.job()).published
+    sandbox.edit("index = 1", "index = 5")
+    result = sandbox.cli("validate", "churn")
+    assert (result.code, "has 2 columns, counted from 0, so there is no column 5" in result.err) == (2, True)
+    sandbox.edit(", index = 5", "")
+    assert "has 2 columns. Choose one with class, or with index" in sandbox.cli("validate", "churn").err
+
+
+def test_three_dimensions_are_reported_before_the_domain_is_frozen(sandbox: Sandbox) -> None:
+    node = helper.make_node("Unsqueeze", ["features", "ax"], ["score"])
+    sandbox.onnx(model([node], [MATRIX], [("score", FLOAT, [None, 1, 2])], COLUMN))
+    for command in ("validate", "run"):
+        result = sandbox.cli(command, "churn")
+        assert (result.code, "has 3 dimensions, but prescore reads one or two" in result.err) == (2, True)
+    assert sandbox.rows("select snapshot_rows from prescore.versions") == [(None,)]
+
+
+def test_an_input_without_a_declared_shape_is_fed_all_its_columns(sandbox: Sandbox) -> None:
+    score = helper.make_node("Sigmoid", ["z"], ["score"])
+    content = onnx.load_from_string(model([GEMM, score], [MATRIX], [("score", FLOAT, [None, 1])], WEIGHTS))
+    content.graph.input[0].type.tensor_type.ClearField("shape")
+    sandbox.onnx(content.SerializeToString())
+    assert materialize.run(sandbox.job()).published
+
+
+@pytest.mark.parametrize("rows", [1, 8])
+def test_a_fixed_batch_dimension_is_reported_with_its_cure(sandbox: Sandbox, rows: int) -> None:
+    score = helper.make_node("Sigmoid", ["z"], ["score"])
+    inputs, outputs = [("features", FLOAT, [rows, 2])], [("score", FLOAT, [rows, 1])]
+    sandbox.onnx(model([GEMM, score], inputs, outputs, WEIGHTS))  # type: ignore[arg-type]
+    result = sandbox.cli("validate", "churn")
+    assert result.code == 2
+    assert f"the model takes exactly {rows} row" in result.err
+    assert 'dynamic_shapes={"x": {0: "batch"}}' in result.err
+    if rows == 1:
+        sandbox.edit('file = "models/churn.onnx"', 'file = "models/churn.onnx"\nbatch_rows = 1')
+        assert materialize.run(sandbox.job()).published
+
+
+def test_a_boolean_does_not_become_a_number(sandbox: Sandbox) -> None:
+    node = helper.make_node("Greater", ["features", "w"], ["score"])
+    sandbox.onnx(model([node], [("features", FLOAT, [None])], [("score", TensorProto.BOOL, [None])], {"w": [0.0]}))
+    sandbox.edit('features = ["visits", "spend"]', 'features = "visits"')
+    sandbox.edit('type = "real"', 'type = "smallint"')
+    assert "score is tensor(bool), which cannot become smallint" in sandbox.cli("validate", "churn").err
+
+
+def test_more_columns_than_postgres_allows_are_the_specs_fault(sandbox: Sandbox) -> None:
+    wide = "\n".join(f'o{i} = {{ from = "score", index = {i}, type = "real" }}' for i in range(1600))
+    sandbox.edit('score = { from = "score", type = "real", comment = "from 0 to 1" }', wide)
+    result = sandbox.cli("validate", "churn")
+    assert (result.code, "the table would have 1,601 columns, but Postgres allows 1,597" in result.err) == (2, True)
+
+
+def test_the_rows_of_a_call_are_bounded_by_the_width_of_the_model() -> None:
+    """A nearest-neighbour model computes a distance to each of its training rows."""
+    wide = {"w": np.zeros((2, 500_000), np.float32), "v": np.ones((500_000, 1), np.float32)}
+    nodes = [helper.make_node("MatMul", ["features", "w"], ["z"]), helper.make_node("MatMul", ["z", "v"], ["score"])]
+    content = model(nodes, [MATRIX], [("score", FLOAT, [None, 1])], wide)
+    scorer = _scorer(content, ["visits", "spend"], {"score": {"type": "real"}})
+    assert scorer.batch_rows * 500_000 * 4 <= 2**27
+    assert scorer.score(_rows(200)).num_rows == 200
+    narrow = _scorer(
+        _classifier(["a", "b"], zipmap=False)[1], ["visits", "spend"], {"l": {"from": "label", "type": "text"}}
+    )
+    assert narrow.batch_rows == 16_384
