@@ -91,3 +91,11 @@ def recreate(url: str, name: str, template: str = "template1") -> None:
         connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
         statement = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
         connection.execute(statement)
+
+
+def create_vector_extension(connection: Connection) -> None:
+    """Install pgvector in the database of a connection; skip the test where the server does not have it."""
+    available = connection.execute("select from pg_available_extensions where name = 'vector'").fetchone()
+    if available is None:
+        pytest.skip("the server does not have pgvector")
+    connection.execute("create extension vector")

@@ -13,10 +13,21 @@ from typing import Any, NamedTuple
 import pytest
 
 from doc_pages import ROOT
+from fix_postgres import create_vector_extension
 from prescore.catalog import keys
 from prescore.catalog.catalog import Column
 from prescore.catalog.database import Connection
-from prescore.catalog.types import KEY_TYPES, NUMBERS, OUTPUT_TYPES, TIMES, TYPES, short_name
+from prescore.catalog.types import (
+    ARRAYS,
+    KEY_TYPES,
+    NUMBERS,
+    OUTPUT_TYPES,
+    PASSTHROUGH_TYPES,
+    SCALARS,
+    TIMES,
+    TYPES,
+    short_name,
+)
 from prescore.errors import KeyInvalid
 
 SOURCES = ("jobs/prescore", "lookup_api/prescore_api", "dags/prescore_dags")
@@ -78,7 +89,8 @@ COLLECTIONS = list(_literal_collections())
 @pytest.mark.parametrize("literals", COLLECTIONS, ids=lambda literals: f"{literals.path}:{literals.line}")
 def test_a_map_by_type_has_every_type(literals: Literals) -> None:
     assert literals.is_map, "use a constant of prescore.catalog.types instead of a list of type names"
-    expected = PARTIAL.get(literals.path, tuple(TYPES))
+    # Maps derive the arrays from the types of their elements.
+    expected = PARTIAL.get(literals.path, SCALARS)
     assert set(literals.names) == set(expected), f"{literals.path} maps column types; it has to map all of these"
 
 
@@ -88,13 +100,15 @@ def test_every_module_with_a_map_is_checked() -> None:
 
 @pytest.mark.parametrize("name", TYPES)
 def test_postgres_knows_the_type_and_its_long_name(connection: Connection, name: str) -> None:
+    if name == "vector":
+        create_vector_extension(connection)
     row = connection.execute("select format_type(%s::regtype, null) as long_name", [name]).fetchone()
     assert row is not None
     assert short_name(row["long_name"]) == name
     assert row["long_name"] == (TYPES[name].long_name or name)
 
 
-@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("name", SCALARS)
 def test_the_sql_of_a_type_is_its_name_and_its_array(connection: Connection, name: str) -> None:
     column_type = TYPES[name]
     assert column_type.sql.as_string(None) == name
@@ -130,6 +144,22 @@ def test_an_integer_type_has_a_width_and_no_other_type_has() -> None:
     assert {name for name, column_type in TYPES.items() if column_type.category == "integer"} == set(widths)
 
 
-def test_outputs_are_numbers_booleans_and_text() -> None:
-    # The status page draws numbers as histograms, and all other outputs as bars by value.
-    assert set(OUTPUT_TYPES) - set(NUMBERS) == {"boolean", "text"}
+def test_outputs_are_numbers_booleans_text_and_arrays() -> None:
+    # The status page draws numbers as histograms, arrays not at all, and all other outputs as bars by value.
+    assert set(OUTPUT_TYPES) - set(NUMBERS) - set(ARRAYS) == {"boolean", "text"}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_an_array_is_read_as_a_postgres_array_of_its_elements(connection: Connection, name: str) -> None:
+    array = TYPES[name]
+    assert array.readable.as_string(None) == f"{array.element}[]"
+    if name == "vector":
+        create_vector_extension(connection)
+    literal = "[1,2]" if name == "vector" else "{1,2}"
+    statement = f"select ('{literal}'::{name}::{array.readable.as_string(None)})[2]::text as second"
+    assert connection.execute(statement.encode()).fetchone() == {"second": "2"}
+
+
+def test_only_outputs_can_be_arrays() -> None:
+    assert set(ARRAYS) <= set(OUTPUT_TYPES)
+    assert not set(ARRAYS) & {*KEY_TYPES, *PASSTHROUGH_TYPES}

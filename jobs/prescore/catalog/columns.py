@@ -16,6 +16,19 @@ def identifiers(columns: Iterable[str], table: str | None = None) -> sql.Compose
     return sql.SQL(", ").join(sql.Identifier(*qualifiers, column) for column in columns)
 
 
+def copy_columns(columns: Iterable[Column]) -> sql.Composed:
+    """Return the columns of a COPY in CSV. Arrays become JSON, which is easier to parse than Postgres' own text."""
+    return sql.SQL(", ").join(map(_copy_column, columns))
+
+
+def _copy_column(column: Column) -> sql.Composable:
+    name = sql.Identifier(column["name"])
+    column_type = TYPES[column["type"]]
+    if not column_type.is_array:
+        return name
+    return sql.SQL("array_to_json({}::{})").format(name, column_type.readable)
+
+
 def column_definition(column: Column, *, not_null: bool = False) -> sql.Composed:
     """Return the definition of one column for CREATE TABLE or ALTER TABLE."""
     constraint = sql.SQL(" not null") if not_null else sql.SQL("")

@@ -173,7 +173,7 @@ def _aliases(prefix: str, columns: Sequence[Column]) -> list[sql.Identifier]:
 
 
 def _types(columns: Sequence[Column]) -> list[sql.SQL]:
-    return [TYPES[column["type"]].sql for column in columns]
+    return [TYPES[column["type"]].readable for column in columns]
 
 
 def _qualified(columns: Sequence[Column]) -> list[sql.Identifier]:

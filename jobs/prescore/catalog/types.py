@@ -14,7 +14,7 @@ from uuid import UUID
 
 from psycopg.sql import SQL
 
-Category = Literal["integer", "float", "boolean", "text", "uuid", "time"]
+Category = Literal["integer", "float", "boolean", "text", "uuid", "time", "array"]
 Parser = Callable[[Any], Any]
 
 UUID_PATTERN = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[0-9a-fA-F]{32}"
@@ -30,7 +30,8 @@ class ColumnType:
     `parse` converts a key's value, given as text or as a JSON value, to Python. It raises ValueError, TypeError
     or OverflowError for a value that is not of the type, and is None for a type that a key cannot have. `accepts`
     describes the valid values in messages. `bits` is the width of an integer, otherwise 0. `is_output` is true of the
-    types that a model's output can have. `long_name` is the name in Postgres' `format_type` where it differs.
+    types that a model's output can have. `long_name` is the name in Postgres' `format_type` where it differs. `element`
+    is the type of an array's elements, otherwise empty.
     """
 
     name: LiteralString
@@ -40,6 +41,12 @@ class ColumnType:
     bits: int = 0
     is_output: bool = False
     long_name: str = ""
+    element: LiteralString = ""
+
+    @property
+    def is_array(self) -> bool:
+        """Whether a value holds several elements."""
+        return bool(self.element)
 
     @property
     def sql(self) -> SQL:
@@ -50,6 +57,14 @@ class ColumnType:
     def array(self) -> SQL:
         """The name of the array type as SQL."""
         return SQL(self.name + "[]")
+
+    @property
+    def readable(self) -> SQL:
+        """The type as SQL that readers cast a column to: a Postgres array for every array, otherwise the type itself.
+
+        Drivers read a Postgres array as a list, and a type of an extension, such as `vector`, as text.
+        """
+        return TYPES[self.element].array if self.is_array else self.sql
 
 
 def _integer(bits: int) -> Parser:
@@ -138,6 +153,12 @@ _ROWS = (
         "a time with a zone such as 2013-07-04T17:30:00Z",
         long_name="timestamp with time zone",
     ),
+    ColumnType("real[]", "array", is_output=True, element="real"),
+    ColumnType("double precision[]", "array", is_output=True, element="double precision"),
+    ColumnType("bigint[]", "array", is_output=True, element="bigint"),
+    ColumnType("text[]", "array", is_output=True, element="text"),
+    # A type of the extension pgvector, which a server may lack.
+    ColumnType("vector", "array", is_output=True, element="real"),
 )
 TYPES: dict[str, ColumnType] = {row.name: row for row in _ROWS}
 
@@ -152,7 +173,9 @@ def _in_categories(*categories: Category) -> tuple[str, ...]:
 
 KEY_TYPES = _names(row for row in _ROWS if row.parse is not None)
 OUTPUT_TYPES = _names(row for row in _ROWS if row.is_output)
-PASSTHROUGH_TYPES = tuple(TYPES)
+SCALARS = _names(row for row in _ROWS if not row.is_array)
+ARRAYS = _in_categories("array")
+PASSTHROUGH_TYPES = SCALARS
 INTEGERS = _in_categories("integer")
 FLOATS = _in_categories("float")
 NUMBERS = _in_categories("integer", "float")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from prescore.catalog.types import NUMBERS
+from prescore.catalog.types import ARRAYS, NUMBERS
 from prescore.project.spec import Check, Spec
 from prescore.wording import short
 
@@ -28,6 +28,7 @@ _IRRELEVANT = {
 }
 _RESERVED = ("id", "meta")
 _BOUNDS = ("min_value", "max_value")
+_COMPARED = (*_BOUNDS, "value_set", "quantile_ranges", "regex", "regex_list", "like_pattern")
 _COLUMN_ARGUMENTS = ("column", "column_A", "column_B")
 _QUANTILES = "{ quantiles = [0.1, 0.9], value_ranges = [[0, 0.2], [0.5, 1]] }"
 _CONDITION = 'write it as \'col("score") > 0.5\', with condition_parser = "great_expectations"'
@@ -52,6 +53,7 @@ def build_expectation(check: Check, spec: Spec) -> Any:
     _raise_any(
         [
             *_quoted_bounds(arguments, spec),
+            *_bounded_arrays(arguments, spec),
             *_reversed_bounds(expectation),
             *_malformed_quantiles(expectation),
             *_unusable_condition(expectation, spec),
@@ -179,6 +181,14 @@ def _quoted_bounds(arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
             continue
         value = _quoted(bound)
         yield (f"{name} is {value}, but {column} is {type_name}; write a number, without quotes")
+
+
+def _bounded_arrays(arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
+    """Yield an array column with an argument that is compared with its values: Postgres compares arrays with arrays."""
+    column = arguments.get("column")
+    type_name = _types(spec).get(str(column))
+    if type_name in ARRAYS and any(name in arguments for name in _COMPARED):
+        yield f"{column} is {type_name}, whose elements no expectation looks at; check a column with one value instead"
 
 
 def _reversed_bounds(expectation: Any) -> Iterator[str]:

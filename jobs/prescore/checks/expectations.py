@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from prescore.catalog.catalog import CheckResult, Version
+from prescore.catalog.catalog import Catalog, CheckResult, Version
 from prescore.catalog.database import Database, embedded_stopped
 from prescore.checks import expectation_errors
 from prescore.checks.results import exceptions, from_validation
 from prescore.errors import DatabaseUnavailable, SpecInvalid
 from prescore.project.spec import Spec
 
-COMPULSORY = ("rows", "rejects", "keys", "finite")
+COMPULSORY = ("rows", "rejects", "keys", "finite", "lengths")
 """Names of the checks that every version must pass; a spec's own checks have other names."""
 
 # SQLAlchemy's name for a lost connection, a cancelled statement or a full disk: no verdict on the data.
@@ -101,7 +101,7 @@ def validate(
         with _table_batch(context, database, version["table_name"]) as batch:
             suite = gx.ExpectationSuite(name="checks", expectations=expectations)
             validation = batch.validate(suite, result_format="SUMMARY")
-    except ConnectionError as error:
+    except (ConnectionError, DatabaseUnavailable) as error:
         raise _connection_lost(database, str(error)) from error
     # Great Expectations returns results in an order of its own.
     results: dict[str, CheckResult] = {}
@@ -122,8 +122,13 @@ def _require_connection(database: Database, exception_info: dict[str, Any]) -> N
 
 @contextmanager
 def _table_batch(context: Any, database: Database, name: str) -> Iterator[Any]:
+    from sqlalchemy import TEXT
+    from sqlalchemy.dialects.postgresql import base as postgres
+
     # A table asset's own schema argument is deprecated since 1.14. The search path has the same effect.
-    options = f"{database.options} -c search_path=prescore_versions".strip()
+    options = f"{database.options} -c search_path={_search_path(database)}".strip()
+    # Great Expectations cannot handle a column whose type SQLAlchemy does not know.
+    postgres.ischema_names["vector"] = TEXT
     connect_args = {"options": options}
     source = context.data_sources.add_postgres(
         "prescore",
@@ -138,6 +143,17 @@ def _table_batch(context: Any, database: Database, name: str) -> Iterator[Any]:
         with suppress(ConnectionError):
             source.get_execution_engine().close()
         source.get_engine().dispose()
+
+
+def _search_path(database: Database) -> str:
+    """Return a search path as an option of a connection: the schema of versions, then the role's own search path.
+
+    Only a type that is on the search path, such as one of an extension, has its plain name.
+    """
+    with database.connect() as connection:
+        path: str = Catalog(connection).one("checks_search_path")["search_path"]
+    # Options end at a space.
+    return path.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
 def _connection_lost(database: Database, reason: str) -> DatabaseUnavailable:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from prescore.catalog.types import FLOATS, OUTPUT_TYPES
+from prescore.catalog.types import ARRAYS, FLOATS, OUTPUT_TYPES, TYPES
 from prescore.project.fields import BY_NAME
 
 # Postgres' limit for a view is 1,600 columns, and three are version, data_as_of and published_at.
@@ -24,12 +24,26 @@ def errors(content: Mapping[str, Any]) -> list[str]:
     return [
         *_duplicate_columns(sections),
         *_unknown_columns(content, columns),
+        *_indexed_arrays(content),
         *_nul_characters(content),
         *_unknown_features(content.get("onnx")),
         *_example_faults(content),
         *_too_many_columns(columns),
         *_selections_without_model(content),
     ]
+
+
+def selection_fault(type_name: str, index: object, label: object, columns: object) -> str | None:
+    """Return why an output of this type cannot select columns of the model's output in this way, or None if it can."""
+    if index is not None and label is not None:
+        return "must have either index or class, and not both"
+    if type_name in ARRAYS and index is not None:
+        return f"{type_name} takes columns instead of index; use columns = [{index}], or a type that is not an array"
+    if type_name in ARRAYS and label is not None:
+        return f"{type_name} takes columns instead of class; use their numbers, or a type that is not an array"
+    if type_name not in ARRAYS and columns is not None:
+        return f"{type_name} holds one column; choose it with index, or use an array type, such as real[]"
+    return None
 
 
 def _duplicate_columns(sections: dict[str, set[str]]) -> Iterator[str]:
@@ -45,6 +59,17 @@ def _unknown_columns(content: Mapping[str, Any], columns: set[str]) -> Iterator[
         for name in _texts(index):
             if name not in columns:
                 yield f"indexes: the table has no column {name}; use columns of [key], [outputs] or [passthrough]"
+
+
+def _indexed_arrays(content: Mapping[str, Any]) -> Iterator[str]:
+    outputs = content.get("outputs")
+    if not isinstance(outputs, Mapping):
+        return
+    for index in _items(content.get("indexes")):
+        for name in _texts(index):
+            output = outputs.get(name)
+            if isinstance(output, Mapping) and output.get("type") in ARRAYS:
+                yield f"indexes: {name} is an array, which a secondary index cannot find by its elements; remove it"
 
 
 def _unknown_features(onnx: object) -> Iterator[str]:
@@ -78,7 +103,7 @@ def _example_faults(content: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted(_keys(examples.get("tolerance")) & _keys(outputs)):
         output = outputs[name] if isinstance(outputs, Mapping) else None
         kind = output.get("type") if isinstance(output, Mapping) else None
-        if kind in OUTPUT_TYPES and kind not in FLOATS:
+        if kind in OUTPUT_TYPES and (TYPES[kind].element or kind) not in FLOATS:
             yield f"onnx.examples.tolerance.{name}: {name} is {kind}, which must be exact; remove the tolerance"
 
 
@@ -87,7 +112,7 @@ def _selections_without_model(content: Mapping[str, Any]) -> Iterator[str]:
         return
     outputs = content.get("outputs")
     for name, output in outputs.items() if isinstance(outputs, Mapping) else ():
-        for key in ("index", "class"):
+        for key in ("index", "class", "columns"):
             if isinstance(output, Mapping) and output.get(key) is not None:
                 yield f"outputs.{name}.{key}: chooses among a model's columns, but the spec has no [onnx] section"
 

@@ -71,6 +71,15 @@ def _feed(value: object) -> tuple[str, ...]:
     return tuple(columns)
 
 
+def _columns(value: object) -> object:
+    if value == "all":
+        return value
+    numbers = value if isinstance(value, list | tuple) else []
+    if not numbers or not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError('must be "all", or a list of column numbers counted from 0, such as [0, 3]')
+    return tuple(numbers)
+
+
 BY_NAME = "by name"
 """The value of `onnx.inputs` that feeds each input of the model from the column of its name."""
 ONLY_INPUT = ""
@@ -119,6 +128,10 @@ def _expectation(value: str) -> str:
 
 
 Feed = Annotated[tuple[str, ...], BeforeValidator(_feed, json_schema_input_type=str | list[str])]
+Columns = Annotated[
+    Literal["all"] | tuple[int, ...],
+    BeforeValidator(_columns, json_schema_input_type=Literal["all"] | list[int]),
+]
 Inputs = Annotated[
     dict[str, Feed],
     BeforeValidator(

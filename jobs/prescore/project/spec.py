@@ -19,6 +19,7 @@ from prescore.project.fields import (
     ClassLabel,
     Clock,
     ColumnName,
+    Columns,
     Duration,
     Expectation,
     Indexes,
@@ -130,13 +131,16 @@ class Output(Section):
     label: ClassLabel | None = Field(
         None, alias="class", description="the class whose column of that output is meant, instead of its index"
     )
+    columns: Columns | None = Field(
+        None, description="for an array: its columns of that output, counted from 0, in this order; by default, all"
+    )
     type: OutputType
     comment: str = ""
 
     @model_validator(mode="after")
-    def _require_one(self) -> Self:
-        if self.index is not None and self.label is not None:
-            raise ValueError("must have either index or class, and not both")
+    def _require_matching_selection(self) -> Self:
+        if fault := consistency.selection_fault(self.type, self.index, self.label, self.columns):
+            raise ValueError(fault)
         return self
 
 

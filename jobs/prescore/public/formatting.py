@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from textwrap import shorten
 
 from prescore.wording import age
 
 _LONGEST = 80
+_FIRST_ELEMENTS = 6
 
 
 def format_value(value: object) -> str:
-    """Return a value as a person reads it: floats with four digits, times in the local zone, None as a dash."""
+    """Return a value as a person reads it: floats with four digits, times in the local zone, None as a dash.
+
+    Of an array, it shows the first elements and their number.
+    """
     match value:
         case None:
             return "-"
@@ -23,8 +28,17 @@ def format_value(value: object) -> str:
             return f"{value:.4g}"
         case datetime():
             return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        case list():
+            return _format_array(value)
         case _:
             return str(value)
+
+
+def _format_array(elements: Sequence[object]) -> str:
+    shown = ", ".join(map(format_value, elements[:_FIRST_ELEMENTS]))
+    if len(elements) <= _FIRST_ELEMENTS:
+        return f"[{shown}]"
+    return f"[{shown}, …] ({count(len(elements), 'element')})"
 
 
 def format_age(seconds: float | None) -> str | None:

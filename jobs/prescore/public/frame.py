@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
@@ -14,14 +15,15 @@ from psycopg import IsolationLevel, sql
 
 from prescore import errors
 from prescore.catalog.catalog import Catalog, Column, Version
-from prescore.catalog.columns import identifiers
+from prescore.catalog.columns import copy_columns
 from prescore.catalog.copy_file import CopyFile
 from prescore.catalog.queries import query
+from prescore.catalog.types import ARRAYS
 from prescore.scoring.conversion import ARROW
 
 _BLOCK = 4 << 20
-_CSV_TYPES = ARROW | {"uuid": pa.string()}
-"""Postgres type name → the Arrow type that its text is parsed as."""
+_CSV_TYPES = ARROW | dict.fromkeys(("uuid", *ARRAYS), pa.string())
+"""Postgres type name → the Arrow type that its text is parsed as. Arrays are JSON."""
 # A passthrough column may hold NULLs: numpy's integers and booleans have no room for them.
 _NULLABLE = {
     pa.int16(): pd.Int16Dtype(),
@@ -69,8 +71,11 @@ def _require_table(version: Version) -> None:
 
 def _copy(catalog: Catalog, version: Version, columns: list[Column]) -> pa.Table:
     """Return the table's columns in Arrow, named by their position."""
-    names = identifiers([column["name"] for column in columns])
-    statement = query("lookup_copy", table=sql.Identifier(version["table_name"]), columns=names)
+    statement = query(
+        "lookup_copy",
+        table=sql.Identifier(version["table_name"]),
+        columns=copy_columns(columns),
+    )
     types = {str(i): _CSV_TYPES[column["type"]] for i, column in enumerate(columns)}
     with catalog.connection.cursor().copy(statement) as copy:
         try:
@@ -125,5 +130,13 @@ def _clocks(version: Version, rows: pd.RangeIndex) -> dict[str, Any]:
 def _series(column: Column, values: pa.ChunkedArray) -> Any:
     if column["type"] == "uuid":
         return pd.Series([None if text is None else UUID(text) for text in values.to_pylist()], dtype="object")
+    if column["type"] in ARRAYS:
+        # Python's objects take much memory, so one chunk is parsed after the other.
+        chunks = [_parse_arrays(chunk, ARROW[column["type"]]) for chunk in values.chunks]
+        values = pa.chunked_array(chunks, ARROW[column["type"]])
     nullable = _NULLABLE.get if column["role"] == "passthrough" else None
     return values.to_pandas(types_mapper=nullable)
+
+
+def _parse_arrays(texts: pa.Array, kind: pa.DataType) -> pa.Array:
+    return pa.array([None if text is None else json.loads(text) for text in texts.to_pylist()], kind)

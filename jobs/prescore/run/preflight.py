@@ -24,7 +24,7 @@ from prescore.scoring.predictor import Predictor
 from prescore.scoring.scorer import Scorer
 from prescore.steps import snapshot
 from prescore.store.model_file import ModelFile
-from prescore.versions import compatibility
+from prescore.versions import compatibility, table
 from prescore.versions.options import RunOptions
 
 
@@ -93,6 +93,7 @@ def check_target(job: Job) -> None:
     """Check what needs the database: roles, store, disk budget and checks. Raise Mistake for what would end the run."""
     with job.database.connect() as connection:
         roles.require_writer(connection, job.model)
+        table.require_types(connection, job.spec.output_columns)
         job.store.require_access()
         disk.require_room(connection, job)
     check_expectations(job)

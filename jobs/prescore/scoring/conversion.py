@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from prescore.catalog.types import UUID_PATTERN
+from prescore.catalog.types import ARRAYS, TYPES, UUID_PATTERN
 from prescore.errors import DomainInvalid
 
-ARROW: dict[str, pa.DataType] = {
+_SCALARS: dict[str, pa.DataType] = {
     "smallint": pa.int16(),
     "integer": pa.int32(),
     "bigint": pa.int64(),
@@ -28,9 +29,11 @@ ARROW: dict[str, pa.DataType] = {
     "timestamp": pa.timestamp("us"),
     "timestamptz": pa.timestamp("us", "UTC"),
 }
-"""Postgres type name → the Arrow type that COPY sends for it. A uuid travels as its 16 bytes."""
+ARROW = _SCALARS | {name: pa.list_(_SCALARS[TYPES[name].element]) for name in ARRAYS}
+"""Postgres type name → the Arrow type of its values. A uuid is its 16 bytes."""
 
-_POSTGRES_NAMES = {arrow: postgres for postgres, arrow in ARROW.items()}
+# The first of two Postgres types with the same Arrow type wins: real[], and not vector.
+_POSTGRES_NAMES = {arrow: postgres for postgres, arrow in reversed(ARROW.items())}
 
 # Every integer up to this magnitude has a float of its own (IEEE 754: 11, 24 and 53 bits of significand).
 _LARGEST_EXACT_INTEGER = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
@@ -58,6 +61,8 @@ def check_type(
     """
     if pat.is_dictionary(source):
         source = source.value_type
+    if pat.is_list(target) and _is_list(source):
+        source, target = source.value_type, target.value_type
     if not _is_convertible(source, target):
         raise DomainInvalid(
             f"Column {name} is {type_name(source)} in the domain, but must be {type_name(target)}. "
@@ -97,6 +102,8 @@ def convert(
         column = column.dictionary_decode()
     if target == ARROW["uuid"]:
         return _to_uuids(name, column)
+    if pat.is_list(target):
+        return _to_lists(name, column, target, allow_precision_loss=allow_precision_loss, is_stored=is_stored)
     if pat.is_floating(target):
         return _to_floats(
             name,
@@ -115,6 +122,8 @@ def convert(
 
 def refuse_nul(name: str, column: pa.Array) -> None:
     """Raise DomainInvalid for a text with a NUL, the one character that Postgres cannot store."""
+    if pat.is_list(column.type):
+        column = column.flatten()
     if not pat.is_string(column.type):
         return
     has_nul = pc.match_substring(column, "\x00")
@@ -125,8 +134,13 @@ def refuse_nul(name: str, column: pa.Array) -> None:
         )
 
 
+_LISTS = (pat.is_list, pat.is_large_list, pat.is_fixed_size_list)
 _TEXTS = (pat.is_string, pat.is_large_string, pat.is_string_view)
 _NUMBERS = (pat.is_integer, pat.is_floating, pat.is_decimal)
+
+
+def _is_list(arrow_type: pa.DataType) -> bool:
+    return any(is_kind(arrow_type) for is_kind in _LISTS)
 
 
 def _is_text(arrow_type: pa.DataType) -> bool:
@@ -180,6 +194,29 @@ def _loses_digits(source: pa.DataType, target: pa.DataType) -> bool:
     if not pat.is_floating(source):
         return False
     return bool(source.bit_width > target.bit_width)
+
+
+def _to_lists(
+    name: str,
+    column: pa.Array,
+    target: pa.DataType,
+    *,
+    allow_precision_loss: bool,
+    is_stored: bool,
+) -> pa.Array:
+    """Return lists of any kind with their elements converted."""
+    if pat.is_null(column.type):
+        return column.cast(target)
+    elements = convert(
+        name,
+        column.flatten(),
+        target.value_type,
+        allow_precision_loss=allow_precision_loss,
+        is_stored=is_stored,
+    )
+    lengths = pc.list_value_length(column).fill_null(0).to_numpy()
+    offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
+    return pa.ListArray.from_arrays(offsets, elements, mask=column.is_null())
 
 
 def _to_floats(

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
+from prescore.catalog.types import FLOATS, TYPES
 from prescore.errors import DomainInvalid, ModelInvalid
-from prescore.scoring import conversion
+from prescore.scoring import arrays, conversion
 from prescore.scoring.scorer import Scorer
 from prescore.store.model_file import hash_bytes
 
@@ -77,10 +78,15 @@ class Expected:
 
     def differing(self, predictions: pa.Array) -> Mask:
         """Return which predictions are not as expected."""
+        if pat.is_list(self.values.type):
+            return arrays.differing_rows(self.values, predictions, self._differing_elements)
         if not pat.is_floating(self.values.type):
             unequal: Mask = pc.not_equal(predictions, self.values).fill_null(True).to_numpy(zero_copy_only=False)
             return unequal
         return self.errors(predictions) > self.tolerance
+
+    def _differing_elements(self, values: pa.Array, predictions: pa.Array) -> Mask:
+        return Expected(values, self.tolerance).differing(predictions)
 
     def errors(self, predictions: pa.Array) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return how far float predictions are off: fractions of the expected value or, if larger, the mean size."""
@@ -165,7 +171,8 @@ def _read_expected(scorer: Scorer, file: ExampleFile, rows: pa.Table) -> dict[st
             continue
         arrow_type = conversion.ARROW[output.type]
         values = _convert(file, column, rows.column(column).combine_chunks(), arrow_type)
-        tolerance = tolerances.get(name, TOLERANCE) if pat.is_floating(arrow_type) else 0.0
+        is_exact = (TYPES[output.type].element or output.type) not in FLOATS
+        tolerance = 0.0 if is_exact else tolerances.get(name, TOLERANCE)
         expected[name] = Expected(values, tolerance)
     absent = [name for name in spec.outputs if name not in expected]
     if absent:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pat
 
 from prescore.errors import ModelFailed, ModelInvalid
-from prescore.scoring import row_mixing
+from prescore.scoring import arrays, row_mixing
 from prescore.scoring.scorer import Scorer
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -82,6 +82,8 @@ def _one_by_one(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
 
 def _differing(scores: pa.Array, others: pa.Array) -> Mask:
     """Return which rows have another score; NaN equals NaN."""
+    if pat.is_list(scores.type):
+        return arrays.differing_rows(scores, others, _differing)
     if not pat.is_floating(scores.type):
         different: Mask = pc.not_equal(scores, others).to_numpy(zero_copy_only=False)
         return different

@@ -13,9 +13,10 @@ import os
 import numpy as np
 import pyarrow as pa
 
+from prescore.catalog.types import ARRAYS
 from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
 from prescore.project.spec import Spec
-from prescore.scoring import conversion, signature
+from prescore.scoring import arrays, conversion, signature
 from prescore.scoring.graph import Graph
 from prescore.scoring.signature import TENSOR_TYPES, Signature, Tensor
 from prescore.store.model_file import ModelFile
@@ -69,8 +70,13 @@ class Scorer:
         tensors = self.tensors(batch)
         predictions = {}
         for name, selection in self.signature.outputs.items():
-            values = signature.select_column(tensors[selection.source], selection)
-            predictions[name] = _to_column(name, self.spec.outputs[name].type, values)
+            output = self.spec.outputs[name]
+            tensor = tensors[selection.source]
+            if output.type in ARRAYS:
+                predictions[name] = arrays.to_lists(name, output, selection.source, tensor)
+                continue
+            values = signature.select_column(tensor, selection)
+            predictions[name] = _to_column(name, output.type, values)
         return pa.record_batch(predictions)
 
     def tensors(self, batch: pa.RecordBatch, sources: list[str] | None = None) -> dict[str, Tensor]:

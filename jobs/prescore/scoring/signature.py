@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pat
 
+from prescore.catalog.types import TYPES
 from prescore.errors import ModelInvalid
 from prescore.project.fields import ONLY_INPUT
 from prescore.project.spec import Onnx, Output
@@ -241,7 +242,7 @@ def _width(node: Any) -> int | None:
 def _is_readable(tensor_type: str, column_type: str) -> bool:
     """Return whether predictions of a tensor may become an output column, judged by the types alone."""
     tensor = TENSOR_TYPES[tensor_type]
-    column = ARROW[column_type]
+    column = ARROW[TYPES[column_type].element or column_type]
     if pat.is_boolean(column) or pat.is_boolean(tensor):
         # Classifiers label booleans as 0 and 1.
         return bool(pat.is_boolean(column) and (pat.is_boolean(tensor) or pat.is_integer(tensor)))

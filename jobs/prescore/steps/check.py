@@ -8,11 +8,11 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from prescore.catalog import roles
-from prescore.catalog.catalog import Catalog, CheckResult, Version
+from prescore.catalog.catalog import Catalog, CheckResult, Column, Version
 from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
-from prescore.catalog.types import FLOATS
+from prescore.catalog.types import ARRAYS, FLOATS, TYPES
 from prescore.checks import expectations
 from prescore.checks.results import quantity, sentence
 from prescore.errors import NotAllowed, Refused
@@ -33,9 +33,9 @@ def check_version(
 ) -> list[CheckResult]:
     """Run all checks of a version and record their results: the version is then `checked` or `refused`.
 
-    The compulsory checks come first: rows, rejects, keys, finite. `own_expectations` are those of the spec, built by
-    `expectations.build`. Returns the results. Raises Refused when a check failed; the refused table is kept for
-    inspection.
+    The compulsory checks come first: rows, rejects, keys, finite, and lengths where there are arrays.
+    `own_expectations` are those of the spec, built by `expectations.build`. Returns the results. Raises Refused when a
+    check failed; the refused table is kept for inspection.
     """
     if is_decided(version, spec):
         return version["checks"] or []
@@ -50,6 +50,7 @@ def check_version(
         rejects.check(connection, version, spec.max_rejects),
         _check_keys(connection, version),
         _with_count(connection, version, finite),
+        *_check_lengths(connection, version),
         *own,
     ]
     failed = _failed(results)
@@ -149,11 +150,20 @@ def _not_finite(version: Version) -> sql.Composed:
 
 
 def _column_not_finite(name: str, type_name: str) -> sql.Composed:
+    column_type = TYPES[type_name]
     if type_name in FLOATS:
         condition = sql.SQL("{0} is null or {0} in ('NaN', 'Infinity', '-Infinity')")
+    elif column_type.element in FLOATS:
+        # Two arrays overlap when they have an element in common.
+        condition = sql.SQL(
+            "{0} is null or array_position({0}::{1}, null) is not null"
+            " or {0}::{1} && array['NaN', 'Infinity', '-Infinity']::{1}"
+        )
+    elif column_type.is_array:
+        condition = sql.SQL("{0} is null or array_position({0}, null) is not null")
     else:
         condition = sql.SQL("{0} is null")
-    return condition.format(sql.Identifier(name))
+    return condition.format(sql.Identifier(name), column_type.readable)
 
 
 def _check_keys(connection: Connection, version: Version) -> CheckResult:
@@ -191,6 +201,45 @@ def _duplicate_keys(connection: Connection, version: Version) -> list[str]:
         key = ", ".join(row["key"])
         examples.append(f"({key}) {row['times']} times")
     return examples
+
+
+def _check_lengths(connection: Connection, version: Version) -> list[CheckResult]:
+    """Check that an array has the same number of elements in every row; without arrays, there is no such check."""
+    observed = []
+    passed = True
+    for column in version["output_columns"]:
+        if column["type"] not in ARRAYS:
+            continue
+        lengths = _lengths(connection, version, column)
+        passed = passed and lengths["shortest"] == lengths["longest"]
+        observed.append(_describe_lengths(column["name"], lengths))
+    if not observed:
+        return []
+    result: CheckResult = {
+        "name": "lengths",
+        "passed": passed,
+        "observed": "; ".join(observed),
+        "expected": "arrays of one length in each column",
+    }
+    return [result]
+
+
+def _lengths(connection: Connection, version: Version, column: Column) -> dict[str, Any]:
+    """Return the smallest and the largest number of elements in an array column; None in a table without rows."""
+    statement = query(
+        "checks_lengths",
+        table=sql.Identifier(version["table_name"]),
+        column=sql.Identifier(column["name"]),
+        type=TYPES[column["type"]].readable,
+    )
+    return connection.execute(statement).fetchone() or {}
+
+
+def _describe_lengths(name: str, lengths: dict[str, Any]) -> str:
+    shortest, longest = lengths["shortest"], lengths["longest"]
+    if shortest == longest:
+        return f"{name} has {quantity(longest or 0, 'element')}"
+    return f"{name} has {shortest:,} to {quantity(longest, 'element')}"
 
 
 def _with_count(

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from prescore.catalog.types import FLOATS
+from prescore.catalog.types import FLOATS, TYPES
 from prescore.errors import ModelFailed, NotFound
 from prescore.project.spec import Spec
-from prescore.scoring import conversion, rejects
+from prescore.scoring import arrays, conversion, rejects
 from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Reject, Scored
 
@@ -55,10 +55,8 @@ def score_chunk(predictor: Predictor, chunk: pa.RecordBatch, record_limit: int) 
     rows, recorded = _predict(predictor, chunk, record_limit)
     rejected = len(recorded)
     for name, output in spec.outputs.items():
-        if output.type not in FLOATS:
-            continue
-        finite = pc.is_finite(rows.column(name))
-        if pc.all(finite).as_py():
+        finite = _are_finite(rows.column(name), output.type)
+        if finite is None or pc.all(finite).as_py():
             continue
         not_finite = rows.filter(pc.invert(finite))
         rejected += not_finite.num_rows
@@ -67,10 +65,22 @@ def score_chunk(predictor: Predictor, chunk: pa.RecordBatch, record_limit: int) 
             not_finite[:room],
             spec.key,
             name,
-            f"Prediction {name} is NaN or infinite",
+            _not_finite_reason(name, output.type),
         )
         rows = rows.filter(finite)
     return Scored(rows, rejected, recorded)
+
+
+def _are_finite(values: pa.Array, type_name: str) -> pa.Array | None:
+    """Return for each prediction whether it is finite, or None for a type that has no NaN."""
+    if TYPES[type_name].element in FLOATS:
+        return arrays.are_finite(values)
+    return pc.is_finite(values) if type_name in FLOATS else None
+
+
+def _not_finite_reason(name: str, type_name: str) -> str:
+    subject = f"An element of prediction {name}" if TYPES[type_name].is_array else f"Prediction {name}"
+    return f"{subject} is NaN or infinite"
 
 
 def _predict(

@@ -14,7 +14,7 @@ from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection, first_line
 from prescore.catalog.queries import query
 from prescore.errors import Busy, DomainInvalid
-from prescore.scoring import rejects
+from prescore.scoring import arrays, rejects
 from prescore.scoring.rejects import Scored
 from prescore.versions import table
 from prescore.versions.lease import Lease
@@ -33,7 +33,7 @@ def copy_chunk(
     `seconds` is the time that scoring took. Raises LeaseLost, with nothing written, when another run holds the lease
     by now, and DomainInvalid for a value that Postgres cannot store.
     """
-    rows = scored.rows
+    rows = arrays.encode(scored.rows, version["output_columns"])
     encoder = ArrowToPostgresBinaryEncoder(rows.schema)
     statement = query(
         "tables_copy",

@@ -10,6 +10,32 @@ from prescore.catalog.catalog import Catalog, Column, Version
 from prescore.catalog.columns import column_definitions, identifiers
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
+from prescore.errors import Mistake
+
+
+def require_types(connection: Connection, columns: Sequence[Column]) -> None:
+    """Raise Mistake for a column whose type this database does not have: `vector`, without the extension pgvector."""
+    vectors = [column["name"] for column in columns if column["type"] == "vector"]
+    if not vectors:
+        return
+    row = Catalog(connection).one("tables_vector")
+    if row["usable"]:
+        return
+    subject = f"outputs.{vectors[0]} has the type vector, which the database does not have:"
+    if row["schema"] is not None:
+        raise Mistake(
+            f"{subject} pgvector is installed in the schema {row['schema']}, where this role does not look for types. "
+            f"Add {row['schema']} to the role's search_path, or store real[] instead."
+        )
+    if row["available"]:
+        raise Mistake(
+            f"{subject} the extension pgvector is not installed in it. Run `create extension vector` in this database "
+            "as a superuser, or store real[] instead."
+        )
+    raise Mistake(
+        f"{subject} its server does not have the extension pgvector. Install pgvector on the server, and run `create "
+        "extension vector` in this database, or store real[] instead."
+    )
 
 
 def create(connection: Connection, version: Version) -> None:

@@ -16,13 +16,13 @@ import pyarrow as pa
 
 from prescore.catalog import keys
 from prescore.catalog.catalog import Column
-from prescore.catalog.types import INTEGERS, TIMES
+from prescore.catalog.types import ARRAYS, INTEGERS, TIMES, TYPES
 from prescore.errors import KeyInvalid
 from prescore_api.service.answers import Age, Answers
 from prescore_api.tables.version import TableVersion
 
 MEDIA_TYPE = b"application/vnd.apache.arrow.stream"
-_TYPES = {
+_SCALARS = {
     "smallint": pa.int16(),
     "integer": pa.int32(),
     "bigint": pa.int64(),
@@ -35,6 +35,7 @@ _TYPES = {
     "timestamp": pa.timestamp("us"),
     "timestamptz": pa.timestamp("us", tz="UTC"),
 }
+_TYPES = _SCALARS | {name: pa.list_(_SCALARS[TYPES[name].element]) for name in ARRAYS}
 
 
 def parse(version: TableVersion, table: pa.Table) -> list[list[Any]]:

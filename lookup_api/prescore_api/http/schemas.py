@@ -45,6 +45,8 @@ _AGE = _typed("number", "now - data_as_of, in seconds")
 _STALE = _typed("boolean", "whether the data is older than the model's max age")
 _VALUE = {"anyOf": [_typed(name) for name in ("string", "integer", "number", "boolean", "null")]}
 _VALUES = {"type": "object", "additionalProperties": _VALUE}
+_ELEMENT = {"anyOf": [_typed(name) for name in ("string", "integer", "number")]}
+_PREDICTION = {"type": "object", "additionalProperties": {"anyOf": [*_VALUE["anyOf"], _array(_ELEMENT)]}}
 
 _ANSWER = _object(
     "The prediction for one key, with its version and age.",
@@ -52,7 +54,7 @@ _ANSWER = _object(
     version=_INTEGER,
     key=_VALUES,
     found=_typed("boolean", "whether the version has the key"),
-    prediction=_nullable(_VALUES, "the outputs by name; null if the key was not found"),
+    prediction=_nullable(_PREDICTION, "the outputs by name; null if the key was not found"),
     data_as_of=_DATA_AS_OF,
     published_at=_nullable(_TIME, "null for a version that was never published"),
     age_seconds=_AGE,

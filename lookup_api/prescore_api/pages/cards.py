@@ -10,7 +10,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from prescore.wording import age
-from prescore_api.pages.charts import ChartCache, Row, StatisticsByColumn, charted_outputs, predictions
+from prescore_api.pages.charts import ChartCache, Row, StatisticsByColumn, arrays, charted_outputs, predictions
 from prescore_api.pages.runs import Run, describe, shorten_text
 from prescore_api.pages.svg import render_age
 
@@ -33,7 +33,11 @@ class Chart(NamedTuple):
 
 @dataclass(frozen=True)
 class Published:
-    """The published version. `before` is the number of the previous one, `left_out` the number of outputs not shown."""
+    """The published version.
+
+    `before` is the number of the previous one, `left_out` the number of outputs whose charts are not shown, `arrays`
+    the names of those that have none.
+    """
 
     version: int
     before: int | None
@@ -45,6 +49,7 @@ class Published:
     times: str
     charts: Sequence[Chart]
     left_out: int
+    arrays: str
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,7 @@ def _published(row: Row, statistics: StatisticsByColumn, cache: ChartCache) -> P
         times=f"Data as of {data_as_of}, published {published_at}.",
         charts=charts,
         left_out=len(predictions(row["output_columns"])) - len(charts),
+        arrays=shorten_text(", ".join(column["name"] for column in arrays(row["output_columns"]))),
     )
 
 

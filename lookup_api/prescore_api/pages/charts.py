@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from prescore.catalog.catalog import Column
+from prescore.catalog.types import ARRAYS
 from prescore_api.pages import svg
 from prescore_api.pages.distribution import Statistics
 from prescore_api.pages.svg import Versions
@@ -85,7 +86,7 @@ class ChartCache:
 
 
 def charted_outputs(row: Row) -> list[Output]:
-    """Return the outputs of a row of `page_cards` that have a chart. Passthrough columns have none."""
+    """Return the outputs of a row of `page_cards` that have a chart. Passthrough columns and arrays have none."""
     if row["version"] is None:
         return []
     now = Source(row["version"], row["table_name"], row["started_at"])
@@ -101,8 +102,13 @@ def charted_outputs(row: Row) -> list[Output]:
 
 
 def predictions(columns: Sequence[Column]) -> list[Column]:
-    """Return the columns that the model computed, without passthrough columns."""
-    return [column for column in columns if column["role"] == "output"]
+    """Return the columns that the model computed and that have a distribution, without passthrough columns."""
+    return [column for column in columns if column["role"] == "output" and column["type"] not in ARRAYS]
+
+
+def arrays(columns: Sequence[Column]) -> list[Column]:
+    """Return the columns that the model computed and that hold arrays."""
+    return [column for column in columns if column["role"] == "output" and column["type"] in ARRAYS]
 
 
 def _draw(output: Output, statistics: StatisticsByColumn) -> Markup | None:

@@ -6,19 +6,21 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.csv
 from psycopg import sql
 
-from prescore.catalog.columns import identifiers
+from prescore.catalog.columns import copy_columns
 from prescore.catalog.copy_file import CopyFile
 from prescore.catalog.database import Database
 from prescore.catalog.queries import query
+from prescore.catalog.types import ARRAYS, TYPES
 from prescore_api.tables.version import TableVersion
 
 # A real is loaded as the double nearest to its shortest text, because that is the number JSON shows. Arrow answers cast
 # it back to a float.
-_TYPES = {
+_SCALARS = {
     "smallint": pa.int64(),
     "integer": pa.int64(),
     "bigint": pa.int64(),
@@ -31,6 +33,7 @@ _TYPES = {
     "timestamp": pa.timestamp("us"),
     "timestamptz": pa.timestamp("us", tz="UTC"),
 }
+_TYPES = _SCALARS | {name: pa.large_list(_SCALARS[TYPES[name].element]) for name in ARRAYS}
 _BLOCK_BYTES = 4 << 20
 
 
@@ -49,7 +52,7 @@ def load(database: Database, version: TableVersion, max_bytes: int) -> pa.Table:
     statement = query(
         "lookup_copy",
         table=sql.Identifier(version.row["table_name"]),
-        columns=identifiers([column["name"] for column in columns]),
+        columns=copy_columns(columns),
     )
     with database.connect() as connection:
         connection.execute(query("lookup_session"), {"statement_timeout": "0"})
@@ -86,12 +89,14 @@ def _batches(stream: io.RawIOBase, types: dict[str, pa.DataType]) -> Iterator[pa
     # Arrow raises an error for an empty file.
     if not buffered.peek(1):
         return
-    yield from pyarrow.csv.open_csv(
+    # Arrays are JSON in the CSV.
+    texts = {name: pa.string() if pa.types.is_large_list(kind) else kind for name, kind in types.items()}
+    reader = pyarrow.csv.open_csv(
         buffered,
         pyarrow.csv.ReadOptions(column_names=list(types), block_size=_BLOCK_BYTES, use_threads=False),
         pyarrow.csv.ParseOptions(newlines_in_values=True),
         pyarrow.csv.ConvertOptions(
-            column_types=types,
+            column_types=texts,
             null_values=[""],
             true_values=["t"],
             false_values=["f"],
@@ -99,3 +104,14 @@ def _batches(stream: io.RawIOBase, types: dict[str, pa.DataType]) -> Iterator[pa
             quoted_strings_can_be_null=False,
         ),
     )
+    for batch in reader:
+        columns = map(_parse_arrays, batch.columns, types.values())
+        yield pa.record_batch(list(columns), names=list(types))
+
+
+def _parse_arrays(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return a column of arrays, given as JSON, as lists, and any other column as it is."""
+    if not pa.types.is_large_list(kind):
+        return values
+    lists = [None if text is None else orjson.loads(text) for text in values.to_pylist()]
+    return pa.array(lists, kind)

@@ -5,3 +5,12 @@ select count(*) as rows from {{batch}} where {conditions} having count(*) > 0;
 -- name: checks_count_not_finite
 -- The number of rows whose prediction is null, NaN or infinite.
 select count(*) as rows from prescore_versions.{table} where {conditions};
+
+-- name: checks_lengths
+-- The smallest and the largest number of elements in an array column.
+select min(cardinality({column}::{type})) as shortest, max(cardinality({column}::{type})) as longest
+from prescore_versions.{table};
+
+-- name: checks_search_path
+-- The search path of a session that runs checks.
+select 'prescore_versions, ' || current_setting('search_path') as search_path;

@@ -109,3 +109,11 @@ order by {keys} limit 3;
 -- name: tables_lock_timeout
 -- Make DDL that readers may block give up soon, so that new readers do not queue behind it.
 select set_config('lock_timeout', '3s', true), set_config('idle_in_transaction_session_timeout', '10s', true);
+
+-- name: tables_vector
+-- Return whether this session can use pgvector's type, the schema that the extension is in, and whether the server has
+-- the extension.
+select to_regtype('vector') is not null as usable,
+       (select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'vector')
+         as schema,
+       exists (select from pg_available_extensions where name = 'vector') as available;

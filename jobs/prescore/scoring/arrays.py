@@ -1,0 +1,137 @@
+"""Array columns: from a tensor's rows to lists in Arrow, and from lists to what COPY sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pat
+
+from prescore.catalog.catalog import Column
+from prescore.catalog.types import TYPES
+from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
+from prescore.project.spec import Output
+from prescore.scoring import conversion
+
+Tensor = np.ndarray[Any, Any]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+_WORD = np.dtype(">u4")
+_LONGEST_VECTOR = 16_000
+
+
+def to_lists(name: str, output: Output, source: str, tensor: Tensor) -> pa.Array:
+    """Return the rows of an output of the model, `source`, as lists of the type of an output column.
+
+    Raises ModelInvalid for a tensor of another shape, ModelFailed for an element that does not fit the type.
+    """
+    if tensor.ndim != 2 or not tensor.shape[1]:
+        raise ModelInvalid(
+            f"Output {source} has the shape {tensor.shape}, but an array is a row of an output that has rows and "
+            "columns. Choose another type in the spec, or export the model with such an output."
+        )
+    rows, width = tensor.shape
+    selected = _select(output, width)
+    _require_columns(output, source, selected, width)
+    if isinstance(selected, tuple):
+        tensor = tensor[:, selected]
+    flat = np.ascontiguousarray(tensor).reshape(-1)
+    elements = _to_elements(name, output, flat)
+    return _to_rows(elements, rows, len(selected))
+
+
+def _select(output: Output, width: int) -> Sequence[int]:
+    if output.columns is None or output.columns == "all":
+        return range(width)
+    return output.columns
+
+
+def _require_columns(output: Output, source: str, selected: Sequence[int], width: int) -> None:
+    absent = [column for column in selected if column >= width]
+    if absent:
+        listed = ", ".join(map(str, absent))
+        raise ModelInvalid(
+            f"Output {source} has {width} columns, counted from 0, so there is no column {listed}. Correct columns."
+        )
+    if output.type == "vector" and len(selected) > _LONGEST_VECTOR:
+        raise ModelInvalid(
+            f"Output {source} has {len(selected):,} columns, but a vector has at most {_LONGEST_VECTOR:,}. "
+            "Store real[] instead."
+        )
+
+
+def _to_elements(name: str, output: Output, flat: Tensor) -> pa.Array:
+    predictions = pa.array(flat, from_pandas=False)
+    element = TYPES[output.type].element
+    try:
+        # As for single numbers, a spec that stores doubles as real accepts the rounding.
+        elements = conversion.convert(
+            name,
+            predictions,
+            conversion.ARROW[element],
+            allow_precision_loss=pat.is_floating(predictions.type),
+        )
+        conversion.refuse_nul(name, elements)
+    except DomainInvalid as error:
+        raise ModelFailed(f"Output {name}: {error}") from error
+    return elements
+
+
+def _to_rows(elements: pa.Array, rows: int, width: int) -> pa.Array:
+    if rows * width > np.iinfo(np.int32).max:
+        raise ModelInvalid(
+            f"{rows:,} arrays of {width:,} elements are too many for one chunk. Lower chunk_rows in prescore.toml."
+        )
+    offsets = np.arange(rows + 1, dtype=np.int32) * np.int32(width)
+    return pa.ListArray.from_arrays(pa.array(offsets), elements)
+
+
+def are_finite(lists: pa.Array) -> pa.Array:
+    """Return for each list of floats whether all of its elements are finite. A null is not."""
+    not_finite = pc.invert(pc.is_finite(lists.flatten()).fill_null(False))
+    positions = pc.list_parent_indices(lists).filter(not_finite)
+    finite = np.ones(len(lists), np.bool_)
+    finite[positions.to_numpy()] = False
+    return pa.array(finite)
+
+
+def differing_rows(lists: pa.Array, others: pa.Array, differing: Callable[[pa.Array, pa.Array], Mask]) -> Mask:
+    """Return which rows have another length, or an element that differs: `differing` compares arrays of elements."""
+    lengths, other_lengths = (pc.list_value_length(column).fill_null(0).to_numpy() for column in (lists, others))
+    rows: Mask = lengths != other_lengths
+    comparable = np.flatnonzero(~rows)
+    lists, others = (column.take(pa.array(comparable)) for column in (lists, others))
+    elements = differing(lists.flatten(), others.flatten())
+    parents = pc.list_parent_indices(lists).to_numpy()
+    rows[comparable[parents[elements]]] = True
+    return rows
+
+
+def encode(rows: pa.RecordBatch, columns: Sequence[Column]) -> pa.RecordBatch:
+    """Return rows as the encoder of binary COPY takes them: vectors, a type that it does not know, as their bytes."""
+    for column in columns:
+        if column["type"] != "vector":
+            continue
+        name = column["name"]
+        position = rows.schema.get_field_index(name)
+        vectors = _encode_vectors(rows.column(position))
+        rows = rows.set_column(position, name, vectors)
+    return rows
+
+
+def _encode_vectors(lists: pa.Array) -> pa.Array:
+    """Return vectors as pgvector receives them: words of four bytes each, big-endian.
+
+    The first word has the number of elements in its upper half, and the others are the elements.
+    """
+    lengths = pc.list_value_length(lists).to_numpy()
+    ends = np.cumsum(lengths, dtype=np.int64)
+    elements = lists.flatten().to_numpy().view(np.uint32)
+    words = np.insert(elements, ends - lengths, lengths << 16).astype(_WORD)
+    word_ends = ends + np.arange(1, len(lists) + 1)
+    offsets = np.append(0, word_ends) * _WORD.itemsize
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(words)]
+    return pa.Array.from_buffers(pa.large_binary(), len(lists), buffers)
