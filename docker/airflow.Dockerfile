@@ -13,6 +13,9 @@ RUN /opt/build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir 
     /opt/build/bin/uv pip check --python /opt/venv/bin/python
 
 FROM python:3.11-slim-bookworm
+# ONNX Runtime's string operators, as in a TF-IDF model, need the locale en_US.UTF-8.
+RUN apt-get update -qq && apt-get install --yes -qq --no-install-recommends locales && \
+    localedef -i en_US -f UTF-8 en_US.UTF-8 && rm -rf /var/lib/apt/lists/*
 # The user and group ids of the official Airflow image, which its Helm chart expects.
 RUN useradd --uid 50000 --gid 0 --home-dir /opt/airflow --create-home airflow
 COPY --from=build /opt/venv /opt/venv

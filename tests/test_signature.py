@@ -249,3 +249,14 @@ def test_the_rows_of_a_call_are_bounded_by_the_width_of_the_model() -> None:
         _classifier(["a", "b"], zipmap=False)[1], ["visits", "spend"], {"l": {"from": "label", "type": "text"}}
     )
     assert narrow.batch_rows == 16_384
+
+
+def test_a_locale_that_the_machine_lacks_is_reported_with_its_cure(sandbox: Sandbox) -> None:
+    lower = helper.make_node("StringNormalizer", ["t"], ["score"], case_change_action="LOWER", locale="xx_XX.UTF-8")
+    text = TensorProto.STRING
+    sandbox.onnx(model([lower], [("t", text, [None])], [("score", text, [None])]))
+    sandbox.edit('features = ["visits", "spend"]', 't = "visits"')
+    sandbox.edit('type = "real"', 'type = "text"')
+    result = sandbox.cli("validate", "churn")
+    assert result.code == 2
+    assert "localedef -i en_US -f UTF-8 en_US.UTF-8" in result.err

@@ -33,7 +33,7 @@ ARROW = _SCALARS | {name: pa.list_(_SCALARS[TYPES[name].element]) for name in AR
 """Postgres type name → the Arrow type of its values. A uuid is its 16 bytes."""
 
 # The first of two Postgres types with the same Arrow type wins: real[], and not vector.
-_POSTGRES_NAMES = {arrow: postgres for postgres, arrow in reversed(ARROW.items())}
+_NAMES = {arrow: postgres for postgres, arrow in reversed(ARROW.items())} | {pa.float16(): "float16"}
 
 # Every integer up to this magnitude has a float of its own (IEEE 754: 11, 24 and 53 bits of significand).
 _LARGEST_EXACT_INTEGER = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
@@ -44,7 +44,7 @@ _WHOLE_UUID = f"^(?:{UUID_PATTERN})$"
 
 def type_name(arrow_type: pa.DataType) -> str:
     """Return the Postgres name of an Arrow type, as specs use it, or Arrow's own name where there is none."""
-    return _POSTGRES_NAMES.get(arrow_type, str(arrow_type))
+    return _NAMES.get(arrow_type, str(arrow_type))
 
 
 def check_type(
@@ -74,9 +74,11 @@ def check_type(
             "be lost. Cast it in the domain query, or use a wider type in the spec."
         )
     if _loses_digits(source, target) and not allow_precision_loss:
+        # No database has a type of half precision that a query could cast to.
+        advice = "Accept" if pat.is_float16(target) else "Cast it in the domain query, or accept"
         raise DomainInvalid(
             f"Column {name} is {type_name(source)} in the domain and {type_name(target)} in the model, so digits would "
-            "be lost. Cast it in the domain query, or accept the loss with "
+            f"be lost. {advice} the loss with "
             f"onnx.allow_precision_loss = [{name!r}]."
         )
 

@@ -33,6 +33,12 @@ _CALL_BYTES = 2**27
 _MOST_ROWS = 16_384
 
 
+_LOCALE_ADVICE = (
+    "\nThe model normalizes text with a locale that this machine does not have. Install it, as root on Debian and "
+    "Ubuntu: apt-get install locales && localedef -i en_US -f UTF-8 en_US.UTF-8"
+)
+
+
 class Scorer:
     """An ONNX model with the spec that maps columns to its inputs and its outputs to columns.
 
@@ -172,7 +178,8 @@ def _load(model: ModelFile, graph: Graph, name: str, threads: int) -> ort.Infere
         )
     # ONNX Runtime's exceptions have no common base class.
     except Exception as error:
-        raise ModelInvalid(f"{name} cannot be loaded as an ONNX model: {error}") from error
+        advice = _LOCALE_ADVICE if "Failed to construct locale" in str(error) else ""
+        raise ModelInvalid(f"{name} cannot be loaded as an ONNX model: {error}{advice}") from error
 
 
 def _batch_rows(graph: Graph) -> int:

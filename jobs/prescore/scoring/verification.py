@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from prescore.errors import ModelFailed, ModelInvalid
-from prescore.scoring import diagnosis, examples
+from prescore.scoring import diagnosis, examples, row_independence
 from prescore.scoring.examples import ExampleFile, Expected, Mask
 from prescore.scoring.scorer import Scorer
 
@@ -22,6 +22,8 @@ def require(scorer: Scorer, file: ExampleFile) -> None:
     differing = rows.differing(predictions)
     if not differing:
         return
+    # A model that mixes rows differs from its examples as well, and this says why.
+    row_independence.require(scorer, rows.features)
     any_differs = np.logical_or.reduce(list(differing.values()))
     lines = [
         f"{scorer.onnx.file} does not reproduce its examples {file.path}.",
