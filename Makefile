@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export GX_ANALYTICS_ENABLED := False
 
-.PHONY: help install demo airflow test test-acceptance test-compose bench-api check faults lock clean
+.PHONY: help install demo airflow test test-acceptance test-compose test-toolkits bench-api check faults lock clean
 install: .venv/installed  ## install everything into .venv
 
 help:  ## list these commands
@@ -42,6 +42,19 @@ test-acceptance: install  ## run end-to-end tests of Airflow: standalone, in a b
 test-compose: install  ## test docker-compose.yml with a Docker engine: 15 minutes
 	$(BIN)/pytest -o norecursedirs=".*" tests/acceptance/test_compose.py
 
+test-toolkits: install .venv-toolkits/installed  ## run the pages about exporting with every toolkit: 5 minutes
+	$(BIN)/pytest -o norecursedirs=".*" tests/toolkits
+
+# The toolkits are large, and so they are installed apart. On PyPI, torch brings 3 GB of CUDA. Its CPU builds are in an index of
+# PyTorch's own, which is why the lock leaves torch out.
+.venv-toolkits/installed: requirements-toolkits.lock pyproject.toml .venv/installed
+	$(PYTHON) -m venv .venv-toolkits
+	$(BIN)/uv pip sync --quiet --python .venv-toolkits/bin/python --require-hashes --compile-bytecode requirements-toolkits.lock
+	$(BIN)/uv pip install --quiet --python .venv-toolkits/bin/python --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip --python .venv-toolkits/bin/python install --quiet --disable-pip-version-check --no-deps --retries 1 \
+	  $$(grep -o 'torch==[0-9.]*' pyproject.toml)
+	@touch $@
+
 faults: install  ## kill runs in every step, twenty times each, and verify what they leave: 30 minutes
 	$(BIN)/python tests/fault_matrix.py --kills 20
 
@@ -54,9 +67,17 @@ check: install  ## check formatting, lint, types and import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lock:  ## update requirements.lock within the ranges of pyproject.toml
+# What torch requires on PyPI and its CPU builds do not.
+CUDA := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cccl nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime \
+  nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 \
+  nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
+
+lock:  ## update the lock files within the ranges of pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --group example \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra jobs --group toolkits --constraint requirements.lock \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml -o requirements-toolkits.lock \
+	  $(addprefix --no-emit-package ,torch triton $(CUDA))
 
 clean:  ## remove everything that was installed or built
-	rm -rf .venv build dist *.egg-info jobs/*.egg-info
+	rm -rf .venv .venv-toolkits build dist *.egg-info jobs/*.egg-info

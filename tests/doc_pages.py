@@ -26,6 +26,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TOOLKIT_PAGES = [page for page in DOCS if page.parent == ROOT / "docs/export"]
+"""Pages that need every toolkit: `make test-toolkits` runs them."""
 OPTIONS = {"exit", "background", "title", "append"}
 SECONDS = 120
 
@@ -122,6 +124,7 @@ class Terminal:
 
     folder: Path
     database: str
+    python: Path = Path(sys.executable)
     port: str = field(default_factory=lambda: str(_free_port()))
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -185,7 +188,7 @@ class Terminal:
 
     def _environment(self) -> dict[str, str]:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PRESCORE_")}
-        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        environment["PATH"] = f"{self.python.parent}{os.pathsep}{environment['PATH']}"
         environment["COLUMNS"] = "120"
         environment["PYTHONUNBUFFERED"] = "1"
         environment["PRESCORE_DATABASE_URL"] = self.database
