@@ -226,7 +226,7 @@ def test_a_row_with_an_element_that_is_not_finite_is_rejected(project: Sandbox, 
     project.data(features().set_column(1, "a", pa.array(values, pa.float32())))
     run(project)
     rejects = "select (key->>'customer')::int, column_name, reason from prescore.rejects order by 1"
-    reason = "An element of prediction embedding is NaN or infinite"
+    reason = "An element of prediction embedding is null, NaN or infinite"
     assert project.rows(rejects) == [(7, "embedding", reason), (120, "embedding", reason)]
     assert project.rows("select count(*) from predictions.churn") == [(248,)]
     assert look_up(project, 121)["embedding"] == [57 / 8, 7.0, 55 / 8]
@@ -507,12 +507,20 @@ def test_a_list_without_a_value_is_rejected(project: Sandbox) -> None:
     assert project.rows("select count(*) from predictions.churn") == [(4,)]
 
 
-def test_a_list_with_a_missing_number_is_rejected(project: Sandbox) -> None:
+@pytest.mark.parametrize("numbers", ["[i, case when i = 2 then null else 0.5 end]", "[i, 0.5]"])
+def test_a_list_with_a_missing_element_is_rejected(project: Sandbox, numbers: str) -> None:
     install_vector(project)
     project.spec(PUBLISHED)
-    project.query(
-        "select i as customer, [i, case when i = 2 then null else 0.5 end]::float[] as embedding, ['a'] as tags"
-        " from range(5) t(i)"
-    )
+    tags = "['a', case when i = 2 then null else 'b' end]"
+    project.query(f"select i as customer, {numbers}::float[] as embedding, {tags} as tags from range(5) t(i)")
     run(project)
-    assert project.rows("select count(*) from predictions.churn") == [(4,)]
+    assert project.rows("select array_agg(customer order by customer) from predictions.churn") == [([0, 1, 3, 4],)]
+
+
+def test_a_list_that_a_vector_cannot_hold_is_the_domains_fault(project: Sandbox) -> None:
+    install_vector(project)
+    project.spec(PUBLISHED)
+    project.query("select 1 as customer, range(17000)::float[] as embedding, ['a'] as tags")
+    failed = project.cli("run", "churn")
+    assert failed.code == 2
+    assert "vector cannot have more than 16000 dimensions" in failed.err

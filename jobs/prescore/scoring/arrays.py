@@ -90,8 +90,10 @@ def _to_rows(elements: pa.Array, rows: int, width: int) -> pa.Array:
 
 
 def are_finite(lists: pa.Array) -> pa.Array:
-    """Return for each list of floats whether all of its elements are finite. A null is not."""
-    not_finite = pc.invert(pc.is_finite(lists.flatten()).fill_null(False))
+    """Return for each list whether all of its elements are finite: not null and, among floats, not NaN or infinite."""
+    elements = lists.flatten()
+    are_finite = pc.is_finite(elements).fill_null(False) if pat.is_floating(elements.type) else elements.is_valid()
+    not_finite = pc.invert(are_finite)
     positions = pc.list_parent_indices(lists).filter(not_finite)
     finite = np.ones(len(lists), np.bool_)
     finite[positions.to_numpy()] = False

@@ -73,14 +73,15 @@ def score_chunk(predictor: Predictor, chunk: pa.RecordBatch, record_limit: int) 
 
 def _are_finite(values: pa.Array, type_name: str) -> pa.Array | None:
     """Return for each prediction whether it is finite, or None for a type that has no NaN."""
-    if TYPES[type_name].element in FLOATS:
+    if TYPES[type_name].is_array:
         return arrays.are_finite(values)
     return pc.is_finite(values) if type_name in FLOATS else None
 
 
 def _not_finite_reason(name: str, type_name: str) -> str:
-    subject = f"An element of prediction {name}" if TYPES[type_name].is_array else f"Prediction {name}"
-    return f"{subject} is NaN or infinite"
+    if TYPES[type_name].is_array:
+        return f"An element of prediction {name} is null, NaN or infinite"
+    return f"Prediction {name} is NaN or infinite"
 
 
 def _predict(

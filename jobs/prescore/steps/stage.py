@@ -57,7 +57,7 @@ def copy_chunk(
                 seconds=seconds,
             )
             lease.check(connection)
-    except pg.DataError as error:
+    except (pg.DataError, pg.ProgramLimitExceeded) as error:
         raise DomainInvalid(
             f"Postgres cannot store a value of chunk {chunk}: {first_line(error)} Fix it in the domain query."
         ) from error
