@@ -143,7 +143,7 @@ def test_log_odds_for_probabilities_are_recognized(sandbox: Sandbox) -> None:
 
 
 def test_a_threshold_between_two_doubles_is_refused_for_its_precision(sandbox: Sandbox) -> None:
-    """Both are the same number in the model's float32, so that it cannot tell their rows apart."""
+    """Both are the same number in the model's float32, so that it scores their rows alike."""
     random = np.random.default_rng(2)
     frame = pd.DataFrame(1000.0 + random.normal(size=(500, 2)) * 1e-4, columns=["visits", "spend"])
     compare = [
@@ -259,7 +259,7 @@ def test_examples_hold_the_ends_of_each_column_and_missing_values(sandbox: Sandb
     assert list(written.columns) == ["visits", "spend", "score"]
 
 
-def test_an_estimators_outputs_are_named_without_being_asked_for(sandbox: Sandbox) -> None:
+def test_an_estimators_outputs_have_names_of_their_own(sandbox: Sandbox) -> None:
     frame = _frame()
     labels = np.where(frame["visits"] > 0, "gold", "none")
     classifier = LogisticRegression().fit(frame, labels)

@@ -111,7 +111,7 @@ def _toolkit(kind: str) -> Toolkit:
         estimator.fit(frame, target)
     inputs = [(name, FloatTensorType([None, 1])) for name in NUMBERS] + [(TEXT, StringTensorType([None, 1]))]
     used = inputs if kind != "boosting" else inputs[:3]
-    # Columns that the pipeline drops are no inputs of the model.
+    # A column that the pipeline drops is not an input of the model.
     used = [pair for pair in used if kind == "boosting" or pair[0] != "age"]
     options = {"zipmap": False} if hasattr(estimator, "predict_proba") else {}
     with warnings.catch_warnings():

@@ -245,10 +245,10 @@ def test_the_rows_of_a_call_are_bounded_by_the_width_of_the_model() -> None:
     scorer = _scorer(content, ["visits", "spend"], {"score": {"type": "real"}})
     assert scorer.batch_rows * 500_000 * 4 <= 2**27
     assert scorer.score(_rows(200)).num_rows == 200
-    narrow = _scorer(
+    labels = _scorer(
         _classifier(["a", "b"], zipmap=False)[1], ["visits", "spend"], {"l": {"from": "label", "type": "text"}}
     )
-    assert narrow.batch_rows == 16_384
+    assert labels.batch_rows == 16_384
 
 
 def test_a_locale_that_the_machine_lacks_is_reported_with_its_cure(sandbox: Sandbox) -> None:

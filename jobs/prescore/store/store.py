@@ -13,7 +13,7 @@ from uuid import uuid4
 from prescore.catalog.catalog import Version
 from prescore.errors import NotFound
 from prescore.store.folder import Folder, process_suffix
-from prescore.store.model_file import ModelFile, external_lengths, hash_bytes
+from prescore.store.model_file import ModelFile, hash_bytes
 from prescore.store.object_store import ObjectFile, ObjectStore
 
 
@@ -48,6 +48,9 @@ class Store:
 
     def model(self, fingerprint: str) -> ModelFile:
         """Return a kept model file; raise NotFound if a part of it is missing or was changed."""
+        # Commands that need only the catalog must not load numpy, which onnx imports.
+        from prescore.store.external_weights import external_lengths
+
         prefix = self._model_prefix(fingerprint)
         try:
             content = self._backend.read(f"{prefix}onnx")
