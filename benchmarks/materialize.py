@@ -1,4 +1,4 @@
-"""The figures of docs/benchmarks.md: `python benchmarks/materialize.py speed|memory|naive|swap|faults|airflow|all`.
+"""The figures of docs/benchmarks.md: `python benchmarks/materialize.py FIGURE`, or `all` of them.
 
 Everything happens in a temporary project with its own Postgres. Both are removed afterwards.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 # When a script is run, Python searches only the script's own folder for modules.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import faults, memory, naive, scheduled, speed, swap, world
+from benchmarks import faults, memory, naive, scheduled, speed, swap, verification, world
 from benchmarks.meter import Row
 from benchmarks.models import KINDS
 
@@ -76,6 +76,14 @@ def _airflow(arguments: argparse.Namespace) -> tuple[list[Row], str]:
     return rows, scheduled.tables(rows)
 
 
+def _verification(arguments: argparse.Namespace) -> tuple[list[Row], str]:
+    rows: list[Row] = []
+    for kind in arguments.model:
+        with _world(arguments) as where:
+            rows += verification.measure(where, kind, (arguments.rows or [5_000_000])[0], arguments.repeat)
+    return rows, verification.tables(rows)
+
+
 FIGURES: dict[str, Callable[[argparse.Namespace], tuple[list[Row], str]]] = {
     "speed": _speed,
     "memory": _memory,
@@ -83,6 +91,7 @@ FIGURES: dict[str, Callable[[argparse.Namespace], tuple[list[Row], str]]] = {
     "swap": _swap,
     "faults": _faults,
     "airflow": _airflow,
+    "verification": _verification,
 }
 
 

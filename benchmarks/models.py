@@ -8,9 +8,12 @@ from typing import Any
 import joblib  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from skl2onnx import to_onnx
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
+
+import prescore
 
 KINDS = ("trees", "logistic")
 _OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -18,13 +21,16 @@ _SAMPLE = 20_000
 
 
 def train(folder: Path, kind: str, features: int, depth: int = 6) -> None:
-    """Train a model on random rows; write KIND.onnx, and KIND.joblib for the hand-written script."""
+    """Train a model on random rows; write KIND.onnx, its examples, and KIND.joblib for the hand-written script."""
     random = np.random.default_rng(7)
     matrix = random.uniform(-1, 1, (_SAMPLE, features)).astype(np.float32)
     model = _model(kind, depth).fit(matrix, _labels(matrix, random))
     exported = to_onnx(model, matrix[:1], options={"zipmap": False}, target_opset=_OPSETS)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{kind}.onnx").write_bytes(_name_input(exported).SerializeToString())
+    frame = pd.DataFrame(matrix, columns=[f"f{i:02d}" for i in range(features)])
+    outputs = {"probability": ("predict_proba", True)}
+    prescore.examples(model, frame, file=folder / f"{kind}.examples.parquet", outputs=outputs)
     joblib.dump(model, folder / f"{kind}.joblib")
 
 

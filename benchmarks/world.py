@@ -32,6 +32,8 @@ query = "sql/domains/{name}.sql"
 id = "bigint"
 [onnx]
 file = "models/{model}.onnx"
+[onnx.examples]
+file = "models/{model}.examples.parquet"
 [onnx.inputs]
 features = {features}
 [outputs]
