@@ -61,8 +61,10 @@ def flights(sandbox: Sandbox) -> Sandbox:
 
 
 def _train(flights: Sandbox) -> Any:
-    model = train.train(train.read_flights(flights.root), seed=1, iterations=100)
+    rows = train.read_flights(flights.root)
+    model = train.train(rows, seed=1, iterations=100)
     flights.onnx(model.onnx, "flight_delay")
+    train.write_examples(model.pipeline, rows, flights.root / "models/flight_delay.onnx")
     return model.pipeline
 
 
@@ -89,10 +91,17 @@ def test_every_score_equals_scikit_learns_and_broken_models_change_none(flights:
 
     for kind in broken.KINDS:
         good = flights.root / "models/flight_delay.onnx"
-        content = good.read_bytes()
+        examples = good.with_suffix(".examples.parquet")
+        contents = {path: path.read_bytes() for path in (good, examples)}
         broken.break_model(kind, good, good)
+        # With the good model's examples, the broken one is not even scored.
+        broken_examples = examples.read_bytes()
+        examples.write_bytes(contents[examples])
+        assert "does not reproduce its examples" in flights.cli("run", "flight_delay").err
+        examples.write_bytes(broken_examples)
         refused = flights.cli("run", "flight_delay", "--json")
-        good.write_bytes(content)
+        for path, content in contents.items():
+            path.write_bytes(content)
         assert refused.code == 4
         assert json.loads(refused.out)["served"] == 1
     (reason,) = flights.rows("select reason from prescore.events where version = 2")[-1]

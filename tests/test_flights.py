@@ -77,9 +77,10 @@ def model(flights: pd.DataFrame) -> train.Model:
 
 
 @pytest.fixture(scope="session")
-def good(model: train.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def good(model: train.Model, flights: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "good.onnx"
     path.write_bytes(model.onnx)
+    train.write_examples(model.pipeline, flights.iloc[::100], path)
     return path
 
 

@@ -99,13 +99,11 @@ def _name_in_the_spec(sandbox: Sandbox) -> None:
     sandbox.edit("description", 'model = "other"\ndescription')
 
 
-def _maps_for_tensors(sandbox: Sandbox) -> None:
+def _sequence_for_tensor(sandbox: Sandbox) -> None:
     values = [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, 2])]
-    scalar = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
-    mapped = helper.make_sequence_type_proto(helper.make_map_type_proto(TensorProto.INT64, scalar))
-    maps = helper.make_value_info("probabilities", mapped)
-    node = helper.make_node("ZipMap", ["features"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])
-    graph = helper.make_graph([node], "maps", values, [maps])
+    parts = helper.make_tensor_sequence_value_info("score", TensorProto.FLOAT, None)
+    node = helper.make_node("SplitToSequence", ["features"], ["score"])
+    graph = helper.make_graph([node], "parts", values, [parts])
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
     sandbox.onnx(bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()))
 
@@ -200,7 +198,7 @@ MISHAPS: list[tuple[Callable[[Sandbox], None], int, str]] = [
     (_two_statements, 2, "must be one SELECT, but it is COPY, then SELECT. Nothing was run."),
     (_no_select, 2, "must be one SELECT, but it is CREATE"),
     (_name_in_the_spec, 2, "the name of the file, churn, names the model"),
-    (_maps_for_tensors, 2, "(skl2onnx: zipmap=False)"),
+    (_sequence_for_tensor, 2, "export the model with tensors instead"),
     (_empty_query, 2, "sql/domains/churn.sql is empty"),
     (_folder_for_model, 2, "models is a folder"),
     (_text_for_model, 2, "it is truncated, or not an ONNX file"),

@@ -71,7 +71,8 @@ def test_a_project_folder_that_does_not_exist_is_refused(
 
 def test_validate_reports_rows_and_errors_as_json(sandbox: Sandbox) -> None:
     done = sandbox.cli("validate", "--json")
-    assert (done.code, json.loads(done.out)) == (0, [{"model": "churn", "rows": 1000, "rejected": 0}])
+    (result,) = json.loads(done.out)
+    assert (done.code, result["model"], result["rows"], result["rejected"]) == (0, "churn", 1000, 0)
     sandbox.query("select")
     assert json.loads(sandbox.cli("validate", "--json").out)["error"]["code"] == "domain_invalid"
 
