@@ -237,6 +237,24 @@ def test_more_columns_than_postgres_allows_are_the_specs_fault(sandbox: Sandbox)
     assert (result.code, "the table would have 1,601 columns, but Postgres allows 1,597" in result.err) == (2, True)
 
 
+@pytest.mark.parametrize(("columns", "code"), [(1010, 0), (1020, 2)])
+def test_rows_that_do_not_fit_into_a_page_are_the_specs_fault(sandbox: Sandbox, columns: int, code: int) -> None:
+    """Values of fixed size cannot be moved out of the row, so that Postgres refuses it once it is full."""
+    wide = helper.make_node("Expand", ["features", "shape"], ["score"])
+    shape = {"shape": np.array([1, columns], np.int64)}
+    sandbox.onnx(model([wide], [("features", FLOAT, [None, 1])], [("score", FLOAT, [None, columns])], shape))
+    sandbox.edit('features = ["visits", "spend"]', 'features = "visits"')
+    outputs = "\n".join(f'o{i} = {{ index = {i}, type = "double precision" }}' for i in range(columns))
+    sandbox.edit('score = { from = "score", type = "real", comment = "from 0 to 1" }', outputs)
+    sandbox.edit('column = "score"', 'column = "o0"')
+    sandbox.edit("min_value = 0\n", "min_value = -100\n")
+    sandbox.edit("max_value = 1\n", "max_value = 100\n")
+    result = sandbox.cli("run", "churn")
+    assert result.code == code, result.err
+    if code:
+        assert "a row of the table would take 8,168 bytes, but Postgres allows 8,132" in result.err
+
+
 def test_the_rows_of_a_call_are_bounded_by_the_width_of_the_model() -> None:
     """A nearest-neighbour model computes a distance to each of its training rows."""
     wide = {"w": np.zeros((2, 500_000), np.float32), "v": np.ones((500_000, 1), np.float32)}

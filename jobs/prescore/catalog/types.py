@@ -30,8 +30,8 @@ class ColumnType:
     `parse` converts a key's value, given as text or as a JSON value, to Python. It raises ValueError, TypeError
     or OverflowError for a value that is not of the type, and is None for a type that a key cannot have. `accepts`
     describes the valid values in messages. `bits` is the width of an integer, otherwise 0. `is_output` is true of the
-    types that a model's output can have. `long_name` is the name in Postgres' `format_type` where it differs. `element`
-    is the type of an array's elements, otherwise empty.
+    types that a model's output can have. `long_name` is the name in Postgres' `format_type` where it differs. `size`
+    is how many bytes a value takes at least in its row. `element` is the type of an array's elements, otherwise empty.
     """
 
     name: LiteralString
@@ -41,6 +41,7 @@ class ColumnType:
     bits: int = 0
     is_output: bool = False
     long_name: str = ""
+    size: int = 1
     element: LiteralString = ""
 
     @property
@@ -130,21 +131,22 @@ def _without_zone(value: Any) -> datetime:
 
 
 _ROWS = (
-    ColumnType("smallint", "integer", _integer(16), "a 16-bit integer", 16, is_output=True),
-    ColumnType("integer", "integer", _integer(32), "a 32-bit integer", 32, is_output=True),
-    ColumnType("bigint", "integer", _integer(64), "a 64-bit integer", 64, is_output=True),
-    ColumnType("real", "float", is_output=True),
-    ColumnType("double precision", "float", is_output=True),
-    ColumnType("boolean", "boolean", is_output=True),
+    ColumnType("smallint", "integer", _integer(16), "a 16-bit integer", 16, is_output=True, size=2),
+    ColumnType("integer", "integer", _integer(32), "a 32-bit integer", 32, is_output=True, size=4),
+    ColumnType("bigint", "integer", _integer(64), "a 64-bit integer", 64, is_output=True, size=8),
+    ColumnType("real", "float", is_output=True, size=4),
+    ColumnType("double precision", "float", is_output=True, size=8),
+    ColumnType("boolean", "boolean", is_output=True, size=1),
     ColumnType("text", "text", _text, "text without NUL characters", is_output=True),
-    ColumnType("uuid", "uuid", _uuid, "a UUID such as 8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d"),
-    ColumnType("date", "time", _date, "a date such as 2013-07-04"),
+    ColumnType("uuid", "uuid", _uuid, "a UUID such as 8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d", size=16),
+    ColumnType("date", "time", _date, "a date such as 2013-07-04", size=4),
     ColumnType(
         "timestamp",
         "time",
         _without_zone,
         "a time without a zone such as 2013-07-04T17:30:00",
         long_name="timestamp without time zone",
+        size=8,
     ),
     ColumnType(
         "timestamptz",
@@ -152,6 +154,7 @@ _ROWS = (
         _with_zone,
         "a time with a zone such as 2013-07-04T17:30:00Z",
         long_name="timestamp with time zone",
+        size=8,
     ),
     ColumnType("real[]", "array", is_output=True, element="real"),
     ColumnType("double precision[]", "array", is_output=True, element="double precision"),

@@ -13,6 +13,8 @@ from prescore.project.fields import BY_NAME
 
 # Postgres' limit for a view is 1,600 columns, and three are version, data_as_of and published_at.
 _MOST_COLUMNS = 1_597
+# A row must fit into a page of 8 kB, beside the headers of both and the column `version`.
+_LARGEST_ROW = 8_132
 _COLUMN_SECTIONS = ("key", "outputs", "passthrough")
 _PAIRS = (("key", "outputs"), ("key", "passthrough"), ("outputs", "passthrough"))
 
@@ -29,6 +31,7 @@ def errors(content: Mapping[str, Any]) -> list[str]:
         *_unknown_features(content.get("onnx")),
         *_example_faults(content),
         *_too_many_columns(columns),
+        *_too_wide_row(content),
         *_selections_without_model(content),
     ]
 
@@ -125,6 +128,18 @@ def _too_many_columns(columns: set[str]) -> Iterator[str]:
         )
 
 
+def _too_wide_row(content: Mapping[str, Any]) -> Iterator[str]:
+    outputs = [output for output in _values(content.get("outputs")) if isinstance(output, Mapping)]
+    kinds = [output.get("type") for output in outputs]
+    kinds += [*_values(content.get("key")), *_values(content.get("passthrough"))]
+    size = sum(TYPES[kind].size for kind in kinds if isinstance(kind, str) and kind in TYPES)
+    if size > _LARGEST_ROW:
+        yield (
+            f"outputs: a row of the table would take {size:,} bytes, but Postgres allows {_LARGEST_ROW:,} for columns "
+            "of fixed size; use narrower types, such as real, or one array for many outputs"
+        )
+
+
 def _nul_characters(content: Mapping[str, Any]) -> Iterator[str]:
     for key, text in _flatten(content):
         if "\x00" in text:
@@ -140,6 +155,10 @@ def _flatten(value: object, key: str = "") -> Iterator[tuple[str, str]]:
     for part, entry in entries:
         path = f"{key}.{part}" if key else str(part)
         yield from _flatten(entry, path)
+
+
+def _values(table: object) -> Iterable[Any]:
+    return table.values() if isinstance(table, Mapping) else ()
 
 
 def _keys(table: object) -> set[str]:
