@@ -109,6 +109,17 @@ def test_a_card_shows_age_max_age_runs_and_checks(shared_scene: Scene) -> None:
     )
 
 
+def test_a_card_warns_of_a_version_whose_numbers_nothing_verifies(database: Database, client: httpx.Client) -> None:
+    shelf = Shelf(database)
+    for model in ("churn", "fraud", "upsell"):
+        shelf.publish(model, {"customer": "bigint"}, [(1, 0.5)], {"score": "real"})
+    with database.connect() as connection:
+        connection.execute("update prescore.versions set examples_fingerprint = 'x' where model = 'fraud'")
+        connection.execute("update prescore.versions set model_fingerprint = null where model = 'upsell'")
+    warning = "No examples: nothing shows that this model's numbers are those of its training code."
+    assert [warning in card_text(client, model) for model in ("churn", "fraud", "upsell")] == [True, False, False]
+
+
 def test_a_card_shows_distributions_of_the_published_and_the_previous_version(shared_scene: Scene) -> None:
     with status_page(shared_scene.shelf.database) as client:
         text = client.get("/").text
