@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from prescore.errors import DomainInvalid, ModelInvalid
-from prescore.scoring.examples import Examples, Expected, Mask
+from prescore.scoring.arrays import Mask
+from prescore.scoring.examples import Examples
+from prescore.scoring.expected import Expected, is_missing
 from prescore.scoring.scorer import Scorer
 
 # Exchanges are tried on this many of the differing rows, for at most this many pairs of features.
@@ -43,10 +45,10 @@ def _missing_values(scorer: Scorer, examples: Examples, rows: Mask) -> str | Non
     columns = []
     for name in sorted(scorer.onnx.nullable):
         values = examples.features.column(name)
-        is_missing: Any = pa.compute.is_null(values, nan_is_null=True).to_numpy(zero_copy_only=False)
-        if (is_missing & rows).any():
+        missing_here = is_missing(values)
+        if (missing_here & rows).any():
             columns.append(name)
-        missing |= is_missing
+        missing |= missing_here
     if missing.all() or not missing[rows].all():
         return None
     return (
@@ -143,16 +145,18 @@ def _first(mask: Mask, count: int) -> Mask:
 
 def _pairs(features: pa.RecordBatch) -> list[tuple[str, str]]:
     """Return pairs of features of the same type, whose values may have been exchanged."""
-    types = {field.name: field.type for field in features.schema}
-    pairs = [(a, b) for a, b in combinations(types, 2) if types[a] == types[b]]
+    pairs = []
+    for first, second in combinations(features.schema, 2):
+        if first.type == second.type:
+            pairs.append((first.name, second.name))
     return pairs[:_PAIRS_TRIED]
 
 
 def _swap(features: pa.RecordBatch, pair: tuple[str, str]) -> pa.RecordBatch:
     first, second = pair
-    columns = {name: features.column(name) for name in features.schema.names}
-    columns[first], columns[second] = columns[second], columns[first]
-    return pa.record_batch(columns)
+    position, other = (features.schema.get_field_index(name) for name in pair)
+    swapped = features.set_column(position, first, features.column(second))
+    return swapped.set_column(other, second, features.column(first))
 
 
 def _error(scorer: Scorer, examples: Examples, features: pa.RecordBatch) -> float:

@@ -26,10 +26,20 @@ class Graph:
     def __init__(self, model: ModelProto) -> None:
         self._model = model
         self._graph = model.graph
-        self._zip_maps = {node.output[0]: node for node in model.graph.node if node.op_type == "ZipMap"}
-        self._makers = {output: node for node in model.graph.node for output in node.output}
+        self._zip_maps: dict[str, Any] = {}
+        self._makers: dict[str, Any] = {}
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
-        self._constants |= dict(_constant_nodes(model.graph))
+        for node in model.graph.node:
+            self._add(node)
+
+    def _add(self, node: Any) -> None:
+        for output in node.output:
+            self._makers[output] = node
+        if node.op_type == "ZipMap":
+            self._zip_maps[node.output[0]] = node
+        value = attribute(node, "value") if node.op_type == "Constant" else None
+        if value is not None:
+            self._constants[node.output[0]] = value
 
     @classmethod
     def parse(cls, content: bytes, name: str) -> Self:
@@ -149,13 +159,6 @@ def attribute(node: Any, name: str, default: Any = None) -> Any:
     return default
 
 
-def _constant_nodes(graph: Any) -> Iterator[tuple[str, Any]]:
-    for node in graph.node:
-        value = attribute(node, "value") if node.op_type == "Constant" else None
-        if value is not None:
-            yield node.output[0], value
-
-
 def _nodes(nodes: Any) -> Iterator[Any]:
     for node in nodes:
         yield node
@@ -175,4 +178,8 @@ def _classes(node: Any) -> tuple[Label, ...] | None:
 
 
 def _as_labels(values: list[Any]) -> tuple[Label, ...]:
-    return tuple(value.decode() if isinstance(value, bytes) else value for value in values)
+    labels = []
+    for value in values:
+        label = value.decode() if isinstance(value, bytes) else value
+        labels.append(label)
+    return tuple(labels)

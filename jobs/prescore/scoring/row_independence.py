@@ -76,7 +76,10 @@ def _is_scored(scorer: Scorer, row: pa.RecordBatch) -> bool:
 
 
 def _one_by_one(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
-    scores = [scorer.score(rows[i : i + 1]) for i in range(rows.num_rows)]
+    scores = []
+    for i in range(rows.num_rows):
+        alone = rows.slice(i, 1)
+        scores.append(scorer.score(alone))
     return pa.concat_batches(scores)
 
 

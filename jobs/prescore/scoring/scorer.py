@@ -90,14 +90,18 @@ class Scorer:
 
         Raises what `score` raises.
         """
-        feed = {name: self._tensor(name, columns, batch) for name, columns in self.signature.inputs.items()}
+        feed = {}
+        for name, columns in self.signature.inputs.items():
+            feed[name] = self._tensor(name, columns, batch)
         sources = sources or self.signature.sources
-        calls = []
+        parts: dict[str, list[Tensor]] = {source: [] for source in sources}
         # An empty batch takes one call, too.
         for start in range(0, max(batch.num_rows, 1), self.batch_rows):
-            part = {name: tensor[start : start + self.batch_rows] for name, tensor in feed.items()}
-            calls.append(self._call(sources, part, min(self.batch_rows, batch.num_rows - start)))
-        return {source: _join(source, [call[source] for call in calls]) for source in sources}
+            end = min(start + self.batch_rows, batch.num_rows)
+            rows = {name: tensor[start:end] for name, tensor in feed.items()}
+            for source, tensor in self._call(sources, rows, end - start).items():
+                parts[source].append(tensor)
+        return {source: _join(source, tensors) for source, tensors in parts.items()}
 
     def _call(self, sources: list[str], feed: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
         try:

@@ -8,7 +8,9 @@ import pyarrow.types as pat
 
 from prescore.errors import ModelFailed, ModelInvalid
 from prescore.scoring import diagnosis, examples, row_independence
-from prescore.scoring.examples import ExampleFile, Expected, Mask
+from prescore.scoring.arrays import Mask
+from prescore.scoring.examples import ExampleFile
+from prescore.scoring.expected import Expected
 from prescore.scoring.scorer import Scorer
 
 

@@ -1,0 +1,72 @@
+"""What an output must be for each example, and how far predictions are from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pat
+
+from prescore.scoring import arrays
+from prescore.scoring.arrays import Mask
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+_SMALLEST = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What an output must be for each example: `values` in the output's Arrow type; `tolerance` 0 means exactly."""
+
+    values: pa.Array
+    tolerance: float
+
+    def take(self, chosen: pa.Array) -> Expected:
+        """Return the rows where the booleans of `chosen` are true."""
+        return Expected(self.values.filter(chosen), self.tolerance)
+
+    def differing(self, predictions: pa.Array) -> Mask:
+        """Return which predictions are not as expected."""
+        if pat.is_list(self.values.type):
+            return arrays.differing_rows(self.values, predictions, self._differing_elements)
+        if pat.is_floating(self.values.type):
+            return self.errors(predictions) > self.tolerance
+        unequal = pc.not_equal(predictions, self.values)
+        mask: Mask = unequal.fill_null(True).to_numpy(zero_copy_only=False)
+        return mask
+
+    def _differing_elements(self, values: pa.Array, predictions: pa.Array) -> Mask:
+        return Expected(values, self.tolerance).differing(predictions)
+
+    def errors(self, predictions: pa.Array) -> Floats:
+        """Return how far float predictions are off: fractions of the expected value or, if larger, the mean size."""
+        expected = to_floats(self.values)
+        predicted = to_floats(predictions)
+        magnitudes = np.abs(expected)
+        finite = magnitudes[np.isfinite(magnitudes)]
+        typical = finite.mean() if finite.size else 0.0
+        size = np.maximum(magnitudes, max(typical, _SMALLEST))
+        with np.errstate(invalid="ignore"):
+            errors: Floats = np.abs(predicted - expected) / size
+        both_missing = np.isnan(predicted) & np.isnan(expected)
+        errors[both_missing | (predicted == expected)] = 0.0
+        errors[np.isnan(errors)] = np.inf
+        return errors
+
+
+def to_floats(values: pa.Array) -> Floats:
+    """Return numbers as 64-bit floats, with NaN for nulls."""
+    array = values.to_numpy(zero_copy_only=False)
+    floats: Floats = array.astype(np.float64)
+    return floats
+
+
+def is_missing(column: pa.Array | pa.ChunkedArray) -> Mask:
+    """Return which values are null or NaN."""
+    missing = pc.is_null(column, nan_is_null=True)
+    mask: Mask = np.asarray(missing)
+    return mask
