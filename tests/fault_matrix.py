@@ -108,7 +108,7 @@ def _stop_after(module: Any, name: str) -> None:
     setattr(module, name, stopping)
 
 
-# --- the process that kills-------------------------------------------------------------------------------------------
+# --- the process that kills -------------------------------------------------------------------------------------------
 
 
 class World:
