@@ -55,6 +55,10 @@ def test_a_restart_of_postgres_is_survived(own_postgres: Project) -> None:
         server.stop(own_postgres)
         for path in ENDPOINTS:
             _unavailable(client, path)
+        # Each lookup waits for a connection for a while, so that these probes meet several rounds of the poller.
+        for _ in range(8):
+            _unavailable(client)
+            assert client.get("/health/ready").status_code == 503
         assert client.get("/health/live").status_code == 200
         server.start(own_postgres)
         _eventually(client, "/health/ready", 200)

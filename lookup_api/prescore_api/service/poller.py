@@ -129,13 +129,15 @@ class Poller:
 
     async def _read(self) -> None:
         """Run one round. Every read is attempted: a revoked key must stop working even if a model cannot be read."""
-        self.failure = None
         reads: list[_Read] = [self._models.refresh, self._require_views]
         if self._keyring is not OPEN:
             reads.append(self._read_keys)
         succeeded = [await self._attempt(read) for read in reads]
         self._read_at = time.monotonic()
         up = all(succeeded)
+        # Not any earlier: while Postgres is down, a round waits for a connection, and probes must not see it as ready.
+        if up:
+            self.failure = None
         if up != self.up:
             self.up = up
             _log.warning("the catalog can be read again" if up else "the catalog cannot be read")
