@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from fix_postgres import at
 from fix_project import Sandbox
@@ -88,6 +91,27 @@ def test_options_of_the_url_apply_to_the_checks_as_well(sandbox: Sandbox) -> Non
     url = sandbox.database.url
     options = "options=-c%20statement_timeout%3D60s%20-c%20work_mem%3D8MB"
     sandbox.monkeypatch.setenv("PRESCORE_DATABASE_URL", f"{url}{'&' if '?' in url else '?'}{options}")
+    result = sandbox.cli("run", "churn")
+    assert (result.code, "published" in result.out) == (0, True), result.err
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "postgresql://postgres:a$b%40c@localhost/{database}?host={folder}",
+        "postgresql:///{database}?host={folder}&user=postgres&password=a%24b",
+        "postgresql://postgres@{encoded_folder}/{database}",
+        "postgresql://postgres@localhost,localhost/{database}?host={folder},{folder}",
+        "host={folder} user=postgres dbname={database}",
+    ],
+)
+def test_every_step_of_a_run_connects_with_any_url_of_libpq(sandbox: Sandbox, form: str) -> None:
+    parts = conninfo_to_dict(sandbox.database.url)
+    folder = str(parts["host"])
+    if not folder.startswith("/"):
+        pytest.skip("these URLs are of a server on a socket")
+    url = form.format(folder=folder, encoded_folder=quote(folder, safe=""), database=parts["dbname"])
+    sandbox.monkeypatch.setenv("PRESCORE_DATABASE_URL", url)
     result = sandbox.cli("run", "churn")
     assert (result.code, "published" in result.out) == (0, True), result.err
 

@@ -75,21 +75,22 @@ class Database:
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """Open a connection in autocommit mode with rows as dicts; raise DatabaseUnavailable or DatabaseRefused."""
-        with translate_errors(self.url, embedded=self.embedded):
-            parameters = _DEFAULTS | conninfo_to_dict(self.url)
-            with psycopg.connect(
-                make_conninfo(**parameters),
+        with (
+            translate_errors(self.url, embedded=self.embedded),
+            psycopg.connect(
+                make_conninfo(**self.parameters),
                 autocommit=True,
                 row_factory=dict_row,
                 application_name=self.name,
-            ) as connection:
-                connection.execute(query("session_settings"))
-                yield connection
+            ) as connection,
+        ):
+            connection.execute(query("session_settings"))
+            yield connection
 
     @property
-    def options(self) -> str:
-        """The server options that the URL sets, such as `-c role=writer`."""
-        return str(conninfo_to_dict(self.url).get("options", ""))
+    def parameters(self) -> dict[str, Any]:
+        """The libpq parameters of connections: those of the URL, such as `options`, and prescore's defaults."""
+        return _DEFAULTS | conninfo_to_dict(self.url)
 
     @property
     def sqlalchemy_url(self) -> str:

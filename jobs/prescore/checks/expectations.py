@@ -22,6 +22,12 @@ from prescore.project.spec import Spec
 COMPULSORY = ("rows", "rejects", "keys", "finite", "lengths")
 """Names of the checks that every version must pass; a spec's own checks have other names."""
 
+# Great Expectations expands $NAME in a connection string and rejects some forms of libpq's URLs. So it gets this
+# string, and the actual parameters as arguments of the driver, which are passed on as they are.
+_CONNECTION_STRING = "postgresql+psycopg://prescore@localhost/prescore"
+_NO_PARAMETERS = {"user": None, "host": None, "dbname": None}
+"""Removes the parameters of `_CONNECTION_STRING`, so that libpq's defaults apply where the URL sets none."""
+
 # SQLAlchemy's name for a lost connection, a cancelled statement or a full disk: no verdict on the data.
 _OPERATIONAL_ERROR = "OperationalError"
 
@@ -63,15 +69,14 @@ def _title_faults(spec: Spec) -> Iterator[str]:
 def build_compulsory(rows: int, not_finite: str) -> list[Any]:
     """Build the expectations that every version must meet.
 
-    The table has exactly `rows` rows and at least one, and the query `not_finite` returns no row.
+    The table has exactly `rows` rows, or at least one if `rows` is 0, and the query `not_finite` returns no row.
     """
     import great_expectations.expectations as gxe
 
-    expected_rows = max(rows, 1)
     return [
         gxe.ExpectTableRowCountToBeBetween(
-            min_value=expected_rows,
-            max_value=expected_rows,
+            min_value=max(rows, 1),
+            max_value=rows or None,
             meta={"title": "rows"},
         ),
         gxe.UnexpectedRowsExpectation(
@@ -125,14 +130,20 @@ def _table_batch(context: Any, database: Database, name: str) -> Iterator[Any]:
     from sqlalchemy import TEXT
     from sqlalchemy.dialects.postgresql import base as postgres
 
-    # A table asset's own schema argument is deprecated since 1.14. The search path has the same effect.
-    options = f"{database.options} -c search_path={_search_path(database)}".strip()
     # Great Expectations cannot handle a column whose type SQLAlchemy does not know.
     postgres.ischema_names["vector"] = TEXT
-    connect_args = {"options": options}
+    parameters = database.parameters
+    # A table asset's own schema argument is deprecated since 1.14. The search path has the same effect.
+    options = f"{parameters.get('options', '')} -c search_path={_search_path(database)}".strip()
+    connect_args = {
+        **_NO_PARAMETERS,
+        **parameters,
+        "options": options,
+        "application_name": database.name,
+    }
     source = context.data_sources.add_postgres(
         "prescore",
-        connection_string=database.sqlalchemy_url,
+        connection_string=_CONNECTION_STRING,
         kwargs={"connect_args": connect_args},
     )
     try:
