@@ -206,6 +206,14 @@ def test_a_domain_with_only_rejects_is_refused_whatever_the_limit(sandbox: Sandb
     assert "rejects: observed 1,000 rejected rows" in done.err
 
 
+def test_a_version_without_rows_fails_the_check_that_it_has_rows(sandbox: Sandbox) -> None:
+    sandbox.onnx(_logarithm())
+    sandbox.query(f"select customer, -1::float as visits, spend from {CUSTOMERS}")
+    _allow(sandbox, 1000)
+    done = sandbox.cli("run", "churn")
+    assert (done.code, "rows: observed 0; expected at least 1" in done.err) == (4, True), done.err
+
+
 def test_a_domain_is_not_read_to_its_end_once_its_refusal_is_certain(sandbox: Sandbox) -> None:
     sandbox.query(f"select null::bigint as customer, visits, spend from {CUSTOMERS}, range(20)")
     done = sandbox.cli("run", "churn")
