@@ -134,10 +134,25 @@ def test_a_trial_reads_some_rows_and_is_not_published(project: prescore.Project)
         project.run("churn", trial_rows=0)
 
 
-def test_a_time_without_a_zone_is_in_utc(sandbox: Sandbox, project: prescore.Project) -> None:
+@pytest.mark.parametrize(
+    ("as_of", "expected"),
+    [
+        (datetime(2026, 1, 31, 5), datetime(2026, 1, 31, 5, tzinfo=UTC)),  # noqa: DTZ001 - a time without a zone
+        (date(2026, 1, 31), datetime(2026, 1, 31, tzinfo=UTC)),
+        ("2026-01-31T05:00:00+01:00", datetime(2026, 1, 31, 4, tzinfo=UTC)),
+    ],
+)
+def test_the_time_of_a_run_is_a_datetime_a_date_or_a_text(
+    sandbox: Sandbox, project: prescore.Project, as_of: date | str, expected: datetime
+) -> None:
     sandbox.query("select * from read_parquet('data/customers.parquet') where $as_of > timestamptz '2000-01-01'")
-    night = datetime(2026, 1, 31, 5)  # noqa: DTZ001 - the point of the test
-    assert project.run("churn", as_of=night).as_of == night.replace(tzinfo=UTC)
+    assert project.run("churn", as_of=as_of).as_of == expected
+
+
+@pytest.mark.parametrize("as_of", ["yesterday", 20260131])
+def test_a_time_that_is_not_valid_is_a_mistake(project: prescore.Project, as_of: Any) -> None:
+    with pytest.raises(prescore.Mistake, match="is not a valid time"):
+        project.run("churn", as_of=as_of)
 
 
 def test_a_refused_run_raises_and_can_be_inspected(sandbox: Sandbox, project: prescore.Project) -> None:

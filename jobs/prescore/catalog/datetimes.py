@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from psycopg import DataError
@@ -21,9 +21,24 @@ def parse_datetime(text: str) -> datetime:
         raise Mistake(
             f"{text!r} is not a valid time. Use, for example, 2026-01-31 (midnight UTC) or 2026-01-31T05:00:00+01:00."
         ) from error
-    if parsed.tzinfo is None:
-        return parsed.replace(tzinfo=UTC)
-    return parsed
+    return _with_zone(parsed)
+
+
+def to_datetime(value: object) -> datetime:
+    """Return the time that a datetime, a date or a text means: UTC without a zone, 00:00 for a date; raise Mistake."""
+    match value:
+        case str():
+            return parse_datetime(value)
+        case datetime():
+            return _with_zone(value)
+        case date():
+            return datetime.combine(value, time(), UTC)
+        case _:
+            raise Mistake(f"{value!r} is not a valid time. Use a datetime, a date, or a text such as '2026-01-31'.")
+
+
+def _with_zone(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
 def is_out_of_range(error: DataError) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from prescore.catalog import lookup
+from prescore.catalog.datetimes import to_datetime
 from prescore.checks import comparison
 from prescore.errors import Mistake
 from prescore.public import extras, progress
@@ -108,7 +109,7 @@ class Project:
         publish: bool = True,
         allow_breaking: bool = False,
         trial_rows: int | None = None,
-        as_of: datetime | None = None,
+        as_of: date | str | None = None,
         wait: bool = False,
     ) -> RunReport:
         """Make a version of a model and publish it: snapshot, score, stage, check, publish.
@@ -116,8 +117,9 @@ class Project:
         An unfinished version of the same spec, query and model file is resumed; `full` starts from scratch. Without
         `publish`, and while the model is on hold, the version is made and checked only. `trial_rows` reads at most
         that many rows of the domain, for a version that is never published. `as_of` is the time that the run is for,
-        which the domain query receives as `$as_of`; a time without a zone is in UTC. `allow_breaking` publishes
-        columns that break readers. `wait` waits while another run writes the model.
+        which the domain query receives as `$as_of`: a datetime, a date or a text such as "2026-01-31". A time without
+        a zone is in UTC, and a date means 00:00 UTC. `allow_breaking` publishes columns that break readers. `wait`
+        waits while another run writes the model.
 
         Raises Refused when a check fails: the earlier version is still served, and `report(name)` describes the
         refused one. Raises Busy while another run writes the model, LeaseLost when another run took over, SpecInvalid,
@@ -129,7 +131,8 @@ class Project:
 
         if trial_rows is not None and trial_rows < 1:
             raise Mistake(f"trial_rows is {trial_rows}. Use a positive number of rows, or None for the whole domain.")
-        options = RunOptions(publish, full, allow_breaking, trial_rows, _with_zone(as_of))
+        time = None if as_of is None else to_datetime(as_of)
+        options = RunOptions(publish, full, allow_breaking, trial_rows, time)
         on_busy = progress.report_busy if wait else None
         with progress.bars(enabled=self._progress) as on_progress:
             job = self._session.job(name, on_progress)
@@ -287,12 +290,6 @@ class Project:
         """Leave a version to retention again; raises NotFound, and NotAllowed when it is not pinned."""
         with self._session.catalog() as catalog:
             retention.unpin(catalog.connection, name, version, reason)
-
-
-def _with_zone(time: datetime | None) -> datetime | None:
-    if time is None or time.tzinfo is not None:
-        return time
-    return time.replace(tzinfo=UTC)
 
 
 def _planned(inventory: Inventory, name: str) -> RetirementResult:
