@@ -23,6 +23,8 @@ STATUS_KEYS = [
     "newest_version",
     "newest_state",
     "newest_started_at",
+    "newest_withdrawn",
+    "newest_trial_rows",
 ]
 
 
@@ -111,6 +113,18 @@ def test_a_model_without_a_published_version_has_a_status(sandbox: Sandbox) -> N
     assert "version 1 checked" in sandbox.cli("status").out
     (model,) = json.loads(sandbox.cli("status", "--json").out)
     assert (model["version"], model["stale"], model["newest_state"]) == (None, None, "checked")
+
+
+def test_status_and_versions_mark_trials_and_withdrawn_versions(sandbox: Sandbox) -> None:
+    sandbox.cli("run", "churn")
+    sandbox.cli("run", "churn", "--full")
+    sandbox.cli("rollback", "churn")
+    assert "superseded, withdrawn" in sandbox.cli("versions", "churn").out
+    assert "version 2 superseded, withdrawn" in sandbox.cli("status").out
+    sandbox.cli("run", "churn", "--trial", "10")
+    assert "checked, trial" in sandbox.cli("versions", "churn").out
+    assert "version 3 checked, trial" in sandbox.cli("status").out
+    assert "Version 3 (checked, trial)" in sandbox.cli("retire", "churn", "--dry-run").out
 
 
 def test_a_table_without_rows_prints_nothing_but_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,10 +138,9 @@ class ModelVersion(Result):
 
     @property
     def marked_state(self) -> str:
-        """The state, followed by `withdrawn` and `pinned` where they apply, such as `superseded, pinned`."""
-        marks = {"withdrawn": self.withdrawn, "pinned": self.pinned}
-        applicable = [mark for mark, applies in marks.items() if applies]
-        return ", ".join([self.state, *applicable])
+        """The state, followed by `trial`, `withdrawn` and `pinned` where they apply, such as `superseded, pinned`."""
+        is_trial = self.trial_rows is not None
+        return mark_state(self.state, trial=is_trial, withdrawn=self.withdrawn, pinned=self.pinned)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the whole row of `prescore.versions`."""
@@ -295,6 +294,12 @@ class RetirementResult(Result):
             "retired": _listed(self.retired),
             "still being read": _listed(self.in_use),
         }
+
+
+def mark_state(state: str, **marks: bool) -> str:
+    """Return a state, followed by the marks that apply, such as `superseded, pinned`."""
+    applicable = [mark for mark, applies in marks.items() if applies]
+    return ", ".join([state, *applicable])
 
 
 def _listed(versions: Sequence[int]) -> str | None:

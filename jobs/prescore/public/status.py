@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from prescore.public.formatting import format_age
-from prescore.public.results import Result
+from prescore.public.results import Result, mark_state
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,11 @@ class ModelStatus(Result):
     newest_version: int | None
     newest_state: str | None
     newest_started_at: datetime | None
+    newest_withdrawn: bool
+    newest_trial_rows: int | None
 
     def summary(self) -> dict[str, object]:
         """Return what tables show of the model: heading → value."""
-        newest = f"version {self.newest_version} {self.newest_state}" if self.newest_version else None
         return {
             "model": self.model,
             "version": self.version,
@@ -40,5 +41,12 @@ class ModelStatus(Result):
             "max age": format_age(self.max_age_seconds),
             "stale": self.stale,
             "held": self.held,
-            "last run": newest,
+            "last run": self._last_run(),
         }
+
+    def _last_run(self) -> str | None:
+        if self.newest_state is None:
+            return None
+        is_trial = self.newest_trial_rows is not None
+        state = mark_state(self.newest_state, trial=is_trial, withdrawn=self.newest_withdrawn)
+        return f"version {self.newest_version} {state}"

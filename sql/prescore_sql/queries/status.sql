@@ -24,7 +24,8 @@ order by m.model;
 -- Every model that has been run: the served version with its age, and the state of the newest version.
 select m.model, f.version, f.data_as_of, f.published_at, f.age_seconds, f.max_age_seconds, f.stale,
        m.held_at is not null as held, m.hold_reason,
-       v.version as newest_version, v.state as newest_state, v.started_at as newest_started_at
+       v.version as newest_version, v.state as newest_state, v.started_at as newest_started_at,
+       v.withdrawn_at is not null as newest_withdrawn, v.trial_rows as newest_trial_rows
 from prescore.models m
 left join predictions.freshness f on f.model = m.model
 left join prescore.versions v on v.model = m.model and v.version = m.last_version
