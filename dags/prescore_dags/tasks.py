@@ -21,6 +21,7 @@ from prescore.catalog.database import Connection, environment_database
 from prescore.errors import NotAllowed, SpecInvalid, Terminal
 from prescore.project.project import Project
 from prescore.versions.lease import Lease
+from prescore.wording import utc
 from prescore_dags import form, run_lease
 
 if TYPE_CHECKING:
@@ -218,8 +219,8 @@ def _skip_unless_due(job: Job, report: Report, when_checked: str) -> None:
     with job.database.connect() as connection:
         if not waits(connection, model, report.version):
             return
-    if report.backfill:
-        as_of = f"{report.as_of:%Y-%m-%d %H:%M} UTC"
+    if report.backfill and report.as_of is not None:
+        as_of = utc(report.as_of)
         raise AirflowSkipException(
             f"{version} is a backfill as of {as_of}. It is kept and not published, because "
             f"version {report.served}, which is served, has newer data. Publish it anyway with "

@@ -17,6 +17,7 @@ from prescore.catalog.database import environment_database
 from prescore.errors import Mistake, SpecInvalid
 from prescore.project.project import Project
 from prescore.project.spec import Schedule
+from prescore.wording import utc
 from prescore_dags.schedule import missed_deadline, timetable
 from prescore_dags.tasks import airflow_errors
 
@@ -54,16 +55,12 @@ def freshness(root: str) -> int:
 
 def _staleness(row: Freshness) -> str:
     version = f"{row['model']} version {row['version']}"
-    data_as_of = _utc(row["data_as_of"])
+    data_as_of = utc(row["data_as_of"])
     age = timedelta(seconds=int(row["age_seconds"]))
     # A stale row has a max age: without one, nothing is stale.
     max_age = timedelta(seconds=row["max_age_seconds"] or 0)
     held = " (on hold)" if row["held"] else ""
     return f"{version} has data as of {data_as_of}, {age} old with a max age of {max_age}{held}"
-
-
-def _utc(time: datetime) -> str:
-    return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
 @task
@@ -151,7 +148,7 @@ def _lateness(model: str, row: dict[str, Any], deadline: datetime) -> str:
     held = " (on hold)" if row["held"] else ""
     if row["published_at"] is None:
         return f"{model} was due by {due} and was never published{held}"
-    last = _utc(row["published_at"])
+    last = utc(row["published_at"])
     return f"{model} was due by {due} and was last published at {last}{held}"
 
 

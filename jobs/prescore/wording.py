@@ -1,7 +1,8 @@
-"""Numbers and durations as text for people."""
+"""Numbers, times and durations as text for people."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
@@ -15,6 +16,11 @@ def age(seconds: float | None) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def utc(time: datetime) -> str:
+    """Return a time with a zone as text in UTC, such as `2026-01-31 05:00:00 UTC`."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def short(value: Any) -> str:

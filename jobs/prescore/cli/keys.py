@@ -71,9 +71,9 @@ def _summary(key: ApiKey) -> dict[str, object]:
         "id": key["id"],
         "name": key["name"],
         "models": _scope(key["models"]),
-        "created": key["created_at"].astimezone().date(),
+        "created": key["created_at"],
         "by": key["created_by"],
-        "expires": "never" if expires is None else f"{expires.astimezone():%Y-%m-%d %H:%M}",
+        "expires": "never" if expires is None else expires,
         "state": key["state"],
     }
 

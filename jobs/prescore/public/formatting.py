@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from textwrap import shorten
 
-from prescore.wording import age
+from prescore.wording import age, utc
 
 _LONGEST = 80
 _FIRST_ELEMENTS = 6
 
 
 def format_value(value: object) -> str:
-    """Return a value as a person reads it: floats with four digits, times in the local zone, None as a dash.
+    """Return a value as a person reads it: floats with four digits, times with a zone in UTC, None as a dash.
 
     Of an array, it shows the first elements and their number.
     """
@@ -27,7 +27,7 @@ def format_value(value: object) -> str:
         case float():
             return f"{value:.4g}"
         case datetime():
-            return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            return f"{value:%Y-%m-%d %H:%M:%S}" if value.tzinfo is None else utc(value)
         case list():
             return _format_array(value)
         case _:

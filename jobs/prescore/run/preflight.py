@@ -26,6 +26,7 @@ from prescore.steps import snapshot
 from prescore.store.model_file import ModelFile
 from prescore.versions import compatibility, table
 from prescore.versions.options import RunOptions
+from prescore.wording import utc
 
 
 def check_inputs(job: Definition, as_of: datetime | None = None) -> Predictor:
@@ -78,7 +79,7 @@ def warnings(job: Definition) -> list[str]:
 
 def _require_dated(job: Definition, as_of: datetime) -> None:
     """Raise NotAllowed for a run as of a time in the future, or with a query that does not use the time."""
-    when = f"{as_of:%Y-%m-%d %H:%M:%S %Z}"
+    when = utc(as_of)
     if as_of > datetime.now(UTC):
         raise NotAllowed(f"Cannot run {job.model} as of {when}: that time is in the future.")
     if not job.source.uses_as_of(job.query):

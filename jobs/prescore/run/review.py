@@ -13,7 +13,7 @@ from prescore.errors import NotAllowed
 from prescore.project.spec import Spec
 from prescore.run.report import unverified
 from prescore.versions.withheld import is_backfill
-from prescore.wording import short
+from prescore.wording import short, utc
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Review:
         ]
 
     def _summary(self) -> Iterator[str]:
-        as_of = "an unknown time" if self.data_as_of is None else f"{self.data_as_of:%Y-%m-%d %H:%M} UTC"
+        as_of = "an unknown time" if self.data_as_of is None else utc(self.data_as_of)
         yield f"{self.rows:,} rows, {self.rejected:,} rejected, data as of {as_of}."
         yield ""
 

@@ -22,6 +22,7 @@ from prescore.scoring.rejects import Reject
 from prescore.scoring.scorer import null_message
 from prescore.sources.source import Source
 from prescore.store.folder import hash_file
+from prescore.wording import utc
 
 # How far the clocks of a source and of this machine may differ.
 _CLOCK_SKEW = timedelta(minutes=5)
@@ -355,7 +356,7 @@ def to_datetime(value: Any) -> datetime | None:
     instant = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
     if instant > datetime.now(UTC) + _CLOCK_SKEW:
         raise DomainInvalid(
-            f"data_as_of would be {instant:%Y-%m-%d %H:%M %Z}, which is in the future, so that predictions would seem "
+            f"data_as_of would be {utc(instant)}, which is in the future, so that predictions would seem "
             "newer than they are. A time without a zone is read as UTC: if it is local time, add its zone in the query."
         )
     return instant

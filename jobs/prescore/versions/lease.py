@@ -27,7 +27,7 @@ OnBusy = Callable[[errors.Busy], None]
 # Renewing this many times before a lease expires leaves room for a renewal that fails.
 _RENEWALS_PER_EXPIRY = 4
 _POLL_SECONDS = 1.0
-_NEVER_LEASED: dict[str, Any] = {"token": 0, "holder": "", "expires_at": "-infinity", "free": True}
+_NEVER_LEASED: dict[str, Any] = {"token": 0, "holder": "", "expires_at": "-infinity", "until": "", "free": True}
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,7 @@ def acquire(
     catalog = Catalog(connection)
     name = holder or f"{socket.gethostname()} process {os.getpid()}"
     with connection.transaction():
-        previous = catalog.one(
-            "leases_before",
-            model=model,
-            holder=name,
-            back=holder is not None,
-        )
-        if previous is None:
-            previous = _NEVER_LEASED
+        previous = _current_row(catalog, model, name, back=holder is not None)
         if not previous["free"]:
             raise _busy_error(model, previous)
         predecessor = Lease(model, previous["token"])
@@ -91,12 +84,18 @@ def acquire(
             expired=previous["expires_at"],
         )
         if row is None:
-            raise _busy_error(model, previous)
+            # Another run has just taken it.
+            raise _busy_error(model, _current_row(catalog, model, name, back=False))
         lease = Lease(model, row["token"])
         if watched:
             catalog.execute("leases_watch", model=model, token=lease.token)
             catalog.execute("leases_name_session", connections=lease.session_name)
     return lease
+
+
+def _current_row(catalog: Catalog, model: str, holder: str, *, back: bool) -> dict[str, Any]:
+    row = catalog.one("leases_before", model=model, holder=holder, back=back)
+    return _NEVER_LEASED if row is None else row
 
 
 @contextmanager
@@ -160,7 +159,7 @@ def lease_lost(lease: Lease) -> errors.LeaseLost:
 
 def _busy_error(model: str, previous: dict[str, Any]) -> errors.Busy:
     return errors.Busy(
-        f"Another run of {model} is in progress ({previous['holder']}, lease until {previous['expires_at']}). "
+        f"Another run of {model} is in progress ({previous['holder']}, lease until {previous['until']}). "
         "Only one run at a time writes a model. Try again when that run has finished, or wait for it with --wait."
     )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from prescore.catalog.catalog import Catalog, Model, Version, older
+from prescore.catalog.catalog import Catalog, Model, Version
 from prescore.errors import NotAllowed
 from prescore.versions.options import PublishOptions
+from prescore.wording import utc
 
 STATE_MESSAGES = {
     "published": "is already the published one",
@@ -49,7 +50,7 @@ def _require_no_hold(model: Model) -> None:
     if model["held_at"] is None:
         return
     name = model["model"]
-    since = f"{model['held_at']:%Y-%m-%d %H:%M}"
+    since = utc(model["held_at"])
     raise NotAllowed(
         f"{name} has been on hold since {since} by {model['held_by']} ({model['hold_reason']}). "
         f"Nothing is published until `prescore release {name}`."
@@ -89,14 +90,13 @@ def _require_expected(version: Version, model: Model, options: PublishOptions) -
 
 
 def _require_newer(chosen: Version, published: Version) -> None:
-    if not older(chosen, published):
+    chosen_at, published_at = chosen["data_as_of"], published["data_as_of"]
+    if chosen_at is None or published_at is None or chosen_at >= published_at:
         return
     model = chosen["model"]
-    chosen_at = f"{chosen['data_as_of']:%Y-%m-%d %H:%M:%S %Z}"
-    published_at = f"{published['data_as_of']:%Y-%m-%d %H:%M:%S %Z}"
     raise NotAllowed(
-        f"{version_label(chosen)} has data as of {chosen_at}, and the published version {published['version']} has "
-        f"data as of {published_at}. Was older data loaded into the source? "
+        f"{version_label(chosen)} has data as of {utc(chosen_at)}, and the published version {published['version']} "
+        f"has data as of {utc(published_at)}. Was older data loaded into the source? "
         f"To go back, run `prescore rollback {model}`; "
         f"to publish it anyway, run `prescore publish {model} {chosen['version']} --allow-older`."
     )

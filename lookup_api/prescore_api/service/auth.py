@@ -13,6 +13,7 @@ from typing import Any
 
 from prescore.catalog.api_keys import digest, prefix
 from prescore.errors import Forbidden, Unauthenticated
+from prescore.wording import utc
 
 _BEARER = b"Bearer "
 _PREFIX_LENGTH = len(prefix("0" * 12))
@@ -148,7 +149,7 @@ def _unknown(key: bytes) -> Unauthenticated:
 
 
 def _expired(caller: Caller, expires_at: float) -> Unauthenticated:
-    when = f"{datetime.fromtimestamp(expires_at, UTC):%Y-%m-%d at %H:%M} UTC"
+    when = utc(datetime.fromtimestamp(expires_at, UTC))
     return Unauthenticated(
         f"The API key {caller.name} ({caller.id}) expired on {when}. "
         "An operator of this server creates keys with `prescore keys create NAME`."

@@ -2,6 +2,7 @@
 -- The current lease, and whether it is free: it has expired, the session of its watched holder has ended, or a named
 -- holder acquires its own lease again.
 select l.token, l.holder, l.expires_at::text,
+       to_char(l.expires_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"') as until,
        l.expires_at < now()
        or (%(back)s and not l.watched and l.holder = %(holder)s)
        or (l.watched and pg_try_advisory_xact_lock_shared(7737264, (l.token %% 2147483647)::integer)) as free
