@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 
 import pytest
 
 from fix_project import Sandbox
 from prescore.cli import display
+from prescore.versions import lease
 
 MARKUP = "[/x] [bold]loud[/bold] [red"
 STATUS_KEYS = [
@@ -127,6 +130,45 @@ def test_status_and_versions_mark_trials_and_withdrawn_versions(sandbox: Sandbox
     assert "Version 3 (checked, trial)" in sandbox.cli("retire", "churn", "--dry-run").out
 
 
-def test_a_table_without_rows_prints_nothing_but_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_and_messages_show_times_in_utc(sandbox: Sandbox) -> None:
+    sandbox.cli("run", "churn")
+    published = "2026-01-31 05:00:00 UTC"
+    with sandbox.database.connect() as connection:
+        connection.execute("update prescore.versions set published_at = '2026-01-31 05:00Z', data_as_of = published_at")
+        connection.execute("update prescore.events set at = '2026-01-31 05:00Z'")
+        lease.acquire(connection, "churn", watched=False)
+    sandbox.cli("keys", "create", "shop", "--expires", "1d")
+    sandbox.monkeypatch.setenv("PGTZ", "Asia/Tokyo")
+    with sandbox.monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "America/New_York")
+        time.tzset()
+        shown = [sandbox.cli(*command).out for command in (("versions", "churn"), ("history", "churn"))]
+        assert [published in text for text in shown] == [True, True], shown
+        assert len(re.findall(r"\d\d:\d\d:\d\d UTC", sandbox.cli("keys", "list").out)) == 2
+        busy = sandbox.cli("run", "churn")
+        assert re.search(r"lease until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\)", busy.err), busy.err
+        hold = sandbox.cli("hold", "churn", "--reason", "no reason")
+        assert hold.code == 0, hold.err
+        with sandbox.database.connect() as other:
+            other.execute("update prescore.models set held_at = '2026-01-31 05:00Z'")
+        refused = sandbox.cli("publish", "churn", "1")
+        assert f"on hold since {published}" in refused.err, refused.err
+    time.tzset()
+
+
+def test_a_table_without_rows_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     display.table([])
-    assert capsys.readouterr().out.strip() == ""
+    assert capsys.readouterr().out == ""
+
+
+def test_the_history_of_a_model_without_events_says_so(sandbox: Sandbox) -> None:
+    sandbox.interrupted("score_chunks")
+    assert sandbox.cli("history", "churn").out.startswith("The history of churn is empty: ")
+
+
+def test_a_table_that_a_program_reads_has_a_line_for_each_row(sandbox: Sandbox) -> None:
+    sandbox.cli("run", "churn")
+    reason = "a reason of which a terminal with eighty columns has to break the line"
+    sandbox.cli("hold", "churn", "--reason", reason)
+    heading, newest, *earlier = sandbox.cli("history", "churn").out.splitlines()
+    assert (heading.split(), reason in newest, len(earlier)) == (["at", "event", "version", "by", "why"], True, 2)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from prescore.public.results import LookupResult
     from prescore.public.run_report import RunReport
 
+# Programs that read a table expect a line for each row, however long it is.
+_UNLIMITED = 1_000_000
+
 Part = str | tuple[str, str]
 """Plain text, or text with a style."""
 
@@ -56,9 +59,11 @@ def _plain(value: object) -> str:
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> None:
-    """Print a table with a row for each mapping; the headings are the keys of the first one."""
+    """Print a table with a row for each mapping; the headings are the keys of the first one. No rows print nothing."""
+    if not rows:
+        return
     printed = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in rows[0] if rows else ():
+    for heading in rows[0]:
         printed.add_column(heading, overflow="fold")
     for row in rows:
         printed.add_row(*(Text(format_value(value)) for value in row.values()))
@@ -71,7 +76,10 @@ def line(*parts: Part) -> None:
 
 
 def _out() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _UNLIMITED
+    return console
 
 
 def report(run: RunReport) -> None:

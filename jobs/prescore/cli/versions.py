@@ -116,8 +116,10 @@ def history(name: Model, json: Json = False) -> None:
     events = context.project().history(name)
     if json:
         display.print_json(events.as_dicts())
-    else:
+    elif events:
         display.table([event.summary() for event in events])
+    else:
+        typer.echo(f"The history of {name} is empty: none of its versions has been checked yet.")
 
 
 @app.command()
