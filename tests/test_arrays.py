@@ -210,9 +210,15 @@ def test_a_vector_has_at_most_16000_elements() -> None:
 
 
 def test_an_element_that_does_not_fit_fails_its_row() -> None:
-    fraction = features(3).set_column(1, "a", pa.array([1.0, 0.5, 2.0], pa.float32()))
-    with pytest.raises(ModelFailed, match=r"Output embedding: .*does not fit bigint"):
-        _score('embedding = { from = "embedding", type = "bigint[]" }', fraction)
+    column = pa.array([1.0, 1e30, 2.0], pa.float32())
+    too_large = pa.table({"customer": pa.array(range(3)), "a": column, "b": column, "c": column})
+    with pytest.raises(ModelFailed, match=r"Output embedding: .*Give the output a wider type"):
+        _score('embedding = { from = "embedding", type = "bigint[]" }', too_large)
+
+
+def test_an_array_of_integers_cannot_hold_fractions() -> None:
+    with pytest.raises(ModelInvalid, match=r"the spec stores whole numbers \(bigint\[\]\).* such as real\[\]"):
+        _score('embedding = { from = "embedding", type = "bigint[]" }', features(3))
 
 
 @pytest.mark.parametrize("type_name", ["real[]", "vector"])

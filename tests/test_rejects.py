@@ -141,7 +141,16 @@ def test_a_prediction_that_does_not_fit_its_output_rejects_only_its_row(
     assert done.code == 0, done.err
     report = json.loads(done.out)
     assert (report["published"], report["rows"], report["rejected"]) == (True, 999, 1)
-    assert [key for key, *_ in _rejects(sandbox)] == ["7"]
+    ((key, *_, reason),) = _rejects(sandbox)
+    assert (key, "fix the model" in reason, "domain" in reason) == ("7", True, False), reason
+
+
+@pytest.mark.parametrize("command", ["validate", "run"])
+def test_a_probability_cannot_be_stored_as_an_integer(sandbox: Sandbox, command: str) -> None:
+    sandbox.edit('type = "real"', 'type = "integer"')
+    done = sandbox.cli(command, "churn")
+    assert (done.code, "a float type in the spec, such as real." in done.err) == (2, True), done.err
+    assert "domain" not in done.err
 
 
 @pytest.mark.parametrize("key", ["'infinity'::date", "'20000-01-01'::date"])

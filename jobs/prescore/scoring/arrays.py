@@ -12,7 +12,7 @@ import pyarrow.types as pat
 
 from prescore.catalog.catalog import Column
 from prescore.catalog.types import TYPES
-from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
+from prescore.errors import DomainInvalid, ModelInvalid
 from prescore.project.spec import Output
 from prescore.scoring import conversion
 
@@ -66,6 +66,7 @@ def _require_columns(output: Output, source: str, selected: Sequence[int], width
 def _to_elements(name: str, output: Output, flat: Tensor) -> pa.Array:
     predictions = pa.array(flat, from_pandas=False)
     element = TYPES[output.type].element
+    conversion.refuse_fractions(name, output.type, flat)
     try:
         # As for single numbers, a spec that stores doubles as real accepts the rounding.
         elements = conversion.convert(
@@ -76,7 +77,7 @@ def _to_elements(name: str, output: Output, flat: Tensor) -> pa.Array:
         )
         conversion.refuse_nul(name, elements)
     except DomainInvalid as error:
-        raise ModelFailed(f"Output {name}: {error}") from error
+        raise conversion.prediction_error(name, error) from error
     return elements
 
 

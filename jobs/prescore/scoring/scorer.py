@@ -208,11 +208,15 @@ def _join(source: str, parts: list[Tensor]) -> Tensor:
 
 
 def _to_column(name: str, type_name: str, values: Tensor) -> pa.Array:
-    """Return predictions as the type of their output column; raise ModelFailed for one that does not fit it."""
+    """Return predictions as the type of their output column; raise ModelFailed for one that does not fit it.
+
+    Raises ModelInvalid for a fraction in an integer column.
+    """
     predictions = pa.array(np.ascontiguousarray(values), from_pandas=False)
     predicted_type = predictions.type
     if type_name == "boolean" and pa.types.is_integer(predicted_type):
         return _to_booleans(name, values)
+    conversion.refuse_fractions(name, type_name, values)
     try:
         # A spec that stores doubles as real accepts the rounding. Integers are never rounded.
         column = conversion.convert(
@@ -223,7 +227,7 @@ def _to_column(name: str, type_name: str, values: Tensor) -> pa.Array:
         )
         conversion.refuse_nul(name, column)
     except DomainInvalid as error:
-        raise ModelFailed(f"Output {name}: {error}") from error
+        raise conversion.prediction_error(name, error) from error
     return column
 
 
