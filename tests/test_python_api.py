@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import subprocess
 import sys
 import threading
@@ -112,7 +113,7 @@ def test_a_run_publishes_and_reports(project: prescore.Project, capsys: pytest.C
     assert (report.rows, report.rejected, report.chunks, report.resumed) == (1000, 0, 10, False)
     assert list(report.seconds) == ["snapshot", "score", "stage", "check", "publish", "total"]
     assert all(check["passed"] for check in report.checks)
-    assert report.as_dict()["served"] == 1
+    assert json.loads(json.dumps(report.as_dict(), default=str))["served"] == 1
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
 
@@ -443,6 +444,26 @@ def test_a_scorer_predicts_what_the_run_stored(project: prescore.Project, sandbo
     assert prescore.Scorer.from_project("churn").score(batch).schema.field("score").type == pa.float32()
     with pytest.raises(prescore.DomainInvalid, match="spend"):
         scorer.score_frame(frame.drop(columns="spend"))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            np.array([0.1, 0.2]),
+            "is float64, but the model takes float32. Convert it: frame.astype({'visits': 'float32'})",
+        ),
+        (["1", "2"], "but the model takes float32. Convert it: frame.astype({'visits': 'float32'})"),
+        (np.array([1, np.nan], np.float32), "has missing values"),
+    ],
+)
+def test_a_scorer_says_how_to_convert_a_frame(project: prescore.Project, values: Any, message: str) -> None:
+    scorer = prescore.Scorer.from_project("churn", project)
+    frame = pd.DataFrame({"visits": values, "spend": np.array([1, 2], np.float32)})
+    with pytest.raises(prescore.DomainInvalid) as raised:
+        scorer.score_frame(frame)
+    assert message in str(raised.value)
+    assert "query" not in str(raised.value)
 
 
 def test_html_escapes_the_users_text(project: prescore.Project, sandbox: Sandbox) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
-from prescore.errors import ModelInvalid
+from prescore.errors import DomainInvalid, ModelInvalid
 from prescore.public.session import Session
+from prescore.scoring import conversion
 from prescore.scoring.scorer import Scorer as BatchScorer
 from prescore.store.model_file import ModelFile
 
@@ -53,6 +54,31 @@ class Scorer(BatchScorer):
         """
         columns = [name for name in self.features if name in frame.columns]
         batch = pa.RecordBatch.from_pandas(frame[columns], preserve_index=False)
+        self._require_types(frame, batch)
         predictions: pd.DataFrame = self.score(batch).to_pandas()
         predictions.index = frame.index
         return predictions
+
+    def _require_types(self, frame: pd.DataFrame, batch: pa.RecordBatch) -> None:
+        """Raise DomainInvalid for the first column that cannot be converted, with advice on the frame."""
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            target = self.features[name]
+            if column.null_count and name not in self.onnx.nullable:
+                raise DomainInvalid(
+                    f"Column {name} of the frame has missing values, which the spec does not allow. Fill them first, "
+                    f"or let the model take them as NaN with onnx.nullable = [{name!r}]."
+                )
+            allow_loss = name in self.onnx.allow_precision_loss
+            try:
+                conversion.check_type(name, column.type, target, allow_precision_loss=allow_loss)
+            except DomainInvalid as error:
+                wanted = _dtype_name(target)
+                raise DomainInvalid(
+                    f"Column {name} of the frame is {frame[name].dtype}, but the model takes {wanted}. "
+                    f"Convert it: frame.astype({{{name!r}: {wanted!r}}})."
+                ) from error
+
+
+def _dtype_name(arrow_type: pa.DataType) -> str:
+    """Return the pandas name of a feature's type."""
+    return "str" if pa.types.is_string(arrow_type) else str(pa.array([], arrow_type).to_numpy().dtype)
