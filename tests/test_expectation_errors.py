@@ -10,6 +10,11 @@ from fix_project import Sandbox
 
 REPLACEMENTS = [
     ("min_value = 0", "min = 0", "min: unknown argument; did you mean min_value?"),
+    (
+        "min_value = 0",
+        "max_rejects = 3",
+        "max_rejects: unknown argument; max_rejects belongs at the top of the file, before the first [section]",
+    ),
     ("min_value = 0", "zebra = 0", "zebra: unknown argument; it takes column, mostly, row_condition"),
     ("min_value = 0", "mostly = 3", "mostly: ensure this value is less than or equal to 1.0 (value: '3')"),
     ('column = "score"\n', "", "column: is missing"),

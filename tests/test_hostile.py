@@ -271,11 +271,12 @@ def test_all_faults_of_a_spec_are_reported_at_once(sandbox: Sandbox) -> None:
 
 
 def test_all_faults_of_the_settings_are_reported_at_once(sandbox: Sandbox) -> None:
-    sandbox.settings('chunk_row = 10\nworkers = "many"\nstore = 3\nmemory_limit = "lots"\n')
+    sandbox.settings('chunk_row = 10\nworkers = "4"\nrequire_examples = "yes"\nstore = 3\nmemory_limit = "lots"\n')
     done = sandbox.cli("run", "churn")
     assert done.code == 2
     assert "chunk_row: unknown key; did you mean chunk_rows?" in done.err
-    assert "workers: must be a whole number (given: 'many')" in done.err
+    assert "workers: must be a whole number (given: '4')" in done.err
+    assert "require_examples: must be true or false (given: 'yes')" in done.err
     assert "store: must be text, in quotes (given: '3')" in done.err
     assert "memory_limit: must be a whole number and MB or GB" in done.err
 

@@ -98,6 +98,35 @@ def _load(tmp_path: Path, text: str, name: str = "good") -> spec.Spec:
             '[[checks]]\nexpect = "expect_column_mean_to_be_between"\n[outputs]',
             "checks.0.expect: must not begin with expect_; write column_mean_to_be_between",
         ),
+        (
+            "[outputs]",
+            "[retention]\nmax_rejects = 3\n[outputs]",
+            "retention.max_rejects: unknown key; max_rejects belongs at the top of the file, before the first ",
+        ),
+        ('id = "bigint"', 'id = "bigint"\nmax_rejects = 3', "key.max_rejects: must be 'smallint'"),
+        ('id = "bigint"', 'id = "bigint"\nmax_rejects = 3', "if the key max_rejects is meant: max_rejects belongs at"),
+        (
+            "[outputs]",
+            '[retention]\nmax_age = "1h"\n[outputs]',
+            "retention.max_age: unknown key; max_age belongs in [freshness]",
+        ),
+        ("[domain]", "versions = 3\n[domain]", "versions: unknown key; versions belongs in [retention]"),
+        (
+            "[outputs]",
+            "[retention]\nlookup = {}\n[outputs]",
+            "retention.lookup: unknown key; lookup is a section of its own, [lookup]",
+        ),
+        (
+            "[outputs]",
+            "[retention]\nzebra = 3\n[outputs]",
+            "retention.zebra: unknown key; the keys here are versions, grace, candidates, backfills",
+        ),
+        ("[outputs]", '[retention]\nversions = "5"\n[outputs]', "retention.versions: must be a whole number"),
+        ("[outputs]", "[retention]\nversions = true\n[outputs]", "retention.versions: must be a whole number"),
+        ('type = "real"', 'index = "1", type = "real"', "outputs.y.index: must be a whole number (given: '1')"),
+        ('file = "m.onnx"', 'file = "m.onnx"\nbatch_rows = "9"', "onnx.batch_rows: must be a whole number"),
+        ("[outputs]", '[lookup]\nin_memory = "yes"\n[outputs]', "lookup.in_memory: must be true or false"),
+        ("[outputs]", "[lookup]\nin_memory = 1\n[outputs]", "lookup.in_memory: must be true or false"),
     ],
 )
 def test_an_error_is_reported_with_its_key(tmp_path: Path, old: str, new: str, message: str) -> None:

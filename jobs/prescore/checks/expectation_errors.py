@@ -11,6 +11,7 @@ from typing import Any
 
 from prescore.catalog.types import ARRAYS, NUMBERS
 from prescore.project.spec import Check, Spec
+from prescore.project.validation_messages import misplacement
 from prescore.wording import short
 
 # Arguments that every expectation has and no check needs, so that no message suggests them.
@@ -115,7 +116,7 @@ def _argument_faults(
         kind = fault["type"]
         message = fault["msg"]
         if kind == "value_error.extra":
-            alternative = _alternative(name, expectation_class)
+            alternative = misplacement(name, Spec, ["checks"]) or _alternative(name, expectation_class)
             yield f"{name}: unknown argument; {alternative}"
         elif kind == "value_error.missing":
             missing = fault["loc"][-1]

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
 
 from prescore.catalog import naming
 from prescore.catalog.database import EMBEDDED, URL_VARIABLE
@@ -72,11 +72,11 @@ class Settings(BaseModel):
         {},
         description="databases for domain.source in specs: name = SQLAlchemy URL, or env:VARIABLE",
     )
-    require_examples: bool = Field(
+    require_examples: StrictBool = Field(
         False, description="whether every spec with an ONNX file must name examples that the model reproduces"
     )
-    workers: int = Field(0, ge=0, description="how many chunks are scored in parallel; 0: one for each core")
-    chunk_rows: int = Field(102_400, ge=1, description="about how many rows a chunk has")
+    workers: StrictInt = Field(0, ge=0, description="how many chunks are scored in parallel; 0: one for each core")
+    chunk_rows: StrictInt = Field(102_400, ge=1, description="about how many rows a chunk has")
     memory_limit: Size = Field("384MB", description="how much memory DuckDB uses before it spills to disk")
     disk_budget: Size | None = Field(
         None, description="how much disk space the tables of versions and the store may use together"
@@ -176,5 +176,5 @@ def _load_settings(path: Path) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecInvalid(f"{path} is not valid TOML: {error}.") from error
     except ValidationError as error:
-        errors = validation_messages.lines(error, Settings, "docs/reference/settings.md")
+        errors = validation_messages.lines(error, Settings)
         raise SpecInvalid(f"{path} is not valid:\n" + "\n".join(errors)) from error

@@ -9,7 +9,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
 
 from prescore.catalog.catalog import Column
 from prescore.catalog.types import KEY_TYPES, OUTPUT_TYPES, PASSTHROUGH_TYPES
@@ -103,10 +112,10 @@ class Onnx(Section):
         frozenset(),
         description="features whose NULLs reach the model as NaN; a NULL in another feature rejects the row",
     )
-    batch_rows: int | None = Field(
+    batch_rows: StrictInt | None = Field(
         None, ge=1, description="how many rows the model scores in one call; by default as many as its weights allow"
     )
-    allow_batch_dependence: bool = Field(
+    allow_batch_dependence: StrictBool = Field(
         False, description="accept a model whose score of a row depends on the rows that are scored with it"
     )
 
@@ -127,7 +136,9 @@ class Output(Section):
         description="the output of the model that the column comes from, by default the only one; "
         "without [onnx] the column of the domain, by default the one of the same name",
     )
-    index: int | None = Field(None, ge=0, description="the column of that output, counted from 0, if it has several")
+    index: StrictInt | None = Field(
+        None, ge=0, description="the column of that output, counted from 0, if it has several"
+    )
     label: ClassLabel | None = Field(
         None, alias="class", description="the class whose column of that output is meant, instead of its index"
     )
@@ -199,7 +210,7 @@ class Freshness(Section):
 class Lookup(Section):
     """How the lookup API serves the model."""
 
-    in_memory: bool = Field(False, description="keep the published version in the memory of the API")
+    in_memory: StrictBool = Field(False, description="keep the published version in the memory of the API")
     cache: Duration = Field(
         default_factory=timedelta,
         description="how long clients may reuse a response without revalidating it",
@@ -210,7 +221,7 @@ class Lookup(Section):
 class Retention(Section):
     """How long versions are kept."""
 
-    versions: int = Field(5, ge=1, description="how many published and superseded versions are kept")
+    versions: StrictInt = Field(5, ge=1, description="how many published and superseded versions are kept")
     # A transaction that began before a publication still reads the version before it.
     grace: Duration = Field(
         default_factory=lambda: timedelta(minutes=10),
@@ -314,7 +325,7 @@ def load(path: Path) -> Spec:
     try:
         return Spec.model_validate({**content, "model": path.stem})
     except ValidationError as error:
-        errors = validation_messages.lines(error, Spec, "docs/reference/spec.md")
+        errors = validation_messages.lines(error, Spec)
         errors += [f"  {message}" for message in consistency.errors(content)]
         raise SpecInvalid(f"{path} is not valid:\n" + "\n".join(errors)) from error
 

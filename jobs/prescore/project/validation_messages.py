@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 _MESSAGES = {
     "missing": "is missing",
@@ -29,12 +30,26 @@ _PYDANTIC_PARTS = ("str", "list[", "constrained-", "[key]")
 """Beginnings of the parts of a location that pydantic adds for unions and for the keys of a mapping."""
 
 
-def lines(error: ValidationError, model: type[BaseModel], page: str) -> list[str]:
-    """Return an indented line for each error that belongs to a key of the file.
+def lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Return an indented line for each error that belongs to a key of the file that `model` describes."""
+    return [f"  {_key(fault)}: {_message(fault, model)}" for fault in error.errors() if fault["loc"]]
 
-    `page` is the path of the reference page that lists the keys.
+
+def misplacement(key: str, model: type[BaseModel], path: Sequence[int | str]) -> str | None:
+    """Return where a key that is not known in the section at `path` belongs, such as `max_age belongs in [freshness]`.
+
+    Returns None for a key that no section has.
     """
-    return [f"  {_key(fault)}: {_message(fault, model, page)}" for fault in error.errors() if fault["loc"]]
+    fields = model.model_fields
+    if path and key in fields:
+        if _section(fields[key]) is not None:
+            return f"{key} is a section of its own, [{key}]"
+        return f"{key} belongs at the top of the file, before the first [section]"
+    for name, field in fields.items():
+        section = _section(field)
+        if section is not None and key in section.model_fields:
+            return f"{key} belongs in [{name}]"
+    return None
 
 
 def _key(fault: Any) -> str:
@@ -42,33 +57,50 @@ def _key(fault: Any) -> str:
     return ".".join(part for part in parts if not part.startswith(_PYDANTIC_PARTS))
 
 
-def _message(fault: Any, model: type[BaseModel], page: str) -> str:
+def _message(fault: Any, model: type[BaseModel]) -> str:
+    *path, key = fault["loc"]
     kind = fault["type"]
     if kind == "extra_forbidden":
-        return _unknown_key_message(fault, model, page)
+        return f"unknown key; {_alternative(str(key), model, path)}"
     message = _MESSAGES.get(kind)
     if message is None:
         message = str(fault["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+    # The entries of a section such as [passthrough] have any names, so a key of the file is taken for one of them.
+    if path and key in model.model_fields:
+        message += f"; if the key {key} is meant: {misplacement(key, model, path)}"
     if kind == "missing" or isinstance(fault["input"], dict):
         return message
     value = str(fault["input"])[:60]
     return f"{message} (given: {value!r})"
 
 
-def _unknown_key_message(fault: Any, model: type[BaseModel], page: str) -> str:
-    *path, key = fault["loc"]
-    similar = get_close_matches(str(key), _known_keys(model, path), n=1)
-    suggestion = f"did you mean {similar[0]}? " if similar else ""
-    return f"unknown key; {suggestion}{page} lists all keys"
+def _alternative(key: str, model: type[BaseModel], path: Sequence[int | str]) -> str:
+    if place := misplacement(key, model, path):
+        return place
+    known = _known_keys(model, path)
+    similar = get_close_matches(key, known, n=1)
+    if similar:
+        return f"did you mean {similar[0]}?"
+    return f"the keys here are {', '.join(known)}"
 
 
-def _known_keys(model: type[BaseModel], path: list[int | str]) -> list[str]:
+def _known_keys(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
     """Return the keys of the section at a path. Parts that the author chose, such as column names, are skipped."""
     for part in path:
         field = model.model_fields.get(str(part))
         if field is not None:
             model = next(_models(field.annotation), model)
-    return [field.alias or name for name, field in model.model_fields.items()]
+    # The name of the file is the model of a spec.
+    return [field.alias or name for name, field in model.model_fields.items() if name != "model"]
+
+
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the model of a field that is one section, and not a table or list of them."""
+    annotation = field.annotation
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and get_origin(annotation) not in (dict, tuple):
+            return kind
+    return None
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
