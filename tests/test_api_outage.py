@@ -45,6 +45,11 @@ def test_without_postgres_every_response_is_503() -> None:
         assert response.status_code == 503
         assert [word for word in ("swordfish", "secret_name", "127.0.0.1") if word in response.text] == []
         assert client.get("/health/live").status_code == 200
+        page = client.get("/", headers={"accept": "text/html,*/*;q=0.8"})
+        assert (page.status_code, page.headers["content-type"]) == (503, "text/html; charset=utf-8")
+        assert "<p>The database is not available.</p>" in page.text
+        assert int(page.headers["retry-after"]) > 0
+        assert client.get("/").json()["error"]["code"] == "database_unavailable"
 
 
 def test_a_restart_of_postgres_is_survived(own_postgres: Project) -> None:

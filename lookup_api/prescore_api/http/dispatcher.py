@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 from prescore.errors import NotFound, PrescoreError
-from prescore_api.http import errors
+from prescore_api.http import documents, errors
 from prescore_api.http.access_log import AccessLog
 from prescore_api.http.request import Receive, Request, Scope
 from prescore_api.http.response import Response, Send
@@ -47,6 +47,8 @@ class Dispatcher:
             response = await self._respond(request)
         except PrescoreError as error:
             response = errors.response(error, request.id)
+            if documents.is_status_page(request):
+                response = documents.error_page(response)
         except Exception:
             _log.exception("internal error in request %s", request.id)
             response = errors.internal(request.id)

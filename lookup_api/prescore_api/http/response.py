@@ -37,6 +37,6 @@ def json(content: Any, status: int = 200, headers: Iterable[Header] = ()) -> Res
     return Response(status, orjson.dumps(content), [JSON, *headers])
 
 
-def html(page: str, headers: Iterable[Header] = ()) -> Response:
+def html(page: str, headers: Iterable[Header] = (), status: int = 200) -> Response:
     """Build a response with a page."""
-    return Response(200, page.encode(), [HTML, *headers])
+    return Response(status, page.encode(), [HTML, *headers])
