@@ -156,6 +156,15 @@ def test_tables_and_messages_show_times_in_utc(sandbox: Sandbox) -> None:
     time.tzset()
 
 
+def test_a_negative_number_is_a_key_and_a_misspelt_option_is_not(sandbox: Sandbox) -> None:
+    sandbox.cli("run", "churn")
+    absent = sandbox.cli("lookup", "churn", "-5")
+    assert (absent.code, absent.out) == (2, "churn version 1 has no customer=-5\n"), absent.err
+    assert sandbox.cli("lookup", "churn", "--", "-5").out == absent.out
+    assert json.loads(sandbox.cli("lookup", "churn", "-5", "--json").out)["found"] is False
+    assert "No such option: --jsn" in sandbox.cli("lookup", "churn", "7", "--jsn").err
+
+
 def test_a_table_without_rows_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     display.table([])
     assert capsys.readouterr().out == ""

@@ -79,7 +79,7 @@ def test_data_as_of_comes_from_the_column_or_query_of_the_spec(sandbox: Sandbox)
     [
         (["seven"], "customer must be a 64-bit integer, not 'seven'"),
         (["9223372036854775808"], "customer must be a 64-bit integer"),
-        (["1", "2"], "The key of churn is customer: one value for each column, in this order. Not valid: 1 2."),
+        (["1", "2"], "The key of churn is customer: one value for each column, in this order. Given: 1 2."),
     ],
 )
 def test_a_malformed_key_is_refused(sandbox: Sandbox, key: list[str], message: str) -> None:

@@ -361,6 +361,8 @@ def test_a_key_is_looked_up_by_its_value(project: prescore.Project) -> None:
     assert (missing.found, missing.prediction, missing.version) == (False, None, 1)
     with pytest.raises(prescore.KeyInvalid, match="customer must be a 64-bit integer"):
         project.lookup("churn", 7.5)
+    with pytest.raises(prescore.KeyInvalid, match="Given: no value"):
+        project.lookup("churn")
     with pytest.raises(prescore.KeyInvalid):
         project.lookup("churn", 7, 8)
 

@@ -104,7 +104,7 @@ def _parse_key(published: VersionRow, values: Sequence[str]) -> dict[str, Any]:
     if len(values) != len(names):
         raise errors.KeyInvalid(
             f"The key of {published['model']} is {' '.join(names)}: one value for each column, in this order. "
-            f"Not valid: {' '.join(values)}."
+            f"Given: {' '.join(values) or 'no value'}."
         )
     return keys.parse(published["key_columns"], dict(zip(names, values, strict=True)))
 

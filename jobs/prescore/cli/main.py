@@ -152,11 +152,13 @@ def status(json: Json = False) -> None:
         typer.echo("No model has been run on this database yet: prescore run NAME")
 
 
-@app.command()
+# Otherwise a negative number would be taken for an option.
+@app.command(context_settings={"ignore_unknown_options": True})
 def lookup(name: Model, key: Key, json: Json = False) -> None:
     """Look up the prediction of one key."""
     from prescore.cli import display
 
+    _refuse_options(key)
     result = context.project().lookup(name, *key)
     if json:
         display.print_json(result.as_dict())
@@ -164,6 +166,15 @@ def lookup(name: Model, key: Key, json: Json = False) -> None:
         display.answer(result)
     if not result.found:
         raise typer.Exit(2)
+
+
+def _refuse_options(key: list[str]) -> None:
+    """Raise a usage error for a value that is probably a misspelt option, unless `--` precedes the key."""
+    if "--" in sys.argv:
+        return
+    for value in key:
+        if value.startswith("-") and not value[1:2].isdecimal():
+            raise typer.BadParameter(f"No such option: {value}. Put -- before a value that begins with a dash.")
 
 
 @app.command()
