@@ -74,6 +74,12 @@ def test_the_api_needs_nothing_of_the_jobs() -> None:
     assert _imports("import prescore_api.http.app, prescore_api.http.server") <= {"pyarrow", "numpy"}
 
 
+def test_the_client_names_the_extra_that_it_needs() -> None:
+    code = "import sys; sys.modules['httpx'] = None; import prescore_api.client"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.stderr.rstrip().endswith("Run: pip install 'prescore[client]'"), done.stderr
+
+
 def test_the_client_needs_httpx_and_nothing_else() -> None:
     others = (*HEAVY, "prescore", "fastapi", "starlette", "uvicorn", "orjson", "psycopg", "psycopg_pool", "pydantic")
     code = f"import sys; sys.modules.update(dict.fromkeys({others!r})); import prescore_api.client"

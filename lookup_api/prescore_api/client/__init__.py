@@ -8,6 +8,12 @@
 The client depends on httpx, and `lookup_table` also on pyarrow. It imports nothing else of prescore.
 """
 
+try:
+    import httpx as _httpx  # noqa: F401
+except ModuleNotFoundError as error:
+    message = "The client needs the extra 'client' of prescore, which is not installed (no module httpx). "
+    raise ModuleNotFoundError(f"{message}Run: pip install 'prescore[client]'", name="httpx") from error
+
 from prescore_api.client.answers import Answer, Column, Model, Version
 from prescore_api.client.clients import AsyncClient, Client
 from prescore_api.client.errors import ApiError, Invalid, NotAllowed, TooOld, Unavailable
