@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -87,6 +88,12 @@ def test_a_version_retired_between_two_requests_is_404(
     connection.execute("drop table prescore_versions.m_v1")
     response = client.get("/v1/predictions/m/1?version=1")
     assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_an_age_in_seconds_is_given_once(shelf: Shelf, client: httpx.Client) -> None:
+    shelf.publish("m", KEY, [(1, 0.5)], data_as_of=_ago(0.02))
+    message = client.get("/v1/predictions/m/1?max_age=1").json()["error"]["message"]
+    assert re.search(r"its data is \d+ s old, and max_age=1 allows 1 s", message), message
 
 
 @pytest.mark.parametrize("query", ["/1?max_age=3600", "?k=1&max_age=3600.5"])

@@ -57,16 +57,16 @@ def test_it_starts_once_outlives_the_command_and_stops(project: Project) -> None
         assert embedded.running(embedded.folder(project)) == urls.pop()
         assert _prescore("db", "psql", "-Atc", "select 1 + 1") == "2"
         assert _prescore("db", "migrate") == "0001_catalog.sql"
-        assert _prescore("db", "migrate") == "up to date"
+        assert _prescore("db", "migrate") == "The catalog is up to date."
     finally:
-        assert _prescore("db", "stop") == "stopped"
-    assert _prescore("db", "stop") == "was not running"
+        assert _prescore("db", "stop") == "Stopped."
+    assert _prescore("db", "stop") == "The embedded Postgres was not running."
     assert embedded.running(embedded.folder(project)) is None
 
 
 def test_db_stop_lists_the_sessions_of_others(project: Project) -> None:
     with psycopg.connect(embedded.start(project), application_name="a report"):
-        assert _prescore("db", "stop") == "stopped, which ended other sessions: 1 of a report in postgres"
+        assert _prescore("db", "stop") == "Stopped. This closed 1 session of a report (database postgres)."
 
 
 @pytest.mark.usefixtures("project")
@@ -131,7 +131,7 @@ def test_a_copy_made_while_the_server_ran_does_not_connect_to_it(
 
         shutil.rmtree(copy / ".prescore/postgres")
         assert _prescore("db", "psql", "-Atc", "select to_regclass('kept') is null") == "t"
-        assert _prescore("db", "stop") == "stopped"
+        assert _prescore("db", "stop") == "Stopped."
         monkeypatch.setenv("PRESCORE_PROJECT", str(tmp_path))
         assert _prescore("db", "psql", "-Atc", "select answer from kept") == "42"
     finally:
@@ -159,7 +159,7 @@ def test_a_project_that_moves_keeps_its_running_server(short_folder: Path, monke
         assert f"Stop it with `kill -INT {process.process}`" in _error_message("db", "stop")
         too_long.rename(moved)
         monkeypatch.setenv("PRESCORE_PROJECT", str(moved))
-        assert _prescore("db", "stop") == "stopped"
+        assert _prescore("db", "stop") == "Stopped."
         assert _prescore("db", "psql", "-Atc", "select answer from kept") == "42"
     finally:
         _prescore("db", "stop")
@@ -174,7 +174,7 @@ def test_a_process_id_that_another_process_has_by_now_is_not_a_server(project: P
         with subprocess.Popen(["cat"], stdin=subprocess.PIPE, user=data.stat().st_uid) as other:
             (data / "postmaster.pid").write_text("\n".join([str(other.pid), *pidfile_before.splitlines()[1:]]))
             assert embedded.running(data) is None
-            assert _prescore("db", "stop") == "was not running"
+            assert _prescore("db", "stop") == "The embedded Postgres was not running."
             assert _prescore("db", "psql", "-Atc", "select 1 + 1") == "2"
             other.communicate()
     finally:

@@ -177,10 +177,10 @@ def _clock_of_infinity(sandbox: Sandbox) -> None:
 
 MISHAPS: list[tuple[Callable[[Sandbox], None], int, str]] = [
     (_duplicates, 4, "duplicate keys: (0) 2 times"),
-    (_null_key, 4, "Key column customer is null: a row without a key cannot be looked up (customer=None)"),
+    (_null_key, 4, "Key column customer is null: a row without a key cannot be looked up (customer=null)"),
     (_null_feature, 4, "observed 1,000 rejected rows, for example: Feature visits is null"),
     (_empty, 4, "The domain of churn is empty"),
-    (_missing_column, 2, "feature column spend is missing; the query returns customer, visits"),
+    (_missing_column, 2, "Column spend (feature) is missing; the query returns customer, visits."),
     (_text_for_number, 2, "Column visits is text in the domain, but must be real"),
     (_narrowing, 2, "digits would be lost"),
     (_large_integer, 4, "but real holds every integer only up to 16777216"),
@@ -208,7 +208,7 @@ MISHAPS: list[tuple[Callable[[Sandbox], None], int, str]] = [
     (_long_key, 2, "too long for Postgres to index"),
     (_no_such_role, 2, "grants.select names nobody_here, which this server does not have"),
     (_clock_without_time, 2, "column seen is NULL in every row"),
-    (_clock_of_text, 2, "column seen is text, not a date or a timestamp"),
+    (_clock_of_text, 2, "Column seen (data_as_of) is text, not a date or a timestamp"),
     (_clock_of_infinity, 2, "column seen holds infinity or a time after the year 9999"),
     (_clock_in_the_future, 2, "which is in the future"),
 ]

@@ -37,17 +37,17 @@ def stop() -> None:
     project = Project.find()
     others = server.others(project)
     if not server.stop(project):
-        typer.echo("was not running")
+        typer.echo("The embedded Postgres was not running.")
         return
-    ended = f", which ended other sessions: {', '.join(others)}" if others else ""
-    typer.echo(f"stopped{ended}")
+    closed = f" This closed {', '.join(others)}." if others else ""
+    typer.echo(f"Stopped.{closed}")
 
 
 @db.command()
 def migrate() -> None:
     """Bring the catalog up to date, and print the migrations that were applied."""
     applied = migrations.migrate(context.database())
-    typer.echo("\n".join(applied) if applied else "up to date")
+    typer.echo("\n".join(applied) if applied else "The catalog is up to date.")
 
 
 @db.command()

@@ -69,7 +69,7 @@ def running(data: Path) -> str | None:
 
 
 def url(sockets: str) -> str:
-    """Return the URL of the server whose socket is in a folder; Great Expectations needs a host before the slash."""
+    """Return the URL of the server whose socket is in a folder."""
     return f"postgresql://postgres@localhost/postgres?host={quote(sockets, safe='/')}"
 
 
@@ -110,7 +110,7 @@ def stop(project: Project) -> bool:
 
 
 def others(project: Project) -> list[str]:
-    """Return the other sessions of a running server, by application and database: "2 of psql in postgres"."""
+    """Return the other sessions of a running server, such as "2 sessions of psql (database postgres)"."""
     rows = []
     # A server that takes no more connections, for example, can still be stopped.
     with suppress(PrescoreError):
@@ -120,8 +120,9 @@ def others(project: Project) -> list[str]:
                 rows = connection.execute(query("sessions_others")).fetchall()
     sessions = []
     for row in rows:
+        number = "1 session" if row["sessions"] == 1 else f"{row['sessions']} sessions"
         application = f" of {row['name']}" if row["name"] else ""
-        sessions.append(f"{row['sessions']}{application} in {row['database']}")
+        sessions.append(f"{number}{application} (database {row['database']})")
     return sessions
 
 

@@ -35,7 +35,7 @@ class Reject:
     def __str__(self) -> str:
         """Return the reason, followed by the key."""
         reason = self.reason.removesuffix(".")
-        pairs = [f"{name}={value}" for name, value in self.key.items()]
+        pairs = [f"{name}={'null' if value is None else value}" for name, value in self.key.items()]
         key = ", ".join(pairs)
         return f"{reason} ({key})"
 

@@ -206,8 +206,8 @@ class DomainConverter:
             if not _has_times(clock_type):
                 name = conversion.type_name(clock_type)
                 yield (
-                    f"domain.data_as_of: column {self._clock} is {name}, not a date or a timestamp; "
-                    "cast it in the domain query"
+                    f"Column {self._clock} (data_as_of) is {name}, not a date or a timestamp. "
+                    "Cast it in the domain query."
                 )
 
 
@@ -415,10 +415,10 @@ def _column_faults(spec: Spec, features: Types, domain: pa.Schema) -> Iterator[s
     returned = ", ".join(names)
     for name, role in roles.items():
         if name not in names:
-            yield f"{role} column {name} is missing; the query returns {returned}"
+            yield f"Column {name} ({role}) is missing; the query returns {returned}."
     for name in sorted(roles):
         if names.count(name) > 1:
-            yield f"column {name} appears more than once in the query's result; rename one of them with AS"
+            yield f"Column {name} appears more than once in the query's result. Rename one of them with AS."
 
 
 def _has_times(arrow_type: pa.DataType) -> bool:

@@ -37,8 +37,10 @@ class Age:
 
 def _too_old(version: TableVersion, seconds: float, limit: str) -> TooOld:
     name = f"{version.model} version {version.version}"
+    age, exact = wording.age(seconds), f"{seconds:.0f} s"
+    in_seconds = "" if age == exact else f" ({exact})"
     return TooOld(
-        f"{name} is too old: its data is {wording.age(seconds)} old ({seconds:.0f} s), and {limit}. "
+        f"{name} is too old: its data is {age} old{in_seconds}, and {limit}. "
         "Publish a newer version or allow a higher age."
     )
 
