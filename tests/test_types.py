@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pytest
 
-from doc_pages import ROOT
+from doc_pages import ROOT, rows, sections
 from fix_postgres import create_vector_extension
 from prescore.catalog import keys
 from prescore.catalog.catalog import Column
@@ -29,6 +31,9 @@ from prescore.catalog.types import (
     short_name,
 )
 from prescore.errors import KeyInvalid
+from prescore.project import scaffold
+from prescore_api.client import requests
+from prescore_api.formats import arrow_validation
 
 SOURCES = ("jobs/prescore", "lookup_api/prescore_api", "dags/prescore_dags")
 MAPS = {
@@ -53,6 +58,9 @@ EXAMPLES: dict[str, str] = {
     "timestamptz": "2013-07-04T17:30:00+02:00",
 }
 """A valid value of each type that a key can have."""
+ARROW_WORDS = {"integer": "integers", "text": "text", "uuid": "UUIDs are text", "time": "dates and\ntimestamps"}
+"""Category of a key's type → how the reference names it among the Arrow types that a request may have."""
+REFERENCE = ROOT / "docs/reference"
 
 
 class Literals(NamedTuple):
@@ -122,8 +130,7 @@ def test_every_key_type_has_an_example_here() -> None:
 
 @pytest.mark.parametrize("name", KEY_TYPES)
 def test_a_key_is_the_same_to_python_and_to_postgres(connection: Connection, name: str) -> None:
-    column = Column(name="k", type=name, comment="", role="key")
-    parsed = keys.parse([column], {"k": EXAMPLES[name]})["k"]
+    parsed = _parsed(name)
     row = connection.execute(f"select %s = %s::text::{name} as same".encode(), [parsed, EXAMPLES[name]]).fetchone()
     assert row == {"same": True}
 
@@ -136,6 +143,33 @@ def test_the_message_for_an_invalid_key_describes_valid_ones(name: str) -> None:
     with pytest.raises(KeyInvalid) as raised:
         keys.parse([column], {"k": invalid})
     assert str(raised.value) == f"k must be {TYPES[name].accepts}, not {json.dumps(invalid)}."
+
+
+@pytest.mark.parametrize("name", KEY_TYPES)
+def test_a_key_of_any_type_can_be_sent_as_json_and_as_arrow(name: str) -> None:
+    value = _parsed(name)
+    assert json.dumps(requests.to_json_keys([{"k": value}]))
+    table = pa.table({"k": [str(value) if name == "uuid" else value]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    assert arrow_validation.read_table(sink.getvalue().to_pybytes()).equals(table)
+
+
+def test_what_users_read_lists_the_types_of_keys() -> None:
+    spec_row = rows(sections(REFERENCE / "spec.md")["Key"])["key.*"]
+    assert re.findall(r'`"([a-z ]+)"`', spec_row) == list(KEY_TYPES)
+    assert f"Key columns and their types: {', '.join(KEY_TYPES[:-1])} or {KEY_TYPES[-1]}." in scaffold.spec_text("m")
+    python_types = {type(_parsed(name)).__name__ for name in KEY_TYPES}
+    (sentence,) = re.findall(r"Values are of type ([^.]+)\.", sections(REFERENCE / "client.md")["Methods"])
+    assert set(re.findall(r"`(\w+)`", sentence)) == python_types
+    arrow = sections(REFERENCE / "http.md")["Arrow"]
+    for name in KEY_TYPES:
+        assert ARROW_WORDS[TYPES[name].category] in arrow
+
+
+def _parsed(name: str) -> Any:
+    return keys.parse([Column(name="k", type=name, comment="", role="key")], {"k": EXAMPLES[name]})["k"]
 
 
 def test_an_integer_type_has_a_width_and_no_other_type_has() -> None:

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from prescore.catalog.naming import model_name_error
+from prescore.catalog.types import KEY_TYPES
 from prescore.errors import Mistake, SpecInvalid
 from prescore.project.project import FILE, Project
 from prescore.project.spec import json_schema
@@ -32,8 +33,13 @@ def write(name: str) -> list[Path]:
         templates = {root / FILE: "prescore.toml", **templates}
     for path, template in templates.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_template(template).replace("{name}", name))
+        path.write_text(_text(template, name))
     return [*templates, write_schema(root)]
+
+
+def spec_text(name: str) -> str:
+    """Return the spec that a new model starts with."""
+    return _text("spec.toml", name)
 
 
 def write_schema(root: Path) -> Path:
@@ -55,5 +61,8 @@ def _project_folder() -> Path:
         return folder
 
 
-def _template(name: str) -> str:
-    return files("prescore.project").joinpath("scaffold_files", name).read_text()
+def _text(template: str, name: str) -> str:
+    """Return the content of a template for a model."""
+    text = files("prescore.project").joinpath("scaffold_files", template).read_text()
+    *types, last = KEY_TYPES
+    return text.replace("{name}", name).replace("{key_types}", f"{', '.join(types)} or {last}")
