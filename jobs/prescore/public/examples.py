@@ -58,7 +58,8 @@ def examples(
         if name in columns:
             raise Mistake(f"The frame has a column {name} already. Remove it: it must hold features alone.")
         columns[name] = _column(name, values, len(rows))
-    table = pa.table({name: pa.array(values, from_pandas=True) for name, values in columns.items()})
+    arrays = [pa.array(values, from_pandas=True) for values in columns.values()]
+    table = pa.table(arrays, names=list(columns))
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A run that begins meanwhile reads the file before or after, never half of it.
@@ -70,17 +71,23 @@ def examples(
 
 def _choose(frame: pd.DataFrame, n: int) -> list[int]:
     """Return the positions of at most `n` rows: the ends of each column, rows with missing values, and a sample."""
-    chosen: dict[int, None] = {}
+    chosen: list[int] = []
     for name in frame.columns:
-        column = frame[name]
-        missing = np.flatnonzero(column.isna())
-        chosen |= dict.fromkeys(missing[:3].tolist())
-        if column.dtype.kind in "iuf" and not column.isna().all():
-            values = column.to_numpy(np.float64, na_value=np.nan)
-            chosen |= dict.fromkeys([int(np.nanargmin(values)), int(np.nanargmax(values))])
-    rest = np.random.default_rng(_SEED).permutation(len(frame))
-    chosen |= dict.fromkeys(rest.tolist())
-    return sorted(list(chosen)[:n])
+        chosen += _remarkable_rows(frame[name])
+    random = np.random.default_rng(_SEED)
+    chosen += random.permutation(len(frame)).tolist()
+    distinct = list(dict.fromkeys(chosen))
+    return sorted(distinct[:n])
+
+
+def _remarkable_rows(column: pd.Series) -> list[int]:
+    """Return the positions of a column's smallest and largest value, and of a few missing ones."""
+    is_missing = column.isna().to_numpy()
+    rows: list[int] = np.flatnonzero(is_missing)[:3].tolist()
+    if column.dtype.kind in "iuf" and not is_missing.all():
+        values = column.to_numpy(np.float64, na_value=np.nan)
+        rows += [int(np.nanargmin(values)), int(np.nanargmax(values))]
+    return rows
 
 
 def _outputs(model: Any, rows: pd.DataFrame, outputs: Mapping[str, Part] | None) -> dict[str, Any]:
@@ -120,15 +127,12 @@ def _part(model: Any, rows: pd.DataFrame, part: Part) -> Any:
 
 
 def _of_class(model: Any, values: Any, method: str, label: Any) -> Any:
-    classes = [str(known) for known in model.classes_]
-    # scikit-learn's booleans and 0 and 1 are the same classes to a model.
-    spellings = {str(label), str(int(label))} if isinstance(label, bool | int) else {str(label)}
-    if isinstance(label, int) and label in (0, 1):
-        spellings.add(str(bool(label)))
-    found = [index for index, known in enumerate(classes) if known in spellings]
-    if not found:
-        raise Mistake(f"{method} has no class {label!r}; the model's classes are {', '.join(classes)}.")
-    return np.asarray(values)[:, found[0]]
+    for index, known in enumerate(model.classes_):
+        # Booleans equal 0 and 1, and a class may be given as its text.
+        if known == label or str(known) == str(label):
+            return np.asarray(values)[:, index]
+    classes = ", ".join(map(str, model.classes_))
+    raise Mistake(f"{method} has no class {label!r}; the model's classes are {classes}.")
 
 
 def _call(model: Any, method: str, rows: pd.DataFrame) -> Any:

@@ -21,7 +21,7 @@ _ROWS_TRIED = 64
 _PAIRS_TRIED = 5_000
 _UNKNOWN = (
     "The cause is not one that prescore recognizes. Compare the model's outputs with those of the toolkit for one of "
-    "these rows; docs/export/known-wrong.md lists exports that are known to differ from their toolkit."
+    "these rows. The documentation lists exports that are known to differ: Exports known to be wrong."
 )
 
 
