@@ -124,9 +124,7 @@ def test_rows_with_predictions_that_are_not_finite_are_rejected(sandbox: Sandbox
     assert ledger == [(99, 1), (100, 0)]
 
 
-@pytest.mark.parametrize(
-    ("kind", "misfit"), [("integer", "'nan'::float"), ("smallint", "1e9"), ("bigint", "'inf'::float")]
-)
+@pytest.mark.parametrize(("kind", "misfit"), [("integer", "3e9"), ("smallint", "1e9"), ("bigint", "'inf'::float")])
 def test_a_prediction_that_does_not_fit_its_output_rejects_only_its_row(
     sandbox: Sandbox, kind: str, misfit: str
 ) -> None:

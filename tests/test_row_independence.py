@@ -173,3 +173,13 @@ def test_rows_on_which_the_model_fails_are_rejects_and_no_proof_of_mixing(sandbo
     sandbox.data(pa.table({"customer": ids, "visits": visits, "spend": visits}))
     report = materialize.run(sandbox.job())
     assert (report.rejected, report.published) == (2, True)
+
+
+def test_an_operator_that_mixes_rows_is_refused_even_if_a_sample_does_not_show_it(sandbox: Sandbox) -> None:
+    """One rare, large row changes the scale of all others, wherever it is in the domain."""
+    table = customers()
+    same = pa.array(np.ones(1000, np.float32))
+    sandbox.data(table.set_column(1, "visits", same).set_column(2, "spend", same))
+    sandbox.onnx(_quantized())
+    result = sandbox.cli("validate", "churn")
+    assert (result.code, "DynamicQuantizeLinear, dynamic quantization" in result.err) == (2, True)

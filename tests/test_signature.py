@@ -13,7 +13,8 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.linear_model import LogisticRegression
 
-from fix_project import Sandbox, customers, model
+from fix_project import Sandbox, Value, customers, model
+from prescore.errors import ModelInvalid
 from prescore.project.spec import Spec
 from prescore.run import materialize
 from prescore.scoring.scorer import Scorer
@@ -278,3 +279,94 @@ def test_a_locale_that_the_machine_lacks_is_reported_with_its_cure(sandbox: Sand
     result = sandbox.cli("validate", "churn")
     assert result.code == 2
     assert "localedef -i en_US -f UTF-8 en_US.UTF-8" in result.err
+
+
+def _two_classifiers(head: list[Any]) -> bytes:
+    """Return a binary linear classifier with classes b and a, and nodes that make `score` of its `probabilities`."""
+    classifier = helper.make_node(
+        "LinearClassifier",
+        ["features"],
+        ["label", "probabilities"],
+        domain="ai.onnx.ml",
+        classlabels_strings=["b", "a"],
+        coefficients=[1.0, 0.5, -1.0, -0.5],
+        intercepts=[0.0, 0.0],
+        post_transform="SOFTMAX",
+    )
+    outputs: list[Value] = [("label", TensorProto.STRING, [None]), ("score", FLOAT, [None, 2])]
+    constants = {"turned": np.array([1, 0], np.int64), "w": np.ones((2, 2), np.float32)}
+    return model([classifier, *head], [MATRIX], outputs, constants)
+
+
+@pytest.mark.parametrize(
+    ("head", "known"),
+    [
+        (helper.make_node("Identity", ["probabilities"], ["score"]), True),
+        (helper.make_node("Gather", ["probabilities", "turned"], ["score"], axis=1), False),
+        (helper.make_node("MatMul", ["features", "w"], ["score"]), False),
+    ],
+    ids=["its own", "turned", "an embedding beside it"],
+)
+def test_classes_are_those_of_the_outputs_own_classifier(head: Any, known: bool) -> None:
+    content = _two_classifiers([head])
+    if known:
+        scorer = _scorer(content, ["visits", "spend"], {"p": {"from": "score", "class": "a", "type": "real"}})
+        assert scorer.signature.outputs["p"].index == 1
+        return
+    with pytest.raises(ModelInvalid, match="does not say which classes the columns of score stand for"):
+        _scorer(content, ["visits", "spend"], {"p": {"from": "score", "class": "a", "type": "real"}})
+
+
+def test_true_is_a_class_of_0_and_1_alone() -> None:
+    _, content = _classifier([2, 1], zipmap=False)
+    with pytest.raises(ModelInvalid, match="has no class True; it has 1, 2"):
+        _scorer(content, ["visits", "spend"], {"p": {"from": "probabilities", "class": True, "type": "real"}})
+
+
+def test_a_feature_that_is_nan_is_rejected_like_one_that_is_null(sandbox: Sandbox) -> None:
+    sandbox.query(
+        "select customer, case customer when 7 then 'nan'::float else visits end as visits, spend "
+        "from read_parquet('data/customers.parquet')"
+    )
+    sandbox.spec("max_rejects = 1\n" + (sandbox.root / "specs/churn.toml").read_text())
+    report = materialize.run(sandbox.job())
+    assert (report.rejected, report.published) == (1, True)
+    ((key, column),) = sandbox.rows("select key ->> 'customer', column_name from prescore.rejects")
+    assert (key, column) == ("7", "visits")
+
+
+WITHOUT_MODEL = """
+[domain]
+query = "sql/domains/churn.sql"
+[key]
+customer = "bigint"
+[outputs]
+"""
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        'a = { from = "customer", type = "double precision" }',
+        'a = { from = "spend", type = "real" }\nb = { from = "spend", type = "double precision" }',
+    ],
+    ids=["of the key", "twice"],
+)
+def test_a_column_that_is_needed_as_two_types_is_the_specs_fault(sandbox: Sandbox, outputs: str) -> None:
+    sandbox.spec(WITHOUT_MODEL + outputs)
+    result = sandbox.cli("run", "churn")
+    assert (result.code, "return it twice in the domain query, under two names" in result.err) == (2, True)
+
+
+def test_predictions_made_elsewhere_are_published_as_they_are(sandbox: Sandbox) -> None:
+    sandbox.spec(WITHOUT_MODEL + 'score = { from = "spend", type = "real" }\nvisits = { type = "real" }')
+    report = materialize.run(sandbox.job())
+    assert (report.published, report.warnings) == (True, [])
+    frame = customers().to_pandas()
+    published = sandbox.rows("select score, visits from predictions.churn order by customer")
+    assert np.array_equal(np.array(published, np.float32), frame[["spend", "visits"]].to_numpy())
+    sandbox.query(
+        "select customer, case customer when 7 then null else spend end as spend, visits from 'data/customers.parquet'"
+    )
+    result = sandbox.cli("run", "churn")
+    assert (result.code, "Prediction spend is null" in result.err) == (4, True)

@@ -33,6 +33,7 @@ def errors(content: Mapping[str, Any]) -> list[str]:
         *_too_many_columns(columns),
         *_too_wide_row(content),
         *_selections_without_model(content),
+        *_sources_of_two_types(content),
     ]
 
 
@@ -118,6 +119,34 @@ def _selections_without_model(content: Mapping[str, Any]) -> Iterator[str]:
         for key in ("index", "class", "columns"):
             if isinstance(output, Mapping) and output.get(key) is not None:
                 yield f"outputs.{name}.{key}: chooses among a model's columns, but the spec has no [onnx] section"
+
+
+def _sources_of_two_types(content: Mapping[str, Any]) -> Iterator[str]:
+    """Without a model, a column of the domain that is needed as two types: it is read as one."""
+    if content.get("onnx") is not None:
+        return
+    types: dict[object, object] = {}
+    for section in ("key", "passthrough"):
+        table = content.get(section)
+        types |= table if isinstance(table, Mapping) else {}
+    outputs = content.get("outputs")
+    for name, output in outputs.items() if isinstance(outputs, Mapping) else ():
+        if not isinstance(output, Mapping):
+            continue
+        source = output.get("from") or name
+        wanted = output.get("type")
+        if _in_arrow(types.setdefault(source, wanted)) != _in_arrow(wanted):
+            yield (
+                f"outputs.{name}: column {source} is needed as {types[source]} and as {wanted}; return it twice in the "
+                "domain query, under two names"
+            )
+
+
+def _in_arrow(kind: object) -> object:
+    """Return what a type is read as: a vector is an array of its elements."""
+    if isinstance(kind, str) and kind in ARRAYS:
+        return f"{TYPES[kind].element}[]"
+    return kind
 
 
 def _too_many_columns(columns: set[str]) -> Iterator[str]:

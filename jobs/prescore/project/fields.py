@@ -112,9 +112,6 @@ def _tolerance(value: object) -> object:
 
 
 def _class_label(value: object) -> object:
-    # Classifiers label booleans as 0 and 1.
-    if isinstance(value, bool):
-        return int(value)
     if isinstance(value, str | int):
         return value
     raise ValueError('must be a label of the classifier, such as "gold" or 1')
@@ -151,5 +148,5 @@ Indexes = Annotated[
     BeforeValidator(_indexes, json_schema_input_type=tuple[tuple[str, ...], ...]),
 ]
 Tolerance = Annotated[float, BeforeValidator(_tolerance, json_schema_input_type=float)]
-ClassLabel = Annotated[str | int, BeforeValidator(_class_label, json_schema_input_type=str | int | bool)]
+ClassLabel = Annotated[bool | int | str, BeforeValidator(_class_label, json_schema_input_type=str | int | bool)]
 Expectation = Annotated[str, AfterValidator(_expectation)]

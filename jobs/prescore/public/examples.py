@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,14 +51,13 @@ def examples(
     `probability_<class>` for each class, which `onnx.examples.columns` in a spec can name. Raises Mistake when the
     model has no such method or class, or returns another number of rows.
     """
-    if len(frame) == 0:
-        raise Mistake("The frame has no rows. Give rows that the model was trained on, or rows to be predicted.")
-    rows = frame.iloc[_choose(frame, n)]
+    _require_frame(frame, n)
+    rows = _in_order_of_training(model, frame).iloc[_choose(frame, n)]
     columns = {str(name): rows[name] for name in rows.columns}
     for name, values in _outputs(model, rows, outputs).items():
         if name in columns:
             raise Mistake(f"The frame has a column {name} already. Remove it: it must hold features alone.")
-        columns[name] = _column(name, values, len(rows))
+        columns[name] = _column(name, values, rows.index)
     arrays = [pa.array(values, from_pandas=True) for values in columns.values()]
     table = pa.table(arrays, names=list(columns))
     path = Path(file)
@@ -67,6 +67,46 @@ def examples(
     pq.write_table(table, part)
     part.replace(path)
     return path
+
+
+def _require_frame(frame: pd.DataFrame, n: int) -> None:
+    if not hasattr(frame, "iloc") or not hasattr(frame, "columns"):
+        raise Mistake(f"frame is {type(frame).__name__}. Give a pandas DataFrame with the features under their names.")
+    names = [str(name) for name in frame.columns]
+    if len(set(names)) != len(names):
+        raise Mistake(f"The frame has two columns of one name; its columns are {', '.join(names)}. Rename one of them.")
+    if len(frame) == 0:
+        raise Mistake("The frame has no rows. Give rows that the model was trained on, or rows to be predicted.")
+    if not isinstance(n, int) or n < 1:
+        raise Mistake(f"n is {n!r}. Give a number of rows, at least 1.")
+
+
+def _in_order_of_training(model: Any, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame with its columns in the order in which the model was trained; raise Mistake if they differ.
+
+    LightGBM and CatBoost do not look at the names themselves.
+    """
+    known = _feature_names(model)
+    # LightGBM writes underscores for spaces.
+    given = {str(name).replace(" ", "_"): name for name in frame.columns}
+    wanted = [name.replace(" ", "_") for name in known]
+    if not known or all(re.fullmatch(r"(Column_|f)?\d+", name) for name in known):
+        return frame
+    if set(wanted) != set(given):
+        raise Mistake(
+            f"The frame has the columns {', '.join(given)}, but the model was trained on {', '.join(known)}. "
+            "Give the features that it was trained on, and no other columns."
+        )
+    return frame[[given[name] for name in wanted]]
+
+
+def _feature_names(model: Any) -> list[str]:
+    """Return the names of the features that an estimator was trained on, in order; none if it does not know them."""
+    for attribute in ("feature_names_in_", "feature_name_", "feature_names_"):
+        names = getattr(model, attribute, None)
+        if names is not None and not callable(names):
+            return [str(name) for name in names]
+    return []
 
 
 def _choose(frame: pd.DataFrame, n: int) -> list[int]:
@@ -92,6 +132,8 @@ def _remarkable_rows(column: pd.Series) -> list[int]:
 
 def _outputs(model: Any, rows: pd.DataFrame, outputs: Mapping[str, Part] | None) -> dict[str, Any]:
     if outputs is not None:
+        if not isinstance(outputs, Mapping) or not outputs:
+            raise Mistake(f"outputs is {outputs!r}. Map outputs of the spec to what computes them, {_ADVICE}.")
         return {name: _part(model, rows, part) for name, part in outputs.items()}
     if not hasattr(model, "predict"):
         return _results_of(model, rows)
@@ -108,6 +150,8 @@ def _results_of(function: Any, rows: pd.DataFrame) -> dict[str, Any]:
     if not callable(function):
         raise Mistake(f"{type(function).__name__} has no method predict and cannot be called. Give a fitted model.")
     results = function(rows)
+    if results is None or (isinstance(results, Mapping) and not results):
+        raise Mistake("The function returned no outputs. Return a DataFrame, a dict of arrays, or one array.")
     if hasattr(results, "columns"):
         return {str(name): results[name] for name in results.columns}
     if isinstance(results, Mapping):
@@ -127,9 +171,13 @@ def _part(model: Any, rows: pd.DataFrame, part: Part) -> Any:
 
 
 def _of_class(model: Any, values: Any, method: str, label: Any) -> Any:
+    if np.ndim(values) != 2:
+        raise Mistake(f"{method} has no column for each class. Use predict_proba, {_ADVICE}.")
     for index, known in enumerate(model.classes_):
-        # Booleans equal 0 and 1, and a class may be given as its text.
-        if known == label or str(known) == str(label):
+        # True is class 1 of 0 and 1, and not of 1 and 2.
+        is_other_kind = isinstance(label, bool) and set(model.classes_) != {0, 1}
+        # A class may be given as its text.
+        if str(known) == str(label) or (known == label and not is_other_kind):
             return np.asarray(values)[:, index]
     classes = ", ".join(map(str, model.classes_))
     raise Mistake(f"{method} has no class {label!r}; the model's classes are {classes}.")
@@ -140,23 +188,21 @@ def _call(model: Any, method: str, rows: pd.DataFrame) -> Any:
     if function is None:
         raise Mistake(f"{type(model).__name__} has no method {method}. Name another one in outputs, {_ADVICE}.")
     # scikit-learn warns when a model that was fitted without column names is given some.
-    is_unnamed = hasattr(model, "n_features_in_") and not _has_names(model)
+    is_unnamed = hasattr(model, "n_features_in_") and not _feature_names(model)
     return np.asarray(function(rows.to_numpy() if is_unnamed else rows))
 
 
-def _has_names(model: Any) -> bool:
-    return any(getattr(model, name, None) is not None for name in ("feature_names_in_", "feature_name_"))
-
-
-def _column(name: str, values: Any, rows: int) -> Any:
+def _column(name: str, values: Any, index: Any) -> Any:
     """Return the values of one output, one for each row."""
+    if hasattr(values, "reindex") and set(values.index) == set(index):
+        values = values.reindex(index)
     array = np.asarray(values)
     # CatBoost's labels of several classes, and Keras' outputs, are a matrix with one column.
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.ndim > 2 or len(array) != rows:
+    if array.ndim not in (1, 2) or len(array) != len(index):
         raise Mistake(
-            f"Output {name} has the shape {array.shape} for {rows} rows. Compute one value, or one list of values, for "
-            "each row."
+            f"Output {name} has the shape {array.shape} for {len(index)} rows. Compute one value, or one list of "
+            "values, for each row."
         )
     return array.tolist() if array.ndim == 2 or array.dtype == object else array

@@ -256,9 +256,8 @@ def _to_floats(
         _refuse_inexact_integers(name, column, target)
     try:
         # Arrow has no cast to half precision from every type.
-        if pat.is_float16(target):
-            column = column.cast(pa.float32(), safe=False)
-        converted = column.cast(target, safe=False)
+        numbers = column.cast(pa.float32(), safe=False) if pat.is_float16(target) else column
+        converted = numbers.cast(target, safe=False)
     except pa.ArrowInvalid as error:
         raise DomainInvalid(f"Column {name} does not fit {type_name(target)}: {error}.") from error
     may_overflow = allow_precision_loss and pat.is_floating(column.type)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import combinations
 from typing import Any
 
@@ -15,10 +17,12 @@ from prescore.scoring.arrays import Mask
 from prescore.scoring.examples import Examples
 from prescore.scoring.expected import Expected, is_missing
 from prescore.scoring.scorer import Scorer
+from prescore.scoring.signature import TENSOR_TYPES
 
 # Exchanges are tried on this many of the differing rows, for at most this many pairs of features.
 _ROWS_TRIED = 64
 _PAIRS_TRIED = 5_000
+_SHARE_CLOSE_TO_THRESHOLDS = 0.25
 _UNKNOWN = (
     "The cause is not one that prescore recognizes. Compare the model's outputs with those of the toolkit for one of "
     "these rows. The documentation lists exports that are known to differ: Exports known to be wrong."
@@ -60,8 +64,7 @@ def _missing_values(scorer: Scorer, examples: Examples, rows: Mask) -> str | Non
 
 def _other_column(scorer: Scorer, examples: Examples, differing: dict[str, Mask]) -> str | None:
     """Recognize a wrong `index`, `class` or `from`: another column of the model's outputs fits."""
-    names = [node.name for node in scorer.session.get_outputs()]
-    tensors = scorer.tensors(examples.features, names)
+    tensors = _readable_tensors(scorer, examples)
     lines = []
     for name in differing:
         expected = examples.expected[name]
@@ -70,6 +73,16 @@ def _other_column(scorer: Scorer, examples: Examples, differing: dict[str, Mask]
             return None
         lines.append(f"outputs.{name}: the examples fit {' or '.join(fitting)}.")
     return "Likely cause: the wrong output of the model.\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _readable_tensors(scorer: Scorer, examples: Examples) -> dict[str, Any]:
+    """Return the outputs of the model for the examples, except those that prescore cannot read."""
+    tensors: dict[str, Any] = {}
+    for node in scorer.session.get_outputs():
+        if node.type in TENSOR_TYPES:
+            with suppress(ModelInvalid):
+                tensors |= scorer.tensors(examples.features, [node.name])
+    return tensors
 
 
 def _columns(tensors: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -111,7 +124,8 @@ def _exchange(scorer: Scorer, examples: Examples, rows: Mask) -> str | None:
     tried = examples.take(_first(rows, _ROWS_TRIED))
     features = tried.features
     error = _error(scorer, tried, features)
-    exchanged = []
+    # Feature → the column that belongs in its place.
+    right = {name: name for name in features.schema.names}
     while error > 0:
         best, best_error = None, error
         for pair in _pairs(features):
@@ -120,21 +134,19 @@ def _exchange(scorer: Scorer, examples: Examples, rows: Mask) -> str | None:
                 best, best_error = pair, candidate
         if best is None:
             return None
-        exchanged.append(best)
+        first, second = best
+        right[first], right[second] = right[second], right[first]
         features, error = _swap(features, best), best_error
-        if len(exchanged) > features.num_columns:
-            return None
-    whole = examples.features
-    for pair in exchanged:
-        whole = _swap(whole, pair)
-    # A pair that fits the rows that differed must not spoil the others.
+    # What fits the rows that differed must not spoil the others.
+    whole = pa.record_batch({name: examples.features.column(column) for name, column in right.items()})
     if _error(scorer, examples, whole) > 0:
         return None
-    pairs = "; ".join(f"{first} and {second}" for first, second in exchanged)
-    return (
-        f"Likely cause: exchanged columns. All rows fit when these features change places: {pairs}. "
-        "Put the columns under [onnx.inputs] into the order of training."
-    )
+    lines = []
+    for source, columns in scorer.signature.inputs.items():
+        corrected = [right[column] for column in columns]
+        if corrected != list(columns):
+            lines.append(f"\n  {source} = {json.dumps(corrected, ensure_ascii=False)}")
+    return f"Likely cause: exchanged columns. All rows fit with this order under [onnx.inputs]:{''.join(lines)}"
 
 
 def _first(mask: Mask, count: int) -> Mask:
@@ -186,7 +198,9 @@ def _precision(
             values = examples.features.column(name).cast(given.type)
             if pa.compute.any(pa.compute.not_equal(values, given)).as_py():
                 rounded.append(name)
-    if rounded:
+    any_differs = np.logical_or.reduce(list(differing.values()))
+    # Only values close to a threshold change sides, and these are few.
+    if rounded and any_differs.mean() <= _SHARE_CLOSE_TO_THRESHOLDS:
         return (
             f"Likely cause: precision loss. The model takes {', '.join(rounded)} with fewer digits than the examples "
             "have, so that values close to a split of a tree fall on its other side. Round the features to the type "

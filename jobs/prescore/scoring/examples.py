@@ -171,9 +171,11 @@ def _convert(file: ExampleFile, rows: pa.Table, name: str, arrow_type: pa.DataTy
     column = rows.column(name).combine_chunks()
     if pat.is_floating(column.type) and not pat.is_floating(arrow_type):
         column = pc.if_else(pc.is_nan(column), None, column)
-    if _is_label_of_boolean(column.type, arrow_type):
-        return column.cast(arrow_type)
     try:
+        if pat.is_boolean(arrow_type) and pat.is_floating(column.type):
+            column = conversion.convert(name, column, pa.int64())
+        if _is_label_of_boolean(column.type, arrow_type):
+            return column.cast(arrow_type)
         return conversion.convert(name, column, arrow_type, allow_precision_loss=True)
     except DomainInvalid as error:
         raise ModelInvalid(

@@ -16,6 +16,8 @@ from prescore.scoring.arrays import Mask
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)
+_SMALL = 0.1
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,21 @@ class Expected:
         return Expected(values, self.tolerance).differing(predictions)
 
     def errors(self, predictions: pa.Array) -> Floats:
-        """Return how far float predictions are off: fractions of the expected value or, if larger, the mean size."""
+        """Return how far float predictions are off: fractions of the expected value.
+
+        Of a value that is smaller than nine tenths of the others, they are fractions of the size of the tenth. The
+        rounding of 32-bit floats, which a few units in the last place of the largest value can reach, does not count.
+        """
         expected = to_floats(self.values)
         predicted = to_floats(predictions)
         magnitudes = np.abs(expected)
-        finite = magnitudes[np.isfinite(magnitudes)]
-        typical = finite.mean() if finite.size else 0.0
-        size = np.maximum(magnitudes, max(typical, _SMALLEST))
+        sizes = magnitudes[np.isfinite(magnitudes) & (magnitudes > 0)]
+        # A few large values must not raise the tolerance of all others.
+        small = np.quantile(sizes, _SMALL) if sizes.size else 0.0
+        rounding = _ROUNDING * sizes.max(initial=0.0)
         with np.errstate(invalid="ignore"):
-            errors: Floats = np.abs(predicted - expected) / size
+            differences = np.maximum(np.abs(predicted - expected) - rounding, 0.0)
+            errors: Floats = differences / np.maximum(magnitudes, max(small, _SMALLEST))
         both_missing = np.isnan(predicted) & np.isnan(expected)
         errors[both_missing | (predicted == expected)] = 0.0
         errors[np.isnan(errors)] = np.inf

@@ -16,8 +16,8 @@ Label = str | int
 
 # The attributes of classifiers, and of ZipMap, that list the classes.
 _CLASSES = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
-# Operators that return their first input's values in another shape or type.
-_TRANSPARENT = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+# Operators that return their first input's columns in the same order.
+_TRANSPARENT = ("Cast", "Identity", "Normalizer", "Reshape", "Squeeze")
 
 
 class Graph:
@@ -82,45 +82,40 @@ class Graph:
                 return len(value.type.tensor_type.shape.dim)
         return None
 
-    def labels(self, output: str, width: int | None = None) -> tuple[Label, ...] | None:
+    def labels(self, output: str) -> tuple[Label, ...] | None:
         """Return the classes that the columns of an output stand for, in their order; None if they are not known.
 
-        They are those of the classifier that the model ends in. `width` is the number of columns, where it is known.
+        They are known of a classifier's own scores, and of the scores that the label is the largest of.
         """
         if output in self._zip_maps:
             return _classes(self._zip_maps[output])
-        found = self._final_labels or self._only_labels
-        if found is None or width not in (None, len(found)):
-            return None
+        scores = self._origin(output)
+        maker = self._makers.get(scores)
+        if maker is not None and len(maker.output) > 1 and maker.output[1] == scores:
+            return _classes(maker)
+        return self._labels_by_scores.get(scores)
+
+    @cached_property
+    def _labels_by_scores(self) -> dict[str, tuple[Label, ...]]:
+        """Scores → the classes that an ArgMax over them chooses from."""
+        found = {}
+        for node in self._graph.node:
+            if node.op_type != "ArrayFeatureExtractor":
+                continue
+            classes = self.constant(node.input[0])
+            chooser = self._makers.get(self._origin(node.input[1]))
+            if classes is not None and chooser is not None and chooser.op_type == "ArgMax":
+                labels = classes.ravel().tolist()
+                found[self._origin(chooser.input[0])] = _as_labels(labels)
         return found
 
-    @cached_property
-    def _final_labels(self) -> tuple[Label, ...] | None:
-        """The classes of the first output that is traced back to a classifier."""
-        for output in self._graph.output:
-            found = self._trace_labels(output.name)
-            if found is not None:
-                return found
-        return None
-
-    def _trace_labels(self, name: str) -> tuple[Label, ...] | None:
+    def _origin(self, name: str) -> str:
+        """Return the value that one is made of by changing its shape, its type or its scale alone."""
         node = self._makers.get(name)
-        while node is not None:
-            if node.op_type == "ArrayFeatureExtractor":
-                classes = self.constant(node.input[0])
-                return None if classes is None else _as_labels(classes.ravel().tolist())
-            if node.op_type == "LabelEncoder":
-                return None
-            if (found := _classes(node)) is not None:
-                return found
-            node = self._makers.get(node.input[0]) if node.op_type in _TRANSPARENT else None
-        return None
-
-    @cached_property
-    def _only_labels(self) -> tuple[Label, ...] | None:
-        """The classes that all classifiers of the model agree on."""
-        found = {_classes(node) for node in self._graph.node} - {None}
-        return found.pop() if len(found) == 1 else None
+        while node is not None and node.op_type in _TRANSPARENT:
+            name = node.input[0]
+            node = self._makers.get(name)
+        return name
 
     def without_maps(self) -> bytes | None:
         """Return the file with tensors where outputs are sequences of maps from class to probability.

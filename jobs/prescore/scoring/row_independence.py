@@ -27,12 +27,13 @@ def require(scorer: Scorer, rows: pa.RecordBatch) -> None:
     Raises ModelInvalid when they differ by more than rounding, unless the spec allows it, and when what the model
     returns does not fit the spec. Rows on which the model fails are left out: they become rejects.
     """
-    sample = _scorable(scorer, _spread(rows))
+    sample = _scorable(scorer, _sample(scorer, rows))
     if sample.num_rows == 0:
         return
     together = scorer.score(sample)
     if scorer.onnx.allow_batch_dependence:
         return
+    _require_no_mixing_operator(scorer)
     count = sample.num_rows
     backwards = pa.array(range(count - 1, -1, -1))
     trials = {
@@ -49,20 +50,42 @@ def require(scorer: Scorer, rows: pa.RecordBatch) -> None:
                 raise _error(scorer, name, trial, int(differing.sum()), count, values)
 
 
-def _spread(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Return at most SAMPLE_ROWS rows, evenly spread: neighbours are often alike."""
+def _require_no_mixing_operator(scorer: Scorer) -> None:
+    """Raise ModelInvalid for operators whose effect a sample may not show, such as that of one rare, large row."""
+    causes = row_mixing.certain(scorer.graph)
+    if causes:
+        lines = "".join(f"\n  {cause}" for cause in causes)
+        raise ModelInvalid(
+            f"{scorer.onnx.file} does not score each row by itself. These operators of the model explain it:{lines}\n"
+            "Export the model again, or accept it with onnx.allow_batch_dependence = true."
+        )
+
+
+def _sample(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return SAMPLE_ROWS rows, evenly spread because neighbours are often alike, and the ends of each feature."""
     if rows.num_rows <= SAMPLE_ROWS:
         return rows
-    positions = np.linspace(0, rows.num_rows - 1, SAMPLE_ROWS).astype(np.int64)
-    return rows.take(pa.array(positions))
+    positions = np.linspace(0, rows.num_rows - 1, SAMPLE_ROWS).astype(np.int64).tolist()
+    for name in list(scorer.features)[:SAMPLE_ROWS]:
+        column = rows.column(name)
+        if pat.is_integer(column.type) or pat.is_floating(column.type):
+            values = column.to_numpy(zero_copy_only=False).astype(np.float64)
+            finite = np.flatnonzero(np.isfinite(values))
+            positions += [finite[values[finite].argmin()], finite[values[finite].argmax()]] if finite.size else []
+    return rows.take(pa.array(sorted(set(map(int, positions)))))
 
 
 def _scorable(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the rows that the model scores when each is alone, or all if it scores them together."""
+    """Return the rows that the model scores when each is alone, or all if it scores them together.
+
+    Raises ModelInvalid if it fails on every one.
+    """
     try:
         scorer.score(rows)
-    except ModelFailed:
+    except ModelFailed as error:
         scored = [_is_scored(scorer, rows[i : i + 1]) for i in range(rows.num_rows)]
+        if rows.num_rows == SAMPLE_ROWS and not any(scored):
+            raise ModelInvalid(f"The model fails on each of {rows.num_rows} rows of the domain: {error}") from error
         rows = rows.filter(pa.array(scored))
     return rows
 

@@ -7,6 +7,9 @@ from typing import Any
 
 from prescore.scoring.graph import Graph, attribute
 
+Explain = Callable[[Graph, Any], str | None]
+"""Returns why a node can make a row's score depend on other rows or on chance, or None."""
+
 _RANDOM = (
     "Bernoulli",
     "Multinomial",
@@ -30,11 +33,20 @@ _ALONG_AXIS = {
 }
 
 
+def certain(graph: Graph) -> list[str]:
+    """Return a phrase for each kind of operator that mixes rows, or is random, whatever a sample of rows shows."""
+    return _explain_all(graph, (_dynamic_quantization, _random))
+
+
 def explanations(graph: Graph) -> list[str]:
     """Return a phrase for each kind of operator that can make a row's score depend on other rows or on chance."""
+    return _explain_all(graph, _EXPLAIN)
+
+
+def _explain_all(graph: Graph, explainers: tuple[Explain, ...]) -> list[str]:
     found: dict[str, None] = {}
     for node in graph.nodes:
-        for explain in _EXPLAIN:
+        for explain in explainers:
             phrase = explain(graph, node)
             if phrase is not None:
                 found[phrase] = None
@@ -98,7 +110,7 @@ def _along_rows(graph: Graph, node: Any) -> str | None:
     return f"{node.op_type} works along axis 0, the rows of a call: use axis 1"
 
 
-_EXPLAIN: tuple[Callable[[Graph, Any], str | None], ...] = (
+_EXPLAIN: tuple[Explain, ...] = (
     _dynamic_quantization,
     _batch_normalization,
     _dropout,

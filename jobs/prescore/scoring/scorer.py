@@ -17,6 +17,7 @@ from prescore.catalog.types import ARRAYS
 from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
 from prescore.project.spec import Spec
 from prescore.scoring import arrays, conversion, signature
+from prescore.scoring.expected import is_missing
 from prescore.scoring.graph import Graph
 from prescore.scoring.signature import TENSOR_TYPES, Signature, Tensor
 from prescore.store.model_file import ModelFile
@@ -144,7 +145,7 @@ class Scorer:
         except KeyError as error:
             available = ", ".join(batch.schema.names)
             raise DomainInvalid(f"{onnx.file} needs the feature {name}, but the batch has only {available}.") from error
-        if column.null_count and name not in onnx.nullable:
+        if name not in onnx.nullable and is_missing(column).any():
             raise DomainInvalid(null_message(name, arrow_type))
         converted = conversion.convert(
             name,
@@ -158,7 +159,7 @@ class Scorer:
 
 def null_message(column: str, arrow_type: pa.DataType) -> str:
     """Return the message for a feature that is null although the spec does not allow it."""
-    message = f"Feature {column} is null. Fill it in the domain query"
+    message = f"Feature {column} is null or NaN. Fill it in the domain query"
     if pa.types.is_floating(arrow_type):
         message += f", or pass nulls to the model as NaN with onnx.nullable = [{column!r}]"
     return f"{message}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from prescore.errors import ModelInvalid
 from prescore.project.fields import ONLY_INPUT
 from prescore.project.spec import Onnx, Output
 from prescore.scoring.conversion import ARROW
-from prescore.scoring.graph import Graph
+from prescore.scoring.graph import Graph, Label
 
 TENSOR_TYPES: dict[str, pa.DataType] = {
     "tensor(float16)": pa.float16(),
@@ -44,10 +44,14 @@ _EXPORT_BATCH = (
 
 @dataclass(frozen=True)
 class Selection:
-    """Where an output column comes from: an output of the model, and a column of it if the spec names one."""
+    """Where an output column comes from: an output of the model, and a column of it if the spec names one.
+
+    `width` is how many columns the output must have, known if the column was chosen by class.
+    """
 
     source: str
     index: int | None
+    width: int | None = None
 
 
 class Signature:
@@ -172,12 +176,13 @@ class Signature:
             if fault is not None or source is None:
                 yield f"outputs.{name}: {fault}"
                 continue
-            index = output.index
+            index, width = output.index, None
             if output.label is not None:
-                index = self._class_index(source, output.label)
+                labels = self._graph.labels(source) or ()
+                index, width = _find_class(labels, output.label), len(labels)
                 if index is None:
-                    yield f"outputs.{name}: {self._class_fault(source, output.label)}"
-            self.outputs[name] = Selection(source, index)
+                    yield f"outputs.{name}: {_class_fault(source, labels, output.label)}"
+            self.outputs[name] = Selection(source, index, width)
 
     @property
     def _only_output(self) -> str | None:
@@ -196,19 +201,22 @@ class Signature:
             return f"{source} is {node.type}, which cannot become {output.type}"
         return None
 
-    def _class_index(self, source: str, label: str | int) -> int | None:
-        labels = self._graph.labels(source, _width(self._given[source]))
-        if labels is None:
-            return None
-        texts = [str(known) for known in labels]
-        return texts.index(str(label)) if str(label) in texts else None
 
-    def _class_fault(self, source: str, label: str | int) -> str:
-        labels = self._graph.labels(source, _width(self._given[source]))
-        if labels is None:
-            return f"the model does not say which classes the columns of {source} stand for; use index instead of class"
-        listed = ", ".join(repr(known) for known in labels)
-        return f"{source} has no class {label!r}; it has {listed}"
+def _find_class(labels: Sequence[Label], label: str | int) -> int | None:
+    """Return the position of a class among the labels of a classifier, or None if it has no such class."""
+    texts = [str(known) for known in labels]
+    wanted = str(label)
+    if isinstance(label, bool) and set(texts) == {"0", "1"}:
+        # Classifiers label booleans as 0 and 1.
+        wanted = str(int(label))
+    return texts.index(wanted) if wanted in texts else None
+
+
+def _class_fault(source: str, labels: Sequence[Label], label: str | int) -> str:
+    if not labels:
+        return f"the model does not say which classes the columns of {source} stand for; use index instead of class"
+    listed = ", ".join(repr(known) for known in labels)
+    return f"{source} has no class {label!r}; it has {listed}"
 
 
 def _resolve_inputs(onnx: Onnx, nodes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -278,6 +286,11 @@ def rows_first(source: str, tensor: Tensor, rows: int) -> Tensor:
 def select_column(tensor: Tensor, selection: Selection) -> Tensor:
     """Return the column of an output that a selection means; raise ModelInvalid if the output has no such column."""
     source, index = selection.source, selection.index
+    answered = 1 if tensor.ndim == 1 else tensor.shape[1]
+    if selection.width not in (None, answered):
+        raise ModelInvalid(
+            f"Output {source} has {_columns(answered)} for {selection.width} classes. Use index instead of class."
+        )
     if tensor.ndim == 1:
         if index:
             raise ModelInvalid(f"Output {source} has one column, so there is no column {index}. Remove index.")
@@ -285,10 +298,14 @@ def select_column(tensor: Tensor, selection: Selection) -> Tensor:
     width = tensor.shape[1]
     if index is None and width != 1:
         raise ModelInvalid(
-            f"Output {source} has {width} columns. Choose one with class, or with index, counted from 0, in the spec."
+            f"Output {source} has {_columns(width)}. Choose one with class, or with index, counted from 0, in the spec."
         )
     if index is not None and index >= width:
         raise ModelInvalid(
-            f"Output {source} has {width} columns, counted from 0, so there is no column {index}. Correct index."
+            f"Output {source} has {_columns(width)}, counted from 0, so there is no column {index}. Correct index."
         )
     return tensor[:, index or 0]
+
+
+def _columns(count: int) -> str:
+    return "1 column" if count == 1 else f"{count} columns"

@@ -96,6 +96,8 @@ class DomainConverter:
         fields = [(column.name, column.target) for column in self._kept]
         self.schema = pa.schema(fields)
         self._key = list(spec.key)
+        # A prediction made elsewhere that is NaN is rejected with the others that are not finite.
+        self._features = set(features) if spec.onnx else set()
         self._never_null = _never_null(spec, features)
         self._clock = _clock_column(spec)
         self._newest: Any = None
@@ -151,13 +153,16 @@ class DomainConverter:
     def _reject_nulls(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
         rejected: list[Reject] = []
         for name, reason in self._never_null.items():
-            column = batch.column(name)
-            if column.null_count == 0:
+            missing = self._missing(name, batch.column(name))
+            if not pc.any(missing).as_py():
                 continue
-            nulls = batch.filter(column.is_null())
-            rejected += rejects.reject_rows(nulls, self._key, name, reason)
-            batch = batch.filter(column.is_valid())
+            rejected += rejects.reject_rows(batch.filter(missing), self._key, name, reason)
+            batch = batch.filter(pc.invert(missing))
         return batch, rejected
+
+    def _missing(self, name: str, column: pa.Array) -> pa.Array:
+        """Return which values are null; of a feature also which are NaN, as few sources tell the two apart."""
+        return pc.is_null(column, nan_is_null=name in self._features)
 
     def _reject_misfits(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
         """Return the rows that can be converted, and the others with the reason why their first column cannot."""

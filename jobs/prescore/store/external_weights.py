@@ -9,6 +9,8 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, helper
 
+from prescore.errors import ModelInvalid
+
 
 def external_lengths(content: bytes) -> dict[str, int]:
     """Return the locations of an ONNX file's weights in other files, and how many bytes each must have at least.
@@ -25,9 +27,16 @@ def external_lengths(content: bytes) -> dict[str, int]:
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location", "")
-        end = int(entries.get("offset", 0)) + int(entries.get("length", _size(tensor)))
+        end = _number(entries, "offset", 0) + _number(entries, "length", _size(tensor))
         lengths[location] = max(end, lengths.get(location, 0))
     return lengths
+
+
+def _number(entries: dict[str, str], key: str, default: int) -> int:
+    text = entries.get(key, str(default))
+    if not text.isdecimal():
+        raise ModelInvalid(f"The ONNX file is damaged: the {key} of its external weights is {text!r}. Export it again.")
+    return int(text)
 
 
 def _tensors(model: ModelProto) -> Iterator[Any]:
