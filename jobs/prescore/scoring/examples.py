@@ -147,7 +147,8 @@ def _read_expected(scorer: Scorer, file: ExampleFile, rows: pa.Table) -> dict[st
             raise _absent_error(scorer, file, name, column)
         values = _convert(file, rows, column, conversion.ARROW[output.type])
         tolerance = settings.tolerance.get(name, TOLERANCE) if _is_float(output.type) else 0.0
-        expected[name] = Expected(values, tolerance)
+        source = scorer.signature.outputs[name].source
+        expected[name] = Expected(values, tolerance, scorer.signature.is_half(source))
     return expected
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,24 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)
+_HALF_ROUNDING = float(np.finfo(np.float16).eps)
 _SMALL = 0.1
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What an output must be for each example: `values` in the output's Arrow type; `tolerance` 0 means exactly."""
+    """What an output must be for each example: `values` in the output's Arrow type; `tolerance` 0 means exactly.
+
+    `is_half` says that the model returns floats of 16 bits.
+    """
 
     values: pa.Array
     tolerance: float
+    is_half: bool = False
 
     def take(self, chosen: pa.Array) -> Expected:
         """Return the rows where the booleans of `chosen` are true."""
-        return Expected(self.values.filter(chosen), self.tolerance)
+        return replace(self, values=self.values.filter(chosen))
 
     def differing(self, predictions: pa.Array) -> Mask:
         """Return which predictions are not as expected."""
@@ -42,13 +47,13 @@ class Expected:
         return mask
 
     def _differing_elements(self, values: pa.Array, predictions: pa.Array) -> Mask:
-        return Expected(values, self.tolerance).differing(predictions)
+        return replace(self, values=values).differing(predictions)
 
     def errors(self, predictions: pa.Array) -> Floats:
         """Return how far float predictions are off: fractions of the expected value.
 
-        Of a value that is smaller than nine tenths of the others, they are fractions of the size of the tenth. The
-        rounding of 32-bit floats, which a few units in the last place of the largest value can reach, does not count.
+        Of a value that is smaller than nine tenths of the others, they are fractions of the size of the tenth.
+        The rounding of the model's floats does not count: a few units in the last place of the largest value.
         """
         expected = to_floats(self.values)
         predicted = to_floats(predictions)
@@ -56,7 +61,7 @@ class Expected:
         sizes = magnitudes[np.isfinite(magnitudes) & (magnitudes > 0)]
         # A few large values must not raise the tolerance of all others.
         small = np.quantile(sizes, _SMALL) if sizes.size else 0.0
-        rounding = _ROUNDING * sizes.max(initial=0.0)
+        rounding = (_HALF_ROUNDING if self.is_half else _ROUNDING) * sizes.max(initial=0.0)
         with np.errstate(invalid="ignore"):
             differences = np.maximum(np.abs(predicted - expected) - rounding, 0.0)
             errors: Floats = differences / np.maximum(magnitudes, max(small, _SMALLEST))

@@ -16,8 +16,8 @@ Label = str | int
 
 # The attributes of classifiers, and of ZipMap, that list the classes.
 _CLASSES = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
-# Operators that return their first input's columns in the same order.
-_TRANSPARENT = ("Cast", "Identity", "Normalizer", "Reshape", "Squeeze")
+# Operators that return their first input's columns in the same order, perhaps scaled.
+_TRANSPARENT = ("Cast", "Div", "Identity", "Mul", "Normalizer", "Reshape", "Softmax", "Squeeze")
 
 
 class Graph:

@@ -99,6 +99,10 @@ class Signature:
         sources = [selection.source for selection in self.outputs.values()]
         return list(dict.fromkeys(sources))
 
+    def is_half(self, source: str) -> bool:
+        """Return whether an output of the model holds floats of 16 bits."""
+        return bool(self._given[source].type == "tensor(float16)")
+
     def is_vector(self, name: str) -> bool:
         """Return whether an input is one-dimensional. One without a declared shape is fed as a matrix."""
         return self._graph.rank(name) == 1
