@@ -204,14 +204,14 @@ def test_what_is_no_output_is_not_written(
         ({"visits": [None], "spend": [1.0], "score": [0.5]}, "", "has a missing feature that onnx.nullable does not"),
         ({"visits": ["x"], "spend": [1.0], "score": [0.5]}, "", "column visits is string, and cannot become real"),
         ({"visits": pa.array([], pa.float32())}, "", "have no rows"),
+        (pa.table([[1.0], [2.0]], names=["a", "a"]), "", "have two columns of one name"),
     ],
-    ids=["feature", "output", "column", "missing", "type", "empty"],
+    ids=["feature", "output", "column", "missing", "type", "empty", "twice"],
 )
-def test_examples_that_do_not_fit_are_refused(
-    sandbox: Sandbox, table: dict[str, Any], extra: str, message: str
-) -> None:
+def test_examples_that_do_not_fit_are_refused(sandbox: Sandbox, table: Any, extra: str, message: str) -> None:
     (sandbox.root / "models").mkdir(exist_ok=True)
-    pa.parquet.write_table(pa.table(table), sandbox.root / FILE)
+    rows = table if isinstance(table, pa.Table) else pa.table(table)
+    pa.parquet.write_table(rows, sandbox.root / FILE)
     sandbox.edit("[onnx.inputs]", f'[onnx.examples]\nfile = "{FILE}"\n{extra}\n[onnx.inputs]')
     result = sandbox.cli("validate", "churn")
     assert (result.code, message in result.err) == (2, True), result.err
@@ -346,3 +346,14 @@ def test_an_output_that_prescore_cannot_read_does_not_hide_the_difference(sandbo
     sandbox.onnx(proto.SerializeToString())
     _with_examples(sandbox, lambda rows: {"score": rows["visits"] * 0.0 + 0.3})
     assert "200 of 200 rows differ" in _refusal(sandbox)
+
+
+def test_rows_are_numbered_as_in_the_file(sandbox: Sandbox) -> None:
+    """Those with a missing feature are left out, as a run would reject them."""
+    (sandbox.root / "models").mkdir(exist_ok=True)
+    rows = pa.table({"visits": [None, None, 0.0], "spend": [1.0, 1.0, 0.0], "score": [0.9, 0.9, 0.9]})
+    pa.parquet.write_table(rows, sandbox.root / FILE)
+    sandbox.edit("[onnx.inputs]", f'[onnx.examples]\nfile = "{FILE}"\n[onnx.inputs]')
+    message = _refusal(sandbox)
+    assert "1 of 1 rows differ" in message
+    assert "row 2: score is 0.5, expected 0.8999999761581421" in message

@@ -66,7 +66,7 @@ def _feed(value: object) -> tuple[str, ...]:
     message = 'must be a column, such as "distance", or a list of columns, such as ["hour", "distance"]'
     if not isinstance(columns, list | tuple) or not columns:
         raise ValueError(message)
-    if not all(isinstance(column, str) for column in columns):
+    if not all(isinstance(column, str) and column for column in columns):
         raise ValueError(message)
     return tuple(columns)
 

@@ -76,7 +76,7 @@ class Settings(BaseModel):
         False, description="whether every spec with an ONNX file must name examples that the model reproduces"
     )
     workers: StrictInt = Field(0, ge=0, description="how many chunks are scored in parallel; 0: one for each core")
-    chunk_rows: StrictInt = Field(102_400, ge=1, description="about how many rows a chunk has")
+    chunk_rows: StrictInt = Field(102_400, ge=1, le=100_000_000, description="about how many rows a chunk has")
     memory_limit: Size = Field("384MB", description="how much memory DuckDB uses before it spills to disk")
     disk_budget: Size | None = Field(
         None, description="how much disk space the tables of versions and the store may use together"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -61,11 +62,16 @@ class ExampleFile:
     def rows(self) -> pa.Table:
         """The rows; raises ModelInvalid if the file is not Parquet or has none."""
         try:
-            table = pq.read_table(io.BytesIO(self.content))
+            table = pq.ParquetFile(io.BytesIO(self.content)).read()
         except (OSError, pa.ArrowException) as error:
             raise ModelInvalid(f"The examples {self.path} are not a Parquet file: {error}") from error
         if table.num_rows == 0:
             raise ModelInvalid(f"The examples {self.path} have no rows. Write them again.")
+        names = table.schema.names
+        if len(set(names)) != len(names):
+            raise ModelInvalid(
+                f"The examples {self.path} have two columns of one name. Their columns: {', '.join(names)}."
+            )
         return table.combine_chunks()
 
 
@@ -73,12 +79,13 @@ class ExampleFile:
 class Examples:
     """The examples as the model takes them: `features` in its types, and what each output must be.
 
-    `source` has the rows as they are in the file.
+    `source` has the rows as they are in the file, and `numbers` their numbers there, counted from 0.
     """
 
     features: pa.RecordBatch
     expected: Mapping[str, Expected]
     source: pa.Table
+    numbers: np.ndarray[Any, np.dtype[np.int64]]
 
     def differing(self, predictions: pa.RecordBatch) -> dict[str, Mask]:
         """Return which rows differ, for each output of which some do."""
@@ -96,7 +103,7 @@ class Examples:
         for name, values in self.expected.items():
             expected[name] = values.take(chosen)
         features = self.features.filter(chosen)
-        return Examples(features, expected, self.source.filter(chosen))
+        return Examples(features, expected, self.source.filter(chosen), self.numbers[mask])
 
 
 def read(scorer: Scorer, file: ExampleFile) -> Examples:
@@ -106,12 +113,13 @@ def read(scorer: Scorer, file: ExampleFile) -> Examples:
     the spec does not allow one are left out, as a run would reject them.
     """
     _require_features(scorer, file)
-    rows = _complete_rows(scorer, file)
+    complete = _complete_rows(scorer, file)
+    rows = file.rows.filter(pa.array(complete))
     features = {}
     for name, arrow_type in scorer.features.items():
         features[name] = _convert(file, rows, name, arrow_type)
     expected = _read_expected(scorer, file, rows)
-    return Examples(pa.record_batch(features), expected, rows)
+    return Examples(pa.record_batch(features), expected, rows, np.flatnonzero(complete))
 
 
 def _require_features(scorer: Scorer, file: ExampleFile) -> None:
@@ -124,7 +132,8 @@ def _require_features(scorer: Scorer, file: ExampleFile) -> None:
         )
 
 
-def _complete_rows(scorer: Scorer, file: ExampleFile) -> pa.Table:
+def _complete_rows(scorer: Scorer, file: ExampleFile) -> Mask:
+    """Return which rows have every feature that must not be missing."""
     rows = file.rows
     complete = np.ones(rows.num_rows, np.bool_)
     for name in scorer.features:
@@ -135,7 +144,7 @@ def _complete_rows(scorer: Scorer, file: ExampleFile) -> pa.Table:
             f"Every row of the examples {file.path} has a missing feature that onnx.nullable does not name. "
             "Write examples without missing values, or name these features in onnx.nullable."
         )
-    return rows.filter(pa.array(complete))
+    return complete
 
 
 def _read_expected(scorer: Scorer, file: ExampleFile, rows: pa.Table) -> dict[str, Expected]:

@@ -9,8 +9,7 @@ import pyarrow.types as pat
 from prescore.errors import ModelFailed, ModelInvalid
 from prescore.scoring import diagnosis, examples, row_independence
 from prescore.scoring.arrays import Mask
-from prescore.scoring.examples import ExampleFile
-from prescore.scoring.expected import Expected
+from prescore.scoring.examples import ExampleFile, Examples
 from prescore.scoring.scorer import Scorer
 
 
@@ -32,13 +31,14 @@ def require(scorer: Scorer, file: ExampleFile) -> None:
         f"{any_differs.sum():,} of {len(any_differs):,} rows differ from what the training code computed. The worst:",
     ]
     for name, mask in differing.items():
-        lines += _worst(name, rows.expected[name], predictions.column(name), mask)
+        lines += _worst(name, rows, predictions.column(name), mask)
     lines.append(diagnosis.cause(scorer, rows, predictions))
     raise ModelInvalid("\n".join(lines))
 
 
-def _worst(name: str, expected: Expected, predictions: pa.Array, mask: Mask) -> list[str]:
-    """Return a line for each of the three rows that are farthest off, numbered as in the file without rejects."""
+def _worst(name: str, examples: Examples, predictions: pa.Array, mask: Mask) -> list[str]:
+    """Return a line for each of the three rows that are farthest off, numbered as in the file, from 0."""
+    expected = examples.expected[name]
     rows = np.flatnonzero(mask).tolist()
     if pat.is_floating(expected.values.type):
         errors = expected.errors(predictions)
@@ -46,5 +46,5 @@ def _worst(name: str, expected: Expected, predictions: pa.Array, mask: Mask) -> 
     lines = []
     for row in rows[:3]:
         predicted, wanted = predictions[row].as_py(), expected.values[row].as_py()
-        lines.append(f"  row {row}: {name} is {predicted!r}, expected {wanted!r}")
+        lines.append(f"  row {examples.numbers[row]}: {name} is {predicted!r}, expected {wanted!r}")
     return lines

@@ -39,6 +39,8 @@ class ModelFile:
         weights = {location: _read_weights(file, location) for location in sorted(lengths)}
         for location, length in lengths.items():
             _require_complete(file, location, len(weights[location]), length)
+        if weights and file.read_bytes() != content:
+            raise ModelInvalid(f"{file} was replaced while its weights were read. Try again when all files are copied.")
         return cls(content, weights)
 
     @cached_property
