@@ -161,7 +161,7 @@ class DomainConverter:
         return batch, rejected
 
     def _missing(self, name: str, column: pa.Array) -> pa.Array:
-        """Return which values are null; of a feature also which are NaN: half of the sources write one for the other."""
+        """Return which values are null; of a feature also which are NaN, which many sources write for NULL."""
         return pc.is_null(column, nan_is_null=name in self._features)
 
     def _reject_misfits(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
