@@ -79,7 +79,7 @@ def test_a_broken_deployment_creates_no_version(sandbox: Sandbox, connection: Co
         sandbox.query("select customer, visits from read_parquet('data/customers.parquet')")
         lease.release(connection, other)
 
-    with pytest.raises(Mistake, match="spend is missing"):
+    with pytest.raises(Mistake, match=r"spend \(feature\) is missing"):
         materialize.run(sandbox.job(), on_busy=deploy_meanwhile)
     assert sandbox.rows("select count(*) from prescore.versions") == [(0,)]
 
