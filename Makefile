@@ -46,7 +46,7 @@ test-toolkits: install .venv-toolkits/installed  ## run the pages about exportin
 	$(BIN)/pytest -o norecursedirs=".*" tests/toolkits
 
 # The toolkits are large, and so they are installed apart. On PyPI, torch brings 3 GB of CUDA. Its CPU builds are in an index of
-# PyTorch's own, which is why the lock leaves torch out.
+# PyTorch's own, which is why the lock leaves torch out: set PIP_EXTRA_INDEX_URL to that index to do without CUDA.
 .venv-toolkits/installed: requirements-toolkits.lock pyproject.toml .venv/installed
 	$(PYTHON) -m venv .venv-toolkits
 	$(BIN)/uv pip sync --quiet --python .venv-toolkits/bin/python --require-hashes --compile-bytecode requirements-toolkits.lock
