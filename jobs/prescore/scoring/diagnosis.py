@@ -126,17 +126,17 @@ def _exchange(scorer: Scorer, examples: Examples, rows: Mask) -> str | None:
     error = _error(scorer, tried, features)
     # Feature → the column that belongs in its place.
     right = {name: name for name in features.schema.names}
-    while error > 0:
-        best, best_error = None, error
-        for pair in _pairs(features):
-            candidate = _error(scorer, tried, _swap(features, pair))
-            if candidate < best_error:
-                best, best_error = pair, candidate
+    # Every order of the features is at most this many exchanges away.
+    for _ in range(features.num_columns):
+        best = _best_exchange(scorer, tried, features, error)
         if best is None:
-            return None
+            break
         first, second = best
         right[first], right[second] = right[second], right[first]
-        features, error = _swap(features, best), best_error
+        features = _swap(features, best)
+        error = _error(scorer, tried, features)
+    if error > 0:
+        return None
     # What fits the rows that differed must not spoil the others.
     whole = pa.record_batch({name: examples.features.column(column) for name, column in right.items()})
     if _error(scorer, examples, whole) > 0:
@@ -147,6 +147,18 @@ def _exchange(scorer: Scorer, examples: Examples, rows: Mask) -> str | None:
         if corrected != list(columns):
             lines.append(f"\n  {source} = {json.dumps(corrected, ensure_ascii=False)}")
     return f"Likely cause: exchanged columns. All rows fit with this order under [onnx.inputs]:{''.join(lines)}"
+
+
+def _best_exchange(
+    scorer: Scorer, examples: Examples, features: pa.RecordBatch, error: float
+) -> tuple[str, str] | None:
+    """Return the pair of features whose exchange brings the outputs closest, None if no exchange helps."""
+    best = None
+    for pair in _pairs(features):
+        candidate = _error(scorer, examples, _swap(features, pair))
+        if candidate < error:
+            best, error = pair, candidate
+    return best
 
 
 def _first(mask: Mask, count: int) -> Mask:

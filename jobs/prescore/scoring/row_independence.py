@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,9 +9,8 @@ import pyarrow.types as pat
 
 from prescore.errors import ModelFailed, ModelInvalid
 from prescore.scoring import arrays, row_mixing
+from prescore.scoring.arrays import Mask
 from prescore.scoring.scorer import Scorer
-
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 SAMPLE_ROWS = 64
 # How far two scores of a row may differ by rounding alone: a fraction of the score, and one of the column's median.
@@ -67,12 +64,21 @@ def _sample(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
         return rows
     positions = np.linspace(0, rows.num_rows - 1, SAMPLE_ROWS).astype(np.int64).tolist()
     for name in list(scorer.features)[:SAMPLE_ROWS]:
-        column = rows.column(name)
-        if pat.is_integer(column.type) or pat.is_floating(column.type):
-            values = column.to_numpy(zero_copy_only=False).astype(np.float64)
-            finite = np.flatnonzero(np.isfinite(values))
-            positions += [finite[values[finite].argmin()], finite[values[finite].argmax()]] if finite.size else []
-    return rows.take(pa.array(sorted(set(map(int, positions)))))
+        positions += _ends(rows.column(name))
+    distinct = sorted(set(positions))
+    return rows.take(pa.array(distinct))
+
+
+def _ends(column: pa.Array) -> list[int]:
+    """Return the positions of the smallest and the largest finite number of a column; none if it has no numbers."""
+    if not pat.is_integer(column.type) and not pat.is_floating(column.type):
+        return []
+    values = column.to_numpy(zero_copy_only=False).astype(np.float64)
+    finite = np.flatnonzero(np.isfinite(values))
+    if finite.size == 0:
+        return []
+    numbers = values[finite]
+    return [int(finite[numbers.argmin()]), int(finite[numbers.argmax()])]
 
 
 def _scorable(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
