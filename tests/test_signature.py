@@ -370,3 +370,8 @@ def test_predictions_made_elsewhere_are_published_as_they_are(sandbox: Sandbox) 
     )
     result = sandbox.cli("run", "churn")
     assert (result.code, "Prediction spend is null" in result.err) == (4, True)
+    sandbox.query("select customer, visits from read_parquet('data/customers.parquet')")
+    missing = (
+        "Column spend (prediction, as the spec has no [onnx] section) is missing; the query returns customer, visits"
+    )
+    assert missing in sandbox.cli("validate", "churn").err

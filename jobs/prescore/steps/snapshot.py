@@ -412,7 +412,8 @@ def _column_faults(spec: Spec, features: Types, domain: pa.Schema) -> Iterator[s
     """Yield needed columns that the domain query does not return, or returns twice."""
     roles = dict.fromkeys(spec.key, "key")
     roles |= dict.fromkeys(spec.passthrough, "passed-through")
-    roles |= dict.fromkeys(features, "feature" if spec.onnx else "prediction")
+    # A user who forgot the section sees why the query must return predictions.
+    roles |= dict.fromkeys(features, "feature" if spec.onnx else "prediction, as the spec has no [onnx] section")
     clock = _clock_column(spec)
     if clock is not None:
         roles[clock] = "data_as_of"
