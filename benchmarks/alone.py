@@ -21,7 +21,7 @@ from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
-from prescore.run import materialize, preflight
+from prescore.run import materialize, preflight, registration
 from prescore.run.job import Job
 from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Scored
@@ -40,7 +40,7 @@ def flow(world: World, name: str) -> Work:
         predictor = preflight.check_inputs(job)
         migrations.migrate(job.database)
         with lease.holding(job.database, name) as held:
-            version = materialize.begin(job, held)
+            version = registration.begin(job, held)
             materialize.take_snapshot(job, held, version, predictor)
             materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), predictor)
             materialize.finish_table(job, held, version)
@@ -67,7 +67,7 @@ class Alone:
 
     def _steps(self, held: Lease) -> None:
         predictor = preflight.check_inputs(self.job)
-        version = materialize.begin(self.job, held)
+        version = registration.begin(self.job, held)
         with measured(self.server) as self.work_by_step["snapshot"]:
             materialize.take_snapshot(self.job, held, version, predictor)
         with self.job.database.connect() as connection:

@@ -14,9 +14,9 @@ from benchmarks.world import FEATURES, World
 
 from prescore.project.spec import Spec
 from prescore.run.job import Definition
-from prescore.scoring import row_independence, verification
+from prescore.scoring import domain_conversion, row_independence, verification
+from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.scorer import Scorer
-from prescore.steps import snapshot
 
 
 def measure(where: World, kind: str, rows: int, repeat: int) -> list[Row]:
@@ -47,9 +47,9 @@ def _once(where: World, kind: str) -> Row:
 
 
 def _first_rows(job: Definition, spec: Spec, scorer: Scorer) -> pa.RecordBatch:
-    expected = snapshot.expected_types(spec, scorer.features)
+    expected = domain_conversion.expected_types(spec, scorer.features)
     with job.source.open(job.query, job.project.settings.chunk_rows, expected) as stream:
-        converter = snapshot.DomainConverter(spec, scorer.features, stream.schema)
+        converter = DomainConverter(spec, scorer.features, stream.schema)
         converted, _ = converter.convert(next(iter(stream.batches)))
     return converted
 

@@ -13,7 +13,7 @@ from fix_postgres import recreate
 from fix_project import SPEC, Sandbox, linear
 from prescore.catalog import migrations
 from prescore.errors import Busy
-from prescore.run import materialize
+from prescore.run import registration
 from prescore.versions import lease
 
 REPO = Path(__file__).parents[1]
@@ -155,7 +155,7 @@ def test_a_trial_scores_a_few_rows_and_is_never_published(airflow: Airflow, sand
 def test_a_run_can_start_from_scratch(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
     with lease.holding(sandbox.database, "churn") as churn_lease:
-        version = materialize.begin(sandbox.job(), churn_lease)
+        version = registration.begin(sandbox.job(), churn_lease)
     result = airflow.run(full=True)
     assert result["state"] == "success"
     assert sandbox.rows(STATES) == [(version, "failed"), (version + 1, "published")]

@@ -7,7 +7,7 @@ import pytest
 from fix_project import Sandbox, linear
 from prescore.catalog.database import Connection
 from prescore.errors import Busy, DatabaseUnavailable, Mistake
-from prescore.run import materialize, preflight
+from prescore.run import materialize, preflight, registration
 from prescore.run.job import Job
 from prescore.versions import lease
 
@@ -56,16 +56,16 @@ def test_a_run_uses_the_files_deployed_after_its_preflight(sandbox: Sandbox, mon
 def test_a_run_uses_the_files_deployed_before_the_database_came_back(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin = materialize.begin
+    begin = registration.begin
 
     def deploy_and_fail(*_: object) -> int:
-        monkeypatch.setattr(materialize, "begin", begin)
+        monkeypatch.setattr(registration, "begin", begin)
         _deploy(sandbox)
         raise DatabaseUnavailable("connection lost")
 
     materialize.run(sandbox.job())
     before = dict(sandbox.rows(SCORES))
-    monkeypatch.setattr(materialize, "begin", deploy_and_fail)
+    monkeypatch.setattr(registration, "begin", deploy_and_fail)
     monkeypatch.setattr(materialize, "PAUSES", (0.0,))
     assert materialize.run(sandbox.job()).published
     assert dict(sandbox.rows(SCORES)) == pytest.approx(before)

@@ -13,7 +13,7 @@ from prescore.catalog import migrations
 from prescore.catalog.database import Connection
 from prescore.checks import expectations
 from prescore.errors import LeaseLost
-from prescore.run import failure, materialize
+from prescore.run import failure, materialize, registration
 from prescore.run.job import Job
 from prescore.versions import lease as leases
 from prescore.versions.lease import Lease
@@ -41,7 +41,7 @@ def _expire(connection: Connection) -> None:
 def test_a_step_without_its_lease_changes_nothing(sandbox: Sandbox, connection: Connection, late: int) -> None:
     job = sandbox.job()
     lease = leases.acquire(connection, "churn", watched=False)
-    materialize.begin(job, lease)
+    registration.begin(job, lease)
     earlier = STEPS[:late] if STEPS[late][0] != "give up" else STEPS[:2]
     for _, step in earlier:
         step(job, lease)
@@ -61,7 +61,7 @@ def test_begin_without_a_lease_creates_no_version(sandbox: Sandbox, connection: 
     _expire(connection)
     leases.acquire(connection, "churn", watched=False)
     with pytest.raises(LeaseLost):
-        materialize.begin(sandbox.job(), lease)
+        registration.begin(sandbox.job(), lease)
     assert sandbox.rows("select count(*) from prescore.versions") == [(0,)]
 
 
@@ -86,7 +86,7 @@ def test_rejects_of_a_run_without_its_lease_are_not_saved(sandbox: Sandbox, conn
     sandbox.edit("[domain]", "max_rejects = 100\n[domain]")
     job = sandbox.job()
     lease = leases.acquire(connection, "churn", watched=False)
-    version = materialize.begin(job, lease)
+    version = registration.begin(job, lease)
 
     def take_over(*_: object) -> None:
         with psycopg.connect(sandbox.database.url, autocommit=True) as successor:

@@ -12,7 +12,7 @@ from fix_project import Sandbox, linear
 from prescore.catalog.database import Connection
 from prescore.checks import expectations
 from prescore.errors import DatabaseUnavailable, Refused
-from prescore.run import failure, materialize
+from prescore.run import failure, materialize, registration
 from prescore.versions import hold, withheld
 from prescore.versions import lease as leases
 from prescore.versions.options import RunOptions
@@ -43,7 +43,7 @@ def test_a_refused_version_leaves_the_old_one_served(sandbox: Sandbox) -> None:
 def test_a_table_that_was_tampered_with_is_refused(sandbox: Sandbox, value: str | None) -> None:
     job = sandbox.job()
     with leases.holding(job.database, "churn") as lease:
-        version = materialize.begin(job, lease)
+        version = registration.begin(job, lease)
         scorer = materialize.load_predictor(job, version)
         materialize.take_snapshot(job, lease, version, scorer)
         materialize.score_chunks(job, lease, version, materialize.pending_chunks(job, version), scorer)

@@ -20,7 +20,7 @@ from fix_store import S3
 from prescore.catalog.catalog import Catalog, Version
 from prescore.errors import Busy, Mistake, NotFound, StoreRefused, StoreUnavailable
 from prescore.project.project import Project
-from prescore.run import materialize
+from prescore.run import materialize, registration
 from prescore.steps import score
 from prescore.store.model_file import hash_bytes
 from prescore.store.store import Store
@@ -116,7 +116,7 @@ def test_another_machine_resumes_an_interrupted_run(shared: Sandbox, s3: S3) -> 
 def test_machines_share_the_chunks_of_a_version(shared: Sandbox) -> None:
     job, other = shared.job(), _copy_to_other_machine(shared)
     with lease.holding(job.database, "churn") as own_lease:
-        version = materialize.begin(job, own_lease)
+        version = registration.begin(job, own_lease)
         scorer = materialize.load_predictor(job, version)
         materialize.take_snapshot(job, own_lease, version, scorer)
         arguments = [str(other.root), shared.database.url, str(own_lease.token), *map(str, range(5, 10))]

@@ -18,8 +18,9 @@ from fix_project import Sandbox, linear
 from prescore.catalog import lookup
 from prescore.catalog.catalog import Catalog
 from prescore.project import spec
-from prescore.run import materialize
+from prescore.run import materialize, registration
 from prescore.scoring.conversion import ARROW
+from prescore.scoring.domain_conversion import DomainConverter
 from prescore.steps import score, snapshot
 from prescore.versions import lease, pointer
 from prescore.versions.options import RunOptions
@@ -86,7 +87,7 @@ def _publish(sandbox: Sandbox) -> None:
     """Publish a new version without the check step, which random data would not pass and which changes no row."""
     job = sandbox.job()
     with lease.holding(job.database, "churn") as held:
-        version = materialize.begin(job, held, RunOptions(full=True))
+        version = registration.begin(job, held, RunOptions(full=True))
         scorer = materialize.load_predictor(job, version)
         materialize.take_snapshot(job, held, version, scorer)
         materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
@@ -144,7 +145,7 @@ def test_chunks_cover_a_domain_exactly_once(tmp_path: Path, keys: list[int], cut
             "outputs": {"score": {"from": "score", "type": "real"}},
         }
     )
-    converter = snapshot.DomainConverter(churn, {"visits": pa.float32()}, table.schema)
+    converter = DomainConverter(churn, {"visits": pa.float32()}, table.schema)
     path = tmp_path / f"{uuid.uuid4()}.parquet"
     summary = snapshot.write(iter(batches), converter, path, chunk_rows, *[lambda _: None] * 3)
     reader = score.SnapshotReader(path)

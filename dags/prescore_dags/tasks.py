@@ -64,7 +64,7 @@ def snapshot(model: str, root: str, groups: int, spec_error: str | None = None) 
     """Take the lease, freeze the domain and return its chunks in shares; fail if the spec is invalid."""
     if spec_error:
         raise SpecInvalid(spec_error)
-    from prescore.run import failure, materialize, preflight
+    from prescore.run import failure, materialize, preflight, registration
 
     job = _open_job(model, root)
     context = get_current_context()
@@ -80,7 +80,7 @@ def snapshot(model: str, root: str, groups: int, spec_error: str | None = None) 
                 preflight.check_columns(connection, job.spec)
             if options.full and _has_started_from_scratch(connection, model):
                 options = options.resuming()
-        version = materialize.begin(job, lease, options)
+        version = registration.begin(job, lease, options)
         if options.full:
             _record_start_from_scratch(job, version)
         with failure.giving_up(job, lease, version):

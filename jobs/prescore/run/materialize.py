@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version as release
 from threading import Event
 from typing import Any
 
@@ -21,21 +20,21 @@ from psycopg.pq import TransactionStatus
 
 from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog, Version
-from prescore.catalog.database import Connection, is_connection_lost
+from prescore.catalog.database import is_connection_lost
 from prescore.checks import expectations
 from prescore.errors import DatabaseUnavailable, NotAllowed, StoreRefused, Transient
-from prescore.run import failure, preflight
+from prescore.run import failure, preflight, registration
 from prescore.run.job import Job
 from prescore.run.report import Report
-from prescore.scoring import rejects
-from prescore.scoring.graph import Graph
+from prescore.scoring import domain_conversion, rejects
+from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Reject
 from prescore.scoring.scorer import RUNTIME
-from prescore.sources import domain
+from prescore.sources import data_as_of
 from prescore.steps import check, publish, score, snapshot, stage
 from prescore.versions import lease as leases
-from prescore.versions import lifecycle, resumption, retention, views, withheld
+from prescore.versions import retention, withheld
 from prescore.versions.lease import Lease, OnBusy
 from prescore.versions.options import DEFAULTS, PublishOptions, RunOptions
 
@@ -103,7 +102,7 @@ class _Attempts:
             ThreadPoolExecutor(1) as background,
         ):
             job = preflight.refreshed(job, options).with_lease(lease)
-            version = self.version = begin(job, lease, options)
+            version = self.version = registration.begin(job, lease, options)
             with failure.giving_up(job, lease, version):
                 predictor = load_predictor(job, version)
                 take_snapshot(job, lease, version, predictor)
@@ -154,100 +153,6 @@ def _publish(
         if not published and not _waits(job, version):
             raise
     retire(job)
-
-
-def begin(job: Job, lease: Lease, options: RunOptions = DEFAULTS) -> int:
-    """Resume the unfinished version that is made of the same things, or create one, and return its number.
-
-    Abandons other unfinished versions. Raises NotAllowed for columns that would break readers, if the version is to be
-    published and the options do not allow them.
-    """
-    made_of = {
-        "model_fingerprint": None if job.onnx is None else job.onnx.fingerprint,
-        "domain_fingerprint": domain.fingerprint(job.source, job.query, options.trial_rows, options.as_of),
-        "spec_fingerprint": job.spec.fingerprint,
-        "runtime": None if job.onnx is None else RUNTIME,
-        "chunk_rows": _significant_chunk_rows(job),
-    }
-    # Storing a model file and verifying a large snapshot take a while, so both are done before anything is locked.
-    if job.onnx is not None:
-        job.store.keep_model(job.onnx)
-    with job.database.connect() as connection:
-        resumable = None
-        if not options.full:
-            resumable = resumption.find_resumable(connection, job.store, job.model, made_of)
-        with connection.transaction():
-            _require_publishable(connection, job, options)
-            version = _register(connection, job, options, made_of, resumable)
-            abandoned = []
-            # A trial leaves unfinished versions to the run that it is a trial of.
-            if not options.trial_rows:
-                abandoned = lifecycle.abandon(connection, job.model, but=version, as_of=options.as_of)
-            lease.check(connection)
-        for other in abandoned:
-            lifecycle.discard(connection, job.store, other)
-        _sweep_snapshots(connection, job, lease)
-    return version
-
-
-def _significant_chunk_rows(job: Job) -> int | None:
-    """Return the rows of a chunk if the model's scores depend on how the domain is divided into chunks."""
-    onnx = job.spec.onnx
-    if onnx is None or not onnx.allow_batch_dependence:
-        return None
-    return job.project.settings.chunk_rows
-
-
-def _require_publishable(connection: Connection, job: Job, options: RunOptions) -> None:
-    views.require_roles(connection, job.spec.grants.select)
-    if options.publishes and not options.allow_breaking:
-        preflight.check_columns(connection, job.spec)
-
-
-def _register(
-    connection: Connection,
-    job: Job,
-    options: RunOptions,
-    made_of: dict[str, Any],
-    resumable: int | None,
-) -> int:
-    """Record in the catalog that a run works on the resumable version, or on a new one, and return its number."""
-    producer = ""
-    if job.onnx is not None:
-        lifecycle.lock_model_file(connection, job.onnx.fingerprint)
-        # Another run may have removed the file before it was locked. Now none can.
-        job.store.keep_model(job.onnx)
-        producer = Graph.parse(job.onnx.content, job.model).producer
-    catalog = Catalog(connection)
-    catalog.execute("models_register", model=job.model, description=job.spec.description)
-    if resumable is None:
-        version = lifecycle.create(connection, job.spec, made_of, options)
-    else:
-        version = resumable
-        resumption.resume(connection, job.spec, version)
-    lifecycle.set_to_publish(connection, job.model, version, publishing=options.publishes)
-    catalog.execute(
-        "versions_set_origin",
-        model=job.model,
-        version=version,
-        producer=producer,
-        prescore_version=release("prescore"),
-        examples_fingerprint=None if job.examples is None else job.examples.fingerprint,
-    )
-    return version
-
-
-def _sweep_snapshots(connection: Connection, job: Job, lease: Lease) -> None:
-    """Remove snapshot files that no version has, such as those of a process that died while it wrote one."""
-    with connection.transaction():
-        # The lease stays locked until the transaction ends, so no successor begins a snapshot meanwhile.
-        lease.check(connection)
-        locations = set()
-        for version in Catalog(connection).versions(job.model):
-            location = version["snapshot_location"]
-            if location is not None and version["state"] not in ("failed", "retired"):
-                locations.add(location)
-        job.store.sweep(job.model, locations)
 
 
 def load_predictor(job: Job, version: int) -> Predictor:
@@ -321,10 +226,10 @@ def _write_snapshot(
     tally = rejects.Tally(job.spec, save=save_rejects)
     source = job.source.with_as_of(version["as_of"] or version["started_at"])
     # The clock is read before the rows, which are then at least as recent as it says.
-    data_as_of = snapshot.query_data_as_of(source, job.spec)
-    expected = snapshot.expected_types(job.spec, predictor.features)
+    clock = data_as_of.query(source, job.spec)
+    expected = domain_conversion.expected_types(job.spec, predictor.features)
     with source.open(job.query, chunk_rows, expected, limit=version["trial_rows"]) as stream:
-        converter = snapshot.DomainConverter(job.spec, predictor.features, stream.schema)
+        converter = DomainConverter(job.spec, predictor.features, stream.schema)
         with job.store.write_snapshot(location) as part:
             summary = snapshot.write(
                 stream.batches,
@@ -344,7 +249,7 @@ def _write_snapshot(
             rows=summary.rows + tally.count,
             rejected=tally.count,
             chunks=summary.chunks,
-            data_as_of=summary.data_as_of or data_as_of,
+            data_as_of=summary.data_as_of or clock,
         )
         lease.check(connection)
 

@@ -18,10 +18,12 @@ from prescore.project.project import FILE
 from prescore.project.spec import Spec
 from prescore.run import disk
 from prescore.run.job import Definition, Job
-from prescore.scoring import examples, rejects, row_independence, verification
+from prescore.scoring import domain_conversion, examples, rejects, row_independence, verification
 from prescore.scoring.domain_columns import DomainColumns
+from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.predictor import Predictor
 from prescore.scoring.scorer import Scorer
+from prescore.sources import data_as_of
 from prescore.steps import snapshot
 from prescore.store.model_file import ModelFile
 from prescore.versions import compatibility, table
@@ -39,9 +41,9 @@ def check_inputs(job: Definition, as_of: datetime | None = None) -> Predictor:
     predictor = open_predictor(job.onnx, job.spec)
     if isinstance(predictor, Scorer):
         check_examples(job, predictor)
-    expected = snapshot.expected_types(job.spec, predictor.features)
+    expected = domain_conversion.expected_types(job.spec, predictor.features)
     with job.source.open(job.query, 1, expected, limit=0) as stream:
-        snapshot.DomainConverter(job.spec, predictor.features, stream.schema)
+        DomainConverter(job.spec, predictor.features, stream.schema)
     return predictor
 
 
@@ -160,13 +162,13 @@ def validate(job: Definition) -> tuple[int, int]:
     """
     expectations.build(job.spec)
     predictor = check_inputs(job)
-    snapshot.query_data_as_of(job.source, job.spec)
+    data_as_of.query(job.source, job.spec)
     rows = 0
     tally = rejects.Tally(job.spec)
-    expected = snapshot.expected_types(job.spec, predictor.features)
+    expected = domain_conversion.expected_types(job.spec, predictor.features)
     chunk_rows = job.project.settings.chunk_rows
     with job.source.open(job.query, chunk_rows, expected) as stream:
-        converter = snapshot.DomainConverter(job.spec, predictor.features, stream.schema)
+        converter = DomainConverter(job.spec, predictor.features, stream.schema)
         for converted, rejected in map(converter.convert, stream.batches):
             if rows == tally.count and converted.num_rows:
                 check_first_rows(predictor, converted)

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from prescore.catalog.catalog import CheckResult
 from prescore.checks.results import sentence
-from prescore.errors import DomainInvalid, Refused
-from prescore.project.spec import Spec
-from prescore.scoring import conversion, rejects
+from prescore.errors import Refused
+from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.rejects import Reject
-from prescore.scoring.scorer import null_message
-from prescore.sources.source import Source
 from prescore.store.folder import hash_file
-from prescore.wording import utc
-
-# How far the clocks of a source and of this machine may differ.
-_CLOCK_SKEW = timedelta(minutes=5)
-
-Types = dict[str, pa.DataType]
-"""Column name → Arrow type."""
 
 
 @dataclass(frozen=True)
@@ -39,181 +27,6 @@ class SnapshotSummary:
     chunks: int
     fingerprint: str
     data_as_of: datetime | None
-
-
-@dataclass(frozen=True)
-class ColumnConverter:
-    """Converts the values of one column of the domain.
-
-    A column that Postgres will store (`is_stored`) must have no NUL in its texts.
-    """
-
-    name: str
-    target: pa.DataType
-    allow_precision_loss: bool = False
-    is_stored: bool = False
-
-    def check_type(self, source: pa.DataType) -> None:
-        """Raise DomainInvalid unless a column of type `source` can be converted, judged by the types alone."""
-        conversion.check_type(
-            self.name,
-            source,
-            self.target,
-            allow_precision_loss=self.allow_precision_loss,
-            is_stored=self.is_stored,
-        )
-
-    def convert(self, values: pa.Array) -> pa.Array:
-        """Return values as the target type; raise DomainInvalid for one that cannot be converted exactly."""
-        converted = conversion.convert(
-            self.name,
-            values,
-            self.target,
-            allow_precision_loss=self.allow_precision_loss,
-            is_stored=self.is_stored,
-        )
-        if self.is_stored:
-            conversion.refuse_nul(self.name, converted)
-        return converted
-
-
-class DomainConverter:
-    """Converts batches of the domain to those of the snapshot: the needed columns only, each of its exact type.
-
-    A feature that is also a key or a passed-through column is kept as the type of the table, and checked to fit the
-    type that the model takes. Raises DomainInvalid for a column that is missing or of the wrong type.
-    """
-
-    def __init__(self, spec: Spec, features: Types, domain: pa.Schema) -> None:
-        self._kept = _stored_columns(spec)
-        self._checked: list[ColumnConverter] = []
-        table_columns = {column.name for column in self._kept}
-        for column in _feature_columns(spec, features):
-            if column.name in table_columns:
-                self._checked.append(column)
-            else:
-                self._kept.append(column)
-        fields = [(column.name, column.target) for column in self._kept]
-        self.schema = pa.schema(fields)
-        self._key = list(spec.key)
-        # A prediction made elsewhere that is NaN is rejected with the others that are not finite.
-        self._features = set(features) if spec.onnx else set()
-        self._never_null = _never_null(spec, features)
-        self._clock = _clock_column(spec)
-        self._newest: Any = None
-        faults = [
-            *_column_faults(spec, features, domain),
-            *self._type_faults(domain),
-        ]
-        if faults:
-            lines = "\n  ".join(faults)
-            raise DomainInvalid(
-                f"The domain query of {spec.model} does not return the columns that the spec and the model need:\n"
-                f"  {lines}"
-            )
-
-    def convert(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
-        """Return a batch as the snapshot keeps it, and the rows that it cannot keep.
-
-        Rejected are rows with a null where none may be, and rows with a value that cannot be converted exactly.
-        """
-        batch, rejected = self._reject_nulls(batch)
-        try:
-            converted = self._convert(batch)
-        except DomainInvalid:
-            batch, misfits = self._reject_misfits(batch)
-            converted = self._convert(batch)
-            rejected += misfits
-        self._read_clock(batch)
-        return converted, rejected
-
-    def data_as_of(self) -> datetime | None:
-        """Return the newest time in the clock column, or None when the spec names none.
-
-        Raises DomainInvalid when the column is null in every row.
-        """
-        if self._clock is None:
-            return None
-        if self._newest is None:
-            raise DomainInvalid(
-                f"domain.data_as_of: column {self._clock} is NULL in every row, so the age of the data is unknown. "
-                "Fill the column, or use a query: domain.data_as_of.query."
-            )
-        return to_datetime(self._newest)
-
-    def _convert(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        for column in self._checked:
-            column.convert(batch.column(column.name))
-        arrays = []
-        for column in self._kept:
-            values = batch.column(column.name)
-            arrays.append(column.convert(values))
-        return pa.record_batch(arrays, schema=self.schema)
-
-    def _reject_nulls(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
-        rejected: list[Reject] = []
-        for name, reason in self._never_null.items():
-            missing = self._missing(name, batch.column(name))
-            if not pc.any(missing).as_py():
-                continue
-            rejected += rejects.reject_rows(batch.filter(missing), self._key, name, reason)
-            batch = batch.filter(pc.invert(missing))
-        return batch, rejected
-
-    def _missing(self, name: str, column: pa.Array) -> pa.Array:
-        """Return which values are null; of a feature also which are NaN, which many sources write for NULL."""
-        return pc.is_null(column, nan_is_null=name in self._features)
-
-    def _reject_misfits(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
-        """Return the rows that can be converted, and the others with the reason why their first column cannot."""
-        faults: dict[int, tuple[str, str]] = {}
-        for column in (*self._kept, *self._checked):
-            name = column.name
-            values = batch.column(name)
-            for number, reason in _misfits(column, values):
-                faults.setdefault(number, (name, reason))
-        rejected: list[Reject] = []
-        fits = [True] * batch.num_rows
-        for number, (name, reason) in faults.items():
-            row = batch.slice(number, 1)
-            rejected += rejects.reject_rows(row, self._key, name, reason)
-            fits[number] = False
-        mask = pa.array(fits, pa.bool_())
-        return batch.filter(mask), rejected
-
-    def _read_clock(self, batch: pa.RecordBatch) -> None:
-        if self._clock is None:
-            return
-        try:
-            times = batch.column(self._clock)
-            newest = pc.max(times).as_py()
-        except (OverflowError, ValueError) as error:
-            raise DomainInvalid(
-                f"domain.data_as_of: column {self._clock} holds infinity or a time after the year 9999. "
-                "Replace it with NULL in the domain query."
-            ) from error
-        if newest is None:
-            return
-        if self._newest is None or newest > self._newest:
-            self._newest = newest
-
-    def _type_faults(self, domain: pa.Schema) -> Iterator[str]:
-        for column in [*self._kept, *self._checked]:
-            # A column that is missing or appears twice is a fault of its own.
-            if domain.get_field_index(column.name) < 0:
-                continue
-            try:
-                column.check_type(domain.field(column.name).type)
-            except DomainInvalid as error:
-                yield str(error)
-        if self._clock is not None and domain.get_field_index(self._clock) >= 0:
-            clock_type = domain.field(self._clock).type
-            if not _has_times(clock_type):
-                name = conversion.type_name(clock_type)
-                yield (
-                    f"Column {self._clock} (data_as_of) is {name}, not a date or a timestamp. "
-                    "Cast it in the domain query."
-                )
 
 
 def write(
@@ -291,36 +104,6 @@ def _chunks(batches: Iterator[pa.RecordBatch], chunk_rows: int) -> Iterator[pa.T
         yield pa.Table.from_batches(pending)
 
 
-def expected_types(spec: Spec, features: Types) -> Types:
-    """Return the Arrow types to read the columns of a row-wise source as, which has values but no Arrow types."""
-    types = dict(features)
-    table_columns = {**spec.key, **spec.passthrough}
-    for name, type_name in table_columns.items():
-        types[name] = conversion.ARROW[type_name]
-    return types
-
-
-def query_data_as_of(source: Source, spec: Spec) -> datetime | None:
-    """Run the spec's data_as_of query and return its value, or None when the spec has no such query.
-
-    Raises DomainInvalid unless the query returns one row with one time.
-    """
-    clock = spec.domain.data_as_of
-    if clock is None or clock.query is None:
-        return None
-    rows: list[dict[str, Any]] = []
-    with source.open(clock.query, 2, label="domain.data_as_of.query") as stream:
-        for batch in stream.batches:
-            rows += batch.to_pylist()
-    values: list[Any] = []
-    for row in rows:
-        values += row.values()
-    if len(values) != 1 or None in values:
-        examples = rows[:2] or "no row"
-        raise DomainInvalid(f"domain.data_as_of.query must return one row with one time, but returned {examples}.")
-    return to_datetime(values[0])
-
-
 def empty_domain_error(model: str, rejects_result: CheckResult | None = None) -> Refused:
     """Return the error for a domain without a row to score; `rejects_result` is given if all its rows were rejected.
 
@@ -343,107 +126,3 @@ def empty_domain_error(model: str, rejects_result: CheckResult | None = None) ->
         "expected": "at least 1",
     }
     return Refused(message, [rows])
-
-
-def to_datetime(value: Any) -> datetime | None:
-    """Return a date or time of the domain as an instant: a date is its midnight, and a time without a zone is UTC.
-
-    Raises DomainInvalid for any other value, and for a time in the future.
-    """
-    if value is None:
-        return None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime.combine(value, time())
-    if not isinstance(value, datetime):
-        raise DomainInvalid(
-            f"data_as_of must be a date or a timestamp, but is {value!r} in the domain. Cast it in the query."
-        )
-    instant = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-    if instant > datetime.now(UTC) + _CLOCK_SKEW:
-        raise DomainInvalid(
-            f"data_as_of would be {utc(instant)}, which is in the future, so that predictions would seem "
-            "newer than they are. A time without a zone is read as UTC: if it is local time, add its zone in the query."
-        )
-    return instant
-
-
-def _stored_columns(spec: Spec) -> list[ColumnConverter]:
-    columns = []
-    table_columns = {**spec.key, **spec.passthrough}
-    for name, type_name in table_columns.items():
-        target = conversion.ARROW[type_name]
-        column = ColumnConverter(name, target, is_stored=True)
-        columns.append(column)
-    return columns
-
-
-def _feature_columns(spec: Spec, features: Types) -> list[ColumnConverter]:
-    columns = []
-    for name, target in features.items():
-        if spec.onnx is None:
-            column = ColumnConverter(name, target, is_stored=True)
-        else:
-            column = ColumnConverter(name, target, name in spec.onnx.allow_precision_loss)
-        columns.append(column)
-    return columns
-
-
-def _clock_column(spec: Spec) -> str | None:
-    clock = spec.domain.data_as_of
-    if clock is None:
-        return None
-    return clock.column
-
-
-def _never_null(spec: Spec, features: Types) -> dict[str, str]:
-    """Return the columns that must not be null, each with the reason for rejecting a row where it is."""
-    reasons = {}
-    for name in spec.key:
-        reasons[name] = f"Key column {name} is null: a row without a key cannot be looked up"
-    for name, arrow_type in features.items():
-        if spec.onnx is None:
-            reasons.setdefault(name, f"Prediction {name} is null")
-        elif name not in spec.onnx.nullable:
-            reasons.setdefault(name, null_message(name, arrow_type))
-    return reasons
-
-
-def _column_faults(spec: Spec, features: Types, domain: pa.Schema) -> Iterator[str]:
-    """Yield needed columns that the domain query does not return, or returns twice."""
-    roles = dict.fromkeys(spec.key, "key")
-    roles |= dict.fromkeys(spec.passthrough, "passed-through")
-    # A user who forgot the section sees why the query must return predictions.
-    roles |= dict.fromkeys(features, "feature" if spec.onnx else "prediction, as the spec has no [onnx] section")
-    clock = _clock_column(spec)
-    if clock is not None:
-        roles[clock] = "data_as_of"
-    names = domain.names
-    returned = ", ".join(names)
-    for name, role in roles.items():
-        if name not in names:
-            yield f"Column {name} ({role}) is missing; the query returns {returned}."
-    for name in sorted(roles):
-        if names.count(name) > 1:
-            yield f"Column {name} appears more than once in the query's result. Rename one of them with AS."
-
-
-def _has_times(arrow_type: pa.DataType) -> bool:
-    kinds = (pat.is_null, pat.is_date, pat.is_timestamp)
-    return any(is_kind(arrow_type) for is_kind in kinds)
-
-
-def _misfits(
-    column: ColumnConverter,
-    values: pa.Array,
-    first_row: int = 0,
-) -> Iterator[tuple[int, str]]:
-    """Yield the numbers of the rows whose value cannot be converted, each with the reason, by bisection."""
-    try:
-        column.convert(values)
-    except DomainInvalid as error:
-        if len(values) == 1:
-            yield first_row, str(error)
-            return
-        middle = len(values) // 2
-        yield from _misfits(column, values[:middle], first_row)
-        yield from _misfits(column, values[middle:], first_row + middle)
