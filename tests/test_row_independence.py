@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fix_project import Sandbox, customers, model
 from prescore.errors import NotAllowed
-from prescore.run import materialize
+from prescore.run import materialize, registration
 from prescore.versions.options import RunOptions
 
 FLOAT = TensorProto.FLOAT
@@ -142,7 +142,8 @@ def test_a_version_is_never_finished_by_another_onnx_runtime(sandbox: Sandbox, m
     sandbox.interrupted("score_chunks")
     (runtime,) = sandbox.rows("select runtime from prescore.versions")[0]
     assert runtime.startswith("ONNX Runtime 1.")
-    monkeypatch.setattr(materialize, "RUNTIME", "ONNX Runtime 99.0")
+    for module in (materialize, registration):
+        monkeypatch.setattr(module, "RUNTIME", "ONNX Runtime 99.0")
     with pytest.raises(NotAllowed, match=r"was started with ONNX Runtime 1.* this process has ONNX Runtime 99\.0"):
         materialize.load_predictor(sandbox.job(), 1)
     report = materialize.run(sandbox.job())
