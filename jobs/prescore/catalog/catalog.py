@@ -6,6 +6,7 @@ import getpass
 import os
 from datetime import datetime
 from typing import Any, Literal, TypedDict, overload
+from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
@@ -53,6 +54,7 @@ class Version(TypedDict):
 
     model: str
     version: int
+    id: UUID
     state: str
     table_name: str
     attached_at: datetime | None

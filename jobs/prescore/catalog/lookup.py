@@ -11,14 +11,17 @@ from psycopg.rows import tuple_row
 
 from prescore import errors
 from prescore.catalog import keys
-from prescore.catalog.catalog import Catalog, Column
+from prescore.catalog.catalog import Catalog, Column, Version
 from prescore.catalog.database import Connection
 from prescore.catalog.datetimes import is_out_of_range, load_out_of_range_as_text
 from prescore.catalog.queries import query
 from prescore.catalog.types import TYPES
 
 Row = tuple[Any, ...]
-"""A row of a lookup: the version that answered, true or null for whether the key exists, then the outputs."""
+"""A row of a lookup: the id of the version that answered, whether the key exists, then the outputs.
+
+Whether the key exists is None if the statement could not read a single row of the version.
+"""
 
 
 class VersionRow(TypedDict):
@@ -29,6 +32,7 @@ class VersionRow(TypedDict):
     description: str
     held: bool
     version: int
+    id: str
     state: str
     table_name: str
     rows: int
@@ -60,18 +64,42 @@ def look_up(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, An
                 raise
             failed_version = published["version"]
             continue
-        if rows[0][0] == published["version"]:
+        if is_from(published, rows):
             return _answer(published, key, rows[0])
+
+
+def is_from(version: VersionRow, rows: Sequence[Row]) -> bool:
+    """Return whether rows are from a version, and not from another one that has been published by now.
+
+    Raises DatabaseRefused if no row of the version could be read, although it has some: a key that is missing from the
+    answer may exist.
+    """
+    for version_id, found in {row[:2] for row in rows}:
+        if version_id != version["id"]:
+            return False
+        if found is None and version["rows"]:
+            raise missing_rows(version)
+    return True
+
+
+def missing_rows(version: VersionRow | Version, rows: int = 0) -> errors.DatabaseRefused:
+    """Return the error for a version of which other than all `rows` rows could be read."""
+    return errors.DatabaseRefused(
+        f"{version['model']} version {version['version']} has {version['rows']:,} rows according to the catalog, and "
+        f"{rows:,} can be read from prescore_versions.{version['table_name']}. Was the table truncated, detached or "
+        f"changed by hand? `prescore run {version['model']} --full` makes a new version, and `prescore rollback "
+        f"{version['model']}` goes back to an earlier one."
+    )
 
 
 def published_statement(model: str, key: Sequence[Column], outputs: Sequence[Column]) -> sql.Composed:
     """Return the statement that looks up any number of keys in the published version.
 
-    It is for a raw cursor and takes `parameters`. Outputs are cast to their types in the catalog, because the result
-    types of a prepared statement must not change when the view changes.
+    It is for a raw cursor, takes `parameters` and returns `Row`s. Outputs are cast to their types in the catalog,
+    because the result types of a prepared statement must not change when the view changes.
 
-    Callers must compare the version of the rows with the version whose columns they used. If they differ, callers must
-    start over with the columns of the new version. It may have other columns. Besides, Postgres plans a statement
+    Callers must verify with `is_from` that the rows are from the version whose columns they used. Otherwise, callers
+    must start over with the columns of the new version. It may have other columns. Besides, Postgres plans a statement
     before it takes its snapshot, so a statement that overlaps a publication may find nothing: the new partition is
     missing from its plan.
     """
@@ -79,9 +107,11 @@ def published_statement(model: str, key: Sequence[Column], outputs: Sequence[Col
     return _statement(version, sql.Identifier("predictions", model), key, outputs)
 
 
-def version_statement(version: int, table: str, key: Sequence[Column], outputs: Sequence[Column]) -> sql.Composed:
+def version_statement(row: VersionRow) -> sql.Composed:
     """Return the statement that looks keys up in one version's own table, whether it is published or not."""
-    return _statement(sql.Literal(version), sql.Identifier("prescore_versions", table), key, outputs)
+    version = query("lookup_numbered", model=sql.Literal(row["model"]), version=sql.Literal(row["version"]))
+    relation = sql.Identifier("prescore_versions", row["table_name"])
+    return _statement(version, relation, row["key_columns"], row["output_columns"])
 
 
 def parameters(columns: Iterable[Sequence[Any]]) -> list[Any]:

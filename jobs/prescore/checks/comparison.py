@@ -7,6 +7,7 @@ from typing import Any, LiteralString
 
 from psycopg import sql
 
+from prescore.catalog import lookup
 from prescore.catalog.catalog import Version
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
@@ -53,7 +54,8 @@ class Comparison:
 def compare(connection: Connection, a: Version, b: Version) -> Comparison:
     """Compare version `b` with version `a`: keys, and every numeric column that both have with the same type.
 
-    Raises NotAllowed when one of them has no table or when their key columns differ.
+    Raises NotAllowed when one of them has no table or when their key columns differ, DatabaseRefused when not all of
+    their rows can be read.
     """
     _require_comparable(a, b)
     types = _shared_columns(a, b)
@@ -69,7 +71,9 @@ def compare(connection: Connection, a: Version, b: Version) -> Comparison:
         changed=changed if types else sql.SQL("false"),
         **tables,
     )
-    keys = _row(connection, statement)
+    keys = KeyCounts(**_row(connection, statement))
+    _require_all_rows(a, keys.vanished + keys.common)
+    _require_all_rows(b, keys.added + keys.common)
     differences = []
     for column, type_name in types.items():
         if type_name not in NUMBERS:
@@ -87,9 +91,14 @@ def compare(connection: Connection, a: Version, b: Version) -> Comparison:
         model=a["model"],
         a=a["version"],
         b=b["version"],
-        keys=KeyCounts(**keys),
+        keys=keys,
         columns=tuple(differences),
     )
+
+
+def _require_all_rows(version: Version, rows: int) -> None:
+    if version["rows"] is not None and version["rows"] != rows:
+        raise lookup.missing_rows(version, rows)
 
 
 def _require_comparable(a: Version, b: Version) -> None:

@@ -14,6 +14,7 @@ import pyarrow.csv
 from psycopg import IsolationLevel, sql
 
 from prescore import errors
+from prescore.catalog import lookup
 from prescore.catalog.catalog import Catalog, Column, Version
 from prescore.catalog.columns import copy_columns
 from prescore.catalog.copy_file import CopyFile
@@ -38,7 +39,8 @@ def read(catalog: Catalog, model: str, version: int | None) -> pd.DataFrame:
     """Return the published version of a model, or another one by its number, in the column order of its view.
 
     Raises NotFound for a model without a published version and for an unknown version, NotAllowed for a version
-    whose table does not exist or that holds a value that pandas cannot.
+    whose table does not exist or that holds a value that pandas cannot, DatabaseRefused when not all of its rows can
+    be read.
     """
     connection = catalog.connection
     connection.execute(query("lookup_session"), {"statement_timeout": "0"})
@@ -49,6 +51,8 @@ def read(catalog: Catalog, model: str, version: int | None) -> pd.DataFrame:
         _require_table(row)
         columns = [*row["key_columns"], *row["output_columns"]]
         table = _copy(catalog, row, columns)
+    if row["rows"] is not None and row["rows"] != table.num_rows:
+        raise lookup.missing_rows(row, table.num_rows)
     return _frame(row, columns, table)
 
 

@@ -107,9 +107,10 @@ class Lookup:
             try:
                 fetched = await fetch(version, keys)
             except (DatabaseRefused, psycopg.Error):
-                # The statement may have failed because the version changed. If it did not, the error stands.
+                # The statement may have failed, or read no rows, because the version changed. If it did not, the error
+                # stands.
                 newer = await self._newer(version, options)
-                if newer.version == version.version:
+                if newer.id == version.id:
                     raise
                 version = newer
                 continue
@@ -142,9 +143,7 @@ class Lookup:
             self._batched[version] = batched
         values = [column[0] for column in key]
         row = await batched.submit(tuple(values))
-        if row[0] != version.version:
-            return None
-        return row
+        return row if lookup.is_from(version.row, [row]) else None
 
     async def _rows(self, version: TableVersion, keys: KeyColumns) -> list[lookup.Row] | None:
         """Fetch the rows of many keys; return None if any of them is from another version."""
@@ -154,10 +153,7 @@ class Lookup:
             statements.append(self._reader.tuples(version.statement, parameters))
         parts = await asyncio.gather(*statements)
         rows = list(chain.from_iterable(parts))
-        versions = {row[0] for row in rows}
-        if versions <= {version.version}:
-            return rows
-        return None
+        return rows if lookup.is_from(version.row, rows) else None
 
 
 def _columns(rows: list[lookup.Row], outputs: int) -> tuple[Sequence[bool | None], Sequence[Sequence[Any]]]:

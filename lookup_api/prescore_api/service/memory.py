@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from prescore.catalog.database import Database
-from prescore.errors import PrescoreError
+from prescore.errors import DatabaseRefused, PrescoreError
 from prescore_api.tables.in_memory import InMemoryVersion
 from prescore_api.tables.loader_process import LoaderProcess
 from prescore_api.tables.loading import DoesNotFit
@@ -18,7 +18,7 @@ _log = logging.getLogger("prescore_api")
 
 
 class Refusal(NamedTuple):
-    """A version that exceeds the limit, and why."""
+    """A version that exceeds the limit or cannot be read as a whole, and why."""
 
     version: TableVersion
     reason: str
@@ -98,6 +98,11 @@ class InMemoryVersions:
         except DoesNotFit as error:
             self.refused[version.model] = Refusal(version, str(error))
             _log.warning("%s is not in memory and is read from the database: %s", name, error)
+        except DatabaseRefused as error:
+            # Not all of its rows can be read. The version before must not stand in for it for good.
+            self._loaded.pop(version.model, None)
+            self.refused[version.model] = Refusal(version, "its rows cannot be read; see the server's log")
+            _log.error("%s is not in memory and is read from the database: %s", name, error)
         except PrescoreError as error:
             # The version in memory keeps serving, and the next round tries again.
             _log.warning("%s was not read into memory: %s", name, error)

@@ -82,7 +82,7 @@ class Models:
         if reading is not None:
             latest = reading.version
             # A concurrent request may have read the new version already.
-            if latest.version != outdated.version:
+            if latest.id != outdated.id:
                 return latest
         return await self._read_published(outdated.model)
 

@@ -74,10 +74,10 @@ class InMemoryVersion:
 
     def row(self, key: Sequence[Any]) -> Row:
         """Return the row of a key, as a statement would return it."""
-        version = self.table_version.version
+        version = self.table_version.id
         position = self._find_by_hash(key) if self.hashed else self._find_integer(key[0])
         if position < 0:
-            return (version, None)
+            return (version, False)
         values = [column.value(position) for column in self.outputs]
         return (version, True, *values)
 

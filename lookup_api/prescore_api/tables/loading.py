@@ -9,13 +9,15 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pyarrow.csv
-from psycopg import sql
+from psycopg import IsolationLevel, sql
 
+from prescore.catalog import lookup
 from prescore.catalog.columns import copy_columns
 from prescore.catalog.copy_file import CopyFile
-from prescore.catalog.database import Database
+from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
 from prescore.catalog.types import ARRAYS, TYPES
+from prescore.errors import Transient
 from prescore_api.tables.version import TableVersion
 
 # A real is loaded as the double nearest to its shortest text, because that is the number JSON shows. Arrow answers cast
@@ -42,9 +44,10 @@ class DoesNotFit(Exception):
 
 
 def load(database: Database, version: TableVersion, max_bytes: int) -> pa.Table:
-    """Return a version's key columns and outputs, in columns named f0, f1, ….
+    """Return a version's key columns and outputs, in columns named f0, f1, …: as many rows as the catalog says.
 
-    Raises DoesNotFit if they take more than `max_bytes`, DatabaseUnavailable or DatabaseRefused.
+    Raises DoesNotFit if they take more than `max_bytes`, DatabaseUnavailable, DatabaseRefused if not all rows can be
+    read, and Transient if the version is not the one under this number any more.
     """
     columns = [*version.key, *version.outputs]
     _require_room(version, max_bytes)
@@ -56,8 +59,22 @@ def load(database: Database, version: TableVersion, max_bytes: int) -> pa.Table:
     )
     with database.connect() as connection:
         connection.execute(query("lookup_session"), {"statement_timeout": "0"})
-        with connection.cursor().copy(statement) as copy:
-            return _read_csv(CopyFile(iter(copy)), types, max_bytes)
+        # One snapshot for the version's id and its rows.
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        with connection.transaction():
+            _require_same(connection, version)
+            with connection.cursor().copy(statement) as copy:
+                table = _read_csv(CopyFile(iter(copy)), types, max_bytes)
+    if table.num_rows != version.row["rows"]:
+        raise lookup.missing_rows(version.row, table.num_rows)
+    return table
+
+
+def _require_same(connection: Connection, version: TableVersion) -> None:
+    """Raise Transient if the catalog has another version under this number, as after a restore, or none."""
+    row = connection.execute(query("lookup_version"), {"model": version.model, "version": version.version}).fetchone()
+    if row is None or row["id"] != version.id:
+        raise Transient(f"{version.model} version {version.version} was replaced while it was being read.")
 
 
 def _require_room(version: TableVersion, max_bytes: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,7 +14,6 @@ from prescore.errors import RequestInvalid
 
 OutputSelection = Sequence[tuple[int, str]]
 """Outputs of a version: the position among all of its outputs and the name of each."""
-_SAME_ROWS = ("model", "version", "table_name", "rows", "key_columns", "output_columns", "data_as_of")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +44,8 @@ class TableVersion:
         """Build it from its catalog row. `by_number`: read the version's own table, whether it is published or not."""
         model, version = row["model"], row["version"]
         key, outputs = row["key_columns"], row["output_columns"]
-        if by_number:
-            statement = lookup.version_statement(version, row["table_name"], key, outputs)
-        else:
-            statement = lookup.published_statement(model, key, outputs)
+        by_name = lookup.published_statement(model, key, outputs)
+        statement = lookup.version_statement(row) if by_number else by_name
         data_as_of = row["data_as_of"]
         published_at = row["published_at"]
         published_seconds = published_at.timestamp() if published_at else 0
@@ -79,11 +76,14 @@ class TableVersion:
         as_of_then = {**row, "now": self.row["now"]}
         return as_of_then == self.row
 
+    @property
+    def id(self) -> str:
+        """What identifies the version's rows: after a restore, another version may get the same number."""
+        return self.row["id"]
+
     def has_same_rows(self, other: TableVersion) -> bool:
-        """Return whether another instance describes the same table, columns and data."""
-        mine: Mapping[str, Any] = self.row
-        theirs: Mapping[str, Any] = other.row
-        return all(mine[name] == theirs[name] for name in _SAME_ROWS)
+        """Return whether another instance describes the same rows."""
+        return self.id == other.id
 
     def select_outputs(self, names: Sequence[str]) -> OutputSelection:
         """Return the outputs with these names, or all of them if there are no names; raise RequestInvalid."""

@@ -9,7 +9,7 @@ create schema predictions;
 comment on schema predictions is 'one view for each model, which shows its published version';
 
 create table prescore.catalog (
-  id uuid not null default gen_random_uuid()
+  id uuid primary key default gen_random_uuid()
 );
 insert into prescore.catalog default values;
 comment on table prescore.catalog is 'one row: identifies this catalog''s files in a store that several catalogs share';
@@ -38,6 +38,7 @@ comment on column prescore.models.held_at
 create table prescore.versions (
   model                text not null references prescore.models,
   version              integer not null check (version > 0),
+  id                   uuid not null default gen_random_uuid(),
   state                text not null default 'building'
     check (state in ('building', 'staged', 'checked', 'published', 'superseded', 'refused', 'failed', 'retired')),
   table_name           text not null,
@@ -84,6 +85,8 @@ create table prescore.versions (
 );
 comment on table prescore.versions
   is 'one row for each version: a complete table of predictions, immutable once it is staged';
+comment on column prescore.versions.id
+  is 'identifies the version''s rows: numbers are given out again after a restore, ids are not';
 comment on column prescore.versions.table_name is 'the version''s table, in schema prescore_versions';
 comment on column prescore.versions.attached_at
   is 'when the table was attached to the model''s partitioned table; null while it is not attached';
@@ -141,7 +144,9 @@ create table prescore.chunks (
 comment on table prescore.chunks
   is 'the ledger: one row for each finished chunk, committed together with the chunk''s predictions';
 
+-- Without a primary key, no row could be deleted in a database with a publication FOR ALL TABLES.
 create table prescore.rejects (
+  id          bigint generated always as identity primary key,
   model       text not null,
   version     integer not null,
   chunk       integer,
@@ -222,20 +227,21 @@ create index publications_by_model on prescore.publications (model, id desc);
 -- statement takes a new snapshot. It must not be pointed at a partition that was attached after it began, so it keeps
 -- seeing the previous version. now() is the time at which the transaction began.
 create view prescore.visible as
-select m.model,
-       coalesce(
-         (select p.version
-          from prescore.publications p
-          join prescore.versions v on v.model = p.model and v.version = p.version
-          where p.model = m.model and v.attached_at < now() and p.visible_from < now()
-          order by p.id desc
-          limit 1),
-         m.published_version
-       ) as version,
-       coalesce(m.parent_name, m.model) as parent_name
-from prescore.models m;
+select m.model, s.version, s.id as version_id, coalesce(m.parent_name, m.model) as parent_name
+from prescore.models m
+left join prescore.versions s
+  on s.model = m.model
+  and s.version = coalesce(
+    (select p.version
+     from prescore.publications p
+     join prescore.versions v on v.model = p.model and v.version = p.version
+     where p.model = m.model and v.attached_at < now() and p.visible_from < now()
+     order by p.id desc
+     limit 1),
+    m.published_version
+  );
 comment on view prescore.visible
-  is 'the version of each model that the current transaction sees, and the partitioned table that holds it';
+  is 'the version of each model that the current transaction sees, its id, and the partitioned table that holds it';
 
 -- A breaking change of a model's columns gives it a new partitioned table and a new view. A transaction whose snapshot
 -- predates that change but which reads the new view would look for its version in the wrong table, and find no rows.

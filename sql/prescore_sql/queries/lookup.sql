@@ -1,7 +1,10 @@
 -- name: lookup_keys
--- One row for each key, in the order of the request, with the version that it is from: one statement, so one version.
+-- One row for each key, in the order of the request, with the id of the version that it is from: one statement, so one
+-- version. `found` is null if not a single row can be read: the table was truncated or detached, or policies hide its
+-- rows. Postgres looks for that only after it has missed a key.
 -- Columns have numbered aliases here, since their own names may be anything, including `position` and `found`.
-select {version} as version, p.found, {outputs}
+select {version} as version_id,
+       case when p.found then true when exists (select from {relation}) then false end as found, {outputs}
 from unnest({key_arrays}) with ordinality as k ({key_names}, position)
 left join lateral (
   select true as found, {columns} from {relation} v where {key_matches}
@@ -9,13 +12,17 @@ left join lateral (
 order by k.position;
 
 -- name: lookup_visible
--- The version that the model's view shows to this statement.
-(select s.version from prescore.visible s where s.model = {model})
+-- The id of the version that the model's view shows to this statement.
+(select s.version_id::text from prescore.visible s where s.model = {model})
+
+-- name: lookup_numbered
+-- The id of a version by its number.
+(select s.id::text from prescore.versions s where s.model = {model} and s.version = {version})
 
 -- name: lookup_published
 -- Everything that readers need to serve the published version: its columns, its times and its max age.
-select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.state, v.table_name, v.rows,
-       v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
+select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.id::text as id, v.state, v.table_name,
+       v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
        v.cache_seconds, v.in_memory
 from prescore.models m
 join prescore.visible s on s.model = m.model
@@ -25,8 +32,8 @@ order by m.model;
 
 -- name: lookup_version
 -- The same for any version of a model that can be looked up by its number.
-select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.state, v.table_name, v.rows,
-       v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
+select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.id::text as id, v.state, v.table_name,
+       v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
        v.cache_seconds, v.in_memory
 from prescore.models m
 join prescore.versions v on v.model = m.model
