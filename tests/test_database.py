@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import quote
 
+import numpy as np
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from fix_api import OPEN, Shelf, serving
 from fix_postgres import at
 from fix_project import Sandbox
 from prescore.catalog import migrations
@@ -15,7 +18,9 @@ from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
 from prescore.checks import expectations
 from prescore.errors import DatabaseRefused, DatabaseUnavailable
+from prescore.public.project import Project
 from prescore.run import materialize
+from prescore_api.http.app import build
 
 
 def test_every_table_and_view_of_the_catalog_has_a_comment(database: Database) -> None:
@@ -121,16 +126,47 @@ def test_the_url_may_have_sqlalchemys_spelling(database: Database) -> None:
     assert Database("postgres://host/name").sqlalchemy_url == "postgresql+psycopg://host/name"
 
 
-def test_sessions_override_settings_that_would_end_a_run(sandbox: Sandbox) -> None:
-    sandbox.monkeypatch.setenv(
-        "PGOPTIONS", "-c idle_session_timeout=1s -c default_transaction_isolation=repeatable\\ read"
-    )
+ODD_SETTINGS = {
+    "bytea_output": "escape",
+    "datestyle": "SQL, DMY",
+    "default_transaction_deferrable": "on",
+    "default_transaction_isolation": "serializable",
+    "extra_float_digits": "-15",
+    "idle_session_timeout": "1s",
+    "intervalstyle": "iso_8601",
+    "quote_all_identifiers": "on",
+    "row_security": "on",
+    "search_path": "shadow, pg_catalog",
+    "timezone": "Asia/Kolkata",
+}
+"""Settings of a database or a role that change the text of values, the meaning of a statement, or what it may do."""
+
+
+def test_no_setting_of_a_database_changes_a_run_or_an_answer(sandbox: Sandbox, shelf: Shelf) -> None:
     with sandbox.database.connect() as connection:
-        settings = [
-            connection.execute(f"show {name}".encode()).fetchone()
-            for name in ("idle_session_timeout", "default_transaction_isolation")
-        ]
-    assert settings == [{"idle_session_timeout": "0"}, {"default_transaction_isolation": "read committed"}]
+        for name, value in ODD_SETTINGS.items():
+            shelf.alter_database(f"{name} = {value if name == 'search_path' else repr(value)}")
+        connection.execute("create schema shadow")
+        connection.execute(
+            "create function shadow.now() returns timestamptz language sql return timestamptz '-infinity'"
+        )
+    sandbox.edit('customer = "bigint"', 'code = "text"\nat = "timestamptz"')
+    sandbox.query(
+        "select customer::varchar as code, timestamptz '2026-01-31 12:00:00+00' as at, visits, spend"
+        " from read_parquet('data/customers.parquet')"
+    )
+    # The second run compares its columns with those of the view.
+    for _ in range(2):
+        done = sandbox.cli("run", "churn", "--full")
+        assert done.code == 0, done.err
+    (score,) = Project(sandbox.root).read("churn").query("code == '7'")["score"]
+    answer = json.loads(sandbox.cli("lookup", "churn", "7", "2026-01-31T12:00:00Z", "--json").out)
+    assert np.float32(answer["prediction"]["score"]) == score
+    assert sandbox.cli("keys", "create", "anna").code == 0
+    with serving(build(sandbox.database, OPEN)) as client:
+        served = client.get("/v1/predictions/churn", params={"code": "7", "at": "2026-01-31T12:00:00Z"}).json()
+    assert served["prediction"] == answer["prediction"]
+    assert served["data_as_of"].endswith("+00:00")
 
 
 def test_a_connection_lost_during_the_checks_is_worth_a_retry(sandbox: Sandbox) -> None:

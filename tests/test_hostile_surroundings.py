@@ -77,12 +77,27 @@ def test_validate_reports_rows_and_errors_as_json(sandbox: Sandbox) -> None:
     assert json.loads(sandbox.cli("validate", "--json").out)["error"]["code"] == "domain_invalid"
 
 
-@pytest.mark.parametrize("url", ["foo", "sqlite:///x.db", "postgresql://h:abc/x", "postgresql://h:99999/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "foo",
+        "sqlite:///x.db",
+        "postgresql://h:abc/x",
+        "postgresql://h:99999/x",
+        "postgresql+psycopg2://u:secret@h/x",
+        "'postgresql://u:secret@h/x'",
+        "postgresql://u:se%cret@h/x",
+        "postgresql://u:secret@secret@h/x",
+        "postgresql://u:secret/secret@h/x",
+        "host=h user=u password=secret secret",
+    ],
+)
 def test_a_url_of_another_database_is_refused(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("PRESCORE_DATABASE_URL", url)
     done = sandbox.cli("status")
     assert done.code == 2, done.err
     assert "PRESCORE_DATABASE_URL is not a valid Postgres URL" in done.err
+    assert "cret" not in done.err
 
 
 def test_a_folder_that_cannot_be_written_is_reported(sandbox: Sandbox) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import psycopg
+from psycopg import IsolationLevel
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from prescore import errors
-from prescore.catalog.queries import query
+from prescore.catalog import session
 
 URL_VARIABLE = "PRESCORE_DATABASE_URL"
 EMBEDDED = "embedded"
@@ -22,8 +24,6 @@ EMBEDDED = "embedded"
 Connection = psycopg.Connection[DictRow]
 
 _DEFAULTS: dict[str, Any] = {
-    # A database in SQL_ASCII would otherwise return bytes for every text.
-    "client_encoding": "UTF8",
     # With these, a server that vanishes without closing its connections is noticed within about a minute. By the
     # defaults of the kernel it takes hours.
     "connect_timeout": 10,
@@ -33,7 +33,13 @@ _DEFAULTS: dict[str, Any] = {
     "tcp_user_timeout": 60_000,
 }
 """Connection parameters, unless the URL sets them."""
+# A database in SQL_ASCII would otherwise return bytes for every text.
+_ENCODING = {"client_encoding": "UTF8"}
 
+_FORM = (
+    "Use the form postgresql://user:password@host:port/database, and in a password write %40 for @, %2F for /, %3A "
+    "for :, %3F for ?, %23 for # and %25 for %."
+)
 _LOGIN_ERRORS = (pg.InvalidPassword, pg.InvalidAuthorizationSpecification, pg.InvalidCatalogName)
 # While connecting, libpq reports errors without an SQLSTATE. These words are what the server's messages have in common.
 _LOGIN_WORDS = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
@@ -59,11 +65,15 @@ _DEFAULT_ADVICE = "Is it running and reachable? Then try again."
 class Database:
     """A Postgres database by its libpq URL. Every step opens its own connections, since opening one is cheap.
 
+    All connections, those of Great Expectations and of the lookup API too, are opened with `conninfo`, and their
+    sessions are prepared by `catalog.session`.
+
     `embedded` is true of a project's own server, for which error messages differ. `name` is the `application_name` of
     its connections in pg_stat_activity.
     """
 
-    url: str
+    # A password must not appear in a traceback or a log.
+    url: str = field(repr=False)
     embedded: bool = False
     name: str = "prescore"
 
@@ -75,22 +85,60 @@ class Database:
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """Open a connection in autocommit mode with rows as dicts; raise DatabaseUnavailable or DatabaseRefused."""
-        with (
-            translate_errors(self.url, embedded=self.embedded),
-            psycopg.connect(
-                make_conninfo(**self.parameters),
-                autocommit=True,
-                row_factory=dict_row,
-                application_name=self.name,
-            ) as connection,
-        ):
-            connection.execute(query("session_settings"))
+        with translate_errors(self.url, embedded=self.embedded), self.open() as connection:
             yield connection
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The libpq parameters of connections: those of the URL, such as `options`, and prescore's defaults."""
-        return _DEFAULTS | conninfo_to_dict(self.url)
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a connection in one read-only transaction at repeatable read, without a limit on its duration.
+
+        Unlike `connect`, this also works through a pooler in transaction mode.
+        """
+        with translate_errors(self.url, embedded=self.embedded), self._open() as connection:
+            connection.isolation_level = IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            with connection.transaction():
+                connection.execute(session.local_settings(0))
+                yield connection
+
+    def open(self) -> Connection:
+        """Open the connection that `connect` yields; raise psycopg's errors, or DatabaseRefused."""
+        connection = self._open()
+        try:
+            if session.process(connection) != connection.info.backend_pid:
+                self._require_session_mode(connection)
+            connection.execute(session.writer_settings())
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _open(self) -> Connection:
+        connection = psycopg.connect(self.conninfo(_DEFAULTS), autocommit=True, row_factory=dict_row)
+        try:
+            session.require_supported(connection.info)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _require_session_mode(self, connection: Connection) -> None:
+        """Raise DatabaseRefused if the pooler behind a connection gives its session to other clients in between."""
+        # Statements that are prepared in one session are unknown in the next.
+        connection.prepare_threshold = None
+        with self._open() as other:
+            shared = session.shares_processes(connection, other)
+        if shared:
+            raise errors.DatabaseRefused(
+                f"A pooler in transaction mode is between prescore and Postgres at {redacted(self.url)}. Jobs and "
+                "commands need sessions of their own: connect them to the server itself, or to a pool in session mode. "
+                "The lookup API works with either mode."
+            )
+
+    def conninfo(self, defaults: Mapping[str, Any]) -> str:
+        """Return the libpq parameters of connections: those of the URL, such as `options`, and else these defaults."""
+        parameters = {**defaults, **conninfo_to_dict(self.url), **_ENCODING, "application_name": self.name}
+        return make_conninfo(**parameters)
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -130,10 +178,11 @@ def translate_errors(url: str, *, embedded: bool = False) -> Iterator[None]:
         raise errors.DatabaseRefused(
             f"Postgres denies access: {first_line(error)} Grant the privilege, or use a role that has it."
         ) from error
-    except psycopg.ProgrammingError as error:
-        if _is_readable(url):
+    except psycopg.ProgrammingError:
+        fault = url_fault(url)
+        if fault is None:
             raise
-        raise _invalid_url(error) from error
+        raise invalid_url(fault) from None
 
 
 def is_connection_lost(error: errors.DatabaseUnavailable) -> bool:
@@ -159,15 +208,43 @@ def first_line(error: Exception) -> str:
 
 def redacted(url: str) -> str:
     """Return the host, port and database of a URL, without its password."""
-    try:
-        parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
+    if url_fault(url) is not None:
         return "an unreadable URL"
+    parts = conninfo_to_dict(url)
     host = str(parts.get("host", "localhost"))
     database = parts.get("dbname", "")
     if host.startswith("/"):
         return f"the socket in {host} (database {database})"
-    return f"{host}:{parts.get('port', 5432)}/{database}"
+    ports = str(parts.get("port", 5432)).split(",")
+    hosts = host.split(",")
+    if len(ports) == 1:
+        ports *= len(hosts)
+    addresses = ",".join(f"{host}:{port}" for host, port in zip(hosts, ports, strict=False))
+    return f"{addresses}/{database}"
+
+
+def url_fault(url: str) -> str | None:
+    """Return what is wrong with a URL, as a sentence without any part of the URL, or None if libpq can read it.
+
+    libpq's own message may quote the password. It checks ports only when it connects.
+    """
+    if re.match(r"\w+\+\w+://", url):
+        return "Write postgresql:// without the name of a driver."
+    if url[:1] in "\"'":
+        return "Remove the quotes around it."
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return _FORM
+    ports = [port for port in str(parts.get("port", "")).split(",") if port]
+    if not all(port.isdecimal() and 0 < int(port) < 65_536 for port in ports):
+        return _FORM
+    return _FORM if "@" in str(parts.get("host", "")) else None
+
+
+def invalid_url(fault: str) -> errors.DatabaseRefused:
+    """Return the error for a URL with a fault that `url_fault` found."""
+    return errors.DatabaseRefused(f"{URL_VARIABLE} is not a valid Postgres URL. {fault}")
 
 
 def _is_connection_lost(error: psycopg.OperationalError) -> bool:
@@ -191,28 +268,8 @@ def _operational_error(url: str, error: psycopg.Error) -> errors.PrescoreError:
             f"Postgres at {redacted(url)} refuses the login: {text} "
             f"Check user, password and database in {URL_VARIABLE}."
         )
-    if not _has_valid_ports(url):
-        return _invalid_url(error)
+    fault = url_fault(url)
+    if fault is not None:
+        return invalid_url(fault)
     advice = _ADVICE.get(_sqlstate(error) or "", _DEFAULT_ADVICE)
     return errors.DatabaseUnavailable(f"Cannot work with Postgres at {redacted(url)}: {text} {advice}")
-
-
-def _invalid_url(error: psycopg.Error) -> errors.DatabaseRefused:
-    return errors.DatabaseRefused(
-        f"{URL_VARIABLE} is not a valid Postgres URL: {first_line(error)} "
-        "Use the form postgresql://user:password@host:port/database."
-    )
-
-
-def _has_valid_ports(url: str) -> bool:
-    # libpq checks ports only when it connects, and reports an invalid one as a failure to connect.
-    ports = str(conninfo_to_dict(url).get("port", "")).split(",")
-    return all(port.isdecimal() and 0 < int(port) < 65_536 for port in ports if port)
-
-
-def _is_readable(url: str) -> bool:
-    try:
-        conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        return False
-    return True

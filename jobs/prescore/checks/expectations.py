@@ -10,7 +10,10 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
+
+from psycopg.rows import tuple_row
 
 from prescore.catalog.catalog import Catalog, CheckResult, Version
 from prescore.catalog.database import Database, embedded_stopped
@@ -23,10 +26,8 @@ COMPULSORY = ("rows", "rejects", "keys", "finite", "lengths")
 """Names of the checks that every version must pass; a spec's own checks have other names."""
 
 # Great Expectations expands $NAME in a connection string and rejects some forms of libpq's URLs. So it gets this
-# string, and the actual parameters as arguments of the driver, which are passed on as they are.
+# string, which decides nothing but the driver, and connections that are opened as everywhere else.
 _CONNECTION_STRING = "postgresql+psycopg://prescore@localhost/prescore"
-_NO_PARAMETERS = {"user": None, "host": None, "dbname": None}
-"""Removes the parameters of `_CONNECTION_STRING`, so that libpq's defaults apply where the URL sets none."""
 
 # SQLAlchemy's name for a lost connection, a cancelled statement or a full disk: no verdict on the data.
 _OPERATIONAL_ERROR = "OperationalError"
@@ -132,19 +133,10 @@ def _table_batch(context: Any, database: Database, name: str) -> Iterator[Any]:
 
     # Great Expectations cannot handle a column whose type SQLAlchemy does not know.
     postgres.ischema_names["vector"] = TEXT
-    parameters = database.parameters
-    # A table asset's own schema argument is deprecated since 1.14. The search path has the same effect.
-    options = f"{parameters.get('options', '')} -c search_path={_search_path(database)}".strip()
-    connect_args = {
-        **_NO_PARAMETERS,
-        **parameters,
-        "options": options,
-        "application_name": database.name,
-    }
     source = context.data_sources.add_postgres(
         "prescore",
         connection_string=_CONNECTION_STRING,
-        kwargs={"connect_args": connect_args},
+        kwargs={"creator": partial(_connect, database)},
     )
     try:
         asset = source.add_table_asset("staged", table_name=name)
@@ -156,15 +148,14 @@ def _table_batch(context: Any, database: Database, name: str) -> Iterator[Any]:
         source.get_engine().dispose()
 
 
-def _search_path(database: Database) -> str:
-    """Return a search path as an option of a connection: the schema of versions, then the role's own search path.
-
-    Only a type that is on the search path, such as one of an extension, has its plain name.
-    """
-    with database.connect() as connection:
-        path: str = Catalog(connection).one("checks_search_path")["search_path"]
-    # Options end at a space.
-    return path.replace("\\", "\\\\").replace(" ", "\\ ")
+def _connect(database: Database) -> Any:
+    """Open a connection for SQLAlchemy, whose session finds the tables of versions without their schema."""
+    connection = database.open()
+    # A table asset's own schema argument is deprecated since 1.14. The search path has the same effect.
+    Catalog(connection).one("checks_search_path")
+    connection.set_autocommit(False)
+    connection.row_factory = tuple_row  # type: ignore[assignment] # SQLAlchemy's rows are tuples
+    return connection
 
 
 def _connection_lost(database: Database, reason: str) -> DatabaseUnavailable:

@@ -14,7 +14,7 @@ import pyarrow.csv
 from psycopg import IsolationLevel, sql
 
 from prescore import errors
-from prescore.catalog import lookup
+from prescore.catalog import lookup, session
 from prescore.catalog.catalog import Catalog, Column, Version
 from prescore.catalog.columns import copy_columns
 from prescore.catalog.copy_file import CopyFile
@@ -43,7 +43,7 @@ def read(catalog: Catalog, model: str, version: int | None) -> pd.DataFrame:
     be read.
     """
     connection = catalog.connection
-    connection.execute(query("lookup_session"), {"statement_timeout": "0"})
+    connection.execute(session.reader_settings(0))
     # One snapshot for the pointer and the table. Retirement waits for transactions that may still read a table.
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
     with connection.transaction():

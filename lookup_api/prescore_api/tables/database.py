@@ -1,4 +1,9 @@
-"""The reader's connections to Postgres: few, read-only, and with a bound on every wait."""
+"""The reader's connections to Postgres: few, read-only, and with a bound on every wait.
+
+They work directly, and through a pooler in either mode. In transaction mode, each transaction of a client may run in
+another session of the server, which other clients use as well. So behind any pooler, statements are not prepared in a
+session and leave none of their settings in it.
+"""
 
 from __future__ import annotations
 
@@ -7,35 +12,27 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import psycopg
+from psycopg import IsolationLevel, sql
 from psycopg import errors as pg
-from psycopg import sql
 from psycopg.rows import DictRow, dict_row, tuple_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from prescore.catalog import session
 from prescore.catalog.database import Database, first_line, translate_errors
 from prescore.catalog.datetimes import is_out_of_range, load_out_of_range_as_text
-from prescore.catalog.queries import query
 from prescore.errors import DatabaseRefused
 
-Connection = psycopg.AsyncConnection[DictRow]
 Statement = bytes | sql.Composed
 
 # Server-side timeouts come first. This much later, a silent server's connection is cut.
 _GRACE_SECONDS = 1
-_CONNECTION_OPTIONS: Mapping[str, Any] = {
-    "autocommit": True,
-    "row_factory": dict_row,
-    "application_name": "prescore api",
-    "connect_timeout": 5,
-    "tcp_user_timeout": 5000,
-    "keepalives_idle": 10,
-    # Otherwise psycopg would decode text with the database's own encoding.
-    "client_encoding": "UTF8",
-}
+_NAME = "prescore api"
+_DEFAULTS: Mapping[str, Any] = {"connect_timeout": 5, "tcp_user_timeout": 5000, "keepalives_idle": 10}
+"""Connection parameters, unless the URL sets them."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +56,13 @@ class ReaderPool:
         self.patience = bounds.connection_seconds
         # psycopg's own count includes requests that have given up.
         self._waiting = 0
+        self._failure: Exception | None = None
+        self._settings = session.reader_settings(bounds.statement_seconds)
+        self._local_settings = session.local_settings(bounds.statement_seconds)
         self._pool = AsyncConnectionPool(
-            database.url,
+            replace(database, name=_NAME).conninfo(_DEFAULTS),
             connection_class=Connection,
-            kwargs=dict(_CONNECTION_OPTIONS),
-            configure=self._configure,
+            kwargs={"autocommit": True, "row_factory": dict_row, "pool": self},
             min_size=1,
             max_size=bounds.connections,
             timeout=bounds.connection_seconds,
@@ -111,7 +110,11 @@ class ReaderPool:
         connection = await self._acquire()
         deadline = _Deadline(connection, self._bounds.statement_seconds + _GRACE_SECONDS)
         try:
-            return await _fetch(cursor_class(connection), statement, parameters)
+            if not connection.is_pooled:
+                return await _fetch(cursor_class(connection), statement, parameters)
+            async with connection.transaction():
+                await connection.execute(self._local_settings)
+                return await _fetch(cursor_class(connection), statement, parameters)
         except psycopg.OperationalError:
             was_lost = connection.closed and not deadline.passed
             if not (was_lost and may_retry):
@@ -132,12 +135,50 @@ class ReaderPool:
         self._waiting += 1
         try:
             return await self._pool.getconn()
+        except PoolTimeout as timeout:
+            # The pool connects in the background, and does not report why it cannot.
+            if self._failure is None:
+                raise
+            raise self._failure from timeout
         finally:
             self._waiting -= 1
 
-    async def _configure(self, connection: Connection) -> None:
-        milliseconds = round(self._bounds.statement_seconds * 1000)
-        await connection.execute(query("lookup_session"), {"statement_timeout": str(milliseconds)})
+    async def prepare(self, connection: Connection) -> None:
+        """Prepare a connection that was opened for the pool."""
+        session.require_supported(connection.info)
+        connection.is_pooled = await session.process_async(connection) != connection.info.backend_pid
+        if connection.is_pooled:
+            connection.prepare_threshold = None
+            await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
+            await connection.set_read_only(True)
+        else:
+            await connection.execute(self._settings)
+
+    def note(self, failure: Exception | None) -> None:
+        """Note why the last attempt to connect failed, or that it succeeded."""
+        self._failure = failure
+
+
+class Connection(psycopg.AsyncConnection[DictRow]):
+    """A connection of a pool. `is_pooled` says whether there is another pooler between it and the server."""
+
+    is_pooled = False
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", *, pool: ReaderPool, **options: Any) -> Self:  # type: ignore[override]
+        """Open and prepare a connection for a pool, which notes why that fails."""
+        try:
+            connection = await super().connect(conninfo, **options)
+            try:
+                await pool.prepare(connection)
+            except BaseException:
+                await connection.close()
+                raise
+        except Exception as error:
+            pool.note(error)
+            raise
+        pool.note(None)
+        return connection
 
 
 class _TupleCursor(psycopg.AsyncRawCursor[tuple[Any, ...]]):

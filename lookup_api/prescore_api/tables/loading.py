@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pyarrow.csv
-from psycopg import IsolationLevel, sql
+from psycopg import sql
 
 from prescore.catalog import lookup
 from prescore.catalog.columns import copy_columns
@@ -57,14 +57,11 @@ def load(database: Database, version: TableVersion, max_bytes: int) -> pa.Table:
         table=sql.Identifier(version.row["table_name"]),
         columns=copy_columns(columns),
     )
-    with database.connect() as connection:
-        connection.execute(query("lookup_session"), {"statement_timeout": "0"})
-        # One snapshot for the version's id and its rows.
-        connection.isolation_level = IsolationLevel.REPEATABLE_READ
-        with connection.transaction():
-            _require_same(connection, version)
-            with connection.cursor().copy(statement) as copy:
-                table = _read_csv(CopyFile(iter(copy)), types, max_bytes)
+    # One snapshot for the version's id and its rows.
+    with database.read() as connection:
+        _require_same(connection, version)
+        with connection.cursor().copy(statement) as copy:
+            table = _read_csv(CopyFile(iter(copy)), types, max_bytes)
     if table.num_rows != version.row["rows"]:
         raise lookup.missing_rows(version.row, table.num_rows)
     return table

@@ -12,5 +12,5 @@ select min(cardinality({column}::{type})) as shortest, max(cardinality({column}:
 from prescore_versions.{table};
 
 -- name: checks_search_path
--- The search path of a session that runs checks.
-select 'prescore_versions, ' || current_setting('search_path') as search_path;
+-- Let a session that runs checks find tables of versions by their plain names, and types where the role finds them.
+select set_config('search_path', 'prescore_versions, ' || current_setting('search_path'), false);

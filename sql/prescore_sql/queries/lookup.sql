@@ -51,15 +51,6 @@ order by v.version desc;
 -- Fails while lookups cannot be answered, because the catalog is missing or this role may not read it.
 select count(*) as models from predictions.freshness;
 
--- name: lookup_session
--- Set up a serving connection: read-only, with a timeout, and with one format of values whatever the server's settings
--- are.
-select set_config('default_transaction_read_only', 'on', false),
-       set_config('statement_timeout', %(statement_timeout)s, false),
-       set_config('timezone', 'UTC', false),
-       set_config('datestyle', 'ISO', false),
-       set_config('extra_float_digits', '1', false);
-
 -- name: lookup_copy
 -- Copy a whole version out, for a server that holds it in memory.
 copy (select {columns} from prescore_versions.{table}) to stdout (format csv);

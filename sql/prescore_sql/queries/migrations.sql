@@ -1,17 +1,6 @@
 -- The format of every file here: `-- name: subject_verb`, comment lines on what the statement does, the statement.
 -- %(placeholders)s are values; {braces} are identifiers, which psycopg.sql composes.
 
--- name: session_settings
--- Set up a connection: the only date format that psycopg can read, limits for locks and idle transactions, and defaults
--- that the server's own settings do not change.
-set datestyle = 'ISO';
-set lock_timeout = '30s';
--- A process that is suspended in a transaction must not block others until it is resumed.
-set idle_in_transaction_session_timeout = '60s';
--- A connection is idle while a source is read or checks run on another one. Every statement must see the latest state.
-set idle_session_timeout = 0;
-set default_transaction_isolation = 'read committed';
-
 -- name: migrations_lock
 -- Run one migration at a time, across processes. The lock is released at the end of the transaction.
 select pg_advisory_xact_lock(7737263);
