@@ -73,12 +73,12 @@ def test_a_skipped_publication_keeps_no_lease(airflow: Airflow, sandbox: Sandbox
     assert sandbox.rows(LEASES) == []
 
 
-def test_a_refused_version_stays_refused(airflow: Airflow, sandbox: Sandbox) -> None:
+def test_a_cleared_check_leaves_a_refused_version_refused(airflow: Airflow, sandbox: Sandbox) -> None:
     sandbox.onnx(linear([1.0, -0.5], add=5.0))
     assert airflow.run()["states"]["check"] == "failed"
     sandbox.edit("max_value = 1\n", "max_value = 1000\n")
     airflow.log()
     assert airflow.run_task("check")["states"]["check"] == "failed"
-    assert "A refused version stays refused, even if its spec has changed since" in airflow.log()
+    assert "If the checks were wrong, change them and run `prescore check-again churn 1`" in airflow.log()
     assert sandbox.rows(STATES) == [(1, "refused")]
     assert sandbox.rows(LEASES) == []

@@ -15,7 +15,7 @@ import typer
 from prescore.catalog.datetimes import parse_datetime
 from prescore.cli import context, db, keys, versions
 from prescore.cli.errors import reporting_errors
-from prescore.cli.versions import AllowBreaking, Json, Model
+from prescore.cli.versions import AllowBreaking, Json, Model, Number
 from prescore.errors import Refused
 
 app = typer.Typer(
@@ -134,6 +134,21 @@ def run(
         raise
     except KeyboardInterrupt:
         sys.stderr.write("prescore: stopped. Finished chunks are kept, and the next run resumes.\n")
+        raise
+    show(report)
+
+
+@app.command()
+def check_again(name: Model, version: Number, json: Json = False) -> None:
+    """Run the spec's current checks on a version that is staged, checked or refused."""
+    from prescore.cli import display
+
+    project = context.project()
+    show = display.report_json if json else display.report
+    try:
+        report = project.check_again(name, version)
+    except Refused:
+        show(project.report(name, version))
         raise
     show(report)
 

@@ -139,8 +139,24 @@ class Project:
             report = materialize.run(job, options, on_busy=on_busy)
         return RunReport.from_report(report)
 
-    def report(self, name: str) -> RunReport:
-        """Return the report of a model's newest version, whatever became of it; raises NotFound.
+    def check_again(self, name: str, version: int) -> RunReport:
+        """Run the checks that the spec has now on a staged, checked or refused version, without scoring.
+
+        A version that passes can be published. Raises Refused when a check fails: the version is refused then, and
+        `report(name, version)` describes it. Raises NotFound; NotAllowed for a version that has no table, has been
+        published, or was made by a spec with other columns, features or model file; and Busy while a run writes the
+        model.
+        """
+        with extras.needed("jobs"):
+            from prescore.public.run_report import RunReport
+            from prescore.run.job import no_progress
+            from prescore.run.recheck import check_again
+
+        report = check_again(self._session.job(name, no_progress), version)
+        return RunReport.from_report(report)
+
+    def report(self, name: str, version: int | None = None) -> RunReport:
+        """Return the report of a version, by default the model's newest, whatever became of it; raises NotFound.
 
         Its `seconds` have no `total`, which only the run itself knows.
         """
@@ -148,7 +164,8 @@ class Project:
             from prescore.public.run_report import RunReport
             from prescore.run.job import no_progress
 
-        return RunReport.newest(self._session.job(name, no_progress))
+        job = self._session.job(name, no_progress)
+        return RunReport.newest(job) if version is None else RunReport.from_catalog(job, version)
 
     def versions(self, name: str) -> Results[ModelVersion]:
         """Return all versions of a model, newest first; raises NotFound for a model that was never run."""

@@ -39,6 +39,18 @@ def check_version(
     """
     if is_decided(version, spec):
         return version["checks"] or []
+    return run_checks(database, connection, lease, version, spec, own_expectations)
+
+
+def run_checks(
+    database: Database,
+    connection: Connection,
+    lease: Lease,
+    version: Version,
+    spec: Spec,
+    own_expectations: list[Any],
+) -> list[CheckResult]:
+    """Do the same whatever the checks of the version have decided before."""
     compulsory = _build_compulsory(connection, version)
     rows, finite, *own = expectations.validate(
         database,
@@ -66,14 +78,15 @@ def check_version(
 def is_decided(version: Version, spec: Spec) -> bool:
     """Return whether there is nothing left to check: the version was published, or it passed these same checks.
 
-    Raises NotAllowed for a refused version, which no later check can change.
+    Raises NotAllowed for a refused version: only a person has it checked again, after changing the checks.
     """
     state = version["state"]
     if state == "refused":
         raise NotAllowed(
             f"{refusal_message(version, version['checks'] or [])}\n"
-            "A refused version stays refused, even if its spec has changed since. Fix the cause, then make a new "
-            "version: trigger a new run, or clear the snapshot task of this one with all tasks downstream."
+            "Fix the cause, then make a new version: trigger a new run, or clear the snapshot task of this one with all "
+            f"tasks downstream. If the checks were wrong, change them and run `prescore check-again {version['model']} "
+            f"{version['version']}`."
         )
     if state == "checked":
         return version["checks_fingerprint"] == spec.checks_fingerprint

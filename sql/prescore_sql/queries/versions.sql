@@ -69,7 +69,7 @@ where v.model = %(model)s and v.version = %(version)s and v.state = 'building';
 -- Record the results of the checks. A version that failed them is refused, and kept for inspection.
 update prescore.versions
 set state = %(state)s, checked_at = now(), checks = %(checks)s, checks_fingerprint = %(checks_fingerprint)s
-where model = %(model)s and version = %(version)s and state in ('staged', 'checked');
+where model = %(model)s and version = %(version)s and state in ('staged', 'checked', 'refused');
 
 -- name: versions_supersede
 -- Replace the published version. A rollback also marks it as withdrawn.
