@@ -28,7 +28,7 @@ WORDS = {
     r"(?:the|its|whose|of the) owner": "model owner, catalog owner",
     r"versions? of the past": "backfill",
     r"narrow": "allow precision loss",
-    r"prescore check": "prescore validate",
+    r"prescore check(?!-again)": "prescore validate",
     r"prescore diff": "prescore compare",
     r"retention\.past": "retention.backfills",
     r"give back|gives back|gave back": "release",

@@ -48,6 +48,7 @@ from prescore.errors import (
 
 if TYPE_CHECKING:
     from prescore.checks.comparison import ColumnDifference, KeyCounts
+    from prescore.public.activity import ModelActivity
     from prescore.public.examples import examples
     from prescore.public.project import Project
     from prescore.public.results import (
@@ -77,6 +78,7 @@ __all__ = [
     "LeaseLost",
     "LookupResult",
     "Mistake",
+    "ModelActivity",
     "ModelFailed",
     "ModelInvalid",
     "ModelStatus",
@@ -111,6 +113,7 @@ _MODULES = {
     "Event": "prescore.public.results",
     "KeyCounts": "prescore.checks.comparison",
     "LookupResult": "prescore.public.results",
+    "ModelActivity": "prescore.public.activity",
     "ModelStatus": "prescore.public.status",
     "ModelVersion": "prescore.public.results",
     "Results": "prescore.public.results",

@@ -70,6 +70,14 @@ def table(rows: Sequence[Mapping[str, object]]) -> None:
     _out().print(printed)
 
 
+def record(title: str, values: Mapping[str, object]) -> None:
+    """Print a title, and below it a line for each value, its name on the left."""
+    line((title, "bold"))
+    width = max(map(len, values), default=0)
+    for name, value in values.items():
+        line(f"  {name:<{width}}  {format_value(value)}")
+
+
 def line(*parts: Part) -> None:
     """Print a line of plain and styled text."""
     _out().print(Text.assemble(*parts))

@@ -154,10 +154,17 @@ def check_again(name: Model, version: Number, json: Json = False) -> None:
 
 
 @app.command()
-def status(json: Json = False) -> None:
-    """Show every model: what is served, how old it is, and what became of the last run."""
+def status(name: OneModel = None, json: Json = False) -> None:
+    """Show what is served, how old it is, and what became of the last run. With a name, show what goes on now."""
     from prescore.cli import display
 
+    if name is not None:
+        activity = context.project().status(name)
+        if json:
+            display.print_json(activity.as_dict())
+        else:
+            display.record(name, activity.summary())
+        return
     models = context.project().status()
     if json:
         display.print_json(models.as_dicts())

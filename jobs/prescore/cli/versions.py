@@ -88,6 +88,7 @@ def retire(name: Model, dry_run: DryRun = False) -> None:
     typer.echo(f"{'Would retire' if dry_run else 'Retired'}: {_listed(result.retired)}")
     if result.in_use:
         typer.echo(f"Still being read, left for the next retirement: {_listed(result.in_use)}")
+        typer.echo(f"`prescore status {name}` shows the sessions that read them.")
 
 
 def _listed(versions: tuple[int, ...]) -> str:

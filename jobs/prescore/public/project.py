@@ -13,6 +13,7 @@ from prescore.catalog.datetimes import to_datetime
 from prescore.checks import comparison
 from prescore.errors import Mistake
 from prescore.public import extras, progress
+from prescore.public.activity import ModelActivity
 from prescore.public.results import (
     Comparison,
     Event,
@@ -209,10 +210,20 @@ class Project:
         with self._session.catalog() as catalog:
             return LookupResult(**lookup.look_up(catalog, name, [str(value) for value in key]))
 
-    def status(self) -> Results[ModelStatus]:
-        """Return what is served of every model and how old it is, in alphabetical order."""
+    @overload
+    def status(self, name: str) -> ModelActivity: ...
+    @overload
+    def status(self, name: None = None) -> Results[ModelStatus]: ...
+    def status(self, name: str | None = None) -> ModelActivity | Results[ModelStatus]:
+        """Return what is served of every model and how old it is, in alphabetical order.
+
+        With a name, return the activity of that model as well: its unfinished run and how far it is, who holds its
+        lease, which sessions wait, and which ones keep old versions. Raises NotFound for a model that was never run.
+        """
         with self._session.catalog() as catalog:
-            return Results(ModelStatus(**row) for row in catalog.all("status_models"))
+            if name is not None:
+                return ModelActivity.from_catalog(catalog, name)
+            return Results(ModelStatus(**row) for row in catalog.all("status_models", model=None))
 
     def history(self, name: str) -> Results[Event]:
         """Return what happened to a model, newest first; raises NotFound for a model that was never run."""

@@ -13,6 +13,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 from prescore.catalog.catalog import Version
 from prescore.checks import comparison
 from prescore.checks.comparison import ColumnDifference, KeyCounts
+from prescore.checks.results import sentence
 from prescore.public import html
 from prescore.public.formatting import first_line, format_age
 
@@ -137,6 +138,13 @@ class ModelVersion(Result):
         return hash((self.model, self.version, self.state))
 
     @property
+    def reason(self) -> str | None:
+        """Why the version failed or was refused: its error, or the checks that it failed; None for any other."""
+        if self.error or self.state != "refused":
+            return self.error
+        return "; ".join(sentence(result) for result in self.checks if not result["passed"])
+
+    @property
     def marked_state(self) -> str:
         """The state, followed by `trial`, `withdrawn` and `pinned` where they apply, such as `superseded, pinned`."""
         is_trial = self.trial_rows is not None
@@ -153,7 +161,9 @@ class ModelVersion(Result):
             "state": self.marked_state,
             "rows": self.rows,
             "data as of": self.data_as_of,
+            "started at": self.started_at,
             "published at": self.published_at,
+            "why": first_line(self.reason),
         }
 
 

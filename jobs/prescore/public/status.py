@@ -41,10 +41,11 @@ class ModelStatus(Result):
             "max age": format_age(self.max_age_seconds),
             "stale": self.stale,
             "held": self.held,
-            "last run": self._last_run(),
+            "last run": self.last_run(),
         }
 
-    def _last_run(self) -> str | None:
+    def last_run(self) -> str | None:
+        """Return what became of the newest version, None without one."""
         if self.newest_state is None:
             return None
         is_trial = self.newest_trial_rows is not None

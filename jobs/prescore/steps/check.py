@@ -84,9 +84,9 @@ def is_decided(version: Version, spec: Spec) -> bool:
     if state == "refused":
         raise NotAllowed(
             f"{refusal_message(version, version['checks'] or [])}\n"
-            "Fix the cause, then make a new version: trigger a new run, or clear the snapshot task of this one with all "
-            f"tasks downstream. If the checks were wrong, change them and run `prescore check-again {version['model']} "
-            f"{version['version']}`."
+            "Fix the cause, then make a new version: trigger a new run, or clear the snapshot task of this one with "
+            "all tasks downstream. If the checks were wrong, change them and run "
+            f"`prescore check-again {version['model']} {version['version']}`."
         )
     if state == "checked":
         return version["checks_fingerprint"] == spec.checks_fingerprint

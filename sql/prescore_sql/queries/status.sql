@@ -21,7 +21,7 @@ from prescore.models m
 order by m.model;
 
 -- name: status_models
--- Every model that has been run: the served version with its age, and the state of the newest version.
+-- Every model that has been run, or one of them: the served version with its age, and the state of the newest version.
 select m.model, f.version, f.data_as_of, f.published_at, f.age_seconds, f.max_age_seconds, f.stale,
        m.held_at is not null as held, m.hold_reason,
        v.version as newest_version, v.state as newest_state, v.started_at as newest_started_at,
@@ -29,4 +29,5 @@ select m.model, f.version, f.data_as_of, f.published_at, f.age_seconds, f.max_ag
 from prescore.models m
 left join predictions.freshness f on f.model = m.model
 left join prescore.versions v on v.model = m.model and v.version = m.last_version
+where %(model)s::text is null or m.model = %(model)s
 order by m.model;
