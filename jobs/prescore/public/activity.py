@@ -1,4 +1,4 @@
-"""The activity of one model: its unfinished run, the holder of its lease, what waits, and the readers of old versions."""
+"""The activity of one model: its unfinished run, its lease, what waits, and the readers of old versions."""
 
 from __future__ import annotations
 

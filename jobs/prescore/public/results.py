@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar, overload
 
-from prescore.catalog.catalog import Version
+from prescore.catalog.catalog import CheckResult, Version
 from prescore.checks import comparison
 from prescore.checks.comparison import ColumnDifference, KeyCounts
 from prescore.checks.results import sentence
@@ -109,7 +109,7 @@ class ModelVersion(Result):
     trial_rows: int | None
     as_of: datetime | None
     error: str | None
-    checks: Sequence[Mapping[str, Any]] = field(repr=False)
+    checks: Sequence[CheckResult] = field(repr=False)
     row: Version = field(repr=False, compare=False)
     """The whole row of `prescore.versions`."""
 
