@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from psycopg import DataError
 
-from prescore.errors import DatabaseUnavailable
+from prescore.errors import DatabaseUnavailable, Transient
 from prescore_api.tables.batching import IN_FLIGHT, BatchedLookup, Key
 
 
@@ -86,6 +86,35 @@ def test_an_outage_fails_all_queued_lookups_at_once() -> None:
         results = await asyncio.gather(*lookups, return_exceptions=True)
         assert {type(result) for result in results} == {DatabaseUnavailable}
         assert len(database.fetched) <= IN_FLIGHT + 1
+
+    _run(scenario)
+
+
+@pytest.mark.parametrize("rows", [[], [(1, True, 0)] * 3], ids=["none", "one too many"])
+def test_a_statement_that_returns_other_rows_fails_its_lookups_at_once(rows: list[Any]) -> None:
+    """Such as one that a pooler ran for another client. Otherwise, its callers would wait forever."""
+
+    async def scenario(_: _Database, batched: BatchedLookup) -> None:
+        async def fetch(_: Sequence[Key]) -> list[Any]:
+            return rows
+
+        batched._fetch = fetch
+        lookups = [batched.submit((k,)) for k in range(2)]
+        results = await asyncio.wait_for(asyncio.gather(*lookups, return_exceptions=True), 10)
+        assert {type(result) for result in results} == {ValueError}
+
+    _run(scenario)
+
+
+def test_lookups_fail_when_their_task_is_cancelled() -> None:
+    async def scenario(database: _Database, batched: BatchedLookup) -> None:
+        lookups = [batched.submit((k,)) for k in range(3)]
+        await _until_fetching(database, 1)
+        lookups.append(batched.submit((3,)))
+        for worker in list(batched._workers):
+            worker.cancel()
+        results = await asyncio.wait_for(asyncio.gather(*lookups, return_exceptions=True), 10)
+        assert {type(result) for result in results} == {Transient}
 
     _run(scenario)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from psycopg import DataError
 
 from prescore.catalog.lookup import Row
-from prescore.errors import DatabaseUnavailable
+from prescore.errors import DatabaseUnavailable, Transient
 
 Key = tuple[Any, ...]
 Fetch = Callable[[Sequence[Key]], Awaitable[list[Row]]]
@@ -56,18 +56,15 @@ class BatchedLookup:
         try:
             keys = [lookup.key for lookup in batch]
             rows = await self._fetch(keys)
+            _resolve(batch, rows)
         except DataError as error:
             await self._look_up_singly(batch, error)
         except Exception as error:
-            # The queue would most likely fail in the same way, only later.
-            queue, self._queue = self._queue, []
-            for lookup in (*batch, *queue):
-                lookup.fail(error)
-        else:
-            for lookup, row in zip(batch, rows, strict=True):
-                # A future is done already if its caller was cancelled.
-                if not lookup.future.done():
-                    lookup.future.set_result(row)
+            self._fail_all(batch, error)
+        except BaseException:
+            # The task was cancelled, so that nothing would ever resolve these futures.
+            self._fail_all(batch, Transient("The lookup was cancelled."))
+            raise
 
     async def _look_up_singly(self, batch: list[_Lookup], error: DataError) -> None:
         """Find the key that Postgres rejects, so that only its own lookup fails."""
@@ -76,6 +73,12 @@ class BatchedLookup:
             return
         for lookup in batch:
             await self._look_up([lookup])
+
+    def _fail_all(self, batch: list[_Lookup], error: Exception) -> None:
+        """Fail a batch, and the queue with it: it would most likely fail in the same way, only later."""
+        queue, self._queue = self._queue, []
+        for lookup in (*batch, *queue):
+            lookup.fail(error)
 
     def _drop_overdue(self) -> None:
         """Fail the lookups that have waited for longer than `patience`; the queue is in order of arrival."""
@@ -98,3 +101,13 @@ class _Lookup(NamedTuple):
             self.future.set_exception(error)
             # asyncio logs exceptions that are never retrieved, and the caller may have been cancelled.
             self.future.exception()
+
+
+def _resolve(batch: list[_Lookup], rows: list[Row]) -> None:
+    """Give each lookup its row; raise ValueError, before any of them is resolved, unless there is one for each."""
+    if len(rows) != len(batch):
+        raise ValueError(f"a statement returned {len(rows)} rows for {len(batch)} keys")
+    for lookup, row in zip(batch, rows, strict=True):
+        # A future is done already if its caller was cancelled.
+        if not lookup.future.done():
+            lookup.future.set_result(row)
