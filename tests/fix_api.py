@@ -130,10 +130,10 @@ def spec_of(model: str, key: dict[str, str], outputs: dict[str, str], passthroug
 
 
 @contextmanager
-def serving(app: Dispatcher) -> Iterator[httpx.Client]:
+def serving(app: Dispatcher, where: server.Listening | None = None) -> Iterator[httpx.Client]:
     """Run an app in uvicorn in a thread, configured like `prescore serve`, and yield a client of it."""
     with server.listen("127.0.0.1", 0) as listening:
-        running = uvicorn.Server(server.uvicorn_config(lambda: app))
+        running = uvicorn.Server(server.uvicorn_config(lambda: app, where))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

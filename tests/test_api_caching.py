@@ -7,8 +7,12 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import httpx
+import pytest
 
-from fix_api import Api, Shelf
+from fix_api import Api, Shelf, fresh_database, serving
+from prescore.catalog import api_keys
+from prescore.catalog.catalog import Catalog
+from prescore_api.http.app import build
 
 KEY = {"k": "bigint"}
 ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
@@ -66,7 +70,7 @@ def test_answers_are_revalidated_unless_the_spec_allows_caching(api: Api) -> Non
     m = api.publish(KEY, [(1, 0.5)])
     response = api.client.get(f"/v1/predictions/{m}/1")
     assert response.headers["cache-control"] == "private, no-cache"
-    assert response.headers["vary"] == "Accept, Authorization"
+    assert response.headers["vary"] == "Accept, Accept-Encoding, Authorization"
 
 
 def test_an_answer_is_fresh_for_as_long_as_spec_and_age_allow(api: Api) -> None:
@@ -88,3 +92,24 @@ def test_bulk_answers_and_errors_are_not_cached(api: Api) -> None:
     assert bulk.headers["cache-control"] == "no-store"
     assert "etag" not in bulk.headers
     assert "etag" not in api.client.get(f"/v1/predictions/{m}/x").headers
+
+
+@pytest.mark.parametrize("key", ["full", "none"])
+def test_a_shared_cache_keeps_nothing_that_needs_a_key(server: str, key: str) -> None:
+    """Not even a response that says only that something is missing: RFC 9111 lets caches keep a 404 or 405, too."""
+    paths = ["/", "/v1/models", "/v1/models/m", "/v1/models/none", "/metrics", "/v1/predictions/m/1", "/none"]
+    paths += ["/v1/predictions/m/2", "/v1/predictions/m/x", "/v1/predictions/none/1", "/v1/predictions/m?max_age=x"]
+    requests = [("GET", path) for path in paths] + [("HEAD", "/v1/models"), ("PUT", "/v1/models")]
+    requests += [("POST", "/v1/predictions/m/lookup"), ("OPTIONS", "/v1/models")]
+    with fresh_database(server) as database, serving(build(database)) as client:
+        Shelf(database).publish("m", KEY, [(1, 0.5)], lookup={"cache": "60s"})
+        with database.connect() as connection:
+            full = api_keys.create(Catalog(connection), "full", None, None)
+        headers = {"Authorization": f"Bearer {full}"} if key == "full" else {}
+        statuses = set()
+        for method, path in requests:
+            response = client.request(method, path, headers=headers)
+            statuses.add(response.status_code)
+            assert re.fullmatch("no-store|private, max-age=60", response.headers["cache-control"]), path
+            assert response.headers["vary"] == "Accept, Accept-Encoding, Authorization", path
+        assert statuses == ({200, 404, 405, 422} if key == "full" else {401})

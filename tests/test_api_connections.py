@@ -19,7 +19,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import Server
 from uvicorn.supervisors import Multiprocess
 
-from fix_api import OPEN, SCORE, Shelf, fresh_database, serving
+from fix_api import OPEN, SCORE, Shelf, fresh_database, scraped, serving
+from prescore_api.http import server
 from prescore_api.http.app import build
 
 _BODY = b'{"keys":[{"k":3}]}'
@@ -56,7 +57,7 @@ public class Post {
 
 @pytest.fixture(scope="module")
 def served(server: str) -> Iterator[httpx.Client]:
-    """A server that the tests of upgrades share; its model m has the keys 1 to 4."""
+    """A server that tests share; its model m has the keys 1 to 4."""
     with fresh_database(server) as database, serving(build(database, OPEN)) as client:
         Shelf(database).publish("m", {"k": "bigint"}, [(k, k / 4) for k in range(1, 5)], SCORE)
         assert client.get("/v1/predictions/m/1").status_code == 200
@@ -197,6 +198,140 @@ def test_an_upgrade_after_100_continue_is_ignored(served: httpx.Client) -> None:
         assert b'"k":3' in connection.recv(65536)
 
 
+def _responses(received: bytes) -> list[tuple[int, bytes]]:
+    """Split what a server has sent into statuses and bodies."""
+    responses = []
+    while received:
+        head, _, received = received.partition(b"\r\n\r\n")
+        found = re.search(rb"content-length: (\d+)", head)
+        size = int(found[1]) if found else 0
+        responses.append((int(head.split()[1]), received[:size]))
+        received = received[size:]
+    return responses
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 100,
+        b"GET /\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
+        b"POST /v1/predictions/m/lookup HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+    ids=["tls", "0.9", "version", "space", "header", "chunk", "byte"],
+)
+def test_what_is_not_http_is_400_like_every_error_and_counted(served: httpx.Client, malformed: bytes) -> None:
+    """It comes after the responses to the requests before it, and the connection ends."""
+    labels = {"route": "none", "status": "400"}
+    before = scraped(served, "prescore_http_requests_total", **labels) or 0
+    for requests in ([], [_get(1)], [_get(1), _bulk(2), _get(3)]):
+        with _connect(served) as connection:
+            connection.sendall(b"".join(requests) + malformed)
+            connection.sendall(_get(4))
+            *responses, (status, body) = _responses(_receive_all(connection))
+        assert [status for status, _ in responses] == [200] * len(requests)
+        assert re.findall(rb'"k":(\d)', b"".join(body for _, body in responses)) == [b"1", b"2", b"3"][: len(requests)]
+        assert (status, json.loads(body)["error"]["code"]) == (400, "malformed")
+    assert scraped(served, "prescore_http_requests_total", **labels) == before + 3
+
+
+def test_a_malformed_body_ends_a_request_that_waits_for_it(served: httpx.Client) -> None:
+    head = b"POST /v1/predictions/m/lookup HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+    for before, expected in (([], [400]), ([_get(1)], [200, 400])):
+        with _connect(served) as connection:
+            connection.sendall(b"".join(before) + head + b"Expect: 100-continue\r\n\r\n")
+            if not before:
+                assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(b"xyz\r\n")
+            statuses = [status for status, _ in _responses(_receive_all(connection)) if status != 100]
+        assert statuses == expected
+
+
+@pytest.mark.parametrize("host", [b"", b"Host: a\r\nHost: b\r\n"], ids=["none", "two"])
+def test_a_request_without_one_host_is_400(served: httpx.Client, host: bytes) -> None:
+    request = b"GET /health/live HTTP/1.1\r\n%bConnection: close\r\n\r\n" % host
+    with _connect(served) as connection:
+        connection.sendall(request)
+        ((status, body),) = _responses(_receive_all(connection))
+    assert (status, json.loads(body)["error"]["message"]) == (400, "A request needs one Host header.")
+    # HTTP/1.0 has no hosts.
+    statuses, _ = _exchange(served, b"GET /health/live HTTP/1.0\r\n\r\n")
+    assert statuses == [b"200"]
+
+
+def test_a_client_that_has_ended_its_side_is_answered(served: httpx.Client) -> None:
+    for requests in ([_get(1)], [_bulk(1), _get(2), _bulk(3)]):
+        with _connect(served) as connection:
+            connection.sendall(b"".join(requests))
+            connection.shutdown(socket.SHUT_WR)
+            received = _receive_all(connection)
+        assert re.findall(rb'"k":(\d)', received) == [b"1", b"2", b"3"][: len(requests)]
+    for incomplete in (b"", _get(1)[:-2], _bulk(1)[:-2]):
+        with _connect(served) as connection:
+            connection.sendall(incomplete)
+            connection.shutdown(socket.SHUT_WR)
+            assert _receive_all(connection) == b""
+
+
+def test_http_1_0_keeps_a_connection_on_request(served: httpx.Client) -> None:
+    """As ApacheBench does with -k."""
+    path = b"GET /v1/predictions/m/%d HTTP/1.0\r\n%b\r\n"
+    kept = b"Connection: Keep-Alive\r\n"
+    statuses, keys = _exchange(served, path % (1, kept) + path % (2, kept) + path % (3, b""))
+    assert (statuses, keys) == ([b"200"] * 3, [b"1", b"2", b"3"])
+    with _connect(served) as connection:
+        connection.sendall(path % (1, kept))
+        assert b"connection: keep-alive\r\n" in connection.recv(65536)
+
+
+def test_a_coding_of_a_transfer_that_is_not_known_is_415(served: httpx.Client) -> None:
+    request = _bulk(1, b"Connection: close\r\n", chunked=True).replace(b": chunked", b": gzip, chunked")
+    with _connect(served) as connection:
+        connection.sendall(request)
+        ((status, body),) = _responses(_receive_all(connection))
+    assert (status, json.loads(body)["error"]["code"]) == (415, "unsupported_media_type")
+
+
+def test_an_idle_connection_outlives_those_of_a_load_balancer(shelf: Shelf) -> None:
+    """nginx and AWS keep connections for 60 s. The server must not be the first to close one."""
+    assert server.uvicorn_config(lambda: None).timeout_keep_alive == 75
+    with serving(build(shelf.database, OPEN), server.Listening(keep_alive=1)) as client:
+        for sent in (b"\r\n", b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n\r\n"):
+            with _connect(client) as connection:
+                connection.sendall(sent)
+                statuses = [status for status, _ in _responses(_receive_all(connection))]
+            assert statuses == [200] * sent.count(b"GET")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/predictions%2Fm/1", 404),
+        ("/v1/predictions/m%2F1", 404),
+        ("/v1%2Fpredictions/m/1", 404),
+        ("/v1/%70redictions/m/1", 404),
+        ("/v1/predictions/%6d/1", 404),
+        ("/%76%31/models", 404),
+        ("/health%2Flive", 404),
+        ("/v1/predictions/m/%31", 200),
+        ("/v1/predictions/m/1%ZZ", 422),
+        ("/v1/predictions/m/1%", 422),
+        ("/v1/predictions/m?k=1%Z", 422),
+        ("/v1/predictions/m?k=%31", 200),
+        ("/v1/models?%", 422),
+    ],
+)
+def test_a_path_has_one_spelling_and_no_malformed_escapes(served: httpx.Client, path: str, status: int) -> None:
+    """A proxy that restricts access by the beginning of a path would let the other spellings pass."""
+    with _connect(served) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        ((received, body),) = _responses(_receive_all(connection))
+    assert received == status, body
+
+
 def test_connect_closes_the_connection(served: httpx.Client) -> None:
     connect = b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n"
     statuses, keys = _exchange(served, connect + _get(1))
@@ -244,16 +379,19 @@ OVERRIDDEN = {
         "on_message_begin": ["self"],
         "on_headers_complete": ["self"],
         "on_message_complete": ["self"],
+        "on_response_complete": ["self"],
+        "eof_received": ["self"],
         "shutdown": ["self"],
     },
     Server: {"shutdown": ["self", "sockets"]},
     Multiprocess: {"terminate_all": ["self"], "keep_subprocess_alive": ["self"]},
 }
 USED = {
-    HttpToolsProtocol: ["_unset_keepalive_if_required", "send_400_response"],
+    HttpToolsProtocol: ["_unset_keepalive_if_required", "timeout_keep_alive_handler"],
     RequestResponseCycle: ["run_asgi", "send", "receive"],
     httptools.HttpRequestParser: [
-        "feed_data", "get_http_version", "get_method", "set_dangerous_leniencies", "should_upgrade",
+        "feed_data", "get_http_version", "get_method", "set_dangerous_leniencies", "should_keep_alive",
+        "should_upgrade",
     ],
 }  # fmt: skip
 
@@ -278,10 +416,16 @@ def test_uvicorn_still_has_what_is_used(owner: type) -> None:
 def test_uvicorn_still_works_as_connections_assumes() -> None:
     """Fails when uvicorn changes code that Connection replaces or depends on: compare it with http/connections.py."""
     received = inspect.getsource(HttpToolsProtocol.data_received)
-    # Connection.data_received does the same, except for upgrades.
+    # Connection.data_received does the same, except for upgrades, and for empty lines while the connection is idle.
     assert "self._unset_keepalive_if_required()" in received
     assert "self.parser.feed_data(data)" in received
-    assert "self.send_400_response(msg)" in received
+    completed = inspect.getsource(HttpToolsProtocol.on_response_complete)
+    # Connection.on_response_complete ends the connection after the last of them.
+    assert "if self.pipeline:" in completed
+    assert "self.timeout_keep_alive_task = self.loop.call_later(" in completed
+    pipelined = inspect.getsource(HttpToolsProtocol.on_headers_complete)
+    # Connection._refuse removes the newest.
+    assert "self.pipeline.appendleft((self.cycle, app))" in pipelined
     created = inspect.getsource(HttpToolsProtocol.__init__)
     # Connection._restart_without_upgrade creates the same parser.
     assert "self.parser = httptools.HttpRequestParser(self)" in created
@@ -290,5 +434,8 @@ def test_uvicorn_still_works_as_connections_assumes() -> None:
     # A head that is parsed again starts with no headers and no URL.
     assert 'self.url = b""' in begun
     assert "self.headers = []" in begun
-    for part in ("app_state", "transport", "server_state"):
+    cycle = inspect.getsource(RequestResponseCycle.__init__)
+    for part in ("keep_alive", "default_headers", "disconnected", "message_event", "more_body", "response_complete"):
+        assert f"self.{part}" in cycle
+    for part in ("app_state", "transport", "server_state", "cycle", "pipeline", "timeout_keep_alive"):
         assert f"self.{part}" in created

@@ -156,3 +156,15 @@ def test_an_error_is_logged_with_its_request_id(database: Database, caplog: pyte
     assert (response.status_code, response.json()["error"]["code"]) == (500, "internal")
     assert response.headers["x-request-id"] in caplog.text
     assert "Traceback" not in response.text
+
+
+def test_a_scrape_can_select_metrics_by_name(shelf: Shelf, client: httpx.Client) -> None:
+    """With the parameter `name[]`, as Prometheus' federation and many exporters take it."""
+    shelf.publish("m", KEY, [(1, 0.5)])
+    until_scraped(client, "prescore_model_version", 1, model="m")
+    names = ["prescore_model_version", "prescore_http_request_seconds_count", "prescore_http_requests_total", "none"]
+    text = client.get("/metrics", params={"name[]": names}).text
+    series = {line.split("{")[0] for line in text.splitlines() if not line.startswith("#")}
+    assert series == set(names) - {"none"}
+    assert client.get("/metrics", params={"name[]": "none"}).text == ""
+    assert client.get("/metrics?name=prescore_model_version").status_code == 422

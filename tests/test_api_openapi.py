@@ -94,6 +94,9 @@ def test_the_documented_statuses_are_those_of_the_server(
         _send(client, route, full, query="?unknown=1"),
         _send(client, route, full, headers=LONG),
         _send(client, route, full, headers={"If-None-Match": "*"}),
+        _send(client, route, full, headers={"Accept": "image/png"}),
+        _send(client, route, full, headers={"Host": "a, b"}),
+        _send(client, route, full, headers={"Content-Type": "image/png"}),
         _send(away, route, full),
     }
     documented = {int(status) for status in _operation(route)["responses"]}

@@ -8,6 +8,8 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +28,7 @@ from prescore.errors import Mistake, PortInUse
 from prescore.run import materialize
 from prescore.versions.options import RunOptions
 from prescore_api.http import server
+from prescore_api.tables.scratch_folder import scratch_folder
 
 WAITS_TO_COPY = "select from pg_stat_activity where wait_event_type = 'Lock' and query ilike 'copy%'"
 
@@ -257,3 +260,94 @@ def test_pages_answer_head_without_a_body(client: httpx.Client) -> None:
     for path in ("/health/live", "/v1/models", "/metrics", "/"):
         response = client.head(path)
         assert (response.status_code, response.content) == (200, b"")
+
+
+@pytest.mark.parametrize("sent", ["/pre", ""], ids=["kept", "removed"])
+def test_behind_a_path_prefix_examples_and_document_contain_it(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, sent: str
+) -> None:
+    """The proxy may pass the prefix on or remove it."""
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
+    shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
+    with served("--port", "0", "--no-auth", "--root-path", "/pre/") as (_, url):
+        assert httpx.get(f"{url}{sent}/v1/predictions/m/1").json()["prediction"] == {"score": 0.5}
+        assert httpx.get(f"{url}{sent}/openapi.json").json()["servers"] == [{"url": "/pre"}]
+        assert f"{url}/pre/v1/predictions/churn/42" in httpx.get(f"{url}{sent}/docs").text
+        assert httpx.get(f"{url}/prefix/v1/models").status_code == 404
+
+
+def test_a_proxy_can_report_its_path_prefix(client: httpx.Client) -> None:
+    headers = {"X-Forwarded-Prefix": "/a/b-1/"}
+    assert client.get("/openapi.json", headers=headers).json()["servers"] == [{"url": "/a/b-1"}]
+    assert f"{client.base_url}/a/b-1/v1/predictions/churn/42" in client.get("/docs", headers=headers).text
+    for prefix in ("", "/", "//evil.example.org", "/a?b", '/"><script>', "https://evil.example.org"):
+        assert "servers" not in client.get("/openapi.json", headers={"X-Forwarded-Prefix": prefix}).json()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--root-path", "pre", "is not a root path"),
+        ("--root-path", "/v1", "is not a root path"),
+        ("--root-path", "/docs/x", "is not a root path"),
+        ("--cors-origin", "app.example.org", "is not an origin"),
+        ("--cors-origin", "https://app.example.org/", "is not an origin"),
+        ("--cors-origin", "https://a.example.org,https://b.example.org", "is not an origin"),
+    ],
+)
+def test_options_that_would_never_work_are_refused(sandbox: Sandbox, option: str, value: str, message: str) -> None:
+    outcome = sandbox.cli("serve", "--port", "0", option, value)
+    assert (outcome.code, message in outcome.err) == (2, True), outcome.err
+
+
+def test_options_reach_the_server(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
+    options = ("--cors-origin", "https://a.example.org", "--cors-origin", "https://b.example.org", "--keep-alive", "1")
+    with served("--port", "0", "--no-auth", *options) as (_, url):
+        for origin in ("https://a.example.org", "https://b.example.org"):
+            response = httpx.get(f"{url}/health/live", headers={"Origin": origin})
+            assert response.headers["access-control-allow-origin"] == origin
+        with socket.create_connection((httpx.URL(url).host, httpx.URL(url).port or 0), 20) as connection:
+            assert connection.recv(1) == b""
+
+
+def test_the_folder_of_a_killed_process_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here, those of a server's metrics. Folders in use stay, and so do those that are not ours."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    hold = (
+        "from prescore_api.tables.scratch_folder import scratch_folder\n"
+        "with scratch_folder('prescore-metrics-') as folder: print(folder, flush=True); input()"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", hold]
+    holders = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
+    left, used = [Path((holder.stdout or sys.stdin).readline().strip()) for holder in holders]
+    (left / "counter_7.db").write_text("x")
+    other = tmp_path / "prescore-other"
+    other.mkdir()
+    holders[0].kill()
+    holders[0].communicate()
+    for folder in (left, used, other):
+        os.utime(folder, (0, 0))
+    young = tmp_path / "prescore-metrics-young"
+    young.mkdir()
+    with scratch_folder("prescore-metrics-") as folder:
+        assert {path.name for path in tmp_path.iterdir()} == {path.name for path in (folder, used, other, young)}
+    assert not folder.exists()
+    holders[1].communicate("\n", timeout=20)
+    assert not used.exists()
+
+
+def test_workers_share_a_folder_that_ends_with_the_server(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", shelf.database.url)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with served("--port", "0", "--no-auth", "--workers", "2") as (process, _):
+        (folder,) = tmp_path.glob("prescore-metrics-*")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+        assert not folder.exists()

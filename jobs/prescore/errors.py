@@ -9,7 +9,10 @@
     │   │   ├── DomainInvalid
     │   │   ├── KeyInvalid
     │   │   ├── RequestInvalid
-    │   │   │   └── TooLarge
+    │   │   │   ├── Malformed
+    │   │   │   ├── TooLarge
+    │   │   │   ├── UnsupportedMediaType
+    │   │   │   └── NotAcceptable
     │   │   ├── Unauthenticated
     │   │   ├── Forbidden
     │   │   ├── NotFound
@@ -86,8 +89,20 @@ class RequestInvalid(Mistake):
     """The lookup API does not understand the request."""
 
 
+class Malformed(RequestInvalid):
+    """The lookup API cannot read the request as HTTP."""
+
+
 class TooLarge(RequestInvalid):
     """The request is larger than the lookup API accepts."""
+
+
+class UnsupportedMediaType(RequestInvalid):
+    """The lookup API does not read this type or coding of a request body."""
+
+
+class NotAcceptable(RequestInvalid):
+    """The lookup API returns no media type that the request accepts."""
 
 
 class Unauthenticated(Mistake):

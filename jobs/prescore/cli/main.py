@@ -46,6 +46,12 @@ MemoryLimit = Annotated[int, typer.Option(min=0, help="Megabytes for models in m
 Certificate = Annotated[str | None, typer.Option(help="A certificate (PEM), to serve HTTPS.")]
 PrivateKey = Annotated[str | None, typer.Option(help="Its private key (PEM).")]
 Proxies = Annotated[str, typer.Option(help=_PROXIES)]
+RootPath = Annotated[
+    str, typer.Option(metavar="PATH", help="What clients' URLs have before /v1, such as /predictions.")
+]
+_ORIGINS = "An origin whose pages may read responses, such as https://app.example.org, or *. Can be repeated."
+CorsOrigins = Annotated[list[str] | None, typer.Option(metavar="ORIGIN", help=_ORIGINS)]
+KeepAlive = Annotated[int, typer.Option(min=1, help="Seconds for which an idle connection stays open.")]
 
 
 def _print_version(requested: bool) -> None:
@@ -211,6 +217,9 @@ def serve(
     tls_cert: Certificate = None,
     tls_key: PrivateKey = None,
     proxies: Proxies = "127.0.0.1",
+    root_path: RootPath = "",
+    cors_origin: CorsOrigins = None,
+    keep_alive: KeepAlive = 75,
 ) -> None:
     """Serve lookups over HTTP. The database comes from PRESCORE_DATABASE_URL alone."""
     from prescore.public import extras
@@ -223,8 +232,10 @@ def serve(
         "open_metrics": open_metrics,
         "access_log": access_log,
         "memory_limit": memory_limit << 20,
+        "origins": tuple(cors_origin or ()),
+        "root_path": root_path.rstrip("/"),
     }
-    server.serve(server.Listening(host, port, workers, tls_cert, tls_key, proxies), options)
+    server.serve(server.Listening(host, port, workers, tls_cert, tls_key, proxies, keep_alive), options)
 
 
 @app.command()

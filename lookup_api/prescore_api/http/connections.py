@@ -1,4 +1,4 @@
-"""Connections below the ASGI app: writes in groups, time limits, ignored upgrades, and a graceful end.
+"""Connections below the ASGI app: writes in groups, time limits, ignored upgrades, malformed requests, and their end.
 
 This builds on internals of uvicorn and httptools; `tests/test_api_connections.py` lists them and checks each.
 """
@@ -6,12 +6,15 @@ This builds on internals of uvicorn and httptools; `tests/test_api_connections.p
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from prescore_api.http.request import LONGEST_HEADERS, LONGEST_URL
+from prescore.errors import Malformed
+from prescore_api.http import errors
+from prescore_api.http.request import LONGEST_HEADERS, LONGEST_URL, Request, Scope
+from prescore_api.http.response import CLOSE
 
 # A client may be sending its next request just when the server begins to shut down.
 _GRACE_SECONDS = 0.5
@@ -19,7 +22,7 @@ _GRACE_SECONDS = 0.5
 _HEAD_SECONDS = 10.0
 # Beyond this, an incomplete head ends the connection. A complete head that is too long gets a 413 from the app.
 _LONGEST_HEAD = 2 * (LONGEST_URL + LONGEST_HEADERS)
-_INVALID = "Invalid HTTP request received."
+_KEEP_ALIVE = (b"connection", b"keep-alive")
 
 
 class _Outbox:
@@ -78,23 +81,27 @@ class Connection(HttpToolsProtocol):
     """An HTTP/1.1 connection.
 
     The head of a request must arrive soon and must not be too long. An offered upgrade is ignored, as RFC 9110, 7.8
-    allows: the request is answered as if it had no Upgrade header. When the server shuts down, requests that are on
-    their way are still answered.
+    allows: the request is answered as if it had no Upgrade header. What is not HTTP gets a 400, after the responses to
+    the requests before it. Requests that are on their way are still answered when the server shuts down, and when the
+    client has already ended its side of the connection.
     """
 
     _head_bytes = 0
-    _in_head = True
+    _in_head = False
     _timer: asyncio.TimerHandle | None = None
+    _malformed: Malformed | None = None
+    _client_ended = False
 
     def connection_made(self, transport: Any) -> None:
         """Start to wait for the first request."""
         outbox = self.app_state.setdefault("outbox", _Outbox(self.loop))
-        buffered: Any = _BufferedTransport(transport, outbox)
-        super().connection_made(buffered)
-        self._timer = self.loop.call_later(_HEAD_SECONDS, self._give_up)
+        self._buffered = _BufferedTransport(transport, outbox)
+        super().connection_made(cast("Any", self._buffered))
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def on_message_begin(self) -> None:
-        """Note that a head begins."""
+        """Note that a head begins. Empty lines, which may precede it, do not keep a connection open."""
+        self._unset_keepalive_if_required()
         self._in_head = True
         super().on_message_begin()
 
@@ -102,8 +109,12 @@ class Connection(HttpToolsProtocol):
         """Start to answer the request, unless it offers an upgrade: then it is parsed again without it."""
         self._in_head, self._head_bytes = False, 0
         self._stop_timer()
-        if not self.parser.should_upgrade():
-            super().on_headers_complete()
+        if self.parser.should_upgrade():
+            return
+        super().on_headers_complete()
+        if self.parser.get_http_version() == "1.0" and self.parser.should_keep_alive():
+            self.cycle.keep_alive = True
+            self.cycle.default_headers = [*self.cycle.default_headers, _KEEP_ALIVE]
 
     def on_message_complete(self) -> None:
         """Complete the request. For the parser, one that offers an upgrade ends with its head, which is wrong here."""
@@ -112,12 +123,12 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse data, which may end anywhere in a request and contain several."""
-        self._unset_keepalive_if_required()
+        if self._malformed is not None:
+            return
         try:
             self._parse(data)
-        except httptools.HttpParserError:
-            self.logger.warning(_INVALID)
-            self.send_400_response(_INVALID)
+        except httptools.HttpParserError as error:
+            self._refuse(error)
             return
         if self._in_head:
             self._head_bytes += len(data)
@@ -126,6 +137,27 @@ class Connection(HttpToolsProtocol):
             if self._head_bytes > _LONGEST_HEAD:
                 self._give_up()
 
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Return whether to keep the connection, which the client has ended on its side, for the last responses."""
+        # asyncio would close the connection below the buffer.
+        self._buffered.send()
+        self._client_ended = True
+        if self.scheme == "https" or self._is_idle():
+            self._unset_keepalive_if_required()
+            return None
+        return not self.cycle.more_body
+
+    def on_response_complete(self) -> None:
+        """Start to answer the next request that has arrived; after the last one, end or keep the connection."""
+        was_last = not self.pipeline
+        super().on_response_complete()
+        if not was_last or self.transport.is_closing():
+            return
+        if self._malformed is not None:
+            self._respond_malformed(self._malformed)
+        elif self._client_ended:
+            self.transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting for a request."""
         self._stop_timer()
@@ -133,9 +165,9 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Announce the end in responses from now on, and close idle connections after a grace period."""
-        service = self.app_state.get("service")
-        if service is not None:
-            service.draining = True
+        dispatcher = self.app_state.get("dispatcher")
+        if dispatcher is not None:
+            dispatcher.service.draining = True
         self.loop.call_later(_GRACE_SECONDS, super().shutdown)
 
     def _parse(self, data: bytes) -> None:
@@ -170,6 +202,47 @@ class Connection(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
 
+    def _is_idle(self) -> bool:
+        """Return whether every request that has arrived is answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _refuse(self, error: httptools.HttpParserError) -> None:
+        """Respond to what is not HTTP, as soon as the requests before it are answered."""
+        self._stop_timer()
+        self._unset_keepalive_if_required()
+        self._malformed = Malformed(f"The request is not valid HTTP/1.1: {error}.")
+        if not self._is_idle():
+            if not self.cycle.more_body:
+                return
+            # Its body is malformed.
+            if self.pipeline:
+                self.pipeline.popleft()
+                return
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._respond_malformed(self._malformed)
+
+    def _respond_malformed(self, error: Malformed) -> None:
+        dispatcher = self.app_state["dispatcher"]
+        scope: Scope = {"method": "", "raw_path": b"", "query_string": b"", "headers": [], "client": self.client}
+        request = Request(scope, _receive_nothing, dispatcher.service)
+        response = errors.response(error, request.id)
+        self.transport.write(response.serialize([(b"x-request-id", request.id.encode()), CLOSE]))
+        dispatcher.record(request, response)
+        self._close_gently()
+
+    def _close_gently(self) -> None:
+        """Close the connection after the client, or a little later.
+
+        To close it while the client is still sending would reset it, and the client could lose the response.
+        """
+        if self._client_ended or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self._buffered.send()
+        self.transport.write_eof()
+        self.loop.call_later(_GRACE_SECONDS, self.transport.close)
+
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -178,3 +251,7 @@ class Connection(HttpToolsProtocol):
     def _give_up(self) -> None:
         if self._in_head and not self.transport.is_closing():
             self.transport.close()
+
+
+async def _receive_nothing() -> dict[str, Any]:
+    return {"type": "http.disconnect"}

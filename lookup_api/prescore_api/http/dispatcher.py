@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 from prescore.errors import NotFound, PrescoreError
-from prescore_api.http import documents, errors
+from prescore_api.http import compression, documents, errors
 from prescore_api.http.access_log import AccessLog
+from prescore_api.http.cors import CrossOrigin
 from prescore_api.http.request import Receive, Request, Scope
 from prescore_api.http.response import Response, Send
 from prescore_api.http.routes import ROUTES, Route, Router
@@ -24,12 +25,24 @@ _log = logging.getLogger("prescore_api")
 
 
 class Dispatcher:
-    """An ASGI app that serves the routes from a service. `open_log` opens the access log when the server starts."""
+    """An ASGI app that serves the routes from a service.
+
+    `open_log` opens the access log when the server starts. Pages of the `origins` may read responses. `root_path` is
+    what clients' URLs have before /v1.
+    """
 
     def __init__(
-        self, service: Service, open_log: Callable[[], AccessLog] | None = None, routes: Sequence[Route] = ROUTES
+        self,
+        service: Service,
+        open_log: Callable[[], AccessLog] | None = None,
+        routes: Sequence[Route] = ROUTES,
+        *,
+        origins: Sequence[str] = (),
+        root_path: str = "",
     ) -> None:
         self.service = service
+        self._cross_origin = CrossOrigin(origins)
+        self._root_path = root_path
         self._router = Router(routes)
         self._open_paths = {route.path for route in routes if route.open}
         if service.settings.open_metrics:
@@ -42,21 +55,31 @@ class Dispatcher:
         if scope["type"] == "lifespan":
             await self._run(scope, receive, send)
             return
-        request = Request(scope, receive, self.service)
+        request = Request(scope, receive, self.service, self._root_path)
+        response = await self._response(request)
+        headers = [(b"x-request-id", request.id.encode())]
+        if self._cross_origin:
+            headers += self._cross_origin.headers(request)
+        if len(response.body) >= compression.SMALLEST:
+            response = await compression.compress(response, request.headers.get(b"accept-encoding"))
+        await response.send(send, headers, head=request.method == "HEAD", close=self.service.draining)
+        self.record(request, response)
+
+    async def _response(self, request: Request) -> Response:
+        """Return the response to a request, whatever is raised meanwhile."""
         try:
-            response = await self._respond(request)
+            return await self._respond(request)
         except PrescoreError as error:
             response = errors.response(error, request.id)
-            if documents.is_status_page(request):
-                response = documents.error_page(response)
+            return documents.error_page(response) if documents.is_status_page(request) else response
         except Exception:
             _log.exception("internal error in request %s", request.id)
-            response = errors.internal(request.id)
-        await response.send(send, request.id, head=request.method == "HEAD", close=self.service.draining)
-        self._record(request, response)
+            return errors.internal(request.id)
 
     async def _respond(self, request: Request) -> Response:
-        request.require_bounded()
+        request.require_valid()
+        if self._cross_origin and (preflight := self._cross_origin.preflight(request)):
+            return preflight
         # Whether a path exists is answered only after authentication.
         if request.path not in self._open_paths:
             request.caller = await self.service.authenticate(request.headers.get(b"authorization"))
@@ -71,7 +94,8 @@ class Dispatcher:
         request.path_values = values[: route.placeholders]
         return await route.handler(request)
 
-    def _record(self, request: Request, response: Response) -> None:
+    def record(self, request: Request, response: Response) -> None:
+        """Count an answered request in the metrics, and write its line of the access log."""
         seconds = time.perf_counter() - request.began
         method = request.method if request.method in _METHODS else "other"
         counter, histogram = metrics.request_metrics(request.route or "none", method, response.status)
@@ -93,7 +117,7 @@ class Dispatcher:
         phase = "startup"
         try:
             async with self.service:
-                scope["state"]["service"] = self.service
+                scope["state"]["dispatcher"] = self
                 with self._logging():
                     await send({"type": "lifespan.startup.complete"})
                     phase = "shutdown"

@@ -8,7 +8,7 @@ import orjson
 
 from prescore_api.http import openapi
 from prescore_api.http.request import Request
-from prescore_api.http.response import JSON, Header, Response, html, json
+from prescore_api.http.response import JSON, NO_STORE, VARY, Header, Response, html, json
 from prescore_api.pages import api_docs
 from prescore_api.pages import status as pages
 from prescore_api.service.options import refuse_all
@@ -32,16 +32,21 @@ def error_page(response: Response) -> Response:
     status = HTTPStatus(response.status)
     message = orjson.loads(response.body)["error"]["message"]
     page = pages.render("error.html", status=status.value, phrase=status.phrase, message=message)
-    headers = [header for header in response.headers if header != JSON]
+    headers = [header for header in response.headers if header not in (JSON, NO_STORE, VARY)]
     return html(page, [*headers, *_HEADERS], status)
 
 
 async def docs(request: Request) -> Response:
     """Render the API reference."""
-    document = openapi.document(open_metrics=request.service.settings.open_metrics)
-    return html(api_docs.html(document, request.base_url), _HEADERS)
+    return html(api_docs.html(_document(request), request.base_url), _HEADERS)
 
 
 async def openapi_json(request: Request) -> Response:
     """Return the OpenAPI document."""
-    return json(openapi.document(open_metrics=request.service.settings.open_metrics))
+    return json(_document(request))
+
+
+def _document(request: Request) -> openapi.Node:
+    document = openapi.document(open_metrics=request.service.settings.open_metrics)
+    # Without servers, the paths follow the host of the document's own URL.
+    return {**document, "servers": [{"url": request.root_path}]} if request.root_path else document

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prescore_api.http.request import Request
-from prescore_api.http.response import Header, Response, json
+from prescore_api.http.response import NO_STORE, VARY, Header, Response, json
 from prescore_api.service import metrics
 from prescore_api.service.options import refuse_all
 
@@ -22,6 +22,12 @@ async def ready(request: Request) -> Response:
 
 
 async def scrape(request: Request) -> Response:
-    """Return the metrics in Prometheus' text format."""
-    refuse_all(request.parameters())
-    return Response(200, request.service.metrics(request.caller), [_METRICS])
+    """Return the metrics in Prometheus' text format: all of them, or those that the parameters `name[]` name."""
+    names, others = [], []
+    for name, value in request.parameters():
+        if name == "name[]":
+            names.append(value)
+        else:
+            others.append((name, value))
+    refuse_all(others)
+    return Response(200, request.service.metrics(request.caller, names), [_METRICS, NO_STORE, VARY])

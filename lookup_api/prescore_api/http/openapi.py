@@ -69,6 +69,14 @@ _IF_NONE_MATCH: Node = {
     "description": "the ETag of an answer that the client has cached",
     "schema": {"type": "string"},
 }
+_METRIC_NAMES: Node = {
+    "name": "name[]",
+    "in": "query",
+    "description": "a metric to return, instead of all of them; can be repeated",
+    "style": "form",
+    "explode": True,
+    "schema": {"type": "array", "items": {"type": "string"}},
+}
 
 
 def _content(description: str, schema: Schema, *binary: str) -> Node:
@@ -82,6 +90,8 @@ def _error(description: str) -> Node:
     return _content(description, reference("Error"))
 
 
+_MALFORMED = _error("The request is not HTTP/1.1, or has no host.")
+_NOT_ACCEPTABLE = _error("The Accept header allows none of the media types that there are.")
 _TOO_LONG = _error("The URL or the headers are too long.")
 _UNAUTHENTICATED = _error("The request has no valid API key.")
 _FORBIDDEN_MODEL = _error("The API key does not open this model.")
@@ -89,9 +99,11 @@ _UNKNOWN_PARAMETER = _error("The request has a parameter, and this endpoint take
 _UNAVAILABLE = _error("The database is unavailable. Retry-After says when to try again.")
 
 _LOOKUP_ERRORS: Node = {
+    "400": _MALFORMED,
     "401": _UNAUTHENTICATED,
     "403": _FORBIDDEN_MODEL,
     "404": _error("There is no such model or version."),
+    "406": _NOT_ACCEPTABLE,
     "413": _TOO_LONG,
     "422": _error("A key or a parameter is not valid."),
     "503": _error("The database is unavailable, or the data is too old. Retry-After says when to try again."),
@@ -140,6 +152,7 @@ _PREDICT_MANY: Node = {
     "responses": {
         **_LOOKUP_ERRORS,
         "200": _content("One answer for each key.", reference("Answers"), _ARROW),
+        "415": _error("The body has a type or a coding that is not supported."),
         "413": _error(
             f"The request has more than {MAX_KEYS:,} keys or {LARGEST_BODY:,} bytes, "
             "or its URL or headers are too long."
@@ -152,6 +165,8 @@ _LIST_MODELS: Node = {
     "tags": ["models"],
     "responses": {
         "200": _content("The models, ordered by name.", reference("Models")),
+        "400": _MALFORMED,
+        "406": _NOT_ACCEPTABLE,
         "401": _UNAUTHENTICATED,
         "413": _TOO_LONG,
         "422": _UNKNOWN_PARAMETER,
@@ -165,6 +180,8 @@ _DESCRIBE_MODEL: Node = {
     "parameters": [_MODEL],
     "responses": {
         "200": _content("The model.", reference("Model")),
+        "400": _MALFORMED,
+        "406": _NOT_ACCEPTABLE,
         "401": _UNAUTHENTICATED,
         "403": _FORBIDDEN_MODEL,
         "404": _error("There is no such model."),
@@ -178,7 +195,7 @@ _LIVE: Node = {
     "summary": "Check that the process serves requests.",
     "tags": ["health"],
     "security": [],
-    "responses": {"200": _content("It does.", reference("Health")), "413": _TOO_LONG},
+    "responses": {"200": _content("It does.", reference("Health")), "400": _MALFORMED, "413": _TOO_LONG},
 }
 _READY: Node = {
     "operationId": "ready",
@@ -187,6 +204,7 @@ _READY: Node = {
     "security": [],
     "responses": {
         "200": _content("They can.", reference("Health")),
+        "400": _MALFORMED,
         "413": _TOO_LONG,
         "503": _error("The database is unavailable or the server is shutting down."),
     },
@@ -195,11 +213,13 @@ _SCRAPE: Node = {
     "operationId": "scrape",
     "summary": "Return the metrics: requests, lookups, connections and the age of every published model.",
     "tags": ["health"],
+    "parameters": [_METRIC_NAMES],
     "responses": {
         "200": {
             "description": "The metrics, in Prometheus' text format.",
             "content": {_TEXT: {"schema": {"type": "string"}}},
         },
+        "400": _MALFORMED,
         "401": _UNAUTHENTICATED,
         "403": _error("The API key opens only some models, and metrics cover all of them."),
         "413": _TOO_LONG,

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from prescore.errors import RequestInvalid, TooLarge
+from prescore.errors import Malformed, RequestInvalid, TooLarge, UnsupportedMediaType
 from prescore_api.service.auth import UNAUTHENTICATED, Caller
 from prescore_api.service.service import Service
 
@@ -21,11 +21,14 @@ LONGEST_URL = 8192
 LONGEST_HEADERS = 32_768
 LARGEST_BODY = 8 << 20
 _MOST_PARAMETERS = 1000
+_PLAIN_CODINGS = ((b"content-encoding", b"identity"), (b"transfer-encoding", b"chunked"))
 
 _ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _HOST = re.compile(rb"[A-Za-z0-9._:\[\]-]{1,255}")
 # W3C Trace Context, level 1: version, trace id, parent id, flags.
 _TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
+_PREFIX = re.compile(rb"(/[A-Za-z0-9._~-]+)+")
+_MALFORMED_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})[ -~]{0,2}")
 _ID_PREFIX = os.urandom(6).hex()
 _numbers = count(1)
 
@@ -33,21 +36,25 @@ _numbers = count(1)
 class Request:
     """One HTTP request.
 
+    `path` is as the client sent it, without the root path. Only values are percent-decoded: a proxy that restricts
+    access by path must not read a path in another way than the router.
+
     The dispatcher sets `caller`, `route` and `path_values`, handlers set `model`, `version`, `keys` and `found` for the
     metrics and the access log.
     """
 
     __slots__ = (
-        "_raw_headers", "_receive", "_scope", "began", "caller", "client", "found", "headers", "id", "keys", "method",
-        "model", "parent", "path", "path_values", "query", "raw_path", "route", "service", "trace", "version",
+        "_raw_headers", "_receive", "_root_path", "_scope", "began", "caller", "client", "found", "headers", "id",
+        "keys", "method", "model", "parent", "path", "path_values", "query", "raw_path", "route", "service", "trace",
+        "version",
     )  # fmt: skip
 
-    def __init__(self, scope: Scope, receive: Receive, service: Service) -> None:
+    def __init__(self, scope: Scope, receive: Receive, service: Service, root_path: str = "") -> None:
         self.began = time.perf_counter()
-        self._scope, self._receive, self.service = scope, receive, service
+        self._scope, self._receive, self.service, self._root_path = scope, receive, service, root_path
         self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.raw_path: bytes = scope.get("raw_path") or b""
+        self.raw_path: bytes = scope["raw_path"]
+        self.path = _without_root(self.raw_path.decode(), root_path)
         self.query: bytes = scope["query_string"]
         self._raw_headers: list[tuple[bytes, bytes]] = scope["headers"]
         self.headers: dict[bytes, bytes] = dict(self._raw_headers)
@@ -68,15 +75,31 @@ class Request:
 
     @property
     def base_url(self) -> str:
-        """The server's URL as the client sees it, without a trailing slash."""
+        """The API's URL as the client sees it, without a trailing slash."""
         host = self.headers.get(b"host", b"")
         if _HOST.fullmatch(host):
-            return f"{self._scope['scheme']}://{host.decode()}"
+            return f"{self._scope['scheme']}://{host.decode()}{self.root_path}"
         name, port = self._scope["server"]
-        return f"{self._scope['scheme']}://{name}:{port}"
+        return f"{self._scope['scheme']}://{name}:{port}{self.root_path}"
 
-    def require_bounded(self) -> None:
-        """Raise TooLarge for a URL or headers longer than any legitimate client sends."""
+    @property
+    def root_path(self) -> str:
+        """The path before /v1 in the client's URL, without a trailing slash: as configured, or as a proxy reports it.
+
+        It appears in documentation only, so that the header is not restricted to trusted proxies.
+        """
+        prefix = self.headers.get(b"x-forwarded-prefix", b"").rstrip(b"/")
+        if self._root_path or not _PREFIX.fullmatch(prefix):
+            return self._root_path
+        return prefix.decode()
+
+    def require_valid(self) -> None:
+        """Raise Malformed for a request without a host, and TooLarge for a longer head than legitimate clients send."""
+        host = self.headers.get(b"host")
+        is_missing = host is None and self._scope["http_version"] != "1.0"
+        # Repeated headers have been combined, and no host contains a comma.
+        if is_missing or (host and b"," in host):
+            raise Malformed("A request needs one Host header.")
         if len(self.raw_path) + len(self.query) > LONGEST_URL:
             raise TooLarge(f"The URL is longer than {LONGEST_URL:,} bytes. Send long keys with POST …/lookup.")
         # Repeated headers count, too.
@@ -87,6 +110,8 @@ class Request:
         """Raise RequestInvalid for a URL that is not UTF-8: its bytes would silently be read as another key."""
         for part in (self.raw_path, self.query):
             if b"%" in part or not part.isascii():
+                if escape := _MALFORMED_ESCAPE.search(part):
+                    raise RequestInvalid(f"The URL contains {escape[0].decode()!r}. Encode a percent sign as %25.")
                 try:
                     unquote_to_bytes(part).decode()
                 except UnicodeDecodeError as error:
@@ -103,7 +128,8 @@ class Request:
             raise RequestInvalid(f"The query string is not valid: {error}.") from error
 
     async def body(self) -> bytes:
-        """Read the whole body; raises TooLarge, or RequestInvalid if the client disconnects."""
+        """Read the whole body; raises TooLarge, UnsupportedMediaType, or RequestInvalid if the client disconnects."""
+        self._require_uncompressed()
         parts, size, more = [], 0, True
         if int(self.headers.get(b"content-length", b"0") or 0) > LARGEST_BODY:
             raise _body_too_large()
@@ -118,9 +144,24 @@ class Request:
             more = message.get("more_body", False)
         return b"".join(parts)
 
+    def _require_uncompressed(self) -> None:
+        """Raise UnsupportedMediaType for a compressed body, which could expand to any size."""
+        for name, plain in _PLAIN_CODINGS:
+            coding = self.headers.get(name)
+            if coding is not None and coding.strip().lower() != plain:
+                raise UnsupportedMediaType(
+                    f"The {name.decode().title()} of the body is {coding.decode(errors='replace')[:100]!r}. "
+                    "Send it without compression."
+                )
+
 
 def _body_too_large() -> TooLarge:
     return TooLarge(f"The body is larger than {LARGEST_BODY:,} bytes. Send fewer keys per request.")
+
+
+def _without_root(path: str, root_path: str) -> str:
+    """Return the path without the root path, which a proxy may have removed already."""
+    return path.removeprefix(root_path) if root_path and path.startswith(root_path + "/") else path
 
 
 def _combined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -7,11 +7,11 @@ import gc
 import logging
 import multiprocessing.connection
 import os
+import re
 import signal
 import socket
 import ssl
 import sys
-import tempfile
 import threading
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -26,11 +26,15 @@ from uvicorn.supervisors import Multiprocess
 from prescore.catalog import migrations
 from prescore.catalog.database import Database, environment_database
 from prescore.errors import Mistake, PortInUse
+from prescore_api.tables.scratch_folder import scratch_folder
 
 _BACKLOG = 2048
 _GC_THRESHOLD = 20_000
 _SWITCH_SECONDS = 0.0001
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\sA-Z/,*]+")
+_ROOT_PATH = re.compile(r"(?!/(v[0-9]|health|metrics|docs|openapi\.json)(/|$))(/[A-Za-z0-9._~-]+)+")
 
 _log = logging.getLogger("prescore_api")
 
@@ -39,7 +43,9 @@ _log = logging.getLogger("prescore_api")
 class Listening:
     """Where to listen, with how many processes and which certificate.
 
-    `proxies` are the trusted proxies: addresses whose X-Forwarded-For header is used.
+    `proxies` are the trusted proxies: addresses whose X-Forwarded-For header is used. `keep_alive` is for how many
+    seconds an idle connection stays open: longer than a load balancer keeps one, which would otherwise send a request
+    just when the server closes the connection.
     """
 
     host: str = "127.0.0.1"
@@ -48,20 +54,24 @@ class Listening:
     tls_cert: str | None = None
     tls_key: str | None = None
     proxies: str = "127.0.0.1"
+    keep_alive: int = 75
 
 
 def serve(where: Listening, settings: dict[str, Any]) -> None:
     """Serve until a signal ends it; `settings` are those of `app.ServerSettings`.
 
-    Raises Mistake if there is no usable database, address or certificate, and DatabaseUnavailable or PortInUse.
+    Raises Mistake if there is no usable database, address, certificate or setting, and DatabaseUnavailable or
+    PortInUse.
     """
+    _require_origins(settings.get("origins", ()))
+    _require_root_path(settings.get("root_path", ""))
     database = environment_database()
     migrations.require_readable(database)
     _require_certificate(where)
     with ExitStack() as stack:
         # The metrics module reads this variable when it is imported.
         if where.workers > 1:
-            os.environ[_SHARED_METRICS] = stack.enter_context(tempfile.TemporaryDirectory(prefix="prescore-metrics-"))
+            os.environ[_SHARED_METRICS] = str(stack.enter_context(scratch_folder("prescore-metrics-")))
         listening = stack.enter_context(listen(where.host, where.port))
         config = uvicorn_config(partial(_app, database, settings), where, _LOGGING)
         url = address(listening, secure=config.is_ssl)
@@ -125,6 +135,7 @@ def uvicorn_config(
         server_header=False,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=10,
+        timeout_keep_alive=where.keep_alive,
         ssl_certfile=where.tls_cert,
         ssl_keyfile=where.tls_key,
         forwarded_allow_ips=where.proxies,
@@ -167,6 +178,22 @@ def _require_certificate(where: Listening) -> None:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(where.tls_cert, where.tls_key)
         except OSError as error:
             raise Mistake(f"The certificate cannot be used: {error}. Name PEM files that belong together.") from error
+
+
+def _require_origins(origins: Iterable[str]) -> None:
+    """Raise Mistake for an origin that no browser would send."""
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise Mistake(
+                f"{origin!r} is not an origin. Use a scheme and a host in lower case without a path, such as "
+                "https://app.example.org, or * for every page."
+            )
+
+
+def _require_root_path(path: str) -> None:
+    """Raise Mistake for a root path that is not one, or that is the beginning of our own paths."""
+    if path and not _ROOT_PATH.fullmatch(path):
+        raise Mistake(f"{path!r} is not a root path. Use, for example, /predictions; /v1, /health and /docs are taken.")
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -46,7 +46,6 @@ _templates.globals["style"] = Markup(_STYLE)  # noqa: S704 - our own file
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
 HEADERS: Mapping[str, str] = {
-    "Cache-Control": "no-store",
     "Content-Security-Policy": (
         f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -7,7 +7,7 @@ worker adds them up. Names follow https://prometheus.io/docs/practices/naming/.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,22 @@ def lookup_counters(model: str) -> tuple[Any, Any]:
     return keys.labels(model, "hit"), keys.labels(model, "miss")
 
 
-def render(models: Iterable[dict[str, Any]]) -> bytes:
-    """Render all metrics in Prometheus' text format; `models` are those of `Models.gauges`."""
+class _Selection:
+    """A collector of those time series of another one that have one of these names."""
+
+    def __init__(self, collector: Any, names: Collection[str]) -> None:
+        self._collector = collector
+        self._names = names
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._collector.collect():
+            family.samples = [sample for sample in family.samples if sample.name in self._names]
+            if family.samples:
+                yield family
+
+
+def render(models: Iterable[dict[str, Any]], names: Collection[str] = ()) -> bytes:
+    """Render all metrics, or those with these names, in Prometheus' text format; `models` are `Models.gauges`."""
     process_metrics: Any = _registry
     if SHARED in os.environ:
         process_metrics = CollectorRegistry()
@@ -111,7 +125,11 @@ def render(models: Iterable[dict[str, Any]]) -> bytes:
         MultiProcessCollector(process_metrics)  # type: ignore[no-untyped-call]
     model_metrics = CollectorRegistry()
     model_metrics.register(_ModelGauges(models))
-    return generate_latest(process_metrics) + generate_latest(model_metrics)
+    parts = []
+    for collector in (process_metrics, model_metrics):
+        selected: Any = _Selection(collector, names) if names else collector
+        parts.append(generate_latest(selected))
+    return b"".join(parts)
 
 
 def _drop_dead_workers(folder: Path) -> None:

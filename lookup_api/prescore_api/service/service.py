@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Self
@@ -85,11 +85,11 @@ class Service:
             if not self._models.all_in_memory():
                 raise
 
-    def metrics(self, caller: Caller) -> bytes:
-        """Render the metrics of all models in Prometheus' text format.
+    def metrics(self, caller: Caller, names: Collection[str] = ()) -> bytes:
+        """Render the metrics of all models in Prometheus' text format: all of them, or those with these names.
 
         Raises Forbidden for an API key that opens only some models, unless metrics need no authentication.
         """
         if caller.models is not None and not self.settings.open_metrics:
             raise Forbidden("Metrics cover all models, and this API key opens only some.")
-        return metrics.render(self._models.gauges())
+        return metrics.render(self._models.gauges(), names)

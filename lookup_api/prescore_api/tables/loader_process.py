@@ -5,9 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -15,6 +13,7 @@ from prescore.catalog.database import Database
 from prescore.errors import PrescoreError, Transient
 from prescore_api.tables import loading
 from prescore_api.tables.loading import DoesNotFit
+from prescore_api.tables.scratch_folder import scratch_folder
 from prescore_api.tables.version import TableVersion
 
 # -P keeps the working directory off the module path: a project may contain a secrets.py of its own.
@@ -30,8 +29,8 @@ class LoaderProcess:
 
     def load(self, database: Database, version: TableVersion, max_bytes: int) -> pa.Table:
         """Return what `loading.load` returns, and raise what it raises; raise Transient if the process dies."""
-        with tempfile.TemporaryDirectory(prefix="prescore-in-memory-") as folder:
-            file = Path(folder, "table.arrow")
+        with scratch_folder("prescore-in-memory-") as folder:
+            file = folder / "table.arrow"
             job = pickle.dumps((file, database, version, max_bytes))
             error = self._run(job)
             if error is not None:
