@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from prescore.public.results import (
         Comparison,
         Event,
+        Finding,
         LookupResult,
         ModelVersion,
         Results,
@@ -73,6 +74,7 @@ __all__ = [
     "DatabaseUnavailable",
     "DomainInvalid",
     "Event",
+    "Finding",
     "KeyCounts",
     "KeyInvalid",
     "LeaseLost",
@@ -111,6 +113,7 @@ _MODULES = {
     "ColumnDifference": "prescore.checks.comparison",
     "Comparison": "prescore.public.results",
     "Event": "prescore.public.results",
+    "Finding": "prescore.public.results",
     "KeyCounts": "prescore.checks.comparison",
     "LookupResult": "prescore.public.results",
     "ModelActivity": "prescore.public.activity",

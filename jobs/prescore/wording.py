@@ -30,3 +30,8 @@ def short(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.4g}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 row` or `1,000 rows`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from prescore.catalog.catalog import CheckResult
-from prescore.wording import short
+from prescore.wording import count, short
 
 _QUANTILES = {"quantiles", "values"}
 _MAX_EXAMPLES = 3
@@ -27,13 +27,6 @@ def sentence(result: CheckResult) -> str:
     if not expected:
         return text
     return f"{text}; expected {expected}"
-
-
-def quantity(number: int, noun: str) -> str:
-    """Return a number with its noun, such as `1 row` or `2,000 rows`."""
-    if number == 1:
-        return f"1 {noun}"
-    return f"{number:,} {noun}s"
 
 
 def from_validation(validation: Any) -> CheckResult:
@@ -86,13 +79,13 @@ def _is_number(value: Any) -> bool:
 
 def _unexpected(result: dict[str, Any]) -> str:
     number = result["unexpected_count"] or 0
-    count = quantity(number, "unexpected value")
+    counted = count(number, "unexpected value")
     values = result.get("partial_unexpected_list", [])
     distinct = list(dict.fromkeys(map(short, values)))
     if not distinct:
-        return count
+        return counted
     examples = ", ".join(distinct[:_MAX_EXAMPLES])
-    return f"{count}, such as {examples}"
+    return f"{counted}, such as {examples}"
 
 
 def _expected(arguments: dict[str, Any]) -> str:

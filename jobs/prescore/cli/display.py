@@ -18,13 +18,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from prescore.public.formatting import count, format_value
-from prescore.wording import age
+from prescore.public.formatting import format_value
+from prescore.wording import age, count
 
 if TYPE_CHECKING:
-    from prescore.public.results import LookupResult
+    from prescore.public.results import Finding, LookupResult
     from prescore.public.run_report import RunReport
 
+_STATE_STYLES = {"ok": "green", "warning": "yellow", "fault": "red"}
 # Programs that read a table expect a line for each row, however long it is.
 _UNLIMITED = 1_000_000
 
@@ -76,6 +77,15 @@ def record(title: str, values: Mapping[str, object]) -> None:
     width = max(map(len, values), default=0)
     for name, value in values.items():
         line(f"  {name:<{width}}  {format_value(value)}")
+
+
+def findings(found: Sequence[Finding]) -> None:
+    """Print what the doctor found, a line each, and below it what to do."""
+    width = max((len(finding.subject) for finding in found), default=0)
+    for finding in found:
+        line((f"{finding.state:<7}", _STATE_STYLES[finding.state]), f"  {finding.subject:<{width}}  {finding.observed}")
+        if finding.advice:
+            line(f"{'':<{width + 11}}{finding.advice}")
 
 
 def line(*parts: Part) -> None:

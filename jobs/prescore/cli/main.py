@@ -180,6 +180,20 @@ def status(name: OneModel = None, json: Json = False) -> None:
         typer.echo("No model has been run on this database yet: prescore run NAME")
 
 
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Examine server, catalog, models and store, and say what to do. Exit code 3 if something does not work."""
+    from prescore.cli import display
+
+    findings = context.project().doctor()
+    if json:
+        display.print_json(findings.as_dicts())
+    else:
+        display.findings(findings)
+    if any(finding.state == "fault" for finding in findings):
+        raise typer.Exit(3)
+
+
 # Otherwise a negative number would be taken for an option.
 @app.command(context_settings={"ignore_unknown_options": True})
 def lookup(name: Model, key: Key, json: Json = False) -> None:

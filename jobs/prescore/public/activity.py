@@ -9,10 +9,9 @@ from typing import Any, Self
 
 from prescore.catalog.catalog import Catalog
 from prescore.public import html
-from prescore.public.formatting import count
 from prescore.public.results import ModelVersion, Result
 from prescore.public.status import ModelStatus
-from prescore.wording import age, utc
+from prescore.wording import age, count, utc
 
 
 @dataclass(frozen=True)

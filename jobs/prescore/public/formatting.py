@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from textwrap import shorten
 
-from prescore.wording import age, utc
+from prescore.wording import age, count, utc
 
 _LONGEST = 80
 _FIRST_ELEMENTS = 6
@@ -51,8 +51,3 @@ def first_line(text: str | None) -> str | None:
     if not text:
         return text
     return shorten(text.splitlines()[0], _LONGEST, placeholder=" …")
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun, such as `1 row` or `1,000 rows`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, overload
 from prescore.catalog import lookup
 from prescore.catalog.datetimes import to_datetime
 from prescore.checks import comparison
+from prescore.doctor import examination
 from prescore.errors import Mistake
 from prescore.public import extras, progress
 from prescore.public.activity import ModelActivity
 from prescore.public.results import (
     Comparison,
     Event,
+    Finding,
     LookupResult,
     ModelVersion,
     Results,
@@ -224,6 +226,15 @@ class Project:
             if name is not None:
                 return ModelActivity.from_catalog(catalog, name)
             return Results(ModelStatus(**row) for row in catalog.all("status_models", model=None))
+
+    def doctor(self) -> Results[Finding]:
+        """Examine the server, the catalog, the models and the store, and return what was found.
+
+        A database that cannot be used is a finding with the state `fault`, not an exception. Writes nothing but a
+        marker into a store at a URL.
+        """
+        found = examination.examine(self._session.database, self._session.optional_files)
+        return Results(Finding(**vars(finding)) for finding in found)
 
     def history(self, name: str) -> Results[Event]:
         """Return what happened to a model, newest first; raises NotFound for a model that was never run."""

@@ -261,6 +261,20 @@ class Comparison(Result):
 
 
 @dataclass(frozen=True)
+class Finding(Result):
+    """One thing that `doctor` examined.
+
+    `state` is `ok`, `warning` for what will become a problem or wastes space, or `fault` for what keeps runs or readers
+    from working. `observed` is what it found, and `advice` what to do; empty when there is nothing to do.
+    """
+
+    subject: str
+    state: str
+    observed: str
+    advice: str
+
+
+@dataclass(frozen=True)
 class RetentionDecision:
     """Why retention keeps a version, as a clause; `reason` is None for a version that is to be retired."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Self
 
 from prescore.public import html
-from prescore.public.formatting import count
 from prescore.run.report import Report
+from prescore.wording import count
 
 
 class RunReport(Report):

@@ -39,6 +39,16 @@ class Session:
         return ProjectFiles.find(self._start)
 
     @property
+    def optional_files(self) -> ProjectFiles | None:
+        """The same, or None without a project when the environment names the database."""
+        try:
+            return self.files
+        except Mistake:
+            if _environment_url() is None:
+                raise
+            return None
+
+    @property
     def database(self) -> Database:
         """The database that the environment or the project names; the embedded one is started first."""
         url = _environment_url()

@@ -16,9 +16,10 @@ from psycopg.types.json import Jsonb
 from prescore.catalog.catalog import Catalog, CheckResult, Version
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
-from prescore.checks.results import quantity, sentence
+from prescore.checks.results import sentence
 from prescore.errors import Refused
 from prescore.project.spec import Spec
+from prescore.wording import count
 
 KEPT_WHEN_REFUSED = 1000
 """How many rejects of a version are enough to see why it was refused."""
@@ -140,7 +141,7 @@ def _check(
     examples: Iterable[Reject],
 ) -> CheckResult:
     allowed = allowed_count(limit, rows)
-    observed = quantity(rejected, "rejected row")
+    observed = count(rejected, "rejected row")
     shown = "; ".join(map(str, examples))
     return {
         "name": "rejects",

@@ -14,11 +14,12 @@ from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
 from prescore.catalog.types import ARRAYS, FLOATS, TYPES
 from prescore.checks import expectations
-from prescore.checks.results import quantity, sentence
+from prescore.checks.results import sentence
 from prescore.errors import NotAllowed, Refused
 from prescore.project.spec import Spec
 from prescore.scoring import rejects
 from prescore.versions.lease import Lease
+from prescore.wording import count
 
 _UNIQUE = "unique and not null"
 
@@ -251,8 +252,8 @@ def _lengths(connection: Connection, version: Version, column: Column) -> dict[s
 def _describe_lengths(name: str, lengths: dict[str, Any]) -> str:
     shortest, longest = lengths["shortest"], lengths["longest"]
     if shortest == longest:
-        return f"{name} has {quantity(longest or 0, 'element')}"
-    return f"{name} has {shortest:,} to {quantity(longest, 'element')}"
+        return f"{name} has {count(longest or 0, 'element')}"
+    return f"{name} has {shortest:,} to {count(longest, 'element')}"
 
 
 def _with_count(
@@ -261,11 +262,11 @@ def _with_count(
     finite: CheckResult,
 ) -> CheckResult:
     """Return the result of the check `finite` with the number of rows that failed it."""
-    count = 0 if finite["passed"] else _count_not_finite(connection, version)
+    failed = 0 if finite["passed"] else _count_not_finite(connection, version)
     observed = finite["observed"]
     # A failed check without such a row is one that could not run: it already observed an error.
-    if finite["passed"] or count > 0:
-        observed = f"{quantity(count, 'row')} with a null, NaN or infinite prediction"
+    if finite["passed"] or failed > 0:
+        observed = f"{count(failed, 'row')} with a null, NaN or infinite prediction"
     return {
         **finite,
         "observed": observed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from uuid import uuid4
@@ -130,6 +130,13 @@ class Store:
         folder = self._backend.local_folder() / "spill"
         return folder / f"{model}.{process_suffix()}"
 
+    def files(self, models: Iterable[str]) -> list[str]:
+        """Return the names of this catalog's files: all model files, and the snapshots of some models."""
+        names = [name for name in self._backend.names("models") if self._owns(name)]
+        for model in models:
+            names += [name for name in self._backend.names(f"snapshots/{model}") if self._owns(name)]
+        return names
+
     def sweep(self, model: str, needed: set[str]) -> None:
         """Remove what killed runs of a model left: snapshots at other locations than `needed`, and temporary files.
 
@@ -138,7 +145,7 @@ class Store:
         for name in self._backend.names(f"snapshots/{model}"):
             if name in needed:
                 continue
-            if self._owns_snapshot(name):
+            if self._owns(name):
                 self._backend.remove(name)
         self._sweep_local_folder(model)
 
@@ -167,8 +174,8 @@ class Store:
     def _snapshot_prefix(self, model: str, version: int) -> str:
         return f"snapshots/{model}/{version}.{self._catalog}."
 
-    def _owns_snapshot(self, name: str) -> bool:
-        """Return whether the name of a snapshot has the name of this catalog in it."""
+    def _owns(self, name: str) -> bool:
+        """Return whether the name of a snapshot or of a model file has the name of this catalog in it."""
         _, _, rest = name.partition(".")
         return rest.startswith(f"{self._catalog}.")
 

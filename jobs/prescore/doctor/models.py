@@ -1,0 +1,93 @@
+"""Findings about the catalog: rights, models, and what runs and retirements have left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from prescore.catalog.catalog import Catalog
+from prescore.doctor.finding import Finding, fault, ok, warning
+from prescore.wording import age, utc
+
+
+def examine(catalog: Catalog, specs: Sequence[str] | None) -> Iterator[Finding]:
+    """Yield the findings about the catalog; `specs` are the names of the project's specs, None without a project."""
+    yield _role(catalog)
+    yield from _models(catalog, specs)
+    yield from _lost_tables(catalog)
+    yield from _leftovers(catalog)
+
+
+def _role(catalog: Catalog) -> Finding:
+    row = catalog.one("doctor_right")
+    role = row["role"]
+    if row["is_owner"]:
+        return ok("role", f"{role} is the catalog owner")
+    if row["is_writer"]:
+        return ok("role", f"{role} is a writer")
+    if row["is_reader"]:
+        return ok("role", f"{role} is a reader: it can look up, and cannot run jobs")
+    return fault(
+        "role",
+        f"{role} has no rights on the catalog",
+        f"Ask the catalog owner to run `prescore db grant --writer {role}` or `--reader {role}`.",
+    )
+
+
+def _models(catalog: Catalog, specs: Sequence[str] | None) -> Iterator[Finding]:
+    rows = catalog.all("status_models", model=None)
+    names = {row["model"] for row in rows}
+    for row in rows:
+        name = row["model"]
+        if row["stale"]:
+            yield warning(
+                name,
+                f"stale: its inputs are {age(row['age_seconds'])} old, and the max age is "
+                f"{age(row['max_age_seconds'])}",
+                f"`prescore status {name}` shows its last run.",
+            )
+        elif row["held"]:
+            yield warning(name, f"on hold: {row['hold_reason']}", f"`prescore release {name}` ends the hold.")
+        elif row["version"] is None:
+            yield warning(name, "nothing is published", f"`prescore status {name}` shows its last run.")
+        else:
+            yield ok(name, f"version {row['version']}, {age(row['age_seconds'])} old")
+        if specs is not None and name not in specs:
+            yield warning(name, "has no spec in this project", "Is this the right database, or was the spec renamed?")
+    for name in sorted(set(specs or ()) - names):
+        yield warning(name, "has never been run on this database", f"`prescore run {name}`")
+
+
+def _lost_tables(catalog: Catalog) -> Iterator[Finding]:
+    for row in catalog.all("doctor_lost_tables"):
+        what = "was dropped" if row["dropped"] else "was detached from the model's table"
+        name = f"{row['model']} version {row['version']}"
+        if row["state"] == "published":
+            yield fault(
+                name,
+                f"its table {what} by hand: readers get errors or no rows",
+                f"`prescore rollback {row['model']}` serves the previous version; "
+                f"`prescore run {row['model']} --full` makes a new one.",
+            )
+        else:
+            yield warning(name, f"its table {what} by hand, so that it cannot be published again", "Nothing to do.")
+
+
+def _leftovers(catalog: Catalog) -> Iterator[Finding]:
+    for row in catalog.all("doctor_unfinished"):
+        yield warning(
+            f"{row['model']} version {row['version']}",
+            f"{row['state']} since {utc(row['started_at'])}, and no run works on it",
+            f"`prescore run {row['model']}` resumes it.",
+        )
+    for row in catalog.all("doctor_undropped"):
+        yield warning(
+            f"{row['model']} version {row['version']}",
+            f"{row['state']}, and its table of {row['bytes'] / 1e6:,.1f} MB is still there",
+            f"`prescore retire {row['model']}` drops it, unless `prescore status {row['model']}` shows a reader.",
+        )
+    for row in catalog.all("doctor_stray_tables"):
+        yield warning(
+            f"prescore_versions.{row['table_name']}",
+            f"a table of {row['bytes'] / 1e6:,.1f} MB that belongs to no version",
+            "prescore did not make it, or lost its row in a restore. Drop it if you do not need it.",
+        )

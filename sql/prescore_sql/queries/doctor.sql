@@ -1,0 +1,73 @@
+-- name: doctor_server
+-- What prescore needs to know about the server: release, encoding, durability, room for connections, clock.
+select current_setting('server_version') as version, current_setting('server_encoding') as encoding,
+       current_setting('fsync')::boolean as fsync, current_setting('full_page_writes')::boolean as full_page_writes,
+       current_setting('max_connections')::integer as max_connections, pg_is_in_recovery() as is_standby,
+       (select count(*) from pg_stat_activity where backend_type = 'client backend') as connections,
+       pg_backend_pid() as pid, clock_timestamp() as now;
+
+-- name: doctor_old_transactions
+-- Transactions of this database that have been open for an hour. They keep retired tables, and dead rows everywhere.
+select pid, usename::text as user, application_name as application, xact_start as since
+from pg_stat_activity
+where datname = current_database() and xact_start < now() - interval '1 hour'
+order by xact_start;
+
+-- name: doctor_prepared_transactions
+-- Transactions that were prepared for a two-phase commit and never finished. Only COMMIT or ROLLBACK PREPARED ends them.
+select gid, owner::text as user, prepared as since
+from pg_prepared_xacts where database = current_database() order by prepared;
+
+-- name: doctor_inactive_slots
+-- Replication slots without a consumer: the server keeps all WAL since then, until its disk is full.
+select slot_name::text as name, slot_type as kind from pg_replication_slots where not active order by slot_name;
+
+-- name: doctor_right
+-- Whether this role is the catalog owner, a writer or a reader.
+select current_user::text as role, pg_has_role(n.nspowner, 'usage') as is_owner,
+       has_table_privilege('prescore.leases', 'insert') as is_writer,
+       has_table_privilege('prescore.versions', 'select') as is_reader
+from pg_namespace n where n.nspname = 'prescore';
+
+-- name: doctor_stray_tables
+-- Tables in the schema of versions that belong to no version.
+select c.relname::text as table_name, pg_total_relation_size(c.oid) as bytes
+from pg_class c
+where c.relnamespace = 'prescore_versions'::regnamespace and c.relkind = 'r'
+  and not exists (select from prescore.versions v where v.table_name = c.relname)
+order by c.relname;
+
+-- name: doctor_undropped
+-- Retired and failed versions whose table is still there.
+select v.model, v.version, v.state, pg_total_relation_size(t.oid) as bytes
+from prescore.versions v
+join pg_class t on t.oid = to_regclass(format('prescore_versions.%%I', v.table_name))
+where v.state in ('retired', 'failed')
+order by v.model, v.version;
+
+-- name: doctor_unfinished
+-- Versions that a run left unfinished more than an hour ago, while no run has the model's lease.
+select v.model, v.version, v.state, v.started_at
+from prescore.versions v
+where v.state in ('building', 'staged') and v.started_at < now() - interval '1 hour'
+  and not exists (select from prescore.leases l where l.model = v.model and l.expires_at > now()
+                  and (not l.watched or exists (select from pg_stat_activity a where a.datname = current_database()
+                                                and a.application_name = 'prescore lease ' || l.token)))
+order by v.model, v.version;
+
+-- name: doctor_lost_tables
+-- Versions that are published or could be, and whose table is gone, or is not attached where readers look for it.
+select v.model, v.version, v.state, t.oid is null as dropped
+from prescore.versions v
+left join pg_class t on t.oid = to_regclass(format('prescore_versions.%%I', v.table_name))
+where v.state in ('checked', 'published', 'superseded')
+  and (t.oid is null
+       or (v.attached_at is not null and not exists (select from pg_inherits i where i.inhrelid = t.oid)))
+order by v.model, v.version;
+
+-- name: doctor_files
+-- The files that the catalog needs in the store: snapshots of unfinished and retained versions, and model files.
+select v.model, v.version, v.state, v.snapshot_location, v.model_fingerprint
+from prescore.versions v
+where v.state not in ('failed', 'retired')
+order by v.model, v.version;
