@@ -37,7 +37,7 @@ def test_a_healthy_project_has_nothing_to_do(sandbox: Sandbox) -> None:
 
 
 def test_a_server_that_does_not_answer_is_a_finding(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PRESCORE_DATABASE_URL", "postgresql://nobody:secret@127.0.0.1:1/none")
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", "postgresql://someone:secret@127.0.0.1:1/none")
     done = sandbox.cli("doctor")
     assert done.code == 3
     assert "fault    database  Cannot work with Postgres at 127.0.0.1:1/none" in done.out

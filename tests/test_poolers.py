@@ -85,9 +85,9 @@ def test_two_models_are_never_confused_in_transaction_mode(server: str, shelf: S
         with serving(build(pooled, OPEN)) as one, serving(build(pooled, OPEN)) as two, ThreadPoolExecutor(6) as pool:
             until_in_memory(one, "held")
             clients = {"churn": one, "other": two}
-            asked = [(model, key) for key in KEYS for model in clients]
-            replies = pool.map(lambda one: clients[one[0]].get(f"/v1/predictions/{one[0]}/{one[1]}"), asked)
-            for (model, key), reply in zip(asked, replies, strict=True):
+            lookups = [(model, key) for key in KEYS for model in clients]
+            replies = pool.map(lambda one: clients[one[0]].get(f"/v1/predictions/{one[0]}/{one[1]}"), lookups)
+            for (model, key), reply in zip(lookups, replies, strict=True):
                 assert (reply.status_code, reply.json()["key"]) == (200, {"k": key}), reply.text
                 assert reply.json()["prediction"] == {"score": rows[model]}
             bulk = two.post("/v1/predictions/churn/lookup", json={"keys": [{"k": key} for key in [*KEYS, 999]]})

@@ -34,7 +34,7 @@ def writer_settings() -> sql.Composed:
 
 
 def reader_settings(statement_seconds: float) -> sql.Composed:
-    """Return the statements that prepare a session that only reads; 0 seconds are no limit."""
+    """Return the statements that prepare a session that only reads; 0 seconds mean no limit."""
     limits = _reader_limits(_SESSION, statement_seconds)
     return query("session_prepare", settings=_settings(_SESSION, limits))
 

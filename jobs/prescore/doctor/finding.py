@@ -28,7 +28,7 @@ def ok(subject: str, observed: str) -> Finding:
 
 
 def warning(subject: str, observed: str, advice: str) -> Finding:
-    """Return a finding that somebody should look at."""
+    """Return a finding that deserves a look."""
     return Finding(subject, "warning", observed, advice)
 
 
