@@ -440,8 +440,30 @@ def test_a_model_must_reproduce_examples_of_arrays(project: Sandbox, list_type: 
     project.data(changed.append_column("titles", pa.array([TITLES[:2]] * 3)), "examples")
     refused = project.cli("validate", "churn")
     assert refused.code == 2
-    assert "1 of 3 rows differ" in refused.err
+    assert "1 of 3 rows differs from" in refused.err
     assert "row 1: embedding is [0.125, 0.0, -0.125], expected [0.125, 0.0, -0.5]" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ("columns = [2, 1, 0]", 'fit from = "embedding" without columns'),
+        ("columns = [0, 1]", 'fit from = "embedding" without columns'),
+        ("", 'fit from = "embedding", columns = [2, 1, 0]'),
+    ],
+)
+def test_wrong_columns_of_an_array_are_refused_and_the_right_ones_are_named(
+    project: Sandbox, wrong: str, hint: str
+) -> None:
+    rows = np.array([[0, -0.125, -0.25], [0.125, 0, -0.125], [50.0, 0.125, 0]])
+    _write_examples(project, pa.array(list(rows if wrong else rows[:, ::-1]), pa.list_(pa.float64())))
+    table = pa.parquet.read_table(project.root / "data/examples.parquet")
+    project.data(table.set_column(0, "a", pa.array([0, 0.125, 50.0], pa.float32())), "examples")
+    project.edit(EMBEDDING, EMBEDDING.replace(" }", f", {wrong} }}" if wrong else " }"))
+    refused = project.cli("validate", "churn").err
+    assert hint in refused
+    if wrong != "columns = [0, 1]":
+        assert refused.index("row 2:") < refused.index("row 0:"), "the worst row comes first"
 
 
 def test_examples_of_arrays_have_a_tolerance_for_floats_alone(project: Sandbox) -> None:

@@ -66,29 +66,85 @@ def test_a_model_that_reproduces_its_examples_is_published_and_the_catalog_says_
 
 
 def test_exchanged_columns_are_refused_and_named(sandbox: Sandbox) -> None:
-    _with_examples(sandbox)
+    frame = _frame()
+    frame.loc[5:9, "visits"] = np.nan
+    prescore.examples(_sigmoid, frame, n=200, file=sandbox.root / FILE)
+    settings = f'nullable = ["visits"]\nexamples = {{ file = "{FILE}" }}\n'
+    sandbox.edit("[onnx.inputs]", f"{settings}\n[onnx.inputs]")
     sandbox.edit('["visits", "spend"]', '["spend", "visits"]')
     message = _refusal(sandbox)
-    assert "200 of 200 rows differ" in message
+    assert "197 of 200 rows differ from" in message
     assert 'All rows fit with this order under [onnx.inputs]:\n  features = ["visits", "spend"]' in message
     assert message.count("expected") == 3, "the three worst rows are shown"
+    sandbox.edit('[onnx.inputs]\nfeatures = ["spend", "visits"]\n', "")
+    sandbox.edit(settings, f'inputs = ["spend", "visits"]\n{settings}')
+    assert 'with this order under [onnx]:\n  inputs = ["visits", "spend"]' in sandbox.cli("validate", "churn").err
 
 
-def test_three_columns_in_the_wrong_order_are_named_too(sandbox: Sandbox) -> None:
-    def compute(rows: pd.DataFrame) -> Any:
-        return 1 / (1 + np.exp(-(rows["visits"] - 0.5 * rows["spend"] + 2 * rows["age"])))
+def test_inputs_that_take_each_others_columns_are_named_too(sandbox: Sandbox) -> None:
+    concat = helper.make_node("Concat", ["visits", "spend"], ["features"], axis=1)
+    nodes = [concat, helper.make_node("Gemm", ["features", "w"], ["z"]), helper.make_node("Sigmoid", ["z"], ["score"])]
+    places = [(name, TensorProto.FLOAT, [None, 1]) for name in ("visits", "spend", "score")]
+    sandbox.onnx(model(nodes, places[:2], places[2:], {"w": np.array([[1.0], [-0.5]], np.float32)}))
+    _with_examples(sandbox)
+    sandbox.edit('features = ["visits", "spend"]', 'visits = "spend"\nspend = "visits"')
+    assert 'with this line under [onnx], which gives every input the column of its name:\n  inputs = "by name"' in (
+        _refusal(sandbox)
+    )
 
-    table = customers()
-    sandbox.data(table.append_column("age", table.column("spend")))
-    sandbox.query("select *, from read_parquet('data/customers.parquet')")
-    frame = _frame()
-    frame["age"] = np.random.default_rng(3).normal(size=len(frame)).astype(np.float32)
-    prescore.examples(lambda rows: {"score": compute(rows)}, frame, file=sandbox.root / FILE)
-    sandbox.onnx(linear([1.0, -0.5, 2.0]))
-    sandbox.edit('["visits", "spend"]', '["spend", "age", "visits"]')
+
+@pytest.mark.parametrize("is_unordered", [False, True], ids=["two", "all"])
+def test_columns_in_any_wrong_order_are_named(sandbox: Sandbox, is_unordered: bool) -> None:
+    """No exchange of two columns helps where all are in another order: the order of the file does."""
+    names = [f"f{i}" for i in range(12)]
+    values = np.random.default_rng(3).normal(size=(400, 12)).astype(np.float32)
+    frame = pd.DataFrame(values, columns=names)
+    labels = (values[:, :6] > 0).sum(axis=1) % 2 == (values[:, 7] > 0.3)
+    forest = RandomForestClassifier(10, random_state=1).fit(frame, labels)
+    exported = to_onnx(
+        forest,
+        initial_types=[("features", FloatTensorType([None, 12]))],
+        options={"zipmap": False},
+        target_opset=OPSETS,
+    )
+    sandbox.onnx(exported.SerializeToString())
+    sandbox.data(pa.Table.from_pandas(frame.assign(customer=range(400)), preserve_index=False))
+    sandbox.query("select * from read_parquet('data/customers.parquet')")
+    path = sandbox.root / FILE
+    prescore.examples(forest, frame, file=path, outputs={"score": ("predict_proba", True)})
+    order = [*names[5:], *names[:5]]
+    if not is_unordered:
+        order = ["f1", "f0", *names[2:]]
+        table = pa.parquet.read_table(path)
+        pa.parquet.write_table(table.select(sorted(table.column_names, reverse=True)), path)
+    sandbox.edit('["visits", "spend"]', json.dumps(order))
+    sandbox.edit('from = "score"', 'from = "probabilities", class = 1')
     sandbox.edit("[onnx.inputs]", f'[onnx.examples]\nfile = "{FILE}"\n[onnx.inputs]')
+    assert f"under [onnx.inputs]:\n  features = {json.dumps(names)}" in _refusal(sandbox)
+
+
+@pytest.mark.parametrize("wanted", [0.875, None], ids=["value", "NaN"])
+def test_a_damaged_row_of_the_examples_is_not_blamed_on_its_missing_value(
+    sandbox: Sandbox, wanted: float | None
+) -> None:
+    zero = helper.make_node("Where", ["gaps", "none", "features"], ["filled"])
+    nodes = [helper.make_node("IsNaN", ["features"], ["gaps"]), zero]
+    nodes += [helper.make_node("Gemm", ["filled", "w"], ["z"]), helper.make_node("Sigmoid", ["z"], ["score"])]
+    constants = {"w": np.array([[1.0], [-0.5]], np.float32), "none": np.array([0], np.float32)}
+    features, score = ("features", TensorProto.FLOAT, [None, 2]), ("score", TensorProto.FLOAT, [None, 1])
+    sandbox.onnx(model(nodes, [features], [score], constants))
+    frame = _frame().astype(np.float64)
+    frame.loc[::3, "visits"] = np.nan
+    frame["score"] = _sigmoid(frame.fillna(0))["score"]
+    frame.loc[300, "score"] = wanted
+    (sandbox.root / "models").mkdir(exist_ok=True)
+    frame.to_parquet(sandbox.root / FILE)
+    sandbox.edit("[onnx.inputs]", f'nullable = ["visits"]\n[onnx.examples]\nfile = "{FILE}"\n[onnx.inputs]')
     message = _refusal(sandbox)
-    assert 'All rows fit with this order under [onnx.inputs]:\n  features = ["visits", "spend", "age"]' in message
+    assert "1 of 500 rows differs from" in message
+    assert f"expected {wanted or 'no value (NULL or NaN)'}" in message
+    reason = "The other 499 rows fit, so this row of the examples may be damaged: write the file again"
+    assert (reason if wanted else "the training code computed no score for these rows") in message
 
 
 def test_a_wrong_index_is_refused_and_the_right_one_is_named(sandbox: Sandbox) -> None:
@@ -355,5 +411,5 @@ def test_rows_are_numbered_as_in_the_file(sandbox: Sandbox) -> None:
     pa.parquet.write_table(rows, sandbox.root / FILE)
     sandbox.edit("[onnx.inputs]", f'[onnx.examples]\nfile = "{FILE}"\n[onnx.inputs]')
     message = _refusal(sandbox)
-    assert "1 of 1 rows differ" in message
+    assert "1 of 1 row differs from" in message
     assert "row 2: score is 0.5, expected 0.8999999761581421" in message

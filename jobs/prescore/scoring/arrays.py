@@ -103,14 +103,23 @@ def are_finite(lists: pa.Array) -> pa.Array:
 
 def differing_rows(lists: pa.Array, others: pa.Array, differing: Callable[[pa.Array, pa.Array], Mask]) -> Mask:
     """Return which rows have another length, or an element that differs: `differing` compares arrays of elements."""
-    lengths, other_lengths = (pc.list_value_length(column).fill_null(0).to_numpy() for column in (lists, others))
-    rows: Mask = lengths != other_lengths
-    comparable = np.flatnonzero(~rows)
-    lists, others = (column.take(pa.array(comparable)) for column in (lists, others))
-    elements = differing(lists.flatten(), others.flatten())
-    parents = pc.list_parent_indices(lists).to_numpy()
-    rows[comparable[parents[elements]]] = True
+    rows: Mask = largest_errors(lists, others, differing) > 0
     return rows
+
+
+def largest_errors(lists: pa.Array, others: pa.Array, errors: Callable[[pa.Array, pa.Array], Any]) -> Tensor:
+    """Return the largest error of each row's elements, float64; it is infinite if the lists have other lengths.
+
+    `errors` returns the errors of an array of elements.
+    """
+    lengths, other_lengths = (pc.list_value_length(column).fill_null(0).to_numpy() for column in (lists, others))
+    largest = np.where(lengths == other_lengths, 0.0, np.inf)
+    comparable = np.flatnonzero(largest == 0)
+    lists, others = (column.take(pa.array(comparable)) for column in (lists, others))
+    errors_of_elements = errors(lists.flatten(), others.flatten())
+    parents = pc.list_parent_indices(lists).to_numpy()
+    np.maximum.at(largest, comparable[parents], errors_of_elements)
+    return largest
 
 
 def encode(rows: pa.RecordBatch, columns: Sequence[Column]) -> pa.RecordBatch:

@@ -32,24 +32,37 @@ class Expected:
     tolerance: float
     is_half: bool = False
 
+    @property
+    def is_float(self) -> bool:
+        """Whether the values are floats, or arrays of them."""
+        kind = self.values.type
+        return bool(pat.is_floating(kind.value_type if pat.is_list(kind) else kind))
+
     def take(self, chosen: pa.Array) -> Expected:
         """Return the rows where the booleans of `chosen` are true."""
         return replace(self, values=self.values.filter(chosen))
 
     def differing(self, predictions: pa.Array) -> Mask:
         """Return which predictions are not as expected."""
-        if pat.is_list(self.values.type):
-            return arrays.differing_rows(self.values, predictions, self._differing_elements)
-        if pat.is_floating(self.values.type):
-            return self.errors(predictions) > self.tolerance
-        unequal = pc.not_equal(predictions, self.values)
-        mask: Mask = unequal.fill_null(True).to_numpy(zero_copy_only=False)
-        return mask
-
-    def _differing_elements(self, values: pa.Array, predictions: pa.Array) -> Mask:
-        return replace(self, values=values).differing(predictions)
+        return self.errors(predictions) > self.tolerance
 
     def errors(self, predictions: pa.Array) -> Floats:
+        """Return how far predictions are off; of an array it is the error of its worst element.
+
+        The errors of floats are fractions of the expected value, and of anything else 1 or 0. They are infinite where
+        a float of the two is missing, or an array has another length.
+        """
+        if pat.is_list(self.values.type):
+            return arrays.largest_errors(self.values, predictions, self._errors_of_elements)
+        if pat.is_floating(self.values.type):
+            return self._errors_of_floats(predictions)
+        unequal = pc.not_equal(predictions, self.values).fill_null(True)
+        return to_floats(unequal)
+
+    def _errors_of_elements(self, values: pa.Array, predictions: pa.Array) -> Floats:
+        return replace(self, values=values).errors(predictions)
+
+    def _errors_of_floats(self, predictions: pa.Array) -> Floats:
         """Return how far float predictions are off: fractions of the expected value.
 
         Of a value that is smaller than nine tenths of the others, they are fractions of the size of the tenth.

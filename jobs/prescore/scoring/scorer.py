@@ -9,6 +9,9 @@ The score step uses it, and so can any program that scores in its own process:
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from copy import copy
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -65,6 +68,13 @@ class Scorer:
     def features(self) -> dict[str, pa.DataType]:
         """Feature columns, each with the Arrow type that the model takes it as."""
         return self.signature.features
+
+    def with_inputs(self, inputs: Mapping[str, tuple[str, ...]]) -> Self:
+        """Return a scorer of the same model whose inputs take their features in another order."""
+        scorer = copy(self)
+        scorer.signature = copy(self.signature)
+        scorer.signature.inputs = dict(inputs)
+        return scorer
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return a prediction for every row of a batch: one column per output of the spec, in its order and type.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.types as pat
 
 from prescore.errors import ModelFailed, ModelInvalid
 from prescore.scoring import diagnosis, examples, row_independence
 from prescore.scoring.arrays import Mask
 from prescore.scoring.examples import ExampleFile, Examples
 from prescore.scoring.scorer import Scorer
+from prescore.wording import count
 
 
 def require(scorer: Scorer, file: ExampleFile) -> None:
@@ -26,9 +26,12 @@ def require(scorer: Scorer, file: ExampleFile) -> None:
     # A model that mixes rows differs from its examples as well, and this says why.
     row_independence.require(scorer, rows.features)
     any_differs = np.logical_or.reduce(list(differing.values()))
+    number = int(any_differs.sum())
+    verb = "differs" if number == 1 else "differ"
+    total = count(len(any_differs), "row")
     lines = [
         f"{scorer.onnx.file} does not reproduce its examples {file.path}.",
-        f"{any_differs.sum():,} of {len(any_differs):,} rows differ from what the training code computed. The worst:",
+        f"{number:,} of {total} {verb} from what the training code computed. The worst:",
     ]
     for name, mask in differing.items():
         lines += _worst(name, rows, predictions.column(name), mask)
@@ -39,12 +42,14 @@ def require(scorer: Scorer, file: ExampleFile) -> None:
 def _worst(name: str, examples: Examples, predictions: pa.Array, mask: Mask) -> list[str]:
     """Return a line for each of the three rows that are farthest off, numbered as in the file, from 0."""
     expected = examples.expected[name]
-    rows = np.flatnonzero(mask).tolist()
-    if pat.is_floating(expected.values.type):
-        errors = expected.errors(predictions)
-        rows.sort(key=lambda row: -errors[row])
+    errors = expected.errors(predictions)
+    rows = sorted(np.flatnonzero(mask).tolist(), key=lambda row: -errors[row])
     lines = []
     for row in rows[:3]:
-        predicted, wanted = predictions[row].as_py(), expected.values[row].as_py()
-        lines.append(f"  row {examples.numbers[row]}: {name} is {predicted!r}, expected {wanted!r}")
+        predicted, wanted = (_shown(values[row]) for values in (predictions, expected.values))
+        lines.append(f"  row {examples.numbers[row]}: {name} is {predicted}, expected {wanted}")
     return lines
+
+
+def _shown(value: pa.Scalar) -> str:
+    return repr(value.as_py()) if value.is_valid else "no value (NULL or NaN)"
