@@ -160,10 +160,11 @@ def _damaged(rows: Mask) -> str | None:
     if not _are_few(rows):
         return None
     rest = count(int((~rows).sum()), "row")
+    these = "this row" if rows.sum() == 1 else "these rows"
     return (
-        f"The other {rest} fit, so {'this row' if rows.sum() == 1 else 'these rows'} of the examples may be damaged: write "
-        "the file again where the model is trained. If the same rows differ again, compare the model's outputs with "
-        "those of the toolkit for one of them. Some exports are known to differ: see docs/export/known-wrong.md."
+        f"The other {rest} fit, so {these} of the examples may be damaged: write the file again where the model is "
+        "trained. If the same rows differ again, compare the model's outputs with those of the toolkit for "
+        "one of them. Some exports are known to differ: see docs/export/known-wrong.md."
     )
 
 
