@@ -1,9 +1,8 @@
-"""Connections to Postgres, and the one place where driver errors become errors of prescore."""
+"""Connections to Postgres: every one of them is opened here, or with the parameters and the session from here."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,14 +10,14 @@ from typing import Any, Self
 
 import psycopg
 from psycopg import IsolationLevel
-from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from prescore import errors
 from prescore.catalog import session
+from prescore.catalog.driver_errors import translate_errors
+from prescore.catalog.urls import URL_VARIABLE, redacted
 
-URL_VARIABLE = "PRESCORE_DATABASE_URL"
 EMBEDDED = "embedded"
 
 Connection = psycopg.Connection[DictRow]
@@ -35,30 +34,6 @@ _DEFAULTS: dict[str, Any] = {
 """Connection parameters, unless the URL sets them."""
 # A database in SQL_ASCII would otherwise return bytes for every text.
 _ENCODING = {"client_encoding": "UTF8"}
-
-_FORM = (
-    "Use the form postgresql://user:password@host:port/database, and in a password write %40 for @, %2F for /, %3A "
-    "for :, %3F for ?, %23 for # and %25 for %."
-)
-_LOGIN_ERRORS = (pg.InvalidPassword, pg.InvalidAuthorizationSpecification, pg.InvalidCatalogName)
-# While connecting, libpq reports errors without an SQLSTATE. These words are what the server's messages have in common.
-_LOGIN_WORDS = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
-_TOO_MANY_CONNECTIONS = "53300"
-_TOO_MANY_CONNECTIONS_WORDS = ("too many clients", "too many connections", "remaining connection slots")
-_TRANSIENT_ERRORS = (pg.ReadOnlySqlTransaction, pg.IdleInTransactionSessionTimeout, pg.TransactionTimeout)
-"""Errors that a retry can help with, although psycopg does not count them as OperationalError."""
-_ADVICE = {
-    "55P03": "Another session holds a lock that this one waited for; see pg_locks. Try again when it is done.",
-    "57014": "The statement was cancelled, or took longer than statement_timeout. Try again, or raise the timeout.",
-    "25006": "This server is read-only: is it a standby, or did it fail over? Point prescore at the primary.",
-    "25P03": "This process was slow or suspended in the middle of a transaction. Try again.",
-    "25P04": "The transaction took longer than transaction_timeout. Try again, or raise the timeout.",
-    "53100": "The server's disk is full. Free space there, then try again.",
-    "53200": "The server is out of memory. Give it more memory or less concurrent work, then try again.",
-    _TOO_MANY_CONNECTIONS: "The server has no free connections. Close some or raise max_connections, then try again.",
-}
-"""What to do, by SQLSTATE, when a running server lacks something."""
-_DEFAULT_ADVICE = "Is it running and reachable? Then try again."
 
 
 @dataclass(frozen=True)
@@ -161,115 +136,3 @@ def environment_database() -> Database:
             f'export {URL_VARIABLE}="$(prescore db url)".'
         )
     return Database.from_url(url)
-
-
-@contextmanager
-def translate_errors(url: str, *, embedded: bool = False) -> Iterator[None]:
-    """Raise the driver errors of the block as errors of prescore, with the original as their cause."""
-    try:
-        yield
-    except psycopg.OperationalError as error:
-        if embedded and _is_connection_lost(error):
-            raise embedded_stopped(first_line(error)) from error
-        raise _operational_error(url, error) from error
-    except _TRANSIENT_ERRORS as error:
-        raise _operational_error(url, error) from error
-    except pg.InsufficientPrivilege as error:
-        raise errors.DatabaseRefused(
-            f"Postgres denies access: {first_line(error)} Grant the privilege, or use a role that has it."
-        ) from error
-    except psycopg.ProgrammingError:
-        fault = url_fault(url)
-        if fault is None:
-            raise
-        raise invalid_url(fault) from None
-
-
-def is_connection_lost(error: errors.DatabaseUnavailable) -> bool:
-    """Return whether the connection was lost, as in a restart or failover, so that waiting a little may help."""
-    cause = error.__cause__
-    return not isinstance(cause, psycopg.OperationalError) or _is_connection_lost(cause)
-
-
-def embedded_stopped(why: str) -> errors.DatabaseUnavailable:
-    """Return the error for a project's embedded server that stopped while a command used it."""
-    return errors.DatabaseUnavailable(
-        f"The project's embedded Postgres stopped while it was in use: {why} The next command starts it again, "
-        "and the next run resumes where this one stopped."
-    )
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's text that is not blank, as a sentence; without one, the error's class."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    line = lines[0] if lines else type(error).__name__
-    return line if line.endswith(".") else f"{line}."
-
-
-def redacted(url: str) -> str:
-    """Return the host, port and database of a URL, without its password."""
-    if url_fault(url) is not None:
-        return "an unreadable URL"
-    parts = conninfo_to_dict(url)
-    host = str(parts.get("host", "localhost"))
-    database = parts.get("dbname", "")
-    if host.startswith("/"):
-        return f"the socket in {host} (database {database})"
-    ports = str(parts.get("port", 5432)).split(",")
-    hosts = host.split(",")
-    if len(ports) == 1:
-        ports *= len(hosts)
-    addresses = ",".join(f"{host}:{port}" for host, port in zip(hosts, ports, strict=False))
-    return f"{addresses}/{database}"
-
-
-def url_fault(url: str) -> str | None:
-    """Return what is wrong with a URL, as a sentence without any part of the URL, or None if libpq can read it.
-
-    libpq's own message may quote the password. It checks ports only when it connects.
-    """
-    if re.match(r"\w+\+\w+://", url):
-        return "Write postgresql:// without the name of a driver."
-    if url[:1] in "\"'":
-        return "Remove the quotes around it."
-    try:
-        parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        return _FORM
-    ports = [port for port in str(parts.get("port", "")).split(",") if port]
-    if not all(port.isdecimal() and 0 < int(port) < 65_536 for port in ports):
-        return _FORM
-    return _FORM if "@" in str(parts.get("host", "")) else None
-
-
-def invalid_url(fault: str) -> errors.DatabaseRefused:
-    """Return the error for a URL with a fault that `url_fault` found."""
-    return errors.DatabaseRefused(f"{URL_VARIABLE} is not a valid Postgres URL. {fault}")
-
-
-def _is_connection_lost(error: psycopg.OperationalError) -> bool:
-    # libpq's own errors, such as a refused connection, have no SQLSTATE.
-    state = _sqlstate(error)
-    return state is None or state.startswith(("08", "57P"))
-
-
-def _sqlstate(error: psycopg.Error) -> str | None:
-    if error.sqlstate:
-        return error.sqlstate
-    if any(word in str(error) for word in _TOO_MANY_CONNECTIONS_WORDS):
-        return _TOO_MANY_CONNECTIONS
-    return None
-
-
-def _operational_error(url: str, error: psycopg.Error) -> errors.PrescoreError:
-    text = first_line(error)
-    if isinstance(error, _LOGIN_ERRORS) or any(word in text for word in _LOGIN_WORDS):
-        return errors.DatabaseRefused(
-            f"Postgres at {redacted(url)} refuses the login: {text} "
-            f"Check user, password and database in {URL_VARIABLE}."
-        )
-    fault = url_fault(url)
-    if fault is not None:
-        return invalid_url(fault)
-    advice = _ADVICE.get(_sqlstate(error) or "", _DEFAULT_ADVICE)
-    return errors.DatabaseUnavailable(f"Cannot work with Postgres at {redacted(url)}: {text} {advice}")

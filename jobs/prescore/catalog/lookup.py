@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, LiteralString, TypedDict
 
 from psycopg import Cursor, DataError, ProgrammingError, RawCursor, sql
+from psycopg.errors import UntranslatableCharacter
 from psycopg.rows import tuple_row
 
 from prescore import errors
@@ -22,6 +24,10 @@ Row = tuple[Any, ...]
 
 Whether the key exists is None if the statement could not read a single row of the version.
 """
+
+
+class UnspellableKey(DataError):
+    """A key has a character that the database's encoding does not have, so no row has it."""
 
 
 class VersionRow(TypedDict):
@@ -57,6 +63,8 @@ def look_up(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, An
         statement = published_statement(model, published["key_columns"], published["output_columns"])
         try:
             rows = _fetch(catalog.connection, statement, parameters([[value] for value in key.values()]))
+        except UnspellableKey:
+            rows = [missing(published)]
         except (ProgrammingError, DataError):
             # A publication may have removed columns from the view since the version was read. Try again with the new
             # version; a second failure on the same version has another cause.
@@ -80,6 +88,18 @@ def is_from(version: VersionRow, rows: Sequence[Row]) -> bool:
         if found is None and version["rows"]:
             raise missing_rows(version)
     return True
+
+
+def missing(version: VersionRow) -> Row:
+    """Return the row of a key that a version does not have."""
+    return version["id"], False, *(None for _ in version["output_columns"])
+
+
+def raise_unspellable(error: DataError) -> None:
+    """Raise UnspellableKey for an error that is due to a key, and not to a value that cannot be read in UTF8."""
+    # Postgres names the encoding first that it converts from.
+    if isinstance(error, UntranslatableCharacter) and re.search('"UTF8".*"', str(error)):
+        raise UnspellableKey(str(error)) from error
 
 
 def missing_rows(version: VersionRow | Version, rows: int = 0) -> errors.DatabaseRefused:
@@ -144,6 +164,7 @@ def _fetch(connection: Connection, statement: sql.Composed, values: Sequence[Any
     try:
         return cursor.execute(statement, values).fetchall()
     except DataError as error:
+        raise_unspellable(error)
         if not is_out_of_range(error):
             raise
     load_out_of_range_as_text(cursor.adapters)

@@ -10,8 +10,10 @@ from __future__ import annotations
 from psycopg import errors as pg
 
 from prescore.catalog import roles
-from prescore.catalog.database import Connection, Database, first_line, redacted
+from prescore.catalog.database import Connection, Database
+from prescore.catalog.driver_errors import first_line
 from prescore.catalog.queries import Migration, migration_files, query
+from prescore.catalog.urls import redacted
 from prescore.errors import DatabaseRefused
 
 REACH = 1

@@ -16,7 +16,8 @@ from typing import Any
 from psycopg.rows import tuple_row
 
 from prescore.catalog.catalog import Catalog, CheckResult, Version
-from prescore.catalog.database import Database, embedded_stopped
+from prescore.catalog.database import Database
+from prescore.catalog.driver_errors import embedded_stopped
 from prescore.checks import expectation_errors
 from prescore.checks.results import exceptions, from_validation
 from prescore.errors import DatabaseUnavailable, SpecInvalid

@@ -28,15 +28,24 @@ def reporting_errors() -> Iterator[None]:
             )
         )
         sys.exit(3)
+    except Exception:
+        # A program that reads JSON gets the error as an object, too, and the traceback goes to stderr.
+        _print_json("internal", "Internal error in prescore. See the traceback on stderr.")
+        raise
 
 
 def _print(error: PrescoreError) -> None:
     # A refused run prints its report as JSON instead.
-    if "--json" in sys.argv and not isinstance(error, Refused):
+    if not isinstance(error, Refused):
+        _print_json(error.code, str(error))
+    sys.stderr.write(f"prescore: {error}\n")
+
+
+def _print_json(code: str, message: str) -> None:
+    if "--json" in sys.argv:
         from prescore.cli import display
 
-        display.print_json({"error": {"code": error.code, "message": str(error)}})
-    sys.stderr.write(f"prescore: {error}\n")
+        display.print_json({"error": {"code": code, "message": message}})
 
 
 def exit_code(error: PrescoreError) -> int:

@@ -12,7 +12,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
 
 from prescore.catalog import naming
-from prescore.catalog.database import EMBEDDED, URL_VARIABLE
+from prescore.catalog.database import EMBEDDED
+from prescore.catalog.urls import URL_VARIABLE
 from prescore.errors import Mistake, NotFound, SpecInvalid
 from prescore.project import spec, validation_messages
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog
-from prescore.catalog.database import EMBEDDED, URL_VARIABLE, Database
+from prescore.catalog.database import EMBEDDED, Database
+from prescore.catalog.urls import URL_VARIABLE
 from prescore.embedded import server
 from prescore.errors import Mistake
 from prescore.project.project import Project as ProjectFiles

@@ -20,7 +20,7 @@ from psycopg.pq import TransactionStatus
 
 from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog, Version
-from prescore.catalog.database import is_connection_lost
+from prescore.catalog.driver_errors import is_connection_lost
 from prescore.checks import expectations
 from prescore.errors import DatabaseUnavailable, NotAllowed, StoreRefused, Transient
 from prescore.run import failure, preflight, registration

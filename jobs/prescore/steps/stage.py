@@ -11,7 +11,8 @@ from psycopg import sql
 
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.columns import identifiers
-from prescore.catalog.database import Connection, first_line
+from prescore.catalog.database import Connection
+from prescore.catalog.driver_errors import first_line
 from prescore.catalog.queries import query
 from prescore.errors import Busy, DomainInvalid
 from prescore.scoring import arrays, rejects

@@ -142,18 +142,27 @@ class Lookup:
             batched = BatchedLookup(_Fetch(self._reader, version), self._reader.patience)
             self._batched[version] = batched
         values = [column[0] for column in key]
-        row = await batched.submit(tuple(values))
+        try:
+            row = await batched.submit(tuple(values))
+        except lookup.UnspellableKey:
+            row = lookup.missing(version.row)
         return row if lookup.is_from(version.row, [row]) else None
 
     async def _rows(self, version: TableVersion, keys: KeyColumns) -> list[lookup.Row] | None:
         """Fetch the rows of many keys; return None if any of them is from another version."""
-        statements = []
-        for part in _parts(keys):
-            parameters = lookup.parameters(part)
-            statements.append(self._reader.tuples(version.statement, parameters))
-        parts = await asyncio.gather(*statements)
+        parts = await asyncio.gather(*(self._part(version, part) for part in _parts(keys)))
         rows = list(chain.from_iterable(parts))
         return rows if lookup.is_from(version.row, rows) else None
+
+    async def _part(self, version: TableVersion, keys: KeyColumns) -> list[lookup.Row]:
+        """Fetch the rows of keys; halve them until a key that no row can have is by itself."""
+        try:
+            return await self._reader.tuples(version.statement, lookup.parameters(keys))
+        except lookup.UnspellableKey:
+            if len(keys[0]) == 1:
+                return [lookup.missing(version.row)]
+        halves = [await self._part(version, half) for half in _halves(keys)]
+        return list(chain.from_iterable(halves))
 
 
 def _columns(rows: list[lookup.Row], outputs: int) -> tuple[Sequence[bool | None], Sequence[Sequence[Any]]]:
@@ -171,7 +180,11 @@ def _parts(keys: KeyColumns) -> list[KeyColumns]:
         return []
     if count < _SPLIT_KEYS:
         return [keys]
-    middle = (count + 1) // 2
+    return _halves(keys)
+
+
+def _halves(keys: KeyColumns) -> list[KeyColumns]:
+    middle = (len(keys[0]) + 1) // 2
     first = [column[:middle] for column in keys]
     second = [column[middle:] for column in keys]
     return [first, second]

@@ -195,8 +195,8 @@ class Models:
         return await asyncio.shield(task)
 
     async def _rows(self, name: str, model: str, **parameters: Any) -> list[Any]:
-        # Postgres text cannot contain NUL, so such a model cannot exist, and the query would fail.
-        if "\x00" in model:
+        # Names of models are ASCII. Postgres would refuse NUL, and what its encoding does not have.
+        if "\x00" in model or not model.isascii():
             return []
         return await self._reader.rows(query(name), {"model": model, **parameters})
 

@@ -17,14 +17,13 @@ from typing import Any, Self
 
 import psycopg
 from psycopg import IsolationLevel, sql
-from psycopg import errors as pg
 from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from prescore.catalog import session
-from prescore.catalog.database import Database, first_line, translate_errors
+from prescore.catalog import lookup, session
+from prescore.catalog.database import Database
 from prescore.catalog.datetimes import is_out_of_range, load_out_of_range_as_text
-from prescore.errors import DatabaseRefused
+from prescore.catalog.driver_errors import translate_errors
 
 Statement = bytes | sql.Composed
 
@@ -84,7 +83,10 @@ class ReaderPool:
         return await self._run(statement, parameters, psycopg.AsyncCursor[DictRow])
 
     async def tuples(self, statement: bytes, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Run a statement with parameters $1, $2, … and return its rows as tuples; it is faster than `rows`."""
+        """Run a statement with parameters $1, $2, … and return its rows as tuples; it is faster than `rows`.
+
+        Also raises UnspellableKey.
+        """
         return await self._run(statement, parameters, _TupleCursor)
 
     def pool_stats(self) -> dict[str, int]:
@@ -98,11 +100,7 @@ class ReaderPool:
 
     async def _run(self, statement: Statement, parameters: Any, cursor_class: Any) -> list[Any]:
         with translate_errors(self._url):
-            try:
-                return await self._run_pooled(statement, parameters, cursor_class)
-            except (pg.UndefinedTable, pg.UndefinedColumn) as error:
-                message = f"The database lacks a table or column that a lookup needs: {first_line(error)}"
-                raise DatabaseRefused(message) from error
+            return await self._run_pooled(statement, parameters, cursor_class)
 
     async def _run_pooled(
         self, statement: Statement, parameters: Any, cursor_class: Any, *, may_retry: bool = True
@@ -191,6 +189,7 @@ async def _fetch(cursor: psycopg.AsyncCursor[Any], statement: Statement, paramet
         result = await cursor.execute(statement, parameters)
         return await result.fetchall()
     except psycopg.DataError as error:
+        lookup.raise_unspellable(error)
         if not is_out_of_range(error):
             raise
     load_out_of_range_as_text(cursor.adapters)
