@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -46,15 +46,20 @@ class ClientCall:
     def __call__(
         self, url: Any, method: str, *arguments: Any, settings: Mapping[str, Any] | None = None, **more: Any
     ) -> Any:
-        """Call a method of a new client with these `settings`; return what it returns, and raise what it raises."""
+        """Call a method of a new client with these `settings`; return what it returns, and raise what it raises.
+
+        An iterator becomes a list.
+        """
         if self.asynchronous:
             return asyncio.run(self._call_async(url, method, arguments, settings or {}, more))
         with Client(str(url), **settings or {}) as client:
-            return getattr(client, method)(*arguments, **more)
+            result = getattr(client, method)(*arguments, **more)
+            return list(result) if isinstance(result, Iterator) else result
 
     async def _call_async(self, url: Any, method: str, arguments: Any, settings: Mapping[str, Any], more: Any) -> Any:
         async with AsyncClient(str(url), **settings) as client:
-            return await getattr(client, method)(*arguments, **more)
+            result = getattr(client, method)(*arguments, **more)
+            return [item async for item in result] if isinstance(result, AsyncIterator) else await result
 
 
 @pytest.fixture(params=["blocking", "asynchronous"])

@@ -15,10 +15,12 @@ from prescore.catalog.database import Database
 from prescore_api.http import openapi
 from prescore_api.http.app import ServerSettings, build
 from prescore_api.http.routes import ROUTES, Route
+from prescore_api.service.row_pages import Cursor
 from prescore_api.tables.database import Bounds
 
 DOCUMENTED = [route for route in ROUTES if route.documented]
 LONG = {"X-Long": "a" * 40_000}
+GONE = Cursor(7, "00000000-0000-0000-0000-000000000000", 1, ["1"])
 SHORT = Bounds(connection_seconds=0.3, statement_seconds=0.2, connections=2)
 
 
@@ -95,6 +97,7 @@ def test_the_documented_statuses_are_those_of_the_server(
         _send(client, route, full, headers=LONG),
         _send(client, route, full, headers={"If-None-Match": "*"}),
         _send(client, route, full, headers={"Accept": "image/png"}),
+        _send(client, route, full, query=f"?after={GONE.serialize()}") if route.name == "read_rows" else 200,
         _send(client, route, full, headers={"Host": "a, b"}),
         _send(client, route, full, headers={"Content-Type": "image/png"}),
         _send(away, route, full),

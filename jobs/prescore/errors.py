@@ -16,6 +16,7 @@
     │   │   ├── Unauthenticated
     │   │   ├── Forbidden
     │   │   ├── NotFound
+    │   │   │   └── VersionRetired
     │   │   ├── NotAllowed
     │   │   ├── DatabaseRefused
     │   │   └── StoreRefused
@@ -115,6 +116,10 @@ class Forbidden(Mistake):
 
 class NotFound(Mistake):
     """The requested object does not exist."""
+
+
+class VersionRetired(NotFound):
+    """The version was retired while its rows were being read."""
 
 
 class NotAllowed(Mistake):

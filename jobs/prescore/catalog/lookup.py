@@ -134,6 +134,27 @@ def version_statement(row: VersionRow) -> sql.Composed:
     return _statement(version, relation, row["key_columns"], row["output_columns"])
 
 
+def page_statement(row: VersionRow, *, has_start: bool) -> sql.Composed:
+    """Return the statement that reads a version's rows in the order of the key, a limited number of them.
+
+    It is for a raw cursor. With `has_start`, its first parameters are a key, as text, and it reads the rows after that
+    key. The last parameter is the limit. It returns the version's id, the key columns and the outputs.
+    """
+    key, outputs = row["key_columns"], row["output_columns"]
+    placeholders = [sql.SQL(f"${number}") for number in range(1, 1 + len(key))]
+    start = _join("{}::{}", placeholders, _types(key))
+    ordered = sql.SQL(", ").join(_qualified(key))
+    return query(
+        "lookup_page",
+        version=query("lookup_numbered", model=sql.Literal(row["model"]), version=sql.Literal(row["version"])),
+        relation=sql.Identifier("prescore_versions", row["table_name"]),
+        columns=_join("{}::{}", _qualified([*key, *outputs]), _types([*key, *outputs])),
+        start=sql.SQL("({}) > ({})").format(ordered, start) if has_start else sql.SQL("true"),
+        key=ordered,
+        limit=sql.SQL(f"${1 + len(key)}" if has_start else "$1"),
+    )
+
+
 def parameters(columns: Iterable[Sequence[Any]]) -> list[Any]:
     """Return the parameters of a lookup statement for parsed keys: an array of values for each column, in key order."""
     return [_array(values) for values in columns]

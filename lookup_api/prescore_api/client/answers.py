@@ -40,6 +40,24 @@ class Answer:
             stale=content["stale"],
         )
 
+    @classmethod
+    def from_row(cls, model: str, content: Mapping[str, Any], headers: Mapping[str, str]) -> Self:
+        """Build the answer for a row of a page, whose headers hold what all of its rows share.
+
+        Raises LookupError, TypeError or ValueError if it is not such a page.
+        """
+        return cls(
+            model=model,
+            version=int(headers["Prescore-Version"]),
+            key=content["key"],
+            found=True,
+            prediction=content["prediction"],
+            data_as_of=datetime.fromisoformat(headers["Prescore-Data-As-Of"]),
+            published_at=_parse_time(headers["Prescore-Published-At"] or None),
+            age_seconds=float(headers["Prescore-Age-Seconds"]),
+            stale=headers["Prescore-Stale"] == "true",
+        )
+
     def __getitem__(self, output: str) -> Any:
         """Return an output's value; raise KeyError if the key was not found, or if there is no such output."""
         if self.prediction is None:

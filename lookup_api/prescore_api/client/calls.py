@@ -57,6 +57,12 @@ def lookup_table(server: Server, model: str, table: pa.Table, options: LookupOpt
     return arrow.concatenate(parts)
 
 
+def rows(server: Server, request: Request, model: str) -> Call[tuple[list[Answer], Request | None]]:
+    """Return a page of rows, and the request for the next one, None after the last; raise ApiError."""
+    page = yield from _send(server, request, partial(responses.rows, model=model))
+    return page.answers, requests.next_rows(request, page.next) if page.next else None
+
+
 def models(server: Server) -> Call[list[Model]]:
     """Return every published model; raise ApiError."""
     return _send(server, requests.get("/v1/models"), responses.models)

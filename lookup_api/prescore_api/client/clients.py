@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 import httpx
 
-from prescore_api.client import calls
+from prescore_api.client import calls, requests
 from prescore_api.client.answers import Answer, Model
 from prescore_api.client.attempts import Attempt, Call, Outcome, Server
-from prescore_api.client.requests import Key, KeyValue, LookupOptions
+from prescore_api.client.requests import Key, KeyValue, LookupOptions, Request
 from prescore_api.client.responses import Response
 
 if TYPE_CHECKING:
@@ -109,6 +109,27 @@ class Client:
         """
         options = LookupOptions.from_arguments(version, max_age, outputs)
         return self._run(calls.lookup_table(self._server, model, table, options))
+
+    def rows(
+        self,
+        model: str,
+        *,
+        version: int | None = None,
+        max_age: float | None = None,
+        outputs: Iterable[str] = (),
+        page_size: int = 1000,
+    ) -> Iterator[Answer]:
+        """Iterate over all rows of a version in the order of their keys, by default of the published one.
+
+        They are read in pages of `page_size`, at most 10,000, each with its own `timeout`. All of them are from the
+        version of the first page, even if another one is published meanwhile. If that version is retired before the
+        last page, Invalid with the code `version_retired` is raised. Otherwise raises as `predict` does.
+        """
+        options = LookupOptions.from_arguments(version, max_age, outputs)
+        request: Request | None = requests.rows(model, options, page_size)
+        while request is not None:
+            answers, request = self._run(calls.rows(self._server, request, model))
+            yield from answers
 
     def models(self) -> list[Model]:
         """Return every published model that the API key may read, without columns; raise NotAllowed, Unavailable."""
@@ -209,6 +230,23 @@ class AsyncClient:
         """Do the same as `Client.lookup_table`."""
         options = LookupOptions.from_arguments(version, max_age, outputs)
         return await self._run(calls.lookup_table(self._server, model, table, options))
+
+    async def rows(
+        self,
+        model: str,
+        *,
+        version: int | None = None,
+        max_age: float | None = None,
+        outputs: Iterable[str] = (),
+        page_size: int = 1000,
+    ) -> AsyncIterator[Answer]:
+        """Do the same as `Client.rows`."""
+        options = LookupOptions.from_arguments(version, max_age, outputs)
+        request: Request | None = requests.rows(model, options, page_size)
+        while request is not None:
+            answers, request = await self._run(calls.rows(self._server, request, model))
+            for answer in answers:
+                yield answer
 
     async def models(self) -> list[Model]:
         """Do the same as `Client.models`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, Self, SupportsIndex
 from urllib.parse import quote, urlencode
@@ -27,6 +27,9 @@ _PARAMETERS = ("version", "max_age", "output")
 _MAX_TARGET_LENGTH = 8000
 _PREDICTIONS = "/v1/predictions/"
 _JSON = {"Accept": "application/json"}
+_JSON_LINES = {"Accept": "application/x-ndjson"}
+# Paths that mean something else than a key. With an escape, they are keys.
+_RESERVED_SEGMENTS = {".": "%2E", "..": "%2E%2E", "rows": "%72ows"}
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ def predict_by_value(model: str, value: KeyValue, options: LookupOptions) -> Req
 
     Raises TypeError if the value cannot be a key, and ValueError if it does not fit into a URL.
     """
-    segment = _segment(_text(value))
+    text = _text(value)
+    segment = _RESERVED_SEGMENTS.get(text) or _segment(text)
     path = f"{_PREDICTIONS}{_segment(model)}/{segment}"
     target = _target(path, options.parameters())
     if len(target) > _MAX_TARGET_LENGTH:
@@ -100,6 +104,19 @@ def predict_by_name(model: str, key: Key, options: LookupOptions) -> Request | N
     path = _PREDICTIONS + _segment(model)
     target = _target(path, columns + options.parameters())
     return get(target) if len(target) <= _MAX_TARGET_LENGTH else None
+
+
+def rows(model: str, options: LookupOptions, limit: int) -> Request:
+    """Build the request for the first page of a version's rows."""
+    path = f"{_PREDICTIONS}{_segment(model)}/rows"
+    target = _target(path, [*options.parameters(), ("limit", str(limit))])
+    return Request("GET", target, headers=_JSON_LINES)
+
+
+def next_rows(request: Request, link: str) -> Request:
+    """Build the request for the page that a link on another page names, relative to that page."""
+    folder, _, _ = request.target.partition("?")[0].rpartition("/")
+    return replace(request, target=f"{folder}/{link}")
 
 
 def to_json_keys(keys: Iterable[Key]) -> list[JsonKey]:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from prescore_api.client.answers import Answer, Model
 from prescore_api.client.errors import ApiError, Invalid, NotAllowed, TooOld, Unavailable
@@ -32,6 +33,13 @@ class Response:
         return json.loads(self.content)
 
 
+class Page(NamedTuple):
+    """Rows of a version as answers, and the link to the next page, None after the last one."""
+
+    answers: list[Answer]
+    next: str | None
+
+
 def answer(response: Response) -> Answer:
     """Return the answer to one key, found or not; raise ApiError."""
     return read(response, _parse_answer, statuses=(200, 404))
@@ -40,6 +48,11 @@ def answer(response: Response) -> Answer:
 def answers(response: Response) -> list[Answer]:
     """Return the answers to many keys; raise ApiError."""
     return read(response, _parse_answers)
+
+
+def rows(response: Response, model: str) -> Page:
+    """Return a page of rows, and the link to the next one; raise ApiError."""
+    return read(response, partial(_parse_rows, model))
 
 
 def model(response: Response) -> Model:
@@ -79,6 +92,15 @@ def _parse_answer(response: Response) -> Answer:
 def _parse_answers(response: Response) -> list[Answer]:
     content = response.json()
     return [Answer.from_json(answer) for answer in content["answers"]]
+
+
+def _parse_rows(model: str, response: Response) -> Page:
+    if not response.headers["Content-Type"].startswith("application/x-ndjson"):
+        raise ValueError("the response is not a page of rows")
+    contents = map(json.loads, response.content.splitlines())
+    answers = [Answer.from_row(model, content, response.headers) for content in contents]
+    link = re.fullmatch(r'<(rows\?[^>]*)>; rel="next"', response.headers.get("Link", ""))
+    return Page(answers, link[1] if link else None)
 
 
 def _parse_model(response: Response) -> Model:

@@ -1,8 +1,8 @@
 """Parse keys from Arrow tables, and render answers as Arrow IPC streams.
 
 A request has a column for each key column, with the same name. A response has three columns: the structs `key` and
-`prediction`, whose fields cannot clash with other names, and the boolean `found`. The schema's metadata holds what all
-answers share.
+`prediction`, whose fields cannot clash with other names, and the boolean `found`, which pages of rows do not need. The
+schema's metadata holds what all answers share.
 
 The format: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format.
 """
@@ -19,6 +19,7 @@ from prescore.catalog.catalog import Column
 from prescore.catalog.types import ARRAYS, INTEGERS, TIMES, TYPES
 from prescore.errors import KeyInvalid
 from prescore_api.service.answers import Age, Answers
+from prescore_api.service.row_pages import Page
 from prescore_api.tables.version import TableVersion
 
 MEDIA_TYPE = b"application/vnd.apache.arrow.stream"
@@ -128,6 +129,16 @@ def render(answers: Answers) -> bytes:
     )
     batch = pa.record_batch([key, found, prediction], schema=schema)
     return _stream(batch)
+
+
+def render_page(page: Page) -> bytes:
+    """Return a page of rows as an Arrow IPC stream with one record batch."""
+    version = page.table_version
+    selected = [version.outputs[position] for position, _ in page.selection]
+    key = _struct(version.key, page.keys)
+    prediction = _struct(selected, [page.outputs[position] for position, _ in page.selection])
+    schema = pa.schema({"key": key.type, "prediction": prediction.type}, metadata=_metadata(version, page.age))
+    return _stream(pa.record_batch([key, prediction], schema=schema))
 
 
 def _stream(batch: pa.RecordBatch) -> bytes:

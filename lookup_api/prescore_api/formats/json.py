@@ -14,6 +14,7 @@ import orjson
 
 from prescore.catalog.lookup import Row
 from prescore_api.service.answers import Age, Answers
+from prescore_api.service.row_pages import Page
 from prescore_api.tables.version import OutputSelection, TableVersion
 
 _FOUND = b',"found":true,"prediction":'
@@ -64,6 +65,16 @@ def render(answers: Answers) -> bytes:
             rendered.append(missing_template % values[:key_width])
     joined = b",".join(rendered)
     return b'{"answers":[%b]}' % joined
+
+
+def render_lines(page: Page) -> bytes:
+    """Return a page of rows as JSON lines: `{"key": {…}, "prediction": {…}}` for each row."""
+    names = [name for _, name in page.selection]
+    key_template = _object_template([column["name"] for column in page.table_version.key])
+    template = b'{"key":' + key_template + b',"prediction":' + _object_template(names) + b"}\n"
+    outputs = [page.outputs[position] for position, _ in page.selection]
+    columns = [_column_json(column) for column in (*page.keys, *outputs)]
+    return b"".join([template % values for values in zip(*columns, strict=True)])
 
 
 def _end(version: TableVersion, age: Age) -> bytes:

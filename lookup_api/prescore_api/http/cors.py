@@ -11,7 +11,11 @@ from prescore_api.http.request import Request
 from prescore_api.http.response import Header, Response
 
 _ALL = b"*"
-_EXPOSED: Header = (b"access-control-expose-headers", b"ETag, Retry-After, X-Request-Id")
+_EXPOSED_NAMES = (
+    b"ETag", b"Link", b"Retry-After", b"X-Request-Id", b"Prescore-Version", b"Prescore-Rows", b"Prescore-Data-As-Of",
+    b"Prescore-Published-At", b"Prescore-Age-Seconds", b"Prescore-Stale",
+)  # fmt: skip
+_EXPOSED: Header = (b"access-control-expose-headers", b", ".join(_EXPOSED_NAMES))
 _PREFLIGHT: tuple[Header, ...] = (
     (b"access-control-allow-methods", b"GET, HEAD, POST"),
     (b"access-control-allow-headers", b"Authorization, Content-Type, If-None-Match, X-Request-Id, traceparent"),

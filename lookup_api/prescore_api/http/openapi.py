@@ -6,14 +6,16 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from prescore_api.formats import arrow
+from prescore_api.formats import arrow, csv
 from prescore_api.http.request import LARGEST_BODY
+from prescore_api.http.rows import DEFAULT_LIMIT, JSON_LINES, MAX_LIMIT
 from prescore_api.http.schemas import SCHEMAS, Schema, reference
 from prescore_api.service.lookup import MAX_KEYS
 
 Node = dict[str, Any]
 
 _JSON, _ARROW, _TEXT = "application/json", arrow.MEDIA_TYPE.decode(), "text/plain"
+_JSON_LINES, _CSV = JSON_LINES.decode(), csv.MEDIA_TYPE.decode()
 _BINARY: Schema = {"type": "string", "format": "binary"}
 
 _MODEL: Node = {
@@ -90,6 +92,10 @@ def _error(description: str) -> Node:
     return _content(description, reference("Error"))
 
 
+def _header(description: str, kind: str) -> Node:
+    return {"description": description, "schema": {"type": kind}}
+
+
 _MALFORMED = _error("The request is not HTTP/1.1, or has no host.")
 _NOT_ACCEPTABLE = _error("The Accept header allows none of the media types that there are.")
 _TOO_LONG = _error("The URL or the headers are too long.")
@@ -157,6 +163,46 @@ _PREDICT_MANY: Node = {
             f"The request has more than {MAX_KEYS:,} keys or {LARGEST_BODY:,} bytes, "
             "or its URL or headers are too long."
         ),
+    },
+}
+_LIMIT: Node = {
+    "name": "limit",
+    "in": "query",
+    "description": "the number of rows of a page",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+}
+_AFTER: Node = {
+    "name": "after",
+    "in": "query",
+    "description": "where the page begins: the cursor in the link to the next page, which also selects the version",
+    "schema": {"type": "string"},
+}
+_PAGE_HEADERS: Node = {
+    "Link": _header("the next page (rel=next), relative to this one; absent from the last page", "string"),
+    "Prescore-Version": _header("the version", "integer"),
+    "Prescore-Rows": _header("the number of rows of the version", "integer"),
+    "Prescore-Data-As-Of": _header("the time that the inputs describe, in ISO 8601", "string"),
+    "Prescore-Published-At": _header("a time in ISO 8601; empty for a version that was never published", "string"),
+    "Prescore-Age-Seconds": _header("now - data_as_of, in seconds", "number"),
+    "Prescore-Stale": _header("whether the data is older than the model's max age", "boolean"),
+}
+_READ_ROWS: Node = {
+    "operationId": "read_rows",
+    "summary": "Read all rows of a version, in pages.",
+    "tags": ["predictions"],
+    "parameters": [_MODEL, _LIMIT, _AFTER, *_OPTIONS],
+    "responses": {
+        **_LOOKUP_ERRORS,
+        "200": {
+            "description": "A page of rows, in the order of the key.",
+            "headers": _PAGE_HEADERS,
+            "content": {
+                _JSON_LINES: {"schema": {"type": "string"}},
+                _CSV: {"schema": {"type": "string"}},
+                _ARROW: {"schema": _BINARY},
+            },
+        },
+        "410": _error("The version was retired while its rows were being read."),
     },
 }
 _LIST_MODELS: Node = {
@@ -248,6 +294,7 @@ def document(*, open_metrics: bool = False) -> Node:
             "/v1/models/{model}": {"get": _DESCRIBE_MODEL},
             "/v1/predictions/{model}": {"get": _PREDICT_BY_NAME},
             "/v1/predictions/{model}/{key}": {"get": _PREDICT},
+            "/v1/predictions/{model}/rows": {"get": _READ_ROWS},
             "/v1/predictions/{model}/lookup": {"post": _PREDICT_MANY},
             "/health/live": {"get": _LIVE},
             "/health/ready": {"get": _READY},

@@ -76,6 +76,10 @@ class Models:
             return reading.version
         return await self._read_published(model)
 
+    async def current(self, model: str) -> TableVersion:
+        """Read a model's published version and return it; raises NotFound."""
+        return await self._read_published(model)
+
     async def follow(self, outdated: TableVersion) -> TableVersion:
         """Return the version that replaced this one, or the same one read again; raises NotFound."""
         reading = self._published.get(outdated.model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -51,11 +51,14 @@ class LookupOptions:
 DEFAULTS = LookupOptions()
 
 
-def refuse_unknown(parameters: dict[str, str]) -> None:
-    """Raise RequestInvalid that names the parameters, if there are any: none is ignored silently."""
+def refuse_unknown(parameters: Collection[str], *known: str) -> None:
+    """Raise RequestInvalid that names the parameters, if there are any: none is ignored silently.
+
+    The message lists the options of lookups and the other parameters that the endpoint takes.
+    """
     if parameters:
         raise RequestInvalid(
-            f"Unknown parameters: {', '.join(parameters)}. This endpoint takes {', '.join(PARAMETERS)}."
+            f"Unknown parameters: {', '.join(parameters)}. This endpoint takes {', '.join((*PARAMETERS, *known))}."
         )
 
 

@@ -16,6 +16,7 @@ from prescore_api.service.lookup import Lookup
 from prescore_api.service.memory import InMemoryVersions
 from prescore_api.service.models import Description, Models
 from prescore_api.service.poller import Poller
+from prescore_api.service.row_pages import RowPages
 from prescore_api.tables.database import Bounds, ReaderPool
 
 
@@ -49,6 +50,7 @@ class Service:
         self._models = Models(self.reader, in_memory, clock)
         self._poller = Poller(self.reader, self._models, in_memory, clock, open_to_all=settings.open_to_all)
         self.lookup = Lookup(self.reader, self._models, in_memory, clock)
+        self.rows = RowPages(self.reader, self._models, clock)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as starting:

@@ -19,6 +19,14 @@ order by k.position;
 -- The id of a version by its number.
 (select s.id::text from prescore.versions s where s.model = {model} and s.version = {version})
 
+-- name: lookup_page
+-- Rows of a version in the order of its key, each with the version's id. The comparison of rows uses the primary key.
+select {version} as version_id, {columns}
+from {relation} v
+where {start}
+order by {key}
+limit {limit}::bigint;
+
 -- name: lookup_published
 -- Everything that readers need to serve the published version: its columns, its times and its max age.
 select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.id::text as id, v.state, v.table_name,

@@ -1,0 +1,47 @@
+"""Render a page of rows as CSV (RFC 4180), in UTF-8, with a header.
+
+Values are spelled as in JSON. A missing value is empty. Text is always in quotes, so that empty text differs from a
+missing value. Arrays are JSON in quotes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from prescore_api.service.row_pages import Page
+
+MEDIA_TYPE = b"text/csv"
+_END = b"\r\n"
+
+
+def render(page: Page) -> bytes:
+    """Return a page with its key columns and its outputs, in this order."""
+    names = [column["name"] for column in page.table_version.key] + [name for _, name in page.selection]
+    outputs = [page.outputs[position] for position, _ in page.selection]
+    columns = [_cells(column) for column in (*page.keys, *outputs)]
+    lines = [b",".join(_quote(name.encode()) for name in names)]
+    lines += map(b",".join, zip(*columns, strict=True))
+    return _END.join(lines) + _END
+
+
+def _cells(values: Sequence[Any]) -> list[bytes]:
+    return [_cell(value) for value in values]
+
+
+def _cell(value: Any) -> bytes:
+    if isinstance(value, str):
+        return _quote(value.encode())
+    json = orjson.dumps(value)
+    if json == b"null":
+        return b""
+    if isinstance(value, list):
+        return _quote(json)
+    # Times and UUIDs.
+    return json.strip(b'"')
+
+
+def _quote(text: bytes) -> bytes:
+    return b'"%b"' % text.replace(b'"', b'""')
