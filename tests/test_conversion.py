@@ -91,3 +91,12 @@ def test_an_integer_becomes_a_float_exactly_or_not_at_all(values: list[int | Non
 def test_uuids_become_their_bytes(spell: Callable[[uuid.UUID], str], values: list[uuid.UUID | None]) -> None:
     column = pa.array([None if v is None else spell(v) for v in values], pa.string())
     assert convert("c", column, ARROW["uuid"]).to_pylist() == [None if v is None else v.bytes for v in values]
+
+
+@pytest.mark.parametrize("source", [FLOAT, DOUBLE])
+def test_a_number_too_large_for_half_precision_does_not_become_infinite(source: pa.DataType) -> None:
+    column = pa.array([1.0, 70_000.0, np.inf], source)
+    with pytest.raises(DomainInvalid, match="too large for float16: they would become infinite"):
+        convert("c", column, pa.float16(), allow_precision_loss=True)
+    fitting = pa.array([1.0, 65_504.0, -np.inf], source)
+    assert convert("c", fitting, pa.float16(), allow_precision_loss=True).to_pylist() == fitting.to_pylist()

@@ -52,7 +52,7 @@ def _enormous_keys(sandbox: Sandbox) -> None:
 
 FAULTS: list[tuple[Callable[[Sandbox], None], int, str]] = [
     (_unknown_operator, 2, "cannot be loaded as an ONNX model"),
-    (_one_row_for_all, 2, "Output score has 1 rows for 6"),
+    (_one_row_for_all, 2, "Output score has 1 row for 6"),
     (_text_for_score, 2, "score is tensor(string), which cannot become real"),
     (_same_column_twice, 2, "Column spend appears more than once"),
     (_enormous_keys, 2, "too long for Postgres to index"),

@@ -193,11 +193,12 @@ def test_rows_on_which_the_model_fails_do_not_cost_their_chunk(sandbox: Sandbox)
     assert scores == pytest.approx({customer: customer / 899 for customer in range(900)}, abs=1e-6)
 
 
-def test_a_model_that_fails_on_every_row_is_an_error_of_the_model(sandbox: Sandbox) -> None:
+def test_a_model_that_fails_on_most_rows_is_an_error_of_the_model(sandbox: Sandbox) -> None:
     sandbox.onnx(_table())
     sandbox.settings("chunk_rows = 2000\n")
     sandbox.query(
-        f"select customer + 1000 * i as customer, 901::float as visits, spend from {CUSTOMERS}, range(2) r(i)"
+        "select customer + 1000 * i as customer, if(customer < 100, 1, 901)::float as visits, spend "
+        f"from {CUSTOMERS}, range(2) r(i)"
     )
     done = sandbox.cli("run", "churn", "--json")
     assert (done.code, json.loads(done.out)["error"]["code"]) == (2, "model_failed")
@@ -267,3 +268,48 @@ def test_a_version_is_not_resumed_when_not_all_rejects_of_its_domain_were_record
     report = json.loads(sandbox.cli("run", "churn", "--json").out)
     assert (report["version"], report["published"], report["rejected"]) == (2, True, 3000)
     assert sandbox.rows("select count(*) from prescore.rejects where version = 2") == [(3000,)]
+
+
+def _negative_visits(sandbox: Sandbox) -> None:
+    sandbox.onnx(_logarithm())
+    sandbox.query(f"select customer, (-1 - customer)::real as visits, spend from {CUSTOMERS}")
+
+
+def test_validate_rejects_predictions_as_a_run_does(sandbox: Sandbox) -> None:
+    _negative_visits(sandbox)
+    reason = "rejected rows, for example: Prediction score is NaN or infinite (customer=0); expected at most 0"
+    for command in ("validate", "run"):
+        result = sandbox.cli(command, "churn")
+        assert (result.code, reason in result.err) == (4, True), result.err
+    assert sandbox.rows("select rejected from prescore.versions") == [(1000,)]
+
+
+def test_validate_warns_if_each_prediction_that_it_tries_is_rejected(sandbox: Sandbox) -> None:
+    """The sample is too small to be certain that more than a share of the domain is rejected."""
+    _negative_visits(sandbox)
+    _allow(sandbox, 0.9)
+    result = sandbox.cli("validate", "churn")
+    assert result.code == 0
+    assert "predictions that were tried would be rejected: Prediction score is NaN or infinite (cust" in result.err
+    assert "1,000 rows, of which" in result.out
+
+
+def test_validate_counts_every_prediction_that_the_domain_has(sandbox: Sandbox) -> None:
+    sandbox.spec(
+        'max_rejects = 2\n[domain]\nquery = "sql/domains/churn.sql"\n[key]\ncustomer = "bigint"\n'
+        '[outputs]\nspend = { type = "real" }\n'
+    )
+    sandbox.query(f"select customer, if(customer in (5, 999), 'nan', spend)::real as spend from {CUSTOMERS}")
+    assert "1,000 rows, of which 2 would be rejected" in sandbox.cli("validate", "churn").out
+    assert sandbox.cli("run", "churn").code == 0
+    sandbox.edit("max_rejects = 2", "max_rejects = 1")
+    assert sandbox.cli("validate", "churn").code == 4
+
+
+def test_a_model_that_fails_on_every_row_is_a_mistake(sandbox: Sandbox) -> None:
+    sandbox.onnx(_table())
+    sandbox.query(f"select customer, (1000 + customer)::real as visits, spend from {CUSTOMERS}")
+    for command in ("validate", "run"):
+        result = sandbox.cli(command, "churn")
+        assert result.code == 2, result.err
+        assert "The model fails on each of 6" in result.err

@@ -119,6 +119,44 @@ def test_one_large_row_does_not_hide_that_the_others_are_changed(sandbox: Sandbo
     assert sandbox.cli("validate", "churn").code == 2
 
 
+@pytest.mark.parametrize("content", [_batch_norm(), _reduction()], ids=["batch_norm", "reduction"])
+def test_rows_that_are_alike_do_not_hide_that_a_model_mixes_them(sandbox: Sandbox, content: bytes) -> None:
+    """The first chunks of a sorted domain may have nothing but zeros: minus their mean, they are zeros still."""
+    sandbox.onnx(content)
+    sandbox.query(
+        "select customer, if(customer < 500, 0, visits)::real as visits, if(customer < 500, 0, spend)::real as spend "
+        "from read_parquet('data/customers.parquet') order by customer"
+    )
+    result = sandbox.cli("validate", "churn")
+    assert (result.code, "when they are scored beside other rows" in result.err) == (2, True), result.err
+
+
+def test_dynamic_quantization_is_right_where_each_row_has_a_call_of_its_own(sandbox: Sandbox) -> None:
+    sandbox.onnx(_quantized())
+    assert "with onnx.batch_rows = 1" in sandbox.cli("validate", "churn").err
+    sandbox.edit('file = "models/churn.onnx"', 'file = "models/churn.onnx"\nbatch_rows = 1')
+    assert materialize.run(sandbox.job()).published
+    before = sandbox.rows("select customer, score from predictions.churn order by customer")
+    sandbox.settings("chunk_rows = 7\n")
+    assert materialize.run(sandbox.job(), RunOptions(full=True)).published
+    assert sandbox.rows("select customer, score from predictions.churn order by customer") == before
+
+
+def test_a_model_that_mixes_integers_is_refused(sandbox: Sandbox) -> None:
+    """The neighbours of rows that are alike get other integers, too."""
+    nodes = [
+        helper.make_node("ReduceMax", ["features"], ["largest"], keepdims=1),
+        helper.make_node("Sub", ["largest", "features"], ["score"]),
+    ]
+    integers = TensorProto.INT64
+    sandbox.onnx(model(nodes, [("features", integers, [None])], [("score", integers, [None])]))
+    sandbox.edit('features = ["visits", "spend"]', 'features = "visits"')
+    sandbox.edit('type = "real"', 'type = "bigint"')
+    sandbox.query("select customer, customer // 900 as visits from read_parquet('data/customers.parquet')")
+    result = sandbox.cli("validate", "churn")
+    assert (result.code, "ReduceMax combines all rows of a call" in result.err) == (2, True), result.err
+
+
 def test_a_model_that_is_accepted_knowingly_keeps_its_chunks(sandbox: Sandbox) -> None:
     """Another division into chunks gives other scores, so that it must be another version."""
     sandbox.onnx(_reduction())

@@ -11,7 +11,10 @@ import pytest
 from onnx import TensorProto, helper
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
+from sklearn.ensemble import StackingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.svm import SVC
 
 from fix_project import Sandbox, Value, customers, model
 from prescore.errors import ModelInvalid
@@ -315,6 +318,35 @@ def test_classes_are_those_of_the_outputs_own_classifier(head: Any, known: bool)
         return
     with pytest.raises(ModelInvalid, match="does not say which classes the columns of score stand for"):
         _scorer(content, ["visits", "spend"], {"p": {"from": "score", "class": "a", "type": "real"}})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_classes_of_a_stack_are_not_those_of_its_last_classifier() -> None:
+    """It numbers the classes from 0, so that its class 1 is the class 2 of the stack."""
+    features = np.random.default_rng(4).normal(size=(600, 2)).astype(np.float32)
+    stack = StackingClassifier([("a", LogisticRegression()), ("b", GaussianNB())], cv=2)
+    stack.fit(features, np.where(features[:, 0] > 0, 2, 1))
+    exported = to_onnx(stack, features[:1], options={"zipmap": False}, target_opset=18)
+    outputs = {f"p{label}": {"from": "probabilities", "class": label, "type": "real"} for label in (1, 2)}
+    predictions = _scorer(exported.SerializeToString(), ["visits", "spend"], outputs).score(_rows())
+    expected = stack.predict_proba(np.column_stack(_rows().columns))
+    for column, label in enumerate((1, 2)):
+        assert np.allclose(predictions.column(f"p{label}"), expected[:, column], atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Attribute .prob:FutureWarning")
+def test_the_votes_of_a_support_vector_machine_belong_to_no_class() -> None:
+    """Its scores are those of pairs of classes: with two of them, the first column is large for the second class."""
+    features = np.random.default_rng(4).normal(size=(200, 2)).astype(np.float32)
+    machine = SVC().fit(features, np.where(features[:, 0] > 0, "yes", "no"))
+    exported = to_onnx(machine, features[:1], options={"zipmap": False}, target_opset=18).SerializeToString()
+    with pytest.raises(ModelInvalid, match="does not say which classes the columns of probabilities stand for"):
+        _scorer(exported, ["visits", "spend"], {"p": {"from": "probabilities", "class": "yes", "type": "real"}})
+    predictions = _scorer(
+        exported, ["visits", "spend"], {"p": {"from": "probabilities", "index": 0, "type": "real"}}
+    ).score(_rows())
+    expected = machine.decision_function(np.column_stack(_rows().columns))
+    assert np.allclose(predictions.column("p"), expected, atol=1e-5)
 
 
 def test_true_is_a_class_of_0_and_1_alone() -> None:

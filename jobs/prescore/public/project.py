@@ -101,8 +101,8 @@ class Project:
 
         with progress.bars(enabled=self._progress) as on_progress:
             definition = self._session.definition(name, on_progress)
-            rows, rejected = preflight.validate(definition)
-        return ValidationResult(name, rows, rejected, preflight.warnings(definition))
+            found = preflight.validate(definition)
+        return ValidationResult(name, found.rows, found.rejected, found.warnings)
 
     def run(
         self,

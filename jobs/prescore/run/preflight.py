@@ -5,6 +5,7 @@ They run before anything is written.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -22,9 +23,10 @@ from prescore.scoring import domain_conversion, examples, rejects, row_independe
 from prescore.scoring.domain_columns import DomainColumns
 from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.predictor import Predictor
+from prescore.scoring.rejects import Reject
 from prescore.scoring.scorer import Scorer
 from prescore.sources import data_as_of
-from prescore.steps import snapshot
+from prescore.steps import score, snapshot
 from prescore.store.model_file import ModelFile
 from prescore.versions import compatibility, table
 from prescore.versions.options import RunOptions
@@ -58,6 +60,18 @@ def check_first_rows(predictor: Predictor, rows: pa.RecordBatch) -> None:
     """Score a sample of the domain's first rows; raise ModelInvalid if the scores do not fit the spec, or mix rows."""
     if isinstance(predictor, Scorer):
         row_independence.require(predictor, rows)
+
+
+def _try_predictions(predictor: Predictor, rows: pa.RecordBatch, *, first: bool) -> tuple[int, list[Reject]]:
+    """Return how many predictions were tried, and those that a run would reject.
+
+    Predictions that are in the domain cost nothing to look at. A model makes them for a sample of the first batch.
+    """
+    if isinstance(predictor, Scorer):
+        if not first:
+            return 0, []
+        rows = row_independence.sample(predictor, rows)
+    return rows.num_rows, score.score_chunk(predictor, rows, rows.num_rows).rejects
 
 
 def check_examples(job: Definition, scorer: Scorer) -> None:
@@ -155,23 +169,41 @@ def check_columns(connection: Connection, spec: Spec) -> None:
         )
 
 
-def validate(job: Definition) -> tuple[int, int]:
+@dataclass(frozen=True)
+class Validation:
+    """What `validate` found: the number of rows, of rejects among them, and a sentence for each warning."""
+
+    rows: int
+    rejected: int
+    warnings: list[str]
+
+
+def validate(job: Definition) -> Validation:
     """Run every step short of writing, up to a snapshot that is not kept.
 
-    Returns the number of rows and the number of rejects among them. Raises Refused when there are too many.
+    Rows that are rejected for their predictions alone are counted in a sample. Raises Refused when there are too many
+    rejects.
     """
     expectations.build(job.spec)
     predictor = check_inputs(job)
     data_as_of.query(job.source, job.spec)
+    found = warnings(job)
     rows = 0
     tally = rejects.Tally(job.spec)
     expected = domain_conversion.expected_types(job.spec, predictor.features)
     chunk_rows = job.project.settings.chunk_rows
     with job.source.open(job.query, chunk_rows, expected) as stream:
         converter = DomainConverter(job.spec, predictor.features, stream.schema)
+        first = True
         for converted, rejected in map(converter.convert, stream.batches):
-            if rows == tally.count and converted.num_rows:
-                check_first_rows(predictor, converted)
+            if converted.num_rows:
+                if first:
+                    check_first_rows(predictor, converted)
+                tried, bad = _try_predictions(predictor, converted, first=first)
+                tally.add(bad)
+                if first and len(bad) == tried:
+                    found.append(f"Each of the first {tried} predictions that were tried would be rejected: {bad[0]}.")
+                first = False
             rows += converted.num_rows + len(rejected)
             tally.add(rejected)
             job.on_progress("check", converted.num_rows + len(rejected), None)
@@ -179,4 +211,4 @@ def validate(job: Definition) -> tuple[int, int]:
         if rows == tally.count:
             raise snapshot.empty_domain_error(job.model, result if rows else None)
         converter.data_as_of()
-    return rows, tally.count
+    return Validation(rows, tally.count, found)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from prescore.errors import ModelInvalid
+from prescore.store.external_weights import embed_inner_weights
 
 Label = str | int
 
@@ -18,6 +19,14 @@ Label = str | int
 _CLASSES = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
 # Operators that return their first input's columns in the same order, perhaps scaled.
 _TRANSPARENT = ("Cast", "Div", "Identity", "Mul", "Normalizer", "Reshape", "Softmax", "Squeeze")
+
+
+class _Classifier(NamedTuple):
+    """The names of a classifier's scores and of its label, and the classes that the columns of the scores stand for."""
+
+    scores: str
+    label: str
+    classes: tuple[Label, ...]
 
 
 class Graph:
@@ -85,29 +94,42 @@ class Graph:
     def labels(self, output: str) -> tuple[Label, ...] | None:
         """Return the classes that the columns of an output stand for, in their order; None if they are not known.
 
-        They are known of a classifier's own scores, and of the scores that the label is the largest of.
+        They are known of a classifier's own scores, and of the scores that the label is the largest of. A classifier
+        inside of another one, such as the last one of a stack, has numbers from 0 for the classes of the outer one: its
+        own classes count only if the model returns its label, or if they cannot be such numbers.
         """
         if output in self._zip_maps:
             return _classes(self._zip_maps[output])
+        returned = {self._origin(value.name) for value in self._graph.output}
         scores = self._origin(output)
-        maker = self._makers.get(scores)
-        if maker is not None and len(maker.output) > 1 and maker.output[1] == scores:
-            return _classes(maker)
-        return self._labels_by_scores.get(scores)
+        inner = None
+        for classifier in self._classifiers:
+            if classifier.scores != scores:
+                continue
+            if classifier.label in returned:
+                return classifier.classes
+            if classifier.classes != tuple(range(len(classifier.classes))):
+                inner = classifier.classes
+        return inner
 
     @cached_property
-    def _labels_by_scores(self) -> dict[str, tuple[Label, ...]]:
-        """Scores → the classes that an ArgMax over them chooses from."""
-        found = {}
+    def _classifiers(self) -> list[_Classifier]:
+        """Operators that choose a class: classifiers, and an ArgMax over scores that picks from a list of classes."""
+        found = []
         for node in self._graph.node:
-            if node.op_type != "ArrayFeatureExtractor":
-                continue
-            classes = self.constant(node.input[0])
-            chooser = self._makers.get(self._origin(node.input[1]))
-            if classes is not None and chooser is not None and chooser.op_type == "ArgMax":
-                labels = classes.ravel().tolist()
-                found[self._origin(chooser.input[0])] = _as_labels(labels)
+            classes = _classes(node) if len(node.output) > 1 and not _has_raw_votes(node) else None
+            if classes is not None:
+                found.append(_Classifier(node.output[1], node.output[0], classes))
+            elif node.op_type == "ArrayFeatureExtractor":
+                found += self._choice(node)
         return found
+
+    def _choice(self, node: Any) -> Iterator[_Classifier]:
+        classes = self.constant(node.input[0])
+        chooser = self._makers.get(self._origin(node.input[1]))
+        if classes is not None and chooser is not None and chooser.op_type == "ArgMax":
+            labels = _as_labels(classes.ravel().tolist())
+            yield _Classifier(self._origin(chooser.input[0]), node.output[0], labels)
 
     def _origin(self, name: str) -> str:
         """Return the value that one is made of by changing its shape, its type or its scale alone."""
@@ -117,27 +139,33 @@ class Graph:
             node = self._makers.get(name)
         return name
 
-    def without_maps(self) -> bytes | None:
-        """Return the file with tensors where outputs are sequences of maps from class to probability.
+    def loadable(self, weights: Mapping[str, bytes]) -> bytes | None:
+        """Return the file as prescore loads it, if that is not as it is.
 
-        Returns None if the model has no such output. The tensor has a column for each class, in the order of `labels`.
+        Sequences of maps from class to probability become tensors with a column for each class, in the order of
+        `labels`, and weights of inner graphs, from the files `weights`, move into the file.
         """
-        maps = [output for output in self._graph.output if output.name in self._zip_maps]
-        if not maps:
+        has_maps = any(output.name in self._zip_maps for output in self._graph.output)
+        if not has_maps and not weights:
             return None
         model = ModelProto()
         model.CopyFrom(self._model)
-        for node in model.graph.node:
+        if has_maps:
+            self._replace_maps(model.graph)
+        embed_inner_weights(model, weights)
+        content: bytes = model.SerializeToString()
+        return content
+
+    def _replace_maps(self, graph: Any) -> None:
+        for node in graph.node:
             if node.op_type == "ZipMap":
                 tensor = helper.make_node("Identity", [node.input[0]], [node.output[0]])
                 node.CopyFrom(tensor)
-        for output in model.graph.output:
+        for output in graph.output:
             if output.name in self._zip_maps:
                 classes = _classes(self._zip_maps[output.name]) or ()
                 value = helper.make_tensor_value_info(output.name, TensorProto.FLOAT, [None, len(classes)])
                 output.CopyFrom(value)
-        content: bytes = model.SerializeToString()
-        return content
 
     @property
     def widest(self) -> int:
@@ -170,6 +198,11 @@ def _classes(node: Any) -> tuple[Label, ...] | None:
         if classes:
             return _as_labels(classes)
     return None
+
+
+def _has_raw_votes(node: Any) -> bool:
+    """Return whether the scores of a classifier are those of pairs of classes: a support vector machine's votes."""
+    return node.op_type == "SVMClassifier" and not attribute(node, "prob_a")
 
 
 def _as_labels(values: list[Any]) -> tuple[Label, ...]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from prescore.errors import ModelFailed, ModelInvalid
+from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
 from prescore.scoring import arrays, row_mixing
 from prescore.scoring.arrays import Mask
 from prescore.scoring.scorer import Scorer
@@ -19,46 +22,71 @@ _ROUNDING_OF_MEDIAN = 1e-5
 
 
 def require(scorer: Scorer, rows: pa.RecordBatch) -> None:
-    """Score a sample of `rows` together, again, in another order and one by one, and compare the scores.
+    """Score a sample of `rows` together, again, in another order, one by one and beside other rows; compare the scores.
 
     Raises ModelInvalid when they differ by more than rounding, unless the spec allows it, and when what the model
     returns does not fit the spec. Rows on which the model fails are left out: they become rejects.
     """
-    sample = _scorable(scorer, _sample(scorer, rows))
-    if sample.num_rows == 0:
+    scorable = _scorable(scorer, sample(scorer, rows))
+    if scorable.num_rows == 0:
         return
-    together = scorer.score(sample)
+    together = scorer.score(scorable)
     if scorer.onnx.allow_batch_dependence:
         return
     _require_no_mixing_operator(scorer)
-    count = sample.num_rows
-    backwards = pa.array(range(count - 1, -1, -1))
-    trials = {
-        "scored a second time": scorer.score(sample),
-        "scored in another order": scorer.score(sample.take(backwards)).take(backwards),
-        "scored one by one": _one_by_one(scorer, sample),
-    }
-    for trial, scores in trials.items():
-        for name in together.schema.names:
-            differing = _differing(together.column(name), scores.column(name))
+    for trial, before, after in _trials(scorer, scorable, together):
+        for name in before.schema.names:
+            differing = _differing(before.column(name), after.column(name))
             if differing.any():
                 first = int(differing.argmax())
-                values = together.column(name)[first].as_py(), scores.column(name)[first].as_py()
-                raise _error(scorer, name, trial, int(differing.sum()), count, values)
+                values = before.column(name)[first].as_py(), after.column(name)[first].as_py()
+                raise _error(
+                    scorer,
+                    f": of {len(differing)} rows, {differing.sum()} have another {name} when they are "
+                    f"{trial} (for example {values[0]!r}, then {values[1]!r}). A prediction would depend on the rows "
+                    "that happen to be beside it.",
+                    row_mixing.explanations(scorer.graph),
+                )
+
+
+def _trials(
+    scorer: Scorer, rows: pa.RecordBatch, together: pa.RecordBatch
+) -> Iterator[tuple[str, pa.RecordBatch, pa.RecordBatch]]:
+    """Yield other ways to score rows, each with the scores before and after, which must be the same."""
+    backwards = pa.array(range(rows.num_rows - 1, -1, -1))
+    yield "scored a second time", together, scorer.score(rows)
+    yield "scored in another order", together, scorer.score(rows.take(backwards)).take(backwards)
+    yield "scored one by one", together, _one_by_one(scorer, rows)
+    # Rows that are alike, such as the first ones of a sorted domain, do not show that a model subtracts their mean.
+    others = _changed(scorer, rows)
+    with suppress(ModelInvalid, DomainInvalid):
+        before = pa.concat_batches([together, scorer.score(others)])
+        yield "scored beside other rows", before, scorer.score(pa.concat_batches([rows, others]))
+
+
+def _changed(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows with other numbers in their features."""
+    for name in scorer.features:
+        column = rows.column(name)
+        if pat.is_floating(column.type):
+            with np.errstate(all="ignore"):
+                column = pa.array(column.to_numpy(zero_copy_only=False) * -3 + 7, column.type)
+        elif pat.is_integer(column.type):
+            # The lowest bit alone: a number that stands for a category remains one.
+            column = pc.bit_wise_xor(column, pa.scalar(1, column.type))
+        position = rows.schema.get_field_index(name)
+        rows = rows.set_column(position, rows.schema.field(name), column)
+    return rows
 
 
 def _require_no_mixing_operator(scorer: Scorer) -> None:
     """Raise ModelInvalid for operators whose effect a sample may not show, such as that of one rare, large row."""
-    causes = row_mixing.certain(scorer.graph)
+    causes = row_mixing.certain(scorer.graph, alone=scorer.batch_rows == 1)
     if causes:
-        lines = "".join(f"\n  {cause}" for cause in causes)
-        raise ModelInvalid(
-            f"{scorer.onnx.file} does not score each row by itself. These operators of the model explain it:{lines}\n"
-            "Export the model again, or accept it with onnx.allow_batch_dependence = true."
-        )
+        raise _error(scorer, ".", causes)
 
 
-def _sample(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
+def sample(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
     """Return SAMPLE_ROWS rows, evenly spread because neighbours are often alike, and the ends of each feature."""
     if rows.num_rows <= SAMPLE_ROWS:
         return rows
@@ -90,7 +118,7 @@ def _scorable(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
         scorer.score(rows)
     except ModelFailed as error:
         scored = [_is_scored(scorer, rows[i : i + 1]) for i in range(rows.num_rows)]
-        if rows.num_rows == SAMPLE_ROWS and not any(scored):
+        if rows.num_rows >= SAMPLE_ROWS and not any(scored):
             raise ModelInvalid(f"The model fails on each of {rows.num_rows} rows of the domain: {error}") from error
         rows = rows.filter(pa.array(scored))
     return rows
@@ -127,18 +155,12 @@ def _differing(scores: pa.Array, others: pa.Array) -> Mask:
     return ~close
 
 
-def _error(
-    scorer: Scorer, name: str, trial: str, differing: int, count: int, values: tuple[object, object]
-) -> ModelInvalid:
-    causes = row_mixing.explanations(scorer.graph)
+def _error(scorer: Scorer, finding: str, causes: list[str]) -> ModelInvalid:
+    explanation = "Look in the model for an operator that combines rows, such as a broadcast of [n] with [n, 1]."
     if causes:
         lines = "".join(f"\n  {cause}" for cause in causes)
         explanation = f"These operators of the model explain it:{lines}"
-    else:
-        explanation = "Look in the model for an operator that combines rows, such as a broadcast of [n] with [n, 1]."
     return ModelInvalid(
-        f"{scorer.onnx.file} does not score each row by itself: of {count} rows of the domain, {differing} have "
-        f"another {name} when they are {trial} (for example {values[0]!r}, then {values[1]!r}). A prediction would "
-        f"depend on the rows that happen to be beside it.\n{explanation}\n"
+        f"{scorer.onnx.file} does not score each row by itself{finding}\n{explanation}\n"
         "Export the model again, or accept it with onnx.allow_batch_dependence = true."
     )

@@ -33,9 +33,12 @@ _ALONG_AXIS = {
 }
 
 
-def certain(graph: Graph) -> list[str]:
-    """Return a phrase for each kind of operator that mixes rows, or is random, whatever a sample of rows shows."""
-    return _explain_all(graph, (_dynamic_quantization, _random))
+def certain(graph: Graph, *, alone: bool) -> list[str]:
+    """Return a phrase for each kind of operator that mixes rows, or is random, whatever a sample of rows shows.
+
+    `alone` says that every row is scored in a call of its own.
+    """
+    return _explain_all(graph, (_random,) if alone else (_dynamic_quantization, _random))
 
 
 def explanations(graph: Graph) -> list[str]:
@@ -56,7 +59,10 @@ def _explain_all(graph: Graph, explainers: tuple[Explain, ...]) -> list[str]:
 def _dynamic_quantization(_: Graph, node: Any) -> str | None:
     if node.op_type not in _DYNAMIC_QUANTIZATION:
         return None
-    return f"{node.op_type}, dynamic quantization, takes its scale from all rows of a call: use static quantization"
+    return (
+        f"{node.op_type}, dynamic quantization, takes its scale from all rows of a call: use static quantization, or "
+        "score each row in a call of its own, which is slow, with onnx.batch_rows = 1"
+    )
 
 
 def _batch_normalization(_: Graph, node: Any) -> str | None:

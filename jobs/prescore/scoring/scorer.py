@@ -181,13 +181,15 @@ def _load(model: ModelFile, graph: Graph, name: str, threads: int) -> ort.Infere
     options.inter_op_num_threads = 1
     # Only fatal errors: every other error is raised as well, and would be shown twice.
     options.log_severity_level = 4
+    # By default, a multiplication by weights of 4 bits rounds the features to 8 bits.
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     if model.weights:
         locations = list(model.weights)
         contents = list(model.weights.values())
         options.add_external_initializers_from_files_in_memory(locations, contents, list(map(len, contents)))
     try:
         return ort.InferenceSession(
-            graph.without_maps() or model.content,
+            graph.loadable(model.weights) or model.content,
             options,
             providers=["CPUExecutionProvider"],
         )

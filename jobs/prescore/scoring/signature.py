@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from prescore.catalog.types import TYPES
+from prescore.checks.results import quantity
 from prescore.errors import ModelInvalid
 from prescore.project.fields import ONLY_INPUT
 from prescore.project.spec import Onnx, Output
@@ -270,19 +271,19 @@ def rows_first(source: str, tensor: Tensor, rows: int) -> Tensor:
     A model that squeezes its output gives a scalar, or its columns alone, for one row. Raises ModelInvalid for any
     other number of rows, and for more than two dimensions.
     """
-    if rows == 1 and tensor.ndim == 0:
-        return tensor.reshape(1)
+    if tensor.ndim == 0:
+        tensor = tensor.reshape(1)
     if rows == 1 and tensor.ndim == 1 and len(tensor) != 1:
         return tensor.reshape(1, -1)
-    if tensor.ndim not in (1, 2):
+    if tensor.ndim > 2:
         raise ModelInvalid(
             f"Output {source} has {tensor.ndim} dimensions, but prescore reads one or two: rows, or rows and "
             "columns. Export the model with such an output."
         )
     if len(tensor) != rows:
         raise ModelInvalid(
-            f"Output {source} has {len(tensor)} rows for {rows} rows of input, but must have one for each. "
-            "Check that the model does not aggregate over the batch."
+            f"Output {source} has {quantity(len(tensor), 'row')} for {quantity(rows, 'row')} of input, but must have "
+            "one for each. Check that the model does not aggregate over the batch."
         )
     return tensor
 
@@ -291,10 +292,9 @@ def select_column(tensor: Tensor, selection: Selection) -> Tensor:
     """Return the column of an output that a selection means; raise ModelInvalid if the output has no such column."""
     source, index = selection.source, selection.index
     answered = 1 if tensor.ndim == 1 else tensor.shape[1]
+    columns = quantity(answered, "column")
     if selection.width not in (None, answered):
-        raise ModelInvalid(
-            f"Output {source} has {_columns(answered)} for {selection.width} classes. Use index instead of class."
-        )
+        raise ModelInvalid(f"Output {source} has {columns} for {selection.width} classes. Use index instead of class.")
     if tensor.ndim == 1:
         if index:
             raise ModelInvalid(f"Output {source} has one column, so there is no column {index}. Remove index.")
@@ -302,14 +302,10 @@ def select_column(tensor: Tensor, selection: Selection) -> Tensor:
     width = tensor.shape[1]
     if index is None and width != 1:
         raise ModelInvalid(
-            f"Output {source} has {_columns(width)}. Choose one with class, or with index, counted from 0, in the spec."
+            f"Output {source} has {columns}. Choose one with class, or with index, counted from 0, in the spec."
         )
     if index is not None and index >= width:
         raise ModelInvalid(
-            f"Output {source} has {_columns(width)}, counted from 0, so there is no column {index}. Correct index."
+            f"Output {source} has {columns}, counted from 0, so there is no column {index}. Correct index."
         )
     return tensor[:, index or 0]
-
-
-def _columns(count: int) -> str:
-    return "1 column" if count == 1 else f"{count} columns"

@@ -63,7 +63,7 @@ def hash_bytes(content: bytes) -> str:
 
 def _read_weights(file: Path, location: str) -> bytes:
     path = PurePosixPath(location)
-    if not location or path.is_absolute() or ".." in path.parts:
+    if not path.name or path.is_absolute() or ".." in path.parts or "\x00" in location:
         raise ModelInvalid(
             f"The ONNX file {file} keeps weights at {location!r}, which is not inside of its folder. "
             "Export the model again, with its weights beside it."
