@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from prescore.catalog.types import TYPES
-from prescore.checks.results import quantity
 from prescore.errors import ModelInvalid
 from prescore.project.fields import ONLY_INPUT
 from prescore.project.spec import Onnx, Output
 from prescore.scoring.conversion import ARROW
 from prescore.scoring.graph import Graph, Label
+from prescore.wording import count
 
 TENSOR_TYPES: dict[str, pa.DataType] = {
     "tensor(float16)": pa.float16(),
@@ -139,7 +139,7 @@ class Signature:
         rows = node.shape[0] if node.shape else None
         if not isinstance(rows, int) or self._onnx.batch_rows == rows == 1:
             return None
-        message = f"the model takes exactly {rows} row{'s' if rows > 1 else ''} per call; {_EXPORT_BATCH}"
+        message = f"the model takes exactly {count(rows, 'row')} per call; {_EXPORT_BATCH}"
         if rows == 1:
             message += ". Or accept that it is slow, many times over: onnx.batch_rows = 1"
         return message
@@ -236,12 +236,11 @@ def _resolve_inputs(onnx: Onnx, nodes: Mapping[str, Any]) -> dict[str, tuple[str
 
 def _width_fault(node: Any, columns: tuple[str, ...]) -> str | None:
     width = _width(node)
-    count = len(columns)
     # A vector takes one column. The width of a matrix may be left open, and so may everything.
-    if width is None or width == count:
+    if width is None or width == len(columns):
         return None
     listed = ", ".join(columns)
-    return f"the model takes {width} column{'s' if width > 1 else ''}; the spec lists {count}: {listed}"
+    return f"the model takes {count(width, 'column')}; the spec lists {len(columns)}: {listed}"
 
 
 def _width(node: Any) -> int | None:
@@ -282,7 +281,7 @@ def rows_first(source: str, tensor: Tensor, rows: int) -> Tensor:
         )
     if len(tensor) != rows:
         raise ModelInvalid(
-            f"Output {source} has {quantity(len(tensor), 'row')} for {quantity(rows, 'row')} of input, but must have "
+            f"Output {source} has {count(len(tensor), 'row')} for {count(rows, 'row')} of input, but must have "
             "one for each. Check that the model does not aggregate over the batch."
         )
     return tensor
@@ -292,7 +291,7 @@ def select_column(tensor: Tensor, selection: Selection) -> Tensor:
     """Return the column of an output that a selection means; raise ModelInvalid if the output has no such column."""
     source, index = selection.source, selection.index
     answered = 1 if tensor.ndim == 1 else tensor.shape[1]
-    columns = quantity(answered, "column")
+    columns = count(answered, "column")
     if selection.width not in (None, answered):
         raise ModelInvalid(f"Output {source} has {columns} for {selection.width} classes. Use index instead of class.")
     if tensor.ndim == 1:
