@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+_SMALLEST_WITH_SEPARATORS = 1000
+_LARGEST_EXACT = 2**53
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
@@ -24,11 +26,13 @@ def utc(time: datetime) -> str:
 
 
 def short(value: Any) -> str:
-    """Return a value as text: numbers with four significant digits, whole numbers with thousands separators."""
+    """Return a value as text: numbers with at least four significant digits, and with thousands separators."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
+    if _SMALLEST_WITH_SEPARATORS <= abs(value) < _LARGEST_EXACT:
+        return f"{value:,.0f}"
     return f"{value:.4g}"
 
 

@@ -91,8 +91,10 @@ def _instantiate(
 ) -> Any:
     from great_expectations.exceptions import GreatExpectationsError
 
+    # Results show the row condition as the spec has it, and not what Great Expectations makes of it.
+    meta = {"title": title, "row_condition": arguments.get("row_condition")}
     try:
-        return expectation_class(**arguments, meta={"title": title})
+        return expectation_class(**arguments, meta=meta)
     except GreatExpectationsError as error:
         raise ValueError(f"row_condition: {error}; {_CONDITION}") from error
     except ValueError as error:

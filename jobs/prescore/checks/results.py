@@ -7,15 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from prescore.catalog.catalog import CheckResult
+from prescore.checks.expected import at_points, describe, shown
 from prescore.wording import count, short
 
 _QUANTILES = {"quantiles", "values"}
 _MAX_EXAMPLES = 3
 _MAX_LENGTH = 200
-
-# Arguments of an expectation that its name or the table already implies.
-_IMPLIED = ("batch_id", "column", "unexpected_rows_query")
-_BOUNDS = ("min_value", "max_value")
 
 
 def sentence(result: CheckResult) -> str:
@@ -35,8 +32,8 @@ def from_validation(validation: Any) -> CheckResult:
     return {
         "name": config.meta["title"],
         "passed": bool(validation.success),
-        "observed": _observed(validation.result, validation.exception_info),
-        "expected": _expected(config.kwargs),
+        "observed": _observed(validation),
+        "expected": describe(config.type.removeprefix("expect_"), config.kwargs, config.meta.get("row_condition")),
     }
 
 
@@ -51,75 +48,63 @@ def exceptions(exception_info: dict[str, Any]) -> list[dict[str, Any]]:
     return raised
 
 
-def _observed(result: dict[str, Any], exception_info: dict[str, Any]) -> Any:
-    raised = exceptions(exception_info)
+def _observed(validation: Any) -> Any:
+    raised = exceptions(validation.exception_info)
     if raised:
         first = raised[0]
         message = first["exception_message"]
         return f"an error in the check itself: {message}"
+    result = validation.result
+    if not result.keys() - {"details"}:
+        return "as expected" if validation.success else "not as expected"
     value = result.get("observed_value")
-    if value is None and "unexpected_count" in result:
-        return _unexpected(result)
+    if value is None:
+        return _without_value(result)
     if isinstance(value, dict) and value.keys() == _QUANTILES:
         values = map(short, value["values"])
-        return _at_points(value["quantiles"], values)
+        return at_points(value["quantiles"], values)
     if isinstance(value, bool | str):
         return value
     if _is_number(value):
         return value
-    if value is None or isinstance(value, float):
-        # The mean of a column with a NaN, or of no rows at all.
+    if isinstance(value, float):
+        # The mean of a column with a NaN.
         return "not a number"
-    return str(value)[:_MAX_LENGTH]
+    return shown(value)[:_MAX_LENGTH]
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
+def _without_value(result: dict[str, Any]) -> str:
+    """Describe what an expectation observed that counts values instead of observing one."""
+    parts = []
+    if "partial_missing_list" in result:
+        parts.append(_missing(result["missing_count"], result["partial_missing_list"]))
+    # The absence of unexpected values says nothing beside the values that are missing.
+    if result.get("unexpected_count") or ("unexpected_count" in result and not parts):
+        parts.append(_unexpected(result))
+    # Such as the mean of no rows at all.
+    return ", ".join(parts) or "no value"
+
+
+def _missing(number: int, values: Iterable[Any]) -> str:
+    """Return which values do not occur in a column, of those that must."""
+    if not number:
+        return "no value is missing"
+    examples = ", ".join(list(map(shown, values))[:_MAX_EXAMPLES])
+    if number == 1:
+        return f"{examples} is missing"
+    return f"{count(number, 'value')} are missing, such as {examples}"
+
+
 def _unexpected(result: dict[str, Any]) -> str:
     number = result["unexpected_count"] or 0
     counted = count(number, "unexpected value")
     values = result.get("partial_unexpected_list", [])
-    distinct = list(dict.fromkeys(map(short, values)))
+    distinct = list(dict.fromkeys(map(shown, values)))
     if not distinct:
         return counted
     examples = ", ".join(distinct[:_MAX_EXAMPLES])
     return f"{counted}, such as {examples}"
-
-
-def _expected(arguments: dict[str, Any]) -> str:
-    quantiles = arguments.get("quantile_ranges")
-    if quantiles is not None:
-        points = quantiles["quantiles"]
-        ranges = [_range(*bounds) for bounds in quantiles["value_ranges"]]
-        return _at_points(points, ranges)
-    low, high = (arguments.get(name) for name in _BOUNDS)
-    parts = []
-    if low is not None or high is not None:
-        parts.append(_range(low, high))
-    for name, value in arguments.items():
-        if value is None or name in (*_BOUNDS, *_IMPLIED):
-            continue
-        label = name.replace("_", " ")
-        parts.append(f"{label} {value}")
-    return ", ".join(parts)
-
-
-def _range(low: Any, high: Any) -> str:
-    lowest = short(low)
-    highest = short(high)
-    if high is None:
-        return f"at least {lowest}"
-    if low is None:
-        return f"at most {highest}"
-    if low == high:
-        return f"exactly {lowest}"
-    return f"{lowest} to {highest}"
-
-
-def _at_points(points: Iterable[float], values: Iterable[str]) -> str:
-    parts = []
-    for point, value in zip(points, values, strict=True):
-        parts.append(f"{value} at {point}")
-    return ", ".join(parts)

@@ -1,0 +1,72 @@
+"""What a check observed and what it demands are said in words, whatever expectation it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from fix_project import Sandbox
+
+SPEC = """
+[domain]
+query = "sql/domains/churn.sql"
+[key]
+customer = "bigint"
+[outputs]
+score = { type = "double precision" }
+queue = { type = "text" }
+urgent = { type = "boolean" }
+"""
+QUERY = """
+select i::bigint customer, i / 1000.0 score, if(i % 3 = 0, 'billing', 'spam') queue, true urgent from range(9) t(i)
+"""
+# Expectation and its arguments → what is observed and expected.
+CHECKS = [
+    (
+        'column_distinct_values_to_contain_set"\ncolumn="queue"\nvalue_set=["billing", "sales"]',
+        "observed sales is missing; expected all of billing, sales",
+    ),
+    (
+        'column_distinct_values_to_contain_set"\ncolumn="urgent"\nvalue_set=[true, false]',
+        "observed false is missing; expected all of true, false",
+    ),
+    (
+        'column_distinct_values_to_contain_set"\ncolumn="queue"\nvalue_set=["a", "b", "spam"]',
+        "observed 2 values are missing, such as a, b; expected all of a, b, spam",
+    ),
+    (
+        'column_distinct_values_to_equal_set"\ncolumn="queue"\nvalue_set=["billing", "sales"]',
+        "observed sales is missing, 1 unexpected value, such as spam; expected exactly billing, sales",
+    ),
+    (
+        'column_values_to_be_in_set"\ncolumn="queue"\nvalue_set=["sales"]\nmostly=0.3',
+        "observed 9 unexpected values, such as billing, spam; expected only sales in at least 30 % of the rows",
+    ),
+    ('column_most_common_value_to_be_in_set"\ncolumn="queue"\nvalue_set=["a"]', "observed spam; expected one of a"),
+    ('column_max_to_be_between"\ncolumn="score"\nmin_value=100_000', "observed 0.008; expected at least 100,000"),
+    ('column_to_exist"\ncolumn="queue"\ncolumn_index=9', "observed not as expected; expected at position 9"),
+    (
+        'multicolumn_sum_to_equal"\ncolumn_list=["customer", "score"]\nsum_total=100.0',
+        (
+            "such as (customer 0, score 0), (customer 1, score 0.001), (customer 2, score 0.002); "
+            "expected customer, score adding up to 100"
+        ),
+    ),
+    (
+        (
+            'column_values_to_be_between"\ncolumn="score"\nmin_value=0.5\nstrict_min=true\n'
+            'row_condition=\'col("customer") > 7\'\ncondition_parser="great_expectations"'
+        ),
+        'observed 1 unexpected value, such as 0.008; expected more than 0.5 where col("customer") > 7',
+    ),
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*row_condition|.*condition_parser:DeprecationWarning")
+def test_failed_checks_say_what_they_observed_and_what_they_demand(sandbox: Sandbox) -> None:
+    checks = [f'[[checks]]\nname="check {i}"\nexpect="{check}\n' for i, (check, _) in enumerate(CHECKS)]
+    sandbox.spec(SPEC + "".join(checks))
+    sandbox.query(QUERY)
+    refusal = sandbox.cli("run", "churn").err
+    lines = {line.partition(":")[0].strip(): line for line in refusal.splitlines()}
+    for i, (_, message) in enumerate(CHECKS):
+        assert lines[f"check {i}"].endswith(message)
