@@ -1,9 +1,10 @@
 """Airflow in a process of its own: reads requests as lines of JSON, answers with lines of JSON, logs to a file.
 
-    python airflow_runner.py LOG
+    python airflow_runner.py LOG [MODULE…]
 
-The test process never imports Airflow, which changes the logging, warnings and signal handlers of its process. One
-runner serves many tests, since importing Airflow and Great Expectations takes seconds.
+Named modules are absent, as in an environment that does not have them. The test process never imports Airflow, which
+changes the logging, warnings and signal handlers of its process. One runner serves many tests, since importing Airflow
+and Great Expectations takes seconds.
 """
 
 from __future__ import annotations
@@ -12,13 +13,29 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from importlib.abc import MetaPathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 
-def main(log: Path) -> None:
+class _Absent(MetaPathFinder):
+    """Makes imports of these modules fail."""
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self.modules = set(modules)
+
+    def find_spec(self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None) -> None:
+        """Raise the error that Python raises for an absent module; leave all others to Python."""
+        if fullname.partition(".")[0] in self.modules:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+
+
+def main(log: Path, *absent: str) -> None:
     """Answer requests until standard input ends."""
+    sys.meta_path.insert(0, _Absent(absent))
     responses = os.fdopen(os.dup(1), "w")
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
@@ -60,6 +77,7 @@ def load(folder: str) -> dict[str, Any]:
     return {
         "errors": bag.import_errors,
         "imported": sorted({name.partition(".")[0] for name in imported}),
+        "prescore": sorted(name for name in imported if name.partition(".")[0] == "prescore"),
         "opened": sorted(set(opened)),
         "dags": {dag_id: describe(dag) for dag_id, dag in bag.dags.items()},
     }
@@ -80,6 +98,15 @@ def describe(dag: Any) -> dict[str, Any]:
         "doc": dag.doc_md,
         "tasks": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
         "retries": {task.task_id: task.retries for task in dag.tasks},
+        "params": {name: dag.params[name] for name in dag.params},
+        "description": dag.description,
+        "queues": {task.task_id: task.queue for task in dag.tasks},
+        "owners": {task.task_id: task.owner for task in dag.tasks},
+        "timeouts": {task.task_id: str(task.execution_timeout) for task in dag.tasks},
+        "answer_timeouts": {
+            task.task_id: str(task.response_timeout) for task in dag.tasks if hasattr(task, "response_timeout")
+        },
+        "links": {task.task_id: [link.name for link in task.operator_extra_links] for task in dag.tasks},
     }
 
 
@@ -123,6 +150,15 @@ def run_task(dag_id: str, logical_date: str, task_id: str, map_index: int) -> di
     return describe_run(_find_run(dag_id, logical_date))
 
 
+def test_task(dag_id: str, task_id: str) -> dict[str, Any]:
+    """Run one task without a run, as `airflow tasks test` does."""
+    from airflow.cli.cli_parser import get_parser
+
+    arguments = get_parser().parse_args(["tasks", "test", dag_id, task_id])
+    arguments.func(arguments)
+    return {}
+
+
 def _find_run(dag_id: str, logical_date: str) -> Any:
     from airflow.models.dagrun import DagRun
 
@@ -158,4 +194,4 @@ def name(task: Any) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

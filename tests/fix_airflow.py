@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,8 +20,21 @@ import pytest
 from fix_store import AWS
 
 RUNNER = Path(__file__).with_name("airflow_runner.py")
-VARIABLES = ("PRESCORE_DATABASE_URL", "PRESCORE_PROJECT", "PRESCORE_STORE", *AWS)
+VARIABLES = (
+    "PRESCORE_DATABASE_URL",
+    "PRESCORE_PROJECT",
+    "PRESCORE_STORE",
+    "AIRFLOW_CONN_PREDICTIONS",
+    "AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS",
+    *AWS,
+)
 DAG_FILE = "from prescore_dags import airflow_dags\n\nairflow_dags(groups=4)\n"
+BARE_DAG_FILE = (
+    "from prescore_dags import airflow_dags\n\n"
+    f"airflow_dags(groups=4, python={sys.executable!r}, conn_id='predictions', status_page='http://lookups')\n"
+)
+ABSENT = ("psycopg", "pandas", "pyarrow", "numpy", "onnxruntime", "onnx", "duckdb", "great_expectations", "pgpq")
+"""What an Airflow environment lacks that has prescore without its dependencies, and that Airflow does not need."""
 _day_numbers = itertools.count()
 
 
@@ -63,6 +77,10 @@ class Airflow:
             "run_task", dag_id=dag_id, logical_date=self.logical_date, task_id=task_id, map_index=map_index
         )
 
+    def test_task(self, task_id: str, dag_id: str = "prescore_churn") -> None:
+        """Run one task without a run, as `airflow tasks test` does."""
+        self._request("test_task", dag_id=dag_id, task_id=task_id)
+
     def clear(self, task_id: str, map_index: int = -1, dag_id: str = "prescore_churn") -> dict[str, Any]:
         """Clear one task of this test's run without running it."""
         return self._request(
@@ -89,11 +107,11 @@ class Airflow:
 
 
 @contextmanager
-def start_airflow(home: Path) -> Iterator[Airflow]:
-    """Start a process that has imported nothing yet."""
+def start_airflow(home: Path, *absent: str) -> Iterator[Airflow]:
+    """Start a process that has imported nothing yet, and cannot import the absent modules."""
     log = home / "log"
     process = subprocess.Popen(
-        [sys.executable, str(RUNNER), str(log)],
+        [sys.executable, str(RUNNER), str(log), *absent],
         env=_environment(home),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -136,3 +154,14 @@ def airflow(airflow_process: Airflow) -> Airflow:
     airflow = Airflow(airflow_process.process, airflow_process.folder, airflow_process.log_file)
     airflow.log()
     return airflow
+
+
+@pytest.fixture
+def bare_airflow(airflow_home: Path, tmp_path: Path) -> Iterator[Airflow]:
+    """Airflow in an environment without prescore's dependencies, whose tasks do their work in another one."""
+    home = tmp_path / "bare"
+    (home / "dags").mkdir(parents=True)
+    (home / "dags" / "predictions.py").write_text(BARE_DAG_FILE)
+    shutil.copy(airflow_home / "airflow.db", home)
+    with start_airflow(home, *ABSENT) as airflow:
+        yield airflow

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from fix_airflow import Airflow, start_airflow
 from fix_postgres import recreate
 from fix_project import SPEC, Sandbox, linear
 from prescore.catalog import migrations
+from prescore.catalog.database import Database
 from prescore.errors import Busy
 from prescore.run import registration
 from prescore.versions import lease
@@ -41,7 +46,6 @@ def test_reading_the_dag_files_opens_only_specs_and_imports_nothing_heavy(
     }
     assert {path for path in files_in_repo if path.suffix not in (".py", ".pyc")} == {
         REPO / "dags/.airflowignore",
-        REPO / "prescore.toml",
         *(REPO / "specs").glob("*.toml"),
     }
 
@@ -55,12 +59,13 @@ def test_a_dag_has_the_schedule_of_its_spec(airflow: Airflow, monkeypatch: pytes
     assert set(dag["retries"].values()) == {3}
     assert dag["tasks"] == {
         "snapshot": ["score", "stage"],
-        "score": ["release_lease", "stage"],
-        "stage": ["check"],
-        "check": ["approve", "publish"],
-        "approve": ["publish"],
-        "publish": ["release_lease"],
-        "release_lease": [],
+        "score": ["outcome", "release_lease", "stage"],
+        "stage": ["check", "outcome"],
+        "check": ["approve", "outcome", "publish"],
+        "approve": ["outcome", "publish"],
+        "publish": ["outcome", "release_lease"],
+        "release_lease": ["outcome"],
+        "outcome": [],
     }
 
 
@@ -80,8 +85,8 @@ def test_a_dag_can_be_scheduled_by_assets(airflow: Airflow, sandbox: Sandbox) ->
 
 def test_a_run_publishes_every_row(airflow: Airflow, sandbox: Sandbox) -> None:
     result = airflow.run()
-    steps = ["snapshot", *(f"score[{n}]" for n in range(4)), "stage", "check", "approve", "publish", "release_lease"]
-    assert result["states"] == dict.fromkeys(sorted(steps), "success")
+    steps = ["snapshot", *(f"score[{n}]" for n in range(4)), "stage", "check", "approve", "publish"]
+    assert result["states"] == dict.fromkeys(sorted([*steps, "release_lease", "outcome"]), "success")
     assert result["titles"] == ["chunks 0 to 1", "chunks 2 to 4", "chunks 5 to 6", "chunks 7 to 9"]
     assert sandbox.rows("select version, count(*) from predictions.churn group by 1") == [(1, 1000)]
     assert sandbox.rows("select count(*) from prescore.chunks") == [(10,)]
@@ -196,7 +201,7 @@ def test_a_run_that_waited_for_the_lease_uses_the_files_as_they_are_then(airflow
         while "Trying again" not in airflow.log():
             assert not running.done(), running.result()
         sandbox.onnx(linear([2.0, -0.5]))
-        lease.release_held_by(connection, "another run")
+        lease.release_held_by(connection, "churn", "another run")
         assert running.result()["state"] == "success"
     assert sandbox.rows("select count(distinct model_fingerprint) as models from prescore.versions") == [(2,)]
 
@@ -232,16 +237,19 @@ def test_a_model_that_was_never_run_is_late_and_one_without_a_spec_is_not_watche
     assert "latecomer was due by" in airflow.log()
 
 
+def _load(airflow: Airflow, folder: Path, call: str) -> dict[str, Any]:
+    """Return what Airflow reads from a DAG file with a call of ours."""
+    folder.mkdir(exist_ok=True)
+    text = f"from datetime import datetime, timedelta\nfrom airflow.sdk import DAG\nimport prescore_dags\n\n{call}\n"
+    (folder / "airflow_dags.py").write_text(text)
+    return airflow.load(folder)
+
+
 def test_dag_files_can_add_options_tags_and_an_upkeep_name(airflow: Airflow, sandbox: Sandbox, tmp_path: Path) -> None:
-    folder = tmp_path / "team_dags"
-    folder.mkdir()
-    (folder / "predictions.py").write_text(
-        "from prescore_dags import airflow_dags\n\n"
-        'airflow_dags(upkeep="team", tags=["ours"], default_args={"owner": "me"})\n'
-    )
     sandbox.spec(SPEC + '[schedule]\nassets = [""]\n', "nameless")
     sandbox.spec(SPEC + '[schedule]\ncron = "0 5 30 2 *"\n', "never")
-    loaded = airflow.load(folder)
+    call = 'prescore_dags.airflow_dags(upkeep="team", tags=["ours"], default_args={"owner": "me"})'
+    loaded = _load(airflow, tmp_path / "team_dags", call)
     assert loaded["errors"] == {}
     assert {"prescore_watch_team", "prescore_retire_team"} < set(loaded["dags"])
     assert loaded["dags"]["prescore_churn"]["tags"] == ["ours", "prescore"]
@@ -249,6 +257,153 @@ def test_dag_files_can_add_options_tags_and_an_upkeep_name(airflow: Airflow, san
     assert [loaded["dags"][f"prescore_{name}"]["tags"] for name in ("nameless", "never")] == [
         ["broken spec", "ours", "prescore"]
     ] * 2
+
+
+def test_every_argument_of_a_dag_can_be_passed(airflow: Airflow, sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.spec(SPEC, "upsell")
+    call = """
+prescore_dags.airflow_dags(
+    models=["churn", "upsell"], schedule="0 7 * * *", catchup=True, start_date=datetime(2026, 1, 1),
+    description="ours", doc_md="Ask us.", tags="team",
+    params={"when_checked": "ask for approval", "ticket": "none"}, status_page="http://lookups/",
+    default_args={"execution_timeout": timedelta(hours=1), "owner": "data"},
+    task_options={"approve": {"response_timeout": timedelta(days=2)}, "score": {"queue": "large"}},
+    per_model={"churn": {"default_args": {"owner": "risk", "queue": "small"}, "schedule": None, "tags": None}},
+)
+"""
+    loaded = _load(airflow, tmp_path / "team_dags", call)
+    assert loaded["errors"] == {}
+    churn, upsell = (loaded["dags"][f"prescore_{model}"] for model in ("churn", "upsell"))
+    assert (churn["runs"], len(upsell["runs"])) == ([], 3)
+    assert (upsell["description"], upsell["doc"], upsell["tags"]) == ("ours", "Ask us.", ["prescore", "team"])
+    assert upsell["params"] == {
+        "when_checked": "ask for approval", "trial_rows": None, "as_of": None, "full": False, "ticket": "none",
+    }  # fmt: skip
+    assert ({*churn["owners"].values()}, {*upsell["owners"].values()}) == ({"risk"}, {"data"})
+    assert (churn["queues"]["score"], churn["queues"]["check"], upsell["queues"]["check"]) == (
+        "large", "small", "default",
+    )  # fmt: skip
+    # The limit of a task's work is not one of a person's answer.
+    assert (upsell["timeouts"]["score"], upsell["timeouts"]["approve"]) == ("1:00:00", "None")
+    assert upsell["answer_timeouts"] == {"approve": "2 days, 0:00:00"}
+    assert upsell["links"]["publish"] == ["Status page"]
+    # The upkeep has a schedule of its own, and does not catch up.
+    watch = loaded["dags"]["prescore_watch"]
+    assert (watch["catchup"], watch["description"], watch["params"], len(watch["runs"])) == (False, None, {}, 865)
+
+
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ('dag_id="mine"', "Leave out dag_id"),
+        ('models=["chrun"]', "There is no spec for chrun. The models are churn"),
+        ('per_model={"chrun": {}}', "There is no spec for chrun"),
+        ('task_options={"scores": {}}', "task_options names scores. The tasks of a model are snapshot, score"),
+        ("groups=0", "must be at least 1"),
+    ],
+)
+def test_an_argument_that_means_nothing_is_an_import_error(
+    airflow: Airflow, tmp_path: Path, arguments: str, message: str
+) -> None:
+    (error,) = _load(airflow, tmp_path / "team_dags", f"prescore_dags.airflow_dags({arguments})")["errors"].values()
+    assert message in error
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_nothing_is_as_good_as_no_argument(airflow: Airflow, tmp_path: Path) -> None:
+    call = "prescore_dags.airflow_dags(tags=None, default_args=None, params=None, upkeep=False)"
+    loaded = _load(airflow, tmp_path / "team_dags", call)
+    assert (loaded["errors"], list(loaded["dags"])) == ({}, ["prescore_churn"])
+
+
+def test_a_model_can_be_a_task_group_of_another_dag(airflow: Airflow, sandbox: Sandbox) -> None:
+    _without_checks(sandbox)
+    call = """
+with DAG("nightly"):
+    prescore_dags.airflow_task_group("churn", groups=2)
+"""
+    file = airflow.folder / "nightly.py"
+    file.write_text(f"from airflow.sdk import DAG\nimport prescore_dags\n{call}")
+    try:
+        # A DAG's own configuration is not that of the trigger form.
+        result = airflow.run("nightly", ticket="OPS-1")
+        assert (result["state"], result["states"]["churn.publish"]) == ("success", "success")
+        assert sandbox.rows(STATES) == [(1, "published")]
+        assert sandbox.rows(LEASES) == [(0,)]
+        assert airflow.run_task("churn.stage", dag_id="nightly")["states"]["churn.stage"] == "success"
+        assert sandbox.rows(LEASES) == [(0,)]
+        trial = airflow.run("nightly", trial_rows=100)
+        assert (trial["state"], trial["states"]["churn.publish"]) == ("success", "skipped")
+    finally:
+        file.unlink()
+
+
+def test_an_airflow_without_our_dependencies_runs_tasks_in_another_environment(
+    bare_airflow: Airflow, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _without_checks(sandbox)
+    monkeypatch.delenv("PRESCORE_DATABASE_URL")
+    monkeypatch.setenv("AIRFLOW_CONN_PREDICTIONS", _connection(sandbox.database))
+    loaded = bare_airflow.load()
+    assert loaded["errors"] == {}
+    assert set(loaded["prescore"]) == {
+        "prescore",
+        "prescore.catalog",
+        "prescore.catalog.naming",
+        "prescore.errors",
+        "prescore.project",
+        "prescore.project.folder",
+        "prescore.wording",
+    }
+    result = bare_airflow.run()
+    assert (result["state"], set(result["states"].values())) == ("success", {"success"})
+    assert [(event["version"], event["rows"]) for event in result["events"]] == [(1, 1000)]
+    log = bare_airflow.log()
+    assert "passed: rows: observed 1,000; expected exactly 1,000" in log
+    assert "churn version 1 is published: 1,000 rows" in log
+    assert sandbox.rows(LEASES) == [(0,)]
+    # A terminal error fails the task at once, with its message.
+    result = bare_airflow.run(as_of="2026-01-05")
+    assert (result["state"], result["states"]["snapshot"], result["tries"]["snapshot"]) == ("failed", "failed", 1)
+    assert "does not use $as_of" in bare_airflow.log()
+    # A transient one is retried.
+    monkeypatch.setenv("AIRFLOW_CONN_PREDICTIONS", "postgresql://reader@localhost:1/nothing")
+    result = bare_airflow.run(retry_at_once=True)
+    assert (result["states"]["snapshot"], result["tries"]["snapshot"]) == ("failed", 4)
+    assert "Cannot work with Postgres at localhost:1/nothing" in bare_airflow.log()
+
+
+def test_form_values_that_airflow_ignores_fail_the_run(
+    airflow: Airflow, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS", "False")
+    for form in ({"trial_rows": 150}, {"when_checked": "keep for later"}, {"as_of": "2026-01-07"}, {"full": True}):
+        result = airflow.run(**form)
+        assert (form, result["states"]["snapshot"], result["tries"]["snapshot"]) == (form, "failed", 1)
+    log = airflow.log()
+    assert "triggered with trial_rows = 150, which Airflow does not apply: its setting [core]" in log
+    assert sandbox.rows(STATES) == []
+
+
+def test_a_task_without_a_run_keeps_no_lease(airflow: Airflow, sandbox: Sandbox) -> None:
+    _without_checks(sandbox)
+    airflow.test_task("snapshot")
+    assert sandbox.rows(STATES) == [(1, "building")]
+    assert sandbox.rows(LEASES) == [(0,)]
+    assert sandbox.cli("run", "churn").code == 0
+    assert sandbox.rows(STATES) == [(1, "published")]
+
+
+def test_a_run_with_a_past_logical_date_reads_the_domain_as_of_that_time(airflow: Airflow, sandbox: Sandbox) -> None:
+    _without_checks(sandbox)
+    sandbox.query(
+        "select customer, visits, spend from read_parquet('data/customers.parquet') "
+        "where customer < date_part('day', $as_of)"
+    )
+    assert airflow.run()["state"] == "success"
+    day = datetime.fromisoformat(airflow.logical_date)
+    assert sandbox.rows("select as_of, rows from prescore.versions") == [(day, day.day)]
 
 
 def test_a_backfill_is_refused_if_the_query_does_not_use_as_of(airflow: Airflow, sandbox: Sandbox) -> None:
@@ -362,9 +517,9 @@ def test_only_the_same_holder_can_take_an_unwatched_lease_again(sandbox: Sandbox
         second = lease.acquire(connection, "churn", watched=False, holder="run 1")
         assert second.token > first.token
         assert lease.renew(connection, first) is None
-        lease.release_held_by(connection, "run 2")
+        lease.release_held_by(connection, "churn", "run 2")
         assert sandbox.rows(LEASES) == [(1,)]
-        lease.release_held_by(connection, "run 1")
+        lease.release_held_by(connection, "churn", "run 1")
         assert sandbox.rows(LEASES) == [(0,)]
 
 
@@ -403,6 +558,22 @@ def test_the_first_run_creates_the_catalog(airflow: Airflow, no_catalog: Sandbox
     _without_checks(no_catalog)
     assert airflow.run()["state"] == "success"
     assert no_catalog.rows(STATES) == [(1, "published")]
+
+
+def _connection(database: Database) -> str:
+    """Return an Airflow connection to a database, as a user of Airflow's own hook for Postgres has it."""
+    parameters = conninfo_to_dict(database.url)
+    connection = {
+        "conn_type": "postgres",
+        "login": parameters["user"],
+        "password": "not %/@? needed here",
+        "host": parameters["host"],
+        "schema": parameters["dbname"],
+        "extra": {"cursor": "dictcursor", "sslmode": "prefer"},
+    }
+    if "port" in parameters:
+        connection["port"] = parameters["port"]
+    return json.dumps(connection)
 
 
 def _without_checks(sandbox: Sandbox) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -184,6 +185,16 @@ def test_every_type_is_documented(kind: Any) -> None:
     text = (REFERENCE / "spec.md").read_text()
     absent = [type_name for type_name in kind.__args__ if f'"{type_name}"' not in text]
     assert not absent, f"docs/reference/spec.md lacks the types {absent}"
+
+
+@pytest.mark.parametrize(("function", "module"), [("airflow_dags", "factory"), ("airflow_task_group", "group")])
+def test_every_argument_of_the_dags_is_documented(function: str, module: str) -> None:
+    # Importing the module would import Airflow, which changes the logging of this process.
+    tree = ast.parse((ROOT / f"dags/prescore_dags/{module}.py").read_text())
+    (definition,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
+    arguments = {argument.arg for argument in (*definition.args.args, *definition.args.kwonlyargs)}
+    documented = {name for cell in rows(sections(REFERENCE / "airflow.md")[function]) for name in cell.split("`, `")}
+    assert documented == arguments, f"docs/reference/airflow.md, {function}: a row for each argument, and for no other"
 
 
 def test_every_setting_is_documented() -> None:

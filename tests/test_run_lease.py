@@ -62,7 +62,7 @@ def test_a_task_fails_when_another_run_may_have_resumed_its_version(ended_run: A
     ended_run.run_task("snapshot")
     _take_lease_for_another_run(sandbox)
     ended_run.log()
-    assert ended_run.run_task("stage")["states"]["stage"] == "failed"
+    assert ended_run.run_task("score", 0)["states"]["score[0]"] == "failed"
     assert "Trigger a new run, which resumes what can be resumed, or clear the snapshot task" in ended_run.log()
     assert sandbox.rows(LEASES) == [("another run",)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,10 +15,12 @@ NIGHTLY = {"cron": "0 5 * * *", "timezone": "Europe/Zurich", "published_by": "06
 
 
 def _missed_deadline(published_at: str | None, now: str, **schedule: Any) -> datetime | None:
+    from prescore_dags.schedule import Schedule as Timetable
     from prescore_dags.schedule import missed_deadline
 
+    spec = Schedule.model_validate({**NIGHTLY, **schedule})
     return missed_deadline(
-        Schedule.model_validate({**NIGHTLY, **schedule}),
+        Timetable(spec.cron, spec.timezone, spec.assets, spec.published_by),
         parse_datetime(published_at) if published_at else None,
         parse_datetime(now),
     )
@@ -44,6 +46,24 @@ def test_a_deadline_is_missed_if_nothing_was_published_since_its_run_was_due(
     published_at: str, now: str, deadline: str | None
 ) -> None:
     assert _missed_deadline(published_at, now) == (deadline and parse_datetime(deadline))
+
+
+@pytest.mark.parametrize(
+    ("published_at", "now", "deadline"),
+    [
+        # In October, 02:45 comes twice. Airflow starts the run of 02:00 at the second 02:00, 01:00 UTC.
+        ("2026-10-24T00:10Z", "2026-10-25T00:50Z", None),
+        ("2026-10-24T00:10Z", "2026-10-25T01:44Z", None),
+        ("2026-10-24T00:10Z", "2026-10-25T01:46Z", "2026-10-25T01:45Z"),
+        ("2026-10-25T01:10Z", "2026-10-25T01:46Z", None),
+        # In March, it does not exist.
+        ("2026-03-28T01:10Z", "2026-03-29T01:30Z", None),
+        ("2026-03-28T01:10Z", "2026-03-29T01:46Z", "2026-03-29T01:45Z"),
+    ],
+)
+def test_a_deadline_in_an_hour_that_is_repeated_or_skipped(published_at: str, now: str, deadline: str | None) -> None:
+    missed = _missed_deadline(published_at, now, cron="0 2 * * *", published_by="02:45:00")
+    assert (missed and missed.astimezone(UTC)) == (deadline and parse_datetime(deadline))
 
 
 def test_days_without_a_run_have_no_deadline() -> None:

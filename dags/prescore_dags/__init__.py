@@ -5,5 +5,6 @@ airflow_dags()
 """
 
 from prescore_dags.factory import airflow_dags as airflow_dags
+from prescore_dags.group import airflow_task_group as airflow_task_group
 
-__all__ = ["airflow_dags"]
+__all__ = ["airflow_dags", "airflow_task_group"]

@@ -1,30 +1,39 @@
-"""The trigger form of a model's DAG, and the run options that it stands for."""
+"""The trigger form of a model's DAG, and what it requests of a run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from airflow.sdk import Param
 
-from prescore.catalog.datetimes import parse_datetime
 from prescore.errors import NotAllowed
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from prescore.versions.options import RunOptions
 
 # A date, or a time with or without a zone. Days that do not exist, such as the 30th of February, match too: the
 # snapshot task rejects them with a better message than a pattern can.
 _TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?$"
 PUBLISH, ASK, KEEP = "publish", "ask for approval", "keep for later"
+DEFAULTS: dict[str, Any] = {"when_checked": PUBLISH, "trial_rows": None, "as_of": None, "full": False}
+# The page that triggers a run fills in a browser's time, whose clock may be fast.
+_CLOCK_TOLERANCE = timedelta(minutes=10)
 
 
-def form() -> dict[str, Param]:
-    """Return the fields of the trigger form."""
+def form(params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the fields of the trigger form, with further parameters of a DAG.
+
+    A plain value for one of the form's own fields is the field's default.
+    """
+    given = dict(params or {})
+    further = {name: value for name, value in given.items() if name not in DEFAULTS or isinstance(value, Param)}
+    defaults = {name: value for name, value in given.items() if name not in further}
+    return _fields(DEFAULTS | defaults) | further
+
+
+def _fields(defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "when_checked": Param(
-            PUBLISH,
+            defaults["when_checked"],
             type="string",
             enum=[PUBLISH, ASK, KEEP],
             title="After the checks pass",
@@ -33,7 +42,7 @@ def form() -> dict[str, Param]:
             "unpublished until you run `prescore publish`.",
         ),
         "trial_rows": Param(
-            None,
+            defaults["trial_rows"],
             type=["null", "integer"],
             minimum=1,
             title="Trial rows",
@@ -41,7 +50,7 @@ def form() -> dict[str, Param]:
             "published.",
         ),
         "as_of": Param(
-            None,
+            defaults["as_of"],
             type=["null", "string"],
             # The format only makes the form show a calendar. Airflow validates the pattern.
             format="date-time",
@@ -51,7 +60,7 @@ def form() -> dict[str, Param]:
             "published version has newer data, the backfill is kept beside it and not published.",
         ),
         "full": Param(
-            False,
+            defaults["full"],
             type="boolean",
             title="Start from scratch",
             description="Score every chunk again instead of resuming an interrupted run.",
@@ -59,41 +68,59 @@ def form() -> dict[str, Param]:
     }
 
 
-def run_options(context: Any, *, dated: bool) -> RunOptions:
-    """Return the options that a run's form and schedule ask for; raise NotAllowed for an unknown form field.
+def request(context: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run's form and schedule request of it, for `prescore.run.tasks`.
 
-    `dated` is whether the domain query uses `$as_of`.
+    `defaults` are used where the DAG has no such parameter. Raises NotAllowed for values that Airflow would ignore.
     """
-    from prescore.versions.options import RunOptions
+    run = context["dag_run"]
+    _require_applied(context)
+    chosen = {name: context["params"].get(name, default) for name, default in (DEFAULTS | dict(defaults)).items()}
+    is_backfill = run.run_type == "backfill"
+    is_trial = bool(chosen["trial_rows"])
+    return {
+        "publish": chosen["when_checked"] == PUBLISH,
+        # Trials are never published.
+        "approval": chosen["when_checked"] == ASK and not is_trial,
+        "full": chosen["full"],
+        "trial_rows": chosen["trial_rows"],
+        "as_of": chosen["as_of"] or (_text(run.data_interval_end) if is_backfill else None),
+        "due": _text(_due(run)),
+    }
 
-    run, params = context["dag_run"], context["params"]
-    fields = form()
-    unknown = sorted(set(run.conf or {}) - set(fields))
-    if unknown:
+
+def _require_applied(context: Any) -> None:
+    """Raise NotAllowed for fields that the form does not have, and for values that Airflow does not apply."""
+    conf, params = context["dag_run"].conf or {}, context["params"]
+    fields = list(context["dag"].params)
+    is_form = set(DEFAULTS) <= set(fields)
+    unknown = sorted(set(conf) - set(fields))
+    if is_form and unknown:
         raise NotAllowed(
             f"The trigger form has no field {', '.join(unknown)}. Its fields are {', '.join(fields)}. "
             "The run has changed nothing."
         )
-    as_of = parse_datetime(params["as_of"]) if params["as_of"] else _interval_end(run, dated=dated)
-    return RunOptions(
-        # A version that waits for approval must not be published by the next run.
-        publish=params["when_checked"] == PUBLISH,
-        full=params["full"],
-        trial_rows=params["trial_rows"],
-        as_of=as_of,
-    )
+    ignored = [name for name in DEFAULTS if name in conf and conf[name] != params.get(name)]
+    if ignored:
+        values = ", ".join(f"{name} = {conf[name]!r}" for name in ignored)
+        raise NotAllowed(
+            f"This run was triggered with {values}, which Airflow does not apply: its setting [core] "
+            "dag_run_conf_overrides_params is False, or the DAG has no such parameter. The run has changed nothing. "
+            "Turn the setting on, or use prescore run with the same options."
+        )
 
 
-def requires_approval(context: Any) -> bool:
-    """Return whether the run's version needs approval before it is published; trials never do."""
-    params = context["params"]
-    return params["when_checked"] == ASK and not params["trial_rows"]
+def _due(run: Any) -> datetime | None:
+    """Return the time that a run was planned for: the end of its data interval, or a logical date of a user's choice.
 
-
-def _interval_end(run: Any, *, dated: bool) -> datetime | None:
-    """Return the end of the data interval for backfills, and for scheduled runs whose query uses `$as_of`."""
-    is_as_of_run = run.run_type == "backfill" or (dated and run.run_type == "scheduled")
-    if not is_as_of_run:
+    A logical date of this minute is the default of the page that triggers a run, and no choice.
+    """
+    planned: datetime | None = run.data_interval_end if run.run_type == "scheduled" else run.logical_date
+    now = datetime.now(UTC)
+    if planned is not None and now < planned <= now + _CLOCK_TOLERANCE:
         return None
-    end: datetime | None = run.data_interval_end
-    return end
+    return planned
+
+
+def _text(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
+import tomllib
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable
 from airflow.sdk.exceptions import AirflowTimetableInvalid
@@ -12,8 +15,50 @@ from croniter import CroniterError, croniter
 
 from prescore.errors import SpecInvalid
 
-if TYPE_CHECKING:
-    from prescore.project.spec import Schedule
+
+@dataclass(frozen=True)
+class Schedule:
+    """The table `[schedule]` of a spec. Runs validate the spec as a whole; here, only wrong types are errors."""
+
+    cron: str | None = None
+    timezone: str = "UTC"
+    assets: tuple[str, ...] = ()
+    published_by: time | None = None
+
+    @classmethod
+    def read(cls, spec_file: Path) -> Schedule | None:
+        """Return the schedule in a spec file, None if it has none; raise SpecInvalid or OSError."""
+        table = read_toml(spec_file).get("schedule")
+        if table is None:
+            return None
+        try:
+            schedule = cls(
+                cron=table.get("cron"),
+                timezone=table.get("timezone", "UTC"),
+                assets=tuple(table.get("assets", ())),
+                published_by=_time_of_day(table.get("published_by")),
+            )
+            ZoneInfo(schedule.timezone)
+            for name in schedule.assets:
+                _asset(name)
+        except (AttributeError, TypeError, ValueError, ZoneInfoNotFoundError, IsADirectoryError) as error:
+            raise SpecInvalid(f"{spec_file}: [schedule] is not valid: {error}") from error
+        return schedule
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return the content of a TOML file; raise SpecInvalid or OSError."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecInvalid(f"{file} is not valid TOML: {error}.") from error
+
+
+def _time_of_day(value: object) -> time | None:
+    parsed = time.fromisoformat(value) if isinstance(value, str) else value
+    if parsed is not None and not isinstance(parsed, time):
+        raise TypeError(f"published_by is {value!r}, which is not a time of day such as 06:00:00")
+    return parsed
 
 
 def timetable(schedule: Schedule | None) -> Any:
@@ -54,13 +99,20 @@ def missed_deadline(schedule: Schedule, published_at: datetime | None, now: date
         return None
     zone = ZoneInfo(schedule.timezone)
     today = now.astimezone(zone).date()
-    deadline = datetime.combine(today, schedule.published_by, zone)
+    deadline = _latest(today, schedule.published_by, zone)
     if deadline > now:
         yesterday = today - timedelta(days=1)
-        deadline = datetime.combine(yesterday, schedule.published_by, zone)
+        deadline = _latest(yesterday, schedule.published_by, zone)
     if published_at is None or published_at < _due_before(schedule, deadline):
         return deadline
     return None
+
+
+def _latest(day: date, clock: time, zone: ZoneInfo) -> datetime:
+    """Return a time of day in a zone; the later of the two in an hour that is repeated or skipped, as Airflow runs."""
+    first = datetime.combine(day, clock, zone)
+    # Times of the same zone are compared by their clocks, which are the same here.
+    return max(first, first.replace(fold=1), key=datetime.timestamp)
 
 
 def _due_before(schedule: Schedule, deadline: datetime) -> datetime:

@@ -79,6 +79,16 @@ def release(name: Model) -> None:
 
 
 @app.command()
+def release_lease(name: Model) -> None:
+    """Release the lease of a run that is gone, so that the next run need not wait until it expires."""
+    holder = context.project().release_lease(name)
+    if holder is None:
+        typer.echo(f"No run holds the lease of {name}.")
+    else:
+        typer.echo(f"The lease of {name} is released. It was held by {holder}.")
+
+
+@app.command()
 def retire(name: Model, dry_run: DryRun = False) -> None:
     """Retire the versions that retention no longer keeps."""
     result = context.project().retire(name, dry_run=dry_run)

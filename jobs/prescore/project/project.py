@@ -15,13 +15,12 @@ from prescore.catalog import naming
 from prescore.catalog.database import EMBEDDED
 from prescore.catalog.urls import URL_VARIABLE
 from prescore.errors import Mistake, NotFound, SpecInvalid
-from prescore.project import spec, validation_messages
+from prescore.project import folder, spec, validation_messages
+from prescore.project.folder import FILE, PROJECT
 
-FILE = "prescore.toml"
 FOLDER = ".prescore"
 """The folder for files that prescore itself writes into a project."""
 STORE = "PRESCORE_STORE"
-PROJECT = "PRESCORE_PROJECT"
 _SIZE_UNITS = {"MB": 10**6, "GB": 10**9}
 
 
@@ -97,28 +96,22 @@ class Project:
 
         Raises Mistake if neither the folder nor one above it has a prescore.toml, and SpecInvalid if that is not valid.
         """
-        start = (start or cls.start_folder()).resolve()
-        for folder in (start, *start.parents):
-            file = folder / FILE
-            if file.is_file():
-                return cls(folder, _load_settings(file))
-        raise Mistake(
-            f"There is no {FILE} in {start} or in a folder above it. Run `prescore init NAME` to start a project there."
-        )
+        root = folder.find(start or cls.start_folder())
+        return cls(root, _load_settings(root / FILE))
 
     @staticmethod
     def start_folder() -> Path:
         """Return the folder in PRESCORE_PROJECT, or else the current one; raise Mistake if it is not a folder."""
-        folder = Path(os.environ.get(PROJECT, "."))
-        if not folder.is_dir():
+        start = Path(os.environ.get(PROJECT, "."))
+        if not start.is_dir():
             raise Mistake(
-                f"{PROJECT} is {folder}, which is not a folder. Set it to the folder with {FILE}, or unset it."
+                f"{PROJECT} is {start}, which is not a folder. Set it to the folder with {FILE}, or unset it."
             )
-        return folder
+        return start
 
     def spec(self, model: str) -> spec.Spec:
         """Return the spec of a model; raise NotFound or SpecInvalid."""
-        path = self.root / "specs" / f"{model}.toml"
+        path = folder.spec_file(self.root, model)
         if not path.exists():
             raise NotFound(f"There is no spec {path}. {self._suggestion(model)}")
         return spec.load(path)
@@ -133,7 +126,7 @@ class Project:
 
     def models(self) -> list[str]:
         """Return the names of all models that have a spec, sorted."""
-        return sorted(path.stem for path in (self.root / "specs").glob("*.toml"))
+        return folder.models(self.root)
 
     @property
     def store(self) -> Path | str:
@@ -156,19 +149,19 @@ class Project:
         return name
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(path: Path) -> None:
     """Create a folder and its parents; a new .prescore gets a .gitignore, because its files are not sources."""
-    for parent in (folder, *folder.parents):
+    for parent in (path, *path.parents):
         if parent.name == FOLDER:
             _make_private_folder(parent)
             break
-    folder.mkdir(parents=True, exist_ok=True)
+    path.mkdir(parents=True, exist_ok=True)
 
 
-def _make_private_folder(folder: Path) -> None:
-    if not folder.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".gitignore").write_text("*\n")
+def _make_private_folder(path: Path) -> None:
+    if not path.exists():
+        path.mkdir(parents=True, exist_ok=True)
+        (path / ".gitignore").write_text("*\n")
 
 
 def _load_settings(path: Path) -> Settings:

@@ -9,7 +9,8 @@ from pathlib import Path
 from prescore.catalog.naming import model_name_error
 from prescore.catalog.types import KEY_TYPES
 from prescore.errors import Mistake, SpecInvalid
-from prescore.project.project import FILE, Project
+from prescore.project.folder import FILE
+from prescore.project.project import Project
 from prescore.project.spec import json_schema
 
 

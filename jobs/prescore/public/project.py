@@ -29,7 +29,7 @@ from prescore.public.results import (
 from prescore.public.session import Session
 from prescore.public.status import ModelStatus
 from prescore.store.store import Store
-from prescore.versions import hold, pointer, retention, rollback
+from prescore.versions import hold, lease, pointer, retention, rollback
 from prescore.versions.options import PublishOptions, RunOptions
 
 if TYPE_CHECKING:
@@ -301,6 +301,14 @@ class Project:
             hold.release(catalog.connection, name)
             pending = catalog.one("versions_waiting", model=name)
         return pending["version"] if pending else None
+
+    def release_lease(self, name: str) -> str | None:
+        """Release the lease of a run that is gone, and return the name of its holder; None if the lease was free.
+
+        A run that still works renews its lease, unless another run takes it first. Raises NotFound.
+        """
+        with self._session.catalog() as catalog:
+            return lease.release_by_hand(catalog.connection, name)
 
     def retire(self, name: str, *, dry_run: bool = False) -> RetirementResult:
         """Drop the versions of a model that its spec's retention no longer keeps.

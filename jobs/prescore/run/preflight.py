@@ -15,7 +15,7 @@ from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Connection
 from prescore.checks import expectations
 from prescore.errors import NotAllowed, SpecInvalid
-from prescore.project.project import FILE
+from prescore.project.folder import FILE
 from prescore.project.spec import Spec
 from prescore.run import disk
 from prescore.run.job import Definition, Job

@@ -133,9 +133,35 @@ def release(connection: Connection, lease: Lease) -> None:
     Catalog(connection).execute("leases_release", model=lease.model, token=lease.token)
 
 
-def release_held_by(connection: Connection, holder: str) -> None:
-    """Release all leases of a named holder, for a caller that no longer knows its token."""
-    Catalog(connection).execute("leases_release_by_holder", holder=holder)
+def release_held_by(connection: Connection, model: str, holder: str) -> None:
+    """Release the lease if this named holder has it, for a caller that no longer knows its token."""
+    Catalog(connection).execute("leases_release_by_holder", model=model, holder=holder)
+
+
+def renew_held_by(connection: Connection, model: str, holder: str) -> None:
+    """Let the lease expire in EXPIRY_SECONDS if this named holder has it."""
+    Catalog(connection).execute(
+        "leases_renew_by_holder",
+        model=model,
+        holder=holder,
+        seconds=EXPIRY_SECONDS,
+    )
+
+
+def release_by_hand(connection: Connection, model: str) -> str | None:
+    """Release the lease of any holder, record that in the history, and return the holder; None if the lease was free.
+
+    A holder that still works renews the lease, unless another run takes it first: then it writes nothing more.
+    """
+    catalog = Catalog(connection)
+    with connection.transaction():
+        catalog.model(model)
+        row = catalog.one("leases_release_by_hand", model=model)
+        if row is None:
+            return None
+        holder: str = row["holder"]
+        catalog.record_event(model, None, "lease released", f"held by {holder}")
+    return holder
 
 
 def renew(connection: Connection, lease: Lease, seconds: float = EXPIRY_SECONDS) -> int | None:

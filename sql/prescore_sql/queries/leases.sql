@@ -52,5 +52,15 @@ select token from prescore.leases where model = %(model)s and token = %(token)s 
 update prescore.leases set expires_at = '-infinity' where model = %(model)s and token = %(token)s;
 
 -- name: leases_release_by_holder
--- Release the leases of a named holder, whatever their tokens.
-update prescore.leases set expires_at = '-infinity' where holder = %(holder)s;
+-- Release the model's lease if a named holder has it, whatever its token.
+update prescore.leases set expires_at = '-infinity' where model = %(model)s and holder = %(holder)s;
+
+-- name: leases_renew_by_holder
+-- Extend the model's lease if a named holder has it. A lease that was released stays so.
+update prescore.leases set expires_at = now() + %(seconds)s * interval '1 second'
+where model = %(model)s and holder = %(holder)s and expires_at >= now();
+
+-- name: leases_release_by_hand
+-- Release the lease of any holder, unless it is free. A holder that still works renews it, unless another run is faster.
+update prescore.leases l set expires_at = '-infinity'
+where l.model = %(model)s and l.expires_at >= now() returning l.holder;
