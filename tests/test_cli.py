@@ -28,6 +28,7 @@ STATUS_KEYS = [
     "newest_started_at",
     "newest_withdrawn",
     "newest_trial_rows",
+    "table_fault",
 ]
 
 

@@ -18,8 +18,9 @@ from fix_api import OPEN, Shelf, serving, until_in_memory
 from fix_postgres import at, recreate
 from fix_project import Sandbox
 from prescore.catalog.database import Database
-from prescore.errors import DatabaseRefused
+from prescore.errors import DatabaseRefused, NotAllowed
 from prescore.public.project import Project
+from prescore.versions import pointer
 from prescore_api.http.app import build
 
 KEY = {"k": "bigint"}
@@ -124,3 +125,23 @@ def _replace_database(server: str, *, name: str, by: str) -> None:
         connection.execute(sql.SQL("alter database {} rename to {}").format(old, lost))
         connection.execute(sql.SQL("alter database {} rename to {}").format(new, old))
         connection.execute(sql.SQL("drop database {}").format(lost))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_status_names_a_lost_table_and_rollback_skips_it(sandbox: Sandbox, shelf: Shelf, loss: str) -> None:
+    for _ in range(4):
+        shelf.publish("m", KEY, ROWS)
+    for version in (4, 3):
+        _execute(shelf.database, LOSSES[loss].replace("m_v2", f"m_v{version}"))
+    assert f"4, whose table was {loss}" in sandbox.cli("status").out
+    if loss != "detached":
+        message = f"The table of m version 3 was {loss} by hand"
+        refused = sandbox.cli("rollback", "m", "--to", "3")
+        assert (refused.code, message in refused.err) == (2, True)
+        with shelf.database.connect() as connection, pytest.raises(NotAllowed, match=message):
+            pointer.publish(connection, "m", 3)
+    assert sandbox.cli("rollback", "m").code == 0
+    # A detached table is whole, and is attached again.
+    assert sandbox.rows("select version, count(*) from predictions.m group by 1") == [
+        (3 if loss == "detached" else 2, 2)
+    ]

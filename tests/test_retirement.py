@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from fix_project import Sandbox, linear
 from prescore.catalog.catalog import Version
 from prescore.errors import NotAllowed
 from prescore.project.spec import Retention
+from prescore.public.project import Project
 from prescore.run import materialize
 from prescore.versions import open_transactions
 from prescore.versions.retention import Inventory
@@ -309,6 +311,48 @@ def test_a_rollback_to_a_half_detached_version_shows_all_of_it(five: Sandbox) ->
         connection.execute("update prescore.versions set state = 'superseded' where version = 3")
     assert five.cli("rollback", "churn", "--to", "3").code == 0
     assert five.rows("select count(*), min(version) from predictions.churn") == [(1000, 3)]
+
+
+def test_other_objects_on_a_versions_table_keep_it_and_nothing_else(five: Sandbox) -> None:
+    with five.database.connect() as connection:
+        connection.execute("create view public.march as select * from prescore_versions.churn_v3")
+        connection.execute("create materialized view public.april as select * from prescore_versions.churn_v3")
+        connection.execute(
+            "create table public.orders (customer bigint references prescore_versions.churn_v4 (customer))"
+        )
+    five.edit("versions = 3", 'versions = 1\ncandidates = "0s"')
+    retired = five.cli("retire", "churn")
+    assert retired.code == 0, retired.err
+    assert "Retired: nothing" in retired.out
+    assert "Version 3 keeps its table, because these objects depend on it: materialized view april, view march" in (
+        retired.out
+    )
+    assert "Version 4 keeps its table, because these objects depend on it: constraint orders_customer" in retired.out
+    # A run that has published is not failed by them, either.
+    assert five.cli("run", "churn", "--full").code == 0
+    with five.database.connect() as connection:
+        connection.execute("drop view public.march; drop materialized view public.april; drop table public.orders")
+    five.cli("retire", "churn")
+    assert five.rows("select to_regclass('prescore_versions.churn_v3')") == [(None,)]
+
+
+def test_two_retirements_at_the_same_time_are_harmless(five: Sandbox) -> None:
+    five.edit("versions = 3", 'versions = 1\ncandidates = "0s"')
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(Project(five.root).retire, "churn") for _ in range(2)]
+        for one in both:
+            one.result()
+    # What one of them left because of the other, the next one drops.
+    assert five.cli("retire", "churn").code == 0
+    assert five.rows("select relname from pg_class where relname ~ '^churn_v[0-9]$'") == [("churn_v5",)]
+
+
+def test_a_publication_of_all_tables_stops_neither_a_run_nor_its_retirement(five: Sandbox) -> None:
+    with five.database.connect() as connection:
+        connection.execute("create publication cdc for all tables")
+    five.edit("versions = 3", "versions = 1")
+    assert five.cli("run", "churn", "--full").code == 0
+    assert five.rows("select count(*) from prescore.versions where state = 'retired'") == [(5,)]
 
 
 def test_a_version_that_was_just_superseded_is_kept_for_its_grace(sandbox: Sandbox) -> None:

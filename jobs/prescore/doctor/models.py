@@ -59,7 +59,7 @@ def _models(catalog: Catalog, specs: Sequence[str] | None) -> Iterator[Finding]:
 
 def _lost_tables(catalog: Catalog) -> Iterator[Finding]:
     for row in catalog.all("doctor_lost_tables"):
-        what = "was dropped" if row["dropped"] else "was detached from the model's table"
+        what = row["fault"]
         name = f"{row['model']} version {row['version']}"
         if row["state"] == "published":
             yield fault(

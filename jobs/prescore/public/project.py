@@ -325,8 +325,11 @@ class Project:
                 return _planned(retention.Inventory.from_catalog(catalog, name, rules), name)
             store = Store(files.store, catalog.name)
             retired = list(retention.retire(catalog.connection, store, name, rules))
-            in_use = retention.undropped(catalog.connection, name)
-        return RetirementResult(name, dry_run, _numbers(retired), _numbers(in_use))
+            left = retention.undropped(catalog.connection, name)
+            dependents = {row["version"]: tuple(retention.dependents(catalog.connection, row)) for row in left}
+        in_use = tuple(version for version, names in dependents.items() if not names)
+        blocked = {version: names for version, names in dependents.items() if names}
+        return RetirementResult(name, dry_run, _numbers(retired), in_use, blocked)
 
     def pin(self, name: str, version: int, *, reason: str | None = None) -> None:
         """Keep a version whatever retention says; raises NotFound, and NotAllowed when it is pinned or has no table."""

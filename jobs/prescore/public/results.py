@@ -295,14 +295,16 @@ class RetentionDecision:
 class RetirementResult(Result):
     """The versions that a retirement dropped, or with `dry_run` would drop.
 
-    `in_use` are versions that are retired but still being read; the next retirement drops their tables. `decisions`
-    explain a dry run: one for each version that exists, newest first.
+    `in_use` are versions that are retired but still being read; the next retirement drops their tables. `dependents`
+    names, by version, the objects that keep a table from being dropped, such as views. `decisions` explain a dry run:
+    one for each version that exists, newest first.
     """
 
     model: str
     dry_run: bool
     retired: tuple[int, ...]
     in_use: tuple[int, ...] = ()
+    dependents: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     decisions: tuple[RetentionDecision, ...] = ()
 
     def summary(self) -> dict[str, object]:

@@ -14,7 +14,8 @@ class ModelStatus(Result):
     """What is served of a model and how old it is, and what became of its newest version.
 
     `version` and the four fields after it are None before the first publication; `max_age_seconds` is None for a
-    model without a max age.
+    model without a max age. `table_fault` says what happened by hand to the table of the served version: `was dropped`,
+    `was truncated` or `was detached from the model's table`; None if nothing did.
     """
 
     model: str
@@ -31,18 +32,24 @@ class ModelStatus(Result):
     newest_started_at: datetime | None
     newest_withdrawn: bool
     newest_trial_rows: int | None
+    table_fault: str | None
 
     def summary(self) -> dict[str, object]:
         """Return what tables show of the model: heading → value."""
         return {
             "model": self.model,
-            "version": self.version,
+            "version": self._version(),
             "age": format_age(self.age_seconds),
             "max age": format_age(self.max_age_seconds),
             "stale": self.stale,
             "held": self.held,
             "last run": self.last_run(),
         }
+
+    def _version(self) -> str | None:
+        if self.version is None:
+            return None
+        return f"{self.version}" if self.table_fault is None else f"{self.version}, whose table {self.table_fault}"
 
     def last_run(self) -> str | None:
         """Return what became of the newest version, None without one."""

@@ -22,7 +22,7 @@ from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.driver_errors import is_connection_lost
 from prescore.checks import expectations
-from prescore.errors import DatabaseUnavailable, NotAllowed, StoreRefused, Transient
+from prescore.errors import DatabaseRefused, DatabaseUnavailable, NotAllowed, StoreRefused, Transient
 from prescore.run import failure, preflight, registration
 from prescore.run.job import Job
 from prescore.run.report import Report
@@ -373,13 +373,13 @@ def retire(job: Job) -> list[int]:
     """Retire the versions that the spec's retention no longer keeps, and return their numbers.
 
     Versions that are still being read are left for the next run. So is everything when the database or the store
-    cannot be reached: the version has been published, and the run has done its work.
+    cannot be reached, or refuses it: the version has been published, and the run has done its work.
     """
     try:
         with job.database.connect() as connection:
             retired = retention.retire(connection, job.store, job.model, job.spec.retention)
             return [version["version"] for version in retired]
-    except (Transient, StoreRefused) as error:
+    except (Transient, DatabaseRefused, StoreRefused) as error:
         _log.warning("Retirement of %s is left for the next run: %s", job.model, error)
         return []
 

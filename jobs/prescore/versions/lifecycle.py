@@ -133,13 +133,14 @@ def mark_failed(
 def discard(connection: Connection, store: Store, version: Version) -> None:
     """Drop a failed version's table and remove its files. Call it after the commit that marked the version as failed.
 
-    A table that is locked, by a dump or by a stopped process for example, is left to retirement.
+    A table that is locked, by a dump or by a stopped process for example, or that another object depends on, is left
+    to retirement.
     """
     try:
         with connection.transaction():
             connection.execute(query("tables_lock_timeout"))
             table.drop(connection, version)
-    except pg.LockNotAvailable:
+    except (pg.LockNotAvailable, pg.DeadlockDetected, pg.DependentObjectsStillExist):
         _log.warning("%s is in use; retirement will drop it", version["table_name"])
     remove_files(connection, store, version)
 

@@ -112,7 +112,7 @@ def drop_empty(connection: Connection, model: str) -> None:
     """Drop the parents that have no version left and that the view does not read; leave those that are locked."""
     catalog = Catalog(connection)
     with (
-        suppress(pg.LockNotAvailable, pg.DependentObjectsStillExist),
+        suppress(pg.LockNotAvailable, pg.DeadlockDetected, pg.UndefinedTable, pg.DependentObjectsStillExist),
         connection.transaction(),
     ):
         connection.execute(query("tables_lock_timeout"))

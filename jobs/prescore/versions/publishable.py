@@ -37,6 +37,7 @@ def require_publishable(
     chosen = catalog.version(model, version)
     if chosen["state"] not in ("checked", "superseded"):
         raise unusable(chosen)
+    require_table(catalog, chosen)
     _require_whole(chosen)
     _require_checks(chosen, options)
     _require_expected(chosen, row, options)
@@ -44,6 +45,16 @@ def require_publishable(
     if published is not None and not options.allow_older:
         _require_newer(chosen, catalog.version(model, published))
     return chosen
+
+
+def require_table(catalog: Catalog, version: Version) -> None:
+    """Raise NotAllowed for a version whose table was dropped or emptied by hand."""
+    row = catalog.one("versions_table_fault", model=version["model"], version=version["version"])
+    if row["fault"] is not None:
+        raise NotAllowed(
+            f"The table of {version_label(version)} {row['fault']} by hand, so it cannot be served. "
+            f"`prescore versions {version['model']}` lists all versions."
+        )
 
 
 def _require_no_hold(model: Model) -> None:

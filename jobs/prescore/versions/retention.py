@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +19,21 @@ from prescore.errors import NotAllowed
 from prescore.project.spec import Retention
 from prescore.store.store import Store
 from prescore.versions import lifecycle, open_transactions, partitions, table
+
+_log = logging.getLogger("prescore")
+_ELSEWHERE = (
+    pg.LockNotAvailable,
+    pg.QueryCanceled,
+    pg.DeadlockDetected,
+    # While another detach is under way.
+    pg.ObjectNotInPrerequisiteState,
+    # Another retirement has just detached or dropped the table, or is about to.
+    pg.UndefinedTable,
+    pg.InternalError_,
+    # An object was created since its dependents were queried.
+    pg.DependentObjectsStillExist,
+)
+"""Errors of detaching and dropping a table that another session is at work on. The next retirement tries again."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +164,8 @@ def retire(
 ) -> Iterator[Version]:
     """Retire the versions that nothing keeps, and yield each version when its table has been dropped.
 
-    A version that a transaction may still read is left for the next time: readers are never blocked. A parent that the
+    A version that a transaction may still read, or that another object depends on, is left for the next time: readers
+    are never blocked, and two retirements at once are harmless. A parent that the
     view no longer reads is dropped after its last version. Raises the store's error before any table is dropped if the
     store cannot be reached.
     """
@@ -230,13 +247,28 @@ def _pin_error(row: Version, *, pinned: bool) -> NotAllowed:
     return NotAllowed(f"{row['model']} version {row['version']} {problem}.")
 
 
+def dependents(connection: Connection, version: Version) -> list[str]:
+    """Return the objects, such as other people's views, that keep a version's table from being dropped."""
+    rows = Catalog(connection).all("tables_dependents", table=version["table_name"])
+    return [row["dependent"] for row in rows]
+
+
 def undropped(connection: Connection, model: str) -> list[Version]:
     """Return the retired and failed versions whose table is still there, oldest first."""
     return Catalog(connection).all("versions_leftover", model=model)
 
 
 def _drop(connection: Connection, version: Version) -> bool:
-    """Detach and drop a version's table; return False when transactions that may read it do not end in time."""
+    """Detach and drop a version's table; return False while transactions may read it or other objects depend on it."""
+    names = dependents(connection, version)
+    if names:
+        _log.warning(
+            "prescore_versions.%s is retired, but stays on disk: %s depends on it. Drop that, and the next retirement "
+            "drops the table.",
+            version["table_name"],
+            ", ".join(names),
+        )
+        return False
     # Detaching waits for transactions that have read the version, but first hides it from them, and from others that
     # have yet to read it.
     was_visible = version["attached_at"] is not None and version["superseded_at"] is not None
@@ -246,8 +278,7 @@ def _drop(connection: Connection, version: Version) -> bool:
     try:
         partitions.detach(connection, version)
         table.drop(connection, version)
-    # Postgres reports ObjectNotInPrerequisiteState while another detach is under way.
-    except (pg.LockNotAvailable, pg.QueryCanceled, pg.ObjectNotInPrerequisiteState):
+    except _ELSEWHERE:
         return False
     finally:
         connection.execute(query("tables_retire_timeout_off"))

@@ -62,4 +62,5 @@ def _target(catalog: Catalog, row: Model, to: int | None) -> Version:
         )
     if target["state"] != "superseded":
         raise publishable.unusable(target)
+    publishable.require_table(catalog, target)
     return target

@@ -130,6 +130,19 @@ create unique index versions_one_published on prescore.versions (model) where st
 alter table prescore.models
   add foreign key (model, published_version) references prescore.versions (model, version);
 
+create function prescore.table_fault(v prescore.versions) returns text
+language sql stable as $$
+  select case
+    when t.oid is null then 'was dropped'
+    when coalesce(v.rows, 0) > 0 and pg_relation_size(t.oid) = 0 then 'was truncated'
+    when v.state = 'published' and not exists (select from pg_inherits i where i.inhrelid = t.oid)
+      then 'was detached from the model''s table'
+  end
+  from (values (to_regclass(format('prescore_versions.%I', v.table_name)))) t (oid)
+$$;
+comment on function prescore.table_fault
+  is 'what happened by hand to the table of a version that should have one; null: nothing';
+
 create table prescore.chunks (
   model        text not null,
   version      integer not null,

@@ -56,13 +56,10 @@ where v.state in ('building', 'staged') and v.started_at < now() - interval '1 h
 order by v.model, v.version;
 
 -- name: doctor_lost_tables
--- Versions that are published or could be, and whose table is gone, or is not attached where readers look for it.
-select v.model, v.version, v.state, t.oid is null as dropped
+-- Versions that are published or could be, and whose table is gone, empty, or not attached where readers look for it.
+select v.model, v.version, v.state, prescore.table_fault(v) as fault
 from prescore.versions v
-left join pg_class t on t.oid = to_regclass(format('prescore_versions.%%I', v.table_name))
-where v.state in ('checked', 'published', 'superseded')
-  and (t.oid is null
-       or (v.attached_at is not null and not exists (select from pg_inherits i where i.inhrelid = t.oid)))
+where v.state in ('checked', 'published', 'superseded') and prescore.table_fault(v) is not null
 order by v.model, v.version;
 
 -- name: doctor_files

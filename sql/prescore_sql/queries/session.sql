@@ -18,7 +18,7 @@ commit;
 -- name: session_settings
 -- What a role or a database may set, and what would change the values that are read, or which rows: formats of values
 -- that the drivers expect, floats with all their digits, names of types without quotes, and Postgres' own functions
--- before others of the same name. Without row_security = off, policies would silently hide rows.
+-- before others of the same name, as they are unless pg_catalog is named in the search path. Without row_security = off, policies would silently hide rows.
 set {scope} datestyle = 'ISO';
 set {scope} intervalstyle = 'postgres';
 set {scope} timezone = 'UTC';
@@ -28,7 +28,8 @@ set {scope} quote_all_identifiers = off;
 set {scope} row_security = off;
 set {scope} default_transaction_deferrable = off;
 set {scope} default_transaction_isolation = 'read committed';
-select set_config('search_path', concat_ws(', ', 'pg_catalog', nullif(current_setting('search_path'), '')), {is_local});
+select set_config('search_path', 'pg_catalog, ' || current_setting('search_path'), {is_local})
+where position('pg_catalog' in current_setting('search_path')) > 0;
 {limits}
 
 -- name: session_writer_limits

@@ -68,6 +68,18 @@ select c.relname as parent, i.inhdetachpending as pending
 from pg_inherits i join pg_class c on c.oid = i.inhparent
 where i.inhrelid = to_regclass(format('prescore_versions.%%I', %(table)s::text));
 
+-- name: tables_dependents
+-- Objects outside of prescore that keep a table from being dropped: views, materialized views, foreign keys and the like.
+select distinct case when r.oid is null then pg_describe_object(d.classid, d.objid, d.objsubid)
+                     else pg_describe_object('pg_class'::regclass, r.ev_class, 0) end as dependent
+from pg_depend d
+left join pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
+left join pg_constraint c on d.classid = 'pg_constraint'::regclass and c.oid = d.objid
+where d.refclassid = 'pg_class'::regclass and d.deptype = 'n'
+  and d.refobjid = to_regclass(format('prescore_versions.%%I', %(table)s::text))
+  and c.conrelid is distinct from d.refobjid
+order by dependent;
+
 -- name: tables_empty_parents
 -- Partitioned tables of a model that its view does not read and that have no version left.
 select c.relname as parent

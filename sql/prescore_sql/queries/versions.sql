@@ -95,10 +95,16 @@ order by v.version desc limit 1;
 
 -- name: versions_before
 -- The version that a rollback returns to: the newest earlier one that was superseded, was never withdrawn and is
--- retained.
-select * from prescore.versions
-where model = %(model)s and version < %(version)s and state = 'superseded' and withdrawn_at is null
-order by version desc limit 1;
+-- retained, and whose table is as it was.
+select v.* from prescore.versions v
+where v.model = %(model)s and v.version < %(version)s and v.state = 'superseded' and v.withdrawn_at is null
+  and prescore.table_fault(v) is null
+order by v.version desc limit 1;
+
+-- name: versions_table_fault
+-- What happened by hand to a version's table, or null.
+select prescore.table_fault(v) as fault from prescore.versions v
+where v.model = %(model)s and v.version = %(version)s;
 
 -- name: versions_time
 -- Add to the time that a step took, over all its attempts and tasks.
