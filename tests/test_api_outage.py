@@ -8,11 +8,15 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import httpx
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from fix_api import Shelf, serving
+from fix_postgres import LOCKED
+from prescore.catalog import roles
 from prescore.catalog.database import Database
 from prescore.embedded import server
 from prescore.errors import DatabaseUnavailable
@@ -75,6 +79,33 @@ def test_a_quick_restart_of_postgres_goes_unnoticed(shelf: Shelf, client: httpx.
     for _ in range(3):
         assert client.get("/v1/predictions/m/1").status_code == 200
         assert shelf.end_connections() > 0
+
+
+def test_the_log_says_that_a_changed_password_is_the_reason(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:
+    """The pool reports only that it waited. Without the reason, an operator would look for a network problem."""
+
+    def set_password(password: str) -> None:
+        with shelf.database.connect() as connection:
+            connection.execute(f"alter role {LOCKED} password '{password}'".encode())
+
+    with shelf.database.connect() as connection:
+        roles.grant(connection, readers=[LOCKED])
+    shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
+    parts: dict[str, Any] = conninfo_to_dict(shelf.database.url)
+    url = make_conninfo(**{**parts, "user": LOCKED, "password": "right"})
+    with serving(build(Database(url), SHORT)) as client:
+        assert client.get("/v1/predictions/m/1").status_code == 200
+        try:
+            set_password("rotated")
+            assert shelf.end_connections() > 0
+            response = client.get("/v1/predictions/m/1")
+            assert (response.status_code, response.json()["error"]["code"]) == (503, "database_refused")
+            reason = f'password authentication failed for user "{LOCKED}"'
+            assert [record for record in caplog.records if record.name == "prescore_api" and reason in record.message]
+            assert LOCKED not in response.text
+        finally:
+            set_password("right")
+        _eventually(client, "/v1/predictions/m/1", 200)
 
 
 def test_a_task_that_loses_a_cancellation_ends() -> None:
