@@ -20,6 +20,7 @@ from uvicorn.server import Server
 from uvicorn.supervisors import Multiprocess
 
 from fix_api import OPEN, SCORE, Shelf, fresh_database, scraped, serving
+from prescore_api.http import request as request_module
 from prescore_api.http import server
 from prescore_api.http.app import build
 
@@ -248,6 +249,15 @@ def test_a_malformed_body_ends_a_request_that_waits_for_it(served: httpx.Client)
             connection.sendall(b"xyz\r\n")
             statuses = [status for status, _ in _responses(_receive_all(connection)) if status != 100]
         assert statuses == expected
+
+
+def test_a_body_that_never_ends_is_400(served: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_module, "BODY_SECONDS", 0.2)
+    with _connect(served) as connection:
+        connection.sendall(_bulk(1)[:-1])
+        received = connection.recv(65536)
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert b"The body did not arrive within 0.2 seconds." in received
 
 
 @pytest.mark.parametrize("host", [b"", b"Host: a\r\nHost: b\r\n"], ids=["none", "two"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import time
@@ -20,6 +21,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 LONGEST_URL = 8192
 LONGEST_HEADERS = 32_768
 LARGEST_BODY = 8 << 20
+# As for the head, a byte now and then must not occupy the server forever.
+BODY_SECONDS = 60.0
 _MOST_PARAMETERS = 1000
 _PLAIN_CODINGS = ((b"content-encoding", b"identity"), (b"transfer-encoding", b"chunked"))
 
@@ -128,11 +131,22 @@ class Request:
             raise RequestInvalid(f"The query string is not valid: {error}.") from error
 
     async def body(self) -> bytes:
-        """Read the whole body; raises TooLarge, UnsupportedMediaType, or RequestInvalid if the client disconnects."""
+        """Read the whole body.
+
+        Raises TooLarge, UnsupportedMediaType, Malformed if it does not arrive in time, or RequestInvalid if the client
+        disconnects.
+        """
         self._require_uncompressed()
-        parts, size, more = [], 0, True
         if int(self.headers.get(b"content-length", b"0") or 0) > LARGEST_BODY:
             raise _body_too_large()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._read_body()
+        except TimeoutError as error:
+            raise Malformed(f"The body did not arrive within {BODY_SECONDS:g} seconds.") from error
+
+    async def _read_body(self) -> bytes:
+        parts, size, more = [], 0, True
         while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
