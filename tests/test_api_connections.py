@@ -221,8 +221,9 @@ def _responses(received: bytes) -> list[tuple[int, bytes]]:
         b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
         b"POST /v1/predictions/m/lookup HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
         b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http://x HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
-    ids=["tls", "0.9", "version", "space", "header", "chunk", "byte"],
+    ids=["tls", "0.9", "version", "space", "header", "chunk", "byte", "no path"],
 )
 def test_what_is_not_http_is_400_like_every_error_and_counted(served: httpx.Client, malformed: bytes) -> None:
     """It comes after the responses to the requests before it, and the connection ends."""

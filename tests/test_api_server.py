@@ -250,10 +250,15 @@ def test_behind_a_trusted_proxy_the_log_names_the_client(shelf: Shelf, monkeypat
     for proxies, client in (("127.0.0.1", "192.0.2.7"), ("192.0.2.1", "127.0.0.1")):
         with served("--port", "0", "--no-auth", "--proxies", proxies, log=True) as (process, url):
             httpx.get(f"{url}/v1/models", headers={"X-Forwarded-For": "192.0.2.7"})
+            with socket.create_connection((httpx.URL(url).host, httpx.URL(url).port or 0), 20) as connection:
+                connection.sendall(b"not HTTP\r\n\r\n")
+                assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
             process.terminate()
             assert process.stdout is not None
             lines = [json.loads(line) for line in process.stdout]
         assert [line["client"] for line in lines if line["route"] == "list_models"] == [client]
+        # What is not HTTP names no client of its own.
+        assert [line["client"] for line in lines if line["status"] == 400] == ["127.0.0.1"]
 
 
 def test_pages_answer_head_without_a_body(client: httpx.Client) -> None:

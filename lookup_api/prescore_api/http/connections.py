@@ -210,7 +210,10 @@ class Connection(HttpToolsProtocol):
         """Respond to what is not HTTP, as soon as the requests before it are answered."""
         self._stop_timer()
         self._unset_keepalive_if_required()
-        self._malformed = Malformed(f"The request is not valid HTTP/1.1: {error}.")
+        # Callbacks fail on nothing but a URL.
+        is_url = isinstance(error, httptools.HttpParserCallbackError)
+        reason = "its URL cannot be read" if is_url else str(error)
+        self._malformed = Malformed(f"The request is not valid HTTP/1.1: {reason}.")
         if not self._is_idle():
             if not self.cycle.more_body:
                 return

@@ -26,14 +26,11 @@ _PREFLIGHT: tuple[Header, ...] = (
 
 
 class CrossOrigin:
-    """The origins whose pages may read responses; none of them if there are no `origins`."""
+    """The origins whose pages may read responses."""
 
     def __init__(self, origins: Iterable[str]) -> None:
         self._origins = frozenset(origin.encode() for origin in origins)
         self._allows_all = _ALL in self._origins
-
-    def __bool__(self) -> bool:
-        return bool(self._origins)
 
     def preflight(self, request: Request) -> Response | None:
         """Return the response to a preflight request, which a browser sends without an API key; None for others."""

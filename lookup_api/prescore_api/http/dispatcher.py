@@ -41,7 +41,7 @@ class Dispatcher:
         root_path: str = "",
     ) -> None:
         self.service = service
-        self._cross_origin = CrossOrigin(origins)
+        self._cross_origin = CrossOrigin(origins) if origins else None
         self._root_path = root_path
         self._router = Router(routes)
         self._open_paths = {route.path for route in routes if route.open}
@@ -58,7 +58,7 @@ class Dispatcher:
         request = Request(scope, receive, self.service, self._root_path)
         response = await self._response(request)
         headers = [(b"x-request-id", request.id.encode())]
-        if self._cross_origin:
+        if self._cross_origin is not None:
             headers += self._cross_origin.headers(request)
         if len(response.body) >= compression.SMALLEST:
             response = await compression.compress(response, request.headers.get(b"accept-encoding"))
@@ -78,7 +78,7 @@ class Dispatcher:
 
     async def _respond(self, request: Request) -> Response:
         request.require_valid()
-        if self._cross_origin and (preflight := self._cross_origin.preflight(request)):
+        if self._cross_origin is not None and (preflight := self._cross_origin.preflight(request)):
             return preflight
         # Whether a path exists is answered only after authentication.
         if request.path not in self._open_paths:

@@ -30,7 +30,7 @@ async def predict(request: Request) -> Response:
     else:
         request.require_utf8()
         options = DEFAULTS
-    value = unquote(encoded)
+    value = unquote(encoded) if "%" in encoded else encoded
 
     def parse(version: TableVersion) -> KeyColumns:
         return _key_columns(version, {_only_column(version): value})
@@ -122,4 +122,5 @@ def _only_column(version: TableVersion) -> str:
 
 def _form(request: Request) -> bytes:
     """Return the media type to answer with; raise NotAcceptable."""
-    return media_types.choose(request.headers.get(b"accept"), _OFFERED)
+    accept = request.headers.get(b"accept", media_types.ANY)
+    return media_types.JSON if accept == media_types.ANY else media_types.choose(accept, _OFFERED)

@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from itertools import count
+from itertools import chain, count
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -57,7 +57,8 @@ class Request:
         self._scope, self._receive, self.service, self._root_path = scope, receive, service, root_path
         self.method: str = scope["method"]
         self.raw_path: bytes = scope["raw_path"]
-        self.path = _without_root(self.raw_path.decode(), root_path)
+        path = self.raw_path.decode()
+        self.path = _without_root(path, root_path) if root_path else path
         self.query: bytes = scope["query_string"]
         self._raw_headers: list[tuple[bytes, bytes]] = scope["headers"]
         self.headers: dict[bytes, bytes] = dict(self._raw_headers)
@@ -106,7 +107,7 @@ class Request:
         if len(self.raw_path) + len(self.query) > LONGEST_URL:
             raise TooLarge(f"The URL is longer than {LONGEST_URL:,} bytes. Send long keys with POST …/lookup.")
         # Repeated headers count, too.
-        if sum(len(name) + len(value) for name, value in self._raw_headers) > LONGEST_HEADERS:
+        if sum(map(len, chain.from_iterable(self._raw_headers))) > LONGEST_HEADERS:
             raise TooLarge(f"The headers are longer than {LONGEST_HEADERS:,} bytes.")
 
     def require_utf8(self) -> None:
@@ -175,7 +176,7 @@ def _body_too_large() -> TooLarge:
 
 def _without_root(path: str, root_path: str) -> str:
     """Return the path without the root path, which a proxy may have removed already."""
-    return path.removeprefix(root_path) if root_path and path.startswith(root_path + "/") else path
+    return path.removeprefix(root_path) if path.startswith(root_path + "/") else path
 
 
 def _combined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
