@@ -413,3 +413,19 @@ def test_rows_are_numbered_as_in_the_file(sandbox: Sandbox) -> None:
     message = _refusal(sandbox)
     assert "1 of 1 row differs from" in message
     assert "row 2: score is 0.5, expected 0.8999999761581421" in message
+
+
+@pytest.mark.parametrize(
+    ("labels", "code"), [([1, 0], 0), ([True, False], 0), ([1.0, 0.0], 0), ([1, -1], 2), ([2, 1], 2)]
+)
+def test_only_0_and_1_are_labels_of_booleans(sandbox: Sandbox, labels: list[Any], code: int) -> None:
+    negative = helper.make_node("Less", ["visits", "zero"], ["score"])
+    visits, score = ("visits", TensorProto.FLOAT, [None]), ("score", TensorProto.BOOL, [None])
+    sandbox.onnx(model([negative], [visits], [score], {"zero": np.array([0], np.float32)}))  # type: ignore[list-item]
+    sandbox.spec((sandbox.root / "specs/churn.toml").read_text().split("[[checks]]")[0])
+    sandbox.edit('features = ["visits", "spend"]', 'visits = "visits"')
+    sandbox.edit('type = "real"', 'type = "boolean"')
+    pa.parquet.write_table(pa.table({"visits": [-1.0, 1.0], "score": labels}), sandbox.root / FILE)
+    sandbox.edit("[onnx.inputs]", f'[onnx.examples]\nfile = "{FILE}"\n[onnx.inputs]')
+    result = sandbox.cli("validate", "churn")
+    assert (result.code, "cannot become boolean exactly" in result.err) == (code, code == 2), result.err

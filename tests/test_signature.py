@@ -349,6 +349,54 @@ def test_the_votes_of_a_support_vector_machine_belong_to_no_class() -> None:
     assert np.allclose(predictions.column("p"), expected, atol=1e-5)
 
 
+def _tree_of_two_classes(classes: list[int]) -> bytes:
+    """Return a tree with weights for both classes, as CatBoost writes it. ONNX Runtime labels its rows 0 and 1."""
+    tree = helper.make_node(
+        "TreeEnsembleClassifier",
+        ["features"],
+        ["label", "probabilities"],
+        domain="ai.onnx.ml",
+        post_transform="LOGISTIC",
+        classlabels_int64s=classes,
+        nodes_treeids=[0, 0, 0],
+        nodes_nodeids=[0, 1, 2],
+        nodes_featureids=[0, 0, 0],
+        nodes_values=[0.0, 0.0, 0.0],
+        nodes_modes=["BRANCH_GT", "LEAF", "LEAF"],
+        nodes_truenodeids=[1, 0, 0],
+        nodes_falsenodeids=[2, 0, 0],
+        class_treeids=[0, 0, 0, 0],
+        class_nodeids=[1, 1, 2, 2],
+        class_ids=[0, 1, 0, 1],
+        class_weights=[-1.5, 1.5, 1.5, -1.5],
+    )
+    outputs: list[Value] = [("label", TensorProto.INT64, [None]), ("probabilities", FLOAT, [None, 2])]
+    return model([tree], [MATRIX], outputs)
+
+
+def test_a_label_that_is_not_one_of_the_classes_is_refused(sandbox: Sandbox) -> None:
+    sandbox.spec((sandbox.root / "specs/churn.toml").read_text().split("[[checks]]")[0])
+    sandbox.edit('score = { from = "score", type = "real"', 'score = { from = "label", type = "smallint"')
+    sandbox.onnx(_tree_of_two_classes([1, 2]))
+    for command in ("validate", "run"):
+        result = sandbox.cli(command, "churn")
+        assert result.code == 2
+        assert "returned the label 0, which is not one of the classes that the file names: 1, 2" in result.err
+    sandbox.onnx(_tree_of_two_classes([0, 1]))
+    assert materialize.run(sandbox.job()).published
+    sandbox.onnx(_tree_of_two_classes([1, 2]))
+    sandbox.edit('from = "label", type = "smallint"', 'from = "probabilities", class = 2, type = "double precision"')
+    assert sandbox.cli("validate", "churn").code == 0
+
+
+def test_a_model_without_inputs_is_refused(sandbox: Sandbox) -> None:
+    constant = helper.make_node("Constant", [], ["score"], value_floats=[1.0])
+    sandbox.onnx(model([constant], [], [("score", FLOAT, [1])]))
+    sandbox.edit('[onnx.inputs]\nfeatures = ["visits", "spend"]', 'inputs = ["visits", "spend"]')
+    result = sandbox.cli("validate", "churn")
+    assert (result.code, "onnx.inputs: the model has no inputs" in result.err) == (2, True), result.err
+
+
 def test_true_is_a_class_of_0_and_1_alone() -> None:
     _, content = _classifier([2, 1], zipmap=False)
     with pytest.raises(ModelInvalid, match="has no class True; it has 1, 2"):

@@ -42,6 +42,7 @@ def _load(tmp_path: Path, text: str, name: str = "good") -> spec.Spec:
         ('id = "bigint"', "", "key: must have at least one entry"),
         ('x = ["a", "b"]', "x = 3", 'onnx.inputs.x: must be a column, such as "distance", or a list of columns'),
         ('x = ["a", "b"]', "x = []", "onnx.inputs.x: must be a column"),
+        ('x = ["a", "b"]', 'x = ["a", "a"]', "onnx.inputs.x: lists a more than once"),
         (
             'file = "m.onnx"',
             'file = "m.onnx"\nnullable = ["c"]',

@@ -68,6 +68,11 @@ def _feed(value: object) -> tuple[str, ...]:
         raise ValueError(message)
     if not all(isinstance(column, str) and column for column in columns):
         raise ValueError(message)
+    for column in columns:
+        if columns.count(column) > 1:
+            raise ValueError(
+                f"lists {column} more than once; if the model takes it twice, return it under two names in the query"
+            )
     return tuple(columns)
 
 

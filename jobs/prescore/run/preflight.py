@@ -19,7 +19,7 @@ from prescore.project.folder import FILE
 from prescore.project.spec import Spec
 from prescore.run import disk
 from prescore.run.job import Definition, Job
-from prescore.scoring import domain_conversion, examples, rejects, row_independence, verification
+from prescore.scoring import domain_conversion, examples, labels, rejects, row_independence, verification
 from prescore.scoring.domain_columns import DomainColumns
 from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.predictor import Predictor
@@ -57,9 +57,13 @@ def open_predictor(model: ModelFile | None, spec: Spec) -> Predictor:
 
 
 def check_first_rows(predictor: Predictor, rows: pa.RecordBatch) -> None:
-    """Score a sample of the domain's first rows; raise ModelInvalid if the scores do not fit the spec, or mix rows."""
+    """Score a sample of the domain's first rows.
+
+    Raises ModelInvalid if the scores do not fit the spec or the model's classes, or if the model mixes rows.
+    """
     if isinstance(predictor, Scorer):
         row_independence.require(predictor, rows)
+        labels.require_known(predictor, row_independence.sample(predictor, rows))
 
 
 def _try_predictions(predictor: Predictor, rows: pa.RecordBatch, *, first: bool) -> tuple[int, list[Reject]]:

@@ -185,7 +185,7 @@ def _convert(file: ExampleFile, rows: pa.Table, name: str, arrow_type: pa.DataTy
         if pat.is_boolean(arrow_type) and pat.is_floating(column.type):
             column = conversion.convert(name, column, pa.int64())
         if _is_label_of_boolean(column.type, arrow_type):
-            return column.cast(arrow_type)
+            return _between_labels_and_booleans(name, column, arrow_type)
         return conversion.convert(name, column, arrow_type, allow_precision_loss=True)
     except DomainInvalid as error:
         raise ModelInvalid(
@@ -198,3 +198,11 @@ def _is_label_of_boolean(given: pa.DataType, wanted: pa.DataType) -> bool:
     """Return whether one is a boolean and the other an integer: classifiers label booleans as 0 and 1."""
     kinds = (given, wanted)
     return any(map(pat.is_boolean, kinds)) and any(map(pat.is_integer, kinds))
+
+
+def _between_labels_and_booleans(name: str, column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
+    """Return labels as booleans, or the reverse; raise DomainInvalid for a label other than 0 and 1."""
+    converted = column.cast(arrow_type)
+    if pc.any(pc.not_equal(converted.cast(column.type), column)).as_py():
+        raise DomainInvalid(f"Column {name} holds labels other than 0 and 1.")
+    return converted

@@ -17,8 +17,9 @@ Label = str | int
 
 # The attributes of classifiers, and of ZipMap, that list the classes.
 _CLASSES = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
-# Operators that return their first input's columns in the same order, perhaps scaled.
-_TRANSPARENT = ("Cast", "Div", "Identity", "Mul", "Normalizer", "Reshape", "Softmax", "Squeeze")
+# Operators that return their first input as it is, and those that return its columns in the same order, but scaled.
+_UNCHANGED = ("Cast", "Identity", "Reshape", "Squeeze")
+_TRANSPARENT = (*_UNCHANGED, "Div", "Mul", "Normalizer", "Softmax")
 
 
 class _Classifier(NamedTuple):
@@ -112,6 +113,14 @@ class Graph:
                 inner = classifier.classes
         return inner
 
+    def label_classes(self, output: str) -> tuple[Label, ...] | None:
+        """Return the classes that a classifier chooses from, if an output is the label that it has chosen."""
+        label = self._origin(output, _UNCHANGED)
+        for classifier in self._classifiers:
+            if classifier.label == label:
+                return classifier.classes
+        return None
+
     @cached_property
     def _classifiers(self) -> list[_Classifier]:
         """Operators that choose a class: classifiers, and an ArgMax over scores that picks from a list of classes."""
@@ -131,10 +140,10 @@ class Graph:
             labels = _as_labels(classes.ravel().tolist())
             yield _Classifier(self._origin(chooser.input[0]), node.output[0], labels)
 
-    def _origin(self, name: str) -> str:
-        """Return the value that one is made of by changing its shape, its type or its scale alone."""
+    def _origin(self, name: str, operators: tuple[str, ...] = _TRANSPARENT) -> str:
+        """Return the value that one is made of by these operators: by default its shape, type and scale may change."""
         node = self._makers.get(name)
-        while node is not None and node.op_type in _TRANSPARENT:
+        while node is not None and node.op_type in operators:
             name = node.input[0]
             node = self._makers.get(name)
         return name

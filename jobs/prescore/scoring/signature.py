@@ -118,6 +118,8 @@ class Signature:
                 yield f"onnx.inputs.{name}: {fault}" if name else f"onnx.inputs: {fault}"
 
     def _input_fault(self, name: str, columns: tuple[str, ...]) -> str | None:
+        if not self.nodes:
+            return "the model has no inputs, so that its predictions would be the same for every row"
         if name not in self.nodes:
             names = ", ".join(self.nodes)
             if name == ONLY_INPUT:
