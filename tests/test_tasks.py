@@ -81,8 +81,11 @@ def test_a_version_is_published_only_if_this_version_was_approved(project: Sandb
     with pytest.raises(NotAllowed, match=f"needs approval, and its approve task {reason}"):
         tasks.publish("churn", str(project.root), HOLDER, checked, request, approval)
     assert project.rows(STATES) == [(1, "checked")]
+    upkeep.record_decision("churn", 1, "approved", "by ann in a test")
     tasks.publish("churn", str(project.root), HOLDER, checked, request, {"version": 1, "user": "ann"})
     assert project.rows(STATES) == [(1, "published")]
+    events = "select event, reason from prescore.events where event in ('approved', 'published') order by id"
+    assert project.rows(events) == [("approved", "by ann in a test"), ("published", None)]
 
 
 def test_a_planned_time_counts_only_if_the_query_uses_it(project: Sandbox) -> None:

@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import TaskAwaitingInput
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
 
-from prescore.errors import NotAllowed, PrescoreError
+from prescore.errors import NotAllowed
 from prescore_dags import form, run_lease
 from prescore_dags.environment import Environment, airflow_errors
 from prescore_dags.tasks import result_of
@@ -106,8 +106,8 @@ class Approve(ApprovalOperator):
                 model=self.model,
                 version=version,
                 decision=decision,
-                scheduler="Airflow",
+                reason=f"by {user} in Airflow",
             )
-        except PrescoreError as error:
+        except Exception as error:
             # Raising would lose the decision, which is delivered to this attempt only.
             self.log.warning("could not record in the history that %s %s: %s", user, decision, error)

@@ -7,6 +7,7 @@ and does not report a part that ends.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
@@ -40,10 +41,13 @@ PARTS = {
 }
 _HEALTH_PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 _METADATA = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
-_START_TIMEOUT_SECONDS = 180.0
+# Generous, because a busy machine may take minutes for what takes seconds: only a part that hangs takes longer.
+_START_TIMEOUT_SECONDS = 900.0
 # Airflow itself reports a part as unhealthy after 30 seconds without a heartbeat.
-_UNHEALTHY_TIMEOUT_SECONDS = 90.0
+_UNHEALTHY_TIMEOUT_SECONDS = 300.0
 _STOP_TIMEOUT_SECONDS = 20.0
+# From <linux/prctl.h>.
+_PR_SET_PDEATHSIG = 1
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Parts = dict[str, subprocess.Popen[bytes]]
 
@@ -51,7 +55,8 @@ Parts = dict[str, subprocess.Popen[bytes]]
 def main() -> None:
     """Start Airflow, print its address, and stop it on Ctrl-C, SIGTERM or SIGHUP, or when one of its parts ends."""
     _interrupt_on_stop_signals()
-    with reporting_errors():
+    # A signal that comes while Postgres starts must not end in a traceback either.
+    with suppress(KeyboardInterrupt), reporting_errors():
         project = Project.find()
         port = int(os.environ.get("PORT", "8080"))
         home = project.root / ".prescore/airflow"
@@ -136,7 +141,14 @@ def _start(variables: dict[str, str], log: IO[bytes], *command: str) -> subproce
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        preexec_fn=_end_with_parent,
     )
+
+
+def _end_with_parent() -> None:
+    """Let the kernel send SIGTERM to a part of Airflow when this process ends, even by SIGKILL. Only on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _migrate(variables: dict[str, str], log: IO[bytes]) -> None:
@@ -239,6 +251,8 @@ def _watch(parts: Parts, project: Project, home: Path, port: int) -> None:
         unhealthy = _unhealthy_parts(port)
         if not unhealthy:
             last_healthy = time.monotonic()
+        elif _is_metadata_stopped(project):
+            raise Transient(_failure_message(f"is unhealthy: {unhealthy}", project, home))
         elif time.monotonic() - last_healthy > _UNHEALTHY_TIMEOUT_SECONDS:
             problem = f"was unhealthy for {_UNHEALTHY_TIMEOUT_SECONDS:.0f} s: {unhealthy}"
             raise Transient(_failure_message(problem, project, home))
@@ -246,9 +260,7 @@ def _watch(parts: Parts, project: Project, home: Path, port: int) -> None:
 
 
 def _failure_message(problem: str, project: Project, home: Path) -> str:
-    uses_embedded = _METADATA not in os.environ
-    data_folder = server.folder(project)
-    if uses_embedded and server.running(data_folder) is None:
+    if _is_metadata_stopped(project):
         reason = "The Postgres that holds its metadata was stopped."
     else:
         log = home / "standalone.log"
@@ -257,6 +269,11 @@ def _failure_message(problem: str, project: Project, home: Path) -> str:
         f"A part of Airflow {problem}. {reason} Airflow was stopped, because it does not work without that part. "
         "Start it again to resume unfinished runs. Published versions stay available."
     )
+
+
+def _is_metadata_stopped(project: Project) -> bool:
+    """Return whether the embedded Postgres has Airflow's metadata and does not run."""
+    return _METADATA not in os.environ and server.running(server.folder(project)) is None
 
 
 def _ended_parts(parts: Parts) -> str:

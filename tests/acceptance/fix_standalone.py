@@ -29,14 +29,15 @@ from prescore_dags import airflow_dags
 airflow_dags(groups=4, default_args={"retries": 3, "retry_delay": timedelta(seconds=1)})
 """
 DAG = "prescore_churn"
-_TIMEOUT_SECONDS = 180.0
+HANG_SECONDS = 1800.0
+"""Tests wait for states. On a busy machine, a state may take minutes; one that takes this long never comes."""
 
 
-def until(condition: Callable[[], Any], description: str, seconds: float = _TIMEOUT_SECONDS) -> Any:
-    """Call `condition` until its result is true, and return that; fail with `description` after `seconds`."""
-    deadline = time.monotonic() + seconds
+def until(condition: Callable[[], Any], description: str, state: Callable[[], Any] = lambda: "") -> Any:
+    """Call `condition` until its result is true, and return that; fail with `description` and a state if it hangs."""
+    deadline = time.monotonic() + HANG_SECONDS
     while not (result := condition()):
-        assert time.monotonic() < deadline, f"timed out waiting until {description}"
+        assert time.monotonic() < deadline, f"waited in vain until {description} {state()}"
         time.sleep(0.25)
     return result
 
@@ -68,7 +69,7 @@ class Airflow:
 
     def wait_for_end(self, run: str) -> str:
         """Wait until a run has ended and return its state."""
-        return str(until(lambda: self._end_state(run), f"{run} ends: {self.states(run)}"))
+        return str(until(lambda: self._end_state(run), f"{run} ends", lambda: self.states(run)))
 
     def states(self, run: str) -> dict[str, str | None]:
         """Return the state of each of a run's tasks by name, such as `stage` or `score[2]`."""
@@ -149,7 +150,7 @@ def standalone_process(airflow_project: Sandbox) -> Iterator[Airflow]:
         airflow.client.close()
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(HANG_SECONDS)
         process.stdout.close()
         # Airflow's metadata database was on the project's embedded Postgres.
         server.stop(Project.find(airflow_project.root))

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from acceptance.compose_stack import DAG, Stack, docker, inspect, missing_engine, until
+from acceptance.compose_stack import DAG, HANG_SECONDS, Stack, docker, inspect, missing_engine, until
 
 FLIGHT = "/v1/predictions/flight_delay?carrier=UA&flight=1545&origin=EWR&date=2013-01-01"
 FLIGHTS = 336_776
@@ -42,12 +42,12 @@ def stack(checkout: Stack) -> Iterator[Stack]:
     """The stack with two workers, started with one command and removed afterwards with its volumes."""
     checkout.configure()
     try:
-        checkout.compose("build", seconds=1800)
-        checkout.compose("up", "--detach", "--scale", "worker=2", seconds=900)
+        checkout.compose("build")
+        checkout.compose("up", "--detach", "--scale", "worker=2")
         yield checkout
     finally:
         print(checkout.compose("logs", "--no-color", "--tail", "60"))  # noqa: T201 # shown when a test fails
-        checkout.compose("--profile", "monitoring", "down", "--volumes", seconds=300)
+        checkout.compose("--profile", "monitoring", "down", "--volumes")
 
 
 @pytest.fixture
@@ -74,9 +74,9 @@ def api(stack: Stack, key: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def prometheus(stack: Stack) -> Iterator[httpx.Client]:
-    stack.compose("--profile", "monitoring", "up", "--detach", "prometheus", seconds=300)
+    stack.compose("--profile", "monitoring", "up", "--detach", "prometheus")
     with stack.client("PROMETHEUS_PORT") as client:
-        until(lambda: _is_ready(client), 60, "Prometheus is ready")
+        until(lambda: _is_ready(client), "Prometheus is ready")
         yield client
 
 
@@ -96,7 +96,7 @@ def test_everything_becomes_healthy(stack: Stack) -> None:
     for service in ("postgres", *RUNNING):
         assert len(stack.containers(service)) == (2 if service == "worker" else 1)
         for container in stack.containers(service):
-            until(partial(_is_healthy, container), 300, f"{service} is healthy")
+            until(partial(_is_healthy, container), f"{service} is healthy")
 
 
 def _is_healthy(container: str) -> bool:
@@ -136,7 +136,7 @@ def _attempt_delete(stack: Stack, url: str) -> str:
     """Try to delete from the catalog in the API's container, and return the error."""
     program = f"import psycopg; psycopg.connect({url!r}).execute('delete from prescore.models')"
     command = ["docker", "exec", stack.containers("api")[0], "python", "-c", program]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stderr
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG_SECONDS).stderr
 
 
 def test_lookups_require_an_api_key(stack: Stack) -> None:
@@ -151,9 +151,9 @@ def test_the_api_image_contains_no_airflow_pandas_or_onnxruntime(stack: Stack) -
 
 
 def test_two_workers_share_a_run(stack: Stack, airflow: httpx.Client, api: httpx.Client) -> None:
-    until(lambda: airflow.get(DAG).status_code == 200, 120, "the DAG is loaded")
+    until(lambda: airflow.get(DAG).status_code == 200, "the DAG is loaded")
     run = _trigger(airflow)
-    until(lambda: _state(airflow, run) in ("success", "failed"), 600, "the run ends")
+    until(lambda: _state(airflow, run) in ("success", "failed"), "the run ends")
     assert _state(airflow, run) == "success", _tasks(airflow, run)
     assert len({task["hostname"] for task in _tasks(airflow, run, "score")}) == 2
     _assert_complete(stack, version=1)
@@ -165,14 +165,14 @@ def test_two_workers_share_a_run(stack: Stack, airflow: httpx.Client, api: httpx
 def test_a_worker_killed_during_scoring_loses_no_chunk(stack: Stack, airflow: httpx.Client, api: httpx.Client) -> None:
     run = _trigger(airflow)
     finished_chunks = "select count(*) from prescore.chunks where model = 'flight_delay' and version = 2"
-    until(lambda: int(stack.sql(finished_chunks)) > 0, 300, "the first chunk")
+    until(lambda: int(stack.sql(finished_chunks)) > 0, "the first chunk")
     with stack.locked("prescore.chunks"):
-        scoring = until(lambda: _scoring(airflow, run), 60, "a worker scores")
+        scoring = until(lambda: _scoring(airflow, run), "a worker scores")
         killed = next(c for c in stack.containers("worker") if c.startswith(scoring[0]["hostname"]))
         docker("kill", killed)
         assert 0 < int(stack.sql(finished_chunks)) < _chunks(stack, 2)
     assert api.get(FLIGHT).json()["version"] == 1
-    until(lambda: _state(airflow, run) in ("success", "failed"), 900, "the run ends")
+    until(lambda: _state(airflow, run) in ("success", "failed"), "the run ends")
     assert _state(airflow, run) == "success", _tasks(airflow, run)
     retried = [task for task in _tasks(airflow, run, "score") if task["try_number"] > 1]
     assert {task["map_index"] for task in retried} >= {task["map_index"] for task in scoring[:1]}
@@ -223,7 +223,7 @@ def test_airflow_shows_the_logs_of_tasks(airflow: httpx.Client) -> None:
 
 
 def test_no_secret_is_in_the_logs(stack: Stack) -> None:
-    logs = stack.compose("logs", "--no-color", seconds=120)
+    logs = stack.compose("logs", "--no-color")
     secrets = {
         name: value for name, value in stack.settings.items() if not name.endswith(("_PORT", "_TASKS", "_IMAGE"))
     }
@@ -232,12 +232,12 @@ def test_no_secret_is_in_the_logs(stack: Stack) -> None:
 
 
 def test_starting_the_stack_again_changes_nothing(stack: Stack, api: httpx.Client) -> None:
-    stack.compose("up", "--detach", "--scale", "worker=2", seconds=600)
+    stack.compose("up", "--detach", "--scale", "worker=2")
     assert api.get(FLIGHT).json()["version"] == 2
 
 
 def test_prometheus_scrapes_the_api_and_loads_the_alerts(stack: Stack, prometheus: httpx.Client) -> None:
-    until(lambda: _query(prometheus, 'up{job="prescore"} == 1'), 120, "the API is scraped")
+    until(lambda: _query(prometheus, 'up{job="prescore"} == 1'), "the API is scraped")
     rules = prometheus.get("/api/v1/rules").json()["data"]["groups"][0]["rules"]
     assert {rule["name"] for rule in rules} == {
         "LookupsDown",
@@ -249,14 +249,14 @@ def test_prometheus_scrapes_the_api_and_loads_the_alerts(stack: Stack, prometheu
         "PredictionsNearlyStale",
         "PredictionsHeld",
     }
-    until(lambda: all(_rule(prometheus, n)["health"] == "ok" for n in range(len(rules))), 60, "rules are evaluated")
-    until(lambda: not prometheus.get("/api/v1/alerts").json()["data"]["alerts"], 120, "no alert is left")
+    until(lambda: all(_rule(prometheus, n)["health"] == "ok" for n in range(len(rules))), "rules are evaluated")
+    until(lambda: not prometheus.get("/api/v1/alerts").json()["data"]["alerts"], "no alert is left")
     panels = json.loads((stack.folder / "docker/grafana/dashboards/prescore.json").read_text())["panels"]
     for expression in (target["expr"] for panel in panels for target in panel["targets"]):
         # This stack keeps no model in memory.
         if "in_memory" not in expression:
             # Rates need several scrapes.
-            until(partial(_query, prometheus, expression), 120, f"{expression} has a value")
+            until(partial(_query, prometheus, expression), f"{expression} has a value")
     output = docker("exec", stack.containers("prometheus")[0], "promtool", "check", "config", CONFIG)
     assert "SUCCESS" in output
 
@@ -265,7 +265,7 @@ def test_a_hold_raises_a_pending_alert(stack: Stack, prometheus: httpx.Client) -
     """The alert is pending until the hold has lasted for a day."""
     command = ("prescore", "hold", "flight_delay", "--reason", "a test")
     stack.compose("exec", "-T", "--index=1", "worker", *command)
-    alerts = until(lambda: prometheus.get("/api/v1/alerts").json()["data"]["alerts"], 120, "an alert")
+    alerts = until(lambda: prometheus.get("/api/v1/alerts").json()["data"]["alerts"], "an alert")
     assert [(a["labels"]["alertname"], a["labels"]["model"]) for a in alerts] == [("PredictionsHeld", "flight_delay")]
 
 
@@ -290,9 +290,9 @@ def test_grafana_has_the_dashboard(stack: Stack) -> None:
         and subprocess.run(["docker", "pull", "--quiet", image], capture_output=True, check=False).returncode
     ):
         pytest.skip(f"{image} is not on this machine and cannot be pulled")
-    stack.compose("--profile", "monitoring", "up", "--detach", seconds=300)
+    stack.compose("--profile", "monitoring", "up", "--detach")
     with stack.client("GRAFANA_PORT") as grafana:
-        until(lambda: grafana.get("/api/health").json()["database"] == "ok", 120, "Grafana is healthy")
+        until(lambda: grafana.get("/api/health").json()["database"] == "ok", "Grafana is healthy")
         assert grafana.get("/api/dashboards/uid/prescore").status_code == 401
         login = ("admin", stack.settings["GRAFANA_ADMIN_PASSWORD"])
         assert grafana.get("/api/dashboards/uid/prescore", auth=login).json()["dashboard"]["title"] == "prescore"

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from acceptance.fix_standalone import Airflow, free_port, until
+from acceptance.fix_standalone import HANG_SECONDS, Airflow, free_port, until
 from prescore.catalog import migrations
 from prescore.catalog.database import Database
 from prescore.embedded import server
@@ -46,7 +46,7 @@ def _running(root: Path) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=HANG_SECONDS)
         server.stop(Project.find(root))
 
 
@@ -93,10 +93,10 @@ def test_it_stops_with_a_reason_when_its_postgres_is_stopped(root: Path) -> None
         stopped = subprocess.run([PRESCORE, "db", "stop"], cwd=root, capture_output=True, text=True, check=True)
         assert stopped.stdout.startswith("stopped, which ended other sessions: ")
         assert " in airflow" in stopped.stdout
-        _, stderr = process.communicate(timeout=180)
+        _, stderr = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 3
     assert "The Postgres that holds its metadata was stopped." in stderr
-    assert not [part for part in parts if part.is_running() and part.status() != psutil.STATUS_ZOMBIE]
+    assert all(map(_has_ended, parts))
     assert (root / ".prescore/airflow/standalone.log.1").read_text() == "the log of the last start\n"
 
 
@@ -110,13 +110,52 @@ def test_starting_it_creates_no_catalog(root: Path) -> None:
             assert not migrations.exists(connection)
 
 
+def _airflow_parts(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Return the children that run the program `airflow`, wherever it is installed."""
+    children = psutil.Process(process.pid).children()
+    return [child for child in children if any(Path(word).name == "airflow" for word in _command(child)[:2])]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
 def test_closing_the_terminal_stops_it(root: Path) -> None:
     with _running(root) as process:
-        standalone = psutil.Process(process.pid)
-        parts = until(
-            lambda: [part for part in standalone.children() if "airflow" in " ".join(part.cmdline())], "it starts"
-        )
+        parts = until(lambda: _airflow_parts(process), "it starts")
         process.send_signal(signal.SIGHUP)
-        process.communicate(timeout=60)
+        process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 0
-    assert not [part for part in parts if part.is_running() and part.status() != psutil.STATUS_ZOMBIE]
+    assert all(map(_has_ended, parts))
+
+
+def test_closing_the_terminal_while_postgres_starts_stops_it(root: Path) -> None:
+    with _running(root) as process:
+        standalone = psutil.Process(process.pid)
+        until(lambda: process.poll() is not None or standalone.children(), "Postgres starts")
+        process.send_signal(signal.SIGHUP)
+        _, stderr = process.communicate(timeout=HANG_SECONDS)
+    assert (process.returncode, stderr) == (0, "")
+
+
+def test_airflow_ends_if_it_is_killed(root: Path) -> None:
+    with _running(root) as process:
+        assert process.stdout
+        assert next((line for line in process.stdout if "Airflow is ready" in line), None)
+        address = psutil.Process(process.pid)
+        parts = [*_airflow_parts(process), *address.children(recursive=True)]
+        parts = [part for part in parts if "postgres" not in part.name()]
+        assert len(parts) >= 4
+        process.kill()
+        until(lambda: all(map(_has_ended, parts)), "all of Airflow has ended", lambda: parts)
+    # Another one can be started at once.
+    with _running(root) as process:
+        assert process.stdout
+        assert next((line for line in process.stdout if "Airflow is ready" in line), None)

@@ -102,6 +102,9 @@ def stop(project: Project) -> bool:
     try:
         _pg_ctl(_server(data), "-m", "fast", "stop")
     except (subprocess.SubprocessError, OSError) as error:
+        # It may have stopped by itself in the meantime.
+        if running(data) is None:
+            return True
         raise Mistake(
             f"Cannot stop the embedded Postgres in {data}. It may be running as another user or in another container: "
             "stop it there."

@@ -50,10 +50,10 @@ def shorten_lease(model: str, holder: str) -> None:
             lease.renew_held_by(catalog.connection, model, holder)
 
 
-def record_decision(model: str, version: int, decision: str, user: str, scheduler: str) -> None:
-    """Record in the history who approved or rejected a version."""
+def record_decision(model: str, version: int, decision: str, reason: str) -> None:
+    """Record in the history that a version was approved or rejected; the actor is the user of this process."""
     with environment_database().connect() as connection:
-        Catalog(connection).record_event(model, version, decision, f"by {user} in {scheduler}")
+        Catalog(connection).record_event(model, version, decision, reason)
 
 
 def freshness(models: list[str]) -> list[str]:
