@@ -147,9 +147,9 @@ def _score(outputs: str, rows: pa.Table | None = None, content: bytes | None = N
             'from = "embedding", type = "real[]", index = 1',
             r"takes columns instead of index; use columns = \[1\]",
         ),
-        ('from = "embedding", type = "real[]", columns = []', r'must be "all", or a list of column numbers'),
-        ('from = "embedding", type = "real[]", columns = [-1]', r'must be "all", or a list of column numbers'),
-        ('from = "embedding", type = "real[]", columns = "some"', r'must be "all", or a list of column numbers'),
+        ('from = "embedding", type = "real[]", columns = []', r'must be "all", a list of column numbers'),
+        ('from = "embedding", type = "real[]", columns = [-1]', r'must be "all", a list of column numbers'),
+        ('from = "embedding", type = "real[]", columns = "some"', r'must be "all", a list of column numbers'),
     ],
 )
 def test_a_spec_selects_columns_in_the_way_of_its_type(project: Sandbox, output: str, message: str) -> None:

@@ -67,9 +67,15 @@ def test_probabilities_are_chosen_by_class(labels: list[Any], options: dict[str,
     fitted, content = _classifier(labels, **options)
     source = next(node.name for node in onnx.load_from_string(content).graph.output if "prob" in node.name)
     outputs = {f"p{i}": {"from": source, "class": label, "type": "real"} for i, label in enumerate(labels)}
+    are_texts = isinstance(labels[0], str)
+    if are_texts:
+        outputs["all"] = {"from": source, "columns": labels, "type": "real[]"}
     rows = _rows()
     predictions = _scorer(content, ["visits", "spend"], outputs).score(rows)
     expected = fitted.predict_proba(np.column_stack(rows.columns))
+    if are_texts:
+        order = [list(fitted.classes_).index(label) for label in labels]
+        assert np.allclose(predictions.column("all").to_pylist(), expected[:, order], atol=1e-6)
     for i, label in enumerate(labels):
         column = list(fitted.classes_).index(label)
         assert np.allclose(predictions.column(f"p{i}"), expected[:, column], atol=1e-6)
@@ -84,14 +90,33 @@ def test_probabilities_are_chosen_by_class(labels: list[Any], options: dict[str,
         ),
         ('class = "gold"', "the model has several outputs: output_label, output_probability; choose one with from"),
         ('from = "scores"', "the model has no output scores; it has output_label, output_probability"),
-        ('from = "output_label"', "output_label is tensor(string), which cannot become real"),
+        (
+            'from = "output_label"',
+            "output_label is tensor(string), which cannot become real; choose another type, such as text",
+        ),
+        (
+            'from = "output_label", class = "gold"',
+            (
+                "output_label has one value for each row, and no column for each class; leave class out, or choose the "
+                "output with a column for each class: from = 'output_probability'"
+            ),
+        ),
+        ('from = "output_probability"', "has 2 columns. Choose one with class, one of 'gold', 'none', or with index"),
+        (
+            'from = "output_probability", columns = ["gold", "bronze"]',
+            "outputs.score: output_probability has no class 'bronze'; it has 'gold', 'none'",
+        ),
     ],
-    ids=["class", "several", "unknown", "type"],
+    ids=["class", "several", "unknown", "type", "label", "none", "classes"],
 )
 def test_an_output_that_the_model_does_not_have_is_reported(sandbox: Sandbox, output: str, message: str) -> None:
     _, content = _classifier(["none", "gold"])
     sandbox.onnx(content)
     sandbox.edit('from = "score"', output)
+    if "columns" in output:
+        sandbox.edit('"real"', '"real[]"')
+        sandbox.edit('expect = "column_values_to_be_between"', 'expect = "column_values_to_be_unique"')
+        sandbox.edit("min_value = 0\nmax_value = 1\n", "")
     result = sandbox.cli("validate", "churn")
     assert (result.code, message in result.err) == (2, True), result.err
 
@@ -122,7 +147,11 @@ def test_several_inputs_need_their_names(sandbox: Sandbox) -> None:
     sandbox.onnx(model([sub], inputs, [("score", FLOAT, [None, 1])]))
     sandbox.edit('[onnx.inputs]\nfeatures = ["visits", "spend"]', 'inputs = ["visits", "spend"]')
     result = sandbox.cli("validate", "churn")
-    assert "the model has several inputs: a, b; write a table that names the columns of each" in result.err
+    assert "the model has several inputs: a, b; write a table that names the columns of each, or inputs =" in result.err
+    assert "also needs" not in result.err
+    sandbox.edit('["visits", "spend"]', '["b", "a"]')
+    result = sandbox.cli("validate", "churn")
+    assert 'a, b; write inputs = "by name", as each is filled by the column of its name' in result.err
 
 
 TENSORS = {

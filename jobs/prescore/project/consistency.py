@@ -5,6 +5,7 @@ They work on plain TOML, whose values can be of any type, so that the errors of 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -44,7 +45,8 @@ def selection_fault(type_name: str, index: object, label: object, columns: objec
     if type_name in ARRAYS and index is not None:
         return f"{type_name} takes columns instead of index; use columns = [{index}], or a type that is not an array"
     if type_name in ARRAYS and label is not None:
-        return f"{type_name} takes columns instead of class; use their numbers, or a type that is not an array"
+        listed = json.dumps([label], ensure_ascii=False) if isinstance(label, str) else "[…] with the classes' numbers"
+        return f"{type_name} takes columns instead of class; use columns = {listed}, or a type that is not an array"
     if type_name not in ARRAYS and columns is not None:
         return f"{type_name} holds one column; choose it with index, or use an array type, such as real[]"
     return None

@@ -79,10 +79,14 @@ def _feed(value: object) -> tuple[str, ...]:
 def _columns(value: object) -> object:
     if value == "all":
         return value
-    numbers = value if isinstance(value, list | tuple) else []
-    if not numbers or not all(type(number) is int and number >= 0 for number in numbers):
-        raise ValueError('must be "all", or a list of column numbers counted from 0, such as [0, 3]')
-    return tuple(numbers)
+    columns = value if isinstance(value, list | tuple) else []
+    are_numbers = all(type(column) is int and column >= 0 for column in columns)
+    if not columns or not (are_numbers or all(isinstance(column, str) for column in columns)):
+        raise ValueError(
+            'must be "all", a list of column numbers counted from 0, such as [0, 3], or a list of classes that are '
+            'texts, such as ["gold", "silver"]'
+        )
+    return tuple(columns)
 
 
 BY_NAME = "by name"
@@ -131,8 +135,8 @@ def _expectation(value: str) -> str:
 
 Feed = Annotated[tuple[str, ...], BeforeValidator(_feed, json_schema_input_type=str | list[str])]
 Columns = Annotated[
-    Literal["all"] | tuple[int, ...],
-    BeforeValidator(_columns, json_schema_input_type=Literal["all"] | list[int]),
+    Literal["all"] | tuple[int, ...] | tuple[str, ...],
+    BeforeValidator(_columns, json_schema_input_type=Literal["all"] | list[int] | list[str]),
 ]
 Inputs = Annotated[
     dict[str, Feed],

@@ -143,7 +143,9 @@ class Output(Section):
         None, alias="class", description="the class whose column of that output is meant, instead of its index"
     )
     columns: Columns | None = Field(
-        None, description="for an array: its columns of that output, counted from 0, in this order; by default, all"
+        None,
+        description="for an array: its columns of that output, counted from 0, or their classes, in this order; by "
+        "default, all",
     )
     type: OutputType
     comment: str = ""

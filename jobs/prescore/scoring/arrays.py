@@ -15,6 +15,8 @@ from prescore.catalog.types import TYPES
 from prescore.errors import DomainInvalid, ModelInvalid
 from prescore.project.spec import Output
 from prescore.scoring import conversion
+from prescore.scoring.signature import Selection
+from prescore.wording import count
 
 Tensor = np.ndarray[Any, Any]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -23,43 +25,36 @@ _WORD = np.dtype(">u4")
 _LONGEST_VECTOR = 16_000
 
 
-def to_lists(name: str, output: Output, source: str, tensor: Tensor) -> pa.Array:
-    """Return the rows of an output of the model, `source`, as lists of the type of an output column.
+def to_lists(output: Output, selection: Selection, tensor: Tensor) -> pa.Array:
+    """Return the rows of an output of the model as lists of the type of an output column.
 
     Raises ModelInvalid for a tensor of another shape, ModelFailed for an element that does not fit the type.
     """
     if tensor.ndim != 2 or not tensor.shape[1]:
-        raise ModelInvalid(
-            f"Output {source} has the shape {tensor.shape}, but an array is a row of an output that has rows and "
-            "columns. Choose another type in the spec, or export the model with such an output."
+        raise selection.error(
+            f"has the shape {tensor.shape}, but an array is a row of an output that has rows and columns. "
+            "Choose another type in the spec, or export the model with such an output."
         )
     rows, width = tensor.shape
-    selected = _select(output, width)
-    _require_columns(output, source, selected, width)
-    if isinstance(selected, tuple):
-        tensor = tensor[:, selected]
+    selection.require_width(width)
+    selected = range(width) if selection.columns is None else selection.columns
+    _require_columns(output, selection, selected, width)
+    if selection.columns is not None:
+        tensor = tensor[:, selection.columns]
     flat = np.ascontiguousarray(tensor).reshape(-1)
-    elements = _to_elements(name, output, flat)
+    elements = _to_elements(selection.name, output, flat)
     return _to_rows(elements, rows, len(selected))
 
 
-def _select(output: Output, width: int) -> Sequence[int]:
-    if output.columns is None or output.columns == "all":
-        return range(width)
-    return output.columns
-
-
-def _require_columns(output: Output, source: str, selected: Sequence[int], width: int) -> None:
+def _require_columns(output: Output, selection: Selection, selected: Sequence[int], width: int) -> None:
     absent = [column for column in selected if column >= width]
     if absent:
         listed = ", ".join(map(str, absent))
-        raise ModelInvalid(
-            f"Output {source} has {width} columns, counted from 0, so there is no column {listed}. Correct columns."
-        )
+        columns = count(width, "column")
+        raise selection.error(f"has {columns}, counted from 0, so there is no column {listed}. Correct columns.")
     if output.type == "vector" and len(selected) > _LONGEST_VECTOR:
-        raise ModelInvalid(
-            f"Output {source} has {len(selected):,} columns, but a vector has at most {_LONGEST_VECTOR:,}. "
-            "Store real[] instead."
+        raise selection.error(
+            f"has {len(selected):,} columns, but a vector has at most {_LONGEST_VECTOR:,}. Store real[] instead."
         )
 
 

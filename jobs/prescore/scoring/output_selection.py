@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -29,8 +30,11 @@ def cause(scorer: Scorer, examples: Examples, differing: dict[str, Mask]) -> str
     lines = []
     for name in differing:
         expected = examples.expected[name]
-        find = _fitting_arrays if pat.is_list(expected.values.type) else _fitting_columns
-        fitting = list(find(expected, tensors))
+        if pat.is_list(expected.values.type):
+            fitting = list(_fitting_arrays(expected, tensors))
+        else:
+            label = scorer.spec.outputs[name].label
+            fitting = [_described(scorer, *place, label) for place in _fitting_columns(expected, tensors)]
         if not fitting:
             return None
         lines.append(f"outputs.{name}: the examples fit {' or '.join(fitting)}.")
@@ -47,15 +51,27 @@ def _readable_tensors(scorer: Scorer, examples: Examples) -> dict[str, Tensor]:
     return tensors
 
 
-def _fitting_columns(expected: Expected, tensors: dict[str, Tensor]) -> Iterator[str]:
+def _fitting_columns(expected: Expected, tensors: dict[str, Tensor]) -> Iterator[tuple[str, int | None]]:
+    """Yield outputs that fit, each with the number of its column, or None if it has only one."""
     for source, tensor in tensors.items():
         if tensor.ndim == 1:
             if fits(expected, tensor):
-                yield f'from = "{source}"'
+                yield source, None
             continue
         for index in range(tensor.shape[1]):
             if fits(expected, tensor[:, index]):
-                yield f'from = "{source}", index = {index}'
+                yield source, index
+
+
+def _described(scorer: Scorer, source: str, index: int | None, label: str | int | None) -> str:
+    """Return the keys of a spec that select a column; by its class if the spec has a class, `label`, in its place."""
+    if index is None:
+        return f'from = "{source}"'
+    classes = scorer.graph.labels(source) or ()
+    if label is None or index >= len(classes):
+        return f'from = "{source}", index = {index}'
+    fitting = bool(classes[index]) if isinstance(label, bool) else classes[index]
+    return f'from = "{source}", class = {json.dumps(fitting, ensure_ascii=False)}'
 
 
 def _fitting_arrays(expected: Expected, tensors: dict[str, Tensor]) -> Iterator[str]:

@@ -90,7 +90,7 @@ class Scorer:
             output = self.spec.outputs[name]
             tensor = tensors[selection.source]
             if output.type in ARRAYS:
-                predictions[name] = arrays.to_lists(name, output, selection.source, tensor)
+                predictions[name] = arrays.to_lists(output, selection, tensor)
                 continue
             values = signature.select_column(tensor, selection)
             predictions[name] = _to_column(name, output.type, values)

@@ -45,14 +45,31 @@ _EXPORT_BATCH = (
 
 @dataclass(frozen=True)
 class Selection:
-    """Where an output column comes from: an output of the model, and a column of it if the spec names one.
+    """Where the output column `name` comes from: an output of the model, `source`, and columns of it if the spec does.
 
-    `width` is how many columns the output must have, known if the column was chosen by class.
+    `index` is the column of a single value, and `columns` are those of an array; None stands for the only one and for
+    all. `classes` are what the columns of the output stand for, if that is known. `by_class` says that the spec chose
+    by class, so that the output must have a column for each of them.
     """
 
+    name: str
     source: str
-    index: int | None
-    width: int | None = None
+    index: int | None = None
+    columns: tuple[int, ...] | None = None
+    classes: tuple[Label, ...] = ()
+    by_class: bool = False
+
+    def error(self, fault: str) -> ModelInvalid:
+        """Return the error for an output that the model returned: `fault` says what is wrong with it."""
+        return ModelInvalid(f"outputs.{self.name}: {self.source} {fault}")
+
+    def require_width(self, width: int) -> None:
+        """Raise ModelInvalid if the spec chose columns by class and the output has another number of them."""
+        if self.by_class and width != len(self.classes):
+            raise self.error(
+                f"has {count(width, 'column')} for {len(self.classes)} classes. Choose by number instead of class: "
+                "index, or columns for an array."
+            )
 
 
 class Signature:
@@ -109,22 +126,29 @@ class Signature:
         return self._graph.rank(name) == 1
 
     def _input_mismatches(self) -> Iterator[str]:
+        if ONLY_INPUT in self.inputs:
+            yield self._unnamed_fault(self.inputs[ONLY_INPUT])
+            return
         for name in sorted(self.nodes):
             if name not in self.inputs:
                 yield f"onnx.inputs: the model also needs {name}; name the column or columns that fill it"
         for name, columns in self.inputs.items():
             fault = self._input_fault(name, columns)
             if fault is not None:
-                yield f"onnx.inputs.{name}: {fault}" if name else f"onnx.inputs: {fault}"
+                yield f"onnx.inputs.{name}: {fault}"
+
+    def _unnamed_fault(self, columns: tuple[str, ...]) -> str:
+        """Return the fault of a list of columns for a model with several inputs."""
+        fault = f"onnx.inputs: the model has several inputs: {', '.join(self.nodes)}; write "
+        if set(columns) == set(self.nodes):
+            return f'{fault}inputs = "by name", as each is filled by the column of its name'
+        return f'{fault}a table that names the columns of each, or inputs = "by name" if each has the name of a column'
 
     def _input_fault(self, name: str, columns: tuple[str, ...]) -> str | None:
         if not self.nodes:
             return "the model has no inputs, so that its predictions would be the same for every row"
         if name not in self.nodes:
-            names = ", ".join(self.nodes)
-            if name == ONLY_INPUT:
-                return f"the model has several inputs: {names}; write a table that names the columns of each"
-            return f"the model has no such input; it has {names}"
+            return f"the model has no such input; it has {', '.join(self.nodes)}"
         node = self.nodes[name]
         if node.type not in TENSOR_TYPES:
             supported = ", ".join(TENSOR_TYPES)
@@ -147,6 +171,8 @@ class Signature:
         return message
 
     def _feature_faults(self) -> Iterator[str]:
+        if ONLY_INPUT in self.inputs:
+            return
         types_by_feature = self._types_by_feature()
         for column, types in types_by_feature.items():
             if len(types) == 1:
@@ -183,13 +209,23 @@ class Signature:
             if fault is not None or source is None:
                 yield f"outputs.{name}: {fault}"
                 continue
-            index, width = output.index, None
-            if output.label is not None:
-                labels = self._graph.labels(source) or ()
-                index, width = _find_class(labels, output.label), len(labels)
-                if index is None:
-                    yield f"outputs.{name}: {_class_fault(source, labels, output.label)}"
-            self.outputs[name] = Selection(source, index, width)
+            selection = self._select(name, output, source)
+            if selection.by_class and selection.index is None and selection.columns is None:
+                yield f"outputs.{name}: {_class_fault(output, source, selection.classes)}"
+            self.outputs[name] = selection
+
+    def _select(self, name: str, output: Output, source: str) -> Selection:
+        """Return the selection of an output; it is by class and has no columns if a class is not known."""
+        classes = self._graph.labels(source) or ()
+        index = output.index
+        columns = _numbers(output.columns)
+        wanted = _classes(output)
+        if wanted:
+            found = [_find_class(classes, label) for label in wanted]
+            known = [column for column in found if column is not None]
+            if len(known) == len(wanted):
+                index, columns = (known[0], None) if output.label is not None else (None, tuple(known))
+        return Selection(name, source, index, columns, classes, bool(wanted))
 
     @property
     def _only_output(self) -> str | None:
@@ -204,8 +240,13 @@ class Signature:
         node = self._given[source]
         if node.type not in TENSOR_TYPES:
             return f"{source} is {node.type}, which prescore cannot read; export the model with tensors instead"
+        if _classes(output) and not self._graph.labels(source) and _has_one_value(node):
+            others = [name for name, other in self._given.items() if not _has_one_value(other)]
+            advice = f", or choose the output with a column for each class: from = {others[0]!r}" if others else ""
+            return f"{source} has one value for each row, and no column for each class; leave class out{advice}"
         if not _is_readable(node.type, output.type):
-            return f"{source} is {node.type}, which cannot become {output.type}"
+            fitting = _fitting_type(node.type) + ("[]" if TYPES[output.type].is_array else "")
+            return f"{source} is {node.type}, which cannot become {output.type}; choose another type, such as {fitting}"
         return None
 
 
@@ -219,11 +260,35 @@ def _find_class(labels: Sequence[Label], label: str | int) -> int | None:
     return texts.index(wanted) if wanted in texts else None
 
 
-def _class_fault(source: str, labels: Sequence[Label], label: str | int) -> str:
-    if not labels:
-        return f"the model does not say which classes the columns of {source} stand for; use index instead of class"
-    listed = ", ".join(repr(known) for known in labels)
-    return f"{source} has no class {label!r}; it has {listed}"
+def _numbers(columns: str | tuple[int, ...] | tuple[str, ...] | None) -> tuple[int, ...] | None:
+    """Return the columns of an array that the spec lists by number."""
+    if not isinstance(columns, tuple):
+        return None
+    return tuple(column for column in columns if isinstance(column, int)) or None
+
+
+def _classes(output: Output) -> list[str | int]:
+    """Return the classes by which the spec chooses columns."""
+    if output.label is not None:
+        return [output.label]
+    if not isinstance(output.columns, tuple):
+        return []
+    return [column for column in output.columns if isinstance(column, str)]
+
+
+def _class_fault(output: Output, source: str, classes: Sequence[Label]) -> str:
+    """Return why the columns of an output cannot be chosen by class."""
+    if classes:
+        unknown = [label for label in _classes(output) if _find_class(classes, label) is None]
+        return f"{source} has no class {_listed(unknown)}; it has {_listed(classes)}"
+    return (
+        f"the model does not say which classes the columns of {source} stand for; choose them by number instead, "
+        "counted from 0: index, or columns for an array. Their order is that of classes_ in most toolkits"
+    )
+
+
+def _listed(classes: Sequence[Label]) -> str:
+    return ", ".join(map(repr, classes))
 
 
 def _resolve_inputs(onnx: Onnx, nodes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -253,6 +318,11 @@ def _width(node: Any) -> int | None:
     return width if isinstance(width, int) else None
 
 
+def _has_one_value(node: Any) -> bool:
+    """Return whether an output has one value for each row, such as a label, and no column for each class."""
+    return node.type not in _FLOAT_TENSORS or _width(node) == 1
+
+
 def _is_readable(tensor_type: str, column_type: str) -> bool:
     """Return whether predictions of a tensor may become an output column, judged by the types alone."""
     tensor = TENSOR_TYPES[tensor_type]
@@ -261,6 +331,16 @@ def _is_readable(tensor_type: str, column_type: str) -> bool:
         # Classifiers label booleans as 0 and 1.
         return bool(pat.is_boolean(column) and (pat.is_boolean(tensor) or pat.is_integer(tensor)))
     return bool(pat.is_string(tensor) == pat.is_string(column))
+
+
+def _fitting_type(tensor_type: str) -> str:
+    """Return a type of output columns for the values of a tensor."""
+    tensor = TENSOR_TYPES[tensor_type]
+    if pat.is_floating(tensor):
+        return "double precision" if pat.is_float64(tensor) else "real"
+    if pat.is_integer(tensor):
+        return "bigint"
+    return "boolean" if pat.is_boolean(tensor) else "text"
 
 
 Tensor = np.ndarray[Any, Any]
@@ -291,22 +371,14 @@ def rows_first(source: str, tensor: Tensor, rows: int) -> Tensor:
 
 def select_column(tensor: Tensor, selection: Selection) -> Tensor:
     """Return the column of an output that a selection means; raise ModelInvalid if the output has no such column."""
-    source, index = selection.source, selection.index
-    answered = 1 if tensor.ndim == 1 else tensor.shape[1]
-    columns = count(answered, "column")
-    if selection.width not in (None, answered):
-        raise ModelInvalid(f"Output {source} has {columns} for {selection.width} classes. Use index instead of class.")
-    if tensor.ndim == 1:
-        if index:
-            raise ModelInvalid(f"Output {source} has one column, so there is no column {index}. Remove index.")
-        return tensor
-    width = tensor.shape[1]
+    index = selection.index
+    width = 1 if tensor.ndim == 1 else tensor.shape[1]
+    columns = count(width, "column")
+    selection.require_width(width)
     if index is None and width != 1:
-        raise ModelInvalid(
-            f"Output {source} has {columns}. Choose one with class, or with index, counted from 0, in the spec."
-        )
+        by_class = f"class, one of {_listed(selection.classes)}" if selection.classes else "class"
+        raise selection.error(f"has {columns}. Choose one with {by_class}, or with index, counted from 0, in the spec.")
     if index is not None and index >= width:
-        raise ModelInvalid(
-            f"Output {source} has {columns}, counted from 0, so there is no column {index}. Correct index."
-        )
-    return tensor[:, index or 0]
+        advice = "Remove index." if width == 1 else "Correct index."
+        raise selection.error(f"has {columns}, counted from 0, so there is no column {index}. {advice}")
+    return tensor if tensor.ndim == 1 else tensor[:, index or 0]
