@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import numpy as np
@@ -13,11 +15,13 @@ from psycopg.conninfo import conninfo_to_dict
 from fix_api import OPEN, Shelf, serving
 from fix_postgres import at
 from fix_project import Sandbox
-from prescore.catalog import migrations
+from prescore.catalog import migrations, waits
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
 from prescore.checks import expectations
+from prescore.embedded import server as embedded
 from prescore.errors import DatabaseRefused, DatabaseUnavailable
+from prescore.project.project import Project as ProjectFiles
 from prescore.public.project import Project
 from prescore.run import materialize
 from prescore_api.http.app import build
@@ -175,6 +179,30 @@ def test_a_connection_lost_during_the_checks_is_worth_a_retry(sandbox: Sandbox) 
         version = Catalog(connection).version("churn", 1)
     with pytest.raises(DatabaseUnavailable, match="Lost the connection to the database during the checks"):
         expectations.validate(Database("postgresql://unknown@localhost:1/nothing"), version, [])
+
+
+def test_a_commit_that_waits_for_a_standby_is_logged(
+    own_postgres: ProjectFiles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(waits, "_PATIENCE_SECONDS", 0.2)
+    database = Database(embedded.start(own_postgres))
+
+    def write() -> None:
+        with waits.logged(database), database.connect() as connection:
+            connection.execute("update prescore.catalog set id = id")
+
+    with database.connect() as administrator, ThreadPoolExecutor(1) as pool:
+        administrator.execute("alter system set synchronous_standby_names = 'absent'")
+        administrator.execute("select pg_reload_conf()")
+        waiting = pool.submit(write)
+        try:
+            deadline = time.monotonic() + 20
+            while "synchronous_standby_names is 'absent'" not in caplog.text:
+                assert time.monotonic() < deadline
+        finally:
+            administrator.execute("alter system reset synchronous_standby_names")
+            administrator.execute("select pg_reload_conf()")
+        waiting.result()
 
 
 def test_a_database_without_an_encoding_returns_text(server: str) -> None:

@@ -9,9 +9,12 @@ import pytest
 from fix_postgres import at, recreate
 from fix_project import Sandbox
 from prescore.catalog import migrations
+from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
 from prescore.catalog.queries import Migration, migration_files
+from prescore.embedded import server as embedded
 from prescore.errors import DatabaseRefused
+from prescore.project.project import Project
 
 VERSION = len(migration_files())
 
@@ -58,6 +61,43 @@ def test_an_edited_migration_is_refused(database: Database) -> None:
     for require in (migrations.migrate, migrations.require_current, migrations.require_readable):
         with pytest.raises(DatabaseRefused, match=r"0001_catalog\.sql was edited after it was applied"):
             require(database)
+
+
+def test_what_was_dropped_by_hand_is_restored(sandbox: Sandbox) -> None:
+    assert sandbox.cli("run", "churn").code == 0
+    with sandbox.database.connect() as connection:
+        connection.execute("drop schema predictions cascade")
+        connection.execute("drop view prescore.visible")
+        connection.execute("drop function prescore.table_fault")
+    lost = sandbox.cli("status")
+    assert (lost.code, "`prescore db migrate` restores what belongs to the catalog" in lost.err) == (2, True), lost.err
+    restored = sandbox.cli("db", "migrate")
+    assert restored.code == 0, restored.err
+    assert restored.out.splitlines() == [
+        "schema predictions",
+        "view prescore.visible",
+        "view predictions.freshness",
+        "function prescore.table_fault",
+        "view predictions.churn",
+    ]
+    assert sandbox.rows("select count(*), min(version) from predictions.churn") == [(1000, 1)]
+    assert sandbox.cli("lookup", "churn", "7").code == 0
+    assert sandbox.cli("db", "migrate").out == "The catalog is up to date.\n"
+    assert sandbox.cli("run", "churn", "--full").code == 0
+
+
+def test_copies_of_a_catalog_have_names_of_their_own_in_a_store(own_postgres: Project, server: str) -> None:
+    """Databases of the same OID on two servers, with the same id as after a restore."""
+    copies = [Database(embedded.start(own_postgres)), Database(at(server, "postgres"))]
+    names = set()
+    for copy in copies:
+        migrations.migrate(copy)
+        with copy.connect() as connection:
+            connection.execute("update prescore.catalog set id = '8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d'")
+            names.add(Catalog(connection).name)
+    with copies[1].connect() as connection:
+        connection.execute("drop schema prescore, predictions, prescore_versions cascade")
+    assert len(names) == 2
 
 
 READING = (

@@ -22,6 +22,7 @@ from prescore.catalog.database import Database
 from prescore.checks import expectations
 from prescore.errors import Busy, LeaseLost, NotFound, Refused
 from prescore.run import materialize
+from prescore.store.model_file import ModelFile
 from prescore.store.store import Store
 from prescore.versions import hold
 from prescore.versions import lease as leases
@@ -343,7 +344,10 @@ def test_no_lock_is_held_while_a_snapshot_is_verified(sandbox: Sandbox, monkeypa
     assert materialize.run(sandbox.job()).resumed
 
 
-def test_a_snapshot_that_a_crash_left_behind_is_swept(sandbox: Sandbox) -> None:
+def test_files_that_a_crash_left_behind_are_swept(sandbox: Sandbox) -> None:
+    store = sandbox.job().store
+    # As if the process had died before its version was in the catalog.
+    store.keep_model(ModelFile(linear([2.0, 2.0])))
     sandbox.interrupted("score_chunks")
     (left,) = (sandbox.root / ".prescore/store/snapshots/churn").iterdir()
     content = left.read_bytes()
@@ -352,6 +356,7 @@ def test_a_snapshot_that_a_crash_left_behind_is_swept(sandbox: Sandbox) -> None:
     left.write_bytes(content)
     materialize.run(sandbox.job(), RunOptions(full=True))
     assert not left.exists()
+    assert store.model_fingerprints() == {ModelFile(linear([1.0, -0.5])).fingerprint}
 
 
 def test_databases_that_share_a_store_leave_each_others_files(sandbox: Sandbox, server: str) -> None:

@@ -284,6 +284,35 @@ def test_the_readers_rights_are_enough_for_the_status_page(granted: Sandbox, rol
     assert "score in version 2 and in version 1" in result.text
 
 
+def test_roles_without_rights_cannot_hold_up_a_publication(granted: Sandbox, roles: Roles) -> None:
+    assert_denied(
+        roles.database("reader"),
+        "select from prescore.locks for share",
+        "select from prescore.model_files for share",
+        "select from prescore.models for share",
+        "do $$ begin lock table prescore.locks in access share mode; end $$",
+        "do $$ begin lock table prescore.migrations in share mode; end $$",
+    )
+    with psycopg.connect(roles.database("reader").url, autocommit=True) as outsider:
+        # The only advisory lock is that of a lease, which also expires.
+        outsider.execute("select pg_advisory_lock(key) from generate_series(7737260, 7737270) key")
+        assert run(granted, 0.1) == 0
+
+
+def test_restored_views_belong_to_the_writer_and_are_open_to_readers(
+    granted: Sandbox, roles: Roles, become: Callable[[str], None]
+) -> None:
+    assert run(granted, 0.1) == 0
+    with roles.database("owner").connect() as connection:
+        connection.execute("drop schema predictions cascade")
+    become("owner")
+    assert granted.cli("db", "migrate").code == 0
+    with roles.database("reader").connect() as connection:
+        assert connection.execute("select count(*) as rows from predictions.churn").fetchone() == {"rows": 1000}
+    become("writer")
+    assert run(granted, 0.2) == 0
+
+
 def test_policies_never_hide_rows_from_a_reader(granted: Sandbox, roles: Roles) -> None:
     """As where an event trigger enables row-level security on every new table."""
     granted.edit("[retention]", "[lookup]\nin_memory = true\n[retention]")

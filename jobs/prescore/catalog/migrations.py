@@ -7,6 +7,8 @@ programs and catalog can be upgraded one after the other.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from psycopg import errors as pg
 
 from prescore.catalog import roles
@@ -16,24 +18,26 @@ from prescore.catalog.queries import Migration, migration_files, query
 from prescore.catalog.urls import redacted
 from prescore.errors import DatabaseRefused
 
+_OBJECTS = ("objects_table_fault", "objects_visible", "objects_columns_changed", "objects_freshness")
+"""Statements that create or replace the catalog's functions and views, in this order."""
 REACH = 1
 """How many versions a reader may be ahead of the catalog, or behind it."""
 
 
 def migrate(database: Database) -> list[str]:
-    """Apply the missing migrations under a lock and return their names.
+    """Apply the missing migrations under a lock, restore the objects that are gone, and return the names of both.
 
     Roles that have rights get those that this release adds. Raises DatabaseRefused if this role may not migrate, if the
     catalog is newer than this release, or if an applied migration was edited.
     """
     with database.connect() as connection:
-        missing = pending(connection)
+        missing = _missing(connection)
         if not missing:
             return []
         try:
-            return _apply(connection)
+            return _apply_alone(connection)
         except pg.InsufficientPrivilege as error:
-            names = ", ".join(migration.name for migration in missing)
+            names = ", ".join(missing)
             raise DatabaseRefused(
                 f"The catalog at {redacted(database.url)} lacks {names}, and this role may not apply it: "
                 f"{first_line(error)} Ask the catalog owner to run `prescore db migrate`."
@@ -43,9 +47,11 @@ def migrate(database: Database) -> list[str]:
 def require_current(database: Database) -> None:
     """Raise DatabaseRefused unless the catalog has exactly the migrations of this release."""
     with database.connect() as connection:
-        if pending(connection):
+        missing = _missing(connection)
+        if missing:
             raise DatabaseRefused(
-                f"The catalog at {redacted(database.url)} is missing or older than this release of prescore. "
+                f"The catalog at {redacted(database.url)} is missing or older than this release of prescore: it lacks "
+                f"{', '.join(missing)}. "
                 "Ask the catalog owner to run `prescore db migrate`."
             )
 
@@ -91,11 +97,15 @@ def pending(connection: Connection) -> list[Migration]:
 
 def _applied(connection: Connection) -> dict[int, str]:
     """Return the checksum of each applied migration by its number."""
-    row = connection.execute(query("migrations_exist")).fetchone()
-    if not row or not row["present"]:
+    if not _applied_table_exists(connection):
         return {}
     rows = connection.execute(query("migrations_applied"))
     return {row["number"]: row["checksum"] for row in rows}
+
+
+def _applied_table_exists(connection: Connection) -> bool:
+    row = connection.execute(query("migrations_exist")).fetchone()
+    return bool(row and row["present"])
 
 
 def _require_unedited(applied: dict[int, str]) -> None:
@@ -115,15 +125,35 @@ def _too_new(version: int, newest: int) -> DatabaseRefused:
     )
 
 
+def _missing(connection: Connection) -> list[str]:
+    """Return the names of migrations that are not applied and, if there are none, of objects that are gone."""
+    names = [migration.name for migration in pending(connection)]
+    return names or [row["name"] for row in connection.execute(query("objects_missing"))]
+
+
+def _apply_alone(connection: Connection) -> list[str]:
+    """Apply what is missing, while no other process does."""
+    while True:
+        # Of processes that create the schema at the same time, all but one fail, and find it when they try again.
+        with suppress(pg.UniqueViolation), connection.transaction():
+            connection.execute(query("migrations_table"))
+        if _applied_table_exists(connection):
+            return _apply(connection)
+
+
 def _apply(connection: Connection) -> list[str]:
     with connection.transaction():
         connection.execute(query("migrations_lock"))
-        connection.execute(query("migrations_table"))
         # Another process may have applied some while this one waited for the lock.
-        missing = pending(connection)
-        for migration in missing:
+        names = _missing(connection)
+        if not names:
+            return []
+        connection.execute(query("objects_schemas"))
+        for migration in pending(connection):
             connection.execute(migration.text)
             row = {"number": migration.number, "name": migration.name, "checksum": migration.checksum}
             connection.execute(query("migrations_record"), row)
+        for name in _OBJECTS:
+            connection.execute(query(name))
         roles.grant(connection)
-        return [migration.name for migration in missing]
+        return names

@@ -45,8 +45,13 @@ def stop() -> None:
 
 @db.command()
 def migrate() -> None:
-    """Bring the catalog up to date, and print the migrations that were applied."""
-    applied = migrations.migrate(context.database())
+    """Bring the catalog up to date, and print what was applied or restored."""
+    from prescore.versions import views
+
+    database = context.database()
+    applied = migrations.migrate(database)
+    with database.connect() as connection:
+        applied += views.restore(connection)
     typer.echo("\n".join(applied) if applied else "The catalog is up to date.")
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prescore.catalog import migrations
+from prescore.catalog import migrations, waits
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import EMBEDDED, Database
 from prescore.catalog.urls import URL_VARIABLE
@@ -60,7 +60,7 @@ class Session:
         """Open the catalog as it is, without migrating it; raises DatabaseRefused or DatabaseUnavailable."""
         database = self.database
         migrations.require_readable(database)
-        with database.connect() as connection:
+        with waits.logged(database), database.connect() as connection:
             yield Catalog(connection)
 
     def definition(self, name: str, on_progress: OnProgress) -> Definition:

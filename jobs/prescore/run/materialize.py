@@ -18,7 +18,7 @@ from typing import Any
 
 from psycopg.pq import TransactionStatus
 
-from prescore.catalog import migrations
+from prescore.catalog import migrations, waits
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.driver_errors import is_connection_lost
 from prescore.checks import expectations
@@ -62,7 +62,13 @@ def run(
     started = time.perf_counter()
     preflight.check_inputs(job, options.as_of)
     # A database that is absent from the start is an error. From here on, the run waits for it.
-    migrations.migrate(job.database)
+    with waits.logged(job.database):
+        migrations.migrate(job.database)
+        return _attempt(job, options, on_busy, started)
+
+
+def _attempt(job: Job, options: RunOptions, on_busy: OnBusy | None, started: float) -> Report:
+    """Make attempts until one succeeds, or fails for another reason than a lost connection."""
     attempts = _Attempts(job, options, on_busy)
     for pause in (*PAUSES, None):
         try:

@@ -48,6 +48,7 @@ def begin(job: Job, lease: Lease, options: RunOptions = DEFAULTS) -> int:
         for other in abandoned:
             lifecycle.discard(connection, job.store, other)
         _sweep_snapshots(connection, job, lease)
+        lifecycle.sweep_model_files(connection, job.store)
     return version
 
 

@@ -108,6 +108,15 @@ class Store:
             if name.startswith(prefix):
                 self._backend.remove(name)
 
+    def model_fingerprints(self) -> set[str]:
+        """Return the fingerprints of this catalog's model files."""
+        fingerprints = set()
+        for name in self._backend.names("models"):
+            fingerprint, _, rest = name.removeprefix("models/").partition(".")
+            if rest.startswith(f"{self._catalog}."):
+                fingerprints.add(fingerprint)
+        return fingerprints
+
     def drop_model(self, fingerprint: str) -> None:
         """Remove a kept model file and its weights, if they exist."""
         prefix = self._model_prefix(fingerprint)

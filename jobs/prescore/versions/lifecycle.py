@@ -151,9 +151,22 @@ def remove_files(connection: Connection, store: Store, version: Version) -> None
     Call it after the commit that ended the version: files do not come back when a transaction is rolled back.
     """
     store.drop_snapshot(version["model"], version["version"])
-    fingerprint = version["model_fingerprint"]
-    if fingerprint is None:
-        return
+    if version["model_fingerprint"] is not None:
+        _remove_model_file(connection, store, version["model_fingerprint"])
+
+
+def sweep_model_files(connection: Connection, store: Store) -> None:
+    """Remove the model files that no version needs, such as one that a killed run stored before it began its version.
+
+    A run that has stored a file and is about to begin its version stores it again.
+    """
+    rows = Catalog(connection).all("versions_needed_model_files")
+    for fingerprint in store.model_fingerprints() - {row["fingerprint"] for row in rows}:
+        _remove_model_file(connection, store, fingerprint)
+
+
+def _remove_model_file(connection: Connection, store: Store, fingerprint: str) -> None:
+    """Remove a model file unless a version needs it."""
     with connection.transaction():
         lock_model_file(connection, fingerprint)
         users = Catalog(connection).one("versions_of_model_file", model_fingerprint=fingerprint)
@@ -166,4 +179,4 @@ def lock_model_file(connection: Connection, fingerprint: str) -> None:
 
     Otherwise one could remove it while a new version starts to need it.
     """
-    Catalog(connection).one("versions_lock_model_file", model_fingerprint=fingerprint)
+    Catalog(connection).execute("versions_lock_model_file", model_fingerprint=fingerprint)

@@ -71,6 +71,19 @@ def create(
         _grant(connection, model, role)
 
 
+def restore(connection: Connection) -> list[str]:
+    """Create the views of published models that are gone, and return their names."""
+    catalog = Catalog(connection)
+    restored = []
+    for row in catalog.all("views_missing"):
+        version = catalog.version(row["model"], row["version"])
+        with connection.transaction():
+            connection.execute(query("views_become_owner", owner=sql.Identifier(row["owner"])))
+            create(connection, version, row["parent"], ())
+        restored.append(f"view predictions.{row['model']}")
+    return restored
+
+
 def replace(
     connection: Connection,
     version: Version,

@@ -1,18 +1,25 @@
 -- The catalog: models, their versions, and the leases that allow writing them.
 -- It holds everything that readers need, so the lookup API can serve a new model without being deployed again.
-
-comment on schema prescore is 'prescore''s catalog: models, versions, chunks, events';
-create schema prescore_versions;
-comment on schema prescore_versions
-  is 'one table for each version of predictions; read them through the views in schema predictions';
-create schema predictions;
-comment on schema predictions is 'one view for each model, which shows its published version';
+-- Schemas, views and functions are in queries/objects.sql: `prescore db migrate` restores them when they are gone.
 
 create table prescore.catalog (
   id uuid primary key default gen_random_uuid()
 );
 insert into prescore.catalog default values;
 comment on table prescore.catalog is 'one row: identifies this catalog''s files in a store that several catalogs share';
+
+-- A lock on a row of a table needs rights on it. Any role may take an advisory lock, and could stop publications with it.
+create table prescore.locks (
+  name text primary key
+);
+insert into prescore.locks values ('grants'), ('views');
+comment on table prescore.locks is 'one row for each lock: writers lock it while they change privileges';
+
+create table prescore.model_files (
+  fingerprint text primary key
+);
+comment on table prescore.model_files
+  is 'one row for each model file that was ever stored: locked while the file is stored or removed';
 
 create table prescore.models (
   model             text primary key,
@@ -130,19 +137,6 @@ create unique index versions_one_published on prescore.versions (model) where st
 alter table prescore.models
   add foreign key (model, published_version) references prescore.versions (model, version);
 
-create function prescore.table_fault(v prescore.versions) returns text
-language sql stable as $$
-  select case
-    when t.oid is null then 'was dropped'
-    when coalesce(v.rows, 0) > 0 and pg_relation_size(t.oid) = 0 then 'was truncated'
-    when v.state = 'published' and not exists (select from pg_inherits i where i.inhrelid = t.oid)
-      then 'was detached from the model''s table'
-  end
-  from (values (to_regclass(format('prescore_versions.%I', v.table_name)))) t (oid)
-$$;
-comment on function prescore.table_fault
-  is 'what happened by hand to the table of a version that should have one; null: nothing';
-
 create table prescore.chunks (
   model        text not null,
   version      integer not null,
@@ -235,52 +229,3 @@ comment on column prescore.publications.visible_from
   is 'transactions that began earlier keep seeing the previous version';
 comment on table prescore.publications is 'every publication, newest last: determines which version a transaction sees';
 create index publications_by_model on prescore.publications (model, id desc);
-
--- A transaction that has read a model keeps its list of partitions until it ends, even at read committed, where each
--- statement takes a new snapshot. It must not be pointed at a partition that was attached after it began, so it keeps
--- seeing the previous version. now() is the time at which the transaction began.
-create view prescore.visible as
-select m.model, s.version, s.id as version_id, coalesce(m.parent_name, m.model) as parent_name
-from prescore.models m
-left join prescore.versions s
-  on s.model = m.model
-  and s.version = coalesce(
-    (select p.version
-     from prescore.publications p
-     join prescore.versions v on v.model = p.model and v.version = p.version
-     where p.model = m.model and v.attached_at < now() and p.visible_from < now()
-     order by p.id desc
-     limit 1),
-    m.published_version
-  );
-comment on view prescore.visible
-  is 'the version of each model that the current transaction sees, its id, and the partitioned table that holds it';
-
--- A breaking change of a model's columns gives it a new partitioned table and a new view. A transaction whose snapshot
--- predates that change but which reads the new view would look for its version in the wrong table, and find no rows.
--- It gets this error instead.
-create function prescore.raise_columns_changed(model text) returns integer
-language plpgsql stable parallel safe as $$
-begin
-  raise exception using
-    errcode = 'serialization_failure',
-    message = format('the columns of predictions.%I changed after this transaction began', model),
-    hint = 'Retry the transaction.';
-end
-$$;
-comment on function prescore.raise_columns_changed
-  is 'raises a serialization failure: the columns of the model''s view changed after the transaction began';
-
-create view predictions.freshness as
-select m.model,
-       v.version,
-       v.data_as_of,
-       v.published_at,
-       extract(epoch from now() - v.data_as_of)::double precision as age_seconds,
-       v.max_age_seconds,
-       coalesce(extract(epoch from now() - v.data_as_of) > v.max_age_seconds, false) as stale,
-       m.held_at is not null as held
-from prescore.models m
-join prescore.visible s on s.model = m.model
-join prescore.versions v on v.model = m.model and v.version = s.version;
-comment on view predictions.freshness is 'the age of each published version, and whether it exceeds the max age';

@@ -2,8 +2,8 @@
 -- %(placeholders)s are values; {braces} are identifiers, which psycopg.sql composes.
 
 -- name: migrations_lock
--- Run one migration at a time, across processes. The lock is released at the end of the transaction.
-select pg_advisory_xact_lock(7737263);
+-- Run one migration at a time, across processes. The lock needs more rights than readers have.
+lock table prescore.migrations in share row exclusive mode;
 
 -- name: migrations_table
 -- The table that records applied migrations.

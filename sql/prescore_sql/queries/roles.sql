@@ -8,6 +8,8 @@ grant create on schema predictions to {role};
 grant usage on schema predictions to {role} with grant option;
 grant select on predictions.freshness to {role} with grant option;
 grant select on prescore.migrations, prescore.catalog, prescore.visible to {role};
+grant select, update on prescore.locks to {role};
+grant select, insert, update on prescore.model_files to {role};
 grant select, insert on prescore.chunks, prescore.events, prescore.publications to {role};
 grant select, insert, update on prescore.models, prescore.versions, prescore.leases to {role};
 grant select, insert, delete on prescore.rejects to {role};
@@ -27,11 +29,11 @@ alter default privileges for role {writer} in schema predictions grant select on
 
 -- name: roles_lock
 -- Keep versions from being opened or closed to readers while rights are granted to all readers.
-select pg_advisory_xact_lock(7737267);
+select from prescore.locks where name = 'grants' for update;
 
 -- name: roles_lock_version
 -- Wait while rights are granted to all readers. Versions of several models can be opened at the same time.
-select pg_advisory_xact_lock_shared(7737267);
+select from prescore.locks where name = 'grants' for share;
 
 -- name: roles_version_tables
 -- The tables of the versions that readers may read: those that passed their checks.
@@ -53,7 +55,8 @@ lock table prescore_versions.{table} in access share mode;
 revoke select on prescore_versions.{table} from {readers};
 
 -- name: roles_granted
--- Roles with rights: a writer may insert leases, a reader may select from views that will be created.
+-- Roles with rights: a writer may insert leases, a reader may select from views that will be created. The latter is
+-- forgotten when the schema of the views is dropped, so a role that may read API keys and not create them counts, too.
 select r.rolname as role, g.rights
 from (
   select a.grantee, 'writer' as rights
@@ -63,6 +66,12 @@ from (
   select a.grantee, 'reader'
   from pg_default_acl d cross join lateral aclexplode(d.defaclacl) a
   where d.defaclnamespace = 'predictions'::regnamespace and d.defaclobjtype = 'r' and a.privilege_type = 'SELECT'
+  union
+  select a.grantee, 'reader'
+  from pg_class c cross join lateral aclexplode(c.relacl) a
+  where c.oid = 'prescore.api_keys'::regclass and a.grantee <> c.relowner
+  group by a.grantee
+  having bool_or(a.privilege_type = 'SELECT') and not bool_or(a.privilege_type = 'INSERT')
 ) g
 join pg_roles r on r.oid = g.grantee
 order by r.rolname;

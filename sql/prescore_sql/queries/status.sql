@@ -3,10 +3,10 @@
 select * from predictions.freshness order by model;
 
 -- name: catalog_name
--- The name of this catalog's folder in a store. It includes the database's OID, so a copy of the catalog in another
--- database has a folder of its own.
-select left(md5(c.id::text || d.oid::text), 8) as name
-from prescore.catalog c, pg_database d where d.datname = current_database();
+-- The name of this catalog's folder in a store. It includes the server's own identifier and the database's OID, so a
+-- copy of the catalog in another database, or on another server, has a folder of its own.
+select left(md5(c.id::text || s.system_identifier::text || d.oid::text), 8) as name
+from prescore.catalog c, pg_control_system() s, pg_database d where d.datname = current_database();
 
 -- name: now
 -- The time of the database's clock.

@@ -152,7 +152,13 @@ order by version;
 
 -- name: versions_lock_model_file
 -- Keep or remove one copy of a model file at a time.
-select pg_advisory_xact_lock(7737266, hashtext(%(model_fingerprint)s));
+insert into prescore.model_files (fingerprint) values (%(model_fingerprint)s)
+on conflict (fingerprint) do update set fingerprint = excluded.fingerprint;
+
+-- name: versions_needed_model_files
+-- The model files that retained versions need.
+select distinct model_fingerprint as fingerprint from prescore.versions
+where model_fingerprint is not null and state not in ('retired', 'failed');
 
 -- name: versions_of_model_file
 -- The number of retained versions that need a model file.

@@ -13,6 +13,19 @@ where p.version = (
   from prescore.visible s where s.model = {name}
 );
 
+-- name: views_missing
+-- Published models whose view is gone, with the partitioned table that it reads and the role that owns that table.
+select m.model, m.published_version as version, coalesce(m.parent_name, m.model) as parent,
+       pg_get_userbyid(c.relowner)::text as owner
+from prescore.models m
+join pg_class c on c.oid = to_regclass(format('prescore_versions.%%I', coalesce(m.parent_name, m.model)))
+where m.published_version is not null and to_regclass(format('predictions.%%I', m.model)) is null
+order by m.model;
+
+-- name: views_become_owner
+-- Create the view as the role that creates it otherwise, with its default privileges.
+set local role {owner};
+
 -- name: views_drop
 -- Drop the view, before one over another partitioned table replaces it in the same transaction.
 drop view if exists predictions.{model};
@@ -57,7 +70,7 @@ select has_schema_privilege(%(role)s, 'predictions', 'usage')
 
 -- name: views_grant_lock
 -- Grant one at a time: Postgres raises an error when two transactions change the privileges of one schema.
-select pg_advisory_xact_lock(7737265);
+select from prescore.locks where name = 'views' for update;
 
 -- name: views_schema_grant
 -- Grant the schema, which readers need in addition to the view.

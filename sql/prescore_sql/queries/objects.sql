@@ -1,0 +1,90 @@
+-- Schemas, views and functions of the catalog. Applied after the migrations, and again when one of them is gone.
+
+-- name: objects_missing
+-- Which of these objects are gone.
+select name from (values
+  ('schema prescore_versions', to_regnamespace('prescore_versions')::oid),
+  ('schema predictions', to_regnamespace('predictions')::oid),
+  ('view prescore.visible', to_regclass('prescore.visible')::oid),
+  ('view predictions.freshness', to_regclass('predictions.freshness')::oid),
+  ('function prescore.raise_columns_changed', to_regproc('prescore.raise_columns_changed')::oid),
+  ('function prescore.table_fault', to_regproc('prescore.table_fault')::oid)
+) as needed (name, oid)
+where oid is null;
+
+-- name: objects_schemas
+-- The schemas of tables and views. That of the catalog itself comes before the first migration.
+comment on schema prescore is 'prescore''s catalog: models, versions, chunks, events';
+create schema if not exists prescore_versions;
+comment on schema prescore_versions
+  is 'one table for each version of predictions; read them through the views in schema predictions';
+create schema if not exists predictions;
+comment on schema predictions is 'one view for each model, which shows its published version';
+
+-- name: objects_table_fault
+-- What happened by hand to a version's table, for status, rollback and doctor.
+create or replace function prescore.table_fault(v prescore.versions) returns text
+language sql stable as $$
+  select case
+    when t.oid is null then 'was dropped'
+    when coalesce(v.rows, 0) > 0 and pg_relation_size(t.oid) = 0 then 'was truncated'
+    when v.state = 'published' and not exists (select from pg_inherits i where i.inhrelid = t.oid)
+      then 'was detached from the model''s table'
+  end
+  from (values (to_regclass(format('prescore_versions.%I', v.table_name)))) t (oid)
+$$;
+comment on function prescore.table_fault
+  is 'what happened by hand to the table of a version that should have one; null: nothing';
+
+-- name: objects_visible
+-- A transaction that has read a model keeps its list of partitions until it ends, even at read committed, where each
+-- statement takes a new snapshot. It must not be pointed at a partition that was attached after it began, so it keeps
+-- seeing the previous version. now() is the time at which the transaction began.
+create or replace view prescore.visible as
+select m.model, s.version, s.id as version_id, coalesce(m.parent_name, m.model) as parent_name
+from prescore.models m
+left join prescore.versions s
+  on s.model = m.model
+  and s.version = coalesce(
+    (select p.version
+     from prescore.publications p
+     join prescore.versions v on v.model = p.model and v.version = p.version
+     where p.model = m.model and v.attached_at < now() and p.visible_from < now()
+     order by p.id desc
+     limit 1),
+    m.published_version
+  );
+comment on view prescore.visible
+  is 'the version of each model that the current transaction sees, its id, and the partitioned table that holds it';
+
+-- name: objects_columns_changed
+-- A breaking change of a model's columns gives it a new partitioned table and a new view. A transaction whose snapshot
+-- predates that change but which reads the new view would look for its version in the wrong table, and find no rows.
+-- It gets this error instead.
+create or replace function prescore.raise_columns_changed(model text) returns integer
+language plpgsql stable parallel safe as $$
+begin
+  raise exception using
+    errcode = 'serialization_failure',
+    message = format('the columns of predictions.%I changed after this transaction began', model),
+    hint = 'Retry the transaction.';
+end
+$$;
+comment on function prescore.raise_columns_changed
+  is 'raises a serialization failure: the columns of the model''s view changed after the transaction began';
+
+-- name: objects_freshness
+-- The age of each published version, for readers.
+create or replace view predictions.freshness as
+select m.model,
+       v.version,
+       v.data_as_of,
+       v.published_at,
+       extract(epoch from now() - v.data_as_of)::double precision as age_seconds,
+       v.max_age_seconds,
+       coalesce(extract(epoch from now() - v.data_as_of) > v.max_age_seconds, false) as stale,
+       m.held_at is not null as held
+from prescore.models m
+join prescore.visible s on s.model = m.model
+join prescore.versions v on v.model = m.model and v.version = s.version;
+comment on view predictions.freshness is 'the age of each published version, and whether it exceeds the max age';
