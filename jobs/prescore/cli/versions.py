@@ -98,9 +98,9 @@ def retire(name: Model, dry_run: DryRun = False) -> None:
     typer.echo(f"{'Would retire' if dry_run else 'Retired'}: {_listed(result.retired)}")
     if result.in_use:
         typer.echo(f"Still being read, left for the next retirement: {_listed(result.in_use)}")
+        typer.echo(f"`prescore status {name}` shows the sessions that read them.")
     for version, names in result.dependents.items():
         typer.echo(f"Version {version} keeps its table, because these objects depend on it: {', '.join(names)}")
-        typer.echo(f"`prescore status {name}` shows the sessions that read them.")
 
 
 def _listed(versions: tuple[int, ...]) -> str:

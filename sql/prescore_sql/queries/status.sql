@@ -26,7 +26,7 @@ select m.model, f.version, f.data_as_of, f.published_at, f.age_seconds, f.max_ag
        m.held_at is not null as held, m.hold_reason,
        v.version as newest_version, v.state as newest_state, v.started_at as newest_started_at,
        v.withdrawn_at is not null as newest_withdrawn, v.trial_rows as newest_trial_rows,
-       prescore.table_fault(p) as table_fault
+       case when p.version is not null then prescore.table_fault(p) end as table_fault
 from prescore.models m
 left join predictions.freshness f on f.model = m.model
 left join prescore.versions p on p.model = m.model and p.version = f.version
