@@ -37,7 +37,7 @@ ARROW = _SCALARS | {name: pa.list_(_SCALARS[TYPES[name].element]) for name in AR
 _NAMES = {arrow: postgres for postgres, arrow in reversed(ARROW.items())} | {pa.float16(): "float16"}
 
 # Every integer up to this magnitude has a float of its own (IEEE 754: 11, 24 and 53 bits of significand).
-_LARGEST_EXACT_INTEGER = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
+LARGEST_EXACT_INTEGER = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
 
 _NIL_UUID = "0" * 32
 _WHOLE_UUID = f"^(?:{UUID_PATTERN})$"
@@ -278,7 +278,7 @@ def _refuse_inexact_integers(
     if bounds["max"] is None:
         return
     largest = max(bounds["min"], bounds["max"], key=abs)
-    limit = _LARGEST_EXACT_INTEGER[target]
+    limit = LARGEST_EXACT_INTEGER[target]
     if abs(largest) > limit:
         raise DomainInvalid(
             f"Column {name} holds {largest}, but {type_name(target)} holds every integer only up to {limit}: the model "
