@@ -116,6 +116,14 @@ def test_every_page_can_be_found() -> None:
     assert not lost, f"Pages that no other page links to; add a link, in README.md perhaps: {lost}"
 
 
+def test_prescore_is_installed_from_its_wheel() -> None:
+    """It is not on PyPI yet."""
+    wrong = [
+        name(page) for page in DOCS if re.search(r"""^pip install ["']?prescore""", page.read_text(), re.MULTILINE)
+    ]
+    assert not wrong, f"Pages that install prescore from PyPI: {wrong}"
+
+
 def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {target for page in DOCS for target in re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(), re.MULTILINE)}

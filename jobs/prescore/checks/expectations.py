@@ -39,10 +39,7 @@ def build(spec: Spec) -> list[Any]:
 
     Raises SpecInvalid with the faults of all checks.
     """
-    # Great Expectations reports usage from its first import on unless this is set.
-    os.environ["GX_ANALYTICS_ENABLED"] = "False"
-    # It logs its internals, and the traceback of an error, such as a lost connection, that is reported elsewhere.
-    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
+    _configure_library()
     expectations: list[Any] = []
     faults: list[str] = []
     for check in spec.checks:
@@ -56,6 +53,21 @@ def build(spec: Spec) -> list[Any]:
         lines = "\n  ".join(faults)
         raise SpecInvalid(f"The checks of {spec.model} are invalid:\n  {lines}")
     return expectations
+
+
+def load(spec: Spec) -> list[Any]:
+    """Import Great Expectations, which the built-in checks need, too, and build the expectations of a spec's checks."""
+    _configure_library()
+    import great_expectations.expectations  # noqa: F401
+
+    return build(spec)
+
+
+def _configure_library() -> None:
+    # Great Expectations reports usage from its first import on unless this is set.
+    os.environ["GX_ANALYTICS_ENABLED"] = "False"
+    # It logs its internals, and the traceback of an error, such as a lost connection, that is reported elsewhere.
+    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
 
 
 def _title_faults(spec: Spec) -> Iterator[str]:

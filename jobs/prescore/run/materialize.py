@@ -115,7 +115,7 @@ class _Attempts:
                 chunks = pending_chunks(job, version)
                 score_chunks(job, lease, version, chunks, predictor)
                 # Great Expectations takes seconds to import. Postgres sorts keys meanwhile.
-                expected = background.submit(expectations.build, job.spec)
+                expected = background.submit(expectations.load, job.spec)
                 finish_table(job, lease, version)
                 check_table(job, lease, version, expected.result())
                 if options.publishes and not _waits(job, version):
