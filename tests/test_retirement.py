@@ -205,6 +205,14 @@ def test_a_dry_run_only_shows_what_would_be_retired(five: Sandbox) -> None:
     assert five.rows("select count(*) from predictions.churn") == [(1000,)]
 
 
+def test_a_model_whose_spec_was_removed_has_the_default_retention(five: Sandbox) -> None:
+    five.rows("update prescore.versions set superseded_at = superseded_at - interval '1 day' returning version")
+    (five.root / "specs/churn.toml").unlink()
+    outcome = five.cli("retire", "churn")
+    assert (outcome.code, "Version 5 (published): kept" in five.cli("retire", "churn", "--dry-run").out) == (0, True)
+    assert "There is no spec" in five.cli("retire", "chrun").err
+
+
 def test_a_version_that_is_being_read_is_left_for_the_next_time(five: Sandbox) -> None:
     five.edit("versions = 3", "versions = 2")
     with five.database.connect() as reader, reader.transaction():

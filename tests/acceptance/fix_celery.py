@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from fix_project import Sandbox
 from prescore.project.project import Project
 from prescore_dags.standalone import end, environment
 
+ROOT = Path(__file__).parents[2]
 WORKERS = ("first", "second")
 _REDIS = "redis-server"
 
@@ -32,10 +33,24 @@ class Celery(Airflow):
 
     workers: dict[str, subprocess.Popen[bytes]]
     logs: Path
+    redis: subprocess.Popen[bytes]
+    start_redis: Callable[[], subprocess.Popen[bytes]]
 
     def received_tasks(self, worker: str) -> int:
         """Return the number of tasks that a worker has received."""
         return (self.logs / f"{worker}.log").read_text().count("received")
+
+    def signal_workers(self, number: int) -> None:
+        """Send a signal to the processes of all workers that still run."""
+        for worker in self.workers.values():
+            if worker.poll() is None:
+                os.killpg(worker.pid, number)
+
+    def crash_redis(self) -> None:
+        """Send SIGKILL to Redis and start it again."""
+        self.redis.kill()
+        self.redis.wait()
+        self.redis = self.start_redis()
 
     def kill(self, worker: str) -> None:
         """Send SIGKILL to a worker and all of its processes."""
@@ -58,7 +73,12 @@ def celery(airflow_project: Sandbox, server: str, tmp_path_factory: pytest.TempP
         def start(name: str, *command: str) -> subprocess.Popen[bytes]:
             return running.enter_context(_running(home / f"{name}.log", list(command), variables))
 
-        start("redis", _REDIS, "--port", str(redis), "--save", "", "--bind", "127.0.0.1")
+        def start_redis() -> subprocess.Popen[bytes]:
+            return start("redis", _REDIS, str(settings), "--port", str(redis), "--bind", "127.0.0.1")
+
+        settings = home / "redis.conf"
+        settings.write_text(_redis_settings(home))
+        redis_process = start_redis()
         subprocess.run([binary, "db", "migrate"], env=os.environ | variables, check=True, capture_output=True)
         for part in ("api-server", "scheduler", "dag-processor"):
             start(part, str(binary), part)
@@ -70,11 +90,27 @@ def celery(airflow_project: Sandbox, server: str, tmp_path_factory: pytest.TempP
         address = variables["AIRFLOW__API__BASE_URL"]
         until(lambda: passwords.exists() and _responds(address), "Airflow responds")
         password = json.loads(passwords.read_text())["admin"]
-        airflow = Celery(address, password, airflow_project, workers["first"], workers, home)  # type: ignore[arg-type]
+        airflow = Celery(
+            address,
+            password,
+            airflow_project,
+            workers["first"],  # type: ignore[arg-type]
+            workers,
+            home,
+            redis_process,
+            start_redis,
+        )
         until(lambda: airflow.client.get(f"/dags/{DAG}").status_code == 200, "the DAG is loaded")
         until(lambda: all("ready." in (home / f"{name}.log").read_text() for name in WORKERS), "the workers are ready")
         yield airflow
         airflow.client.close()
+
+
+def _redis_settings(folder: Path) -> str:
+    """Return the settings of Redis in docker-compose.yml, without its password and with another folder."""
+    service = (ROOT / "docker-compose.yml").read_text().partition("<<END\n")[2].partition("END\n")[0]
+    lines = [line.strip() for line in service.splitlines()]
+    return "".join(f"{line}\n" for line in lines if not line.startswith(("requirepass", "dir "))) + f"dir {folder}\n"
 
 
 def _celery_variables(metadata: str, redis: int) -> dict[str, str]:
@@ -88,6 +124,8 @@ def _celery_variables(metadata: str, redis: int) -> dict[str, str]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata.replace("postgresql://", "postgresql+psycopg://", 1),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": metadata.replace("postgresql://", "postgresql+psycopg://", 1),
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": "0",
+        # Airflow does not queue a task again whose message was lost.
+        "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "86400",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from acceptance.fix_celery import WORKERS, Celery
 from acceptance.fix_standalone import delete_versions, until
 
@@ -26,3 +28,16 @@ def test_a_worker_killed_during_scoring_loses_and_duplicates_no_chunk(celery: Ce
     response = celery.client.get(f"/dags/prescore_churn/dagRuns/{run}/taskInstances")
     tries = [ti["try_number"] for ti in response.json()["task_instances"] if ti["task_id"] == "score"]
     assert max(tries) > 1
+
+
+def test_queued_tasks_survive_a_crash_of_redis(celery: Celery) -> None:
+    delete_versions(celery.project)
+    celery.signal_workers(signal.SIGSTOP)
+    try:
+        run = celery.trigger()
+        until(lambda: celery.states(run).get("snapshot") == "queued", "the first task is queued")
+        celery.crash_redis()
+    finally:
+        celery.signal_workers(signal.SIGCONT)
+    assert celery.wait_for_end(run) == "success"
+    assert celery.project.rows(SERVED) == [(1000, 1000)]

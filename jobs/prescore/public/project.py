@@ -12,7 +12,8 @@ from prescore.catalog import lookup
 from prescore.catalog.datetimes import to_datetime
 from prescore.checks import comparison
 from prescore.doctor import examination
-from prescore.errors import Mistake
+from prescore.errors import Mistake, NotFound
+from prescore.project.spec import Retention
 from prescore.public import extras, progress
 from prescore.public.activity import ModelActivity
 from prescore.public.results import (
@@ -35,7 +36,8 @@ from prescore.versions.options import PublishOptions, RunOptions
 if TYPE_CHECKING:
     import pandas as pd
 
-    from prescore.catalog.catalog import Version
+    from prescore.catalog.catalog import Catalog, Version
+    from prescore.project.project import Project as ProjectFiles
     from prescore.public.run_report import RunReport
     from prescore.versions.retention import Inventory
 
@@ -314,12 +316,12 @@ class Project:
         """Drop the versions of a model that its spec's retention no longer keeps.
 
         With `dry_run`, nothing is dropped, and the result's `decisions` say why each version is kept. A version that
-        is still being read is left for the next retirement. Raises NotFound, and StoreUnavailable or StoreRefused
-        when the store cannot be used.
+        is still being read is left for the next retirement. A model whose spec was removed has the default retention.
+        Raises NotFound, and StoreUnavailable or StoreRefused when the store cannot be used.
         """
         files = self._session.files
-        rules = files.spec(name).retention
         with self._session.catalog() as catalog:
+            rules = _retention(files, catalog, name)
             catalog.model(name)
             if dry_run:
                 return _planned(retention.Inventory.from_catalog(catalog, name, rules), name)
@@ -340,6 +342,16 @@ class Project:
         """Leave a version to retention again; raises NotFound, and NotAllowed when it is not pinned."""
         with self._session.catalog() as catalog:
             retention.unpin(catalog.connection, name, version, reason)
+
+
+def _retention(files: ProjectFiles, catalog: Catalog, name: str) -> Retention:
+    """Return the retention in a model's spec, or the default one if the spec was removed and its versions are left."""
+    try:
+        return files.spec(name).retention
+    except NotFound:
+        if catalog.one("models_get", model=name) is None:
+            raise
+        return Retention()
 
 
 def _planned(inventory: Inventory, name: str) -> RetirementResult:
