@@ -436,6 +436,10 @@ def test_a_refused_version_fails_the_run_without_a_retry(airflow: Airflow, sandb
     assert sandbox.rows(SERVED) == [(1,)]
     assert sandbox.rows(STATES) == [(1, "published"), (2, "refused")]
     assert sandbox.rows(LEASES) == [(0,)]
+    # As if the check task were marked as success: it has no result.
+    assert airflow.run_task("publish")["states"]["publish"] == "failed"
+    assert "The check task of this run has no result. Was it marked as success?" in airflow.log()
+    assert sandbox.rows(SERVED) == [(1,)]
 
 
 def test_a_held_model_is_not_published_until_it_is_released(airflow: Airflow, sandbox: Sandbox) -> None:
