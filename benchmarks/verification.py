@@ -47,9 +47,9 @@ def _once(where: World, kind: str) -> Row:
 
 
 def _first_rows(job: Definition, spec: Spec, scorer: Scorer) -> pa.RecordBatch:
-    expected = domain_conversion.expected_types(spec, scorer.features)
-    with job.source.open(job.query, job.project.settings.chunk_rows, expected) as stream:
-        converter = DomainConverter(spec, scorer.features, stream.schema)
+    needed = domain_conversion.needed_columns(spec, scorer.features)
+    with job.source.open(job.query, job.project.settings.chunk_rows, needed) as stream:
+        converter = DomainConverter(spec, scorer.features, stream)
         converted, _ = converter.convert(next(iter(stream.batches)))
     return converted
 

@@ -38,6 +38,16 @@ def test_the_metadata_holds_what_all_answers_share(api: Api, call: ClientCall) -
 
 
 @pytest.mark.parametrize(
+    "type_",
+    [pa.dictionary(pa.int8(), pa.string()), pa.string_view(), pa.dictionary(pa.int32(), pa.large_string())],
+)
+def test_keys_of_pandas_categories_and_polars_views_are_found(api: Api, call: ClientCall, type_: Any) -> None:
+    name = api.publish({"k": "text"}, [("a", 0.5), ("b", 0.25)])
+    answers = call(address(api.client), "lookup_table", name, pa.table({"k": pa.array(["b", "a", "b"]).cast(type_)}))
+    assert answers["prediction"].to_pylist() == [{"score": 0.25}, {"score": 0.5}, {"score": 0.25}]
+
+
+@pytest.mark.parametrize(
     ("kind", "value", "type_"),
     [
         ("smallint", 7, pa.int64()),

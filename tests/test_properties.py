@@ -21,6 +21,7 @@ from prescore.project import spec
 from prescore.run import materialize, registration
 from prescore.scoring.conversion import ARROW
 from prescore.scoring.domain_conversion import DomainConverter
+from prescore.sources.source import Batch, Stream
 from prescore.steps import score, snapshot
 from prescore.versions import lease, pointer
 from prescore.versions.options import RunOptions
@@ -135,7 +136,7 @@ def test_chunks_cover_a_domain_exactly_once(tmp_path: Path, keys: list[int], cut
     table = pa.table({"customer": pa.array(keys, pa.int64()), "visits": pa.array([1.0] * len(keys), pa.float32())})
     bounds = [0, *sorted(min(cut, len(keys)) for cut in cuts), len(keys)]
     (whole,) = table.to_batches()
-    batches = [whole.slice(start, end - start) for start, end in itertools.pairwise(bounds)]
+    batches = [Batch(whole.slice(start, end - start)) for start, end in itertools.pairwise(bounds)]
     churn = spec.Spec.model_validate(
         {
             "model": "churn",
@@ -145,7 +146,7 @@ def test_chunks_cover_a_domain_exactly_once(tmp_path: Path, keys: list[int], cut
             "outputs": {"score": {"from": "score", "type": "real"}},
         }
     )
-    converter = DomainConverter(churn, {"visits": pa.float32()}, table.schema)
+    converter = DomainConverter(churn, {"visits": pa.float32()}, Stream(table.column_names, table.schema, iter(())))
     path = tmp_path / f"{uuid.uuid4()}.parquet"
     summary = snapshot.write(iter(batches), converter, path, chunk_rows, *[lambda _: None] * 3)
     reader = score.SnapshotReader(path)

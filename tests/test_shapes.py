@@ -183,7 +183,8 @@ def test_names_that_look_like_sql_are_only_names(sandbox: Sandbox) -> None:
 def test_a_domain_can_be_in_another_database(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     with sandbox.database.connect() as connection:
         connection.execute(
-            b"create table people as select i::bigint as customer, (i % 7)::real as visits, (i % 3)::real as spend,"
+            b"create table public.people as select i::bigint as customer, (i % 7)::real as visits,"
+            b" (i % 3)::real as spend,"
             b" md5(i::text)::uuid as card from generate_series(1, 2500) i"
         )
     monkeypatch.setenv("WAREHOUSE_URL", sandbox.database.sqlalchemy_url)
@@ -195,7 +196,9 @@ def test_a_domain_can_be_in_another_database(sandbox: Sandbox, monkeypatch: pyte
     done = sandbox.cli("run", "churn", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["chunks"] == 3
-    mismatches = "select count(*) from predictions.churn p join people using (customer) where p.card <> people.card"
+    mismatches = (
+        "select count(*) from predictions.churn p join public.people using (customer) where p.card <> people.card"
+    )
     assert sandbox.rows(mismatches) == [(0,)]
 
 

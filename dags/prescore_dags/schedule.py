@@ -49,7 +49,7 @@ class Schedule:
 def read_toml(file: Path) -> dict[str, Any]:
     """Return the content of a TOML file; raise SpecInvalid or OSError."""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecInvalid(f"{file} is not valid TOML: {error}.") from error
 

@@ -24,6 +24,7 @@
     │   └── LeaseLost               another run took over the model
     └── Transient                   a retry may succeed
         ├── DatabaseUnavailable
+        ├── SourceUnavailable
         ├── StoreUnavailable
         ├── StoreFull
         ├── PortInUse
@@ -151,6 +152,10 @@ class LeaseLost(Terminal):
 
 class DatabaseUnavailable(Transient):
     """The database is not available."""
+
+
+class SourceUnavailable(Transient):
+    """The source of the domain is not available."""
 
 
 class StoreUnavailable(Transient):

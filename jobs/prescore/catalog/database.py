@@ -22,7 +22,7 @@ EMBEDDED = "embedded"
 
 Connection = psycopg.Connection[DictRow]
 
-_DEFAULTS: dict[str, Any] = {
+CONNECTION_DEFAULTS: dict[str, Any] = {
     # With these, a server that vanishes without closing its connections is noticed within about a minute. By the
     # defaults of the kernel it takes hours.
     "connect_timeout": 10,
@@ -89,7 +89,7 @@ class Database:
         return connection
 
     def _open(self) -> Connection:
-        connection = psycopg.connect(self.conninfo(_DEFAULTS), autocommit=True, row_factory=dict_row)
+        connection = psycopg.connect(self.conninfo(CONNECTION_DEFAULTS), autocommit=True, row_factory=dict_row)
         try:
             session.require_supported(connection.info)
         except BaseException:

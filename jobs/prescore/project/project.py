@@ -166,7 +166,7 @@ def _make_private_folder(path: Path) -> None:
 
 def _load_settings(path: Path) -> Settings:
     try:
-        return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecInvalid(f"{path} is not valid TOML: {error}.") from error
     except ValidationError as error:

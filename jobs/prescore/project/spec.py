@@ -317,7 +317,7 @@ def _hash(text: str) -> str:
 def load(path: Path) -> Spec:
     """Return the spec in a file; raise NotFound if there is no file, and SpecInvalid with every error in it."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise NotFound(f"There is no spec {path}. Run `prescore init {path.stem}` to create one.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

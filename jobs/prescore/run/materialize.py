@@ -233,9 +233,9 @@ def _write_snapshot(
     source = job.source.with_as_of(version["as_of"] or version["started_at"])
     # The clock is read before the rows, which are then at least as recent as it says.
     clock = data_as_of.query(source, job.spec)
-    expected = domain_conversion.expected_types(job.spec, predictor.features)
-    with source.open(job.query, chunk_rows, expected, limit=version["trial_rows"]) as stream:
-        converter = DomainConverter(job.spec, predictor.features, stream.schema)
+    needed = domain_conversion.needed_columns(job.spec, predictor.features)
+    with source.open(job.query, chunk_rows, needed, limit=version["trial_rows"]) as stream:
+        converter = DomainConverter(job.spec, predictor.features, stream)
         with job.store.write_snapshot(location) as part:
             summary = snapshot.write(
                 stream.batches,

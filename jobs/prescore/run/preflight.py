@@ -43,9 +43,9 @@ def check_inputs(job: Definition, as_of: datetime | None = None) -> Predictor:
     predictor = open_predictor(job.onnx, job.spec)
     if isinstance(predictor, Scorer):
         check_examples(job, predictor)
-    expected = domain_conversion.expected_types(job.spec, predictor.features)
-    with job.source.open(job.query, 1, expected, limit=0) as stream:
-        DomainConverter(job.spec, predictor.features, stream.schema)
+    needed = domain_conversion.needed_columns(job.spec, predictor.features)
+    with job.source.open(job.query, 1, needed, limit=0) as stream:
+        DomainConverter(job.spec, predictor.features, stream)
     return predictor
 
 
@@ -194,10 +194,10 @@ def validate(job: Definition) -> Validation:
     found = warnings(job)
     rows = 0
     tally = rejects.Tally(job.spec)
-    expected = domain_conversion.expected_types(job.spec, predictor.features)
+    needed = domain_conversion.needed_columns(job.spec, predictor.features)
     chunk_rows = job.project.settings.chunk_rows
-    with job.source.open(job.query, chunk_rows, expected) as stream:
-        converter = DomainConverter(job.spec, predictor.features, stream.schema)
+    with job.source.open(job.query, chunk_rows, needed) as stream:
+        converter = DomainConverter(job.spec, predictor.features, stream)
         first = True
         for converted, rejected in map(converter.convert, stream.batches):
             if converted.num_rows:

@@ -7,6 +7,7 @@ caller accepts the loss.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,12 @@ ARROW = _SCALARS | {name: pa.list_(_SCALARS[TYPES[name].element]) for name in AR
 _NAMES = {arrow: postgres for postgres, arrow in reversed(ARROW.items())} | {pa.float16(): "float16"}
 
 # Every integer up to this magnitude has a float of its own (IEEE 754: 11, 24 and 53 bits of significand).
-LARGEST_EXACT_INTEGER = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
+_LARGEST_EXACT_INTEGER = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
+
+# The years 1 to 9999 from 1970 on. Timestamps in nanoseconds hold no others.
+_FIRST_TIME = datetime.min - datetime(1970, 1, 1)  # noqa: DTZ001, DTZ901 - a difference
+_END_OF_TIME = datetime.max - datetime(1970, 1, 1) + timedelta(microseconds=1)  # noqa: DTZ001, DTZ901 - a difference
+_UNITS = {"s": timedelta(seconds=1), "ms": timedelta(milliseconds=1), "us": timedelta(microseconds=1)}
 
 _NIL_UUID = "0" * 32
 _WHOLE_UUID = f"^(?:{UUID_PATTERN})$"
@@ -47,6 +53,8 @@ def type_name(arrow_type: pa.DataType) -> str:
     """Return the Postgres name of an Arrow type, as specs use it, or Arrow's own name where there is none."""
     if _is_text(arrow_type):
         return "text"
+    if pat.is_decimal(arrow_type):
+        return f"numeric({arrow_type.precision}, {arrow_type.scale})"
     return _NAMES.get(arrow_type, str(arrow_type))
 
 
@@ -99,7 +107,7 @@ def convert(
     Raises DomainInvalid, showing a value that would change. `allow_precision_loss` lets numbers be rounded, and
     `is_stored` says that the column is one of the table.
     """
-    _refuse_infinite_times(name, column)
+    _refuse_far_times(name, column)
     if column.type == target:
         return column
     check_type(name, column.type, target, allow_precision_loss=allow_precision_loss, is_stored=is_stored)
@@ -115,7 +123,10 @@ def convert(
             column,
             target,
             allow_precision_loss=allow_precision_loss,
+            is_stored=is_stored,
         )
+    if pat.is_integer(target) and pat.is_floating(column.type):
+        _refuse_ambiguous_floats(name, column)
     try:
         return column.cast(target)
     except pa.ArrowInvalid as error:
@@ -177,6 +188,11 @@ def _is_number(arrow_type: pa.DataType) -> bool:
     return any(is_kind(arrow_type) for is_kind in _NUMBERS)
 
 
+def _is_whole(arrow_type: pa.DataType) -> bool:
+    """Return whether a type has integers only, as the sum of a bigint column does, which is a numeric."""
+    return bool(pat.is_integer(arrow_type)) or (bool(pat.is_decimal(arrow_type)) and arrow_type.scale <= 0)
+
+
 def _is_number_or_boolean(arrow_type: pa.DataType) -> bool:
     return _is_number(arrow_type) or bool(pat.is_boolean(arrow_type))
 
@@ -212,11 +228,11 @@ def _is_convertible(source: pa.DataType, target: pa.DataType) -> bool:
 
 
 def _loses_digits(source: pa.DataType, target: pa.DataType) -> bool:
-    """Return whether the types alone say that values will be rounded. Integers are judged by their values."""
+    """Return whether the types alone say that values will be rounded. Whole numbers are judged by their values."""
     if not pat.is_floating(target):
         return False
     if pat.is_decimal(source):
-        return True
+        return not _is_whole(source)
     if not pat.is_floating(source):
         return False
     return bool(source.bit_width > target.bit_width)
@@ -251,9 +267,10 @@ def _to_floats(
     target: pa.DataType,
     *,
     allow_precision_loss: bool,
+    is_stored: bool,
 ) -> pa.Array:
-    if pat.is_integer(column.type) and not allow_precision_loss:
-        _refuse_inexact_integers(name, column, target)
+    if _is_whole(column.type) and not allow_precision_loss:
+        _refuse_inexact_integers(name, column, target, is_stored=is_stored)
     try:
         # Arrow has no cast to half precision from every type.
         numbers = column.cast(pa.float32(), safe=False) if pat.is_float16(target) else column
@@ -273,18 +290,36 @@ def _refuse_inexact_integers(
     name: str,
     column: pa.Array,
     target: pa.DataType,
+    *,
+    is_stored: bool,
 ) -> None:
     bounds = pc.min_max(column).as_py()
     if bounds["max"] is None:
         return
     largest = max(bounds["min"], bounds["max"], key=abs)
-    limit = LARGEST_EXACT_INTEGER[target]
+    limit = _LARGEST_EXACT_INTEGER[target]
     if abs(largest) > limit:
+        fault = f"Column {name} holds {largest}, but {type_name(target)} holds every integer only up to {limit}"
+        if is_stored:
+            raise DomainInvalid(f"{fault}: the table would have a different number. Use bigint in the spec.")
         raise DomainInvalid(
-            f"Column {name} holds {largest}, but {type_name(target)} holds every integer only up to {limit}: the model "
-            "would see a different number. Export the model with wider inputs, or accept the loss with "
-            f"onnx.allow_precision_loss = [{name!r}]."
+            f"{fault}: the model would see a different number. Export the model with wider inputs, or accept the loss "
+            f"with onnx.allow_precision_loss = [{name!r}]."
         )
+
+
+def _refuse_ambiguous_floats(name: str, column: pa.Array) -> None:
+    """Raise DomainInvalid for a float that may have been another integer before it was rounded to a float."""
+    bounds = pc.min_max(column).as_py()
+    limit = _LARGEST_EXACT_INTEGER[column.type]
+    for bound in (bounds["min"], bounds["max"]):
+        # A NaN is an error of the conversion itself.
+        if bound is not None and abs(bound) >= limit:
+            raise DomainInvalid(
+                f"Column {name} holds {bound:.17g} as {type_name(column.type)}, which has no value for every integer "
+                f"from {limit} on: another number may have been meant. Have the source write it as an integer. pandas "
+                "makes floats of integers when one of them is missing; its type Int64 does not."
+            )
 
 
 def _count_infinities(column: pa.Array) -> int:
@@ -293,25 +328,25 @@ def _count_infinities(column: pa.Array) -> int:
     return int(count or 0)
 
 
-def _refuse_infinite_times(name: str, column: pa.Array) -> None:
-    """Raise DomainInvalid for an infinite date or timestamp.
+def _refuse_far_times(name: str, column: pa.Array) -> None:
+    """Raise DomainInvalid for a date or timestamp that is infinite or outside of the years 1 to 9999.
 
-    DuckDB writes them as the largest integers, which any other program reads as dates 292,000 years away.
+    Neither Python nor ISO 8601 have any other, so that no lookup could ask for it. DuckDB writes infinities as the
+    largest integers.
     """
     if pat.is_date32(column.type):
-        integers = column.view(pa.int32())
-    elif pat.is_timestamp(column.type):
-        integers = column.view(pa.int64())
+        integers, unit = column.view(pa.int32()), timedelta(days=1)
+    elif pat.is_timestamp(column.type) and column.type.unit in _UNITS:
+        integers, unit = column.view(pa.int64()), _UNITS[column.type.unit]
     else:
         return
     bounds = pc.min_max(integers).as_py()
     if bounds["max"] is None:
         return
-    infinity = 2 ** (column.type.bit_width - 1) - 1
-    if bounds["max"] >= infinity or bounds["min"] <= -infinity:
+    if bounds["min"] < _FIRST_TIME // unit or bounds["max"] >= _END_OF_TIME // unit:
         raise DomainInvalid(
-            f"Column {name} holds an infinite date or timestamp, which predictions cannot have. "
-            "Replace it with NULL or a finite value in the domain query."
+            f"Column {name} holds a date or timestamp that is infinite or outside of the years 1 to 9999, which no "
+            "lookup can have. Replace it with NULL or a date within them in the domain query."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,7 @@ from prescore.scoring import conversion, rejects
 from prescore.scoring.rejects import Reject
 from prescore.scoring.scorer import null_message
 from prescore.sources import data_as_of
+from prescore.sources.source import Batch, Needed, SourceType, Stream, Unreadable
 
 Types = dict[str, pa.DataType]
 """Column name → Arrow type."""
@@ -34,8 +36,13 @@ class ColumnConverter:
     allow_precision_loss: bool = False
     is_stored: bool = False
 
-    def check_type(self, source: pa.DataType) -> None:
-        """Raise DomainInvalid unless a column of type `source` can be converted, judged by the types alone."""
+    def check_type(self, source: pa.DataType, hidden: SourceType | None = None) -> None:
+        """Raise DomainInvalid unless a column of type `source` can be converted, judged by the types alone.
+
+        `hidden` is its type in the source, where Arrow does not show it.
+        """
+        if hidden is not None:
+            self._check_hidden(hidden)
         conversion.check_type(
             self.name,
             source,
@@ -43,6 +50,14 @@ class ColumnConverter:
             allow_precision_loss=self.allow_precision_loss,
             is_stored=self.is_stored,
         )
+
+    def _check_hidden(self, hidden: SourceType) -> None:
+        target = self.target.value_type if pat.is_list(self.target) else self.target
+        if target not in hidden.becomes:
+            wanted = conversion.type_name(self.target)
+            raise DomainInvalid(
+                f"Column {self.name} is {hidden.name} in the domain, but must be {wanted}. {hidden.advice}"
+            )
 
     def convert(self, values: pa.Array) -> pa.Array:
         """Return values as the target type; raise DomainInvalid for one that cannot be converted exactly."""
@@ -65,7 +80,7 @@ class DomainConverter:
     type that the model takes. Raises DomainInvalid for a column that is missing or of the wrong type.
     """
 
-    def __init__(self, spec: Spec, features: Types, domain: pa.Schema) -> None:
+    def __init__(self, spec: Spec, features: Types, domain: Stream) -> None:
         self._kept = _stored_columns(spec)
         self._checked: list[ColumnConverter] = []
         table_columns = {column.name for column in self._kept}
@@ -93,20 +108,22 @@ class DomainConverter:
                 f"  {lines}"
             )
 
-    def convert(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
+    def convert(self, batch: Batch) -> tuple[pa.RecordBatch, list[Reject]]:
         """Return a batch as the snapshot keeps it, and the rows that it cannot keep.
 
-        Rejected are rows with a null where none may be, and rows with a value that cannot be converted exactly.
+        Rejected are rows that the source could not read, rows with a null where none may be, and rows with a value that
+        cannot be converted exactly.
         """
-        batch, rejected = self._reject_nulls(batch)
+        rejected = [self._reject_unreadable(row) for row in batch.unreadable]
+        rows, missing = self._reject_nulls(batch.rows)
         try:
-            converted = self._convert(batch)
+            converted = self._convert(rows)
         except DomainInvalid:
-            batch, misfits = self._reject_misfits(batch)
-            converted = self._convert(batch)
-            rejected += misfits
-        self._read_clock(batch)
-        return converted, rejected
+            rows, misfits = self._reject_misfits(rows)
+            converted = self._convert(rows)
+            missing += misfits
+        self._read_clock(rows)
+        return converted, rejected + missing
 
     def data_as_of(self) -> datetime | None:
         """Return the newest time in the clock column, or None when the spec names none.
@@ -123,6 +140,9 @@ class DomainConverter:
         return data_as_of.to_datetime(self._newest)
 
     def _convert(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        # Without a row, the types do not matter: they may be those of the rows that were rejected.
+        if not batch.num_rows:
+            return pa.RecordBatch.from_pylist([], schema=self.schema)
         for column in self._checked:
             column.convert(batch.column(column.name))
         arrays = []
@@ -130,6 +150,10 @@ class DomainConverter:
             values = batch.column(column.name)
             arrays.append(column.convert(values))
         return pa.record_batch(arrays, schema=self.schema)
+
+    def _reject_unreadable(self, row: Unreadable) -> Reject:
+        key = {name: rejects.json_value(row.values[name]) for name in self._key}
+        return Reject(key, row.column, row.reason)
 
     def _reject_nulls(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
         rejected: list[Reject] = []
@@ -178,17 +202,18 @@ class DomainConverter:
         if self._newest is None or newest > self._newest:
             self._newest = newest
 
-    def _type_faults(self, domain: pa.Schema) -> Iterator[str]:
+    def _type_faults(self, domain: Stream) -> Iterator[str]:
+        schema = domain.schema
         for column in [*self._kept, *self._checked]:
-            # A column that is missing or appears twice is a fault of its own.
-            if domain.get_field_index(column.name) < 0:
+            # A column that is missing is a fault of its own.
+            if schema.get_field_index(column.name) < 0:
                 continue
             try:
-                column.check_type(domain.field(column.name).type)
+                column.check_type(schema.field(column.name).type, domain.types.get(column.name))
             except DomainInvalid as error:
                 yield str(error)
-        if self._clock is not None and domain.get_field_index(self._clock) >= 0:
-            clock_type = domain.field(self._clock).type
+        if self._clock is not None and schema.get_field_index(self._clock) >= 0:
+            clock_type = schema.field(self._clock).type
             if not _has_times(clock_type):
                 name = conversion.type_name(clock_type)
                 yield (
@@ -197,13 +222,15 @@ class DomainConverter:
                 )
 
 
-def expected_types(spec: Spec, features: Types) -> Types:
-    """Return the Arrow types to read the columns of a row-wise source as, which has values but no Arrow types."""
-    types = dict(features)
-    table_columns = {**spec.key, **spec.passthrough}
-    for name, type_name in table_columns.items():
-        types[name] = conversion.ARROW[type_name]
-    return types
+def needed_columns(spec: Spec, features: Types) -> dict[str, Needed]:
+    """Return the columns that the domain query must return; a source reads no others."""
+    needed = {}
+    clock = _clock_column(spec)
+    if clock is not None:
+        needed[clock] = Needed(None)
+    for column in (*_feature_columns(spec, features), *_stored_columns(spec)):
+        needed[column.name] = Needed(column.target, may_round=column.allow_precision_loss)
+    return needed
 
 
 def _stored_columns(spec: Spec) -> list[ColumnConverter]:
@@ -247,7 +274,7 @@ def _never_null(spec: Spec, features: Types) -> dict[str, str]:
     return reasons
 
 
-def _column_faults(spec: Spec, features: Types, domain: pa.Schema) -> Iterator[str]:
+def _column_faults(spec: Spec, features: Types, domain: Stream) -> Iterator[str]:
     """Yield needed columns that the domain query does not return, or returns twice."""
     roles = dict.fromkeys(spec.key, "key")
     roles |= dict.fromkeys(spec.passthrough, "passed-through")
@@ -256,14 +283,24 @@ def _column_faults(spec: Spec, features: Types, domain: pa.Schema) -> Iterator[s
     clock = _clock_column(spec)
     if clock is not None:
         roles[clock] = "data_as_of"
-    names = domain.names
-    returned = ", ".join(names)
+    names = list(domain.names)
     for name, role in roles.items():
         if name not in names:
-            yield f"Column {name} ({role}) is missing; the query returns {returned}."
+            yield f"Column {name} ({role}) is missing; {_returned(name, names)}."
     for name in sorted(roles):
         if names.count(name) > 1:
             yield f"Column {name} appears more than once in the query's result. Rename one of them with AS."
+
+
+def _returned(missing: str, names: list[str]) -> str:
+    """Return what the query returns instead of a missing column."""
+    for name in names:
+        if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", missing):
+            return (
+                f"the query returns {name}, which looks the same, but has other Unicode characters: an accented letter "
+                "is one character or two. Write the name in the query as it is in the spec"
+            )
+    return f"the query returns {', '.join(names)}"
 
 
 def _has_times(arrow_type: pa.DataType) -> bool:

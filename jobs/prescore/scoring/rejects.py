@@ -234,10 +234,11 @@ def _json_values(column: pa.Array) -> list[Any]:
         if column.type.bit_width == 32:
             integer = pa.int32()
         values = column.view(integer).to_pylist()
-    return [_json_value(value) for value in values]
+    return [json_value(value) for value in values]
 
 
-def _json_value(value: Any) -> Any:
+def json_value(value: Any) -> Any:
+    """Return a value of a rejected row's key as JSON can hold it."""
     match value:
         case None | bool() | int():
             return value

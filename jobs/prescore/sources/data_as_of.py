@@ -25,7 +25,9 @@ def query(source: Source, spec: Spec) -> datetime | None:
     rows: list[dict[str, Any]] = []
     with source.open(clock.query, 2, label="domain.data_as_of.query") as stream:
         for batch in stream.batches:
-            rows += batch.to_pylist()
+            if batch.unreadable:
+                raise DomainInvalid(f"domain.data_as_of.query: {batch.unreadable[0].reason}")
+            rows += batch.rows.to_pylist()
     values: list[Any] = []
     for row in rows:
         values += row.values()

@@ -2,93 +2,189 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import chain
-from typing import Any
+from datetime import UTC
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+from prescore.errors import DomainInvalid
+from prescore.sources import database_errors, dialects, engines, sql_text
+from prescore.sources.dialects import Dialect
+from prescore.sources.rows import RowReader
+from prescore.sources.source import Batch, Needed, Query, Source, Stream
+from prescore.sources.values import Reader
 
-from prescore.errors import DatabaseUnavailable, DomainInvalid
-from prescore.sources import sql_text
-from prescore.sources.source import Query, Source, Stream, translate_errors
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+_FIRST_WORDS = {"select", "with", "values", "table", "from"}
+# SQLite renames the second of two columns of the same name.
+_RENAMED = re.compile(r"(.+):\d+")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A query as it is sent, the columns that it returns as written, and the position of each needed one as sent."""
+
+    text: str
+    names: Sequence[str]
+    positions: dict[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseSource(Source):
-    """A database at an SQLAlchemy URL."""
+    """A database at a URL of SQLAlchemy or libpq, which specs call `name`. Paths in it are relative to `root`."""
 
+    name: str
     url: str
+    root: Path
 
     @property
     def identity(self) -> str:
         """Return the URL without its password: a new password does not make another source."""
-        import sqlalchemy as sa
+        return engines.identity(self.url)
 
-        return sa.make_url(self.url).render_as_string(hide_password=True)
+    @property
+    def dialect(self) -> Dialect:
+        """What is particular to this kind of database."""
+        return dialects.by_name(engines.dialect_name(self.url))
 
     def uses_as_of(self, query: str) -> bool:
         """Return whether a query has the parameter `$as_of`."""
-        return "as_of" in sql_text.parameters(query)
+        return "as_of" in sql_text.parameters(query, mysql=self.dialect.is_mysql)
 
     @contextmanager
     def _open(self, query: Query) -> Iterator[Stream]:
-        import sqlalchemy as sa
-
-        as_of = self._as_of_value() if self.uses_as_of(query.text) else None
+        text = sql_text.without_final_semicolons(query.text, mysql=self.dialect.is_mysql)
+        _require_select(text, query.label, self.dialect)
         # The text reaches the database unchanged: neither a colon nor a percent sign in it begins a parameter.
-        options = {"stream_results": True, "max_row_buffer": query.batch_rows, "no_parameters": True}
-        engine = sa.create_engine(self.url)
+        options: dict[str, Any] = {
+            "stream_results": True,
+            "max_row_buffer": query.batch_rows,
+            "no_parameters": True,
+        }
+        engine = engines.create(self.name, self.url, self.root)
         try:
-            with engine.connect().execution_options(**options) as connection:
-                text = _limited_text(connection, query, as_of)
-                with _execute(connection, text, as_of) as result:
-                    yield _stream(result, query)
-        except sa.exc.OperationalError as error:
-            raise DatabaseUnavailable(
-                f"{query.label} could not run: {error.orig}. "
-                "Check that the database is up and that its URL in prescore.toml is right."
-            ) from error
-        except sa.exc.SQLAlchemyError as error:
-            raise DomainInvalid(f"{query.label} failed: {getattr(error, 'orig', None) or error}") from error
+            with database_errors.translated(self.name, query.label, connecting=True):
+                connection = engine.connect().execution_options(**options)
+            with closing(connection):
+                with database_errors.translated(self.name, query.label):
+                    plan = self._plan(connection, query, text)
+                    result = self._execute(connection, plan.text)
+                cursor = result.cursor
+                try:
+                    yield self._stream(result, plan, query)
+                finally:
+                    engines.abandon(connection, cursor)
+                    result.close()
         finally:
             engine.dispose()
 
+    def _plan(self, connection: sa.Connection, query: Query, text: str) -> _Plan:
+        """Return the query with a SELECT of the needed columns around it, and its limit.
 
-def _limited_text(connection: Any, query: Query, as_of: datetime | None) -> str:
-    """Return the query with its limit around it.
+        If that fails, return the query as it is: the database's message then quotes the author's own text.
+        """
+        names = self._names(connection, f"select * from ({text}\n) as domain limit 0")
+        if names is not None:
+            found = query.positions(names)
+            # A name that the query returns twice cannot be selected from it.
+            if all(names.count(name) == 1 for name in found):
+                columns = ", ".join(_quoted(connection, name) for name in found) or "1"
+                limit = "" if query.limit is None else f" limit {query.limit:d}"
+                wrapped = f"select {columns} from ({text}\n) as domain{limit}"
+                return _Plan(wrapped, names, {name: position for position, name in enumerate(found)})
+        with closing(self._execute(connection, text)) as result:
+            names = list(result.keys())
+        return _Plan(text, names, query.positions(names))
 
-    If it fails that way, return the query without the limit: the database's message then quotes the author's own text.
-    """
-    import sqlalchemy as sa
+    def _names(self, connection: sa.Connection, text: str) -> list[str] | None:
+        """Return the names of the columns that a query returns, None if it fails."""
+        import sqlalchemy as sa
 
-    if query.limit is None:
-        return query.text
-    limited = f"select * from ({query.text}\n) as domain limit {query.limit:d}"
-    try:
-        _execute(connection, limited, as_of).close()
-    except sa.exc.DBAPIError:
-        connection.rollback()
-        return query.text
-    return limited
+        try:
+            with closing(self._execute(connection, text)) as result:
+                # A list, so that a name that the query returns twice is there twice.
+                names = list(result.keys())
+        except sa.exc.SQLAlchemyError as error:
+            if getattr(error, "connection_invalidated", False):
+                raise
+            connection.rollback()
+            return None
+        if connection.dialect.name == "sqlite":
+            return [_as_written(name, names) for name in names]
+        return names
+
+    def _execute(self, connection: sa.Connection, text: str) -> Any:
+        """Return the result of a query, with `$as_of` bound in the way of its database's driver."""
+        import sqlalchemy as sa
+
+        if not self.uses_as_of(text):
+            return connection.exec_driver_sql(text)
+        value = sa.bindparam("as_of", self._as_of_value().astimezone(UTC), sa.DateTime(timezone=True))
+        statement = sa.text(_as_sqlalchemy_text(text, self.dialect)).bindparams(value)
+        return connection.execute(statement)
+
+    def _stream(self, result: Any, plan: _Plan, query: Query) -> Stream:
+        """Return a result as Arrow; its first rows decide the schema."""
+        reader = self._row_reader(result, plan, query)
+        partitions = self._partitions(result, query)
+        first = next(partitions, [])
+        schema = reader.schema(first)
+        return Stream(plan.names, schema, _batches(reader, first, partitions), reader.types)
+
+    def _row_reader(self, result: Any, plan: _Plan, query: Query) -> RowReader:
+        codes = [column[1] for column in result.cursor.description]
+        readers, types = {}, {}
+        for name, position in plan.positions.items():
+            needed = Needed(None) if query.needed is None else query.needed[name]
+            code = codes[position] if isinstance(codes[position], int) else None
+            readers[name] = Reader(needed, padded=code in self.dialect.padded, single=code in self.dialect.single)
+            hidden = self.dialect.hidden.get(code)
+            if hidden is not None:
+                types[name] = hidden
+        return RowReader(readers, plan.positions, types)
+
+    def _partitions(self, result: Any, query: Query) -> Iterator[Sequence[Any]]:
+        rows = islice(result, query.limit) if query.limit is not None else iter(result)
+        while True:
+            with database_errors.translated(self.name, query.label):
+                part = list(islice(rows, query.batch_rows))
+            if not part:
+                return
+            yield part
 
 
-def _execute(connection: Any, text: str, as_of: datetime | None) -> Any:
-    """Return the result of a query, with `$as_of` bound in the way of its database's driver."""
-    import sqlalchemy as sa
-
-    if as_of is None:
-        return connection.exec_driver_sql(text)
-    value = sa.bindparam("as_of", as_of.astimezone(UTC), sa.DateTime(timezone=True))
-    return connection.execute(sa.text(_as_sqlalchemy_text(text)).bindparams(value))
+def _batches(reader: RowReader, first: Sequence[Any], others: Iterator[Sequence[Any]]) -> Iterator[Batch]:
+    yield from reader.batches(first)
+    for rows in others:
+        yield from reader.batches(rows)
 
 
-def _as_sqlalchemy_text(text: str) -> str:
+def _require_select(text: str, label: str, dialect: Dialect) -> None:
+    """Raise DomainInvalid unless a query is one SELECT by its words; the transaction itself also refuses to write."""
+    code = [token for token in sql_text.tokens(text, mysql=dialect.is_mysql) if token.is_code or token.text == ";"]
+    word = sql_text.first_word(text, mysql=dialect.is_mysql)
+    if word not in _FIRST_WORDS:
+        fault = f"but it begins with {word.upper()}"
+    elif any(token.text == ";" for token in code):
+        fault = "but there is another statement after a semicolon"
+    # SELECT … INTO creates a table, or a file on the server.
+    elif any(token.kind == "word" and token.text.lower() == "into" for token in code):
+        fault = "but it has an INTO"
+    else:
+        return
+    raise DomainInvalid(f"{label} must be one SELECT, {fault}. Nothing was run.")
+
+
+def _as_sqlalchemy_text(text: str, dialect: Dialect) -> str:
     """Return a query in the syntax of `sqlalchemy.text`: `:as_of` for `$as_of`, and every other colon escaped."""
     parts = []
-    for token in sql_text.tokens(text):
+    for token in sql_text.tokens(text, mysql=dialect.is_mysql):
         if token.parameter == "as_of":
             parts.append(":as_of")
         else:
@@ -96,45 +192,12 @@ def _as_sqlalchemy_text(text: str) -> str:
     return "".join(parts)
 
 
-def _stream(result: Any, query: Query) -> Stream:
-    """Return a result as Arrow; the first batch decides the schema."""
-    import sqlalchemy as sa
-
-    partitions = result.mappings().partitions(query.batch_rows)
-    batches = translate_errors(
-        (_record_batch(rows, query.expected) for rows in partitions),
-        sa.exc.SQLAlchemyError,
-    )
-    first = next(batches, None)
-    if first is None:
-        # A list, so that the caller sees a name that the query returns twice.
-        columns = [(name, query.expected.get(name, pa.null())) for name in list(result.keys())]
-        return Stream(pa.schema(columns), iter(()))
-    return Stream(first.schema, chain([first], batches))
+def _quoted(connection: sa.Connection, name: str) -> str:
+    preparer = connection.dialect.identifier_preparer
+    end = preparer.final_quote
+    return f"{preparer.initial_quote}{name.replace(end, end * 2)}{end}"
 
 
-def _record_batch(rows: Any, expected: dict[str, pa.DataType]) -> pa.RecordBatch:
-    columns = {}
-    for name in rows[0]:
-        values = [row[name] for row in rows]
-        columns[name] = _array(name, values, expected.get(name))
-    return pa.record_batch(columns)
-
-
-def _array(name: str, values: list[Any], expected: pa.DataType | None) -> pa.Array:
-    """Return Python values as Arrow, with the type that their own classes have.
-
-    The expected type decides where the values do not: a column of only NULLs, and UUIDs, which drivers return as text
-    or as objects. Raises DomainInvalid for values that Arrow cannot hold in one column.
-    """
-    try:
-        if expected is not None and pa.types.is_fixed_size_binary(expected):
-            return pa.array([None if value is None else str(value) for value in values])
-        array = pa.array(values)
-        if expected is not None and pa.types.is_null(array.type):
-            return array.cast(expected)
-    except (pa.ArrowException, TypeError) as error:
-        raise DomainInvalid(
-            f"Column {name} of the domain query cannot be read: {error}. Cast it to one type in the query."
-        ) from error
-    return array
+def _as_written(name: str, names: Sequence[str]) -> str:
+    match = _RENAMED.fullmatch(name)
+    return match[1] if match and match[1] in names else name

@@ -26,7 +26,7 @@ def open_source(project: Project, spec: Spec, spill: Path) -> Source:
         return DuckDBSource(
             query_file=query_file, root=project.root, spill=spill, memory_limit=project.settings.memory_limit
         )
-    return DatabaseSource(query_file=query_file, url=_source_url(project, name))
+    return DatabaseSource(query_file=query_file, name=name, url=_source_url(project, name), root=project.root)
 
 
 def query_text(project: Project, spec: Spec) -> str:
@@ -36,7 +36,8 @@ def query_text(project: Project, spec: Spec) -> str:
     """
     path = project.root / spec.domain.query
     try:
-        text = path.read_text(encoding="utf-8").rstrip().removesuffix(";")
+        # Windows' editors begin a file with a byte-order mark.
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DomainInvalid(
@@ -69,9 +70,9 @@ def _source_url(project: Project, name: str) -> str:
     if not url.startswith("env:"):
         return url
     variable = url.removeprefix("env:")
-    if variable not in os.environ:
+    if not os.environ.get(variable):
         raise Mistake(
-            f"Source {name} takes its URL from the environment variable {variable}, which is not set. "
-            "Set it to an SQLAlchemy URL."
+            f"Source {name} takes its URL from the environment variable {variable}, which is not set, or "
+            "empty. Set it to the URL of the database."
         )
     return os.environ[variable]

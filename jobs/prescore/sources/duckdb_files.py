@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,33 @@ from typing import Any
 
 import pyarrow as pa
 
-from prescore.errors import DomainInvalid, StoreFull
+from prescore.errors import DomainInvalid, PrescoreError, SourceUnavailable, StoreFull
 from prescore.project.project import make_folder
-from prescore.sources.source import Query, Source, Stream, translate_errors
+from prescore.sources import duckdb_types, sql_text
+from prescore.sources.source import Batch, Query, Source, Stream, sentences
+
+_FIRST_WORDS = {"select", "with", "from", "values", "table", "pivot", "unpivot"}
+_WRITING_FUNCTIONS = {
+    "create_external_resource",
+    "destroy_external_resource",
+    "enable_logging",
+    "enable_profiling",
+    "mysql_execute",
+    "postgres_execute",
+}
+"""Functions with which a SELECT changes a file or another database."""
+_BATCH_BYTES = 512 * 2**20
+"""How large a batch may be: Arrow's text, unlike DuckDB's, ends at 2 GiB a column."""
+
+# DuckDB has an exception class for these, but errors in the middle of a result reach Python only as text.
+_DISK_FULL = re.compile(r"max_temp_directory_size|No space left on device")
+_OUT_OF_MEMORY = re.compile(r"Out of Memory Error")
+_UNREACHABLE = re.compile(
+    r"HTTP Error.*\b(?:429|5\d\d)\b|(?:HTTP|IO|Connection) Error.*(?:[Cc]ould not (?:connect|resolve|establish)|"
+    r"[Tt]imed? ?out|[Cc]onnection (?:refused|reset|error)|Stale file handle|Input/output error)",
+    re.DOTALL,
+)
+_NO_EXTENSION = re.compile(r"Failed to download extension|[Ee]xtension .* not found|No extension found")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +66,7 @@ class DuckDBSource(Source):
             try:
                 statements = connection.extract_statements(query)
             except duckdb.Error as error:
-                raise _query_error(f"The domain query {self.query_file}", error) from error
+                raise DomainInvalid(f"The domain query {self.query_file} failed: {error}") from error
         return _has_as_of(statements)
 
     @contextmanager
@@ -51,6 +76,8 @@ class DuckDBSource(Source):
         settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": self.memory_limit,
             "temp_directory": str(self.spill),
+            # Otherwise a batch with more than 2 GiB of text is an error.
+            "arrow_large_buffer_size": True,
         }
         # DuckDB looks for a relative path in the process's folder before it looks in file_search_path: a run started
         # elsewhere would read a file of the same name there.
@@ -60,33 +87,62 @@ class DuckDBSource(Source):
             duckdb.connect(":memory:", config=settings) as connection,
         ):
             try:
-                reader = self._run(connection, query)
+                stream = self._stream(connection, query)
             except duckdb.Error as error:
-                if _is_disk_full(error):
-                    raise StoreFull.at(self.spill) from error
-                raise _query_error(query.label, error) from error
-            batches = self._raise_when_disk_is_full(iter(reader))
-            yield Stream(reader.schema, translate_errors(batches, duckdb.Error, pa.ArrowException))
+                raise self._error(f"{query.label} failed", error) from error
+            yield stream
 
-    def _run(self, connection: Any, query: Query) -> pa.RecordBatchReader:
+    def _stream(self, connection: Any, query: Query) -> Stream:
         # With UTC, a time without a zone means the same on every machine.
         connection.execute("set TimeZone = 'UTC'")
-        statements = connection.extract_statements(query.text)
-        _require_select(statements, query.label)
+        text = sql_text.without_final_semicolons(query.text)
+        statements = connection.extract_statements(text)
+        _require_select(statements, query)
         parameters = {"as_of": self._as_of_value()} if _has_as_of(statements) else None
-        relation = connection.sql(query.text, params=parameters)
-        # The relation is limited, not a SELECT around the query, so that DuckDB's messages quote the author's own text.
+        relation = connection.sql(text, params=parameters)
+        names = relation.columns
+        positions = query.positions(names)
+        types = {name: relation.types[position] for name, position in positions.items()}
+        # The relation is changed, not a SELECT put around the query, so that DuckDB's messages quote the author's text.
+        relation = relation.project(_projection(positions))
         if query.limit is not None:
             relation = relation.limit(query.limit)
-        return relation.to_arrow_reader(query.batch_rows)
+        reader = relation.to_arrow_reader(query.batch_rows)
+        schema = _schema(reader.schema, positions)
+        return Stream(names, schema, self._batches(query, schema.names, iter(reader)), duckdb_types.hidden(types))
 
-    def _raise_when_disk_is_full(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        try:
-            yield from batches
-        except Exception as error:
-            if _is_disk_full(error):
-                raise StoreFull.at(self.spill) from error
-            raise
+    def _batches(self, query: Query, names: list[str], batches: Iterator[pa.RecordBatch]) -> Iterator[Batch]:
+        import duckdb
+
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            # pyarrow raises most errors of a stream as an OSError.
+            except (duckdb.Error, pa.ArrowException, OSError) as error:
+                raise self._error(f"{query.label} failed while its rows were read", error) from error
+            yield from map(Batch, _parts(batch.rename_columns(names)))
+
+    def _error(self, what: str, error: Exception) -> PrescoreError:
+        text = str(error)
+        if _DISK_FULL.search(text):
+            return StoreFull.at(self.spill)
+        if _OUT_OF_MEMORY.search(text):
+            return DomainInvalid(
+                f"{what}: DuckDB needs more memory than memory_limit = {self.memory_limit!r} in prescore.toml. "
+                "Raise it, or lower chunk_rows there. For a query that sorts, groups or joins, do less of it: "
+                "the order of the rows does not matter."
+            )
+        if _UNREACHABLE.search(text):
+            return SourceUnavailable(sentences(what, text, "Check that the files can be reached, then try again."))
+        if _NO_EXTENSION.search(text):
+            advice = (
+                "DuckDB reads these files only with an extension, which is not installed and could not be downloaded. "
+                "Convert them to Parquet, or install the extension for the user that runs prescore."
+            )
+            return DomainInvalid(sentences(what, text, advice))
+        return DomainInvalid(sentences(what, text, "Fix the query, or the data that it reads."))
 
     @contextmanager
     def _spill_folder(self) -> Iterator[None]:
@@ -97,12 +153,16 @@ class DuckDBSource(Source):
             shutil.rmtree(self.spill, ignore_errors=True)
 
 
-def _require_select(statements: list[Any], label: str) -> None:
+def _require_select(statements: list[Any], query: Query) -> None:
     """Raise DomainInvalid, before anything runs, unless the query is one SELECT: any other statement could write."""
     kinds = [statement.type.name for statement in statements]
-    # DuckDB reports a PIVOT as MULTI.
-    if kinds not in (["SELECT"], ["MULTI"]):
-        raise DomainInvalid(f"{label} must be one SELECT, but it is {', then '.join(kinds)}. Nothing was run.")
+    # DuckDB reports everything around a PIVOT as MULTI, even COPY (PIVOT …) TO 'file'. The first word is the statement.
+    if kinds == ["MULTI"]:
+        word = sql_text.first_word(query.text)
+        kinds = ["SELECT" if word in _FIRST_WORDS else word.upper()]
+    kinds += [name.upper() for name in sorted(_WRITING_FUNCTIONS & sql_text.called_functions(query.text))]
+    if kinds != ["SELECT"]:
+        raise DomainInvalid(f"{query.label} must be one SELECT, but it is {', then '.join(kinds)}. Nothing was run.")
 
 
 def _has_as_of(statements: list[Any]) -> bool:
@@ -110,10 +170,21 @@ def _has_as_of(statements: list[Any]) -> bool:
     return any(name.lower() == "as_of" for statement in statements for name in statement.named_parameters)
 
 
-def _query_error(label: str, error: Exception) -> DomainInvalid:
-    return DomainInvalid(f"{label} failed: {error}")
+def _projection(positions: dict[str, int]) -> str:
+    """Return a select list of columns by their position: names that differ in case only are one name to DuckDB."""
+    numbers = [f"#{position + 1:d}" for position in positions.values()]
+    return ", ".join(numbers) or "#1"
 
 
-def _is_disk_full(error: Exception) -> bool:
-    # DuckDB has no error code for this. It takes the free space as its limit, so the limit is mostly what is reached.
-    return "max_temp_directory_size" in str(error) or "No space left on device" in str(error)
+def _schema(schema: pa.Schema, positions: dict[str, int]) -> pa.Schema:
+    # Without a needed column, there still is one column that stands for none.
+    fields = [schema.field(number).with_name(name) for number, name in enumerate(positions)]
+    return pa.schema(fields)
+
+
+def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Yield a batch in slices of about `_BATCH_BYTES` at most."""
+    parts = batch.nbytes // _BATCH_BYTES + 1
+    size = -(-batch.num_rows // parts)
+    for start in range(0, batch.num_rows, size or 1):
+        yield batch.slice(start, size)

@@ -1,39 +1,105 @@
-"""What every source has in common: it runs a query and streams the result as Arrow batches."""
+"""What every source has in common: it runs a query and streams the needed columns of its result as Arrow batches."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
 
-from prescore.errors import DomainInvalid
+
+def sentences(what: str, text: str, advice: str) -> str:
+    """Return a message of what failed, the text of a driver's error, which may have several lines, and what to do."""
+    text = text.strip()
+    if "\n" in text:
+        return f"{what}: {text}\n{advice}"
+    return f"{what}: {text.removesuffix('.')}. {advice}"
+
+
+@dataclass(frozen=True)
+class Needed:
+    """A column that a query must return.
+
+    `type` is the Arrow type that it becomes, None for any date or time. `may_round` says that its numbers may lose
+    digits.
+    """
+
+    type: pa.DataType | None
+    may_round: bool = False
+
+
+@dataclass(frozen=True)
+class SourceType:
+    """A type of a source that its Arrow type does not show: JSON, for example, is text in Arrow.
+
+    Columns of it can only become one of the types `becomes`. `advice` says what to do about any other.
+    """
+
+    name: str
+    becomes: tuple[pa.DataType, ...] = ()
+    advice: str = "Cast it in the domain query."
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A row with a value that Arrow cannot hold as what it is: its values, the column at fault, and the reason."""
+
+    values: Mapping[str, Any]
+    column: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of a result, and those rows between them that cannot be read."""
+
+    rows: pa.RecordBatch
+    unreadable: Sequence[Unreadable] = ()
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The result of a running query: its schema, and its batches, which can be read once."""
+    """The result of a running query.
 
+    `names` are all columns that the query returns. `schema` and the batches, which can be read once, have only those
+    that are needed; one batch may have other types than another. `types` holds those of the needed columns whose type
+    Arrow does not show.
+    """
+
+    names: Sequence[str]
     schema: pa.Schema
-    batches: Iterator[pa.RecordBatch]
+    batches: Iterator[Batch]
+    types: Mapping[str, SourceType] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Query:
     """A query to run, and how to read its result.
 
-    The result is read in batches of about `batch_rows` rows. Messages call the query `label`.
+    The result is read in batches of about `batch_rows` rows. Messages call the query `label`. Without `needed`, all
+    columns are.
     """
 
     text: str
     batch_rows: int
     label: str
     limit: int | None
-    expected: dict[str, pa.DataType]
+    needed: Mapping[str, Needed] | None
+
+    def positions(self, names: Sequence[str]) -> dict[str, int]:
+        """Return the needed ones among the columns that the query returns, each with its position from 0.
+
+        A name that occurs twice has the position of its first column.
+        """
+        positions: dict[str, int] = {}
+        for position, name in enumerate(names):
+            if self.needed is None or name in self.needed:
+                positions.setdefault(name, position)
+        return positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,35 +134,22 @@ class Source(ABC):
         self,
         query: str,
         batch_rows: int,
-        expected: dict[str, pa.DataType] | None = None,
+        needed: Mapping[str, Needed] | None = None,
         *,
         limit: int | None = None,
         label: str | None = None,
     ) -> AbstractContextManager[Stream]:
-        """Run a query and stream batches of about `batch_rows` rows, and at most `limit` rows in all.
+        """Run a query that only reads, and stream batches of about `batch_rows` rows, and at most `limit` rows in all.
 
-        `expected` maps columns to the types that the values of a row-based database are read as; DuckDB has types of
-        its own. `label` is the name of the query in messages, by default that of the domain query.
+        Only the columns in `needed` are read; by default, all are. `label` is the name of the query in messages, by
+        default that of the domain query.
 
-        Raises DomainInvalid if the query fails, DatabaseUnavailable if its database cannot be reached, and StoreFull if
-        the rows fit neither in memory nor on disk; each of them also while batches are read.
+        Raises DomainInvalid if the query fails or could write, SourceUnavailable if its database or remote files cannot
+        be reached, and StoreFull if the rows fit neither in memory nor on disk; each of them also while batches are
+        read.
         """
         label = label or f"The domain query {self.query_file}"
-        return self._open(Query(query, batch_rows, label, limit, expected or {}))
+        return self._open(Query(query, batch_rows, label, limit, needed))
 
     def _as_of_value(self) -> datetime:
         return self.as_of or datetime.now(UTC)
-
-
-def translate_errors(batches: Iterator[pa.RecordBatch], *driver_errors: type[Exception]) -> Iterator[pa.RecordBatch]:
-    """Yield batches; raise DomainInvalid for an error of the driver in the middle of the result."""
-    while True:
-        try:
-            batch = next(batches)
-        except StopIteration:
-            return
-        except driver_errors as error:
-            raise DomainInvalid(
-                f"The domain query failed while its rows were read: {error}. Fix the query, or the data that it reads."
-            ) from error
-        yield batch

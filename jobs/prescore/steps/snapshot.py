@@ -16,6 +16,7 @@ from prescore.checks.results import sentence
 from prescore.errors import Refused
 from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.rejects import Reject
+from prescore.sources.source import Batch
 from prescore.store.folder import hash_file
 
 
@@ -30,7 +31,7 @@ class SnapshotSummary:
 
 
 def write(
-    batches: Iterator[pa.RecordBatch],
+    batches: Iterator[Batch],
     converter: DomainConverter,
     path: Path,
     chunk_rows: int,
@@ -71,7 +72,7 @@ def _open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def _converted(
-    batches: Iterator[pa.RecordBatch],
+    batches: Iterator[Batch],
     converter: DomainConverter,
     on_rejects: Callable[[list[Reject]], None],
     on_first_rows: Callable[[pa.RecordBatch], None],

@@ -19,6 +19,8 @@ def serialize(table: pa.Table) -> bytes:
     """Return a table of keys as a request body."""
     import pyarrow as pa
 
+    fields = [field.with_type(_plain(field.type)) for field in table.schema]
+    table = table.cast(pa.schema(fields))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
@@ -46,6 +48,15 @@ def concatenate(parts: Sequence[pa.Table]) -> pa.Table:
     last_metadata = parts[-1].schema.metadata
     table = pa.concat_tables(parts)
     return table.replace_schema_metadata(last_metadata)
+
+
+def _plain(arrow_type: pa.DataType) -> pa.DataType:
+    """Return the type of the same values as the API accepts it: pandas has categories, and polars has views."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(arrow_type):
+        return _plain(arrow_type.value_type)
+    return pa.string() if pa.types.is_string_view(arrow_type) else arrow_type
 
 
 def _deserialize(response: Response) -> pa.Table:
