@@ -15,6 +15,7 @@ from prescore.catalog import api_keys
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
 from prescore_api.http.app import ServerSettings, build
+from prescore_api.service.poller import Poller
 
 KEY = {"k": "bigint"}
 OPEN = ["/health/live", "/health/ready", "/docs", "/openapi.json"]
@@ -152,3 +153,20 @@ def test_an_unreadable_model_does_not_keep_a_revoked_key_alive(shelf: Shelf, clo
     while closed.get("/v1/predictions/m/1", headers=_bearer(key)).status_code != 401:
         assert time.monotonic() < deadline
     assert closed.get("/v1/predictions/m/1", headers=_bearer(kept)).status_code == 200
+
+
+def test_only_what_may_be_a_key_makes_the_server_read_the_keys(
+    closed: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading them takes up to a quarter of a second, which a client with a malformed header need not wait for."""
+    reads = []
+
+    async def read(_: Poller) -> None:
+        reads.append(1)
+
+    monkeypatch.setattr(Poller, "_read_keys_soon", read)
+    for header in ("Bearer x", "Basic !", "Digest x", "Bearer psk_0123456789ab_tooshort"):
+        assert closed.get("/v1/models", headers={"Authorization": header}).status_code == 401
+    assert reads == []
+    assert closed.get("/v1/models", headers=_bearer(f"psk_0123456789ab_{'a' * 43}")).status_code == 401
+    assert reads == [1]

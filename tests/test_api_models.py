@@ -20,6 +20,7 @@ PATHS = {
     "/v1/models/{model}": ["get"],
     "/v1/predictions/{model}": ["get"],
     "/v1/predictions/{model}/{key}": ["get"],
+    "/v1/predictions/{model}/rows": ["get"],
     "/v1/predictions/{model}/lookup": ["post"],
     "/health/live": ["get"],
     "/health/ready": ["get"],

@@ -285,6 +285,8 @@ def test_a_proxy_can_report_its_path_prefix(client: httpx.Client) -> None:
     headers = {"X-Forwarded-Prefix": "/a/b-1/"}
     assert client.get("/openapi.json", headers=headers).json()["servers"] == [{"url": "/a/b-1"}]
     assert f"{client.base_url}/a/b-1/v1/predictions/churn/42" in client.get("/docs", headers=headers).text
+    headers["X-Forwarded-Host"] = "api.example.org"
+    assert "http://api.example.org/a/b-1/v1/predictions/churn/42" in client.get("/docs", headers=headers).text
     for prefix in ("", "/", "//evil.example.org", "/a?b", '/"><script>', "https://evil.example.org"):
         assert "servers" not in client.get("/openapi.json", headers={"X-Forwarded-Prefix": prefix}).json()
 

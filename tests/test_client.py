@@ -269,7 +269,7 @@ def test_an_unreachable_database_raises_unavailable(call: ClientCall) -> None:
 
 def test_threads_can_share_a_client(api: Api) -> None:
     name = api.publish({"k": "bigint"}, [(k, k) for k in range(200)], {"place": "integer"})
-    with Client(f"{address(api.client)}/") as client, ThreadPoolExecutor(8) as threads:
+    with Client(f"{address(api.client)}/", timeout=60) as client, ThreadPoolExecutor(8) as threads:
         assert list(threads.map(lambda k: client.predict(name, k)["place"], range(200))) == list(range(200))
 
 
@@ -277,7 +277,7 @@ def test_tasks_can_share_a_client(api: Api) -> None:
     name = api.publish({"k": "bigint"}, [(k, k) for k in range(200)], {"place": "integer"})
 
     async def look_up_concurrently() -> list[Answer]:
-        async with AsyncClient(address(api.client)) as client:
+        async with AsyncClient(address(api.client), timeout=60) as client:
             return await asyncio.gather(*(client.predict(name, k) for k in range(200)))
 
     assert [answer["place"] for answer in asyncio.run(look_up_concurrently())] == list(range(200))

@@ -18,7 +18,6 @@ _EXPOSED_NAMES = (
 _EXPOSED: Header = (b"access-control-expose-headers", b", ".join(_EXPOSED_NAMES))
 _PREFLIGHT: tuple[Header, ...] = (
     (b"access-control-allow-methods", b"GET, HEAD, POST"),
-    (b"access-control-allow-headers", b"Authorization, Content-Type, If-None-Match, X-Request-Id, traceparent"),
     (b"access-control-max-age", b"600"),
     (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"),
     (b"cache-control", b"no-store"),
@@ -36,7 +35,9 @@ class CrossOrigin:
         """Return the response to a preflight request, which a browser sends without an API key; None for others."""
         if request.method != "OPTIONS" or b"access-control-request-method" not in request.headers:
             return None
-        return Response(204, b"", list(_PREFLIGHT))
+        # Whatever headers a page wants to send, such as those of a tracing library, do no harm.
+        headers = request.headers.get(b"access-control-request-headers", b"Authorization, Content-Type")
+        return Response(204, b"", [*_PREFLIGHT, (b"access-control-allow-headers", headers)])
 
     def headers(self, request: Request) -> list[Header]:
         """Return the headers that let the page which sent the request read the response."""

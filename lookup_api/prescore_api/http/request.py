@@ -80,7 +80,7 @@ class Request:
     @property
     def base_url(self) -> str:
         """The API's URL as the client sees it, without a trailing slash."""
-        host = self.headers.get(b"host", b"")
+        host = self.headers.get(b"x-forwarded-host") or self.headers.get(b"host", b"")
         if _HOST.fullmatch(host):
             return f"{self._scope['scheme']}://{host.decode()}{self.root_path}"
         name, port = self._scope["server"]
@@ -90,7 +90,7 @@ class Request:
     def root_path(self) -> str:
         """The path before /v1 in the client's URL, without a trailing slash: as configured, or as a proxy reports it.
 
-        It appears in documentation only, so that the header is not restricted to trusted proxies.
+        Like the host, it appears in documentation only, so that its header is not restricted to trusted proxies.
         """
         prefix = self.headers.get(b"x-forwarded-prefix", b"").rstrip(b"/")
         if self._root_path or not _PREFIX.fullmatch(prefix):

@@ -122,6 +122,14 @@ def _key(authorization: bytes | None) -> bytes:
     raise _malformed()
 
 
+def has_form_of_key(authorization: bytes) -> bool:
+    """Return whether an Authorization header contains what may be a key."""
+    try:
+        return _KEY.fullmatch(_key(authorization)) is not None
+    except Unauthenticated:
+        return False
+
+
 def _password(credentials: bytes) -> bytes:
     try:
         decoded = binascii.a2b_base64(credentials, strict_mode=True)
