@@ -126,6 +126,9 @@ class Signature:
         return self._graph.rank(name) == 1
 
     def _input_mismatches(self) -> Iterator[str]:
+        if not self.nodes:
+            yield "onnx.inputs: the model has no inputs, so that its predictions would be the same for every row"
+            return
         if ONLY_INPUT in self.inputs:
             yield self._unnamed_fault(self.inputs[ONLY_INPUT])
             return
@@ -145,8 +148,6 @@ class Signature:
         return f'{fault}a table that names the columns of each, or inputs = "by name" if each has the name of a column'
 
     def _input_fault(self, name: str, columns: tuple[str, ...]) -> str | None:
-        if not self.nodes:
-            return "the model has no inputs, so that its predictions would be the same for every row"
         if name not in self.nodes:
             return f"the model has no such input; it has {', '.join(self.nodes)}"
         node = self.nodes[name]
