@@ -22,20 +22,32 @@ def write(name: str) -> list[Path]:
     """
     if reason := model_name_error(name):
         raise Mistake(f"{name!r} is not a valid model name: {reason}.")
-    root = _project_folder()
-    templates = {
-        root / f"specs/{name}.toml": "spec.toml",
-        root / f"sql/domains/{name}.sql": "domain.sql",
-    }
-    for path in templates:
-        if path.exists():
-            raise Mistake(f"{path} already exists. Nothing was written; choose another name, or remove the file.")
+    root = project_folder()
+    require_absent(root, name)
+    spec_file, query_file = _files(root, name)
+    templates = {spec_file: "spec.toml", query_file: "domain.sql"}
     if not (root / FILE).exists():
         templates = {root / FILE: "prescore.toml", **templates}
     for path, template in templates.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(_text(template, name))
     return [*templates, write_schema(root)]
+
+
+def require_absent(root: Path, name: str) -> None:
+    """Raise Mistake if a project has a spec or a domain query of this name."""
+    for path in _files(root, name):
+        if path.exists():
+            raise Mistake(f"{path} already exists. Nothing was written; choose another name, or remove the file.")
+
+
+def _files(root: Path, name: str) -> tuple[Path, Path]:
+    return root / f"specs/{name}.toml", root / f"sql/domains/{name}.sql"
+
+
+def settings_text() -> str:
+    """Return the settings that a new project starts with."""
+    return _text("prescore.toml", "")
 
 
 def spec_text(name: str) -> str:
@@ -50,7 +62,7 @@ def write_schema(root: Path) -> Path:
     return path
 
 
-def _project_folder() -> Path:
+def project_folder() -> Path:
     """Return the folder of the project around the current folder, or the current folder if there is no project."""
     folder = Project.start_folder().resolve()
     try:

@@ -38,7 +38,7 @@ ARROW = _SCALARS | {name: pa.list_(_SCALARS[TYPES[name].element]) for name in AR
 _NAMES = {arrow: postgres for postgres, arrow in reversed(ARROW.items())} | {pa.float16(): "float16"}
 
 # Every integer up to this magnitude has a float of its own (IEEE 754: 11, 24 and 53 bits of significand).
-_LARGEST_EXACT_INTEGER = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
+LARGEST_EXACT_INTEGER = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
 
 # The years 1 to 9999 from 1970 on. Timestamps in nanoseconds hold no others.
 _FIRST_TIME = datetime.min - datetime(1970, 1, 1)  # noqa: DTZ001, DTZ901 - a difference
@@ -297,7 +297,7 @@ def _refuse_inexact_integers(
     if bounds["max"] is None:
         return
     largest = max(bounds["min"], bounds["max"], key=abs)
-    limit = _LARGEST_EXACT_INTEGER[target]
+    limit = LARGEST_EXACT_INTEGER[target]
     if abs(largest) > limit:
         fault = f"Column {name} holds {largest}, but {type_name(target)} holds every integer only up to {limit}"
         if is_stored:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -70,6 +71,14 @@ class Graph:
         version = re.search(r"\d+(\.\d+)+\S*", self._model.producer_version)
         parts = [self._model.producer_name, version[0] if version else ""]
         return " ".join(parts).strip()
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the features in order, if the file's metadata has them under `feature_names`."""
+        for entry in self._model.metadata_props:
+            if entry.key == "feature_names":
+                return _names(entry.value)
+        return ()
 
     @property
     def nodes(self) -> Iterator[Any]:
@@ -189,6 +198,15 @@ def attribute(node: Any, name: str, default: Any = None) -> Any:
         if found.name == name:
             return helper.get_attribute_value(found)
     return default
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Return names that are written as a JSON list, or between commas."""
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = text.split(",")
+    return tuple(str(name).strip() for name in names) if isinstance(names, list) else ()
 
 
 def _nodes(nodes: Any) -> Iterator[Any]:

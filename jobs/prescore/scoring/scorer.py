@@ -58,7 +58,7 @@ class Scorer:
         self.spec = spec
         self.onnx = spec.onnx
         self.graph = Graph.parse(model.content, self.onnx.file)
-        self.session = _load(model, self.graph, self.onnx.file, threads)
+        self.session = open_session(model, self.graph, self.onnx.file, threads)
         inputs = {node.name: node for node in self.session.get_inputs()}
         outputs = {node.name: node for node in self.session.get_outputs()}
         self.signature = Signature(spec.model, self.onnx, spec.outputs, self.graph, inputs, outputs)
@@ -175,7 +175,8 @@ def null_message(column: str, arrow_type: pa.DataType) -> str:
     return f"{message}."
 
 
-def _load(model: ModelFile, graph: Graph, name: str, threads: int) -> ort.InferenceSession:
+def open_session(model: ModelFile, graph: Graph, name: str, threads: int) -> ort.InferenceSession:
+    """Open a session of ONNX Runtime; raise ModelInvalid, with the file's `name`, if it cannot load the model."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -303,7 +303,7 @@ def _resolve_inputs(onnx: Onnx, nodes: Mapping[str, Any]) -> dict[str, tuple[str
 
 
 def _width_fault(node: Any, columns: tuple[str, ...]) -> str | None:
-    width = _width(node)
+    width = declared_width(node)
     # A vector takes one column. The width of a matrix may be left open, and so may everything.
     if width is None or width == len(columns):
         return None
@@ -311,7 +311,7 @@ def _width_fault(node: Any, columns: tuple[str, ...]) -> str | None:
     return f"the model takes {count(width, 'column')}; the spec lists {len(columns)}: {listed}"
 
 
-def _width(node: Any) -> int | None:
+def declared_width(node: Any) -> int | None:
     """Return the number of columns of a node, or None where the model leaves it open."""
     if len(node.shape) == 1:
         return 1
@@ -321,7 +321,7 @@ def _width(node: Any) -> int | None:
 
 def _has_one_value(node: Any) -> bool:
     """Return whether an output has one value for each row, such as a label, and no column for each class."""
-    return node.type not in _FLOAT_TENSORS or _width(node) == 1
+    return node.type not in _FLOAT_TENSORS or declared_width(node) == 1
 
 
 def _is_readable(tensor_type: str, column_type: str) -> bool:

@@ -1,0 +1,94 @@
+"""From the value of --data to a data set: a file, a .sql file, or a table of a database."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from prescore.draft.dataset import Dataset, duckdb_quote, file_relation, relative
+from prescore.errors import Mistake
+from prescore.project.project import Settings
+from prescore.sources.databases import DatabaseSource
+from prescore.sources.duckdb_files import DuckDBSource
+
+_NEW_SOURCE = "data"
+
+
+@dataclass(frozen=True)
+class OpenedData:
+    """A data set, and the name and URL that [sources] in prescore.toml lacks for it, if it does."""
+
+    dataset: Dataset
+    new_source: tuple[str, str] | None = None
+
+
+def open_data(data: str, table: str | None, root: Path, settings: Settings) -> OpenedData:
+    """Return the data that `--data` and `--table` mean; raise Mistake if they mean none."""
+    if data in settings.sources:
+        return OpenedData(_database_table(data, _resolve(settings.sources[data]), table))
+    if "://" in data or data.startswith("env:"):
+        url = _resolve(data)
+        _require_no_password(data)
+        known = [name for name, value in settings.sources.items() if value == data]
+        name = known[0] if known else _NEW_SOURCE
+        opened = _database_table(name, url, table)
+        return OpenedData(opened, None if known else (name, data))
+    if table is not None:
+        raise Mistake(f"--table names a table of a database, and {data} is a file. Leave it out.")
+    return OpenedData(_file(Path(data), root, settings))
+
+
+def _file(path: Path, root: Path, settings: Settings) -> Dataset:
+    spill = Path(tempfile.gettempdir()) / f"prescore-init-{os.getpid()}"
+    label = relative(path, root)
+    source = DuckDBSource(query_file=label, root=root, spill=spill, memory_limit=settings.memory_limit)
+    if path.suffix.lower() != ".sql":
+        return Dataset(source, file_relation(path, root), duckdb_quote)
+    if not path.exists():
+        raise Mistake(f"There is no file {path}.")
+    text = path.read_text(encoding="utf-8-sig").rstrip().removesuffix(";")
+    return Dataset(source, f"(\n{text}\n) as data", duckdb_quote, query_file=label)
+
+
+def _database_table(name: str, url: str, table: str | None) -> Dataset:
+    if table is None:
+        raise Mistake("--data names a database. Name its table as well: --table customers, or --table schema.customers")
+    quote = _quote_for(url)
+    relation = ".".join(quote(part) for part in table.split("."))
+    return Dataset(DatabaseSource(query_file=f"of {table}", url=url), relation, quote, source_name=name)
+
+
+def _quote_for(url: str) -> Callable[[str], str]:
+    """Return the function that quotes identifiers where this database needs it."""
+    import sqlalchemy as sa
+
+    try:
+        dialect = sa.make_url(url).get_dialect()()
+    except (sa.exc.ArgumentError, ImportError) as error:
+        raise Mistake(f"--data is not the URL of a database that SQLAlchemy can reach here: {error}.") from error
+    return dialect.identifier_preparer.quote
+
+
+def _resolve(url: str) -> str:
+    if not url.startswith("env:"):
+        return url
+    variable = url.removeprefix("env:")
+    value = os.environ.get(variable)
+    if not value:
+        raise Mistake(f"The environment variable {variable} is not set. Set it to an SQLAlchemy URL.")
+    return value
+
+
+def _require_no_password(data: str) -> None:
+    import sqlalchemy as sa
+
+    if data.startswith("env:"):
+        return
+    if sa.make_url(data).password:
+        raise Mistake(
+            "The URL in --data has a password, which must not stand in prescore.toml. Put the URL into an environment "
+            "variable, and give its name: --data env:WAREHOUSE_URL"
+        )

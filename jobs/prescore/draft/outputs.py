@@ -1,0 +1,104 @@
+"""The output columns of a draft, from what the model answers for a sample of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from prescore.scoring.graph import Graph, Label
+
+Tensor = np.ndarray[Any, Any]
+Kind = Literal["label", "probability", "number", "array"]
+
+MOST_COLUMNS = 10
+"""The most columns of one tensor that become output columns of their own; more become an array."""
+_TYPES = {"f": "real", "i": "bigint", "u": "bigint", "b": "boolean", "O": "text", "U": "text"}
+
+
+@dataclass(frozen=True)
+class DraftOutput:
+    """An output column: what the spec says of it, and its values for the sample.
+
+    `labels` are all classes that a label can be, if the model names them.
+    """
+
+    name: str
+    kind: Kind
+    type: str
+    fields: dict[str, Any]
+    values: Tensor = field(repr=False)
+    labels: tuple[Label, ...] = ()
+
+
+def draft(graph: Graph, tensors: Mapping[str, Tensor]) -> list[DraftOutput]:
+    """Return the output columns for all tensors that the model returns.
+
+    The names are those that `prescore.examples` gives: `prediction`, and `probability_<class>`. Of two classes, only
+    the second has a column, because the first one's probability is the rest.
+    """
+    classes = _classes(graph, tensors)
+    outputs: list[DraftOutput] = []
+    for source, tensor in tensors.items():
+        outputs += _of_tensor(source, tensor, graph.labels(source), classes)
+    return _with_distinct_names(outputs)
+
+
+def _classes(graph: Graph, tensors: Mapping[str, Tensor]) -> tuple[Label, ...]:
+    for source in tensors:
+        labels = graph.labels(source)
+        if labels:
+            return labels
+    return ()
+
+
+def _of_tensor(
+    source: str,
+    tensor: Tensor,
+    labels: tuple[Label, ...] | None,
+    classes: tuple[Label, ...],
+) -> Iterator[DraftOutput]:
+    if tensor.ndim == 1 or tensor.shape[1] == 1:
+        yield _single(source, tensor.reshape(-1), classes)
+    elif labels and tensor.shape[1] == len(labels) and len(labels) <= MOST_COLUMNS:
+        chosen = labels[1:] if len(labels) == 2 else labels
+        for label in chosen:
+            values = tensor[:, labels.index(label)]
+            fields = {"from": source, "class": label}
+            yield DraftOutput(f"probability_{label}", "probability", _type(tensor), fields, values)
+    elif tensor.shape[1] <= MOST_COLUMNS:
+        for index in range(tensor.shape[1]):
+            yield _column(f"{source}_{index}", tensor[:, index], {"from": source, "index": index})
+    else:
+        yield DraftOutput(source, "array", f"{_type(tensor)}[]", {"from": source}, tensor)
+
+
+def _single(source: str, values: Tensor, classes: tuple[Label, ...]) -> DraftOutput:
+    if values.dtype.kind == "f":
+        return _column("prediction", values, {"from": source})
+    return DraftOutput("prediction", "label", _type(values), {"from": source}, values, classes)
+
+
+def _column(name: str, values: Tensor, fields: dict[str, Any]) -> DraftOutput:
+    kind: Kind = "number" if values.dtype.kind == "f" else "label"
+    return DraftOutput(name, kind, _type(values), fields, values)
+
+
+def _type(tensor: Tensor) -> str:
+    if tensor.dtype == np.float64:
+        return "double precision"
+    return _TYPES[tensor.dtype.kind]
+
+
+def _with_distinct_names(outputs: list[DraftOutput]) -> list[DraftOutput]:
+    """Give outputs of one name that of their tensor instead."""
+    names = [output.name for output in outputs]
+    distinct = []
+    for output in outputs:
+        if names.count(output.name) > 1:
+            source = output.fields["from"]
+            output = replace(output, name=source)
+        distinct.append(output)
+    return distinct
