@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import cast
 from urllib.parse import quote
 
 import numpy as np
@@ -15,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from fix_api import OPEN, Shelf, serving
 from fix_postgres import at
 from fix_project import Sandbox
-from prescore.catalog import migrations, waits
+from prescore.catalog import migrations, session, waits
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
 from prescore.checks import expectations
@@ -203,6 +205,12 @@ def test_a_commit_that_waits_for_a_standby_is_logged(
             administrator.execute("alter system reset synchronous_standby_names")
             administrator.execute("select pg_reload_conf()")
         waiting.result()
+
+
+def test_a_server_that_is_too_old_is_refused() -> None:
+    info = cast("psycopg.ConnectionInfo", SimpleNamespace(server_version=140_023))
+    with pytest.raises(DatabaseRefused, match="PostgreSQL 14, and prescore needs 15 or later"):
+        session.require_supported(info)
 
 
 def test_a_database_without_an_encoding_returns_text(server: str) -> None:
