@@ -311,7 +311,7 @@ def _refuse_inexact_integers(
 def _refuse_ambiguous_floats(name: str, column: pa.Array) -> None:
     """Raise DomainInvalid for a float that may have been another integer before it was rounded to a float."""
     bounds = pc.min_max(column).as_py()
-    limit = _LARGEST_EXACT_INTEGER[column.type]
+    limit = LARGEST_EXACT_INTEGER[column.type]
     for bound in (bounds["min"], bounds["max"]):
         # A NaN is an error of the conversion itself.
         if bound is not None and abs(bound) >= limit:
