@@ -28,13 +28,13 @@ class OpenedData:
 def open_data(data: str, table: str | None, root: Path, settings: Settings) -> OpenedData:
     """Return the data that `--data` and `--table` mean; raise Mistake if they mean none."""
     if data in settings.sources:
-        return OpenedData(_database_table(data, _resolve(settings.sources[data]), table))
+        return OpenedData(_database_table(data, _resolve(settings.sources[data]), table, root))
     if "://" in data or data.startswith("env:"):
         url = _resolve(data)
         _require_no_password(data)
         known = [name for name, value in settings.sources.items() if value == data]
         name = known[0] if known else _NEW_SOURCE
-        opened = _database_table(name, url, table)
+        opened = _database_table(name, url, table, root)
         return OpenedData(opened, None if known else (name, data))
     if table is not None:
         raise Mistake(f"--table names a table of a database, and {data} is a file. Leave it out.")
@@ -53,12 +53,13 @@ def _file(path: Path, root: Path, settings: Settings) -> Dataset:
     return Dataset(source, f"(\n{text}\n) as data", duckdb_quote, query_file=label)
 
 
-def _database_table(name: str, url: str, table: str | None) -> Dataset:
+def _database_table(name: str, url: str, table: str | None, root: Path) -> Dataset:
     if table is None:
         raise Mistake("--data names a database. Name its table as well: --table customers, or --table schema.customers")
     quote = _quote_for(url)
     relation = ".".join(quote(part) for part in table.split("."))
-    return Dataset(DatabaseSource(query_file=f"of {table}", url=url), relation, quote, source_name=name)
+    source = DatabaseSource(query_file=f"of {table}", name=name, url=url, root=root)
+    return Dataset(source, relation, quote, source_name=name)
 
 
 def _quote_for(url: str) -> Callable[[str], str]:

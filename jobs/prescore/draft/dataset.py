@@ -59,7 +59,11 @@ class Dataset:
     def schema(self) -> pa.Schema:
         """The columns and their Arrow types; raises DomainInvalid if the data cannot be read."""
         with self.source.open(f"select * from {self.relation}", 1, limit=0 if self.is_file else 1) as stream:
-            return stream.schema
+            fields = []
+            for field in stream.schema:
+                hidden = stream.types.get(field.name)
+                fields.append(field.with_type(hidden.becomes[0]) if hidden and hidden.becomes else field)
+            return pa.schema(fields)
 
     def find(self, name: str) -> str:
         """Return a column by its name, in any case; raise Mistake if there is none, or several."""
@@ -79,7 +83,7 @@ class Dataset:
             expressions += self._count_expressions(name)
         selected = [f"{expression} as c{number}" for number, expression in enumerate(expressions)]
         with self.source.open(f"select {', '.join(selected)} from {self.relation}", 1) as stream:
-            values = [column[0].as_py() for column in next(stream.batches).columns]
+            values = [column[0].as_py() for column in next(stream.batches).rows.columns]
         rows, *rest = values
         found = {}
         for name, missing, low, high in zip(names, rest[::3], rest[1::3], rest[2::3], strict=True):

@@ -37,12 +37,12 @@ def score(model: ModelFile, spec: Spec, dataset: Dataset, query: str) -> Sample:
     Raises DomainInvalid when the query does not fit the model or has no rows, and ModelInvalid or ModelFailed.
     """
     scorer = Scorer(model, spec)
-    expected = domain_conversion.expected_types(spec, scorer.features)
+    needed = domain_conversion.needed_columns(spec, scorer.features)
     limit = None if dataset.is_file else ROWS
     converted: list[pa.RecordBatch] = []
     rejected: list[Reject] = []
-    with dataset.source.open(_sampling(dataset, query), ROWS, expected, limit=limit) as stream:
-        converter = DomainConverter(spec, scorer.features, stream.schema)
+    with dataset.source.open(_sampling(dataset, query), ROWS, needed, limit=limit) as stream:
+        converter = DomainConverter(spec, scorer.features, stream)
         for batch in stream.batches:
             rows, faults = converter.convert(batch)
             converted.append(rows)

@@ -7,7 +7,8 @@ from typing import Any
 
 from prescore.errors import DomainInvalid
 from prescore.project.spec import Spec
-from prescore.sources.source import Source
+from prescore.sources.source import Needed, Source
+from prescore.sources.values import Reader, Unfit
 from prescore.wording import utc
 
 # How far the clocks of a source and of this machine may differ.
@@ -34,7 +35,15 @@ def query(source: Source, spec: Spec) -> datetime | None:
     if len(values) != 1 or None in values:
         examples = rows[:2] or "no row"
         raise DomainInvalid(f"domain.data_as_of.query must return one row with one time, but returned {examples}.")
-    return to_datetime(values[0])
+    return to_datetime(_read_time(values[0]))
+
+
+def _read_time(value: Any) -> Any:
+    """Return the date or time that a text spells: SQLite has no other."""
+    try:
+        return Reader(Needed(None)).read(value)
+    except Unfit as unfit:
+        raise DomainInvalid(f"domain.data_as_of.query returned {value}, {unfit}. Cast it in the query.") from unfit
 
 
 def to_datetime(value: Any) -> datetime | None:

@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from prescore.errors import DomainInvalid
 from prescore.sources import database_errors, dialects, engines, sql_text
 from prescore.sources.dialects import Dialect
@@ -21,6 +23,7 @@ from prescore.sources.values import Reader
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+_AS_IT_IS = Needed(pa.null())
 _FIRST_WORDS = {"select", "with", "values", "table", "from"}
 # SQLite renames the second of two columns of the same name.
 _RENAMED = re.compile(r"(.+):\d+")
@@ -141,7 +144,7 @@ class DatabaseSource(Source):
         codes = [column[1] for column in result.cursor.description]
         readers, types = {}, {}
         for name, position in plan.positions.items():
-            needed = Needed(None) if query.needed is None else query.needed[name]
+            needed = _AS_IT_IS if query.needed is None else query.needed[name]
             code = codes[position] if isinstance(codes[position], int) else None
             readers[name] = Reader(needed, padded=code in self.dialect.padded, single=code in self.dialect.single)
             hidden = self.dialect.hidden.get(code)
