@@ -240,6 +240,14 @@ def test_what_is_not_http_is_400_like_every_error_and_counted(served: httpx.Clie
     assert scraped(served, "prescore_http_requests_total", **labels) == before + 3
 
 
+def test_a_client_that_is_still_sending_receives_the_400(served: httpx.Client) -> None:
+    """If the server closed the connection at once, the system would reset it."""
+    with _connect(served) as connection:
+        connection.sendall(b"not HTTP\r\n\r\n" + b"x" * 1_000_000)
+        ((status, _),) = _responses(_receive_all(connection))
+    assert status == 400
+
+
 def test_a_malformed_body_ends_a_request_that_waits_for_it(served: httpx.Client) -> None:
     head = b"POST /v1/predictions/m/lookup HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
     for before, expected in (([], [400]), ([_get(1)], [200, 400])):
