@@ -183,9 +183,9 @@ def test_the_key_alone_is_on_stdout(sandbox: Sandbox) -> None:
     made = sandbox.cli("keys", "create", "shop", "--model", "churn", "--model", "upsell", "--expires", "90d")
     assert made.code == 0, made.err
     assert TEXT.fullmatch(made.out.removesuffix("\n"))
-    assert "shop opens churn, upsell for 90d. It is shown once: only its hash is kept." in made.err
+    assert "shop can read churn, upsell for 90d. It is shown once: only its hash is kept." in made.err
     assert parts(made.out.strip())["secret"] not in made.err
-    assert "opens every model. It is shown once" in sandbox.cli("keys", "create", "all").err
+    assert "can read every model. It is shown once" in sandbox.cli("keys", "create", "all").err
 
 
 def test_the_list_shows_all_but_the_secret(sandbox: Sandbox) -> None:

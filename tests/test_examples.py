@@ -238,7 +238,11 @@ def test_small_numbers_are_compared_by_their_own_size(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("function", "extra", "message"),
     [
-        (lambda rows: rows[["visits"]] * 0, "", "has a column visits already"),
+        (
+            lambda rows: rows[["visits"]] * 0,
+            "",
+            "has a column visits already. If it is a feature, give the output another name",
+        ),
         (lambda _: np.zeros(3), "", "has the shape (3,) for 200 rows"),
     ],
     ids=["a feature", "rows"],
@@ -254,15 +258,20 @@ def test_what_is_no_output_is_not_written(
 @pytest.mark.parametrize(
     ("table", "extra", "message"),
     [
-        ({"visits": [1.0], "score": [0.5]}, "", "lack the features spend; they have visits, score"),
+        ({"visits": [1.0], "score": [0.5]}, "", "have no column for spend; they have visits, score"),
         ({"visits": [1.0], "spend": [1.0], "p": [0.5]}, "", 'onnx.examples.columns = { score = "…" }'),
         ({"visits": [1.0], "spend": [1.0], "p": [0.5]}, 'columns = { score = "q" }', "has no column q"),
         ({"visits": [None], "spend": [1.0], "score": [0.5]}, "", "has a missing feature that onnx.nullable does not"),
-        ({"visits": ["x"], "spend": [1.0], "score": [0.5]}, "", "column visits is string, and cannot become real"),
+        ({"visits": ["x"], "spend": [1.0], "score": [0.5]}, "", "column visits is text, and cannot become real"),
+        (
+            {"visits": [1.0], "spend": [1.0], "score": [[0.5]]},
+            "",
+            "outputs.score: the spec has the type real, but column score of the examples",
+        ),
         ({"visits": pa.array([], pa.float32())}, "", "have no rows"),
         (pa.table([[1.0], [2.0]], names=["a", "a"]), "", "have two columns of one name"),
     ],
-    ids=["feature", "output", "column", "missing", "type", "empty", "twice"],
+    ids=["feature", "output", "column", "missing", "type", "type of an output", "empty", "twice"],
 )
 def test_examples_that_do_not_fit_are_refused(sandbox: Sandbox, table: Any, extra: str, message: str) -> None:
     (sandbox.root / "models").mkdir(exist_ok=True)
@@ -277,7 +286,7 @@ def test_a_file_of_examples_that_is_missing_or_damaged_is_reported(sandbox: Sand
     sandbox.edit("[onnx.inputs]", f'[onnx.examples]\nfile = "{FILE}"\n[onnx.inputs]')
     assert "Cannot read the examples" in sandbox.cli("validate", "churn").err
     (sandbox.root / FILE).write_bytes(b"PAR1")
-    assert "are not a Parquet file" in sandbox.cli("validate", "churn").err
+    assert "bytes). Write them again where the model is trained" in sandbox.cli("validate", "churn").err
 
 
 def test_a_spec_without_examples_is_warned_about_and_can_be_forbidden(sandbox: Sandbox) -> None:

@@ -478,7 +478,7 @@ def test_predictions_made_elsewhere_are_published_as_they_are(sandbox: Sandbox) 
         "select customer, case customer when 7 then null else spend end as spend, visits from 'data/customers.parquet'"
     )
     result = sandbox.cli("run", "churn")
-    assert (result.code, "Prediction spend is null" in result.err) == (4, True)
+    assert (result.code, "Prediction score (column spend of the domain query) is null" in result.err) == (4, True)
     sandbox.query("select customer, visits from read_parquet('data/customers.parquet')")
     missing = (
         "Column spend (prediction, as the spec has no [onnx] section) is missing; the query returns customer, visits"

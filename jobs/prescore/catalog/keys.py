@@ -55,7 +55,8 @@ def _wrong_columns(columns: Sequence[Column], key: Mapping[str, Any]) -> errors.
         faults.append(f"lacks {', '.join(missing)}")
     if unknown:
         faults.append(f"has no column {', '.join(unknown)}")
-    return errors.KeyInvalid(f"The key {' and '.join(faults)}; it consists of {', '.join(names)}.")
+    subject = "key column is" if len(names) == 1 else "key columns are"
+    return errors.KeyInvalid(f"The key {' and '.join(faults)}; the {subject} {', '.join(names)}.")
 
 
 def _parse_at(position: int, columns: Sequence[Column], key: Any) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def create(name: Name, model: Models = None, expires: Expires = None) -> None:
     scope = _scope(models)
     if expires is not None:
         scope = f"{scope} for {expires}"
-    sys.stderr.write(f"prescore: the API key {name} opens {scope}. It is shown once: only its hash is kept.\n")
+    sys.stderr.write(f"prescore: the API key {name} can read {scope}. It is shown once: only its hash is kept.\n")
 
 
 @keys.command("list")

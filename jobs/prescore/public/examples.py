@@ -56,7 +56,11 @@ def examples(
     columns = {str(name): rows[name] for name in rows.columns}
     for name, values in _outputs(model, rows, outputs).items():
         if name in columns:
-            raise Mistake(f"The frame has a column {name} already. Remove it: it must hold features alone.")
+            raise Mistake(
+                f"The frame has a column {name} already. If it is a feature, give the output another name, here and "
+                "in the spec, or there in onnx.examples.columns alone. If not, take it out of the frame, which must "
+                "hold features alone."
+            )
         columns[name] = _column(name, values, rows.index)
     arrays = [pa.array(values, from_pandas=True) for values in columns.values()]
     table = pa.table(arrays, names=list(columns))

@@ -52,8 +52,13 @@ class Scorer(BatchScorer):
         for a feature that is absent, NULL where the spec forbids it, or not exactly convertible, and ModelFailed when
         the model fails on a row.
         """
-        columns = [name for name in self.features if name in frame.columns]
-        batch = pa.RecordBatch.from_pandas(frame[columns], preserve_index=False)
+        absent = [name for name in self.features if name not in frame.columns]
+        if absent:
+            raise DomainInvalid(
+                f"The frame has no column {', '.join(absent)}, which the model needs; its columns are "
+                f"{', '.join(map(str, frame.columns))}. Give it the features under their names in the spec."
+            )
+        batch = pa.RecordBatch.from_pandas(frame[list(self.features)], preserve_index=False)
         self._require_types(frame, batch)
         predictions: pd.DataFrame = self.score(batch).to_pandas()
         predictions.index = frame.index

@@ -76,7 +76,7 @@ class ColumnConverter:
 class DomainConverter:
     """Converts batches of the domain to those of the snapshot: the needed columns only, each of its exact type.
 
-    A feature that is also a key or a passed-through column is kept as the type of the table, and checked to fit the
+    A feature that is also a key or a passthrough column is kept as the type of the table, and checked to fit the
     type that the model takes. Raises DomainInvalid for a column that is missing or of the wrong type.
     """
 
@@ -95,6 +95,7 @@ class DomainConverter:
         # A prediction made elsewhere that is NaN is rejected with the others that are not finite.
         self._features = set(features) if spec.onnx else set()
         self._never_null = _never_null(spec, features)
+        self._outputs = _outputs(spec)
         self._clock = _clock_column(spec)
         self._newest: Any = None
         faults = [
@@ -102,10 +103,10 @@ class DomainConverter:
             *self._type_faults(domain),
         ]
         if faults:
+            needed = "the spec and the model need" if spec.onnx else "the spec needs"
             lines = "\n  ".join(faults)
             raise DomainInvalid(
-                f"The domain query of {spec.model} does not return the columns that the spec and the model need:\n"
-                f"  {lines}"
+                f"The domain query of {spec.model} does not return the columns that {needed}:\n  {lines}"
             )
 
     def convert(self, batch: Batch) -> tuple[pa.RecordBatch, list[Reject]]:
@@ -161,7 +162,7 @@ class DomainConverter:
             missing = self._missing(name, batch.column(name))
             if not pc.any(missing).as_py():
                 continue
-            rejected += rejects.reject_rows(batch.filter(missing), self._key, name, reason)
+            rejected += rejects.reject_rows(batch.filter(missing), self._key, self._outputs.get(name, name), reason)
             batch = batch.filter(pc.invert(missing))
         return batch, rejected
 
@@ -181,7 +182,7 @@ class DomainConverter:
         fits = [True] * batch.num_rows
         for number, (name, reason) in faults.items():
             row = batch.slice(number, 1)
-            rejected += rejects.reject_rows(row, self._key, name, reason)
+            rejected += rejects.reject_rows(row, self._key, self._outputs.get(name, name), reason)
             fits[number] = False
         mask = pa.array(fits, pa.bool_())
         return batch.filter(mask), rejected
@@ -266,18 +267,30 @@ def _never_null(spec: Spec, features: Types) -> dict[str, str]:
     reasons = {}
     for name in spec.key:
         reasons[name] = f"Key column {name} is null: a row without a key cannot be looked up"
+    outputs = _outputs(spec)
     for name, arrow_type in features.items():
         if spec.onnx is None:
-            reasons.setdefault(name, f"Prediction {name} is null")
+            output = outputs[name]
+            column = "" if output == name else f" (column {name} of the domain query)"
+            reasons.setdefault(name, f"Prediction {output}{column} is null")
         elif name not in spec.onnx.nullable:
             reasons.setdefault(name, null_message(name, arrow_type))
     return reasons
 
 
+def _outputs(spec: Spec) -> dict[str, str]:
+    """Return the outputs that are columns of the domain query, by the name that they have there."""
+    outputs: dict[str, str] = {}
+    if spec.onnx is None:
+        for name, output in spec.outputs.items():
+            outputs.setdefault(output.source or name, name)
+    return outputs
+
+
 def _column_faults(spec: Spec, features: Types, domain: Stream) -> Iterator[str]:
     """Yield needed columns that the domain query does not return, or returns twice."""
     roles = dict.fromkeys(spec.key, "key")
-    roles |= dict.fromkeys(spec.passthrough, "passed-through")
+    roles |= dict.fromkeys(spec.passthrough, "passthrough")
     # A user who forgot the section sees why the query must return predictions.
     roles |= dict.fromkeys(features, "feature" if spec.onnx else "prediction, as the spec has no [onnx] section")
     clock = _clock_column(spec)

@@ -30,6 +30,7 @@ HOW_TO_ADD = (
     "Write them where the model is trained, with prescore.examples(model, frame), and name the file in the spec: "
     "[onnx.examples] file."
 )
+_WRITE_AGAIN = "Write them again where the model is trained, with prescore.examples(model, frame)."
 MISSING = (
     f"The spec has no examples, so nothing shows that the model's numbers are those of its training code. {HOW_TO_ADD}"
 )
@@ -64,13 +65,16 @@ class ExampleFile:
         try:
             table = pq.ParquetFile(io.BytesIO(self.content)).read()
         except (OSError, pa.ArrowException) as error:
-            raise ModelInvalid(f"The examples {self.path} are not a Parquet file: {error}") from error
+            raise ModelInvalid(
+                f"The examples {self.path} are not a Parquet file, or a damaged one: {error}. {_WRITE_AGAIN}"
+            ) from error
         if table.num_rows == 0:
-            raise ModelInvalid(f"The examples {self.path} have no rows. Write them again.")
+            raise ModelInvalid(f"The examples {self.path} have no rows. {_WRITE_AGAIN}")
         names = table.schema.names
         if len(set(names)) != len(names):
             raise ModelInvalid(
-                f"The examples {self.path} have two columns of one name. Their columns: {', '.join(names)}."
+                f"The examples {self.path} have two columns of one name. Their columns: {', '.join(names)}. "
+                "Rename one of them, and write the file again."
             )
         return table.combine_chunks()
 
@@ -127,7 +131,7 @@ def _require_features(scorer: Scorer, file: ExampleFile) -> None:
     missing = [name for name in scorer.features if name not in names]
     if missing:
         raise ModelInvalid(
-            f"The examples {file.path} lack the features {', '.join(missing)}; they have {', '.join(names)}. "
+            f"The examples {file.path} have no column for {', '.join(missing)}; they have {', '.join(names)}. "
             "Write them with the columns that the spec names."
         )
 
@@ -154,7 +158,7 @@ def _read_expected(scorer: Scorer, file: ExampleFile, rows: pa.Table) -> dict[st
         column = settings.columns.get(name, name)
         if column not in rows.schema.names:
             raise _absent_error(scorer, file, name, column)
-        values = _convert(file, rows, column, conversion.ARROW[output.type])
+        values = _convert(file, rows, column, conversion.ARROW[output.type], name)
         tolerance = settings.tolerance.get(name, TOLERANCE) if _is_float(output.type) else 0.0
         source = scorer.signature.outputs[name].source
         expected[name] = Expected(values, tolerance, scorer.signature.is_half(source))
@@ -177,7 +181,10 @@ def _is_float(type_name: str) -> bool:
     return (element or type_name) in FLOATS
 
 
-def _convert(file: ExampleFile, rows: pa.Table, name: str, arrow_type: pa.DataType) -> pa.Array:
+def _convert(
+    file: ExampleFile, rows: pa.Table, name: str, arrow_type: pa.DataType, output: str | None = None
+) -> pa.Array:
+    """Return a column of the examples in the type of a feature, or of `output`; raise ModelInvalid if it cannot be."""
     column = rows.column(name).combine_chunks()
     if pat.is_floating(column.type) and not pat.is_floating(arrow_type):
         column = pc.if_else(pc.is_nan(column), None, column)
@@ -188,9 +195,15 @@ def _convert(file: ExampleFile, rows: pa.Table, name: str, arrow_type: pa.DataTy
             return _between_labels_and_booleans(name, column, arrow_type)
         return conversion.convert(name, column, arrow_type, allow_precision_loss=True)
     except DomainInvalid as error:
+        given, wanted = (conversion.type_name(kind) for kind in (column.type, arrow_type))
+        if output is not None:
+            raise ModelInvalid(
+                f"outputs.{output}: the spec has the type {wanted}, but column {name} of the examples {file.path} is "
+                f"{given}, and cannot become {wanted} exactly. Correct the type in the spec, or write them again."
+            ) from error
         raise ModelInvalid(
-            f"The examples {file.path} do not fit the model: column {name} is {column.type}, and cannot become "
-            f"{conversion.type_name(arrow_type)} exactly. Write them again, with the types of training."
+            f"The examples {file.path} do not fit the model: column {name} is {given}, and cannot become {wanted} "
+            "exactly, the type that the model takes. Write them again, with the types of training."
         ) from error
 
 

@@ -155,7 +155,8 @@ def limit_error(model: str, result: CheckResult) -> Refused:
     """Return the error for a domain with more rejects than the spec allows."""
     return Refused(
         f"Too many rows of the domain of {model} were rejected:\n  {sentence(result)}\n"
-        "Fix the domain query, or raise max_rejects in the spec to publish without these rows.",
+        "Fix these rows in the source or in the domain query, or raise max_rejects in the spec to publish without "
+        "them.",
         [result],
     )
 

@@ -154,7 +154,7 @@ class Scorer:
             column = batch.column(name)
         except KeyError as error:
             available = ", ".join(batch.schema.names)
-            raise DomainInvalid(f"{onnx.file} needs the feature {name}, but the batch has only {available}.") from error
+            raise DomainInvalid(f"{onnx.file} needs the feature {name}; it was given {available}.") from error
         if name not in onnx.nullable and is_missing(column).any():
             raise DomainInvalid(null_message(name, arrow_type))
         converted = conversion.convert(

@@ -1,4 +1,4 @@
-"""Score one chunk of a snapshot: keys, predictions and passed-through columns, in the order of the version's table."""
+"""Score one chunk of a snapshot: keys, predictions and passthrough columns, in the order of the version's table."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SnapshotReader:
 
 
 def score_chunk(predictor: Predictor, chunk: pa.RecordBatch, record_limit: int) -> Scored:
-    """Score a chunk: return its key columns, outputs and passed-through columns, in the catalog's order.
+    """Score a chunk: return its key columns, outputs and passthrough columns, in the catalog's order.
 
     Rows on which the model fails and rows whose predictions are not finite are rejected; the first `record_limit` of
     them are recorded with their reasons. Raises ModelFailed when the model fails on more rows than that.

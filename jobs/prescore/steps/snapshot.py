@@ -118,7 +118,7 @@ def empty_domain_error(model: str, rejects_result: CheckResult | None = None) ->
     else:
         message = (
             f"The domain of {model} has no row that can be scored, and publishing it would remove every prediction.\n"
-            f"  {sentence(rejects_result)}\nFix the domain query."
+            f"  {sentence(rejects_result)}\nFix these rows in the source or in the domain query."
         )
     rows: CheckResult = {
         "name": "rows",
