@@ -17,7 +17,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.svm import SVC
 
 from fix_project import Sandbox, Value, customers, model
-from prescore.errors import ModelInvalid
+from prescore.errors import ModelFailed, ModelInvalid
 from prescore.project.spec import Spec
 from prescore.run import materialize
 from prescore.scoring.scorer import Scorer
@@ -376,6 +376,44 @@ def test_the_votes_of_a_support_vector_machine_belong_to_no_class() -> None:
     ).score(_rows())
     expected = machine.decision_function(np.column_stack(_rows().columns))
     assert np.allclose(predictions.column("p"), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("element", "value", "column_type", "message"),
+    [
+        (
+            TensorProto.INT64,
+            2**24 + 1,
+            "real",
+            "an integer that real cannot hold exactly. Give the output the type bigint",
+        ),
+        (
+            TensorProto.INT64,
+            2**15,
+            "smallint",
+            "not in range: -32768 to 32767. Give the output a wider type in the spec",
+        ),
+        (TensorProto.DOUBLE, 1e300, "real", "Output score holds numbers too large for real"),
+        (TensorProto.STRING, "a\x00b", "text", "a text with a NUL character (U+0000), which Postgres cannot store"),
+        (TensorProto.STRING, "a\x00b", "text[]", "a text with a NUL character (U+0000), which Postgres cannot store"),
+    ],
+    ids=["integer", "range", "overflow", "text", "texts"],
+)
+def test_a_prediction_that_does_not_fit_its_column_is_reported_without_advice_on_the_domain(
+    element: int, value: Any, column_type: str, message: str
+) -> None:
+    constant = np.array([[value]], object if isinstance(value, str) else None)
+    nodes = [
+        helper.make_node("Cast", ["visits"], ["zeros"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["values", "zeros"], ["score"]),
+    ]
+    content = model(nodes, [("visits", FLOAT, [None])], [("score", element, [None, 1])], {"values": constant})
+    scorer = _scorer(content, {"visits": "visits"}, {"score": {"type": column_type}})
+    with pytest.raises(ModelFailed) as raised:
+        scorer.score(pa.record_batch({"visits": pa.array([0.0, 0.0], pa.float32())}))
+    assert message in str(raised.value)
+    assert "domain query" not in str(raised.value)
+    assert "allow_precision_loss" not in str(raised.value)
 
 
 def _tree_of_two_classes(classes: list[int]) -> bytes:

@@ -11,10 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.types as pat
 
 from prescore.catalog.catalog import Column
-from prescore.catalog.types import TYPES
-from prescore.errors import DomainInvalid, ModelInvalid
+from prescore.errors import ModelInvalid
 from prescore.project.spec import Output
-from prescore.scoring import conversion
+from prescore.scoring import predictions
 from prescore.scoring.signature import Selection
 from prescore.wording import count
 
@@ -42,7 +41,7 @@ def to_lists(output: Output, selection: Selection, tensor: Tensor) -> pa.Array:
     if selection.columns is not None:
         tensor = tensor[:, selection.columns]
     flat = np.ascontiguousarray(tensor).reshape(-1)
-    elements = _to_elements(selection.name, output, flat)
+    elements = predictions.convert(selection.name, output.type, flat)
     return _to_rows(elements, rows, len(selected))
 
 
@@ -56,24 +55,6 @@ def _require_columns(output: Output, selection: Selection, selected: Sequence[in
         raise selection.error(
             f"has {len(selected):,} columns, but a vector has at most {_LONGEST_VECTOR:,}. Store real[] instead."
         )
-
-
-def _to_elements(name: str, output: Output, flat: Tensor) -> pa.Array:
-    predictions = pa.array(flat, from_pandas=False)
-    element = TYPES[output.type].element
-    conversion.refuse_fractions(name, output.type, flat)
-    try:
-        # As for single numbers, a spec that stores doubles as real accepts the rounding.
-        elements = conversion.convert(
-            name,
-            predictions,
-            conversion.ARROW[element],
-            allow_precision_loss=pat.is_floating(predictions.type),
-        )
-        conversion.refuse_nul(name, elements)
-    except DomainInvalid as error:
-        raise conversion.prediction_error(name, error) from error
-    return elements
 
 
 def _to_rows(elements: pa.Array, rows: int, width: int) -> pa.Array:

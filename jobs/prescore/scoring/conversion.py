@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from prescore.catalog.types import ARRAYS, INTEGERS, TYPES, UUID_PATTERN
-from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
+from prescore.catalog.types import ARRAYS, TYPES, UUID_PATTERN
+from prescore.errors import DomainInvalid
 
 _SCALARS: dict[str, pa.DataType] = {
     "smallint": pa.int16(),
@@ -136,39 +135,22 @@ def convert(
         ) from error
 
 
-def refuse_nul(name: str, column: pa.Array) -> None:
-    """Raise DomainInvalid for a text with a NUL, the one character that Postgres cannot store."""
+def has_nul(column: pa.Array) -> bool:
+    """Return whether a column has a text with a NUL, the one character that Postgres cannot store."""
     if pat.is_list(column.type):
         column = column.flatten()
     if not pat.is_string(column.type):
-        return
-    has_nul = pc.match_substring(column, "\x00")
-    if pc.any(has_nul).as_py():
+        return False
+    return bool(pc.any(pc.match_substring(column, "\x00")).as_py())
+
+
+def refuse_nul(name: str, column: pa.Array) -> None:
+    """Raise DomainInvalid for a text with a NUL."""
+    if has_nul(column):
         raise DomainInvalid(
             f"Column {name} holds a NUL character (U+0000), which Postgres cannot store in text. "
             "Remove it in the domain query."
         )
-
-
-def refuse_fractions(output: str, type_name: str, values: np.ndarray[Any, Any]) -> None:
-    """Raise ModelInvalid for a prediction with a fraction, if its output column holds integers, or arrays of them."""
-    element = TYPES[type_name].element
-    if (element or type_name) not in INTEGERS or values.dtype.kind != "f":
-        return
-    fractions = values[np.isfinite(values) & (values != np.trunc(values))]
-    if fractions.size:
-        raise ModelInvalid(
-            f"Output {output}: the model returned {fractions[0]}, but the spec stores whole numbers ({type_name}). "
-            f"Give the output a float type in the spec, such as {'real[]' if element else 'real'}."
-        )
-
-
-def prediction_error(output: str, error: DomainInvalid) -> ModelFailed:
-    """Return the error for a prediction that `convert` cannot convert, without its advice, which is for the domain."""
-    if isinstance(error.__cause__, pa.ArrowInvalid):
-        advice = "Give the output a wider type in the spec, or fix the model."
-        return ModelFailed(f"Output {output}: {error.__cause__}. {advice}")
-    return ModelFailed(f"Output {output}: {error}")
 
 
 _LISTS = (pat.is_list, pat.is_large_list, pat.is_fixed_size_list)

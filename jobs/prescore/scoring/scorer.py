@@ -19,7 +19,7 @@ import pyarrow as pa
 from prescore.catalog.types import ARRAYS
 from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
 from prescore.project.spec import Spec
-from prescore.scoring import arrays, conversion, signature
+from prescore.scoring import arrays, conversion, predictions, signature
 from prescore.scoring.expected import is_missing
 from prescore.scoring.graph import Graph
 from prescore.scoring.signature import TENSOR_TYPES, Signature, Tensor
@@ -85,16 +85,16 @@ class Scorer:
         number of rows, or columns that do not fit the spec.
         """
         tensors = self.tensors(batch)
-        predictions = {}
+        columns = {}
         for name, selection in self.signature.outputs.items():
             output = self.spec.outputs[name]
             tensor = tensors[selection.source]
             if output.type in ARRAYS:
-                predictions[name] = arrays.to_lists(output, selection, tensor)
+                columns[name] = arrays.to_lists(output, selection, tensor)
                 continue
             values = signature.select_column(tensor, selection)
-            predictions[name] = _to_column(name, output.type, values)
-        return pa.record_batch(predictions)
+            columns[name] = predictions.convert(name, output.type, values)
+        return pa.record_batch(columns)
 
     def tensors(self, batch: pa.RecordBatch, sources: list[str] | None = None) -> dict[str, Tensor]:
         """Return outputs of the model, by default those that the spec needs: each has a row for each row of a batch.
@@ -219,38 +219,3 @@ def _join(source: str, parts: list[Tensor]) -> Tensor:
             "Check that the model treats each row by itself."
         )
     return np.concatenate(parts)
-
-
-def _to_column(name: str, type_name: str, values: Tensor) -> pa.Array:
-    """Return predictions as the type of their output column; raise ModelFailed for one that does not fit it.
-
-    Raises ModelInvalid for a fraction in an integer column.
-    """
-    predictions = pa.array(np.ascontiguousarray(values), from_pandas=False)
-    predicted_type = predictions.type
-    if type_name == "boolean" and pa.types.is_integer(predicted_type):
-        return _to_booleans(name, values)
-    conversion.refuse_fractions(name, type_name, values)
-    try:
-        # A spec that stores doubles as real accepts the rounding. Integers are never rounded.
-        column = conversion.convert(
-            name,
-            predictions,
-            conversion.ARROW[type_name],
-            allow_precision_loss=pa.types.is_floating(predicted_type),
-        )
-        conversion.refuse_nul(name, column)
-    except DomainInvalid as error:
-        raise conversion.prediction_error(name, error) from error
-    return column
-
-
-def _to_booleans(name: str, labels: Tensor) -> pa.Array:
-    """Return the labels 0 and 1 as false and true; raise ModelFailed for any other label."""
-    invalid = labels[(labels != 0) & (labels != 1)]
-    if invalid.size:
-        raise ModelFailed(
-            f"Output {name}: the model returned the label {invalid[0]}, which is neither 0 nor 1 and so not a boolean. "
-            "Give the output an integer type in the spec."
-        )
-    return pa.array(labels.astype(bool))
