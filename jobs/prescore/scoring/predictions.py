@@ -27,9 +27,14 @@ def convert(output: str, type_name: str, values: Values) -> pa.Array:
     if pat.is_boolean(target) and pat.is_integer(predictions.type):
         return _to_booleans(output, values)
     _refuse_fractions(output, type_name, values)
+    may_round = pat.is_floating(predictions.type)
     try:
-        column = conversion.convert(output, predictions, target, allow_precision_loss=pat.is_floating(predictions.type))
-    except DomainInvalid as error:
+        if may_round and pat.is_integer(target):
+            # A whole number that a model returns as a float is that number, however large.
+            column = predictions.cast(target)
+        else:
+            column = conversion.convert(output, predictions, target, allow_precision_loss=may_round)
+    except (DomainInvalid, pa.ArrowInvalid) as error:
         raise _misfit(output, predictions.type, target, error) from error
     if conversion.has_nul(column):
         raise ModelFailed(
@@ -39,11 +44,11 @@ def convert(output: str, type_name: str, values: Values) -> pa.Array:
     return column
 
 
-def _misfit(output: str, predicted: pa.DataType, target: pa.DataType, error: DomainInvalid) -> ModelFailed:
+def _misfit(output: str, predicted: pa.DataType, target: pa.DataType, error: Exception) -> ModelFailed:
     """Return the error for a prediction that cannot be converted, without advice on the domain query."""
-    if isinstance(error.__cause__, pa.ArrowInvalid):
-        advice = "Give the output a wider type in the spec, or fix the model."
-        return ModelFailed(f"Output {output}: {error.__cause__}. {advice}")
+    cause = error.__cause__ or error
+    if isinstance(cause, pa.ArrowInvalid):
+        return ModelFailed(f"Output {output}: {cause}. Give the output a wider type in the spec, or fix the model.")
     if pat.is_integer(predicted) and pat.is_floating(target):
         return ModelFailed(
             f"Output {output}: the model returned an integer that {conversion.type_name(target)} cannot hold exactly. "
