@@ -182,3 +182,13 @@ def test_data_outside_of_the_project_keeps_its_path(shop: Sandbox, tmp_path_fact
     pyarrow.csv.write_csv(customers(20), folder / "some customers.csv")
     _run(shop, *INIT[:4], "--data", str(folder / "some customers.csv"), "--key", "customer")
     assert shop.rows("select count(*) from predictions.shop") == [(20,)]
+
+
+def test_uuid_keys_are_uuids(shop: Sandbox) -> None:
+    rows = customers(20).to_pandas()
+    keys = [f"b8acd569-1b2c-4e47-8245-cb3ab4e4ce{number:02d}" for number in range(20)]
+    rows["customer"] = keys
+    (shop.root / "data/customers.json").write_text(rows.to_json(orient="records", lines=True))
+    _run(shop, *INIT[:4], "--data", "data/customers.json", "--key", "customer")
+    assert spec.load(shop.root / "specs/shop.toml").key == {"customer": "uuid"}
+    assert shop.cli("lookup", "shop", keys[3].upper()).code == 0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from prescore.draft.dataset import Dataset, duckdb_quote, file_relation, relative
 from prescore.errors import Mistake
 from prescore.project.project import Settings
+from prescore.sources import engines
 from prescore.sources.databases import DatabaseSource
 from prescore.sources.duckdb_files import DuckDBSource
 
@@ -56,21 +57,11 @@ def _file(path: Path, root: Path, settings: Settings) -> Dataset:
 def _database_table(name: str, url: str, table: str | None, root: Path) -> Dataset:
     if table is None:
         raise Mistake("--data names a database. Name its table as well: --table customers, or --table schema.customers")
-    quote = _quote_for(url)
+    engine = engines.create(name, url, root)
+    quote = engine.dialect.identifier_preparer.quote
     relation = ".".join(quote(part) for part in table.split("."))
     source = DatabaseSource(query_file=f"of {table}", name=name, url=url, root=root)
     return Dataset(source, relation, quote, source_name=name)
-
-
-def _quote_for(url: str) -> Callable[[str], str]:
-    """Return the function that quotes identifiers where this database needs it."""
-    import sqlalchemy as sa
-
-    try:
-        dialect = sa.make_url(url).get_dialect()()
-    except (sa.exc.ArgumentError, ImportError) as error:
-        raise Mistake(f"--data is not the URL of a database that SQLAlchemy can reach here: {error}.") from error
-    return dialect.identifier_preparer.quote
 
 
 def _resolve(url: str) -> str:
@@ -84,11 +75,7 @@ def _resolve(url: str) -> str:
 
 
 def _require_no_password(data: str) -> None:
-    import sqlalchemy as sa
-
-    if data.startswith("env:"):
-        return
-    if sa.make_url(data).password:
+    if not data.startswith("env:") and urlsplit(data).password:
         raise Mistake(
             "The URL in --data has a password, which must not stand in prescore.toml. Put the URL into an environment "
             "variable, and give its name: --data env:WAREHOUSE_URL"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from prescore.errors import Mistake
-from prescore.sources.source import Source
+from prescore.sources.source import Source, SourceType, Stream
 
 # The end of a file's name → DuckDB's function that reads it.
 _READERS = {
@@ -55,15 +55,23 @@ class Dataset:
         """Whether DuckDB reads it, which computes floats of 32 bits and aggregates quickly."""
         return self.source_name == "duckdb"
 
-    @cached_property
+    @property
     def schema(self) -> pa.Schema:
         """The columns and their Arrow types; raises DomainInvalid if the data cannot be read."""
-        with self.source.open(f"select * from {self.relation}", 1, limit=0 if self.is_file else 1) as stream:
-            fields = []
-            for field in stream.schema:
-                hidden = stream.types.get(field.name)
-                fields.append(field.with_type(hidden.becomes[0]) if hidden and hidden.becomes else field)
-            return pa.schema(fields)
+        return self._opened.schema
+
+    @property
+    def hidden_types(self) -> Mapping[str, SourceType]:
+        """The types of those columns whose Arrow type does not show what they are, such as UUIDs."""
+        return self._opened.types
+
+    @cached_property
+    def _opened(self) -> Stream:
+        text = f"select * from {self.relation}"
+        # The driver of a database returns values, whose types decide.
+        limit = 0 if self.is_file else 1
+        with self.source.open(text, 1, limit=limit) as stream:
+            return stream
 
     def find(self, name: str) -> str:
         """Return a column by its name, in any case; raise Mistake if there is none, or several."""
@@ -83,7 +91,8 @@ class Dataset:
             expressions += self._count_expressions(name)
         selected = [f"{expression} as c{number}" for number, expression in enumerate(expressions)]
         with self.source.open(f"select {', '.join(selected)} from {self.relation}", 1) as stream:
-            values = [column[0].as_py() for column in next(stream.batches).rows.columns]
+            row = next(stream.batches).rows
+        values = [column[0].as_py() for column in row.columns]
         rows, *rest = values
         found = {}
         for name, missing, low, high in zip(names, rest[::3], rest[1::3], rest[2::3], strict=True):

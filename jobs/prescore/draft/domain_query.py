@@ -10,6 +10,7 @@ import pyarrow.types as pat
 from prescore.draft.dataset import Dataset
 from prescore.draft.features import Feature
 from prescore.errors import Mistake
+from prescore.scoring.conversion import ARROW
 
 _KEY_TYPES = {
     pa.int8(): "smallint",
@@ -38,7 +39,12 @@ def key_type(dataset: Dataset, column: str) -> str:
     kind = dataset.schema.field(column).type
     if pat.is_dictionary(kind):
         kind = kind.value_type
-    found = _KEY_TYPES.get(kind)
+    hidden = dataset.hidden_types.get(column)
+    if hidden is not None:
+        found = "uuid" if ARROW["uuid"] in hidden.becomes else None
+        kind = hidden.name
+    else:
+        found = _KEY_TYPES.get(kind)
     if found is None:
         raise Mistake(
             f"The key column {column} is {kind} in the data, and keys are integers, texts, dates, times or UUIDs. "
