@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
 from prescore.catalog.database import EMBEDDED, Database
 from prescore.catalog.queries import query
 from prescore.embedded import pidfile
@@ -135,9 +137,13 @@ def psql(url: str, arguments: list[str]) -> int:
     if binary is None:
         server = _wheel().PostgresServer(Path(), cleanup_mode=None)
         binary = str(server.bin_path / "psql")
-    command = [binary, url, *arguments]
+    # Every user of the machine can see the arguments of its processes, so the password is not among them.
+    parts: dict[str, Any] = {**conninfo_to_dict(url)}
+    password = parts.pop("password", None)
+    environment = os.environ if password is None else {**os.environ, "PGPASSWORD": str(password)}
+    command = [binary, make_conninfo(**parts), *arguments]
     # The arguments are the user's own.
-    return subprocess.run(command, check=False).returncode  # noqa: S603
+    return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603
 
 
 def _start(data: Path) -> None:
