@@ -128,7 +128,9 @@ def test_a_composite_key_is_passed_by_column_name(api: Api, call: ClientCall) ->
     key: dict[str, Any] = {"day": date(2013, 1, 2), "flight": 1545, "carrier": "UA"}
     assert call(address(api.client), "predict", name, **key)["score"] == 0.5
     assert call(address(api.client), "predict", name, key)["score"] == 0.5
-    with pytest.raises(Invalid, match=r"has 3 columns") as error:
+    with pytest.raises(
+        Invalid, match=r"has 3 columns\. Pass each by its name: .*=… in the Python client, GET /v1/"
+    ) as error:
         call(address(api.client), "predict", name, "UA")
     assert (error.value.code, error.value.status) == ("key_invalid", 422)
 

@@ -27,6 +27,8 @@ def test_an_invalid_key_is_reported_with_its_position_among_all_keys(api: Api, c
     keys[MAX_KEYS + 1] = {"k": "x"}
     with pytest.raises(Invalid, match=rf"^keys\[{MAX_KEYS + 1}\]: k must be a 64-bit integer"):
         call(address(api.client), "lookup", name, keys)
+    with pytest.raises(TypeError, match=r"keys\[0\]: pass each key by column name, \{column: value\}"):
+        call(address(api.client), "lookup", name, [7])
 
 
 def test_all_parts_read_the_version_of_the_first_part(shelf: Shelf, client: httpx.Client) -> None:

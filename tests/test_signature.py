@@ -154,6 +154,14 @@ def test_several_inputs_need_their_names(sandbox: Sandbox) -> None:
     assert 'a, b; write inputs = "by name", as each is filled by the column of its name' in result.err
 
 
+def test_inputs_of_different_floats_are_reported_with_their_cure(sandbox: Sandbox) -> None:
+    """skl2onnx exports a pipeline on columns of float64 and float32 to a file that ONNX Runtime does not load."""
+    nodes = [helper.make_node("Concat", ["visits", "spend"], ["z"], axis=1)]
+    inputs = [("visits", FLOAT, [None, 1]), ("spend", TensorProto.DOUBLE, [None, 1])]
+    sandbox.onnx(model(nodes, inputs, [("z", FLOAT, [None, 2])]))
+    assert "Convert the features to float32" in sandbox.cli("validate", "churn").err
+
+
 TENSORS = {
     "float16": (TensorProto.FLOAT16, pa.float16(), "real"),
     "double": (TensorProto.DOUBLE, pa.float64(), "double precision"),

@@ -84,8 +84,8 @@ Your turn:
 def require_no_hold() -> None:
     """Raise SystemExit if the model is on hold, because no run would be published."""
     command = [str(BIN / "prescore"), "status", "--json"]
-    status = subprocess.run(command, cwd=ROOT, text=True, check=False, stdout=subprocess.PIPE)  # noqa: S603
-    # Before the first run there is no catalog, so no model can be on hold.
+    # Before the first run there is no catalog, so no model can be on hold, and the message on that is no news.
+    status = subprocess.run(command, cwd=ROOT, text=True, check=False, capture_output=True)  # noqa: S603
     for model in json.loads(status.stdout) if status.returncode == 0 else []:
         if model["model"] == "flight_delay" and model["held"]:
             raise SystemExit(

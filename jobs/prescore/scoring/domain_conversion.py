@@ -154,7 +154,7 @@ class DomainConverter:
 
     def _reject_unreadable(self, row: Unreadable) -> Reject:
         key = {name: rejects.json_value(row.values[name]) for name in self._key}
-        return Reject(key, row.column, row.reason)
+        return Reject(key, self._outputs.get(row.column, row.column), row.reason)
 
     def _reject_nulls(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Reject]]:
         rejected: list[Reject] = []

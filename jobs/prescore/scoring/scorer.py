@@ -37,10 +37,17 @@ _CALL_BYTES = 2**27
 _MOST_ROWS = 16_384
 
 
-_LOCALE_ADVICE = (
-    "\nThe model normalizes text with a locale that this machine does not have. Install it, as root on Debian and "
-    "Ubuntu: apt-get install locales && localedef -i en_US -f UTF-8 en_US.UTF-8"
-)
+# What is in a message of ONNX Runtime → what to do about it.
+_ADVICE = {
+    "bound to different types": (
+        "\nThe model was exported for columns of float64 beside float32. Convert the features to float32, for example "
+        "with frame.astype('float32'), train again and export again."
+    ),
+    "Failed to construct locale": (
+        "\nThe model normalizes text with a locale that this machine does not have. Install it, as root on Debian and "
+        "Ubuntu: apt-get install locales && localedef -i en_US -f UTF-8 en_US.UTF-8"
+    ),
+}
 
 
 class Scorer:
@@ -196,7 +203,7 @@ def open_session(model: ModelFile, graph: Graph, name: str, threads: int) -> ort
         )
     # ONNX Runtime's exceptions have no common base class.
     except Exception as error:
-        advice = _LOCALE_ADVICE if "Failed to construct locale" in str(error) else ""
+        advice = "".join(text for symptom, text in _ADVICE.items() if symptom in str(error))
         raise ModelInvalid(f"{name} cannot be loaded as an ONNX model: {error}{advice}") from error
 
 

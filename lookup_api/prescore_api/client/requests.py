@@ -147,7 +147,7 @@ def _json_key(position: int, key: Key) -> JsonKey:
     try:
         return {name: _json_value(value) for name, value in key.items()}
     except (AttributeError, TypeError) as error:
-        reason = error if isinstance(key, Mapping) else 'pass a key by column name, {"customer_id": 42}'
+        reason = error if isinstance(key, Mapping) else "pass each key by column name, {column: value}"
         raise TypeError(f"keys[{position}]: {reason}") from error
 
 

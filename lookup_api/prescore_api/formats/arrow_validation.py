@@ -50,8 +50,8 @@ def _require_plain_columns(body: bytes) -> None:
     for field in schema:
         if not _is_plain(field.type):
             raise RequestInvalid(
-                f"Column {field.name} has the type {field.type}. Send integers, text, dates or timestamps, "
-                "none of them dictionary-encoded."
+                f"Column {field.name} has the type {field.type}, which no key column has. Send the key columns alone: "
+                "integers, text, dates or timestamps, none of them dictionary-encoded."
             )
 
 

@@ -113,9 +113,11 @@ def _key_columns(version: TableVersion, key: dict[str, str]) -> KeyColumns:
 
 def _only_column(version: TableVersion) -> str:
     if len(version.key) > 1:
-        form = "&".join(f"{column['name']}=…" for column in version.key)
+        values = [f"{column['name']}=…" for column in version.key]
+        named, form = ", ".join(values), "&".join(values)
         raise KeyInvalid(
-            f"The key of {version.model} has {len(version.key)} columns. Use GET /v1/predictions/{version.model}?{form}"
+            f"The key of {version.model} has {len(version.key)} columns. Pass each by its name: {named} in the Python "
+            f"client, GET /v1/predictions/{version.model}?{form} over HTTP."
         )
     return version.key[0]["name"]
 
