@@ -339,6 +339,34 @@ with DAG("nightly"):
         file.unlink()
 
 
+@pytest.mark.parametrize(
+    ("script", "tries", "message"),
+    [
+        (None, 1, "Cannot start {python}: No such file or directory. Pass the Python of an environment"),
+        ("echo no prescore here >&2; exit 1", 1, "ended with exit code 1 and without a result. Does its environment"),
+        ("kill -9 $$", 4, "was ended by SIGKILL. The system may have run out of memory."),
+    ],
+)
+def test_an_environment_that_does_not_work_is_an_error_and_one_that_is_killed_is_retried(
+    airflow: Airflow, sandbox: Sandbox, script: str | None, tries: int, message: str
+) -> None:
+    python = sandbox.root / "python"
+    if script is not None:
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o755)
+    file = airflow.folder / "elsewhere.py"
+    file.write_text(
+        "from airflow.sdk import DAG\nimport prescore_dags\n"
+        f'with DAG("elsewhere"):\n    prescore_dags.airflow_task_group("churn", python={str(python)!r})\n'
+    )
+    try:
+        result = airflow.run("elsewhere", retry_at_once=True)
+    finally:
+        file.unlink()
+    assert (result["states"]["churn.snapshot"], result["tries"]["churn.snapshot"]) == ("failed", tries)
+    assert message.format(python=python) in airflow.log()
+
+
 def test_an_airflow_without_our_dependencies_runs_tasks_in_another_environment(
     bare_airflow: Airflow, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

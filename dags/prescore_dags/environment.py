@@ -186,7 +186,8 @@ def _worker(python: str, variables: dict[str, str]) -> Iterator[subprocess.Popen
             f"Cannot start {python}: {error.strerror}. Pass the Python of an environment with prescore[jobs] to "
             "airflow_dags(python=…); it must exist on every worker."
         ) from error
-    with process:
+    # Closing the pipe writes what a worker that ended at once did not read.
+    with suppress(BrokenPipeError), process:
         try:
             yield process
         finally:

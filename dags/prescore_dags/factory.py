@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,10 @@ from prescore.catalog.naming import model_name_error
 from prescore.errors import PrescoreError, SpecInvalid
 from prescore.project import folder
 from prescore_dags import form
-from prescore_dags.group import GROUPS, Options, add_tasks, environment, project_root
+from prescore_dags.group import GROUPS, RETRIES, Options, add_tasks, environment, project_root
 from prescore_dags.schedule import Schedule, read_toml, timetable
 from prescore_dags.upkeep import retire_dag, watch_dag
 
-RETRIES: dict[str, Any] = {
-    "retries": 3,
-    "retry_delay": timedelta(seconds=30),
-    "retry_exponential_backoff": 2.0,
-    # Well below lease.TASK_EXPIRY_SECONDS: otherwise the next run could take the lease between two attempts.
-    "max_retry_delay": timedelta(minutes=5),
-}
 _OF_MODELS_ONLY = {"schedule", "params", "description", "doc_md", "dag_display_name", "catchup"}
 """DAG arguments that mean something for a model's DAG, and not for those that watch and retire all models."""
 

@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ from prescore_dags.environment import URL_VARIABLE, Environment
 from prescore_dags.links import StatusPageLink
 
 GROUPS = 8
+RETRIES: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": 2.0,
+    # Well below lease.TASK_EXPIRY_SECONDS: otherwise the next run could take the lease between two attempts.
+    "max_retry_delay": timedelta(minutes=5),
+}
 TASKS = ("snapshot", "score", "stage", "check", "approve", "publish", "release_lease")
 
 
@@ -82,7 +90,10 @@ def airflow_task_group(
         form_defaults={"when_checked": when_checked},
         status_page=status_page,
     )
-    with TaskGroup(group_id or model) as group:
+    group = TaskGroup(group_id or model)
+    # As in a DAG of the model's own: what the DAG around sets counts, and otherwise prescore's retries.
+    group.default_args = RETRIES | (group.dag.default_args if group.dag else {})
+    with group:
         add_tasks(model, root, options)
     return group
 
