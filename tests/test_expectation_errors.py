@@ -93,3 +93,10 @@ def test_a_check_may_apply_to_some_rows_only(sandbox: Sandbox) -> None:
     sandbox.edit("min_value = 0\n", f"min_value = 0\n{condition}\n")
     done = sandbox.cli("run", "churn")
     assert done.code == 0, done.err
+
+
+def test_a_name_that_great_expectations_rewrites_cannot_be_checked_for_uniqueness(sandbox: Sandbox) -> None:
+    sandbox.edit("[onnx]", '[passthrough]\n"a\\tb" = "bigint"\n[onnx]')
+    sandbox.edit("[[checks]]", '[[checks]]\nexpect = "column_values_to_be_unique"\ncolumn = "a\\tb"\n[[checks]]')
+    refused = sandbox.cli("validate", "churn")
+    assert (refused.code, "replaces the tab or line break in 'a\\tb'; rename the column" in refused.err) == (2, True)

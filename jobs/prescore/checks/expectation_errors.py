@@ -48,6 +48,7 @@ def build_expectation(check: Check, spec: Spec) -> Any:
         [
             *_reserved_arguments(arguments),
             *_unknown_columns(arguments, spec),
+            *_rewritten_columns(check, arguments),
         ]
     )
     expectation = _instantiate(expectation_class, arguments, check.title)
@@ -61,6 +62,13 @@ def build_expectation(check: Check, spec: Spec) -> Any:
         ]
     )
     return expectation
+
+
+def _rewritten_columns(check: Check, arguments: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a column that Great Expectations writes with other white space, so that Postgres does not find it."""
+    column = arguments.get("column")
+    if check.expect == "column_values_to_be_unique" and isinstance(column, str) and set(column) & set("\t\n\r\v\f"):
+        yield f"column: Great Expectations replaces the tab or line break in {column!r}; rename the column with AS"
 
 
 def _raise_any(faults: list[str]) -> None:
