@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fix_project import Sandbox, linear
+from prescore.errors import DomainInvalid, PrescoreError, SourceUnavailable, StoreFull
+from prescore.sources.duckdb_files import DuckDBSource
 
 GUID = "B8ACD569-1B2C-4E47-8245-CB3AB4E4CEDE"
 SPEC = """
@@ -249,3 +251,24 @@ def test_a_passed_through_column_is_no_feature(files: Sandbox) -> None:
     refused += files.cli("validate", "m").err
     assert "Column r is double precision in the domain and real in the spec" in refused
     assert "allow_precision_loss" not in refused
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("HTTP Error: HTTP GET error on 'https://x/a.parquet' (HTTP 503)", SourceUnavailable),
+        ("HTTP Error: HTTP GET error on 'https://x/a.parquet' (HTTP 429)", SourceUnavailable),
+        ("HTTP Error: HTTP HEAD error on 'https://x/a.parquet' (HTTP 404)", DomainInvalid),
+        ("IO Error: Could not establish connection error for HTTP HEAD to 'https://x/a.parquet'", SourceUnavailable),
+        ('IO Error: Could not read from file "a.parquet": Stale file handle', SourceUnavailable),
+        ('IO Error: No files found that match the pattern "a.parquet"', DomainInvalid),
+        ('HTTP Error: Failed to download extension "excel": Could not establish connection', DomainInvalid),
+        ('Binder Error: No extension found that is capable of reading the file "a.arrow"', DomainInvalid),
+        ("Invalid Input Error: Snappy decompression failure", DomainInvalid),
+        ("Out of Memory Error: failed to allocate data of size 256.0 KiB (366.0 MiB/366.2 MiB used)", DomainInvalid),
+        ('IO Error: Could not write to file "t.tmp": No space left on device', StoreFull),
+    ],
+)
+def test_every_error_of_duckdb_has_the_right_class(tmp_path: Path, text: str, expected: type[PrescoreError]) -> None:
+    source = DuckDBSource(query_file="q.sql", root=tmp_path, spill=tmp_path, memory_limit="384MB")
+    assert type(source.classified("The query failed", OSError(text))) is expected

@@ -39,7 +39,8 @@ _UNREACHABLE = re.compile(
     r"[Tt]imed? ?out|[Cc]onnection (?:refused|reset|error)|Stale file handle|Input/output error)",
     re.DOTALL,
 )
-_NO_EXTENSION = re.compile(r"Failed to download extension|[Ee]xtension .* not found|No extension found")
+_NO_EXTENSION = re.compile(r"Failed to download extension|[Ee]xtension .* not found")
+_UNKNOWN_FORMAT = re.compile(r"No extension found that is capable of reading the file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ class DuckDBSource(Source):
             try:
                 stream = self._stream(connection, query)
             except duckdb.Error as error:
-                raise self._error(f"{query.label} failed", error) from error
+                raise self.classified(f"{query.label} failed", error) from error
             yield stream
 
     def _stream(self, connection: Any, query: Query) -> Stream:
@@ -121,10 +122,14 @@ class DuckDBSource(Source):
                 return
             # pyarrow raises most errors of a stream as an OSError.
             except (duckdb.Error, pa.ArrowException, OSError) as error:
-                raise self._error(f"{query.label} failed while its rows were read", error) from error
+                raise self.classified(f"{query.label} failed while its rows were read", error) from error
             yield from map(Batch, _parts(batch.rename_columns(names)))
 
-    def _error(self, what: str, error: Exception) -> PrescoreError:
+    def classified(self, what: str, error: Exception) -> PrescoreError:
+        """Return the error of prescore for one that DuckDB raised, or pyarrow while it read DuckDB's result.
+
+        `what` begins its message.
+        """
         text = str(error)
         if _DISK_FULL.search(text):
             return StoreFull.at(self.spill)
@@ -134,14 +139,18 @@ class DuckDBSource(Source):
                 "Raise it, or lower chunk_rows there. For a query that sorts, groups or joins, do less of it: "
                 "the order of the rows does not matter."
             )
-        if _UNREACHABLE.search(text):
-            return SourceUnavailable(sentences(what, text, "Check that the files can be reached, then try again."))
         if _NO_EXTENSION.search(text):
             advice = (
                 "DuckDB reads these files only with an extension, which is not installed and could not be downloaded. "
                 "Convert them to Parquet, or install the extension for the user that runs prescore."
             )
             return DomainInvalid(sentences(what, text, advice))
+        if _UNKNOWN_FORMAT.search(text):
+            return DomainInvalid(
+                sentences(what, text, "DuckDB does not read this kind of file. Convert it to Parquet.")
+            )
+        if _UNREACHABLE.search(text):
+            return SourceUnavailable(sentences(what, text, "Check that the files can be reached, then try again."))
         return DomainInvalid(sentences(what, text, "Fix the query, or the data that it reads."))
 
     @contextmanager
