@@ -182,3 +182,17 @@ def test_a_table_that_a_program_reads_has_a_line_for_each_row(sandbox: Sandbox) 
     sandbox.cli("hold", "churn", "--reason", reason)
     heading, newest, *earlier = sandbox.cli("history", "churn").out.splitlines()
     assert (heading.split(), reason in newest, len(earlier)) == (["at", "event", "version", "by", "why"], True, 2)
+
+
+def test_every_spec_is_validated_whatever_the_others_are(sandbox: Sandbox) -> None:
+    text = (sandbox.root / "specs/churn.toml").read_text()
+    sandbox.spec(text.replace('file = "models/churn.onnx"', 'file = "models/none.onnx"'), name="a")
+    sandbox.spec(text, name="z")
+    done = sandbox.cli("validate")
+    assert done.code == 2
+    assert "prescore: a: " in done.err
+    assert [line.split(":")[0] for line in done.out.splitlines()] == ["churn", "z"]
+    outcomes = json.loads(sandbox.cli("validate", "--json").out)
+    assert [outcome["model"] for outcome in outcomes] == ["a", "churn", "z"]
+    assert outcomes[0]["error"]["code"] == "model_invalid"
+    assert outcomes[2]["rows"] == 1000

@@ -22,7 +22,7 @@ from prescore.public.formatting import format_value
 from prescore.wording import age, count
 
 if TYPE_CHECKING:
-    from prescore.public.results import Finding, LookupResult
+    from prescore.public.results import Finding, LookupResult, ValidationResult
     from prescore.public.run_report import RunReport
 
 _STATE_STYLES = {"ok": "green", "warning": "yellow", "fault": "red"}
@@ -118,6 +118,13 @@ def report(run: RunReport) -> None:
         line("    ", ("passed", "green"), f"  {result['name']}: {format_value(result['observed'])}")
     line("  ", *_outcome(run))
     warnings(run.model, run.warnings)
+
+
+def validation(result: ValidationResult) -> None:
+    """Print that a model can be run, and what could not be verified."""
+    rejected = f", of which {result.rejected:,} would be rejected" if result.rejected else ""
+    line(f"{result.model}: spec, model and domain fit; {result.rows:,} rows{rejected}")
+    warnings(result.model, result.warnings)
 
 
 def warnings(model: str, sentences: Sequence[str]) -> None:

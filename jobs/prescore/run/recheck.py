@@ -43,7 +43,15 @@ def check_again(job: Job, version: int) -> Report:
             if row["state"] == "refused":
                 # Otherwise the next run would take it for its own unfinished version, and publish it.
                 lifecycle.set_to_publish(catalog.connection, job.model, version, publishing=False)
-            check.run_checks(leased.database, catalog.connection, lease, row, job.spec, expected)
+            check.check_version(
+                leased.database,
+                catalog.connection,
+                lease,
+                row,
+                job.spec,
+                expected,
+                again=True,
+            )
     return Report.from_catalog(job, version)
 
 

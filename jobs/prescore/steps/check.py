@@ -31,27 +31,17 @@ def check_version(
     version: Version,
     spec: Spec,
     own_expectations: list[Any],
+    *,
+    again: bool = False,
 ) -> list[CheckResult]:
     """Run all checks of a version and record their results: the version is then `checked` or `refused`.
 
     The compulsory checks come first: rows, rejects, keys, finite, and lengths where there are arrays.
     `own_expectations` are those of the spec, built by `expectations.build`. Returns the results. Raises Refused when a
-    check failed; the refused table is kept for inspection.
+    check failed; the refused table is kept for inspection. A version that is decided is checked only if `again`.
     """
-    if is_decided(version, spec):
+    if not again and is_decided(version, spec):
         return version["checks"] or []
-    return run_checks(database, connection, lease, version, spec, own_expectations)
-
-
-def run_checks(
-    database: Database,
-    connection: Connection,
-    lease: Lease,
-    version: Version,
-    spec: Spec,
-    own_expectations: list[Any],
-) -> list[CheckResult]:
-    """Do the same whatever the checks of the version have decided before."""
     compulsory = _build_compulsory(connection, version)
     rows, finite, *own = expectations.validate(
         database,

@@ -1,0 +1,89 @@
+"""The command `init`: the files that a model starts with."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from prescore.cli.versions import Model
+
+app = typer.Typer()
+ModelFileOption = Annotated[str | None, typer.Option("--model", help="An ONNX file, to draft the spec from.")]
+Data = Annotated[str | None, typer.Option(help="Its data: a file, a .sql file, a source, or a database URL.")]
+KeyOption = Annotated[str | None, typer.Option("--key", help="The key columns of the data, separated by commas.")]
+FeaturesOption = Annotated[
+    str | None, typer.Option("--features", help="The columns of a matrix in the order of training.")
+]
+Table = Annotated[str | None, typer.Option(help="The table, where --data is a database.")]
+DraftOnly = Annotated[bool, typer.Option("--dry-run", help="Print the files instead of writing them.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+
+
+@app.command()
+def init(
+    name: Model,
+    model: ModelFileOption = None,
+    data: Data = None,
+    key: KeyOption = None,
+    features: FeaturesOption = None,
+    table: Table = None,
+    dry_run: DraftOnly = False,
+    force: Force = False,
+) -> None:
+    """Write a spec and a domain query, from a model file and its data or from a template."""
+    from prescore.project import scaffold
+
+    if model or data or key:
+        _draft(name, model, data, key, features, table, dry_run=dry_run, force=force)
+        return
+    for path in scaffold.write(name):
+        typer.echo(f"wrote {os.path.relpath(path)}")
+    typer.echo(f"Fill them in, then: prescore validate {name}")
+
+
+def _draft(
+    name: str,
+    model: str | None,
+    data: str | None,
+    key: str | None,
+    features: str | None,
+    table: str | None,
+    *,
+    dry_run: bool,
+    force: bool,
+) -> None:
+    from prescore.public import extras
+
+    if not (model and data and key):
+        raise typer.BadParameter("--model, --data and --key belong together: give all three, or none for a template.")
+    with extras.needed("jobs"):
+        from prescore.draft import files
+
+    drafted = files.draft(
+        name, model=model, data=data, key=_split(key), features=_split(features), table=table, replace=force or dry_run
+    )
+    if dry_run:
+        for path, text in drafted.texts.items():
+            typer.echo(f"# {os.path.relpath(path)}\n{text}")
+    else:
+        for path in drafted.write():
+            typer.echo(f"wrote {os.path.relpath(path)}")
+        typer.echo(f"Next: prescore run {name}")
+    for remark in drafted.remarks:
+        sys.stderr.write(f"prescore: {remark}\n")
+
+
+def _split(names: str | None) -> list[str]:
+    return [part.strip() for part in names.split(",")] if names else []
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of spec files, for editors."""
+    from prescore.cli import display
+    from prescore.project import spec
+
+    display.print_json(spec.json_schema())

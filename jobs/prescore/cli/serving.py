@@ -1,0 +1,59 @@
+"""The command `serve`: lookups over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+_PROXIES = "Trusted proxies: addresses whose X-Forwarded-For header is used."
+Host = Annotated[str, typer.Option(help="The address to listen on.")]
+Port = Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes that share the port.")]
+NoAuth = Annotated[bool, typer.Option("--no-auth", help="Serve clients without an API key.")]
+OpenMetrics = Annotated[bool, typer.Option("--open-metrics", help="Serve /metrics without an API key.")]
+AccessLog = Annotated[bool, typer.Option(help="Write a line of JSON per request to standard output.")]
+MemoryLimit = Annotated[int, typer.Option(min=0, help="Megabytes for models in memory, in each process.")]
+Certificate = Annotated[str | None, typer.Option(help="A certificate (PEM), to serve HTTPS.")]
+PrivateKey = Annotated[str | None, typer.Option(help="Its private key (PEM).")]
+Proxies = Annotated[str, typer.Option(help=_PROXIES)]
+RootPath = Annotated[
+    str, typer.Option(metavar="PATH", help="What clients' URLs have before /v1, such as /predictions.")
+]
+_ORIGINS = "An origin whose pages may read responses, such as https://app.example.org, or *. Can be repeated."
+CorsOrigins = Annotated[list[str] | None, typer.Option(metavar="ORIGIN", help=_ORIGINS)]
+KeepAlive = Annotated[int, typer.Option(min=1, help="Seconds for which an idle connection stays open.")]
+
+
+@app.command()
+def serve(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    workers: Workers = 1,
+    no_auth: NoAuth = False,
+    open_metrics: OpenMetrics = False,
+    access_log: AccessLog = True,
+    memory_limit: MemoryLimit = 1024,
+    tls_cert: Certificate = None,
+    tls_key: PrivateKey = None,
+    proxies: Proxies = "127.0.0.1",
+    root_path: RootPath = "",
+    cors_origin: CorsOrigins = None,
+    keep_alive: KeepAlive = 75,
+) -> None:
+    """Serve lookups over HTTP. The database comes from PRESCORE_DATABASE_URL alone."""
+    from prescore.public import extras
+
+    with extras.needed("api"):
+        from prescore_api.http import server
+
+    options = {
+        "open_to_all": no_auth,
+        "open_metrics": open_metrics,
+        "access_log": access_log,
+        "memory_limit": memory_limit << 20,
+        "origins": tuple(cors_origin or ()),
+        "root_path": root_path.rstrip("/"),
+    }
+    server.serve(server.Listening(host, port, workers, tls_cert, tls_key, proxies, keep_alive), options)
