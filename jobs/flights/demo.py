@@ -84,7 +84,7 @@ Your turn:
 def require_no_hold() -> None:
     """Raise SystemExit if the model is on hold, because no run would be published."""
     command = [str(BIN / "prescore"), "status", "--json"]
-    # Before the first run there is no catalog, so no model can be on hold, and the message on that is no news.
+    # Before the first run there is no catalog, so no model can be on hold. The message about that is expected.
     status = subprocess.run(command, cwd=ROOT, text=True, check=False, capture_output=True)  # noqa: S603
     for model in json.loads(status.stdout) if status.returncode == 0 else []:
         if model["model"] == "flight_delay" and model["held"]:
