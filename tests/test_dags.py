@@ -491,11 +491,14 @@ def test_a_held_model_is_not_published_until_it_is_released(airflow: Airflow, sa
 
 def test_a_bad_chunk_fails_the_run_and_the_lease_is_released(airflow: Airflow, sandbox: Sandbox) -> None:
     _without_checks(sandbox)
-    sandbox.edit("[onnx]", '[passthrough]\nseen = "timestamp"\n[onnx]')
-    sandbox.query(
-        "select customer, visits, spend, case when customer = 450 then timestamp '9000-01-01 (BC)' end as seen "
-        "from read_parquet('data/customers.parquet')"
-    )
+    with sandbox.database.connect() as connection:
+        connection.execute(b"""
+            create function refuse() returns trigger language plpgsql as $$ begin
+              if new.chunk = 4 then raise exception 'out of range' using errcode = '22008'; end if;
+              return new;
+            end $$;
+            create trigger refuse before insert on prescore.chunks for each row execute function refuse()
+        """)
     result = airflow.run()
     assert (result["state"], result["states"]["score[1]"], result["tries"]["score[1]"]) == ("failed", "failed", 1)
     assert sandbox.rows(STATES) == [(1, "failed")]
