@@ -56,7 +56,7 @@ def test_brackets_in_a_key_and_its_prediction_are_not_markup(sandbox: Sandbox) -
     )
     sandbox.cli("run", "churn")
     found = sandbox.cli("lookup", "churn", "[/x]")
-    assert (found.code, f"note  {MARKUP}\n" in found.out, "customer=[/x]; version 1" in found.out) == (0, True, True)
+    assert (found.code, f"note   {MARKUP}\n" in found.out, "customer=[/x]; version 1" in found.out) == (0, True, True)
     missing = sandbox.cli("lookup", "churn", "[/y]")
     assert (missing.code, missing.out) == (2, "churn version 1 has no customer=[/y]\n")
 

@@ -152,8 +152,9 @@ def answer(result: LookupResult) -> None:
     if result.prediction is None:
         line(f"{result.model} version {result.version} has no {key}")
         return
+    width = max(map(len, result.prediction), default=0)
     for name, value in result.prediction.items():
-        line(f"{name}  ", (format_value(value), "bold"))
+        line(f"{name:<{width}}  ", (format_value(value), "bold"))
     parts: list[Part] = [(f"{key}; version {result.version}, {age(result.age_seconds)} old", "dim")]
     if result.stale:
         parts += [(", ", "dim"), ("older than its max age", "red")]

@@ -27,10 +27,10 @@ from prescore.store.model_file import hash_bytes
 TOLERANCE = 1e-4
 """How far a float may be from its example by default, as a fraction of its size."""
 HOW_TO_ADD = (
-    "Write them where the model is trained, with prescore.examples(model, frame), and name the file in the spec: "
-    "[onnx.examples] file."
+    "Write them where the model is trained, with prescore.examples(model, frame, outputs=…), and name the file in the "
+    "spec: [onnx.examples] file."
 )
-_WRITE_AGAIN = "Write them again where the model is trained, with prescore.examples(model, frame)."
+_WRITE_AGAIN = "Write them again where the model is trained, with prescore.examples(model, frame, outputs=…)."
 MISSING = (
     f"The spec has no examples, so nothing shows that the model's numbers are those of its training code. {HOW_TO_ADD}"
 )
@@ -51,7 +51,7 @@ class ExampleFile:
         except OSError as error:
             raise ModelInvalid(
                 f"Cannot read the examples {path}: {error.strerror}. Correct onnx.examples.file in the spec, or write "
-                "the file where the model is trained, with prescore.examples(model, frame)."
+                "the file where the model is trained, with prescore.examples(model, frame, outputs=…)."
             ) from error
 
     @cached_property
