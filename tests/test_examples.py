@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -344,6 +345,19 @@ def test_a_model_that_fails_on_its_examples_says_so(sandbox: Sandbox) -> None:
     _with_examples(sandbox)
     with pytest.raises(ModelInvalid, match="The model fails on its examples"):
         materialize.run(sandbox.job())
+
+
+def test_a_damaged_value_does_not_hide_the_differences_of_the_others(sandbox: Sandbox) -> None:
+    def damaged(rows: pd.DataFrame) -> dict[str, Any]:
+        scores = np.array(_sigmoid(rows)["score"])
+        scores[7] = 1e9
+        return {"score": scores}
+
+    _with_examples(sandbox, damaged)
+    assert "1 of 200 rows differs" in _refusal(sandbox)
+    sandbox.edit('["visits", "spend"]', '["spend", "visits"]')
+    message = _refusal(sandbox)
+    assert re.search(r"(19\d|200) of 200 rows differ", message), message
 
 
 def test_a_few_large_values_do_not_raise_the_tolerance_of_the_others(sandbox: Sandbox) -> None:

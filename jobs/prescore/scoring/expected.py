@@ -66,15 +66,16 @@ class Expected:
         """Return how far float predictions are off: fractions of the expected value.
 
         Of a value that is smaller than nine tenths of the others, they are fractions of the size of the tenth.
-        The rounding of the model's floats does not count: a few units in the last place of the largest value.
+        The rounding of the model's floats does not count: a few units in the last place of a value that is larger than
+        nine tenths of the others. By the largest, one damaged example would hide the differences of all others.
         """
         expected = to_floats(self.values)
         predicted = to_floats(predictions)
         magnitudes = np.abs(expected)
         sizes = magnitudes[np.isfinite(magnitudes) & (magnitudes > 0)]
         # A few large values must not raise the tolerance of all others.
-        small = np.quantile(sizes, _SMALL) if sizes.size else 0.0
-        rounding = (_HALF_ROUNDING if self.is_half else _ROUNDING) * sizes.max(initial=0.0)
+        small, large = np.quantile(sizes, [_SMALL, 1 - _SMALL]) if sizes.size else (0.0, 0.0)
+        rounding = (_HALF_ROUNDING if self.is_half else _ROUNDING) * large
         with np.errstate(invalid="ignore"):
             differences = np.maximum(np.abs(predicted - expected) - rounding, 0.0)
             errors: Floats = differences / np.maximum(magnitudes, max(small, _SMALLEST))
