@@ -35,6 +35,8 @@ class Celery(Airflow):
     logs: Path
     redis: subprocess.Popen[bytes]
     start_redis: Callable[[], subprocess.Popen[bytes]]
+    scheduler: subprocess.Popen[bytes]
+    start_scheduler: Callable[[], subprocess.Popen[bytes]]
 
     def received_tasks(self, worker: str) -> int:
         """Return the number of tasks that a worker has received."""
@@ -51,6 +53,12 @@ class Celery(Airflow):
         self.redis.kill()
         self.redis.wait()
         self.redis = self.start_redis()
+
+    def _end_state(self, run: str) -> str | None:
+        # Airflow's scheduler ends when Redis refuses a connection. Docker starts it again in docker-compose.yml.
+        if self.scheduler.poll() is not None:
+            self.scheduler = self.start_scheduler()
+        return super()._end_state(run)
 
     def kill(self, worker: str) -> None:
         """Send SIGKILL to a worker and all of its processes."""
@@ -76,12 +84,16 @@ def celery(airflow_project: Sandbox, server: str, tmp_path_factory: pytest.TempP
         def start_redis() -> subprocess.Popen[bytes]:
             return start("redis", _REDIS, str(settings), "--port", str(redis), "--bind", "127.0.0.1")
 
+        def start_scheduler() -> subprocess.Popen[bytes]:
+            return start("scheduler", str(binary), "scheduler")
+
         settings = home / "redis.conf"
         settings.write_text(_redis_settings(home))
         redis_process = start_redis()
         subprocess.run([binary, "db", "migrate"], env=os.environ | variables, check=True, capture_output=True)
-        for part in ("api-server", "scheduler", "dag-processor"):
+        for part in ("api-server", "dag-processor"):
             start(part, str(binary), part)
+        scheduler = start_scheduler()
         workers = {
             name: start(name, str(binary), "celery", "worker", "--celery-hostname", name, "--concurrency", "2")
             for name in WORKERS
@@ -99,6 +111,8 @@ def celery(airflow_project: Sandbox, server: str, tmp_path_factory: pytest.TempP
             home,
             redis_process,
             start_redis,
+            scheduler,
+            start_scheduler,
         )
         until(lambda: airflow.client.get(f"/dags/{DAG}").status_code == 200, "the DAG is loaded")
         until(lambda: all("ready." in (home / f"{name}.log").read_text() for name in WORKERS), "the workers are ready")
