@@ -74,7 +74,9 @@ def test_validate_reports_rows_and_errors_as_json(sandbox: Sandbox) -> None:
     (result,) = json.loads(done.out)
     assert (done.code, result["model"], result["rows"], result["rejected"]) == (0, "churn", 1000, 0)
     sandbox.query("select")
-    assert json.loads(sandbox.cli("validate", "--json").out)["error"]["code"] == "domain_invalid"
+    (result,) = json.loads(sandbox.cli("validate", "--json").out)
+    assert (result["model"], result["error"]["code"]) == ("churn", "domain_invalid")
+    assert json.loads(sandbox.cli("validate", "churn", "--json").out)["error"]["code"] == "domain_invalid"
 
 
 @pytest.mark.parametrize(

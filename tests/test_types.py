@@ -58,6 +58,13 @@ EXAMPLES: dict[str, str] = {
     "timestamptz": "2013-07-04T17:30:00+02:00",
 }
 """A valid value of each type that a key can have."""
+OTHERS = {
+    "jobs/prescore/catalog/types.py",
+    # The types of DuckDB, and the kinds of Python values, some of which have the same names.
+    "jobs/prescore/sources/duckdb_types.py",
+    "jobs/prescore/sources/values.py",
+}
+"""Modules with collections of names that need not be those of all types."""
 ARROW_WORDS = {"integer": "integers", "text": "text", "uuid": "UUIDs are text", "time": "dates and\ntimestamps"}
 """Category of a key's type → how the reference names it among the Arrow types that a request may have."""
 REFERENCE = ROOT / "docs/reference"
@@ -79,7 +86,7 @@ def _literal_collections() -> Iterator[Literals]:
             for node in ast.walk(ast.parse(file.read_text())):
                 items = _items(node)
                 names = tuple(item.value for item in items if isinstance(item, ast.Constant) and item.value in TYPES)
-                if len(names) > LARGEST_GROUP and path != "jobs/prescore/catalog/types.py":
+                if len(names) > LARGEST_GROUP and path not in OTHERS:
                     yield Literals(path, getattr(node, "lineno", 0), isinstance(node, ast.Dict), names)
 
 
