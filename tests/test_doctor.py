@@ -76,6 +76,34 @@ def test_a_published_table_that_was_dropped_is_a_fault(sandbox: Sandbox) -> None
     sandbox.spec((sandbox.root / "specs/churn.toml").read_text(), name="other")
     with psycopg.connect(sandbox.database.url, autocommit=True) as admin:
         admin.execute("drop table prescore_versions.churn_v1")
+        admin.execute("drop view predictions.churn")
     found = _notable(sandbox, 3)
-    assert "was dropped by hand" in found["churn version 1"]
+    assert "was dropped or renamed by hand" in found["churn version 1"]
+    assert "the view was dropped by hand" in found["predictions.churn"]
     assert "has never been run" in found["other"]
+    assert "its table was dropped or renamed by hand" in sandbox.cli("status", "churn").out
+    assert sandbox.cli("run", "churn", "--no-publish").code == 0
+    with psycopg.connect(sandbox.database.url, autocommit=True) as admin:
+        admin.execute("drop table prescore_versions.churn_v2")
+    lost = sandbox.cli("check-again", "churn", "2")
+    assert (lost.code, "was dropped or renamed by hand" in lost.err) == (2, True), lost.err
+
+
+def test_an_exclusive_lock_on_a_table_blinds_neither_status_nor_doctor(sandbox: Sandbox) -> None:
+    assert sandbox.cli("run", "churn").code == 0
+    with psycopg.connect(sandbox.database.url) as other:
+        other.execute("lock table prescore_versions.churn in access exclusive mode")
+        assert sandbox.cli("status").code == 0
+        assert "version 1" in sandbox.cli("status", "churn").out
+        assert _notable(sandbox) == {}
+        other.rollback()
+
+
+def test_a_table_that_was_emptied_by_hand_is_a_fault_also_before_it_was_analyzed(sandbox: Sandbox) -> None:
+    assert sandbox.cli("run", "churn").code == 0
+    with psycopg.connect(sandbox.database.url, autocommit=True) as admin:
+        # As after a restore: the pages are not counted yet.
+        admin.execute("update pg_class set relpages = 0 where relname = 'churn_v1'")
+        assert _notable(sandbox) == {}
+        admin.execute("truncate prescore_versions.churn_v1")
+    assert "was truncated by hand" in _notable(sandbox, 3)["churn version 1"]

@@ -345,11 +345,14 @@ def test_a_reader_can_only_read(granted: Sandbox, roles: Roles, become: Callable
         "create view predictions.x as select 1",
         "create table prescore_versions.x (x integer)",
         "delete from prescore_versions.churn_v1",
-        "select * from prescore.leases",
+        "update prescore.leases set token = 0",
         "select * from prescore.rejects",
         "create schema x",
     )
     become("reader")
+    for command in ("status churn", "versions churn", "doctor"):
+        result = granted.cli(*command.split())
+        assert result.code == 0, result
     for command in (
         "publish churn 1 --allow-older",
         "rollback churn",

@@ -123,7 +123,7 @@ def report(run: RunReport) -> None:
 def validation(result: ValidationResult) -> None:
     """Print that a model can be run, and what could not be verified."""
     rejected = f", of which {result.rejected:,} would be rejected" if result.rejected else ""
-    line(f"{result.model}: spec, model and domain fit; {result.rows:,} rows{rejected}")
+    line(f"{result.model}: spec, model and domain fit; {count(result.rows, 'row')}{rejected}")
     warnings(result.model, result.warnings)
 
 

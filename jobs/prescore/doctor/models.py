@@ -59,17 +59,24 @@ def _models(catalog: Catalog, specs: Sequence[str] | None) -> Iterator[Finding]:
 
 def _lost_tables(catalog: Catalog) -> Iterator[Finding]:
     for row in catalog.all("doctor_lost_tables"):
-        what = row["fault"]
-        name = f"{row['model']} version {row['version']}"
+        model = row["model"]
+        observed = f"its table {row['fault']} by hand"
         if row["state"] == "published":
             yield fault(
-                name,
-                f"its table {what} by hand: readers get errors or no rows",
-                f"`prescore rollback {row['model']}` serves the previous version; "
-                f"`prescore run {row['model']} --full` makes a new one.",
+                f"{model} version {row['version']}",
+                observed,
+                f"`prescore rollback {model}` serves the previous good version, if there is one. Otherwise, "
+                f"`prescore run {model} --full` makes a new one. On hold, it needs `prescore release {model}`.",
             )
         else:
-            yield warning(name, f"its table {what} by hand, so that it cannot be published again", "Nothing to do.")
+            yield ok(f"{model} version {row['version']}", f"{observed}, so that it cannot be published again")
+    for row in catalog.all("doctor_lost_views"):
+        model = row["model"]
+        yield fault(
+            f"predictions.{model}",
+            "the view was dropped by hand: readers get an error",
+            "`prescore db migrate` restores it.",
+        )
 
 
 def _leftovers(catalog: Catalog) -> Iterator[Finding]:

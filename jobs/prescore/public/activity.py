@@ -152,7 +152,7 @@ class ModelActivity(Result):
         lines = {
             "served": self._served(),
             "on hold": self.status.hold_reason,
-            "run": None if self.run is None else self.run.sentence(),
+            "run": self._run(),
             "lease": None if self.lease is None else self.lease.sentence(),
             "waits": "; ".join(wait.sentence() for wait in self.waits),
             "not dropped": "; ".join(reader.sentence() for reader in self.readers),
@@ -165,10 +165,19 @@ class ModelActivity(Result):
         if status.version is None or status.data_as_of is None or status.age_seconds is None:
             return "nothing has been published"
         text = f"version {status.version}, data as of {utc(status.data_as_of)}, {age(status.age_seconds)} old"
+        if status.table_fault is not None:
+            return f"{text}, but its table {status.table_fault} by hand: `prescore rollback {status.model}`"
         if status.max_age_seconds is None:
             return text
         state = "stale: " if status.stale else ""
         return f"{text} ({state}max age {age(status.max_age_seconds)})"
+
+    def _run(self) -> str | None:
+        if self.run is None:
+            return None
+        if self.lease is None:
+            return f"{self.run.sentence()}. Interrupted: the next run resumes it"
+        return self.run.sentence()
 
     def _last_run(self) -> str | None:
         outcome = self.status.last_run()

@@ -14,8 +14,8 @@ class ModelStatus(Result):
     """What is served of a model and how old it is, and what became of its newest version.
 
     `version` and the four fields after it are None before the first publication; `max_age_seconds` is None for a
-    model without a max age. `table_fault` says what happened by hand to the table of the served version: `was dropped`,
-    `was truncated` or `was detached from the model's table`; None if nothing did.
+    model without a max age. `table_fault` says what happened by hand to the table of the served version: `was dropped
+    or renamed`, `was truncated` or `was detached from the model's table`; None if nothing did.
     """
 
     model: str

@@ -13,13 +13,13 @@ from prescore.run.report import Report
 from prescore.steps import check
 from prescore.versions import lease as leases
 from prescore.versions import lifecycle
-from prescore.versions.publishable import version_label
+from prescore.versions.publishable import require_table, version_label
 
 _REASONS = {
     "building": "is not finished: `prescore run {model}` resumes it",
     "failed": "has no table: `prescore run {model}` makes a new version",
     "retired": "has no table any more: `prescore run {model}` makes a new version",
-    "published": "is published, and stays so until another version is or you run `prescore rollback {model}`",
+    "published": "is published. `prescore rollback {model}` takes it back",
     "superseded": "has been published before: `prescore publish {model} {version}` publishes it again",
 }
 """Why a version in this state cannot be checked again, and what to do."""
@@ -40,6 +40,7 @@ def check_again(job: Job, version: int) -> Report:
         with timed(leased, version, "check") as (catalog, row):
             # A run or a retirement may have had the lease since.
             _require_checkable(row, job.spec)
+            require_table(catalog, row)
             if row["state"] == "refused":
                 # Otherwise the next run would take it for its own unfinished version, and publish it.
                 lifecycle.set_to_publish(catalog.connection, job.model, version, publishing=False)

@@ -76,7 +76,7 @@ def check_type(
     if not _is_convertible(source, target):
         raise DomainInvalid(
             f"Column {name} is {type_name(source)} in the domain, but must be {type_name(target)}. "
-            "Cast it in the domain query."
+            f"{_cast_advice(source, target)}"
         )
     if _loses_digits(source, target) and is_stored:
         raise DomainInvalid(
@@ -91,6 +91,15 @@ def check_type(
             f"be lost. {advice} the loss with "
             f"onnx.allow_precision_loss = [{name!r}]."
         )
+
+
+def _cast_advice(source: pa.DataType, target: pa.DataType) -> str:
+    if _is_text(source) and _is_number(target):
+        return (
+            "Make texts that are not numbers NULL in the domain query, then cast it there. A cast alone makes them 0 "
+            "in SQLite and MySQL."
+        )
+    return "Cast it in the domain query."
 
 
 def convert(

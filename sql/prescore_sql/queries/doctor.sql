@@ -30,16 +30,17 @@ select current_user::text as role, pg_has_role(n.nspowner, 'usage') as is_owner,
 from pg_namespace n where n.nspname = 'prescore';
 
 -- name: doctor_stray_tables
--- Tables in the schema of versions that belong to no version.
-select c.relname::text as table_name, pg_total_relation_size(c.oid) as bytes
+-- Tables in the schema of versions that belong to no version and that no model reads.
+select c.relname::text as table_name, c.relpages::bigint * current_setting('block_size')::bigint as bytes
 from pg_class c
 where c.relnamespace = 'prescore_versions'::regnamespace and c.relkind = 'r'
   and not exists (select from prescore.versions v where v.table_name = c.relname)
+  and not exists (select from pg_inherits i where i.inhrelid = c.oid)
 order by c.relname;
 
 -- name: doctor_undropped
 -- Retired and failed versions whose table is still there.
-select v.model, v.version, v.state, pg_total_relation_size(t.oid) as bytes
+select v.model, v.version, v.state, t.relpages::bigint * current_setting('block_size')::bigint as bytes
 from prescore.versions v
 join pg_class t on t.oid = to_regclass(format('prescore_versions.%%I', v.table_name))
 where v.state in ('retired', 'failed')
@@ -61,6 +62,12 @@ select v.model, v.version, v.state, prescore.table_fault(v) as fault
 from prescore.versions v
 where v.state in ('checked', 'published', 'superseded') and prescore.table_fault(v) is not null
 order by v.model, v.version;
+
+-- name: doctor_lost_views
+-- Models with a published version whose view is gone.
+select m.model from prescore.models m
+where m.published_version is not null and to_regclass(format('predictions.%%I', m.model)) is null
+order by m.model;
 
 -- name: doctor_files
 -- The files that the catalog needs in the store: snapshots of unfinished and retained versions, and model files.

@@ -22,16 +22,27 @@ create schema if not exists predictions;
 comment on schema predictions is 'one view for each model, which shows its published version';
 
 -- name: objects_table_fault
--- What happened by hand to a version's table, for status, rollback and doctor.
+-- What happened by hand to a version's table, for status, rollback and doctor. A table that was truncated has no pages
+-- in pg_class, and neither has one that was restored and not analyzed. Only then is its size read, which waits for a lock:
+-- not if another session holds an exclusive one.
 create or replace function prescore.table_fault(v prescore.versions) returns text
 language sql stable as $$
   select case
-    when t.oid is null then 'was dropped'
-    when coalesce(v.rows, 0) > 0 and pg_relation_size(t.oid) = 0 then 'was truncated'
+    when t.oid is null then 'was dropped or renamed'
+    when coalesce(v.rows, 0) > 0 and t.pages = 0
+      and case
+            when exists (select from pg_locks l
+                         where l.relation = t.oid and l.mode = 'AccessExclusiveLock' and l.pid <> pg_backend_pid())
+              then false
+            else pg_relation_size(t.oid) = 0
+          end
+      then 'was truncated'
     when v.state = 'published' and not exists (select from pg_inherits i where i.inhrelid = t.oid)
       then 'was detached from the model''s table'
   end
-  from (values (to_regclass(format('prescore_versions.%I', v.table_name)))) t (oid)
+  from (values (0)) always
+  left join (select c.oid, c.relpages as pages from pg_class c) t
+    on t.oid = to_regclass(format('prescore_versions.%I', v.table_name))
 $$;
 comment on function prescore.table_fault
   is 'what happened by hand to the table of a version that should have one; null: nothing';

@@ -19,8 +19,8 @@ grant usage on sequence prescore.lease_token to {role};
 -- name: roles_grant_reader
 -- The rights that the lookup API and the reading commands need.
 grant usage on schema prescore, predictions, prescore_versions to {role};
-grant select on prescore.migrations, prescore.models, prescore.versions, prescore.visible, prescore.events,
-  prescore.api_keys to {role};
+grant select on prescore.migrations, prescore.catalog, prescore.models, prescore.versions, prescore.visible,
+  prescore.events, prescore.chunks, prescore.leases, prescore.api_keys to {role};
 grant select on all tables in schema predictions to {role};
 
 -- name: roles_open_views
