@@ -98,7 +98,7 @@ def test_values_outside_the_range_of_json_and_python_are_shown(sandbox: Sandbox,
     assert result.code == 0, result.err
     texts = ["0044-03-15 BC", "12013-07-04T12:30:00", "infinity"]
     assert json.loads(result.out)["prediction"] == dict(zip(["score", *types], [0.5, None, None, *texts], strict=True))
-    assert "d  0044-03-15 BC" in sandbox.cli("lookup", "odd", "1").out
+    assert "d      0044-03-15 BC" in sandbox.cli("lookup", "odd", "1").out
     changes = json.loads(sandbox.cli("compare", "odd", "1", "2", "--json").out)["columns"]
     assert {row["column"]: row["mean_difference"] for row in changes} == {"score": 0, "nan": None, "inf": None}
 
