@@ -51,7 +51,8 @@ def match(
     if len(interface.inputs) == 1:
         only = interface.inputs[0]
         if only.width != 1 or given or not _has_column(dataset, only.name):
-            return _matrix(interface, only, dataset, key, given, examples)
+            names, remark = _names(interface, only, dataset, key, given, examples)
+            return _matrix(only, dataset, names, remark)
     if given:
         raise Mistake("--features names the columns of a matrix, but this model has an input for each of its features.")
     return _by_name(interface.inputs, dataset)
@@ -68,15 +69,7 @@ def _by_name(inputs: Sequence[Input], dataset: Dataset) -> Features:
     return Features(tuple(listed), BY_NAME)
 
 
-def _matrix(
-    interface: Interface,
-    only: Input,
-    dataset: Dataset,
-    key: Sequence[str],
-    given: Sequence[str],
-    examples: Path | None,
-) -> Features:
-    names, remark = _names(interface, only, dataset, key, given, examples)
+def _matrix(only: Input, dataset: Dataset, names: list[str], remark: str) -> Features:
     if only.width not in (None, len(names)):
         listed = ", ".join(names)
         raise Mistake(
