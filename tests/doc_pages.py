@@ -1,5 +1,7 @@
 """The documentation as data: its pages, their code blocks, and a terminal that executes the blocks.
 
+Every page has a project of its own, except for the how-to guides: they share one, in the order of how-to/README.md.
+
 The first line of a block says what to do with it:
 
     console            lines that begin with `$ ` are commands, the lines below are their output: `…` alone on a line
@@ -28,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TOOLKIT_PAGES = [page for page in DOCS if page.parent == ROOT / "docs/export"]
 """Pages that need every toolkit: `make test-toolkits` runs them."""
+GUIDES = ROOT / "docs/how-to/README.md"
 OPTIONS = {"exit", "background", "title", "append"}
 SECONDS = 120
 
@@ -55,6 +58,18 @@ class Block:
         for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
             where = f"{self.page}, line {self.line + 1 + start}"
             yield where, lines[start].removeprefix("$ "), "\n".join(lines[start + 1 : end])
+
+
+def _sequences() -> list[list[Path]]:
+    """Return the pages by project, in the order of execution: the how-to guides together, each other page alone."""
+    linked = re.findall(r"^- .*?\]\(([a-z-]+\.md)\)", GUIDES.read_text(), re.MULTILINE)
+    guides = [GUIDES, *(GUIDES.parent / link for link in linked)]
+    lost = set(GUIDES.parent.glob("*.md")) - set(guides)
+    assert not lost, f"docs/how-to/README.md: begin an item with a link to each of {lost}"
+    return [guides, *([page] for page in DOCS if page not in guides)]
+
+
+SEQUENCES = _sequences()
 
 
 def name(page: Path) -> str:

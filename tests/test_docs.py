@@ -17,7 +17,7 @@ import pytest
 import typer
 
 import prescore
-from doc_pages import DOCS, ROOT, TOOLKIT_PAGES, Terminal, blocks, fits, name, prose, rows, sections
+from doc_pages import DOCS, ROOT, SEQUENCES, TOOLKIT_PAGES, Terminal, blocks, fits, name, prose, rows, sections
 from prescore import errors
 from prescore.catalog import queries
 from prescore.catalog.database import Connection, Database
@@ -53,15 +53,20 @@ def _flights(folder: Path) -> None:
     subprocess.run([sys.executable, "jobs/flights/train.py"], cwd=folder, check=True, capture_output=True)
 
 
-LIVE = [page for page in DOCS if page not in TOOLKIT_PAGES and any(block.live for block in blocks(page))]
+LIVE = [
+    pages
+    for pages in SEQUENCES
+    if pages[0] not in TOOLKIT_PAGES and any(block.live for page in pages for block in blocks(page))
+]
 
 
-@pytest.mark.parametrize("page", LIVE, ids=name)
-def test_commands_print_what_the_page_shows(page: Path, terminal: Terminal) -> None:
-    if page == ROOT / "README.md":
+@pytest.mark.parametrize("pages", LIVE, ids=lambda pages: name(pages[0]))
+def test_commands_print_what_the_page_shows(pages: list[Path], terminal: Terminal) -> None:
+    if pages[0] == ROOT / "README.md":
         _flights(terminal.folder)
-    for block in blocks(page):
-        terminal.do(block)
+    for page in pages:
+        for block in blocks(page):
+            terminal.do(block)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def roles(server: str) -> Iterator[Roles]:
 
 def documented_sql(heading: str, number: int) -> str:
     """Return a block of SQL from a section of the how-to guide."""
-    page = ROOT / "docs/how-to.md"
+    page = ROOT / "docs/how-to/operate.md"
     section = sections(page)[heading]
     texts = [block.text for block in blocks(page) if block.language == "sql" and block.text in section]
     return texts[number]
