@@ -76,6 +76,9 @@ def test_every_score_equals_scikit_learns_and_broken_models_change_none(flights:
     assert (report["rows"], report["published"], report["rejected"]) == (336_776, True, 0)
     assert flights.rows("select count(*) from predictions.flight_delay") == [(336_776,)]
 
+    trial = flights.cli("run", "flight_delay", "--trial", "1000", "--json")
+    assert (trial.code, json.loads(trial.out)["rows"]) == (0, 1000), trial.err
+
     expected = _features_from_csv()
     names = [*train.TEXTS, *train.NUMBERS]
     expected["expected"] = pipeline.predict_proba(expected[names])[:, 1]
@@ -104,7 +107,7 @@ def test_every_score_equals_scikit_learns_and_broken_models_change_none(flights:
             path.write_bytes(content)
         assert refused.code == 4
         assert json.loads(refused.out)["served"] == 1
-    (reason,) = flights.rows("select reason from prescore.events where version = 2")[-1]
+    (reason,) = flights.rows("select reason from prescore.events where version = 3")[-1]
     assert (
         "observed 51,695 rejected rows, for example: Prediction late_probability is NaN or infinite (carrier=" in reason
     )

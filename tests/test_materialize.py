@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fix_project import Sandbox, linear
+from fix_project import QUERY, Sandbox, linear
 from prescore.catalog.database import Connection
 from prescore.checks import expectations
 from prescore.errors import DatabaseUnavailable, Refused
@@ -92,6 +92,42 @@ def test_a_trial_is_checked_and_never_published(sandbox: Sandbox) -> None:
     assert sandbox.rows("select published_version from prescore.models") == [(None,)]
     assert sandbox.cli("run", "churn").code == 0
     assert sandbox.rows("select version, count(*) from predictions.churn group by version") == [(2, 1000)]
+
+
+ROW_COUNT = """
+[[checks]]
+name = "all customers are there"
+expect = "table_row_count_to_be_between"
+min_value = 1000
+[freshness]"""
+
+
+def test_a_trial_is_a_random_sample_of_the_domain_and_the_same_one_every_time(sandbox: Sandbox) -> None:
+    sandbox.edit("[freshness]", ROW_COUNT)
+    samples = []
+    for direction in ("", " order by customer desc"):
+        sandbox.query(QUERY + direction)
+        done = sandbox.cli("run", "churn", "--trial", "100", "--json")
+        assert done.code == 0, done.err
+        report = json.loads(done.out)
+        samples.append(sandbox.rows(f"select customer from prescore_versions.churn_v{report['version']} order by 1"))
+        assert "all customers are there" not in [result["name"] for result in report["checks"]]
+        assert report["warnings"][-1].endswith("do not run on a trial: all customers are there.")
+    assert samples[0] == samples[1]
+    assert len(samples[0]) == 100
+    # Of each quarter of the customers, some are in the sample.
+    assert {key // 250 for (key,) in samples[0]} == {0, 1, 2, 3}
+    whole = sandbox.cli("run", "churn", "--json")
+    assert "all customers are there" in [result["name"] for result in json.loads(whole.out)["checks"]]
+
+
+def test_a_refusal_says_that_it_was_a_trial(sandbox: Sandbox) -> None:
+    sandbox.edit("max_value = 1", "max_value = 0")
+    refused = sandbox.cli("run", "churn", "--trial", "1000")
+    assert refused.code == 4
+    assert "churn version 1, a trial on at most 1,000 rows, was refused by 1 of 5 checks:" in refused.err
+    history = sandbox.cli("history", "churn").out
+    assert "a trial on at most 1,000 rows: scores are probabilities: observed" in history
 
 
 def test_a_trial_leaves_an_interrupted_run_alone(sandbox: Sandbox) -> None:

@@ -46,8 +46,8 @@ def _fields(defaults: Mapping[str, Any]) -> dict[str, Any]:
             type=["null", "integer"],
             minimum=1,
             title="Trial rows",
-            description="Run a trial on at most this many rows of the domain. A trial version is checked and never "
-            "published.",
+            description="Score only a random sample of at most this many rows of the domain. The version is "
+            "checked and never published.",
         ),
         "as_of": Param(
             defaults["as_of"],

@@ -26,6 +26,18 @@ from prescore.project.spec import Spec
 COMPULSORY = ("rows", "rejects", "keys", "finite", "lengths")
 """Names of the checks that every version must pass; a spec's own checks have other names."""
 
+_NEED_ALL_ROWS = frozenset(
+    {
+        "column_distinct_values_to_contain_set",
+        "column_distinct_values_to_equal_set",
+        "column_sum_to_be_between",
+        "column_unique_value_count_to_be_between",
+        "table_row_count_to_be_between",
+        "table_row_count_to_equal",
+    }
+)
+"""Expectations that a sample of the domain fails because it has fewer rows, however good the predictions are."""
+
 # Great Expectations expands $NAME in a connection string and rejects some forms of libpq's URLs. So it gets this
 # string, which decides nothing but the driver, and connections that are opened as everywhere else.
 _CONNECTION_STRING = "postgresql+psycopg://prescore@localhost/prescore"
@@ -53,6 +65,11 @@ def build(spec: Spec) -> list[Any]:
         lines = "\n  ".join(faults)
         raise SpecInvalid(f"The checks of {spec.model} are invalid:\n  {lines}")
     return expectations
+
+
+def needing_all_rows(spec: Spec) -> list[str]:
+    """Return the names of the checks that do not run on a trial, because they need every row of the domain."""
+    return [check.title for check in spec.checks if check.expect in _NEED_ALL_ROWS]
 
 
 def load(spec: Spec) -> list[Any]:

@@ -16,7 +16,7 @@ from prescore.errors import PrescoreError, Refused
 
 app = typer.Typer()
 OneModel = Annotated[str | None, typer.Argument(metavar="NAME", help="A model; by default all of them.")]
-_TRIAL = "Read at most this many rows; the version is never published."
+_TRIAL = "Score a random sample of at most this many rows; the version is never published."
 _AS_OF = "The time that the run is for, such as 2026-01-31; the domain query receives it as $as_of."
 Full = Annotated[bool, typer.Option("--full", help="Start from scratch, even if a run was interrupted.")]
 Publish = Annotated[bool, typer.Option("--publish/--no-publish", help="Whether to publish the version.")]

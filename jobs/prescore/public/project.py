@@ -120,11 +120,11 @@ class Project:
         """Make a version of a model and publish it: snapshot, score, stage, check, publish.
 
         An unfinished version of the same spec, query and model file is resumed; `full` starts from scratch. Without
-        `publish`, and while the model is on hold, the version is made and checked only. `trial_rows` reads at most
-        that many rows of the domain, for a version that is never published. `as_of` is the time that the run is for,
-        which the domain query receives as `$as_of`: a datetime, a date or a text such as "2026-01-31". A time without
-        a zone is in UTC, and a date means 00:00 UTC. `allow_breaking` publishes columns that break readers. `wait`
-        waits while another run writes the model.
+        `publish`, and while the model is on hold, the version is made and checked only. `trial_rows` scores a random
+        sample of at most that many rows of the domain, for a version that is never published. `as_of` is the time that
+        the run is for, which the domain query receives as `$as_of`: a datetime, a date or a text such as "2026-01-31".
+        A time without a zone is in UTC, and a date means 00:00 UTC. `allow_breaking` publishes columns that break
+        readers. `wait` waits while another run writes the model.
 
         Raises Refused when a check fails: the earlier version is still served, and `report(name)` describes the
         refused one. Raises Busy while another run writes the model, LeaseLost when another run took over, SpecInvalid,

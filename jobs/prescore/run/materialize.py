@@ -32,6 +32,7 @@ from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Reject
 from prescore.scoring.scorer import RUNTIME
 from prescore.sources import data_as_of
+from prescore.sources.source import Sample
 from prescore.steps import check, publish, score, snapshot, stage
 from prescore.versions import lease as leases
 from prescore.versions import retention, withheld
@@ -234,7 +235,9 @@ def _write_snapshot(
     # The clock is read before the rows, which are then at least as recent as it says.
     clock = data_as_of.query(source, job.spec)
     needed = domain_conversion.needed_columns(job.spec, predictor.features)
-    with source.open(job.query, chunk_rows, needed, limit=version["trial_rows"]) as stream:
+    trial_rows = version["trial_rows"]
+    sample = None if trial_rows is None else Sample(trial_rows, list(job.spec.key))
+    with source.open(job.query, chunk_rows, needed, sample=sample) as stream:
         converter = DomainConverter(job.spec, predictor.features, stream)
         with job.store.write_snapshot(location) as part:
             summary = snapshot.write(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Self
 
 from prescore.catalog.catalog import Catalog, CheckResult, Version
+from prescore.checks import expectations
 from prescore.run.job import Job
 from prescore.scoring.examples import MISSING
 from prescore.versions.withheld import is_backfill
@@ -76,7 +78,7 @@ class Report:
             served=model["published_version"],
             held=model["hold_reason"],
             error=row["error"],
-            warnings=unverified(row),
+            warnings=[*unverified(row), *_left_out_checks(job, row)],
         )
 
     @classmethod
@@ -95,6 +97,13 @@ def unverified(version: Version) -> list[str]:
     """Return a sentence for each thing about a version that its run could not verify."""
     is_verified = version["model_fingerprint"] is None or version["examples_fingerprint"] is not None
     return [] if is_verified else [MISSING]
+
+
+def _left_out_checks(job: Job, version: Version) -> Iterator[str]:
+    """Yield a sentence on the checks that did not run because the version is a trial."""
+    names = expectations.needing_all_rows(job.spec)
+    if version["trial_rows"] is not None and names:
+        yield f"These checks need every row of the domain, and do not run on a trial: {', '.join(names)}."
 
 
 def _since(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC
@@ -17,7 +19,7 @@ from prescore.errors import DomainInvalid
 from prescore.sources import database_errors, dialects, engines, sql_text
 from prescore.sources.dialects import Dialect
 from prescore.sources.rows import RowReader
-from prescore.sources.source import Batch, Needed, Query, Source, Stream
+from prescore.sources.source import SEED, Batch, Needed, Query, Sample, Source, Stream
 from prescore.sources.values import Reader
 
 if TYPE_CHECKING:
@@ -135,7 +137,7 @@ class DatabaseSource(Source):
     def _stream(self, result: Any, plan: _Plan, query: Query) -> Stream:
         """Return a result as Arrow; its first rows decide the schema."""
         reader = self._row_reader(result, plan, query)
-        partitions = self._partitions(result, query)
+        partitions = self._partitions(result, plan, query)
         first = next(partitions, [])
         schema = reader.schema(first)
         return Stream(plan.names, schema, _batches(reader, first, partitions), reader.types)
@@ -152,8 +154,11 @@ class DatabaseSource(Source):
                 types[name] = hidden
         return RowReader(readers, plan.positions, types)
 
-    def _partitions(self, result: Any, query: Query) -> Iterator[Sequence[Any]]:
+    def _partitions(self, result: Any, plan: _Plan, query: Query) -> Iterator[Sequence[Any]]:
         rows = islice(result, query.limit) if query.limit is not None else iter(result)
+        if query.sample is not None:
+            with database_errors.translated(self.name, query.label):
+                rows = iter(_sampled(rows, plan, query.sample))
         while True:
             with database_errors.translated(self.name, query.label):
                 part = list(islice(rows, query.batch_rows))
@@ -166,6 +171,17 @@ def _batches(reader: RowReader, first: Sequence[Any], others: Iterator[Sequence[
     yield from reader.batches(first)
     for rows in others:
         yield from reader.batches(rows)
+
+
+def _sampled(rows: Iterable[Any], plan: _Plan, sample: Sample) -> list[Any]:
+    """Return the rows of a sample. No more than these are in memory at a time."""
+    positions = [plan.positions[name] for name in sample.key if name in plan.positions]
+
+    def hashed(row: Any) -> bytes:
+        key = (SEED, *(row[position] for position in positions))
+        return hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+
+    return heapq.nsmallest(sample.rows, rows, key=hashed)
 
 
 def _require_select(text: str, label: str, dialect: Dialect) -> None:

@@ -48,11 +48,11 @@ def query_text(project: Project, spec: Spec) -> str:
     return text
 
 
-def fingerprint(source: Source, query: str, limit: int | None = None, as_of: datetime | None = None) -> str:
-    """Return the SHA-256 of a source, without its password, and of the query, its limit and its `$as_of`."""
+def fingerprint(source: Source, query: str, sample_rows: int | None = None, as_of: datetime | None = None) -> str:
+    """Return the SHA-256 of a source, without its password, and of the query, its sample's size and its `$as_of`."""
     parts = [source.identity, query]
-    if limit is not None:
-        parts.append(f"limit {limit}")
+    if sample_rows is not None:
+        parts.append(f"sample {sample_rows}")
     if as_of is not None:
         parts.append(f"as of {as_of.astimezone(UTC).isoformat()}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

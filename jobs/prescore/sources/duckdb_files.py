@@ -16,7 +16,7 @@ import pyarrow as pa
 from prescore.errors import DomainInvalid, PrescoreError, SourceUnavailable, StoreFull
 from prescore.project.project import make_folder
 from prescore.sources import duckdb_types, sql_text
-from prescore.sources.source import Batch, Query, Source, Stream, sentences
+from prescore.sources.source import SEED, Batch, Query, Sample, Source, Stream, sentences
 
 _FIRST_WORDS = {"select", "with", "from", "values", "table", "pivot", "unpivot"}
 _WRITING_FUNCTIONS = {
@@ -108,6 +108,8 @@ class DuckDBSource(Source):
         relation = relation.project(_projection(positions))
         if query.limit is not None:
             relation = relation.limit(query.limit)
+        if query.sample is not None:
+            relation = relation.order(_hash(query.sample, list(positions))).limit(query.sample.rows)
         reader = relation.to_arrow_reader(query.batch_rows)
         schema = _schema(reader.schema, positions)
         return Stream(names, schema, self._batches(query, schema.names, iter(reader)), duckdb_types.hidden(types))
@@ -183,6 +185,12 @@ def _projection(positions: dict[str, int]) -> str:
     """Return a select list of columns by their position: names that differ in case only are one name to DuckDB."""
     numbers = [f"#{position + 1:d}" for position in positions.values()]
     return ", ".join(numbers) or "#1"
+
+
+def _hash(sample: Sample, names: list[str]) -> str:
+    """Return the expression that orders rows by the hash of their key. DuckDB keeps only the first ones in memory."""
+    numbers = [f"#{names.index(name) + 1:d}" for name in sample.key if name in names]
+    return f"hash({', '.join([str(SEED), *numbers])})"
 
 
 def _schema(schema: pa.Schema, positions: dict[str, int]) -> pa.Schema:

@@ -77,6 +77,22 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """A random sample of a query's rows: those `rows` rows whose `key` columns have the lowest hashes.
+
+    The same keys are in every sample of this size, in whatever order the query returns its rows. Key columns that the
+    query does not return are ignored here, and reported when the rows are converted.
+    """
+
+    rows: int
+    key: Sequence[str]
+
+
+SEED = 42
+"""Seeds the hashes of samples."""
+
+
+@dataclass(frozen=True)
 class Query:
     """A query to run, and how to read its result.
 
@@ -89,6 +105,7 @@ class Query:
     label: str
     limit: int | None
     needed: Mapping[str, Needed] | None
+    sample: Sample | None = None
 
     def positions(self, names: Sequence[str]) -> dict[str, int]:
         """Return the needed ones among the columns that the query returns, each with its position from 0.
@@ -137,19 +154,21 @@ class Source(ABC):
         needed: Mapping[str, Needed] | None = None,
         *,
         limit: int | None = None,
+        sample: Sample | None = None,
         label: str | None = None,
     ) -> AbstractContextManager[Stream]:
         """Run a query that only reads, and stream batches of about `batch_rows` rows, and at most `limit` rows in all.
 
-        Only the columns in `needed` are read; by default, all are. `label` is the name of the query in messages, by
-        default that of the domain query.
+        With a `sample`, the query is read to its end, and only the rows of the sample are returned. Only the columns in
+        `needed` are read; by default, all are. `label` is the name of the query in messages, by default that of the
+        domain query.
 
         Raises DomainInvalid if the query fails or could write, SourceUnavailable if its database or remote files cannot
         be reached, and StoreFull if the rows fit neither in memory nor on disk; each of them also while batches are
         read.
         """
         label = label or f"The domain query {self.query_file}"
-        return self._open(Query(query, batch_rows, label, limit, needed))
+        return self._open(Query(query, batch_rows, label, limit, needed, sample))
 
     def _as_of_value(self) -> datetime:
         return self.as_of or datetime.now(UTC)

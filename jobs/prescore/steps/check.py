@@ -18,6 +18,7 @@ from prescore.checks.results import sentence
 from prescore.errors import NotAllowed, Refused
 from prescore.project.spec import Spec
 from prescore.scoring import rejects
+from prescore.versions import lifecycle
 from prescore.versions.lease import Lease
 from prescore.wording import count
 
@@ -37,11 +38,15 @@ def check_version(
     """Run all checks of a version and record their results: the version is then `checked` or `refused`.
 
     The compulsory checks come first: rows, rejects, keys, finite, and lengths where there are arrays.
-    `own_expectations` are those of the spec, built by `expectations.build`. Returns the results. Raises Refused when a
-    check failed; the refused table is kept for inspection. A version that is decided is checked only if `again`.
+    `own_expectations` are those of the spec, built by `expectations.build`. Those that need all rows of the domain do
+    not run on a trial. Returns the results. Raises Refused when a check failed; the refused table is kept for
+    inspection. A version that is decided is checked only if `again`.
     """
     if not again and is_decided(version, spec):
         return version["checks"] or []
+    if version["trial_rows"] is not None:
+        left_out = expectations.needing_all_rows(spec)
+        own_expectations = [wanted for wanted in own_expectations if wanted.meta["title"] not in left_out]
     compulsory = _build_compulsory(connection, version)
     rows, finite, *own = expectations.validate(
         database,
@@ -87,9 +92,10 @@ def is_decided(version: Version, spec: Spec) -> bool:
 def refusal_message(version: Version, results: list[CheckResult]) -> str:
     """Return which checks a version failed, with what they observed and expected."""
     failed = _failed(results)
-    model = version["model"]
-    number = version["version"]
-    lines = [f"{model} version {number} was refused by {len(failed)} of {len(results)} checks:"]
+    label = f"{version['model']} version {version['version']}"
+    if version["trial_rows"] is not None:
+        label += f", {lifecycle.trial_note(version)},"
+    lines = [f"{label} was refused by {len(failed)} of {len(results)} checks:"]
     lines += [f"  {sentence(result)}" for result in failed]
     return "\n".join(lines)
 
@@ -122,7 +128,7 @@ def _record(
             f"this one was {version['state']} when the checks began."
         )
     detail = "; ".join(sentence(result) for result in failed)
-    catalog.record_event(model, number, state, detail or None)
+    lifecycle.record_end(catalog, version, state, detail or None)
 
 
 def _build_compulsory(connection: Connection, version: Version) -> list[Any]:

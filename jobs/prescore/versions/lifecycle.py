@@ -16,6 +16,7 @@ from prescore.project.spec import Spec
 from prescore.store.store import Store
 from prescore.versions import table
 from prescore.versions.options import DEFAULTS, RunOptions
+from prescore.wording import count
 
 _log = logging.getLogger("prescore")
 
@@ -126,8 +127,20 @@ def mark_failed(
     )
     if not failed:
         return False
-    catalog.record_event(model, number, "failed", error)
+    record_end(catalog, version, "failed", error)
     return True
+
+
+def record_end(catalog: Catalog, version: Version, event: str, reason: str | None) -> None:
+    """Record in the history that a version was checked, was refused or failed. The reason says if it was a trial."""
+    if version["trial_rows"] is not None:
+        reason = ": ".join([trial_note(version), *filter(None, [reason])])
+    catalog.record_event(version["model"], version["version"], event, reason)
+
+
+def trial_note(version: Version) -> str:
+    """Return how messages call a trial."""
+    return f"a trial on at most {count(version['trial_rows'] or 0, 'row')}"
 
 
 def discard(connection: Connection, store: Store, version: Version) -> None:

@@ -43,8 +43,8 @@ class RunOptions:
     """What a run is to do.
 
     `full` starts from scratch instead of resuming an unfinished version. `allow_breaking` accepts columns that break
-    readers. A trial reads at most `trial_rows` rows of the domain and is never published. `as_of` is the time that the
-    run is for, by default its start; the domain query receives it as `$as_of`.
+    readers. A trial scores a random sample of at most `trial_rows` rows of the domain and is never published. `as_of`
+    is the time that the run is for, by default its start; the domain query receives it as `$as_of`.
     """
 
     publish: bool = True

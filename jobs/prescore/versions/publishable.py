@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prescore.catalog.catalog import Catalog, Model, Version
 from prescore.errors import NotAllowed
+from prescore.versions.lifecycle import trial_note
 from prescore.versions.options import PublishOptions
 from prescore.wording import utc
 
@@ -69,11 +70,10 @@ def _require_no_hold(model: Model) -> None:
 
 
 def _require_whole(version: Version) -> None:
-    rows = version["trial_rows"]
-    if rows is None:
+    if version["trial_rows"] is None:
         return
     raise NotAllowed(
-        f"{version_label(version)} is a trial on at most {rows:,} rows, and trials are never published. "
+        f"{version_label(version)} is {trial_note(version)}, and trials are never published. "
         f"`prescore run {version['model']}` makes a whole version."
     )
 

@@ -123,7 +123,7 @@ comment on column prescore.versions.checks_fingerprint is 'SHA-256 of the spec''
 comment on column prescore.versions.snapshot_rows is 'rows of the domain, including rejected rows';
 comment on column prescore.versions.rejected is 'number of rejected rows; prescore.rejects holds the rows themselves';
 comment on column prescore.versions.trial_rows
-  is 'set for a trial run: the maximum number of rows of the domain; a trial is never published';
+  is 'set for a trial run: the most rows in the sample of the domain; a trial is never published';
 comment on column prescore.versions.as_of
   is 'set for a backfill: the earlier time that the run was for; null: the time at which the run started';
 comment on column prescore.versions.to_publish
