@@ -407,7 +407,7 @@ def test_a_version_with_arrays_is_read_as_a_data_frame(project: Sandbox, type_na
 
 def test_a_scorer_returns_arrays_in_a_data_frame(project: Sandbox) -> None:
     scorer = prescore.Scorer.from_project("churn", project.root)
-    predictions = scorer.score_frame(features(9).to_pandas())
+    predictions = scorer.score(features(9).to_pandas())
     assert predictions["embedding"][8].tolist() == [1.0, 0.875, 0.75]
 
 

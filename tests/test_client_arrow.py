@@ -20,16 +20,21 @@ ID = UUID("8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d")
 def test_each_key_gets_a_row_in_the_order_of_the_keys(api: Api, call: ClientCall) -> None:
     name = api.publish({"k": "bigint"}, [(k, k / 2) for k in range(10)])
     answers = call(address(api.client), "lookup_table", name, pa.table({"k": [9, 3, 3, 1000]}))
-    assert answers.column_names == ["key", "found", "prediction"]
-    assert answers["key"].to_pylist() == [{"k": 9}, {"k": 3}, {"k": 3}, {"k": 1000}]
-    assert answers["found"].to_pylist() == [True, True, True, False]
-    assert answers["prediction"].to_pylist() == [{"score": 4.5}, {"score": 1.5}, {"score": 1.5}, None]
+    assert answers.drop_columns("data_as_of").to_pydict() == {
+        "k": [9, 3, 3, 1000],
+        "score": [4.5, 1.5, 1.5, None],
+        "found": [True, True, True, False],
+        "version": [1, 1, 1, 1],
+    }
+    assert answers.schema.types == [pa.int64(), pa.float32(), pa.bool_(), pa.int32(), pa.timestamp("us", "UTC")]
 
 
 def test_the_metadata_holds_what_all_answers_share(api: Api, call: ClientCall) -> None:
     data_as_of = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     name = api.publish({"k": "bigint"}, [(7, 0.5)], data_as_of=data_as_of, freshness={"max_age": "1h"})
-    metadata = call(address(api.client), "lookup_table", name, pa.table({"k": [7]})).schema.metadata
+    answers = call(address(api.client), "lookup_table", name, pa.table({"k": [7]}))
+    metadata = answers.schema.metadata
+    assert answers["data_as_of"].to_pylist() == [data_as_of]
     assert (metadata[b"model"].decode(), int(metadata[b"version"])) == (name, 1)
     assert datetime.fromisoformat(metadata[b"data_as_of"].decode()) == data_as_of
     assert datetime.fromisoformat(metadata[b"published_at"].decode()) > data_as_of
@@ -44,7 +49,7 @@ def test_the_metadata_holds_what_all_answers_share(api: Api, call: ClientCall) -
 def test_keys_of_pandas_categories_and_polars_views_are_found(api: Api, call: ClientCall, type_: Any) -> None:
     name = api.publish({"k": "text"}, [("a", 0.5), ("b", 0.25)])
     answers = call(address(api.client), "lookup_table", name, pa.table({"k": pa.array(["b", "a", "b"]).cast(type_)}))
-    assert answers["prediction"].to_pylist() == [{"score": 0.25}, {"score": 0.5}, {"score": 0.25}]
+    assert answers["score"].to_pylist() == [0.25, 0.5, 0.25]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +68,7 @@ def test_a_key_of_every_type_is_found(api: Api, call: ClientCall, kind: str, val
     name = api.publish({"k": kind}, [(value, 0.5)])
     answers = call(address(api.client), "lookup_table", name, pa.table({"k": pa.array([value], type_)}))
     assert answers["found"].to_pylist() == [True]
-    assert answers["key"].to_pylist() == [{"k": value}]
+    assert answers["k"].to_pylist() == [value]
 
 
 def test_a_table_lookup_takes_the_options_of_a_lookup(shelf: Shelf, client: httpx.Client, call: ClientCall) -> None:
@@ -71,7 +76,7 @@ def test_a_table_lookup_takes_the_options_of_a_lookup(shelf: Shelf, client: http
         publish(shelf, version)
     keys = pa.table({"k": [0]})
     answers = call(address(client), "lookup_table", "m", keys, version=1, outputs=["score"], max_age=3600)
-    assert answers["prediction"].to_pylist() == [{"score": 0.5}]
+    assert answers["score"].to_pylist() == [0.5]
     with pytest.raises(TooOld):
         call(address(client), "lookup_table", "m", keys, max_age=0)
 
@@ -79,7 +84,7 @@ def test_a_table_lookup_takes_the_options_of_a_lookup(shelf: Shelf, client: http
 def test_a_table_without_rows_has_no_answers(api: Api, call: ClientCall) -> None:
     name = api.publish({"k": "bigint"}, [(7, 0.5)])
     answers = call(address(api.client), "lookup_table", name, pa.table({"k": pa.array([], pa.int64())}))
-    assert (answers.num_rows, answers.column_names) == (0, ["key", "found", "prediction"])
+    assert (answers.num_rows, answers.column_names) == (0, ["k", "score", "found", "version", "data_as_of"])
 
 
 def test_rows_beyond_the_limit_are_sent_in_parts_that_read_one_version(shelf: Shelf, client: httpx.Client) -> None:
@@ -89,9 +94,9 @@ def test_rows_beyond_the_limit_are_sent_in_parts_that_read_one_version(shelf: Sh
     transport = InterleavingTransport({1: lambda: publish(shelf, 2)})
     with Client(address(client), transport=transport) as python_client:
         answers = python_client.lookup_table("m", pa.table({"k": keys}))
-    assert answers["key"].to_pylist() == [{"k": k} for k in range(2 * MAX_KEYS + 1)]
+    assert answers["k"].to_pylist() == list(range(2 * MAX_KEYS + 1))
     found_rows = answers.filter(answers["found"])
-    assert found_rows["prediction"].to_pylist() == [{"score": 0.5}] * 2
+    assert found_rows["score"].to_pylist() == [0.5] * 2
     assert (answers.schema.metadata[b"version"], transport.request_count) == (b"1", 3)
 
 

@@ -438,14 +438,17 @@ def test_a_scorer_predicts_what_the_run_stored(project: prescore.Project, sandbo
     frame = customers().to_pandas().set_index("customer", drop=False).sample(frac=1.0, random_state=0)
     for source in (None, project, sandbox.root):
         scorer = prescore.Scorer.from_project("churn", source)
-        predictions = scorer.score_frame(frame)
+        predictions = scorer.score(frame)
         assert list(predictions.columns) == ["score"]
         assert predictions["score"].dtype == np.float32
         assert np.allclose(predictions["score"], stored.loc[frame.index], atol=1e-6)
     batch = customers().to_batches()[0]
     assert prescore.Scorer.from_project("churn").score(batch).schema.field("score").type == pa.float32()
     with pytest.raises(prescore.DomainInvalid, match="spend"):
-        scorer.score_frame(frame.drop(columns="spend"))
+        scorer.score(frame.drop(columns="spend"))
+    for rows in ([{"visits": 1.0}], pa.Table.from_batches([batch]), frame["visits"]):
+        with pytest.raises(TypeError, match="takes a pandas DataFrame or a pyarrow RecordBatch, not"):
+            scorer.score(rows)
 
 
 @pytest.mark.parametrize(
@@ -463,7 +466,7 @@ def test_a_scorer_says_how_to_convert_a_frame(project: prescore.Project, values:
     scorer = prescore.Scorer.from_project("churn", project)
     frame = pd.DataFrame({"visits": values, "spend": np.array([1, 2], np.float32)})
     with pytest.raises(prescore.DomainInvalid) as raised:
-        scorer.score_frame(frame)
+        scorer.score(frame)
     assert message in str(raised.value)
     assert "query" not in str(raised.value)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-RESERVED_COLUMNS = frozenset({"version", "data_as_of", "published_at", "max_age"})
+RESERVED_COLUMNS = frozenset({"version", "data_as_of", "published_at", "max_age", "found"})
 """Columns and query parameters that prescore defines itself."""
 PARAMETERS = ("version", "max_age", "output")
 """Query parameters of the lookup API."""

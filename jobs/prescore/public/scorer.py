@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Self
+import sys
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import pyarrow as pa
 
@@ -23,7 +24,7 @@ class Scorer(BatchScorer):
     """A model file and its spec: features in, predictions out, with the same numbers as a run.
 
         scorer = prescore.Scorer.from_project("churn")
-        predictions = scorer.score_frame(frame)
+        predictions = scorer.score(frame)
 
     Needs the extra `score` alone. `Scorer(model, spec, threads=1)` takes a ModelFile and a Spec.
     Safe to share between threads. Raises ModelInvalid when model and spec do not fit.
@@ -45,13 +46,30 @@ class Scorer(BatchScorer):
             raise ModelInvalid(f"The spec of {name} has no [onnx] section: its predictions are made elsewhere.")
         return cls(ModelFile.read(files.root / spec.onnx.file), spec, threads=threads)
 
-    def score_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return the predictions of a DataFrame's rows: a column for each output of the spec, the index unchanged.
+    @overload
+    def score(self, batch: pd.DataFrame) -> pd.DataFrame: ...
+    @overload
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch: ...
+    def score(self, batch: pa.RecordBatch | pd.DataFrame) -> pa.RecordBatch | pd.DataFrame:
+        """Return a prediction for every row of a pandas DataFrame or a pyarrow RecordBatch, in the same kind of table.
 
-        `frame` holds the feature columns; other columns are ignored. Missing values count as NULL. Raises DomainInvalid
-        for a feature that is absent, NULL where the spec forbids it, or not exactly convertible, and ModelFailed when
-        the model fails on a row.
+        The rows hold the feature columns; other columns are ignored. The result has a column for each output of the
+        spec, and a DataFrame keeps its index. Missing values count as NULL. Raises DomainInvalid for a feature that is
+        absent, NULL where the spec forbids it, or not exactly convertible; ModelFailed when the model fails on a row or
+        returns a value that its output column cannot hold; and TypeError for anything but these two.
         """
+        if isinstance(batch, pa.RecordBatch):
+            return super().score(batch)
+        pandas: Any = sys.modules.get("pandas")
+        if pandas is None or not isinstance(batch, pandas.DataFrame):
+            raise TypeError(
+                f"score takes a pandas DataFrame or a pyarrow RecordBatch, not {type(batch).__name__}. "
+                "Convert a list of rows or a dict of columns with pandas.DataFrame(…), and a pyarrow table with "
+                "table.to_batches()."
+            )
+        return self._score_frame(batch)
+
+    def _score_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
         absent = [name for name in self.features if name not in frame.columns]
         if absent:
             raise DomainInvalid(
@@ -60,7 +78,7 @@ class Scorer(BatchScorer):
             )
         batch = pa.RecordBatch.from_pandas(frame[list(self.features)], preserve_index=False)
         self._require_types(frame, batch)
-        predictions: pd.DataFrame = self.score(batch).to_pandas()
+        predictions: pd.DataFrame = super().score(batch).to_pandas()
         predictions.index = frame.index
         return predictions
 

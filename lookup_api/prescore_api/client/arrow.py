@@ -1,4 +1,4 @@
-"""Tables of keys and answers as Arrow IPC streams. pyarrow is imported only when a table is sent or received.
+"""Tables of keys and answers, sent as Arrow IPC streams. pyarrow is imported only when a table is sent or received.
 
 The format: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format.
 """
@@ -6,13 +6,43 @@ The format: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-for
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prescore_api.client.requests import ARROW
 from prescore_api.client.responses import Response, read
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+class ArrowTable(Protocol):
+    """A table of pyarrow, or of another library that exports its tables to Arrow, such as polars."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return a PyCapsule with an Arrow stream."""
+
+
+def to_table(keys: ArrowTable) -> pa.Table:
+    """Return keys as a pyarrow table; raise TypeError."""
+    import_pyarrow("lookup_table")
+    import pyarrow as pa
+
+    if not hasattr(keys, "__arrow_c_stream__"):
+        raise TypeError(
+            f"lookup_table takes a pyarrow table, not {type(keys).__name__}. Pass a pandas DataFrame or a list of "
+            "mappings to lookup."
+        )
+    return pa.table(keys)
+
+
+def import_pyarrow(purpose: str) -> None:
+    """Raise ModuleNotFoundError with what to install if pyarrow is missing; the client works without it otherwise."""
+    try:
+        import pyarrow  # noqa: F401
+    except ModuleNotFoundError as error:
+        message = f"{purpose} needs pyarrow, which is not installed. Run: pip install pyarrow"
+        raise ModuleNotFoundError(message, name="pyarrow") from error
 
 
 def serialize(table: pa.Table) -> bytes:
@@ -32,6 +62,11 @@ def read_answers(response: Response) -> pa.Table:
     return read(response, _deserialize)
 
 
+def read_key_names(response: Response) -> list[str]:
+    """Return the names of the key's columns from a page of rows; raise ApiError."""
+    return _field_names(read(response, _deserialize), "key")
+
+
 def version_of(answers: pa.Table) -> int:
     """Return the version of a table of answers; raise LookupError, TypeError or ValueError if it names none."""
     metadata = answers.schema.metadata or {}
@@ -48,6 +83,27 @@ def concatenate(parts: Sequence[pa.Table]) -> pa.Table:
     last_metadata = parts[-1].schema.metadata
     table = pa.concat_tables(parts)
     return table.replace_schema_metadata(last_metadata)
+
+
+def flatten(answers: pa.Table) -> pa.Table:
+    """Return answers with the key's columns, the outputs, `found`, `version` and `data_as_of` side by side.
+
+    Outputs are null where the key was not found. The metadata is unchanged.
+    """
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {}
+    for struct in ("key", "prediction"):
+        columns |= zip(_field_names(answers, struct), answers.column(struct).flatten(), strict=True)
+    data_as_of = datetime.fromisoformat(answers.schema.metadata[b"data_as_of"].decode())
+    columns["found"] = answers.column("found")
+    columns["version"] = pa.repeat(pa.scalar(version_of(answers), pa.int32()), answers.num_rows)
+    columns["data_as_of"] = pa.repeat(pa.scalar(data_as_of, pa.timestamp("us", "UTC")), answers.num_rows)
+    return pa.table(columns, metadata=answers.schema.metadata)
+
+
+def _field_names(answers: pa.Table, struct: str) -> list[str]:
+    return [field.name for field in answers.schema.field(struct).type]
 
 
 def _plain(arrow_type: pa.DataType) -> pa.DataType:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from prescore_api.client import arrow, requests, responses
+from prescore_api.client import arrow, frames, requests, responses
 from prescore_api.client.answers import Answer, Model
+from prescore_api.client.arrow import ArrowTable
 from prescore_api.client.attempts import Call, Server, attempts
 from prescore_api.client.errors import Unavailable
 from prescore_api.client.parts import in_parts
@@ -17,6 +18,7 @@ from prescore_api.client.requests import MAX_KEYS, JsonKey, Key, KeyValue, Looku
 from prescore_api.client.responses import Response
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 T = TypeVar("T")
@@ -41,7 +43,16 @@ def predict(
     return answers[0]
 
 
-def lookup(server: Server, model: str, keys: Iterable[Key], options: LookupOptions) -> Call[list[Answer]]:
+def lookup(
+    server: Server, model: str, keys: Iterable[Key] | pd.DataFrame, options: LookupOptions
+) -> Call[list[Answer] | pd.DataFrame]:
+    """Return the answers to keys in a list, as a list, or in a DataFrame, as a DataFrame."""
+    if frames.is_frame(keys):
+        return (yield from lookup_frame(server, model, keys, options))
+    return (yield from lookup_list(server, model, cast("Iterable[Key]", keys), options))
+
+
+def lookup_list(server: Server, model: str, keys: Iterable[Key], options: LookupOptions) -> Call[list[Answer]]:
     """Return the answers to any number of keys, in their order; raise TypeError or ApiError."""
     # Convert all keys first, so that a wrong one raises before anything is sent.
     json_keys = requests.to_json_keys(keys)
@@ -50,11 +61,23 @@ def lookup(server: Server, model: str, keys: Iterable[Key], options: LookupOptio
     return list(chain.from_iterable(parts))
 
 
-def lookup_table(server: Server, model: str, table: pa.Table, options: LookupOptions) -> Call[pa.Table]:
-    """Return the answers to the keys in a table's rows, as a table; raise ApiError."""
+def lookup_frame(server: Server, model: str, frame: pd.DataFrame, options: LookupOptions) -> Call[pd.DataFrame]:
+    """Return the answers to the keys in a frame's rows, as a frame with the same index; raise ApiError.
+
+    The server takes the key's columns alone, so a first request reads their names.
+    """
+    arrow.import_pyarrow("The lookup of a DataFrame")
+    key = yield from _send(server, requests.first_row(model, options), arrow.read_key_names)
+    answers = yield from lookup_table(server, model, frames.to_table(model, frame, key), options)
+    return frames.from_answers(frame, key, answers)
+
+
+def lookup_table(server: Server, model: str, keys: ArrowTable, options: LookupOptions) -> Call[pa.Table]:
+    """Return the answers to the keys in a table's rows, as a flat table; raise TypeError or ApiError."""
+    table = arrow.to_table(keys)
     lookup_part = partial(_lookup_table_part, server, model, table, options)
     parts = yield from in_parts(table.num_rows, options.version, lookup_part, arrow.version_of)
-    return arrow.concatenate(parts)
+    return arrow.flatten(arrow.concatenate(parts))
 
 
 def rows(server: Server, request: Request, model: str) -> Call[tuple[list[Answer], Request | None]]:

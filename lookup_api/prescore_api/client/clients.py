@@ -7,17 +7,19 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Self, TypeVar, cast, overload
 
 import httpx
 
 from prescore_api.client import calls, requests
 from prescore_api.client.answers import Answer, Model
+from prescore_api.client.arrow import ArrowTable
 from prescore_api.client.attempts import Attempt, Call, Outcome, Server
 from prescore_api.client.requests import Key, KeyValue, LookupOptions, Request
 from prescore_api.client.responses import Response
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 T = TypeVar("T")
@@ -74,6 +76,7 @@ class Client:
         options = LookupOptions.from_arguments(version, max_age, outputs)
         return self._run(calls.predict(self._server, model, key, columns, options))
 
+    @overload
     def lookup(
         self,
         model: str,
@@ -82,8 +85,33 @@ class Client:
         version: int | None = None,
         max_age: float | None = None,
         outputs: Iterable[str] = (),
-    ) -> list[Answer]:
+    ) -> list[Answer]: ...
+    @overload
+    def lookup(
+        self,
+        model: str,
+        keys: pd.DataFrame,
+        *,
+        version: int | None = None,
+        max_age: float | None = None,
+        outputs: Iterable[str] = (),
+    ) -> pd.DataFrame: ...
+    def lookup(
+        self,
+        model: str,
+        keys: Iterable[Key] | pd.DataFrame,
+        *,
+        version: int | None = None,
+        max_age: float | None = None,
+        outputs: Iterable[str] = (),
+    ) -> list[Answer] | pd.DataFrame:
         """Return the predictions for any number of keys, in their order, duplicate and unknown keys included.
+
+        Keys are mappings in a list or another iterable, and the answers are a list, or they are the rows of a pandas
+        DataFrame. Such a frame has the key's columns among its columns or the levels of its index; other columns are
+        ignored. The answers then are a DataFrame with the same index: its key columns, the outputs, which are missing
+        where the key is unknown, `found`, `version` and `data_as_of`. `attrs` has `model`, `version`, `data_as_of`,
+        `published_at`, `age_seconds` and `stale`. This needs pyarrow.
 
         More than 10,000 keys are sent in parts, each with its own `timeout`. All answers are from one version, the one
         that answers the first part; if it is retired in between, all parts are sent again, once. The ages of the
@@ -95,17 +123,18 @@ class Client:
     def lookup_table(
         self,
         model: str,
-        table: pa.Table,
+        table: ArrowTable,
         *,
         version: int | None = None,
         max_age: float | None = None,
         outputs: Iterable[str] = (),
     ) -> pa.Table:
-        """Look up an Arrow table of keys, as `lookup` does; return a table with one row per key.
+        """Look up an Arrow table of keys, as `lookup` does; return a flat table with one row per key.
 
-        `table` has the key's columns. The result has the columns `key` (a struct), `found` (a boolean) and `prediction`
-        (a struct, null if the key is not found). The schema's metadata holds what all answers share, as text: the
-        model, the version, its times, its age and whether it is stale.
+        `table` is a pyarrow table with the key's columns, or a table of another library that exports it to Arrow, such
+        as polars. The result has the key's columns, the outputs, which are null where the key is unknown, `found`,
+        `version` and `data_as_of`. The schema's metadata holds what all answers share, as text: the model, the
+        version, its times, its age and whether it is stale.
         """
         options = LookupOptions.from_arguments(version, max_age, outputs)
         return self._run(calls.lookup_table(self._server, model, table, options))
@@ -205,6 +234,7 @@ class AsyncClient:
         options = LookupOptions.from_arguments(version, max_age, outputs)
         return await self._run(calls.predict(self._server, model, key, columns, options))
 
+    @overload
     async def lookup(
         self,
         model: str,
@@ -213,7 +243,26 @@ class AsyncClient:
         version: int | None = None,
         max_age: float | None = None,
         outputs: Iterable[str] = (),
-    ) -> list[Answer]:
+    ) -> list[Answer]: ...
+    @overload
+    async def lookup(
+        self,
+        model: str,
+        keys: pd.DataFrame,
+        *,
+        version: int | None = None,
+        max_age: float | None = None,
+        outputs: Iterable[str] = (),
+    ) -> pd.DataFrame: ...
+    async def lookup(
+        self,
+        model: str,
+        keys: Iterable[Key] | pd.DataFrame,
+        *,
+        version: int | None = None,
+        max_age: float | None = None,
+        outputs: Iterable[str] = (),
+    ) -> list[Answer] | pd.DataFrame:
         """Do the same as `Client.lookup`."""
         options = LookupOptions.from_arguments(version, max_age, outputs)
         return await self._run(calls.lookup(self._server, model, keys, options))
@@ -221,7 +270,7 @@ class AsyncClient:
     async def lookup_table(
         self,
         model: str,
-        table: pa.Table,
+        table: ArrowTable,
         *,
         version: int | None = None,
         max_age: float | None = None,

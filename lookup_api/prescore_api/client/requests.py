@@ -113,6 +113,11 @@ def rows(model: str, options: LookupOptions, limit: int) -> Request:
     return Request("GET", target, headers=_JSON_LINES)
 
 
+def first_row(model: str, options: LookupOptions) -> Request:
+    """Build the request for the first row of a version in Arrow, whose schema names the columns of the key."""
+    return replace(rows(model, options, 1), headers={"Accept": ARROW})
+
+
 def next_rows(request: Request, link: str) -> Request:
     """Build the request for the page that a link on another page names, relative to that page."""
     folder, _, _ = request.target.partition("?")[0].rpartition("/")
@@ -121,6 +126,7 @@ def next_rows(request: Request, link: str) -> Request:
 
 def to_json_keys(keys: Iterable[Key]) -> list[JsonKey]:
     """Convert keys by column name to JSON values; raise TypeError with the position of the first that is not a key."""
+    _require_list(keys)
     return [_json_key(position, key) for position, key in enumerate(keys)]
 
 
@@ -141,6 +147,16 @@ def _lookup(model: str, options: LookupOptions, body: bytes, headers: Mapping[st
     path = f"{_PREDICTIONS}{_segment(model)}/lookup"
     target = _target(path, options.parameters())
     return Request("POST", target, body, headers)
+
+
+def _require_list(keys: Any) -> None:
+    """Raise TypeError, with what to pass instead, for objects that callers take for a list of keys."""
+    if isinstance(keys, str | Mapping):
+        raise TypeError("lookup takes a list of keys or a DataFrame. For a single key, use predict.")
+    if hasattr(keys, "to_frame"):
+        raise TypeError("lookup takes a list of keys or a DataFrame, not a Series. Pass keys.to_frame().")
+    if hasattr(keys, "__arrow_c_stream__"):
+        raise TypeError("lookup takes a list of keys or a pandas DataFrame. Pass other tables to lookup_table.")
 
 
 def _json_key(position: int, key: Key) -> JsonKey:
