@@ -157,6 +157,26 @@ def test_tables_and_messages_show_times_in_utc(sandbox: Sandbox) -> None:
     time.tzset()
 
 
+def test_several_models_run_one_after_the_other_whatever_becomes_of_each(sandbox: Sandbox) -> None:
+    text = (sandbox.root / "specs/churn.toml").read_text()
+    sandbox.spec(text.replace('file = "models/churn.onnx"', 'file = "models/none.onnx"'), name="broken")
+    sandbox.spec(text.replace("max_value = 1", "max_value = 0"), name="strict")
+    done = sandbox.cli("run", "--all")
+    assert done.code == 4
+    assert done.out.splitlines()[-1] == "3 models: 1 failed, 1 published, 1 refused"
+    assert "prescore: broken: " in done.err
+    assert "prescore: strict: strict version 1 was refused by 1 of 5 checks" in done.err
+    assert sandbox.rows("select version from predictions.churn limit 1") == [(1,)]
+
+    again = sandbox.cli("run", "churn", "broken", "--json", "--no-publish")
+    assert again.code == 2
+    report, failure = json.loads(again.out)
+    assert (report["model"], report["version"], report["state"]) == ("churn", 2, "checked")
+    assert (failure["model"], failure["error"]["code"]) == ("broken", "model_invalid")
+    for arguments in ((), ("churn", "--all"), ("churn", "churn")):
+        assert sandbox.cli("run", *arguments).code == 2
+
+
 def test_a_negative_number_is_a_key_and_a_misspelt_option_is_not(sandbox: Sandbox) -> None:
     sandbox.cli("run", "churn")
     absent = sandbox.cli("lookup", "churn", "-5")

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from prescore.cli import context
-from prescore.cli.runs import OneModel
 from prescore.cli.versions import Json, Model
 
 app = typer.Typer()
+OneModel = Annotated[str | None, typer.Argument(metavar="NAME", help="A model; by default all of them.")]
 Key = Annotated[list[str], typer.Argument(metavar="KEY...", help="One value for each key column.")]
 
 

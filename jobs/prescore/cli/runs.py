@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from prescore.catalog.datetimes import parse_datetime
 from prescore.cli import context
-from prescore.cli.errors import exit_code
+from prescore.cli.outcomes import Outcomes, chosen
 from prescore.cli.versions import AllowBreaking, Json, Model, Number
-from prescore.errors import PrescoreError, Refused
+from prescore.errors import Refused
+
+if TYPE_CHECKING:
+    from prescore.public.project import Project
+    from prescore.public.run_report import RunReport
 
 app = typer.Typer()
-OneModel = Annotated[str | None, typer.Argument(metavar="NAME", help="A model; by default all of them.")]
+Models = Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="The models.")]
+Every = Annotated[bool, typer.Option("--all", help="Every model that has a spec.")]
 _TRIAL = "Score a random sample of at most this many rows; the version is never published."
 _AS_OF = "The time that the run is for, such as 2026-01-31; the domain query receives it as $as_of."
 Full = Annotated[bool, typer.Option("--full", help="Start from scratch, even if a run was interrupted.")]
@@ -26,35 +33,28 @@ Wait = Annotated[bool, typer.Option("--wait", help="Wait while another run write
 
 
 @app.command()
-def validate(name: OneModel = None, json: Json = False) -> None:
-    """Validate spec, model, domain and checks without writing anything."""
+def validate(names: Models = None, json: Json = False) -> None:
+    """Validate spec, model, domain and checks without writing anything: of one model, of several, or of all."""
     from prescore.cli import display
 
     project = context.project()
-    outcomes: list[dict[str, Any]] = []
-    codes = [0]
-    for model in project.models() if name is None else [name]:
-        try:
+    outcomes = Outcomes()
+    for model in chosen(names or (), project.models()):
+        # The error of a single model ends the command, as that of every other command does.
+        with nullcontext() if names and len(names) == 1 else outcomes.of(model):
             result = project.validate(model)
-        except PrescoreError as error:
-            # Of several specs, each is validated.
-            if name is not None:
-                raise
-            codes.append(exit_code(error))
-            outcomes.append({"model": model, "error": {"code": error.code, "message": str(error)}})
-            sys.stderr.write(f"prescore: {model}: {error}\n")
-        else:
-            outcomes.append(result.as_dict())
+            outcomes.add(result.as_dict(), "valid")
             if not json:
                 display.validation(result)
     if json:
-        display.print_json(outcomes)
-    raise typer.Exit(max(codes))
+        display.print_json(outcomes.results)
+    raise typer.Exit(outcomes.code)
 
 
 @app.command()
 def run(
-    name: Model,
+    names: Models = None,
+    every: Every = False,
     full: Full = False,
     publish: Publish = True,
     allow_breaking: AllowBreaking = False,
@@ -63,28 +63,63 @@ def run(
     wait: Wait = False,
     json: Json = False,
 ) -> None:
-    """Make a version: snapshot, score, stage, check, publish."""
-    from prescore.cli import display
-
+    """Make a version of one model, of several or of all: snapshot, score, stage, check, publish."""
     project = context.project()
-    show = display.report_json if json else display.report
+    options: dict[str, Any] = {
+        "full": full,
+        "publish": publish,
+        "allow_breaking": allow_breaking,
+        "trial_rows": trial,
+        "as_of": as_of,
+        "wait": wait,
+    }
+    if bool(names) == every:
+        raise typer.BadParameter("Name the models to run, or run all of them with --all.")
     try:
-        report = project.run(
-            name,
-            full=full,
-            publish=publish,
-            allow_breaking=allow_breaking,
-            trial_rows=trial,
-            as_of=as_of,
-            wait=wait,
-        )
-    except Refused:
-        show(project.report(name))
-        raise
+        if names and len(names) == 1:
+            _run_one(project, names[0], options, json=json)
+        else:
+            _run_several(project, chosen(names or (), project.models()), options, json=json)
     except KeyboardInterrupt:
         sys.stderr.write("prescore: stopped. Finished chunks are kept, and the next run resumes.\n")
         raise
+
+
+def _run_one(project: Project, name: str, options: dict[str, Any], *, json: bool) -> None:
+    from prescore.cli import display
+
+    show = display.report_json if json else display.report
+    try:
+        report = project.run(name, **options)
+    except Refused:
+        show(project.report(name))
+        raise
     show(report)
+
+
+def _run_several(project: Project, names: Sequence[str], options: dict[str, Any], *, json: bool) -> None:
+    from prescore.cli import display
+
+    outcomes = Outcomes()
+
+    def show(report: RunReport) -> None:
+        outcomes.add(report.as_dict(), "published" if report.published else report.state)
+        if not json:
+            display.report(report)
+
+    for name in names:
+        with outcomes.of(name):
+            try:
+                report = project.run(name, **options)
+            except Refused:
+                show(project.report(name))
+                raise
+            show(report)
+    if json:
+        display.print_json(outcomes.results)
+    else:
+        display.line(outcomes.summary())
+    raise typer.Exit(outcomes.code)
 
 
 @app.command()
