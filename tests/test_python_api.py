@@ -7,10 +7,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from types import ModuleType, SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +20,6 @@ import prescore
 from fix_project import Sandbox, customers, linear
 from prescore import errors
 from prescore.catalog.database import Connection
-from prescore.public import progress
 from prescore.versions import lease
 
 SCRIPT = "<script>alert('x')</script>"
@@ -498,67 +494,3 @@ def test_html_escapes_the_users_text(project: prescore.Project, sandbox: Sandbox
 
 def test_an_empty_list_has_html_too(project: prescore.Project) -> None:
     assert project.status()._repr_html_() == "<p>none</p>"
-
-
-class Screen:
-    """IPython's display functions, as far as the bars use them: every content that a cell showed."""
-
-    def __init__(self) -> None:
-        self.contents: list[str] = []
-
-    def HTML(self, content: str) -> str:  # noqa: N802 - IPython's name
-        return content
-
-    def display(self, content: str, *, display_id: bool) -> Screen:
-        assert display_id
-        self.update(content)
-        return self
-
-    def update(self, content: str) -> None:
-        self.contents.append(content)
-
-
-@contextmanager
-def notebook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
-    """Make this process look like a Jupyter kernel."""
-    screen = Screen()
-    ipython = ModuleType("IPython")
-    shell = SimpleNamespace(kernel=object())
-    ipython.get_ipython = lambda: shell  # type: ignore[attr-defined]
-    with monkeypatch.context() as patched:
-        patched.setitem(sys.modules, "IPython", ipython)
-        patched.setitem(sys.modules, "IPython.display", screen)
-        yield screen
-
-
-def test_a_notebook_shows_bars_and_removes_them(
-    project: prescore.Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(progress, "_REDRAW_SECONDS", 0.0)
-    with notebook(monkeypatch) as screen:
-        project.run("churn")
-    assert any("score <progress" in content for content in screen.contents)
-    assert '<progress value="1000" max="1000"></progress> 1,000 of 1,000 rows' in screen.contents[-2]
-    assert screen.contents[-1] == ""
-    captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "")
-
-
-def test_a_terminal_shows_bars_on_standard_error(
-    project: prescore.Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    project.run("churn")
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "score" in captured.err
-
-
-def test_progress_can_be_switched_off(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    with notebook(monkeypatch) as screen:
-        prescore.Project(sandbox.root, progress=False).run("churn")
-    captured = capsys.readouterr()
-    assert (screen.contents, captured.out, captured.err) == ([], "", "")

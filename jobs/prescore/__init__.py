@@ -48,11 +48,9 @@ from prescore.errors import (
 
 if TYPE_CHECKING:
     from prescore.checks.comparison import ColumnDifference, KeyCounts
-    from prescore.export.examples import examples
     from prescore.public.activity import ModelActivity
-    from prescore.public.export import ExportedOutput, ExportResult, export_onnx
+    from prescore.public.examples import examples
     from prescore.public.project import Project
-    from prescore.public.publishing import publish
     from prescore.public.results import (
         Comparison,
         Event,
@@ -76,8 +74,6 @@ __all__ = [
     "DatabaseUnavailable",
     "DomainInvalid",
     "Event",
-    "ExportResult",
-    "ExportedOutput",
     "Finding",
     "KeyCounts",
     "KeyInvalid",
@@ -107,8 +103,6 @@ __all__ = [
     "Transient",
     "ValidationResult",
     "examples",
-    "export_onnx",
-    "publish",
 ]
 
 # Name → its module. The extra that a module needs stands in _EXTRAS.
@@ -119,8 +113,6 @@ _MODULES = {
     "ColumnDifference": "prescore.checks.comparison",
     "Comparison": "prescore.public.results",
     "Event": "prescore.public.results",
-    "ExportResult": "prescore.public.export",
-    "ExportedOutput": "prescore.public.export",
     "Finding": "prescore.public.results",
     "KeyCounts": "prescore.checks.comparison",
     "LookupResult": "prescore.public.results",
@@ -131,11 +123,9 @@ _MODULES = {
     "RetentionDecision": "prescore.public.results",
     "RetirementResult": "prescore.public.results",
     "ValidationResult": "prescore.public.results",
-    "examples": "prescore.export.examples",
-    "export_onnx": "prescore.public.export",
-    "publish": "prescore.public.publishing",
+    "examples": "prescore.public.examples",
 }
-_EXTRAS = {"RunReport": "jobs", "Scorer": "score", "examples": "score", "export_onnx": "export", "publish": "jobs"}
+_EXTRAS = {"RunReport": "jobs", "Scorer": "score", "examples": "score"}
 
 
 # Type checkers see the imports above instead, and so report a misspelt name.

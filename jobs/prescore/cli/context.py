@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from prescore.public.project import Project
 
 
-def project() -> Project:
+def project(*, progress: bool = True) -> Project:
     """Return the project here; it may be missing when the environment names a database."""
     from prescore.public.project import Project
 
-    return Project()
+    return Project(progress=progress)
 
 
 def database() -> Database:

@@ -29,15 +29,16 @@ Full = Annotated[bool, typer.Option("--full", help="Start from scratch, even if 
 Publish = Annotated[bool, typer.Option("--publish/--no-publish", help="Whether to publish the version.")]
 Trial = Annotated[int | None, typer.Option(min=1, help=_TRIAL)]
 AsOf = Annotated[datetime | None, typer.Option(parser=parse_datetime, metavar="TIME", help=_AS_OF)]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bars.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait while another run writes this model.")]
 
 
 @app.command()
-def validate(names: Models = None, json: Json = False) -> None:
+def validate(names: Models = None, no_progress: NoProgress = False, json: Json = False) -> None:
     """Validate spec, model, domain and checks without writing anything: of one model, of several, or of all."""
     from prescore.cli import display
 
-    project = context.project()
+    project = context.project(progress=not no_progress)
     outcomes = Outcomes()
     for model in chosen(names or (), project.models()):
         # The error of a single model ends the command, as that of every other command does.
@@ -61,10 +62,11 @@ def run(
     trial: Trial = None,
     as_of: AsOf = None,
     wait: Wait = False,
+    no_progress: NoProgress = False,
     json: Json = False,
 ) -> None:
     """Make a version of one model, of several or of all: snapshot, score, stage, check, publish."""
-    project = context.project()
+    project = context.project(progress=not no_progress)
     options: dict[str, Any] = {
         "full": full,
         "publish": publish,

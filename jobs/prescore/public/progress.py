@@ -1,7 +1,8 @@
-"""Progress bars: on a terminal's standard error, or in a notebook's output. Standard output stays untouched."""
+"""Progress of a run: bars on a terminal's standard error, one line in a notebook, and nothing anywhere else."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -17,20 +18,21 @@ if TYPE_CHECKING:
     from prescore.run.job import OnProgress
 
 _REDRAW_SECONDS = 0.1
+# A run that is over sooner leaves nothing in the notebook, not even an empty output.
+_QUIET_SECONDS = 1.0
 
 
 @contextmanager
 def bars(*, enabled: bool = True) -> Iterator[OnProgress]:
-    """Show a bar for each step while the block runs, where there is a place to show it."""
-    console = Console(stderr=True, force_jupyter=False)
+    """Show the progress of each step while the block runs, where there is a place to show it."""
     if enabled and in_notebook():
-        notebook = NotebookBars()
+        line = NotebookLine()
         try:
-            yield notebook
+            yield line
         finally:
-            notebook.clear()
-    elif enabled and console.is_terminal:
-        with _terminal_progress(console) as progress:
+            line.clear()
+    elif enabled and _is_terminal():
+        with _terminal_progress() as progress:
             yield TerminalBars(progress)
     else:
         yield _no_progress
@@ -57,49 +59,74 @@ class TerminalBars:
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, step: str, rows: int, total: int | None) -> None:
-        """Advance a step's bar by a number of rows."""
+        """Advance a step's bar by a number of rows; the steps before it are complete."""
         if step not in self._tasks:
+            self._complete_all()
             self._tasks[step] = self._progress.add_task(step, total=total)
         self._progress.advance(self._tasks[step], rows)
 
+    def _complete_all(self) -> None:
+        for task in self._progress.tasks:
+            self._progress.update(task.id, total=task.completed)
 
-class NotebookBars:
-    """Bars in a notebook cell: one display that is updated in place and needs no widgets."""
+
+class NotebookLine:
+    """One line in a notebook cell, which is updated in place, needs no widgets, and disappears at the end."""
 
     def __init__(self) -> None:
         self._display: Any = import_module("IPython.display")
-        self._handle = self._display.display(self._display.HTML(""), display_id=True)
-        self._steps: dict[str, tuple[int, int | None]] = {}
-        self._drawn_at = 0.0
+        self._handle: Any = None
+        self._rows: dict[str, int] = {}
+        self._draw_at = time.monotonic() + _QUIET_SECONDS
 
     def __call__(self, step: str, rows: int, total: int | None) -> None:
-        """Advance a step's bar by a number of rows, and redraw at most ten times a second."""
-        done, _ = self._steps.get(step, (0, None))
-        self._steps[step] = (done + rows, total)
+        """Advance a step by a number of rows, and redraw at most ten times a second."""
+        self._rows[step] = self._rows.get(step, 0) + rows
         now = time.monotonic()
-        if now - self._drawn_at >= _REDRAW_SECONDS:
-            self._drawn_at = now
-            self._show("".join(_bar(name, *rows) for name, rows in self._steps.items()))
+        if now >= self._draw_at:
+            self._draw_at = now + _REDRAW_SECONDS
+            self._show(*_line(step, self._rows[step], total))
 
     def clear(self) -> None:
-        """Remove the bars."""
-        self._show("")
+        """Remove the line."""
+        if self._handle is not None:
+            self._show("", "")
 
-    def _show(self, content: str) -> None:
-        self._handle.update(self._display.HTML(content))
+    def _show(self, text: str, html: str) -> None:
+        content = {"text/plain": text, "text/html": html}
+        if self._handle is None:
+            self._handle = self._display.display(content, raw=True, display_id=True)
+        else:
+            self._handle.update(content, raw=True)
 
 
-def _bar(step: str, done: int, total: int | None) -> str:
+def _line(step: str, done: int, total: int | None) -> tuple[str, str]:
+    """Return the progress of a step as plain text and as HTML."""
     if total is None:
-        return f"<div>{escape(step)}: {done:,} rows</div>"
-    return f'<div>{escape(step)} <progress value="{done}" max="{total}"></progress> {done:,} of {total:,} rows</div>'
+        text = f"{step}: {done:,} rows"
+        return text, escape(text)
+    rows = f"{done:,} of {total:,} rows"
+    return f"{step}: {rows}", f'{escape(step)}: <progress value="{done}" max="{total}"></progress> {rows}'
 
 
 def _no_progress(step: str, rows: int, total: int | None) -> None:
     """Show nothing."""
 
 
-def _terminal_progress(console: Console) -> Progress:
+def _is_terminal() -> bool:
+    """Return whether standard error is a terminal, and not the one that a notebook gives to `!` commands.
+
+    Notebooks keep every redrawing of such a terminal. FORCE_COLOR, which kernels set, does not make a terminal.
+    """
+    return sys.stderr.isatty() and not _below_kernel()
+
+
+def _below_kernel() -> bool:
+    """Return whether a Jupyter kernel started this process: launchers set the first variable, kernels the second."""
+    return "JPY_PARENT_PID" in os.environ or "matplotlib_inline" in os.environ.get("MPLBACKEND", "")
+
+
+def _terminal_progress() -> Progress:
     columns = (
         TextColumn("{task.description:>8}", markup=False),
         BarColumn(),
@@ -107,4 +134,5 @@ def _terminal_progress(console: Console) -> Progress:
         TextColumn("rows"),
         TimeRemainingColumn(),
     )
+    console = Console(stderr=True, force_jupyter=False)
     return Progress(*columns, console=console, transient=True, redirect_stdout=False)

@@ -15,10 +15,9 @@ from prescore.catalog.api_keys import digest, prefix
 from prescore.errors import Forbidden, Unauthenticated
 from prescore.wording import utc
 
-_SCHEME = b"Bearer "
-_BEARER = _SCHEME + b"psk_"
+_BEARER = b"Bearer "
 _PREFIX_LENGTH = len(prefix("0" * 12))
-_KEY = re.compile(rb"psk_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
+_KEY = re.compile(rb"psk_[0-9a-f]{12}_[A-Za-z0-9_-]{43}")
 # A browser sends a user name of any length; the limit keeps a client from having a megabyte decoded and hashed.
 _LONGEST_HEADER = 1000
 
@@ -111,12 +110,10 @@ def _key(authorization: bytes | None) -> bytes:
         )
     if len(authorization) > _LONGEST_HEADER:
         raise _malformed()
-    # Nearly every client sends this.
+    # Nearly every client spells the scheme like this.
     if authorization.startswith(_BEARER):
-        return authorization[len(_SCHEME) :]
+        return authorization[len(_BEARER) :]
     scheme, _, credentials = authorization.partition(b" ")
-    # Any number of spaces may follow the scheme (RFC 9110, 11.4).
-    credentials = credentials.lstrip(b" ")
     match scheme.lower():
         case b"bearer":
             return credentials
@@ -125,13 +122,12 @@ def _key(authorization: bytes | None) -> bytes:
     raise _malformed()
 
 
-def claimed_id(authorization: bytes | None) -> str | None:
-    """Return the id of the key in an Authorization header, which may be unknown or revoked; None without a key."""
+def has_form_of_key(authorization: bytes) -> bool:
+    """Return whether an Authorization header contains what may be a key."""
     try:
-        match = _KEY.fullmatch(_key(authorization))
+        return _KEY.fullmatch(_key(authorization)) is not None
     except Unauthenticated:
-        return None
-    return match[1].decode() if match else None
+        return False
 
 
 def _password(credentials: bytes) -> bytes:
