@@ -54,6 +54,11 @@ public class Post {
     }
 }
 """
+NODE = """
+const client = require("http2").connect(process.argv[1]);
+client.on("goaway", (code, stream, message) => console.log(code, String(message)));
+client.on("error", () => {});
+"""
 
 
 @pytest.fixture(scope="module")
@@ -375,6 +380,25 @@ def test_curl_with_http2_posts_its_body(served: httpx.Client) -> None:
     assert [re.findall(r'"k":(\d)', line) for line in lines] == [["1"], ["2"], ["3"]], result.stdout
     # All on one connection.
     assert [line.split()[-2:] for line in lines] == [["1.1", "1"], ["1.1", "0"], ["1.1", "0"]]
+
+
+def test_a_client_that_speaks_http2_at_once_is_refused_in_http2(served: httpx.Client) -> None:
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    settings = bytes.fromhex("000000 04 00 00000000")
+    message = b"This server speaks HTTP/1.1."
+    goaway = bytes.fromhex("000024 07 00 00000000 00000000 0000000d") + message
+    with _connect(served) as connection:
+        connection.sendall(preface + settings)
+        assert _receive_all(connection) == settings + goaway
+    assert len(message) + 8 == 0x24
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node.js on this machine")
+def test_node_reports_that_it_must_not_speak_http2(served: httpx.Client) -> None:
+    result = subprocess.run(
+        ["node", "-e", NODE, str(served.base_url)], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert result.stdout == "13 This server speaks HTTP/1.1.\n", result.stderr
 
 
 @pytest.mark.skipif(shutil.which("java") is None, reason="there is no JDK on this machine")

@@ -14,6 +14,8 @@ import pytest
 
 from fix_api import OPEN, Shelf, scraped, serving, until_scraped
 from fix_server import served, workers_of
+from prescore.catalog import api_keys
+from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
 from prescore_api.http.app import ServerSettings, build
 
@@ -141,6 +143,27 @@ def test_the_access_log_has_a_line_of_json_for_each_request(
     assert "trace_id" not in health
     # The log contains no keys.
     assert "secret customer" not in out
+
+
+def test_the_access_log_names_key_and_model_of_refused_requests(
+    database: Database, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An operator has to find the client that still uses a revoked key."""
+    for model in ("m", "other"):
+        Shelf(database).publish(model, {"k": "bigint"}, [(1, 0.5)])
+    with database.connect() as connection:
+        catalog = Catalog(connection)
+        limited, revoked = (api_keys.create(catalog, name, ["m"]) for name in ("limited", "revoked"))
+        api_keys.revoke(catalog, "revoked")
+    with serving(build(database, ServerSettings(access_log=True))) as client:
+        for key in (revoked, revoked[:-1] + "!", "none"):
+            client.get("/v1/predictions/m/1", headers={"Authorization": f"Bearer {key}"})
+        for path in ("predictions/other/1", "predictions/other?k=1", "predictions/other/rows", "models/other"):
+            client.get(f"/v1/{path}", headers={"Authorization": f"Bearer {limited}"})
+    out = capfd.readouterr().out
+    lines = [(line["status"], line["api_key"], line["model"]) for line in _lines(out)]
+    assert lines == [(401, revoked[4:16], None), *[(401, None, None)] * 2, *[(403, limited[4:16], "other")] * 4]
+    assert revoked[17:] not in out
 
 
 def test_request_ids_are_unique(client: httpx.Client) -> None:

@@ -103,12 +103,14 @@ def test_a_key_of_the_catalog_works_until_it_is_revoked(connection: Connection) 
         bearer(),
         b"bearer " + KEY,
         b"BEARER " + KEY,
+        b"Bearer   " + KEY,
         basic(),
         basic(b"anna"),
         basic("ännä@example.org".encode()),
         basic(b"\xff"),
         basic(b"u" * 500),
         b"basic " + basic()[6:],
+        b"Basic  " + basic()[6:],
     ],
 )
 def test_a_key_is_accepted_as_token_or_as_password(authorization: bytes) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import joblib  # type: ignore[import-untyped]
+import joblib
 import numpy as np
 import onnxruntime as ort
 import pandas as pd

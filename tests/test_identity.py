@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from fix_api import OPEN, Shelf, serving, until_in_memory
 from fix_postgres import at, recreate
 from fix_project import Sandbox
+from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
 from prescore.errors import DatabaseRefused, NotAllowed
 from prescore.public.project import Project
@@ -57,13 +58,53 @@ def test_a_key_is_never_missing_because_its_table_is(
         client.get(f"{path}/1"),
         client.get(f"{path}/9"),
         client.post(f"{path}/lookup", json={"keys": [{"k": 1}, {"k": 9}]}),
+        client.get(f"{path}/rows"),
         # Its own table is still there if it was only detached.
-        *([] if loss == "detached" else [client.get(f"{path}/1?version=2")]),
+        *([] if loss == "detached" else [client.get(f"{path}/1?version=2"), client.get(f"{path}/rows?version=2")]),
     ]
     assert {reply.status_code for reply in lookups} == {503}, [reply.text for reply in lookups]
+    # The client may have logged only the message.
+    assert all("'m'" in reply.json()["error"]["message"] for reply in lookups)
     assert client.get(f"{path}/1?version=1").json()["found"] is True
     looked_up = sandbox.cli("lookup", "m", "1")
     assert (looked_up.code, "m version 2 has 2 rows according to the catalog, and 0" in looked_up.err) == (2, True)
+
+
+def test_a_key_is_not_missing_if_rows_were_deleted_by_hand(
+    sandbox: Sandbox, shelf: Shelf, client: httpx.Client
+) -> None:
+    shelf.publish("m", KEY, ROWS)
+    shelf.publish("whole", KEY, ROWS)
+    path = "/v1/predictions"
+
+    def lookups() -> list[int]:
+        return [
+            client.get(f"{path}/m/1").status_code,
+            client.get(f"{path}/m/1?version=1").status_code,
+            client.post(f"{path}/m/lookup", json={"keys": [{"k": 1}, {"k": 2}]}).status_code,
+            client.get(f"{path}/m/2").status_code,
+        ]
+
+    with shelf.database.connect() as connection:
+        with connection.transaction(force_rollback=True):
+            connection.execute("delete from prescore_versions.whole_v1")
+        connection.execute("delete from prescore_versions.m_v1 where k = 1")
+    # Postgres counts changes when the session ends at the latest, and the API reads the counts every second.
+    _until(lookups, [503, 503, 503, 200])
+    assert client.get(f"{path}/m/rows").status_code == 503
+    # What was rolled back counts as a change, but no row is missing.
+    assert _changes(shelf.database, "whole") == 2
+    _until(lambda: client.get(f"{path}/whole/3").status_code, 404)
+    looked_up = sandbox.cli("lookup", "m", "1")
+    assert (looked_up.code, "m version 1 has 2 rows according to the catalog, and 1 can" in looked_up.err) == (2, True)
+    assert sandbox.cli("lookup", "m", "2").code == 0
+    assert sandbox.cli("lookup", "whole", "3").out == "whole version 1 has no k=3\n"
+
+
+def _changes(database: Database, model: str) -> int:
+    with database.connect() as connection:
+        row = Catalog(connection).one("lookup_published", model=model)
+        return int(row["changes"])
 
 
 def test_a_table_that_lost_rows_is_not_read_as_a_whole(shelf: Shelf, sandbox: Sandbox) -> None:

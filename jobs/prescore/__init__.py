@@ -48,9 +48,11 @@ from prescore.errors import (
 
 if TYPE_CHECKING:
     from prescore.checks.comparison import ColumnDifference, KeyCounts
+    from prescore.export.examples import examples
     from prescore.public.activity import ModelActivity
-    from prescore.public.examples import examples
+    from prescore.public.export import ExportedOutput, ExportResult, export_onnx
     from prescore.public.project import Project
+    from prescore.public.publishing import publish
     from prescore.public.results import (
         Comparison,
         Event,
@@ -74,6 +76,8 @@ __all__ = [
     "DatabaseUnavailable",
     "DomainInvalid",
     "Event",
+    "ExportResult",
+    "ExportedOutput",
     "Finding",
     "KeyCounts",
     "KeyInvalid",
@@ -103,6 +107,8 @@ __all__ = [
     "Transient",
     "ValidationResult",
     "examples",
+    "export_onnx",
+    "publish",
 ]
 
 # Name → its module. The extra that a module needs stands in _EXTRAS.
@@ -113,6 +119,8 @@ _MODULES = {
     "ColumnDifference": "prescore.checks.comparison",
     "Comparison": "prescore.public.results",
     "Event": "prescore.public.results",
+    "ExportResult": "prescore.public.export",
+    "ExportedOutput": "prescore.public.export",
     "Finding": "prescore.public.results",
     "KeyCounts": "prescore.checks.comparison",
     "LookupResult": "prescore.public.results",
@@ -123,9 +131,11 @@ _MODULES = {
     "RetentionDecision": "prescore.public.results",
     "RetirementResult": "prescore.public.results",
     "ValidationResult": "prescore.public.results",
-    "examples": "prescore.public.examples",
+    "examples": "prescore.export.examples",
+    "export_onnx": "prescore.public.export",
+    "publish": "prescore.public.publishing",
 }
-_EXTRAS = {"RunReport": "jobs", "Scorer": "score", "examples": "score"}
+_EXTRAS = {"RunReport": "jobs", "Scorer": "score", "examples": "score", "export_onnx": "export", "publish": "jobs"}
 
 
 # Type checkers see the imports above instead, and so report a misspelt name.

@@ -50,6 +50,8 @@ class VersionRow(TypedDict):
     refuse_stale: bool
     cache_seconds: float
     in_memory: bool
+    changes: int
+    is_attached: bool
 
 
 def look_up(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, Any]:
@@ -73,6 +75,9 @@ def look_up(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, An
             failed_version = published["version"]
             continue
         if is_from(published, rows):
+            if is_doubtful(published, rows):
+                count = catalog.connection.execute(count_statement(published)).fetchone()
+                require_count(published, count["rows"] if count else 0)
             return _answer(published, key, rows[0])
 
 
@@ -88,6 +93,25 @@ def is_from(version: VersionRow, rows: Sequence[Row]) -> bool:
         if found is None and version["rows"]:
             raise missing_rows(version)
     return True
+
+
+def is_doubtful(version: VersionRow, rows: Sequence[Row]) -> bool:
+    """Return whether a key is missing from rows of a version whose table may have been changed by hand.
+
+    Callers must then count the table's rows.
+    """
+    return bool(version["changes"]) and not all(row[1] for row in rows)
+
+
+def count_statement(version: VersionRow) -> sql.Composed:
+    """Return the statement that counts the rows of a version's own table."""
+    return query("lookup_count", table=sql.Identifier(version["table_name"]))
+
+
+def require_count(version: VersionRow | Version, rows: int) -> None:
+    """Raise DatabaseRefused unless a version's table has as many rows as the catalog says, if it does."""
+    if version["rows"] is not None and version["rows"] != rows:
+        raise missing_rows(version, rows)
 
 
 def missing(version: VersionRow) -> Row:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.types as pat
 
-from prescore.draft.dataset import Dataset
+from prescore.draft.dataset import Dataset, literal
 from prescore.draft.features import Feature
 from prescore.errors import Mistake
 from prescore.scoring.conversion import ARROW
@@ -55,27 +55,24 @@ def key_type(dataset: Dataset, column: str) -> str:
 
 def write(model: str, dataset: Dataset, key: Mapping[str, str], features: Sequence[Feature]) -> str:
     """Return the text of the domain query. `key` maps the names of key columns to columns of the data."""
-    lines = [_expression(dataset, column, name, None) for name, column in key.items()]
-    lines += [
-        _expression(dataset, feature.column, feature.name, feature.type)
-        for feature in features
-        if feature.name not in key
-    ]
+    lines = [_expression(dataset, Feature(name, column, pa.null())) for name, column in key.items()]
+    lines += [_expression(dataset, feature) for feature in features if feature.name not in key]
     selected = ",\n  ".join(lines)
     return f"{_HEADER.format(model=model)}select\n  {selected}\nfrom {dataset.relation}\n"
 
 
-def _expression(dataset: Dataset, column: str, name: str, wanted: pa.DataType | None) -> str:
-    quoted = dataset.quote(column)
-    kind = dataset.schema.field(column).type
+def _expression(dataset: Dataset, feature: Feature) -> str:
+    quoted = dataset.quote(feature.column)
+    kind = dataset.schema.field(feature.column).type
     expression = quoted
-    if not dataset.is_file:
-        wanted = None
-    if wanted in _FLOATS and is_wider(kind, wanted):
-        expression = f"cast({quoted} as {_FLOATS[wanted]})"
-    elif wanted is not None and pat.is_integer(wanted) and pat.is_boolean(kind):
+    if feature.missing_text is not None:
+        expression = f"coalesce({quoted}, {literal(feature.missing_text)})"
+    elif dataset.is_file and feature.type in _FLOATS and is_wider(kind, feature.type):
+        expression = f"cast({quoted} as {_FLOATS[feature.type]})"
+    elif dataset.is_file and pat.is_integer(feature.type) and pat.is_boolean(kind):
         expression = f"cast({quoted} as integer)"
-    return expression if expression == quoted and column == name else f"{expression} as {dataset.quote(name)}"
+    is_plain = expression == quoted and feature.column == feature.name
+    return expression if is_plain else f"{expression} as {dataset.quote(feature.name)}"
 
 
 def is_wider(kind: pa.DataType, wanted: pa.DataType) -> bool:

@@ -158,9 +158,10 @@ class _Drafting:
     def _missing(self) -> list[str]:
         """Return what to confirm about missing values."""
         remarks = []
-        nullable = self._nullable()
-        others = [feature.name for feature in self.features.listed if self._count(feature).missing]
-        others = [name for name in others if name not in nullable]
+        proven = self.interface.graph.missing_values
+        nullable = [name for name in self._nullable() if name not in proven]
+        missing = [feature.name for feature in self.features.listed if self._count(feature).missing]
+        others = [name for name in missing if name not in proven and name not in nullable]
         if nullable:
             remarks.append(
                 f"Some rows have no value for {', '.join(nullable)}, and the model gets NaN for it. If it was not "

@@ -21,11 +21,15 @@ _NUMBERS = (pat.is_integer, pat.is_floating, pat.is_decimal, pat.is_boolean)
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature: its name in the spec, the column of the data that it is, and the type that the model takes."""
+    """A feature: its name in the spec, the column of the data that it is, and the type that the model takes.
+
+    `missing_text` is what the model takes for a missing text; None if it does not know any.
+    """
 
     name: str
     column: str
     type: pa.DataType
+    missing_text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,17 +59,20 @@ def match(
             return _matrix(only, dataset, names, remark)
     if given:
         raise Mistake("--features names the columns of a matrix, but this model has an input for each of its features.")
-    return _by_name(interface.inputs, dataset)
+    return _by_name(interface, dataset)
 
 
-def _by_name(inputs: Sequence[Input], dataset: Dataset) -> Features:
-    matrices = [inner.name for inner in inputs if inner.width not in (1, None)]
+def _by_name(interface: Interface, dataset: Dataset) -> Features:
+    matrices = [inner.name for inner in interface.inputs if inner.width not in (1, None)]
     if matrices:
         raise Mistake(
             f"The model has several inputs, and {', '.join(matrices)} takes more than one column. Only you know which "
             "columns they are: run `prescore init` without --model, and fill [onnx.inputs] in the spec."
         )
-    listed = [Feature(inner.name, dataset.find(inner.name), inner.type) for inner in inputs]
+    missing = interface.graph.missing_values
+    listed = [
+        Feature(inner.name, dataset.find(inner.name), inner.type, missing.get(inner.name)) for inner in interface.inputs
+    ]
     return Features(tuple(listed), BY_NAME)
 
 

@@ -39,14 +39,17 @@ def draft(
     features: Sequence[str] = (),
     table: str | None = None,
     replace: bool = False,
+    root: Path | None = None,
 ) -> DraftFiles:
-    """Draft the files of a model in the project around the current folder, which becomes one if there is none.
+    """Draft the files of a model in the project `root`, by default the one around the current folder.
+
+    Without prescore.toml, that folder becomes a project.
 
     Raises Mistake for a name, file or column that does not fit, and for a file that exists unless `replace`.
     """
     if reason := model_name_error(name):
         raise Mistake(f"{name!r} is not a valid model name: {reason}.")
-    root = scaffold.project_folder()
+    root = root or scaffold.project_folder()
     settings = Project.find(root).settings if (root / FILE).exists() else Settings.model_validate({})
     if not replace:
         scaffold.require_absent(root, name)

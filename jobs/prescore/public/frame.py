@@ -51,8 +51,7 @@ def read(catalog: Catalog, model: str, version: int | None) -> pd.DataFrame:
         _require_table(row)
         columns = [*row["key_columns"], *row["output_columns"]]
         table = _copy(catalog, row, columns)
-    if row["rows"] is not None and row["rows"] != table.num_rows:
-        raise lookup.missing_rows(row, table.num_rows)
+    lookup.require_count(row, table.num_rows)
     return _frame(row, columns, table)
 
 

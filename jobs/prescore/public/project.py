@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from prescore.catalog import lookup
 from prescore.catalog.datetimes import to_datetime
@@ -14,7 +14,7 @@ from prescore.checks import comparison
 from prescore.doctor import examination
 from prescore.errors import Mistake, NotFound
 from prescore.project.spec import Retention
-from prescore.public import extras, progress
+from prescore.public import estimator_files, extras, progress
 from prescore.public.activity import ModelActivity
 from prescore.public.results import (
     Comparison,
@@ -143,6 +143,26 @@ class Project:
             job = self._session.job(name, on_progress)
             report = materialize.run(job, options, on_busy=on_busy)
         return RunReport.from_report(report)
+
+    def publish_estimator(
+        self,
+        name: str,
+        estimator: Any,
+        frame: pd.DataFrame,
+        *,
+        key: str | Sequence[str],
+        features: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
+        replace: bool = False,
+        allow_breaking: bool = False,
+    ) -> RunReport:
+        """Export an estimator, write the spec of its model, run it, and publish: `prescore.publish` in this project."""
+        remarks = estimator_files.write(
+            self.root, name, estimator, frame, key=key, features=features, targets=targets, replace=replace
+        )
+        if self._progress:
+            estimator_files.report(remarks)
+        return self.run(name, allow_breaking=allow_breaking)
 
     def check_again(self, name: str, version: int) -> RunReport:
         """Run the checks that the spec has now on a staged, checked or refused version, without scoring.

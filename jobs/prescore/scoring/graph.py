@@ -75,10 +75,26 @@ class Graph:
     @property
     def feature_names(self) -> tuple[str, ...]:
         """The names of the features in order, if the file's metadata has them under `feature_names`."""
+        text = self._metadata("feature_names")
+        return () if text is None else _names(text)
+
+    @property
+    def missing_values(self) -> dict[str, str | None]:
+        """The features whose missing values the model was proven with, and what it takes for them: None means NaN.
+
+        `prescore.export_onnx` writes them into the file's metadata, under `missing_values`.
+        """
+        try:
+            found = json.loads(self._metadata("missing_values") or "{}")
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _metadata(self, key: str) -> str | None:
         for entry in self._model.metadata_props:
-            if entry.key == "feature_names":
-                return _names(entry.value)
-        return ()
+            if entry.key == key:
+                return str(entry.value)
+        return None
 
     @property
     def nodes(self) -> Iterator[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pyarrow as pa
 
@@ -23,8 +25,6 @@ def require(scorer: Scorer, file: ExampleFile) -> None:
     differing = rows.differing(predictions)
     if not differing:
         return
-    # A model that mixes rows differs from its examples as well, and this says why.
-    row_independence.require(scorer, rows.features)
     any_differs = np.logical_or.reduce(list(differing.values()))
     number = int(any_differs.sum())
     verb = "differs" if number == 1 else "differ"
@@ -32,11 +32,23 @@ def require(scorer: Scorer, file: ExampleFile) -> None:
     lines = [
         f"{scorer.onnx.file} does not reproduce its examples {file.path}.",
         f"{number:,} of {total} {verb} from what the training code computed. The worst:",
+        *differences(scorer, rows, predictions, differing),
     ]
-    for name, mask in differing.items():
-        lines += _worst(name, rows, predictions.column(name), mask)
-    lines.append(diagnosis.cause(scorer, rows, predictions))
     raise ModelInvalid("\n".join(lines))
+
+
+def differences(
+    scorer: Scorer, examples: Examples, predictions: pa.RecordBatch, differing: Mapping[str, Mask]
+) -> list[str]:
+    """Return lines on the worst rows of each output that differs, and on the likely cause.
+
+    Raises ModelInvalid if the model mixes rows: it then differs from its examples as well, and this says why.
+    """
+    row_independence.require(scorer, examples.features)
+    lines = []
+    for name, mask in differing.items():
+        lines += _worst(name, examples, predictions.column(name), mask)
+    return [*lines, diagnosis.cause(scorer, examples, predictions)]
 
 
 def _worst(name: str, examples: Examples, predictions: pa.Array, mask: Mask) -> list[str]:

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from http import HTTPStatus
 from queue import Full, Queue
 from threading import Thread
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import orjson
 
 from prescore_api.http.request import Request
+from prescore_api.service.auth import claimed_id
 
 _FLUSH_SECONDS = 0.2
 _FLUSH_LINES = 1000
@@ -57,7 +59,7 @@ class AccessLog:
             "bytes": size,
             "ms": round(seconds * 1000, 3),
             "client": request.client[0] if request.client else None,
-            "api_key": request.caller.id or None,
+            "api_key": _key_id(request, status),
         }
         if request.trace:
             line["trace_id"] = request.trace
@@ -96,6 +98,13 @@ class AccessLog:
             if problem and time.monotonic() > next_warning:
                 _log.warning("access log: %s", problem)
                 reported, next_warning = self._dropped, time.monotonic() + _WARNING_INTERVAL_SECONDS
+
+
+def _key_id(request: Request, status: int) -> str | None:
+    """Return the id of the request's API key; for a failed login, of the key that the client sent."""
+    if status == HTTPStatus.UNAUTHORIZED:
+        return claimed_id(request.headers.get(b"authorization"))
+    return request.caller.id or None
 
 
 def _write(descriptor: int, chunk: bytes) -> str | None:

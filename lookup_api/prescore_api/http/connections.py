@@ -23,6 +23,11 @@ _HEAD_SECONDS = 10.0
 # Beyond this, an incomplete head ends the connection. A complete head that is too long gets a 413 from the app.
 _LONGEST_HEAD = 2 * (LONGEST_URL + LONGEST_HEADERS)
 _KEEP_ALIVE = (b"connection", b"keep-alive")
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n"
+# An empty SETTINGS frame and a GOAWAY frame with the error code HTTP_1_1_REQUIRED (RFC 9113, 3.4, 6.8 and 7): a client
+# that speaks HTTP/2 without negotiating it does not understand a response in HTTP/1.1.
+_ONLY_HTTP1 = b"This server speaks HTTP/1.1."
+_GOAWAY = b"\0\0\0\4\0\0\0\0\0" + b"\0\0%c\7\0\0\0\0\0\0\0\0\0\0\0\0\r" % (8 + len(_ONLY_HTTP1)) + _ONLY_HTTP1
 
 
 class _Outbox:
@@ -91,6 +96,7 @@ class Connection(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _malformed: Malformed | None = None
     _client_ended = False
+    _is_http2 = False
 
     def connection_made(self, transport: Any) -> None:
         """Start to wait for the first request."""
@@ -128,6 +134,7 @@ class Connection(HttpToolsProtocol):
         try:
             self._parse(data)
         except httptools.HttpParserError as error:
+            self._is_http2 = self.cycle is None and data.startswith(_HTTP2_PREFACE)
             self._refuse(error)
             return
         if self._in_head:
@@ -230,7 +237,8 @@ class Connection(HttpToolsProtocol):
         scope: Scope = {"method": "", "raw_path": b"", "query_string": b"", "headers": [], "client": self.client}
         request = Request(scope, _receive_nothing, dispatcher.service)
         response = errors.response(error, request.id)
-        self.transport.write(response.serialize([(b"x-request-id", request.id.encode()), CLOSE]))
+        reply = response.serialize([(b"x-request-id", request.id.encode()), CLOSE])
+        self.transport.write(_GOAWAY if self._is_http2 else reply)
         dispatcher.record(request, response)
         self._close_gently()
 

@@ -70,7 +70,7 @@ class Dispatcher:
         try:
             return await self._respond(request)
         except PrescoreError as error:
-            response = errors.response(error, request.id)
+            response = errors.response(error, request.id, request.model)
             return documents.error_page(response) if documents.is_status_page(request) else response
         except Exception:
             _log.exception("internal error in request %s", request.id)

@@ -36,7 +36,7 @@ _CHALLENGES: tuple[Header, ...] = (
 )
 
 
-def response(error: errors.PrescoreError, request_id: str) -> Response:
+def response(error: errors.PrescoreError, request_id: str, model: str | None = None) -> Response:
     """Build the response to a request that raised one of our errors; log it if the server is at fault."""
     status = next(status for kind, status in STATUSES if isinstance(error, kind))
     if isinstance(error, errors.TooOld):
@@ -47,7 +47,9 @@ def response(error: errors.PrescoreError, request_id: str) -> Response:
     _log.error("%s: %s (request %s)", error.code, error, request_id)
     # The message may name the database's address or quote its reply. Clients get the class's description instead.
     headers = (_RETRY_SOON,) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()
-    return _error(status, error.code, str(type(error).__doc__), *headers)
+    description = str(type(error).__doc__)
+    message = description if model is None else f"Cannot read {model!r}. {description}"
+    return _error(status, error.code, message, *headers)
 
 
 def internal(request_id: str) -> Response:

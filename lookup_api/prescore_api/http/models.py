@@ -18,6 +18,7 @@ async def describe_model(request: Request) -> Response:
     """Describe one published model: its age, its columns and its retained versions."""
     _require_valid(request)
     (model,) = request.path_values
+    request.model = model
     return json(await request.service.describe_model(request.caller, model))
 
 

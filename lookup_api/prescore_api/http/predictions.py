@@ -103,8 +103,8 @@ def _arrow(answer: Answer, selection: OutputSelection) -> bytes:
 
 def _authorize(request: Request, model: str) -> None:
     """Raise Forbidden unless the caller may read the model, before anything else depends on whether it exists."""
-    request.caller.require(model)
     request.model = model
+    request.caller.require(model)
 
 
 def _key_columns(version: TableVersion, key: dict[str, str]) -> KeyColumns:

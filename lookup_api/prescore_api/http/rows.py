@@ -31,8 +31,8 @@ _LIMIT = re.compile(r"[1-9][0-9]{0,4}")
 async def read_rows(request: Request) -> Response:
     """Return a page of a version's rows, and where the next one begins."""
     (model,) = request.path_values
-    request.caller.require(model)
     request.model = model
+    request.caller.require(model)
     options, others = LookupOptions.parse(request.parameters())
     limit = _limit(others.pop("limit", str(DEFAULT_LIMIT)))
     after = others.pop("after", None)

@@ -15,9 +15,10 @@ from prescore.catalog.api_keys import digest, prefix
 from prescore.errors import Forbidden, Unauthenticated
 from prescore.wording import utc
 
-_BEARER = b"Bearer "
+_SCHEME = b"Bearer "
+_BEARER = _SCHEME + b"psk_"
 _PREFIX_LENGTH = len(prefix("0" * 12))
-_KEY = re.compile(rb"psk_[0-9a-f]{12}_[A-Za-z0-9_-]{43}")
+_KEY = re.compile(rb"psk_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 # A browser sends a user name of any length; the limit keeps a client from having a megabyte decoded and hashed.
 _LONGEST_HEADER = 1000
 
@@ -110,10 +111,12 @@ def _key(authorization: bytes | None) -> bytes:
         )
     if len(authorization) > _LONGEST_HEADER:
         raise _malformed()
-    # Nearly every client spells the scheme like this.
+    # Nearly every client sends this.
     if authorization.startswith(_BEARER):
-        return authorization[len(_BEARER) :]
+        return authorization[len(_SCHEME) :]
     scheme, _, credentials = authorization.partition(b" ")
+    # Any number of spaces may follow the scheme (RFC 9110, 11.4).
+    credentials = credentials.lstrip(b" ")
     match scheme.lower():
         case b"bearer":
             return credentials
@@ -122,12 +125,13 @@ def _key(authorization: bytes | None) -> bytes:
     raise _malformed()
 
 
-def has_form_of_key(authorization: bytes) -> bool:
-    """Return whether an Authorization header contains what may be a key."""
+def claimed_id(authorization: bytes | None) -> str | None:
+    """Return the id of the key in an Authorization header, which may be unknown or revoked; None without a key."""
     try:
-        return _KEY.fullmatch(_key(authorization)) is not None
+        match = _KEY.fullmatch(_key(authorization))
     except Unauthenticated:
-        return False
+        return None
+    return match[1].decode() if match else None
 
 
 def _password(credentials: bytes) -> bytes:

@@ -17,6 +17,7 @@ from prescore_api.service.clock import Clock
 from prescore_api.service.memory import InMemoryVersions
 from prescore_api.service.models import Models
 from prescore_api.service.options import LookupOptions
+from prescore_api.service.row_counts import RowCounts
 from prescore_api.tables.batching import BatchedLookup, Key
 from prescore_api.tables.database import ReaderPool
 from prescore_api.tables.in_memory import InMemoryOutputs, InMemoryVersion
@@ -45,6 +46,7 @@ class Lookup:
         self._models = models
         self._in_memory = in_memory
         self._clock = clock
+        self._counts = RowCounts(reader)
         self._batched: WeakKeyDictionary[TableVersion, BatchedLookup] = WeakKeyDictionary()
 
     async def one(self, model: str, parse: ParseKeys, options: LookupOptions) -> Answer:
@@ -146,13 +148,21 @@ class Lookup:
             row = await batched.submit(tuple(values))
         except lookup.UnspellableKey:
             row = lookup.missing(version.row)
-        return row if lookup.is_from(version.row, [row]) else None
+        return row if await self._is_usable(version, [row]) else None
 
     async def _rows(self, version: TableVersion, keys: KeyColumns) -> list[lookup.Row] | None:
         """Fetch the rows of many keys; return None if any of them is from another version."""
         parts = await asyncio.gather(*(self._part(version, part) for part in _parts(keys)))
         rows = list(chain.from_iterable(parts))
-        return rows if lookup.is_from(version.row, rows) else None
+        return rows if await self._is_usable(version, rows) else None
+
+    async def _is_usable(self, version: TableVersion, rows: list[lookup.Row]) -> bool:
+        """Return whether rows are from a version; raise DatabaseRefused if the table has lost some."""
+        if not lookup.is_from(version.row, rows):
+            return False
+        if lookup.is_doubtful(version.row, rows):
+            await self._counts.require_all(version)
+        return True
 
     async def _part(self, version: TableVersion, keys: KeyColumns) -> list[lookup.Row]:
         """Fetch the rows of keys; halve them until a key that no row can have is by itself."""

@@ -176,9 +176,12 @@ class Models:
         if len(self._numbered) >= _CACHED_VERSIONS:
             self._numbered.clear()
         self._clock.set(rows[0]["now"], queried_at)
-        version = TableVersion.from_row(rows[0], by_number=True)
-        reading = _Reading(version, time.monotonic())
-        self._numbered[model, number] = reading
+        before = self._numbered.get((model, number))
+        if before is not None and before.version.matches(rows[0]):
+            version = before.version
+        else:
+            version = TableVersion.from_row(rows[0], by_number=True)
+        self._numbered[model, number] = _Reading(version, time.monotonic())
         return version
 
     def _reading(self, row: lookup.VersionRow) -> _Reading:

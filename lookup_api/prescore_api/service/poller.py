@@ -12,7 +12,7 @@ from typing import Any
 from prescore.catalog.queries import query
 from prescore.errors import DatabaseUnavailable, PrescoreError, Unauthenticated
 from prescore_api.service import metrics
-from prescore_api.service.auth import OPEN, Caller, Keyring, has_form_of_key
+from prescore_api.service.auth import OPEN, Caller, Keyring, claimed_id
 from prescore_api.service.clock import Clock
 from prescore_api.service.memory import InMemoryVersions
 from prescore_api.service.models import Models
@@ -96,7 +96,7 @@ class Poller:
         try:
             return self._authenticate(authorization)
         except Unauthenticated:
-            if authorization is None or not self.up or not has_form_of_key(authorization):
+            if not self.up or claimed_id(authorization) is None:
                 raise
         # The key may have been created since the last round.
         await self._read_keys_soon()

@@ -6,6 +6,7 @@ import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, NamedTuple, Self
 
 import orjson
@@ -21,6 +22,7 @@ from prescore_api.tables.database import ReaderPool
 from prescore_api.tables.version import OutputSelection, TableVersion
 
 Columns = Sequence[Sequence[Any]]
+_CHECKSUM_BYTES = 6
 
 
 class Cursor(NamedTuple):
@@ -33,16 +35,22 @@ class Cursor(NamedTuple):
 
     def serialize(self) -> str:
         """Return it as text that needs no encoding in a URL."""
-        return urlsafe_b64encode(orjson.dumps(tuple(self))).decode().rstrip("=")
+        content = orjson.dumps(tuple(self))
+        return urlsafe_b64encode(_checksum(content) + content).decode().rstrip("=")
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read it from text; raise RequestInvalid for text that no cursor has."""
         try:
-            content = orjson.loads(urlsafe_b64decode(text + "=="))
+            decoded = urlsafe_b64decode(text + "==")
+            checksum, content = decoded[:_CHECKSUM_BYTES], decoded[_CHECKSUM_BYTES:]
+            parts = orjson.loads(content)
         except (ValueError, binascii.Error) as error:
             raise _invalid_cursor() from error
-        match content:
+        # An altered count would look like lost rows.
+        if checksum != _checksum(content):
+            raise _invalid_cursor()
+        match parts:
             case [int(version), str(version_id), int(rows), [*key]] if 0 < version < 2**31 and _are_texts(key):
                 return cls(version, version_id, rows, key)
         raise _invalid_cursor()
@@ -80,14 +88,13 @@ class RowPages:
         selection = version.select_outputs(options.outputs)
         rows = await self._rows(version, after, limit + 1)
         before = after.rows if after else 0
-        if len(rows) <= limit and before + len(rows) != version.row["rows"]:
-            raise lookup.missing_rows(version.row, before + len(rows))
+        if len(rows) <= limit:
+            lookup.require_count(version.row, before + len(rows))
         return _page(version, age, selection, rows, before, limit)
 
     async def _version(self, model: str, options: LookupOptions, after: Cursor | None) -> TableVersion:
         if after is None:
-            number = options.version
-            return await (self._models.current(model) if number is None else self._models.numbered(model, number))
+            return await self._first(model, options.version)
         if options.version not in (None, after.version):
             raise RequestInvalid(
                 f"after continues version {after.version}, and version={options.version} selects another."
@@ -100,6 +107,15 @@ class RowPages:
             raise await self._retired(model, after.version)
         if len(version.key) != len(after.key):
             raise _invalid_cursor()
+        return version
+
+    async def _first(self, model: str, number: int | None) -> TableVersion:
+        if number is not None:
+            return await self._models.numbered(model, number)
+        version = await self._models.current(model)
+        # Pages are read from the version's own table, but what is published is what the model's view shows.
+        if not version.row["is_attached"]:
+            raise lookup.missing_rows(version.row)
         return version
 
     async def _rows(self, version: TableVersion, after: Cursor | None, limit: int) -> list[lookup.Row]:
@@ -148,6 +164,10 @@ def _page(
         last_key = served[-1][1 : 1 + width]
         cursor = Cursor(version.version, version.id, before + limit, list(map(_text, last_key)))
     return Page(version, age, columns[1 : 1 + width], columns[1 + width :], selection, cursor)
+
+
+def _checksum(content: bytes) -> bytes:
+    return sha256(content).digest()[:_CHECKSUM_BYTES]
 
 
 def _are_texts(key: list[Any]) -> bool:

@@ -62,8 +62,7 @@ def load(database: Database, version: TableVersion, max_bytes: int) -> pa.Table:
         _require_same(connection, version)
         with connection.cursor().copy(statement) as copy:
             table = _read_csv(CopyFile(iter(copy)), types, max_bytes)
-    if table.num_rows != version.row["rows"]:
-        raise lookup.missing_rows(version.row, table.num_rows)
+    lookup.require_count(version.row, table.num_rows)
     return table
 
 

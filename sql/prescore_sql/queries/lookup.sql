@@ -28,13 +28,21 @@ order by {key}
 limit {limit}::bigint;
 
 -- name: lookup_published
--- Everything that readers need to serve the published version: its columns, its times and its max age.
+-- Everything that readers need to serve the published version: its columns, its times and its max age. `changes` is the
+-- number of rows that were deleted, updated or inserted since the version was complete, by the server's statistics: a
+-- reason to count the rows, and not proof, as the changes may have been rolled back.
 select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.id::text as id, v.state, v.table_name,
        v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
-       v.cache_seconds, v.in_memory
+       v.cache_seconds, v.in_memory, coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached
 from prescore.models m
 join prescore.visible s on s.model = m.model
 join prescore.versions v on v.model = m.model and v.version = s.version
+left join lateral (
+  select pg_stat_get_tuples_deleted(c.oid) + pg_stat_get_tuples_updated(c.oid)
+           + greatest(pg_stat_get_tuples_inserted(c.oid) - v.rows, 0) as changes,
+         exists (select from pg_inherits i where i.inhrelid = c.oid) as is_attached
+  from pg_class c where c.oid = to_regclass(format('prescore_versions.%%I', v.table_name))
+) t on true
 where %(model)s::text is null or m.model = %(model)s
 order by m.model;
 
@@ -42,9 +50,15 @@ order by m.model;
 -- The same for any version of a model that can be looked up by its number.
 select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.id::text as id, v.state, v.table_name,
        v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
-       v.cache_seconds, v.in_memory
+       v.cache_seconds, v.in_memory, coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached
 from prescore.models m
 join prescore.versions v on v.model = m.model
+left join lateral (
+  select pg_stat_get_tuples_deleted(c.oid) + pg_stat_get_tuples_updated(c.oid)
+           + greatest(pg_stat_get_tuples_inserted(c.oid) - v.rows, 0) as changes,
+         exists (select from pg_inherits i where i.inhrelid = c.oid) as is_attached
+  from pg_class c where c.oid = to_regclass(format('prescore_versions.%%I', v.table_name))
+) t on true
 where m.model = %(model)s and v.version = %(version)s
   and v.state in ('published', 'superseded', 'checked') and v.trial_rows is null;
 
@@ -54,6 +68,10 @@ select v.version, v.state, v.data_as_of, v.published_at, v.rows
 from prescore.versions v
 where v.model = %(model)s and v.state in ('published', 'superseded', 'checked') and v.trial_rows is null
 order by v.version desc;
+
+-- name: lookup_count
+-- The number of rows in a version's own table.
+select count(*) as rows from prescore_versions.{table};
 
 -- name: lookup_ready
 -- Fails while lookups cannot be answered, because the catalog is missing or this role may not read it.

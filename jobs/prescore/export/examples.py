@@ -52,7 +52,7 @@ def examples(
     model has no such method or class, or returns another number of rows.
     """
     _require_frame(frame, n)
-    rows = _in_order_of_training(model, frame).iloc[_choose(frame, n)]
+    rows = _in_order_of_training(model, frame).iloc[choose(frame, n)]
     columns = {str(name): rows[name] for name in rows.columns}
     for name, values in _outputs(model, rows, outputs).items():
         if name in columns:
@@ -113,7 +113,7 @@ def _feature_names(model: Any) -> list[str]:
     return []
 
 
-def _choose(frame: pd.DataFrame, n: int) -> list[int]:
+def choose(frame: pd.DataFrame, n: int) -> list[int]:
     """Return the positions of at most `n` rows: the ends of each column, rows with missing values, and a sample."""
     chosen: list[int] = []
     for name in frame.columns:

@@ -1,0 +1,145 @@
+"""The columns of a frame that are an estimator's features, and what each of them holds."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from prescore.errors import Mistake
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Kind = Literal["number", "integer", "boolean", "text"]
+_UNNAMED = re.compile(r"(Column_|f)?\d+")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A feature. Integers have no missing values; a column of integers that has some is one of numbers.
+
+    `categories` are those of a column of pandas' type `category`, in their order, and None for any other column.
+    """
+
+    name: str
+    kind: Kind
+    has_missing: bool
+    categories: tuple[Any, ...] | None = None
+
+
+def select(estimator: Any, frame: pd.DataFrame, features: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return the columns of a frame that an estimator was trained on, in the order of training.
+
+    Without names in the estimator, these are `features`, or else all columns. Raises Mistake if columns are missing, or
+    if their number is not that of training.
+    """
+    _require_frame(frame)
+    known = feature_names(estimator)
+    if features is not None and known and sorted(features) != sorted(known):
+        raise Mistake(f"features are {', '.join(features)}, but the estimator was trained on {', '.join(known)}.")
+    if known:
+        return frame[_matching(known, list(frame.columns))]
+    names = list(frame.columns) if features is None else list(features)
+    selected = frame[_matching(names, list(frame.columns))]
+    number = getattr(estimator, "n_features_in_", len(names))
+    if number != len(names):
+        raise Mistake(
+            f"The frame has {len(names)} columns, but the estimator was trained on {number}: it was trained on an "
+            "array, and does not know their names. Give a frame with these columns alone in the order of training, or "
+            "name them with features=[…]."
+        )
+    return selected
+
+
+def feature_names(estimator: Any) -> list[str]:
+    """Return the names of the features that an estimator was trained on, in order; none if it does not know them."""
+    for attribute in ("feature_names_in_", "feature_name_", "feature_names_", "feature_name", "feature_names"):
+        names = getattr(estimator, attribute, None)
+        if callable(names):
+            names = names()
+        if names is not None and not all(_UNNAMED.fullmatch(str(name)) for name in names):
+            return [str(name) for name in names]
+    return []
+
+
+def describe(frame: pd.DataFrame) -> list[Column]:
+    """Return what each column holds; raise Mistake for one that a model cannot take."""
+    return [_describe(str(name), frame[name]) for name in frame.columns]
+
+
+def to_arrow(frame: pd.DataFrame, columns: Sequence[Column], missing_text: str) -> pa.Table:
+    """Return the rows as the model file takes them: texts without a value are `missing_text`."""
+    arrays = []
+    for column in columns:
+        values = frame[column.name]
+        if column.kind == "text":
+            texts = values.astype(object)
+            values = texts.where(texts.notna(), missing_text)
+        elif column.categories is not None:
+            values = values.astype(values.cat.categories.dtype if not column.has_missing else "float64")
+        arrays.append(pa.array(values, from_pandas=True))
+    return pa.table(arrays, names=[column.name for column in columns])
+
+
+def _require_frame(frame: Any) -> None:
+    if not hasattr(frame, "iloc") or not hasattr(frame, "columns"):
+        raise Mistake(f"frame is {type(frame).__name__}. Give a pandas DataFrame with the features under their names.")
+    names = [str(name) for name in frame.columns]
+    if len(set(names)) != len(names):
+        raise Mistake(f"The frame has two columns of one name; its columns are {', '.join(names)}. Rename one of them.")
+    if len(frame) == 0:
+        raise Mistake("The frame has no rows. Give rows that the model was trained on, or rows to be predicted.")
+
+
+def _matching(wanted: Sequence[str], given: Sequence[Any]) -> list[Any]:
+    """Return the given columns that are wanted; LightGBM writes underscores for spaces."""
+    by_name = {str(name): name for name in given}
+    underscored = {str(name).replace(" ", "_"): name for name in given}
+    found = [by_name.get(name, underscored.get(name)) for name in wanted]
+    absent = [name for name, column in zip(wanted, found, strict=True) if column is None]
+    if not absent:
+        return found
+    similar = difflib.get_close_matches(absent[0], list(by_name), 1)
+    hint = f" It has {similar[0]}: rename it." if similar and similar[0] not in wanted else ""
+    raise Mistake(
+        f"The frame has no column {', '.join(absent)}, which the estimator was trained on.{hint} "
+        f"Its columns are {', '.join(by_name)}."
+    )
+
+
+def _describe(name: str, values: pd.Series) -> Column:
+    missing = bool(values.isna().any())
+    if hasattr(values, "cat"):
+        categories = values.cat.categories
+        kind = _kind(name, categories.to_series(), has_missing=missing)
+        return Column(name, kind, missing, tuple(categories.tolist()))
+    return Column(name, _kind(name, values, has_missing=missing), missing)
+
+
+def _kind(name: str, values: pd.Series, *, has_missing: bool) -> Kind:
+    code = np.dtype(values.dtype).kind if isinstance(values.dtype, np.dtype) else getattr(values.dtype, "kind", "O")
+    if code == "b":
+        return "number" if has_missing else "boolean"
+    if code in "iu":
+        return "number" if has_missing else "integer"
+    if code == "f":
+        return "number"
+    if code in "mM":
+        raise Mistake(
+            f"Column {name} of the frame holds times, which a model file cannot take. Compute numbers from it, such as "
+            "days, for training as well as in the domain query."
+        )
+    known = values[values.notna()]
+    if all(isinstance(value, str) for value in known):
+        return "text"
+    kinds = ", ".join(sorted({type(value).__name__ for value in known}))
+    raise Mistake(
+        f"Column {name} of the frame has the dtype {values.dtype} and holds {kinds}, but a model file takes columns of "
+        "one type. Convert it to numbers or to texts, for training as well as in the domain query."
+    )

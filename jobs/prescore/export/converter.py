@@ -1,0 +1,146 @@
+"""Convert an estimator to ONNX: the converter, the opsets and the options that its toolkit needs."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto
+
+from prescore.errors import ModelInvalid, PrescoreError
+from prescore.export import steps, toolkits
+from prescore.export.layout import MATRIX, Layout
+
+OPSETS = {"": 18, "ai.onnx.ml": 3}
+"""onnxmltools writes trees of ai.onnx.ml 3, which every release of ONNX Runtime that prescore accepts can read."""
+# skl2onnx splits text at every character that is not an ASCII letter, a digit or an underscore; scikit-learn does not.
+_WORDS = r"[\p{L}\p{N}_]+"
+_ERRORS = {
+    "Unable to create node": "Install another version of protobuf: pip install 'protobuf<7'",
+    "flatten_transform==True": "Train with VotingClassifier(…, flatten_transform=False).",
+    "Infrequent categories": "Replace min_frequency and max_categories in OneHotEncoder by a list of categories.",
+    "out_of_bounds": 'Calibrate with method="sigmoid".',
+    "gbtree_model_param": "Train with the booster gbtree: onnxmltools does not convert dart and gblinear.",
+    "missing values are not nan": "Train with NaN in place of these values, and without missing=….",
+    "not support categorical features": (
+        "Train without cat_features, on numbers: compute the codes of the categories in the domain query."
+    ),
+    "non symmetric trees": 'Train with grow_policy="SymmetricTree", the default.',
+    "floating-point labels": "Train with y.astype(int).",
+    "Unexpected label type": "Train with y.astype(int).",
+    "objective should be cleaned": "onnxmltools has no converter for this objective of LightGBM. Train with another.",
+}
+_GENERAL_ADVICE = "Look the message up in docs/export, or replace the step of the pipeline that it names."
+
+
+def convert(estimator: Any, layout: Layout) -> ModelProto:
+    """Return an estimator as an ONNX model whose inputs are those of a layout; raise ModelInvalid if it cannot be."""
+    with _explained(estimator), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        match toolkits.toolkit(estimator), type(estimator).__name__:
+            case (toolkits.CATBOOST, _):
+                return _convert_catboost(estimator)
+            case (toolkits.LIGHTGBM, "Booster"):
+                return _convert_booster(estimator, layout)
+        _register(estimator)
+        steps.require_convertible(estimator)
+        return _convert_sklearn(estimator, layout)
+
+
+def _convert_sklearn(estimator: Any, layout: Layout) -> ModelProto:
+    with toolkits.installed("skl2onnx"):
+        from skl2onnx import to_onnx
+    from sklearn.base import is_classifier
+
+    options: dict[Any, Any] = {}
+    if is_classifier(estimator):
+        options[id(estimator)] = {"zipmap": False}
+    for step in steps.walk(estimator):
+        if type(step.estimator).__name__ in {"TfidfVectorizer", "CountVectorizer"}:
+            options[id(step.estimator)] = {"tokenexp": _WORDS}
+    model: ModelProto = to_onnx(
+        estimator, initial_types=layout.initial_types(), options=options or None, target_opset=OPSETS
+    )
+    return model
+
+
+def _convert_booster(booster: Any, layout: Layout) -> ModelProto:
+    with toolkits.installed("onnxmltools"):
+        from onnxmltools import convert_lightgbm
+        from onnxmltools.convert.common.data_types import FloatTensorType
+
+    types = [(MATRIX, FloatTensorType([None, len(layout.columns)]))]
+    model: ModelProto = convert_lightgbm(booster, initial_types=types, zipmap=False)
+    return model
+
+
+def _convert_catboost(model: Any) -> ModelProto:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        model.save_model(str(file), format="onnx")
+        return ModelProto.FromString(file.read_bytes())
+
+
+def _register(estimator: Any) -> None:
+    """Register onnxmltools' converters for the boosters in a pipeline."""
+    found = {toolkits.toolkit(step.estimator) for step in steps.walk(estimator)}
+    if toolkits.LIGHTGBM in found:
+        _register_lightgbm()
+    if toolkits.XGBOOST in found:
+        _register_xgboost()
+
+
+def _register_lightgbm() -> None:
+    with toolkits.installed("onnxmltools"):
+        from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
+    import lightgbm
+
+    _register_pair(lightgbm.LGBMClassifier, lightgbm.LGBMRegressor, "LightGbmLGBM", convert_lightgbm, {"split": None})
+
+
+def _register_xgboost() -> None:
+    with toolkits.installed("onnxmltools"):
+        from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+    import xgboost
+
+    _register_pair(xgboost.XGBClassifier, xgboost.XGBRegressor, "XGBoostXGB", convert_xgboost, None)
+
+
+def _register_pair(classifier: type, regressor: type, prefix: str, converter: Any, options: Any) -> None:
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common import shape_calculator
+
+    update_registered_converter(
+        classifier,
+        f"{prefix}Classifier",
+        shape_calculator.calculate_linear_classifier_output_shapes,
+        converter,
+        options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
+    )
+    update_registered_converter(
+        regressor,
+        f"{prefix}Regressor",
+        shape_calculator.calculate_linear_regressor_output_shapes,
+        converter,
+        options=options,
+    )
+
+
+@contextmanager
+def _explained(estimator: Any) -> Iterator[None]:
+    """Raise ModelInvalid, with advice, for whatever a converter raises."""
+    try:
+        yield
+    except PrescoreError:
+        raise
+    # Converters raise anything, from AssertionError to errors of protobuf.
+    except Exception as error:
+        text = str(error)
+        advice = next((advice for symptom, advice in _ERRORS.items() if symptom in text), _GENERAL_ADVICE)
+        raise ModelInvalid(
+            f"{type(estimator).__name__} could not be converted to ONNX: {type(error).__name__}: {text[:800]}\n{advice}"
+        ) from error

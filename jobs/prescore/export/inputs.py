@@ -1,0 +1,115 @@
+"""The inputs of an exported model: the columns of the frame under their names and with their types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from onnx import ModelProto, TensorProto, helper
+
+from prescore.export.columns import Column
+from prescore.export.layout import Layout
+
+_TYPES = {
+    "number": TensorProto.FLOAT,
+    "integer": TensorProto.INT64,
+    "boolean": TensorProto.BOOL,
+    "text": TensorProto.STRING,
+}
+_ELEMENTS = {"float": TensorProto.FLOAT, "integer": TensorProto.INT64, "text": TensorProto.STRING}
+
+
+def name_inputs(model: ModelProto, layout: Layout) -> None:
+    """Give a converted model the columns of its layout as inputs, unless it takes all of them as a matrix of numbers.
+
+    Columns are cast to what the converter wanted, and categories are encoded, inside of the model.
+    """
+    if layout.by_column:
+        _name_columns(model, layout)
+    elif any(column.kind == "text" or column.categories is not None for column in layout.columns):
+        _split_matrix(model, layout)
+
+
+def _name_columns(model: ModelProto, layout: Layout) -> None:
+    given = [value.name for value in model.graph.input]
+    _make_room(model, layout.columns, keep=given)
+    nodes = []
+    for number, (old, column) in enumerate(zip(given, layout.columns, strict=True)):
+        wanted = _ELEMENTS[layout.elements[number]]
+        inner = f"column_{number}"
+        _rename(model, old, inner)
+        nodes.append(_cast(column, wanted, inner))
+    _replace_inputs(model, layout.columns, nodes)
+
+
+def _split_matrix(model: ModelProto, layout: Layout) -> None:
+    (matrix,) = [value.name for value in model.graph.input]
+    _make_room(model, layout.columns, keep=[matrix])
+    _rename(model, matrix, "columns")
+    nodes = []
+    inner = [f"column_{number}" for number in range(len(layout.columns))]
+    for name, column, element in zip(inner, layout.columns, layout.elements, strict=True):
+        if element == "text" or column.categories is None:
+            nodes.append(_cast(column, _ELEMENTS[element], name))
+        else:
+            nodes += _encode(column, name)
+    nodes.append(helper.make_node("Concat", inner, ["columns"], axis=1))
+    _replace_inputs(model, layout.columns, nodes)
+    if not any(opset.domain == "" for opset in model.opset_import):
+        model.opset_import.append(helper.make_opsetid("", 18))
+
+
+def _cast(column: Column, wanted: int, inner: str) -> Any:
+    if _TYPES[column.kind] == wanted:
+        return helper.make_node("Identity", [column.name], [inner])
+    return helper.make_node("Cast", [column.name], [inner], to=wanted)
+
+
+def _encode(column: Column, inner: str) -> Iterator[Any]:
+    """Yield the nodes that compute the codes of categories: NaN for an unknown one, as pandas has -1."""
+    categories = list(column.categories or ())
+    codes = [float(code) for code in range(len(categories))]
+    source = column.name
+    keys: dict[str, Any] = {"keys_strings": categories}
+    if column.kind in {"integer", "boolean"}:
+        keys = {"keys_int64s": [int(category) for category in categories]}
+    elif column.kind == "number":
+        keys = {"keys_floats": [float(category) for category in categories]}
+    if column.kind == "boolean":
+        source = f"{inner}_integer"
+        yield helper.make_node("Cast", [column.name], [source], to=TensorProto.INT64)
+    yield helper.make_node(
+        "LabelEncoder",
+        [source],
+        [inner],
+        domain="ai.onnx.ml",
+        values_floats=codes,
+        default_float=float("nan"),
+        **keys,
+    )
+
+
+def _replace_inputs(model: ModelProto, columns: Sequence[Column], nodes: list[Any]) -> None:
+    del model.graph.input[:]
+    for column in columns:
+        model.graph.input.append(helper.make_tensor_value_info(column.name, _TYPES[column.kind], [None, 1]))
+    rest = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *rest])
+
+
+def _make_room(model: ModelProto, columns: Sequence[Column], keep: list[str]) -> None:
+    """Rename values inside of the model that have the name of a column."""
+    names = {column.name for column in columns} - set(keep)
+    used = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    for name in names & used:
+        _rename(model, name, f"{name}_")
+
+
+def _rename(model: ModelProto, old: str, new: str) -> None:
+    for node in model.graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
+    for value in (*model.graph.output, *model.graph.initializer):
+        if value.name == old:
+            value.name = new

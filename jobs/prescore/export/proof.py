@@ -1,0 +1,113 @@
+"""The proof that a model file computes what the estimator does: the same rows, scored by both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from prescore.catalog.types import ARRAYS, FLOATS
+from prescore.draft import interface, outputs, sample
+from prescore.draft.outputs import DraftOutput
+from prescore.errors import ModelInvalid
+from prescore.export.predictions import Predictions, Values
+from prescore.project.fields import BY_NAME
+from prescore.project.spec import Spec
+from prescore.scoring import conversion, verification
+from prescore.scoring.examples import TOLERANCE, Examples
+from prescore.scoring.expected import Expected, to_floats
+from prescore.scoring.scorer import Scorer
+from prescore.store.model_file import ModelFile
+from prescore.wording import count
+
+
+@dataclass(frozen=True)
+class ProvenOutput:
+    """An output as `prescore init` drafts it, what the estimator computed, and how far the model is off at most.
+
+    `largest_difference` is None for labels, which are equal.
+    """
+
+    draft: DraftOutput
+    expected: pa.Array
+    largest_difference: float | None
+
+
+def prove(content: bytes, name: str, rows: pa.Table, predictions: Predictions) -> list[ProvenOutput]:
+    """Score rows with a model file, and return its outputs; raise ModelInvalid if one is not as the estimator says."""
+    model = ModelFile(content)
+    scorer = Scorer(model, _spec(model, name, rows.schema.names, None))
+    features = _features(scorer, rows)
+    drafted = outputs.draft(scorer.graph, scorer.tensors(features))
+    scorer = Scorer(model, _spec(model, name, rows.schema.names, drafted))
+    expected = {draft.name: _expected(draft, predictions.expected(draft, scorer.graph)) for draft in drafted}
+    examples = Examples(features, expected, rows, np.arange(rows.num_rows))
+    scored = scorer.score(features)
+    differing = examples.differing(scored)
+    if differing:
+        different = np.logical_or.reduce(list(differing.values())).sum()
+        summary = (
+            f"{name} was not written: its model does not predict what the estimator does. Of "
+            f"{count(rows.num_rows, 'row')}, {different:,} differ: a label is another, or a number is off by more than "
+            f"{TOLERANCE:g} of its size. The worst:"
+        )
+        lines = [
+            summary,
+            *verification.differences(scorer, examples, scored, differing),
+        ]
+        raise ModelInvalid("\n".join(lines))
+    return [_proven(draft, expected[draft.name], scored) for draft in drafted]
+
+
+def _proven(draft: DraftOutput, expected: Expected, scored: pa.RecordBatch) -> ProvenOutput:
+    if not expected.is_float:
+        return ProvenOutput(draft, expected.values, None)
+    computed, wanted = (to_floats(_flat(values)) for values in (scored.column(draft.name), expected.values))
+    return ProvenOutput(draft, expected.values, float(np.nanmax(np.abs(computed - wanted), initial=0.0)))
+
+
+def _flat(values: pa.Array) -> pa.Array:
+    return values.flatten() if pa.types.is_list(values.type) else values
+
+
+def _features(scorer: Scorer, rows: pa.Table) -> pa.RecordBatch:
+    features = {}
+    for column, kind in scorer.features.items():
+        values = rows.column(column).combine_chunks()
+        features[column] = conversion.convert(column, values, kind, allow_precision_loss=True)
+    return pa.record_batch(features)
+
+
+def _expected(draft: DraftOutput, values: Values) -> Expected:
+    kind = conversion.ARROW[draft.type]
+    is_float = (draft.type.removesuffix("[]") if draft.type in ARRAYS else draft.type) in FLOATS
+    if pa.types.is_string(kind):
+        values = values.astype(str)
+    elif not is_float:
+        values = values.astype(np.int64)
+    array = pa.array(values.tolist() if values.ndim == 2 else values)
+    return Expected(array.cast(kind, safe=False), TOLERANCE if is_float else 0.0)
+
+
+def _spec(model: ModelFile, name: str, columns: Sequence[str], drafted: list[DraftOutput] | None) -> Spec:
+    """Return a spec that allows all that the model can take, with all outputs or with those that are drafted."""
+    known = interface.read(model, name)
+    numbers = [inner.name for inner in known.inputs if pa.types.is_floating(inner.type)]
+    is_matrix = len(known.inputs) == 1 and known.inputs[0].width != 1
+    inputs: Any = {known.inputs[0].name: list(columns)} if is_matrix else BY_NAME
+    nullable = list(columns) if is_matrix else numbers
+    if drafted is None:
+        listed = sample.provisional_outputs(known.outputs)
+    else:
+        listed = {draft.name: {**draft.fields, "type": draft.type} for draft in drafted}
+    content = {
+        "model": "export",
+        "domain": {"query": ""},
+        "key": {"prescore_row": "bigint"},
+        "onnx": {"file": name, "inputs": inputs, "nullable": nullable, "allow_precision_loss": list(columns)},
+        "outputs": listed,
+    }
+    return Spec.model_validate(content)

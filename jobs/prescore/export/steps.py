@@ -1,0 +1,91 @@
+"""The steps of a pipeline: every estimator inside of another one, and where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from prescore.errors import ModelInvalid
+from prescore.export import toolkits
+
+_CONTAINERS = {"Pipeline", "ColumnTransformer", "FeatureUnion"}
+_COMPUTE_IT = (
+    "Compute the feature in the domain query instead, and train with the result of the same query; or train with a "
+    "step that has a converter."
+)
+# A step's class → what to do without it.
+_ADVICE = {
+    "TransformedTargetRegressor": "Train on the transformed target, and transform the predictions in SQL.",
+    "KBinsDiscretizer": _COMPUTE_IT,
+    "HashingVectorizer": "Use TfidfVectorizer.",
+    "RegressorChain": "Use MultiOutputRegressor.",
+    "FixedThresholdClassifier": "Export its estimator, and compare the probability where it is read.",
+    "TunedThresholdClassifierCV": "Export its estimator_, and compare the probability where it is read.",
+}
+_GENERAL_ADVICE = (
+    "Replace it by a step that has one, compute what it does in the domain query, or register a converter of your own "
+    "with skl2onnx.update_registered_converter before the export."
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """An estimator, and its place, such as `preprocess / numbers`; the place of the whole is empty."""
+
+    place: str
+    estimator: Any
+
+    def __str__(self) -> str:
+        name = type(self.estimator).__name__
+        return f"{name} in step {self.place}" if self.place else name
+
+
+def walk(estimator: Any, place: str = "") -> Iterator[Step]:
+    """Yield an estimator and every fitted estimator inside of it."""
+    yield Step(place, estimator)
+    for name, inner in _inner(estimator):
+        yield from walk(inner, f"{place} / {name}" if place else name)
+
+
+def require_convertible(estimator: Any) -> None:
+    """Raise ModelInvalid for the first step that has no converter, with what to do about it."""
+    from skl2onnx._supported_operators import sklearn_operator_name_map
+
+    known = set(sklearn_operator_name_map)
+    for step in walk(estimator):
+        kind = type(step.estimator)
+        if kind.__name__ == "FunctionTransformer" and step.estimator.func is not None:
+            function = getattr(step.estimator.func, "__name__", repr(step.estimator.func))
+            raise ModelInvalid(f"{step} calls the Python function {function}, which ONNX cannot hold. {_COMPUTE_IT}")
+        if kind in known or kind.__name__ in _CONTAINERS or kind.__name__.startswith("_"):
+            continue
+        if toolkits.toolkit(step.estimator) == toolkits.CATBOOST:
+            raise ModelInvalid(
+                f"{step} has no converter to ONNX inside of a pipeline. Do what the steps before it do in the domain "
+                "query, and export the CatBoost model alone."
+            )
+        advice = _ADVICE.get(kind.__name__, _GENERAL_ADVICE)
+        raise ModelInvalid(f"{step} has no converter to ONNX. {advice}")
+
+
+def _inner(estimator: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the estimators that one holds, with their names: the fitted ones, or those of a pipeline."""
+    attributes = vars(estimator) if hasattr(estimator, "__dict__") else {}
+    fitted = [value for name, value in attributes.items() if name.endswith("_")]
+    found = [pair for value in fitted for pair in _named(value)]
+    if not found:
+        found = [pair for name in ("steps", "transformer_list") for pair in _named(attributes.get(name))]
+    yield from found
+
+
+def _named(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the estimators in an attribute: it is one itself, or has lists or (name, estimator, …) tuples of them."""
+    if isinstance(value, tuple) and value and isinstance(value[0], str):
+        yield from (pair for inner in value[1:] for pair in _named(inner, value[0]))
+    elif isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
+        yield from (pair for inner in value for pair in _named(inner, name))
+    elif hasattr(value, "get_params") and not isinstance(value, type):
+        yield name or type(value).__name__, value

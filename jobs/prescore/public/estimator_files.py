@@ -1,0 +1,91 @@
+"""The files of a model that is published from an estimator and a frame: model, examples, data, query and spec."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prescore.catalog.naming import model_name_error
+from prescore.errors import Mistake, ModelInvalid
+from prescore.project.project import Project as ProjectFiles
+from prescore.public import extras
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write(
+    root: Path,
+    name: str,
+    estimator: Any,
+    frame: pd.DataFrame,
+    *,
+    key: str | Sequence[str],
+    features: Sequence[str] | None,
+    targets: Sequence[str] | None,
+    replace: bool,
+) -> list[str]:
+    """Write the files of a model into a project, and return what a person should know about them.
+
+    A spec and a query that exist are kept unless `replace`. Raises what `export_onnx` and `prescore init` raise; the
+    model file and the data are written only if the export is proven.
+    """
+    if reason := model_name_error(name):
+        raise Mistake(f"{name!r} is not a valid model name: {reason}.")
+    keys = [key] if isinstance(key, str) else list(key)
+    frame = _with_key(frame, keys)
+    with extras.needed("export"):
+        from prescore.draft import files
+        from prescore.export.exporting import export
+
+    spec_file = root / f"specs/{name}.toml"
+    is_new = replace or not spec_file.exists()
+    model_file = root / f"models/{name}.onnx" if is_new else _model_file(root, name)
+    exported = export(estimator, frame, model_file, features=features, targets=targets)
+    names = [column.name for column in exported.features]
+    data = root / f"data/{name}.parquet"
+    _write_data(data, frame, [*keys, *(column for column in names if column not in keys)])
+    if not is_new:
+        kept = (
+            f"specs/{name}.toml and sql/domains/{name}.sql exist and were kept. {model_file.relative_to(root)} and "
+            f"data/{name}.parquet were replaced."
+        )
+        return [kept]
+    drafted = files.draft(name, model=str(model_file), data=str(data), key=keys, replace=replace, root=root)
+    drafted.write()
+    return list(drafted.remarks)
+
+
+def report(remarks: Sequence[str]) -> None:
+    """Print remarks to standard error."""
+    for remark in remarks:
+        sys.stderr.write(f"prescore: {remark}\n")
+
+
+def _with_key(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Return a frame that has its key in columns, and not in its index; raise Mistake if there is none."""
+    absent = [column for column in keys if column not in frame.columns]
+    if absent and all(column in frame.index.names for column in absent):
+        frame = frame.reset_index()
+    elif absent:
+        columns = ", ".join(map(str, frame.columns))
+        raise Mistake(f"The frame has no key column {', '.join(absent)}; its columns are {columns}.")
+    if frame.duplicated(list(keys)).any():
+        raise Mistake(f"The frame has several rows with the same {', '.join(keys)}. A key has one prediction.")
+    return frame
+
+
+def _model_file(root: Path, name: str) -> Path:
+    onnx = ProjectFiles.find(root).spec(name).onnx
+    if onnx is None:
+        raise ModelInvalid(f"The spec of {name} has no [onnx] section: its predictions are made elsewhere.")
+    return root / onnx.file
+
+
+def _write_data(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    frame[list(columns)].to_parquet(part, index=False)
+    part.replace(path)

@@ -1,0 +1,162 @@
+"""`export_onnx` and `publish`: from an estimator to a model file that predicts the same, and to a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.multioutput import MultiOutputRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
+
+import prescore
+from fix_project import Sandbox
+from prescore.scoring.graph import Graph
+
+ROWS = 600
+
+
+@pytest.fixture(scope="session")
+def people() -> pd.DataFrame:
+    """Return customers with columns of every type that a model can take, some values missing, and their targets."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "customer": [f"c{number}" for number in range(ROWS)],
+            "plan": random.choice(["basic", "family", "team"], ROWS),
+            "home town": random.choice(["Aix", "Bonn", "Como"], ROWS),
+            "size": pd.Categorical(random.choice(["small", "large"], ROWS)),
+            "visits": random.poisson(5, ROWS),
+            "spend": random.gamma(2, 30, ROWS),
+            "active": random.random(ROWS) < 0.5,
+        }
+    )
+    frame.loc[::7, "spend"] = np.nan
+    frame.loc[::5, ["home town", "size"]] = None
+    frame["churned"] = random.random(ROWS) < 1 / (2 + frame["visits"])
+    frame["tier"] = np.array(["bronze", "gold", "silver"])[np.digitize(frame["visits"], [4, 7])]
+    frame["value"] = frame["visits"] * 2.0 + random.normal(size=ROWS)
+    return frame
+
+
+def _mixed(final: Any) -> Any:
+    """Return a pipeline that takes columns of every type."""
+    texts = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"))
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    columns = make_column_transformer(
+        (texts, ["plan", "home town", "size"]), (numbers, ["visits", "spend"]), (OneHotEncoder(), ["active"])
+    )
+    return make_pipeline(columns, final)
+
+
+FEATURES = ["plan", "home town", "size", "visits", "spend", "active"]
+NUMBERS = ["visits", "spend"]
+
+
+def test_columns_of_all_types_keep_their_names_and_types(people: pd.DataFrame, tmp_path: Path) -> None:
+    model = _mixed(LogisticRegression(max_iter=500)).fit(people[FEATURES], people["churned"])
+    result = prescore.export_onnx(model, people, tmp_path / "models/churn.onnx")
+    assert result.rows == ROWS
+    assert result.features == tuple(FEATURES)
+    assert [output.name for output in result.outputs] == ["prediction", "probability_1"]
+    largest = result.outputs[1].largest_difference
+    assert largest is not None
+    assert largest < 1e-6
+    examples = pq.read_table(result.examples)
+    assert examples.column_names == [*FEATURES, "prediction", "probability_1"]
+    graph = Graph.parse(Path(result.file).read_bytes(), "churn.onnx")
+    assert graph.missing_values == {"home town": "", "size": "", "spend": None}
+
+
+@pytest.mark.parametrize(
+    ("final", "target", "names"),
+    [
+        (
+            LogisticRegression(max_iter=500),
+            "tier",
+            ["prediction", *(f"probability_{t}" for t in ("bronze", "gold", "silver"))],
+        ),
+        (Ridge(), "value", ["prediction"]),
+    ],
+)
+def test_classes_and_numbers(people: pd.DataFrame, tmp_path: Path, final: Any, target: str, names: list[str]) -> None:
+    model = _mixed(final).fit(people[FEATURES], people[target])
+    result = prescore.export_onnx(model, people, tmp_path / "model.onnx")
+    assert [output.name for output in result.outputs] == names
+
+
+def test_a_matrix_of_numbers_is_one_input(people: pd.DataFrame, tmp_path: Path) -> None:
+    model = HistGradientBoostingRegressor(max_iter=10).fit(people[NUMBERS], people["value"])
+    prescore.export_onnx(model, people, tmp_path / "model.onnx")
+    graph = Graph.parse((tmp_path / "model.onnx").read_bytes(), "model.onnx")
+    assert graph.feature_names == ("visits", "spend")
+
+
+def test_several_targets(people: pd.DataFrame, tmp_path: Path) -> None:
+    targets = people[["value", "visits"]].to_numpy()
+    model = MultiOutputRegressor(HistGradientBoostingRegressor(max_iter=10)).fit(people[NUMBERS], targets)
+    result = prescore.export_onnx(model, people, tmp_path / "model.onnx")
+    assert len(result.outputs) == 2
+
+
+def test_a_file_that_differs_is_not_written(people: pd.DataFrame, tmp_path: Path) -> None:
+    target = tmp_path / "model.onnx"
+    target.write_bytes(b"the old model")
+    model = RandomForestClassifier(20, max_depth=6, random_state=0).fit(people[NUMBERS], people["churned"])
+    with pytest.raises(prescore.ModelInvalid, match=r"(?s)was not written.*row \d+: probability_1 is .*, expected"):
+        prescore.export_onnx(model, people, target)
+    assert target.read_bytes() == b"the old model"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            make_pipeline(FunctionTransformer(np.log1p), Ridge()),
+            "step functiontransformer calls the Python function log1p",
+        ),
+        (make_pipeline(SplineTransformer(), Ridge()), "SplineTransformer in step splinetransformer has no converter"),
+    ],
+)
+def test_a_step_without_a_converter_is_named(people: pd.DataFrame, tmp_path: Path, model: Any, message: str) -> None:
+    model.fit(people[NUMBERS].fillna(0), people["value"])
+    with pytest.raises(prescore.ModelInvalid, match=message):
+        prescore.export_onnx(model, people[NUMBERS].fillna(0), tmp_path / "model.onnx")
+
+
+def test_an_estimator_must_be_fitted_and_a_frame_complete(people: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(prescore.ModelInvalid, match="Ridge is not fitted"):
+        prescore.export_onnx(Ridge(), people, tmp_path / "model.onnx")
+    model = Ridge().fit(people[["visits"]], people["value"])
+    with pytest.raises(prescore.Mistake, match=r"no column visits.* It has Visits: rename it"):
+        prescore.export_onnx(model, people.rename(columns={"visits": "Visits"}), tmp_path / "model.onnx")
+
+
+def test_an_estimator_becomes_a_table_in_one_call(people: pd.DataFrame, sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.monkeypatch.setenv("PRESCORE_DATABASE_URL", sandbox.database.url)
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    model = _mixed(LogisticRegression(max_iter=500)).fit(people[FEATURES], people["churned"])
+    report = prescore.publish("shop", model, people, key="customer", project=folder)
+    assert (report.published, report.rows, report.rejected) == (True, ROWS, 0)
+    assert (folder / "prescore.toml").exists()
+    published = prescore.Project(folder).read("shop").set_index("customer").loc[people["customer"]]
+    expected = model.predict_proba(people[FEATURES])[:, 1]
+    assert published["probability_1"].to_numpy() == pytest.approx(expected, rel=1e-4)
+
+    spec = folder / "specs/shop.toml"
+    spec.write_text(spec.read_text().replace("Predictions of shop.", "Who leaves."))
+    other = _mixed(LogisticRegression(C=0.01)).fit(people[FEATURES], people["churned"])
+    report = prescore.publish("shop", other, people, key="customer", project=folder)
+    assert (report.published, report.version) == (True, 2)
+    assert "Who leaves." in spec.read_text()
+    assert "specs/shop.toml and sql/domains/shop.sql exist and were kept" in sandbox.capsys.readouterr().err
