@@ -12,7 +12,7 @@ import pytest
 
 from fix_project import Sandbox, linear
 from prescore.errors import DomainInvalid, PrescoreError, SourceUnavailable, StoreFull
-from prescore.sources.duckdb_files import DuckDBSource
+from prescore.sources import duckdb_errors
 
 GUID = "B8ACD569-1B2C-4E47-8245-CB3AB4E4CEDE"
 SPEC = """
@@ -236,6 +236,70 @@ def test_an_error_at_any_row_is_the_querys(files: Sandbox) -> None:
     assert files.rows("select distinct state from prescore.versions") == [("failed",)]
 
 
+def test_a_bad_value_is_named_with_its_line_and_the_remedy(files: Sandbox) -> None:
+    write_spec(files, 'id = "bigint"', onnx='allow_precision_loss = ["x"]', top="max_rejects = 1")
+    lines = "".join(f"{number},1,2\n" for number in range(1, 30_001))
+    _write(files, "a.csv", f"id,x,y\n{lines}30001,n/a,\n")
+    _write(files, "wide.csv", f"id,x,y\n{lines}30001,1,2,3\n")
+    _write(files, "a.jsonl", '{"id":1,"x":1.5}\n' * 30_000 + '{"id":2,"x":"n/a"}\n')
+    (files.root / "data/latin.csv").write_bytes("id,x,y\n1,2,é\n".encode("latin-1"))
+    for query, fault, remedy in (
+        (
+            "select id, x from 'data/a.csv'",
+            "line 30002 of data/a.csv is 30001,n/a,: n/a in column x",
+            "try_cast(trim(x)",
+        ),
+        ("select id, x from 'data/wide.csv'", "line 30002 of data/wide.csv is 30001,1,2,3.", "Fix the line"),
+        (
+            "select id, x from 'data/a.jsonl'",
+            'in line 30001: Failed to cast value to numerical: "n/a"',
+            "try_cast(trim(",
+        ),
+        ("select id, x, y from 'data/latin.csv'", "line 2 of data/latin.csv", "encoding = 'latin-1'"),
+    ):
+        files.query(query, "m")
+        failed = files.cli("run", "m")
+        assert (failed.code, fault in failed.err, remedy in failed.err) == (2, True, True), failed.err
+        assert len(failed.err) < 600, failed.err
+    # A column that is not needed is not read, and the remedy costs the row only.
+    files.query("select id, y as x, * from 'data/a.csv'", "m")
+    assert "Column id appears more than once" in files.cli("validate", "m").err
+    for query, rejected in (
+        ("select id, y as x from 'data/a.csv'", 1),
+        ("select id, try_cast(trim(x) as double) as x from read_csv('data/a.csv', types = {'x': 'VARCHAR'})", 1),
+    ):
+        files.query(query, "m")
+        done = files.cli("run", "m", "--json")
+        report = json.loads(done.out)
+        assert (done.code, report["rows"], report["rejected"]) == (0, 30_000, rejected), done.err
+
+
+def test_quotes_behind_the_lines_that_duckdb_guesses_from_are_no_part_of_a_key(files: Sandbox) -> None:
+    write_spec(files, 'id = "text"', top="max_rejects = 1")
+    lines = "".join(f"k{number},1\n" for number in range(1, 30_001))
+    _write(files, "late.csv", f'id,x\n{lines}"last",1\n')
+    _write(files, "early.csv", 'id,x\n"""a""",1\nb,1\n')
+    files.query("select id, x::real as x from 'data/late.csv'", "m")
+    assert files.cli("run", "m").code == 0
+    (reject,) = files.rows("select key ->> 'id', column_name, reason from prescore.rejects")
+    assert (*reject[:2], "Add quote = '\"' to read_csv" in reject[2]) == ('"last"', "id", True)
+    for query, key in (("read_csv('data/late.csv', quote = '\"')", "last"), ("'data/early.csv'", '"a"')):
+        files.query(f"select id, x::real as x from {query}", "m")
+        assert files.cli("run", "m").code == 0
+        assert files.rows(f"select count(*) from predictions.m where id = '{key}'") == [(1,)]
+
+
+def test_a_csv_file_with_nothing_but_a_header_is_an_empty_domain(files: Sandbox) -> None:
+    write_spec(files, 'id = "bigint"', passthrough='[passthrough]\nday = "date"\nnote = "text"')
+    _write(files, "a.csv", "id,x,day,note\n")
+    files.query("select * from 'data/a.csv'", "m")
+    for command in ("validate", "run"):
+        refused = files.cli(command, "m")
+        assert (refused.code, "The domain of m is empty" in refused.err) == (4, True), refused.err
+    _write(files, "a.csv", "id,x,day,note\n1,none,soon,n\n")
+    assert "Column x is text in the domain" in files.cli("validate", "m").err
+
+
 def test_a_name_in_another_unicode_form_is_pointed_out(files: Sandbox) -> None:
     write_spec(files, '"größe" = "bigint"')
     files.query('select 1 as "gro\u0308ße", 1::real as x', "m")
@@ -270,5 +334,5 @@ def test_a_passed_through_column_is_no_feature(files: Sandbox) -> None:
     ],
 )
 def test_every_error_of_duckdb_has_the_right_class(tmp_path: Path, text: str, expected: type[PrescoreError]) -> None:
-    source = DuckDBSource(query_file="q.sql", root=tmp_path, spill=tmp_path, memory_limit="384MB")
-    assert type(source.classified("The query failed", OSError(text))) is expected
+    found = duckdb_errors.classified("The query failed", OSError(text), memory_limit="384MB", spill=tmp_path)
+    assert type(found) is expected

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.types as pat
 
-from prescore.errors import DomainInvalid, PrescoreError, SourceUnavailable, StoreFull
+from prescore.errors import DomainInvalid, PrescoreError
 from prescore.project.project import make_folder
-from prescore.sources import duckdb_types, sql_text
-from prescore.sources.source import SEED, Batch, Query, Sample, Source, Stream, sentences
+from prescore.sources import duckdb_errors, duckdb_types, sql_text
+from prescore.sources.csv_quotes import CsvQuotes
+from prescore.sources.source import SEED, Query, Sample, Source, Stream
 
 _FIRST_WORDS = {"select", "with", "from", "values", "table", "pivot", "unpivot"}
 _WRITING_FUNCTIONS = {
@@ -30,17 +31,6 @@ _WRITING_FUNCTIONS = {
 """Functions with which a SELECT changes a file or another database."""
 _BATCH_BYTES = 512 * 2**20
 """How large a batch may be: Arrow's text, unlike DuckDB's, ends at 2 GiB a column."""
-
-# DuckDB has an exception class for these, but errors in the middle of a result reach Python only as text.
-_DISK_FULL = re.compile(r"max_temp_directory_size|No space left on device")
-_OUT_OF_MEMORY = re.compile(r"Out of Memory Error")
-_UNREACHABLE = re.compile(
-    r"HTTP Error.*\b(?:429|5\d\d)\b|(?:HTTP|IO|Connection) Error.*(?:[Cc]ould not (?:connect|resolve|establish)|"
-    r"[Tt]imed? ?out|[Cc]onnection (?:refused|reset|error)|Stale file handle|Input/output error)",
-    re.DOTALL,
-)
-_NO_EXTENSION = re.compile(r"Failed to download extension|[Ee]xtension .* not found")
-_UNKNOWN_FORMAT = re.compile(r"No extension found that is capable of reading the file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +80,7 @@ class DuckDBSource(Source):
             try:
                 stream = self._stream(connection, query)
             except duckdb.Error as error:
-                raise self.classified(f"{query.label} failed", error) from error
+                raise self._error(f"{query.label} failed", error) from error
             yield stream
 
     def _stream(self, connection: Any, query: Query) -> Stream:
@@ -106,15 +96,20 @@ class DuckDBSource(Source):
         types = {name: relation.types[position] for name, position in positions.items()}
         # The relation is changed, not a SELECT put around the query, so that DuckDB's messages quote the author's text.
         relation = relation.project(_projection(positions))
+        untyped = _texts_in_place_of_others(types, query)
+        if untyped and relation.limit(1).fetchall():
+            untyped.clear()
         if query.limit is not None:
             relation = relation.limit(query.limit)
         if query.sample is not None:
             relation = relation.order(_hash(query.sample, list(positions))).limit(query.sample.rows)
         reader = relation.to_arrow_reader(query.batch_rows)
-        schema = _schema(reader.schema, positions)
-        return Stream(names, schema, self._batches(query, schema.names, iter(reader)), duckdb_types.hidden(types))
+        schema = _schema(reader.schema, positions, untyped)
+        batches = self._batches(query, schema.names, iter(reader))
+        checked = map(CsvQuotes(text, connection).checked, batches)
+        return Stream(names, schema, checked, duckdb_types.hidden(types))
 
-    def _batches(self, query: Query, names: list[str], batches: Iterator[pa.RecordBatch]) -> Iterator[Batch]:
+    def _batches(self, query: Query, names: list[str], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import duckdb
 
         while True:
@@ -124,36 +119,11 @@ class DuckDBSource(Source):
                 return
             # pyarrow raises most errors of a stream as an OSError.
             except (duckdb.Error, pa.ArrowException, OSError) as error:
-                raise self.classified(f"{query.label} failed while its rows were read", error) from error
-            yield from map(Batch, _parts(batch.rename_columns(names)))
+                raise self._error(f"{query.label} failed while its rows were read", error) from error
+            yield from _parts(batch.rename_columns(names))
 
-    def classified(self, what: str, error: Exception) -> PrescoreError:
-        """Return the error of prescore for one that DuckDB raised, or pyarrow while it read DuckDB's result.
-
-        `what` begins its message.
-        """
-        text = str(error)
-        if _DISK_FULL.search(text):
-            return StoreFull.at(self.spill)
-        if _OUT_OF_MEMORY.search(text):
-            return DomainInvalid(
-                f"{what}: DuckDB needs more memory than memory_limit = {self.memory_limit!r} in prescore.toml. "
-                "Raise it, or lower chunk_rows there. For a query that sorts, groups or joins, do less of it: "
-                "the order of the rows does not matter."
-            )
-        if _NO_EXTENSION.search(text):
-            advice = (
-                "DuckDB reads these files only with an extension, which is not installed and could not be downloaded. "
-                "Convert them to Parquet, or install the extension for the user that runs prescore."
-            )
-            return DomainInvalid(sentences(what, text, advice))
-        if _UNKNOWN_FORMAT.search(text):
-            return DomainInvalid(
-                sentences(what, text, "DuckDB does not read this kind of file. Convert it to Parquet.")
-            )
-        if _UNREACHABLE.search(text):
-            return SourceUnavailable(sentences(what, text, "Check that the files can be reached, then try again."))
-        return DomainInvalid(sentences(what, text, "Fix the query, or the data that it reads."))
+    def _error(self, what: str, error: Exception) -> PrescoreError:
+        return duckdb_errors.classified(what, error, memory_limit=self.memory_limit, spill=self.spill)
 
     @contextmanager
     def _spill_folder(self) -> Iterator[None]:
@@ -193,9 +163,28 @@ def _hash(sample: Sample, names: list[str]) -> str:
     return f"hash({', '.join([str(SEED), *numbers])})"
 
 
-def _schema(schema: pa.Schema, positions: dict[str, int]) -> pa.Schema:
+def _texts_in_place_of_others(types: Mapping[str, Any], query: Query) -> set[str]:
+    """Return the columns of text that must become something else than text or a UUID.
+
+    Without a row, DuckDB makes texts of all columns of a CSV file.
+    """
+    wanted = query.needed or {}
+    columns = set()
+    for name in wanted.keys() & types.keys():
+        target = wanted[name].type
+        takes_text = target is not None and (pat.is_string(target) or pat.is_fixed_size_binary(target))
+        if str(types[name]) == "VARCHAR" and not takes_text:
+            columns.add(name)
+    return columns
+
+
+def _schema(schema: pa.Schema, positions: dict[str, int], untyped: set[str]) -> pa.Schema:
+    """Return the schema of the needed columns; those in `untyped` have the type null, which fits everywhere."""
     # Without a needed column, there still is one column that stands for none.
-    fields = [schema.field(number).with_name(name) for number, name in enumerate(positions)]
+    fields = []
+    for number, name in enumerate(positions):
+        field = schema.field(number).with_name(name)
+        fields.append(field.with_type(pa.null()) if name in untyped else field)
     return pa.schema(fields)
 
 
