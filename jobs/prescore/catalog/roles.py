@@ -62,6 +62,16 @@ def require_writer(connection: Connection, model: str) -> None:
         )
 
 
+def require_owner(connection: Connection, action: str) -> str:
+    """Return the catalog owner; raise DatabaseRefused unless this role is it, or a member of it."""
+    owner = connection.execute(query("roles_owner")).fetchone() or {}
+    if not owner["is_owner"]:
+        raise DatabaseRefused(
+            f"Only the catalog owner can {action}: that is {owner['owner']}, and this role is {owner['role']}."
+        )
+    return str(owner["owner"])
+
+
 def _grant_all(connection: Connection, owner: str, writers: list[str], readers: list[str]) -> None:
     with connection.transaction():
         connection.execute(query("roles_lock"))
@@ -101,17 +111,12 @@ def _require_catalog_owner(connection: Connection, writers: list[str], readers: 
     if missing:
         names = ", ".join(row["role"] for row in missing)
         raise Mistake(f"This server has no role {names}. Ask its administrator to create it: create role … login;")
-    owner = connection.execute(query("roles_owner")).fetchone() or {}
-    if not owner["is_owner"]:
-        raise DatabaseRefused(
-            f"Only the catalog owner can grant rights on the catalog: that is {owner['owner']}, and this role is "
-            f"{owner['role']}."
-        )
+    owner = require_owner(connection, "grant rights on the catalog")
     not_inherited = connection.execute(query("roles_not_inherited"), {"roles": writers}).fetchall()
     if not_inherited:
         names = ", ".join(row["role"] for row in not_inherited)
         raise DatabaseRefused(
-            f"{owner['role']} is not a member of {names}, so it cannot grant readers the views that {names} will "
-            f"create. Ask the server's administrator to run: grant {names} to {owner['role']};"
+            f"{owner} is not a member of {names}, so it cannot grant readers the views that {names} will "
+            f"create. Ask the server's administrator to run: grant {names} to {owner};"
         )
-    return str(owner["owner"])
+    return owner

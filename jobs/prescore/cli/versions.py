@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from prescore.cli import context
 from prescore.errors import Mistake
+from prescore.wording import count
 
 app = typer.Typer()
 Model = Annotated[str, typer.Argument(metavar="NAME", help="The model: specs/NAME.toml.")]
@@ -24,6 +26,8 @@ RequiredReason = Annotated[str, typer.Option(help="The reason, for the history."
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only show which versions would be kept, why, and which would be retired.")
 ]
+RemoveDryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Remove it without confirmation.")]
 From = Annotated[int, typer.Argument(metavar="A", help="The version to start from.")]
 With = Annotated[int, typer.Argument(metavar="B", help="The version to compare with it.")]
 AllowBreaking = Annotated[bool, typer.Option("--allow-breaking", help="Publish columns that break readers.")]
@@ -101,6 +105,35 @@ def retire(name: Model, dry_run: DryRun = False) -> None:
         typer.echo(f"`prescore status {name}` shows the sessions that read them.")
     for version, names in result.dependents.items():
         typer.echo(f"Version {version} keeps its table, because these objects depend on it: {', '.join(names)}")
+
+
+@app.command()
+def remove(name: Model, dry_run: RemoveDryRun = False, yes: Yes = False, reason: Reason = None) -> None:
+    """Remove a model that is no longer wanted: its view, all its versions, their snapshots and model files."""
+    project = context.project()
+    planned = project.remove(name, dry_run=True)
+    versions = f"{count(len(planned.versions), 'version')} of {planned.bytes / 1e6:,.1f} MB"
+    typer.echo(f"To be dropped: predictions.{name} and {versions}, with their snapshots and model files.")
+    if planned.dependents:
+        typer.echo(f"These objects depend on them and must be dropped first: {', '.join(planned.dependents)}")
+    if planned.api_keys:
+        typer.echo(f"These API keys name {name} and stay: {', '.join(planned.api_keys)}")
+    if dry_run:
+        return
+    if not (yes or planned.dependents):
+        _confirm(f"Remove {name}? This cannot be undone.")
+    project.remove(name, reason=reason)
+    typer.echo(f"{name} is removed.")
+    if planned.spec_file is not None:
+        typer.echo(f"{planned.spec_file} is still there: the next run of it makes {name} again.")
+
+
+def _confirm(question: str) -> None:
+    """Return if the user agrees; raise Mistake otherwise, also without a terminal."""
+    if not sys.stdin.isatty():
+        raise Mistake(f"{question} To agree without a terminal, add --yes.")
+    if not typer.confirm(question):
+        raise Mistake("Nothing was removed.")
 
 
 def _listed(versions: tuple[int, ...]) -> str:

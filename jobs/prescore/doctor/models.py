@@ -52,7 +52,11 @@ def _models(catalog: Catalog, specs: Sequence[str] | None) -> Iterator[Finding]:
         else:
             yield ok(name, f"version {row['version']}, {age(row['age_seconds'])} old")
         if specs is not None and name not in specs:
-            yield warning(name, "has no spec in this project", "Is this the right database, or was the spec renamed?")
+            yield warning(
+                name,
+                "has no spec in this project",
+                f"Is this the right database? If the model is no longer wanted, `prescore remove {name}` drops it.",
+            )
     for name in sorted(set(specs or ()) - names):
         yield warning(name, "has never been run on this database", f"`prescore run {name}`")
 

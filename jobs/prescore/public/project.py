@@ -22,6 +22,7 @@ from prescore.public.results import (
     Finding,
     LookupResult,
     ModelVersion,
+    RemovalResult,
     Results,
     RetentionDecision,
     RetirementResult,
@@ -30,7 +31,7 @@ from prescore.public.results import (
 from prescore.public.session import Session
 from prescore.public.status import ModelStatus
 from prescore.store.store import Store
-from prescore.versions import hold, lease, pointer, retention, rollback
+from prescore.versions import hold, lease, pointer, removal, retention, rollback
 from prescore.versions.options import PublishOptions, RunOptions
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from prescore.catalog.catalog import Catalog, Version
     from prescore.project.project import Project as ProjectFiles
     from prescore.public.run_report import RunReport
+    from prescore.versions.removal import Belongings
     from prescore.versions.retention import Inventory
 
 
@@ -261,8 +263,11 @@ class Project:
     def history(self, name: str) -> Results[Event]:
         """Return what happened to a model, newest first; raises NotFound for a model that was never run."""
         with self._session.catalog() as catalog:
-            catalog.model(name)
-            return Results(Event(**row) for row in catalog.all("events_list", model=name))
+            rows = catalog.all("events_list", model=name)
+            # A model that was removed still has its history.
+            if not rows:
+                catalog.model(name)
+            return Results(Event(**row) for row in rows)
 
     @overload
     def publish(
@@ -362,6 +367,37 @@ class Project:
         """Leave a version to retention again; raises NotFound, and NotAllowed when it is not pinned."""
         with self._session.catalog() as catalog:
             retention.unpin(catalog.connection, name, version, reason)
+
+    def remove(self, name: str, *, dry_run: bool = False, reason: str | None = None) -> RemovalResult:
+        """Remove a model: drop its view and the tables of all its versions, with its snapshots and model files.
+
+        Its spec, query and model file stay in the project, and its history in the catalog. With `dry_run`, nothing is
+        removed. The lookup API answers with 404 about a second later. Raises NotFound, NotAllowed while other people's
+        objects depend on its view or tables, DatabaseRefused unless the role is the catalog owner, and Busy while a
+        run writes the model or transactions that have read it are open.
+        """
+        files = self._session.files
+        database = self._session.database
+        with self._session.catalog() as catalog:
+            if dry_run:
+                return _removal(removal.Belongings.from_catalog(catalog, name), files, dry_run=True)
+            store = Store(files.store, catalog.name)
+        return _removal(removal.remove(database, store, name, reason), files, dry_run=False)
+
+
+def _removal(belongings: Belongings, files: ProjectFiles, *, dry_run: bool) -> RemovalResult:
+    """Return the result of a removal, with the files of the project that would make the model again."""
+    name = belongings.model
+    existing = [row["version"] for row in belongings.versions if row["state"] not in ("failed", "retired")]
+    return RemovalResult(
+        model=name,
+        dry_run=dry_run,
+        versions=tuple(sorted(existing)),
+        bytes=belongings.bytes,
+        dependents=tuple(belongings.dependents),
+        api_keys=tuple(belongings.api_keys),
+        spec_file=f"specs/{name}.toml" if name in files.models() else None,
+    )
 
 
 def _retention(files: ProjectFiles, catalog: Catalog, name: str) -> Retention:

@@ -322,6 +322,24 @@ class RetirementResult(Result):
         }
 
 
+@dataclass(frozen=True)
+class RemovalResult(Result):
+    """What a removal dropped, or with `dry_run` would drop: the view, and `versions` with tables of `bytes` in all.
+
+    `dependents` are other people's objects, which a removal does not drop and which keep the model from being removed.
+    `api_keys` are the names of API keys that name the model; they stay. `spec_file` is the spec if it is still there:
+    the next run of it would make the model again.
+    """
+
+    model: str
+    dry_run: bool
+    versions: tuple[int, ...]
+    bytes: int
+    dependents: tuple[str, ...]
+    api_keys: tuple[str, ...]
+    spec_file: str | None
+
+
 def mark_state(state: str, **marks: bool) -> str:
     """Return a state, followed by the marks that apply, such as `superseded, pinned`."""
     applicable = [mark for mark, applies in marks.items() if applies]

@@ -1,6 +1,8 @@
 -- name: models_register
--- Add the model, or update its description.
-insert into prescore.models (model, description) values (%(model)s, %(description)s)
+-- Add the model, or update its description. A model that was removed continues its version numbers.
+insert into prescore.models (model, description, last_version)
+select %(model)s, %(description)s, coalesce(max((e.detail ->> 'last_version')::integer), 0)
+from prescore.events e where e.model = %(model)s and e.event = 'removed'
 on conflict (model) do update set description = excluded.description
   where models.description is distinct from excluded.description;
 
