@@ -55,7 +55,7 @@ def test_status_and_versions_need_only_the_catalog() -> None:
 def test_rolling_back_holding_pinning_retiring_and_comparing_need_only_the_catalog() -> None:
     assert (
         _imports(
-            "import prescore.cli.context, prescore.checks.comparison, "
+            "import prescore.cli.context, prescore.comparison.comparison, "
             "prescore.versions.pointer, prescore.versions.rollback, prescore.versions.retention, prescore.store.store"
         )
         == set()

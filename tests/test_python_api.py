@@ -281,8 +281,9 @@ def test_two_versions_can_be_compared(two_versions: prescore.Project) -> None:
     assert (keys.added, keys.vanished, keys.common, keys.changed) == (0, 0, 1000, 1000)
     (column,) = comparison.columns
     assert column.column == "score"
-    assert column.mean_difference is not None
-    assert 0 < column.mean_difference < 0.1
+    assert column.shift is not None
+    assert column.shift.mean_difference is not None
+    assert 0 < column.shift.mean_difference < 0.1
     assert comparison.as_dict()["keys"] == {"added": 0, "vanished": 0, "common": 1000, "changed": 1000}
 
 

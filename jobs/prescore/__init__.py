@@ -47,7 +47,15 @@ from prescore.errors import (
 )
 
 if TYPE_CHECKING:
-    from prescore.checks.comparison import ColumnDifference, KeyCounts
+    from prescore.comparison.differences import (
+        ColumnDifference,
+        Distribution,
+        ElementShift,
+        KeyCounts,
+        LabelPair,
+        Mover,
+        Shift,
+    )
     from prescore.export.examples import examples
     from prescore.public.activity import ModelActivity
     from prescore.public.export import ExportedOutput, ExportResult, export_onnx
@@ -75,13 +83,16 @@ __all__ = [
     "Comparison",
     "DatabaseRefused",
     "DatabaseUnavailable",
+    "Distribution",
     "DomainInvalid",
+    "ElementShift",
     "Event",
     "ExportResult",
     "ExportedOutput",
     "Finding",
     "KeyCounts",
     "KeyInvalid",
+    "LabelPair",
     "LeaseLost",
     "LookupResult",
     "Mistake",
@@ -90,6 +101,7 @@ __all__ = [
     "ModelInvalid",
     "ModelStatus",
     "ModelVersion",
+    "Mover",
     "NotAllowed",
     "NotFound",
     "PrescoreError",
@@ -101,6 +113,7 @@ __all__ = [
     "RetirementResult",
     "RunReport",
     "Scorer",
+    "Shift",
     "SpecInvalid",
     "StoreFull",
     "StoreRefused",
@@ -118,13 +131,18 @@ _MODULES = {
     "Project": "prescore.public.project",
     "RunReport": "prescore.public.run_report",
     "Scorer": "prescore.public.scorer",
-    "ColumnDifference": "prescore.checks.comparison",
+    "ColumnDifference": "prescore.comparison.differences",
     "Comparison": "prescore.public.results",
     "Event": "prescore.public.results",
     "ExportResult": "prescore.public.export",
     "ExportedOutput": "prescore.public.export",
     "Finding": "prescore.public.results",
-    "KeyCounts": "prescore.checks.comparison",
+    "Distribution": "prescore.comparison.differences",
+    "ElementShift": "prescore.comparison.differences",
+    "KeyCounts": "prescore.comparison.differences",
+    "LabelPair": "prescore.comparison.differences",
+    "Mover": "prescore.comparison.differences",
+    "Shift": "prescore.comparison.differences",
     "LookupResult": "prescore.public.results",
     "ModelActivity": "prescore.public.activity",
     "ModelStatus": "prescore.public.status",

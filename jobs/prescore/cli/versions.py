@@ -189,5 +189,6 @@ def compare(name: Model, a: From, b: With, json: Json = False) -> None:
     if json:
         display.print_json(comparison.as_dict())
         return
-    display.table(comparison.key_table())
-    display.table(comparison.column_table())
+    for title, rows in comparison.tables().items():
+        display.line((title, "bold"))
+        display.table(rows)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from prescore.catalog import lookup
 from prescore.catalog.datetimes import to_datetime
-from prescore.checks import comparison
+from prescore.comparison import comparison
 from prescore.doctor import examination
 from prescore.errors import Mistake, NotFound
 from prescore.project.spec import Retention
@@ -201,13 +201,13 @@ class Project:
             return Results(ModelVersion.from_row(row) for row in catalog.versions(name))
 
     def compare(self, name: str, a: int, b: int) -> Comparison:
-        """Compare version `b` of a model with version `a`: keys, and every number that both have.
+        """Compare version `b` of a model with version `a`: keys, and every column that both have.
 
         Reads both tables whole. Raises NotFound, and NotAllowed when a version has no table or the keys differ.
         """
         with self._session.catalog() as catalog:
             versions = catalog.version(name, a), catalog.version(name, b)
-            return Comparison.from_checks(comparison.compare(catalog.connection, *versions))
+            return Comparison.from_differences(comparison.compare(catalog.connection, *versions))
 
     def read(self, name: str, version: int | None = None) -> pd.DataFrame:
         """Return the published version of a model, or another version, as a DataFrame in no particular order.

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any, Generic, Self, TypeVar, overload
 
 from prescore.catalog.catalog import CheckResult, Version
-from prescore.checks import comparison
-from prescore.checks.comparison import ColumnDifference, KeyCounts
 from prescore.checks.results import sentence
+from prescore.comparison import differences
+from prescore.comparison.differences import ColumnDifference, KeyCounts
 from prescore.public import html
 from prescore.public.formatting import first_line, format_age
 
@@ -35,6 +35,7 @@ class Result:
 
 
 R = TypeVar("R", bound=Result)
+_SHOWN_MOVERS = 5
 
 
 class Results(Sequence[R], Generic[R]):
@@ -231,8 +232,8 @@ class Comparison(Result):
     columns: tuple[ColumnDifference, ...]
 
     @classmethod
-    def from_checks(cls, compared: comparison.Comparison) -> Self:
-        """Return the comparison that `checks.comparison` made."""
+    def from_differences(cls, compared: differences.Comparison) -> Self:
+        """Return the comparison as a result."""
         return cls(compared.model, compared.a, compared.b, compared.keys, compared.columns)
 
     def key_table(self) -> list[dict[str, object]]:
@@ -240,24 +241,82 @@ class Comparison(Result):
         return [asdict(self.keys)]
 
     def column_table(self) -> list[dict[str, object]]:
-        """Return a row for each number that both versions have: heading → value."""
+        """Return a row for each column that both versions have: heading → value."""
+        return [_column_row(column) for column in self.columns]
+
+    def label_table(self) -> list[dict[str, object]]:
+        """Return a row for each change from one value to another, of columns with few values: heading → value."""
         return [
             {
                 "column": column.column,
-                "mean difference": column.mean_difference,
-                "largest": column.largest_difference,
+                "from": pair.a,
+                "to": pair.b,
+                "rows": pair.rows,
             }
             for column in self.columns
+            for pair in column.flips
         ]
+
+    def mover_table(self) -> list[dict[str, object]]:
+        """Return the few rows in which each number moved most: heading → value."""
+        return [
+            {
+                "column": column.column,
+                "key": ", ".join(map(str, mover.key)),
+                "from": mover.a,
+                "to": mover.b,
+            }
+            for column in self.columns
+            if column.shift is not None
+            for mover in column.shift.movers[:_SHOWN_MOVERS]
+        ]
+
+    def tables(self) -> dict[str, list[dict[str, object]]]:
+        """Return what tables show of the comparison: title → rows. A table without rows is left out."""
+        tables = {
+            "keys": self.key_table(),
+            "columns": self.column_table(),
+            "changed values": self.label_table(),
+            "rows that moved most": self.mover_table(),
+        }
+        return {title: rows for title, rows in tables.items() if rows}
 
     def summary(self) -> dict[str, object]:
         """Return what a notebook shows of the comparison."""
+        tables = {title: html.nested(rows) for title, rows in self.tables().items()}
         return {
             "model": self.model,
             "versions": f"{self.a} → {self.b}",
-            "keys": html.nested(self.key_table()),
-            "columns": html.nested(self.column_table()),
+            **tables,
         }
+
+
+def _column_row(column: ColumnDifference) -> dict[str, object]:
+    row: dict[str, object] = {
+        "column": column.column,
+        "changed": column.changed,
+        "moved": None,
+        "mean": None,
+        "mean difference": None,
+        "largest": None,
+        "PSI": None,
+        "KS": None,
+    }
+    if (shift := column.shift) is not None:
+        row |= {
+            "moved": shift.moved,
+            "mean": shift.b.mean,
+            "mean difference": shift.mean_difference,
+            "largest": shift.largest_difference,
+            "PSI": shift.psi,
+            "KS": shift.ks,
+        }
+    elif column.elements is not None:
+        row |= {
+            "moved": column.elements.moved,
+            "largest": column.elements.largest_difference,
+        }
+    return row
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from prescore.catalog.catalog import Catalog, CheckResult, Version
-from prescore.checks.comparison import Comparison, compare
+from prescore.comparison.comparison import compare
+from prescore.comparison.differences import Comparison
 from prescore.errors import NotAllowed
 from prescore.project.spec import Spec
 from prescore.run.report import unverified
@@ -85,9 +86,7 @@ class Review:
             counts = [f"{count:,} {name}" for name, count in asdict(self.comparison.keys).items()]
             yield f"Keys compared with version {self.served}, which is served: {', '.join(counts)}."
             for column in self.comparison.columns:
-                mean = short(column.mean_difference)
-                largest = short(column.largest_difference)
-                yield f"- {column.column} differs by {mean} on average, by {largest} at most."
+                yield f"- {column.column}: {column.sentence()}."
 
 
 def report(catalog: Catalog, version: Version) -> Review:
