@@ -73,7 +73,7 @@ CUDA := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-ccc
   nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
 
 lock:  ## update the lock files within the ranges of pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --group example \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --group worked-examples \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra jobs --group toolkits --constraint requirements.lock \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml -o requirements-toolkits.lock \

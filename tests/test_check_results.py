@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from fix_project import Sandbox
 
 SPEC = """
@@ -54,14 +52,13 @@ CHECKS = [
     (
         (
             'column_values_to_be_between"\ncolumn="score"\nmin_value=0.5\nstrict_min=true\n'
-            'row_condition=\'col("customer") > 7\'\ncondition_parser="great_expectations"'
+            "row_condition='col(\"customer\") > 7'"
         ),
         'observed 1 unexpected value, such as 0.008; expected more than 0.5 where col("customer") > 7',
     ),
 ]
 
 
-@pytest.mark.filterwarnings("ignore:.*row_condition|.*condition_parser:DeprecationWarning")
 def test_failed_checks_say_what_they_observed_and_what_they_demand(sandbox: Sandbox) -> None:
     checks = [f'[[checks]]\nname="check {i}"\nexpect="{check}\n' for i, (check, _) in enumerate(CHECKS)]
     sandbox.spec(SPEC + "".join(checks))

@@ -53,6 +53,12 @@ def _flights(folder: Path) -> None:
     subprocess.run([sys.executable, "jobs/flights/train.py"], cwd=folder, check=True, capture_output=True)
 
 
+def _example(page: Path, folder: Path) -> None:
+    """Copy the folder of a worked example, as its page says."""
+    ignore = shutil.ignore_patterns("README.md", "data", "models", ".prescore", "__pycache__")
+    shutil.copytree(page.parent, folder, ignore=ignore, dirs_exist_ok=True)
+
+
 LIVE = [
     pages
     for pages in SEQUENCES
@@ -64,6 +70,8 @@ LIVE = [
 def test_commands_print_what_the_page_shows(pages: list[Path], terminal: Terminal) -> None:
     if pages[0] == ROOT / "README.md":
         _flights(terminal.folder)
+    if pages[0].with_name("prescore.toml").exists() and pages[0].parent != ROOT:
+        _example(pages[0], terminal.folder)
     for page in pages:
         for block in blocks(page):
             terminal.do(block)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fix_project import Sandbox
+from fix_project import QUERY, Sandbox
 
 REPLACEMENTS = [
     ("min_value = 0", "min = 0", "min: unknown argument; did you mean min_value?"),
@@ -36,22 +36,28 @@ REPLACEMENTS = [
     (
         "min_value = 0",
         "min_value = 0\nrow_condition = 'score > 0.5'",
-        "row_condition: Postgres cannot evaluate this syntax",
+        'row_condition: cannot read \'score > 0.5\'; write it as \'col("score") > 0.5 and col("plan") == "team"\'',
     ),
     (
         "min_value = 0",
-        "min_value = 0\nrow_condition = 'col(score) ! 3'\ncondition_parser = 'great_expectations'",
-        "row_condition: unable to parse condition",
+        'min_value = 0\nrow_condition = \'col("score") > 0.5 or col("score") < 0.1\'',
+        'row_condition: cannot read \'col("score") > 0.5 or',
+    ),
+    ("min_value = 0", "min_value = 0\nrow_condition = 'col(\"score\") > 0 and '", "row_condition: cannot read"),
+    ("min_value = 0", "min_value = 0\nrow_condition = ''", "row_condition: cannot read"),
+    (
+        "min_value = 0",
+        "min_value = 0\nrow_condition = 'col(\"colour\") > 3'",
+        "row_condition: the table has no column colour; it has customer, score",
     ),
     (
         "min_value = 0",
-        "min_value = 0\nrow_condition = 'col(\"colour\") > 3'\ncondition_parser = 'great_expectations'",
-        "row_condition: the table has no column colour",
+        "min_value = 0\nrow_condition = 'col(\"score\") > 0'\ncondition_parser = 'pandas'",
+        "condition_parser: leave it out",
     ),
 ]
 
 
-@pytest.mark.filterwarnings("ignore:.*row_condition|.*condition_parser:DeprecationWarning")
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     REPLACEMENTS,
@@ -87,12 +93,31 @@ def test_quantile_ranges_must_be_complete_and_in_order(sandbox: Sandbox, ranges:
     assert (done.code, message in done.err) == (2, True), done.err
 
 
-@pytest.mark.filterwarnings("ignore:.*row_condition|.*condition_parser:DeprecationWarning")
+CONDITIONS = {
+    'col("customer") < 500': 500,
+    'col("customer") >= 10 and col("customer") < 2e1': 10,
+    "col('day') == '2026-01-03'": 100,
+    'col("day") <= "2026-01-02" and col("customer") < 100': 20,
+    'col("plan") == \'a or "b"\'': 1000,
+    'col("is_seventh") == true': 1,
+    'col("gap").isnull() and col("plan").notnull()': 1000,
+}
+"""Row conditions → the number of customers that meet them."""
+COLUMNS = (
+    "customer, date '2026-01-01' + (customer % 10)::integer as day, 'a or \"b\"' as plan, customer = 7 as is_seventh,"
+    " null as gap"
+)
+
+
 def test_a_check_may_apply_to_some_rows_only(sandbox: Sandbox) -> None:
-    condition = 'row_condition = \'col("customer") < 500\'\ncondition_parser = "great_expectations"'
-    sandbox.edit("min_value = 0\n", f"min_value = 0\n{condition}\n")
-    done = sandbox.cli("run", "churn")
-    assert done.code == 0, done.err
+    sandbox.query(QUERY.replace("customer", COLUMNS, 1))
+    sandbox.edit("[onnx]", '[passthrough]\nday = "date"\nplan = "text"\nis_seventh = "boolean"\ngap = "text"\n[onnx]')
+    for i, condition in enumerate(CONDITIONS):
+        check = f"[[checks]]\nname = 'check {i}'\nexpect = 'table_row_count_to_equal'\nvalue = 0\n"
+        sandbox.edit("[freshness]", f"{check}row_condition = '''{condition}'''\n[freshness]")
+    refusal = sandbox.cli("run", "churn").err
+    for i, (condition, rows) in enumerate(CONDITIONS.items()):
+        assert f"check {i}: observed {rows:,}; expected exactly 0 where {condition}" in refusal
 
 
 def test_a_name_that_great_expectations_rewrites_cannot_be_checked_for_uniqueness(sandbox: Sandbox) -> None:

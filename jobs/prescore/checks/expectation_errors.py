@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from prescore.catalog.types import ARRAYS, NUMBERS
+from prescore.checks import row_conditions
 from prescore.project.spec import Check, Spec
 from prescore.project.validation_messages import misplacement
 from prescore.wording import short
@@ -32,7 +33,6 @@ _BOUNDS = ("min_value", "max_value")
 _COMPARED = (*_BOUNDS, "value_set", "quantile_ranges", "regex", "regex_list", "like_pattern")
 _COLUMN_ARGUMENTS = ("column", "column_A", "column_B")
 _QUANTILES = "{ quantiles = [0.1, 0.9], value_ranges = [[0, 0.2], [0.5, 1]] }"
-_CONDITION = 'write it as \'col("score") > 0.5\', with condition_parser = "great_expectations"'
 _MAX_LENGTH = 60
 _NUMBER_OR_NONE = (int, float, type(None))
 
@@ -49,16 +49,16 @@ def build_expectation(check: Check, spec: Spec) -> Any:
             *_reserved_arguments(arguments),
             *_unknown_columns(arguments, spec),
             *_rewritten_columns(check, arguments),
+            *_unusable_condition(arguments, spec),
         ]
     )
-    expectation = _instantiate(expectation_class, arguments, check.title)
+    expectation = _instantiate(expectation_class, arguments, check.title, spec)
     _raise_any(
         [
             *_quoted_bounds(arguments, spec),
             *_bounded_arrays(arguments, spec),
             *_reversed_bounds(expectation),
             *_malformed_quantiles(expectation),
-            *_unusable_condition(expectation, spec),
         ]
     )
     return expectation
@@ -96,15 +96,16 @@ def _instantiate(
     expectation_class: Any,
     arguments: Mapping[str, Any],
     title: str,
+    spec: Spec,
 ) -> Any:
-    from great_expectations.exceptions import GreatExpectationsError
-
     # Results show the row condition as the spec has it, and not what Great Expectations makes of it.
-    meta = {"title": title, "row_condition": arguments.get("row_condition")}
+    condition = arguments.get("row_condition")
+    meta = {"title": title, "row_condition": condition}
+    given = dict(arguments)
+    if condition is not None:
+        given["row_condition"] = row_conditions.parse(str(condition), _types(spec))
     try:
-        return expectation_class(**arguments, meta=meta)
-    except GreatExpectationsError as error:
-        raise ValueError(f"row_condition: {error}; {_CONDITION}") from error
+        return expectation_class(**given, meta=meta)
     except ValueError as error:
         faults = _argument_faults(error, expectation_class, arguments)
         raise ValueError("; ".join(faults)) from error
@@ -252,17 +253,17 @@ def _is_above(low: Any, high: Any) -> bool:
         return False
 
 
-def _unusable_condition(expectation: Any, spec: Spec) -> Iterator[str]:
-    """Yield a row condition that Postgres cannot evaluate, or that names a column the table does not have."""
-    from great_expectations.expectations.row_conditions import PassThroughCondition
-
-    condition = getattr(expectation, "row_condition", None)
-    column = getattr(condition, "column", None)
-    name = getattr(column, "name", None)
-    if isinstance(condition, PassThroughCondition):
-        yield f"row_condition: Postgres cannot evaluate this syntax; {_CONDITION}"
-    elif name is not None and name not in _types(spec):
-        yield f"row_condition: the table has no column {name}"
+def _unusable_condition(arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
+    """Yield what is wrong with a row condition, and an argument that says how to read it: there is one way."""
+    if "condition_parser" in arguments:
+        yield "condition_parser: leave it out"
+    condition = arguments.get("row_condition")
+    if condition is None:
+        return
+    try:
+        row_conditions.parse(str(condition), _types(spec))
+    except ValueError as error:
+        yield f"row_condition: {error}"
 
 
 def _quoted(value: Any) -> str:

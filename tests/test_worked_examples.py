@@ -1,0 +1,109 @@
+"""The worked examples in docs/examples: Airflow reads their DAG files, and their checks refuse what is broken.
+
+tests/test_docs.py executes their pages.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import prescore
+from doc_pages import ROOT
+from fix_airflow import Airflow
+from prescore.catalog.database import Database
+
+EXAMPLES = sorted(path.parent for path in (ROOT / "docs/examples").glob("*/prescore.toml"))
+UPKEEP = {"prescore_watch", "prescore_retire"}
+CHURN = [
+    (
+        "tenure in days",
+        "sql/domains/churn.sql",
+        [("tenure::real", "(tenure * 30)::real")],
+        "the share of leavers is plausible",
+    ),
+    (
+        "exchanged columns",
+        "sql/domains/churn.sql",
+        [("tenure::real as tenure", "monthly_charges::real as tenure"), ("monthly_charges::real as m", "tenure as m")],
+        "customers who can leave any month do leave",
+    ),
+    (
+        "renamed contracts",
+        "sql/domains/churn.sql",
+        [("    contract,", "    upper(contract) as contract,")],
+        "the contracts are those of training",
+    ),
+    (
+        "a constant model",
+        "train.py",
+        [("num_leaves=8", "num_leaves=8, min_child_samples=9999")],
+        "scores differ between customers",
+    ),
+    (
+        "trained on half of the customers",
+        "train.py",
+        [("fit(train, train_left)", "fit(train[half := train['contract'] == 'Month-to-month'], train_left[half])")],
+        "customers with two-year contracts stay",
+    ),
+]
+BREAKS = [("churn", *broken) for broken in CHURN]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return a copy of each example in which `train.py` has run."""
+    return {example.name: _train(example, tmp_path_factory.mktemp(example.name)) for example in EXAMPLES}
+
+
+def _train(example: Path, folder: Path) -> Path:
+    shutil.copytree(example, folder, dirs_exist_ok=True)
+    _execute(folder)
+    return folder
+
+
+def _execute(folder: Path) -> None:
+    subprocess.run([sys.executable, "train.py"], cwd=folder, check=True, capture_output=True, env=os.environ)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_airflow_reads_the_dag_file(example: Path, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PRESCORE_PROJECT", raising=False)
+    loaded = airflow.load(example / "dags")
+    assert loaded["errors"] == {}
+    assert set(loaded["dags"]) == {f"prescore_{example.name}"} | UPKEEP
+    assert loaded["dags"][f"prescore_{example.name}"]["runs"]
+
+
+@pytest.mark.parametrize(
+    ("example", "file", "replacements", "check"),
+    [(example, *broken) for example, _, *broken in BREAKS],
+    ids=[f"{example}: {name}" for example, name, *_ in BREAKS],
+)
+def test_what_is_broken_is_refused(
+    trained: dict[str, Path],
+    tmp_path: Path,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    example: str,
+    file: str,
+    replacements: list[tuple[str, str]],
+    check: str,
+) -> None:
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", database.url)
+    project = tmp_path / example
+    shutil.copytree(trained[example], project)
+    text = (project / file).read_text()
+    for old, new in replacements:
+        assert old in text
+        text = text.replace(old, new)
+    (project / file).write_text(text)
+    if file.endswith(".py"):
+        _execute(project)
+    with pytest.raises(prescore.Refused, match=check):
+        prescore.Project(project, progress=False).run(example)
