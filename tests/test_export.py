@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.impute import SimpleImputer
@@ -105,6 +106,20 @@ def test_several_targets(people: pd.DataFrame, tmp_path: Path) -> None:
     model = MultiOutputRegressor(HistGradientBoostingRegressor(max_iter=10)).fit(people[NUMBERS], targets)
     result = prescore.export_onnx(model, people, tmp_path / "model.onnx")
     assert len(result.outputs) == 2
+
+
+@pytest.mark.parametrize("kind", ["classifier", "regressor", "booster"])
+def test_trees_of_lightgbm_separate_neighboring_floats(tmp_path: Path, kind: str) -> None:
+    """A threshold between two has 64 bits. Rounded to the nearest 32-bit float, half of them become the upper one."""
+    lower = np.random.default_rng(0).uniform(1, 100, 50).astype(np.float32)
+    upper = np.nextafter(lower, np.float32("inf"))
+    frame = pd.DataFrame({"spend": np.tile(np.concatenate([lower, upper]), 10)})
+    is_upper = np.tile(np.repeat([0, 1], 50), 10)
+    options = {"n_estimators": 50, "num_leaves": 64, "min_child_samples": 1, "verbose": -1}
+    estimator = LGBMClassifier(**options) if kind == "classifier" else LGBMRegressor(**options)
+    estimator.fit(frame, is_upper)
+    trees = estimator.booster_ if kind == "booster" else estimator
+    assert prescore.export_onnx(trees, frame, tmp_path / "neighbors.onnx").rows == len(frame)
 
 
 def test_a_file_that_differs_is_not_written(people: pd.DataFrame, tmp_path: Path) -> None:

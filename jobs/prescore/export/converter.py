@@ -12,7 +12,7 @@ from typing import Any
 from onnx import ModelProto
 
 from prescore.errors import ModelInvalid, PrescoreError
-from prescore.export import steps, toolkits
+from prescore.export import steps, thresholds, toolkits
 from prescore.export.layout import MATRIX, Layout
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -73,6 +73,7 @@ def _convert_booster(booster: Any, layout: Layout) -> ModelProto:
         from onnxmltools import convert_lightgbm
         from onnxmltools.convert.common.data_types import FloatTensorType
 
+    _register_booster()
     types = [(MATRIX, FloatTensorType([None, len(layout.columns)]))]
     model: ModelProto = convert_lightgbm(booster, initial_types=types, zipmap=False)
     return model
@@ -99,7 +100,18 @@ def _register_lightgbm() -> None:
         from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
     import lightgbm
 
-    _register_pair(lightgbm.LGBMClassifier, lightgbm.LGBMRegressor, "LightGbmLGBM", convert_lightgbm, {"split": None})
+    converter = thresholds.rounded_down(convert_lightgbm)
+    _register_pair(lightgbm.LGBMClassifier, lightgbm.LGBMRegressor, "LightGbmLGBM", converter, {"split": None})
+
+
+def _register_booster() -> None:
+    """Register the converter for boosters that are not in a pipeline, which onnxmltools converts by itself."""
+    from onnxmltools.convert.common._registration import register_converter
+    from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
+
+    converter = thresholds.rounded_down(convert_lightgbm)
+    for kind in ("LgbmClassifier", "LgbmRegressor", "LgbmRanker"):
+        register_converter(kind, converter, overwrite=True)
 
 
 def _register_xgboost() -> None:

@@ -96,7 +96,7 @@ def _spec(model: ModelFile, name: str, columns: Sequence[str], drafted: list[Dra
     """Return a spec that allows all that the model can take, with all outputs or with those that are drafted."""
     known = interface.read(model, name)
     numbers = [inner.name for inner in known.inputs if pa.types.is_floating(inner.type)]
-    is_matrix = len(known.inputs) == 1 and known.inputs[0].width != 1
+    is_matrix = len(known.inputs) == 1 and known.inputs[0].name not in columns
     inputs: Any = {known.inputs[0].name: list(columns)} if is_matrix else BY_NAME
     nullable = list(columns) if is_matrix else numbers
     if drafted is None:
