@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from prescore import errors
-from prescore.catalog import session
+from prescore.catalog import login_errors, session
 from prescore.catalog.driver_errors import translate_errors
 from prescore.catalog.urls import URL_VARIABLE, redacted
 
@@ -55,7 +55,8 @@ class Database:
     @classmethod
     def from_url(cls, url: str) -> Self:
         """Return the database at a URL in libpq's spelling or in SQLAlchemy's."""
-        return cls(url.replace("postgresql+psycopg://", "postgresql://", 1))
+        # Files with secrets end in a line break, which libpq takes for part of the database's name.
+        return cls(url.strip().replace("postgresql+psycopg://", "postgresql://", 1))
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -89,7 +90,11 @@ class Database:
         return connection
 
     def _open(self) -> Connection:
-        connection = psycopg.connect(self.conninfo(CONNECTION_DEFAULTS), autocommit=True, row_factory=dict_row)
+        try:
+            connection = psycopg.connect(self.conninfo(CONNECTION_DEFAULTS), autocommit=True, row_factory=dict_row)
+        except psycopg.OperationalError as error:
+            login_errors.add_sqlstate(error)
+            raise
         try:
             session.require_supported(connection.info)
         except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -22,6 +23,10 @@ class _Meaning(NamedTuple):
 
 _AWAY = _Meaning(errors.DatabaseUnavailable, "Is it running and reachable? Then try again.")
 _LOGIN = _Meaning(errors.DatabaseRefused, f"Check user, password and database in {URL_VARIABLE}.")
+_URL = _Meaning(errors.DatabaseRefused, f"Correct it in {URL_VARIABLE}, or in the variable or file that it comes from.")
+_SERVICE = _Meaning(
+    errors.DatabaseRefused, "Define the service in ~/.pg_service.conf, or in the file that PGSERVICEFILE names."
+)
 _LACKS = _Meaning(
     errors.DatabaseRefused,
     "Was it dropped or renamed by hand? `prescore db migrate` restores what belongs to the catalog, and the next run "
@@ -110,7 +115,8 @@ _POLICIES = _Meaning(
     "Policies would hide rows without an error. Disable row-level security on prescore's tables, or give the role "
     "BYPASSRLS.",
 )
-# While connecting, libpq reports errors without an SQLSTATE. These words are what the messages have in common.
+# While connecting, libpq reports errors without an SQLSTATE. `login_errors` finds out that of the server where it can.
+# Otherwise, these words are what the messages have in common.
 _WORDS = {
     "too many clients": "53300",
     "too many connections": "53300",
@@ -125,12 +131,12 @@ _WORDS = {
     "does not exist": "3D000",
     "SSL was required": "28000",
     "unsupported startup parameter": "0A000",
-    "service file": "28000",
-    "definition of service": "28000",
-    "invalid integer value": "28000",
-    "invalid sslmode": "28000",
-    "invalid target_session_attrs": "28000",
 }
+_LIBPQ_FAULTS = {
+    re.compile("service file|definition of service"): _SERVICE,
+    re.compile(r"invalid \w+ value"): _URL,
+}
+"""What libpq says of parameters that it cannot use, such as `invalid sslmode value: "on"`."""
 
 
 @contextmanager
@@ -170,8 +176,7 @@ def first_line(error: Exception) -> str:
 
 
 def _translate(url: str, error: psycopg.Error, *, embedded: bool) -> errors.PrescoreError | None:
-    state = _sqlstate(error)
-    if state is None:
+    if error.sqlstate is None:
         fault = urls.fault(url)
         if fault is not None:
             return urls.invalid(fault)
@@ -179,29 +184,49 @@ def _translate(url: str, error: psycopg.Error, *, embedded: bool) -> errors.Pres
             return None
     if embedded and isinstance(error, psycopg.OperationalError) and _is_connection_lost(error):
         return embedded_stopped(first_line(error))
-    meaning = _meaning(state, error)
+    meaning = _meaning(error)
     if meaning is None:
         return None
-    return meaning.kind(f"{_subject(url, meaning, state)}: {first_line(error)} {meaning.advice}")
+    return meaning.kind(f"{_subject(url, meaning, error)}: {_telling_line(error)} {meaning.advice}")
 
 
-def _meaning(state: str | None, error: psycopg.Error) -> _Meaning | None:
+def _meaning(error: psycopg.Error) -> _Meaning | None:
+    is_connecting = error.pgconn is not None
+    if error.sqlstate is None:
+        for words, meaning in _LIBPQ_FAULTS.items():
+            if words.search(str(error)):
+                return meaning
+    state = _sqlstate(error)
     if state is None:
         return _AWAY
     if state == "42501" and "row-level security" in str(error):
         return _POLICIES
+    # No statement has run yet, so what the server does not accept is in the URL.
+    if is_connecting and state.startswith(("22", "42")):
+        return _LOGIN if state == "42501" else _URL
     return _MEANINGS.get(state) or _MEANINGS.get(state[:2])
 
 
-def _subject(url: str, meaning: _Meaning, state: str | None) -> str:
+def _subject(url: str, meaning: _Meaning, error: psycopg.Error) -> str:
     server = f"Postgres at {urls.redacted(url)}"
     if meaning is _LOGIN:
         return f"{server} refuses the login"
-    if state == "42501":
+    if meaning in (_URL, _SERVICE):
+        return f"Cannot connect to {server}"
+    if error.sqlstate == "42501":
         return "Postgres denies access"
     if meaning.kind is errors.DatabaseRefused:
         return f"{server} refuses a statement"
     return f"Cannot work with {server}"
+
+
+def _telling_line(error: psycopg.Error) -> str:
+    """Return the first line of an error; of one with several hosts, the one that decided its class."""
+    if error.pgconn is not None and error.sqlstate is None:
+        for line in str(error).splitlines():
+            if any(words in line for words in _WORDS):
+                return first_line(Exception(line.removeprefix("- ")))
+    return first_line(error)
 
 
 def _is_connection_lost(error: psycopg.OperationalError) -> bool:

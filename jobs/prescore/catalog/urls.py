@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -15,6 +18,11 @@ _FORM = (
     "Use the form postgresql://user:password@host:port/database, and in a password write %40 for @, %2F for /, %3A "
     "for :, %3F for ?, %23 for # and %25 for %."
 )
+_PARAMETERS_FORM = (
+    "Use the form host=db.example dbname=predictions user=writer password='…'. Inside of the quotes, write a backslash "
+    "before each quote and each backslash."
+)
+_DEFAULT_PORT = "5432"
 
 
 def redacted(url: str) -> str:
@@ -22,15 +30,17 @@ def redacted(url: str) -> str:
     if fault(url) is not None:
         return "an unreadable URL"
     parts = conninfo_to_dict(url)
-    host = str(parts.get("host", "localhost"))
-    database = parts.get("dbname", "")
+    if "service" in parts and "host" not in parts:
+        return f"service {parts['service']}"
+    host = str(parts.get("host") or os.environ.get("PGHOST", "localhost"))
+    database = parts.get("dbname") or os.environ.get("PGDATABASE", "")
     if host.startswith("/"):
         return f"the socket in {host} (database {database})"
-    ports = str(parts.get("port", 5432)).split(",")
     hosts = host.split(",")
+    ports = _ports(parts) or [os.environ.get("PGPORT", _DEFAULT_PORT)]
     if len(ports) == 1:
         ports *= len(hosts)
-    addresses = ",".join(f"{host}:{port}" for host, port in zip(hosts, ports, strict=False))
+    addresses = ",".join(f"{host}:{port or _DEFAULT_PORT}" for host, port in zip(hosts, ports, strict=False))
     return f"{addresses}/{database}"
 
 
@@ -46,11 +56,29 @@ def fault(url: str) -> str | None:
     try:
         parts = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
+        return _FORM if "://" in url or "=" not in url else _PARAMETERS_FORM
+    if "@" in str(parts.get("host", "")):
         return _FORM
-    ports = [port for port in str(parts.get("port", "")).split(",") if port]
-    if not all(port.isdecimal() and 0 < int(port) < 65_536 for port in ports):
-        return _FORM
-    return _FORM if "@" in str(parts.get("host", "")) else None
+    return _number_fault(parts)
+
+
+def _number_fault(parts: Mapping[str, Any]) -> str | None:
+    ports = _ports(parts)
+    if not all(port == "" or (port.isdecimal() and 0 < int(port) < 65_536) for port in ports):
+        # What stands for a port may be part of a password.
+        return f"Its port is not a number from 1 to 65535. {_FORM}"
+    hosts = str(parts.get("host") or parts.get("hostaddr") or "").split(",")
+    if len(ports) > 1 and len(ports) != len(hosts):
+        return "It has another number of hosts than of ports. Give one port for all hosts, or one for each."
+    try:
+        int(str(parts.get("connect_timeout", 0)))
+    except ValueError:
+        return "Its connect_timeout is not a number of seconds."
+    return None
+
+
+def _ports(parts: Mapping[str, Any]) -> list[str]:
+    return str(parts["port"]).split(",") if parts.get("port") else []
 
 
 def invalid(reason: str) -> DatabaseRefused:

@@ -6,14 +6,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
+
+from prescore.catalog import login_errors
 from prescore.errors import DatabaseRefused, DomainInvalid, PrescoreError, SourceUnavailable
 from prescore.sources.source import sentences
 
 _TRANSIENT_STATES = ("08", "53", "57", "58", "40", "25P", "55P03", "HYT")
 """SQLSTATEs that say that the server is absent, busy or short of something, by how they begin."""
 _REFUSED_STATES = ("28", "3D", "42501")
-# While connecting, libpq reports errors without an SQLSTATE. These words are what the server's messages have in common.
-_REFUSED_WORDS = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
+# While connecting, libpq reports errors without an SQLSTATE, unless `login_errors` finds it. These words are what the
+# messages have in common.
+_REFUSED_WORDS = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "service file",
+    "definition of service",
+    "invalid integer value",
+    "invalid sslmode value",
+)
 _MYSQL_TRANSIENT = {
     1040,  # too many connections
     1053,  # shutdown in progress
@@ -59,6 +72,8 @@ def translated(source: str, label: str, *, connecting: bool = False) -> Iterator
 def classified(source: str, label: str, error: Any, *, connecting: bool = False) -> PrescoreError:
     """Return the error of prescore for an error of a driver, which SQLAlchemy has wrapped."""
     driver_error = error.orig
+    if connecting and isinstance(driver_error, psycopg.OperationalError):
+        login_errors.add_sqlstate(driver_error)
     text = _text(driver_error)
     if _is_refusal(driver_error):
         return DatabaseRefused(

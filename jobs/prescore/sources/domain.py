@@ -70,9 +70,11 @@ def _source_url(project: Project, name: str) -> str:
     if not url.startswith("env:"):
         return url
     variable = url.removeprefix("env:")
-    if not os.environ.get(variable):
+    # Files with secrets end in a line break, which is no part of the URL.
+    url = os.environ.get(variable, "").strip()
+    if not url:
         raise Mistake(
             f"Source {name} takes its URL from the environment variable {variable}, which is not set, or "
             "empty. Set it to the URL of the database."
         )
-    return os.environ[variable]
+    return url

@@ -20,7 +20,7 @@ from psycopg import IsolationLevel, sql
 from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from prescore.catalog import lookup, session
+from prescore.catalog import login_errors, lookup, session
 from prescore.catalog.database import Database
 from prescore.catalog.datetimes import is_out_of_range, load_out_of_range_as_text
 from prescore.catalog.driver_errors import translate_errors
@@ -173,6 +173,8 @@ class Connection(psycopg.AsyncConnection[DictRow]):
                 await connection.close()
                 raise
         except Exception as error:
+            if isinstance(error, psycopg.OperationalError):
+                await asyncio.to_thread(login_errors.add_sqlstate, error)
             pool.note(error)
             raise
         pool.note(None)
