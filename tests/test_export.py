@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -14,9 +17,11 @@ from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.multioutput import MultiOutputRegressor
+from sklearn.model_selection import GridSearchCV
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
+from sklearn.svm import LinearSVC
 
 import prescore
 from fix_project import Sandbox
@@ -42,6 +47,7 @@ def people() -> pd.DataFrame:
     )
     frame.loc[::7, "spend"] = np.nan
     frame.loc[::5, ["home town", "size"]] = None
+    frame["customer_number"] = random.permutation(ROWS)
     frame["churned"] = random.random(ROWS) < 1 / (2 + frame["visits"])
     frame["tier"] = np.array(["bronze", "gold", "silver"])[np.digitize(frame["visits"], [4, 7])]
     frame["value"] = frame["visits"] * 2.0 + random.normal(size=ROWS)
@@ -102,10 +108,51 @@ def test_a_matrix_of_numbers_is_one_input(people: pd.DataFrame, tmp_path: Path) 
 
 
 def test_several_targets(people: pd.DataFrame, tmp_path: Path) -> None:
-    targets = people[["value", "visits"]].to_numpy()
-    model = MultiOutputRegressor(HistGradientBoostingRegressor(max_iter=10)).fit(people[NUMBERS], targets)
+    values = people[["value", "visits"]].to_numpy()
+    model = MultiOutputRegressor(HistGradientBoostingRegressor(max_iter=10)).fit(people[NUMBERS], values)
     result = prescore.export_onnx(model, people, tmp_path / "model.onnx")
-    assert len(result.outputs) == 2
+    assert [output.name for output in result.outputs] == ["prediction_0", "prediction_1"]
+    result = prescore.export_onnx(model, people, tmp_path / "model.onnx", targets=["in_a_week", "in_a_month"])
+    assert [output.name for output in result.outputs] == ["in_a_week", "in_a_month"]
+    with pytest.raises(prescore.Mistake, match="has 2 targets"):
+        prescore.export_onnx(model, people, tmp_path / "model.onnx", targets=["in_a_week"])
+
+
+def test_classes_of_several_targets(people: pd.DataFrame, tmp_path: Path) -> None:
+    labels = people[["churned", "active"]].astype(int).to_numpy()
+    model = MultiOutputClassifier(LogisticRegression()).fit(people[["visits"]], labels)
+    names = [output.name for output in prescore.export_onnx(model, people, tmp_path / "model.onnx").outputs]
+    assert names[:2] == ["prediction_0", "prediction_1"]
+    assert len(names) == 6
+
+
+def test_a_forest_chooses_the_first_of_two_equal_classes(people: pd.DataFrame, tmp_path: Path) -> None:
+    model = RandomForestClassifier(10, random_state=0).fit(people[["visits", "customer_number"]], people["churned"])
+    assert (model.predict_proba(people[["visits", "customer_number"]])[:, 1] == 0.5).any()
+    prescore.export_onnx(model, people, tmp_path / "model.onnx")
+
+
+def test_imputed_and_scaled_features_meet_the_thresholds_of_trees(people: pd.DataFrame, tmp_path: Path) -> None:
+    model = make_pipeline(SimpleImputer(), StandardScaler(), HistGradientBoostingRegressor(max_iter=50))
+    prescore.export_onnx(model.fit(people[NUMBERS], people["value"]), people, tmp_path / "model.onnx")
+
+
+def test_a_classifier_without_probabilities(people: pd.DataFrame, tmp_path: Path) -> None:
+    model = make_pipeline(StandardScaler(), LinearSVC()).fit(people[["visits"]], people["tier"])
+    result = prescore.export_onnx(model, people, tmp_path / "model.onnx")
+    assert [output.name for output in result.outputs] == ["prediction"]
+
+
+def test_unknown_categories_are_explained(people: pd.DataFrame, tmp_path: Path) -> None:
+    columns = make_column_transformer((OneHotEncoder(), ["plan"]))
+    model = make_pipeline(columns, Ridge()).fit(people[["plan"]], people["value"])
+    with pytest.raises(prescore.Mistake, match=r'(?s)unknown categories.*handle_unknown="ignore"'):
+        prescore.export_onnx(model, people.assign(plan="new"), tmp_path / "model.onnx")
+
+
+def test_a_search_is_its_best_estimator(people: pd.DataFrame, tmp_path: Path) -> None:
+    search = GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}, cv=2).fit(people[["visits"]], people["value"])
+    assert prescore.export_onnx(search, people, tmp_path / "model.onnx").rows == ROWS
 
 
 @pytest.mark.parametrize("kind", ["classifier", "regressor", "booster"])
@@ -152,7 +199,7 @@ def test_an_estimator_must_be_fitted_and_a_frame_complete(people: pd.DataFrame, 
     with pytest.raises(prescore.ModelInvalid, match="Ridge is not fitted"):
         prescore.export_onnx(Ridge(), people, tmp_path / "model.onnx")
     model = Ridge().fit(people[["visits"]], people["value"])
-    with pytest.raises(prescore.Mistake, match=r"no column visits.* It has Visits: rename it"):
+    with pytest.raises(prescore.Mistake, match=r"no column visits.* They have Visits: rename it"):
         prescore.export_onnx(model, people.rename(columns={"visits": "Visits"}), tmp_path / "model.onnx")
 
 
@@ -175,3 +222,55 @@ def test_an_estimator_becomes_a_table_in_one_call(people: pd.DataFrame, sandbox:
     assert (report.published, report.version) == (True, 2)
     assert "Who leaves." in spec.read_text()
     assert "specs/shop.toml and sql/domains/shop.sql exist and were kept" in sandbox.capsys.readouterr().err
+
+
+@pytest.fixture
+def shop(people: pd.DataFrame, sandbox: Sandbox) -> Sandbox:
+    """Return a folder with a pickle of a pipeline and the rows that it was trained on, as a user has them."""
+    model = _mixed(LogisticRegression(max_iter=500)).fit(people[FEATURES], people["churned"])
+    joblib.dump(model, sandbox.root / "model.joblib")
+    people.to_csv(sandbox.root / "people.csv", index=False)
+    sandbox.monkeypatch.chdir(sandbox.root)
+    return sandbox
+
+
+def test_a_pickle_becomes_a_table_with_three_commands(people: pd.DataFrame, shop: Sandbox) -> None:
+    done = shop.cli("export", "model.joblib", "--data", "people.csv", "--out", "models/shop.onnx")
+    assert done.code == 0, done.err
+    assert "model.joblib is a pickle: loading it runs the code in it" in done.err
+    assert "It predicts the same as the estimator for 600 rows; numbers differ by at most" in done.out
+    done = shop.cli("init", "shop", "--model", "models/shop.onnx", "--data", "people.csv", "--key", "customer")
+    assert (done.code, done.err) == (0, "")
+    done = shop.cli("run", "shop")
+    assert done.code == 0, done.err
+    answer = json.loads(shop.cli("lookup", "shop", "c5", "--json").out)["prediction"]
+    expected = joblib.load("model.joblib").predict_proba(people[FEATURES][5:6])[0, 1]
+    assert answer["probability_1"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_export_is_reported_as_json(shop: Sandbox) -> None:
+    done = shop.cli("export", "model.joblib", "--data", "people.csv", "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert (report["file"], report["rows"], report["features"]) == ("models/model.onnx", ROWS, FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("absent.joblib", None, "There is no file absent.joblib"),
+        ("model.h5", b"", "is not a file that holds an estimator"),
+        ("model.pkl", b"no pickle", "model.pkl could not be loaded"),
+        ("model.json", b"{}", "is not a model of XGBoost"),
+        ("model.txt", b"tree", "model.txt could not be loaded"),
+        ("model.ubj", b"", "xgboost is not installed"),
+        ("text.pkl", pickle.dumps("text"), "str has no method predict"),
+    ],
+)
+def test_a_file_that_holds_no_estimator(shop: Sandbox, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (shop.root / name).write_bytes(content)
+    done = shop.cli("export", name, "--data", "people.csv", "--out", "models/new.onnx")
+    assert done.code == 2
+    assert message in done.err
+    assert not (shop.root / "models/new.onnx").exists()

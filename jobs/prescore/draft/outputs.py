@@ -42,7 +42,7 @@ def draft(graph: Graph, tensors: Mapping[str, Tensor]) -> list[DraftOutput]:
     classes = _classes(graph, tensors)
     outputs: list[DraftOutput] = []
     for source, tensor in tensors.items():
-        outputs += _of_tensor(source, tensor, graph.labels(source), classes)
+        outputs += _of_tensor(source, tensor, graph.labels(source), classes, graph.target_names)
     return _with_distinct_names(outputs)
 
 
@@ -59,26 +59,29 @@ def _of_tensor(
     tensor: Tensor,
     labels: tuple[Label, ...] | None,
     classes: tuple[Label, ...],
+    targets: tuple[str, ...],
 ) -> Iterator[DraftOutput]:
     if tensor.ndim == 1 or tensor.shape[1] == 1:
-        yield _single(source, tensor.reshape(-1), classes)
+        name = targets[0] if len(targets) == 1 else "prediction"
+        yield _single(name, source, tensor.reshape(-1), classes)
     elif labels and tensor.shape[1] == len(labels) and len(labels) <= MOST_COLUMNS:
         chosen = labels[1:] if len(labels) == 2 else labels
         for label in chosen:
             values = tensor[:, labels.index(label)]
             fields = {"from": source, "class": label}
             yield DraftOutput(f"probability_{label}", "probability", _type(tensor), fields, values)
-    elif tensor.shape[1] <= MOST_COLUMNS:
+    elif tensor.shape[1] <= MOST_COLUMNS or len(targets) == tensor.shape[1]:
         for index in range(tensor.shape[1]):
-            yield _column(f"{source}_{index}", tensor[:, index], {"from": source, "index": index})
+            name = targets[index] if len(targets) == tensor.shape[1] else f"{source}_{index}"
+            yield _column(name, tensor[:, index], {"from": source, "index": index})
     else:
         yield DraftOutput(source, "array", f"{_type(tensor)}[]", {"from": source}, tensor)
 
 
-def _single(source: str, values: Tensor, classes: tuple[Label, ...]) -> DraftOutput:
+def _single(name: str, source: str, values: Tensor, classes: tuple[Label, ...]) -> DraftOutput:
     if values.dtype.kind == "f":
-        return _column("prediction", values, {"from": source})
-    return DraftOutput("prediction", "label", _type(values), {"from": source}, values, classes)
+        return _column(name, values, {"from": source})
+    return DraftOutput(name, "label", _type(values), {"from": source}, values, classes)
 
 
 def _column(name: str, values: Tensor, fields: dict[str, Any]) -> DraftOutput:
@@ -93,12 +96,12 @@ def _type(tensor: Tensor) -> str:
 
 
 def _with_distinct_names(outputs: list[DraftOutput]) -> list[DraftOutput]:
-    """Give outputs of one name that of their tensor instead."""
+    """Give outputs of one name that of their tensor instead, and of their class."""
     names = [output.name for output in outputs]
     distinct = []
     for output in outputs:
         if names.count(output.name) > 1:
-            source = output.fields["from"]
-            output = replace(output, name=source)
+            parts = [output.fields["from"], output.fields.get("class")]
+            output = replace(output, name="_".join(str(part) for part in parts if part is not None))
         distinct.append(output)
     return distinct

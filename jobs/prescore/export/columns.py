@@ -24,12 +24,14 @@ _UNNAMED = re.compile(r"(Column_|f)?\d+")
 class Column:
     """A feature. Integers have no missing values; a column of integers that has some is one of numbers.
 
-    `categories` are those of a column of pandas' type `category`, in their order, and None for any other column.
+    `is_wide` says that its numbers have 64 bits. `categories` are those of a column of pandas' type `category`, in
+    their order, and None for any other column.
     """
 
     name: str
     kind: Kind
     has_missing: bool
+    is_wide: bool = False
     categories: tuple[Any, ...] | None = None
 
 
@@ -44,9 +46,9 @@ def select(estimator: Any, frame: pd.DataFrame, features: Sequence[str] | None =
     if features is not None and known and sorted(features) != sorted(known):
         raise Mistake(f"features are {', '.join(features)}, but the estimator was trained on {', '.join(known)}.")
     if known:
-        return frame[_matching(known, list(frame.columns))]
+        return frame[matching(known, list(frame.columns))]
     names = list(frame.columns) if features is None else list(features)
-    selected = frame[_matching(names, list(frame.columns))]
+    selected = frame[matching(names, list(frame.columns))]
     number = getattr(estimator, "n_features_in_", len(names))
     if number != len(names):
         raise Mistake(
@@ -97,8 +99,11 @@ def _require_frame(frame: Any) -> None:
         raise Mistake("The frame has no rows. Give rows that the model was trained on, or rows to be predicted.")
 
 
-def _matching(wanted: Sequence[str], given: Sequence[Any]) -> list[Any]:
-    """Return the given columns that are wanted; LightGBM writes underscores for spaces."""
+def matching(wanted: Sequence[str], given: Sequence[Any]) -> list[Any]:
+    """Return the given columns that are wanted, in that order; raise Mistake if one is absent.
+
+    LightGBM writes underscores for spaces.
+    """
     by_name = {str(name): name for name in given}
     underscored = {str(name).replace(" ", "_"): name for name in given}
     found = [by_name.get(name, underscored.get(name)) for name in wanted]
@@ -106,10 +111,10 @@ def _matching(wanted: Sequence[str], given: Sequence[Any]) -> list[Any]:
     if not absent:
         return found
     similar = difflib.get_close_matches(absent[0], list(by_name), 1)
-    hint = f" It has {similar[0]}: rename it." if similar and similar[0] not in wanted else ""
+    hint = f" They have {similar[0]}: rename it." if similar and similar[0] not in wanted else ""
     raise Mistake(
-        f"The frame has no column {', '.join(absent)}, which the estimator was trained on.{hint} "
-        f"Its columns are {', '.join(by_name)}."
+        f"The rows have no column {', '.join(absent)}, which the estimator was trained on.{hint} "
+        f"Their columns are {', '.join(by_name)}."
     )
 
 
@@ -118,8 +123,9 @@ def _describe(name: str, values: pd.Series) -> Column:
     if hasattr(values, "cat"):
         categories = values.cat.categories
         kind = _kind(name, categories.to_series(), has_missing=missing)
-        return Column(name, kind, missing, tuple(categories.tolist()))
-    return Column(name, _kind(name, values, has_missing=missing), missing)
+        return Column(name, kind, missing, categories=tuple(categories.tolist()))
+    is_wide = str(values.dtype).lower() == "float64"
+    return Column(name, _kind(name, values, has_missing=missing), missing, is_wide)
 
 
 def _kind(name: str, values: pd.Series, *, has_missing: bool) -> Kind:

@@ -12,7 +12,7 @@ from typing import Any
 from onnx import ModelProto
 
 from prescore.errors import ModelInvalid, PrescoreError
-from prescore.export import steps, thresholds, toolkits
+from prescore.export import imputer, steps, thresholds, toolkits
 from prescore.export.layout import MATRIX, Layout
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -53,18 +53,26 @@ def convert(estimator: Any, layout: Layout) -> ModelProto:
 
 def _convert_sklearn(estimator: Any, layout: Layout) -> ModelProto:
     with toolkits.installed("skl2onnx"):
-        from skl2onnx import to_onnx
+        from skl2onnx import convert_sklearn
     from sklearn.base import is_classifier
 
-    options: dict[Any, Any] = {}
-    if is_classifier(estimator):
-        options[id(estimator)] = {"zipmap": False}
-    for step in steps.walk(estimator):
-        if type(step.estimator).__name__ in {"TfidfVectorizer", "CountVectorizer"}:
-            options[id(step.estimator)] = {"tokenexp": _WORDS}
-    model: ModelProto = to_onnx(
-        estimator, initial_types=layout.initial_types(), options=options or None, target_opset=OPSETS
-    )
+    words = {
+        id(step.estimator): {"tokenexp": _WORDS}
+        for step in steps.walk(estimator)
+        if type(step.estimator).__name__ in steps.VECTORIZERS
+    }
+    options: dict[int, Any] = {**words, id(estimator): {"zipmap": False}} if is_classifier(estimator) else words
+    arguments = {"initial_types": layout.initial_types(), "target_opset": OPSETS}
+    if "double" in layout.elements:
+        arguments |= imputer.in_double_precision()
+    try:
+        model: ModelProto = convert_sklearn(estimator, options=options or None, **arguments)
+    except NameError as error:
+        # Classifiers without probabilities have no such option. Without any entry, skl2onnx sets it.
+        if "'zipmap' not in" not in str(error):
+            raise
+        last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+        model = convert_sklearn(estimator, options={**words, id(last): {}}, **arguments)
     return model
 
 

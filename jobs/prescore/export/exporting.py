@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,21 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prescore.errors import Mistake
-from prescore.export import adaptation, columns, converter, examples, inputs, outputs, predictions, proof, toolkits
+from prescore.errors import Mistake, ModelInvalid
+from prescore.export import (
+    adaptation,
+    categories,
+    columns,
+    converter,
+    examples,
+    inputs,
+    layout,
+    metadata,
+    outputs,
+    predictions,
+    proof,
+    toolkits,
+)
 from prescore.export.columns import Column
 from prescore.export.layout import Layout
 from prescore.export.predictions import Predictions
@@ -53,23 +66,21 @@ def export(
     """
     if path.suffix != ".onnx":
         raise Mistake(f"{path} does not end in .onnx. Name the file after the model, such as models/churn.onnx.")
-    estimator = _unwrapped(estimator)
+    # The result of a search over parameters is its best estimator.
+    estimator = getattr(estimator, "best_estimator_", estimator)
     toolkits.require_known(estimator)
     predictions.require_fitted(estimator)
-    rows = columns.select(estimator, frame, features)
-    described = columns.describe(rows)
+    toolkits.require_no_text_categories(estimator)
+    rows = categories.restore(estimator, columns.select(estimator, frame, features))
+    described = columns.describe(rows[layout.used_columns(estimator, list(rows.columns))])
     missing_text = _missing_text(rows, described)
-    layout = Layout.of_estimator(estimator, described)
-    model = converter.convert(adaptation.adapted(estimator, missing_text), layout)
-    inputs.name_inputs(model, layout)
-    computed = Predictions(estimator, rows)
-    outputs.name_outputs(model, targets, has_scores=computed.has_scores)
-    _describe(model, described, missing_text)
     table = columns.to_arrow(rows, described, missing_text)
-    content = model.SerializeToString()
-    proven = proof.prove(content, path.name, table, computed)
-    beside = path.with_suffix(".examples.parquet")
+    computed = Predictions(estimator, rows)
+    variants = _variants(adaptation.adapted(estimator, missing_text), described, computed)
+    finished = (_finish(model, described, missing_text, targets, computed) for model in variants)
+    content, proven = _first_proven(finished, path.name, table, computed)
     path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".examples.parquet")
     _write_examples(beside, rows, table, proven)
     part = path.with_name(f"{path.name}.part")
     part.write_bytes(content)
@@ -77,32 +88,64 @@ def export(
     return Exported(path, beside, len(rows), tuple(described), tuple(proven))
 
 
-def _unwrapped(estimator: Any) -> Any:
-    """Return the best estimator of a search; any other estimator as it is."""
-    return getattr(estimator, "best_estimator_", estimator)
+def _variants(estimator: Any, described: Sequence[Column], computed: Predictions) -> Iterator[ModelProto]:
+    """Yield an estimator as it is converted best, then in ways that are slower or less common, but more exact.
+
+    Raises ModelInvalid if it cannot be converted at all.
+    """
+    model = _convert(estimator, described, computed, is_precise=False)
+    yield model
+    if outputs.choose_labels(model):
+        yield model
+    if hasattr(estimator, "steps"):
+        with suppress(ModelInvalid):
+            model = _convert(adaptation.precise(estimator), described, computed, is_precise=True)
+            yield model
+            if outputs.choose_labels(model):
+                yield model
+
+
+def _convert(estimator: Any, described: Sequence[Column], computed: Predictions, *, is_precise: bool) -> ModelProto:
+    needed = Layout.of_estimator(estimator, described, precise=is_precise)
+    model = converter.convert(estimator, needed)
+    inputs.name_inputs(model, needed)
+    outputs.simplify(model, has_scores=computed.has_scores)
+    outputs.split_sequence(model)
+    return model
+
+
+def _finish(
+    model: ModelProto,
+    described: Sequence[Column],
+    missing_text: str,
+    targets: Sequence[str] | None,
+    computed: Predictions,
+) -> bytes:
+    finished = type(model)()
+    finished.CopyFrom(model)
+    outputs.name_targets(finished, targets, computed.targets)
+    metadata.describe(finished, described, missing_text)
+    content: bytes = finished.SerializeToString()
+    return content
+
+
+def _first_proven(
+    contents: Iterator[bytes], name: str, table: pa.Table, computed: Predictions
+) -> tuple[bytes, list[ProvenOutput]]:
+    """Return the first content that predicts what the estimator does; raise ModelInvalid for the first if none does."""
+    first: ModelInvalid | None = None
+    for content in contents:
+        try:
+            return content, proof.prove(content, name, table, computed)
+        except ModelInvalid as error:
+            first = first or error
+    raise first or ModelInvalid(f"{name} was not written: its estimator has no conversion.")
 
 
 def _missing_text(rows: pd.DataFrame, described: Sequence[Column]) -> str:
     """Return a text that stands for a missing one, and that none of the columns holds."""
     texts = {text for column in described if column.kind == "text" for text in rows[column.name].dropna().unique()}
     return next(text for text in _MISSING_TEXTS if text not in texts)
-
-
-def _describe(model: ModelProto, described: Sequence[Column], missing_text: str) -> None:
-    """Write what `prescore init` needs to know into the metadata of the file."""
-    missing = {
-        column.name: missing_text if column.kind == "text" else None for column in described if column.has_missing
-    }
-    categories = {column.name: list(column.categories) for column in described if column.categories is not None}
-    metadata: dict[str, Any] = {"feature_names": [column.name for column in described]}
-    if categories:
-        metadata["categories"] = categories
-    if missing:
-        metadata["missing_values"] = missing
-    for key, value in metadata.items():
-        entry = model.metadata_props.add()
-        entry.key = key
-        entry.value = json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _write_examples(path: Path, rows: pd.DataFrame, table: pa.Table, proven: Sequence[ProvenOutput]) -> None:

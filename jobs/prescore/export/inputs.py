@@ -8,15 +8,20 @@ from typing import Any
 from onnx import ModelProto, TensorProto, helper
 
 from prescore.export.columns import Column
-from prescore.export.layout import Layout
+from prescore.export.layout import Element, Layout
 
-_TYPES = {
+_TYPES: dict[str, int] = {
     "number": TensorProto.FLOAT,
     "integer": TensorProto.INT64,
     "boolean": TensorProto.BOOL,
     "text": TensorProto.STRING,
 }
-_ELEMENTS = {"float": TensorProto.FLOAT, "integer": TensorProto.INT64, "text": TensorProto.STRING}
+_ELEMENTS: dict[str, int] = {
+    "float": TensorProto.FLOAT,
+    "double": TensorProto.DOUBLE,
+    "integer": TensorProto.INT64,
+    "text": TensorProto.STRING,
+}
 
 
 def name_inputs(model: ModelProto, layout: Layout) -> None:
@@ -34,12 +39,14 @@ def _name_columns(model: ModelProto, layout: Layout) -> None:
     given = [value.name for value in model.graph.input]
     _make_room(model, layout.columns, keep=given)
     nodes = []
+    types = []
     for number, (old, column) in enumerate(zip(given, layout.columns, strict=True)):
-        wanted = _ELEMENTS[layout.elements[number]]
+        element = layout.elements[number]
         inner = f"column_{number}"
         _rename(model, old, inner)
-        nodes.append(_cast(column, wanted, inner))
-    _replace_inputs(model, layout.columns, nodes)
+        types.append(_type(column, element))
+        nodes.append(_cast(column, types[-1], _ELEMENTS[element], inner))
+    _replace_inputs(model, layout.columns, types, nodes)
 
 
 def _split_matrix(model: ModelProto, layout: Layout) -> None:
@@ -50,17 +57,24 @@ def _split_matrix(model: ModelProto, layout: Layout) -> None:
     inner = [f"column_{number}" for number in range(len(layout.columns))]
     for name, column, element in zip(inner, layout.columns, layout.elements, strict=True):
         if element == "text" or column.categories is None:
-            nodes.append(_cast(column, _ELEMENTS[element], name))
+            nodes.append(_cast(column, _type(column, element), _ELEMENTS[element], name))
         else:
             nodes += _encode(column, name)
     nodes.append(helper.make_node("Concat", inner, ["columns"], axis=1))
-    _replace_inputs(model, layout.columns, nodes)
+    pairs = zip(layout.columns, layout.elements, strict=True)
+    _replace_inputs(model, layout.columns, [_type(column, element) for column, element in pairs], nodes)
     if not any(opset.domain == "" for opset in model.opset_import):
         model.opset_import.append(helper.make_opsetid("", 18))
 
 
-def _cast(column: Column, wanted: int, inner: str) -> Any:
-    if _TYPES[column.kind] == wanted:
+def _type(column: Column, element: Element) -> int:
+    """Return the type of a column's input: that of the column, but 32 bits unless the model computes with 64."""
+    is_double = element == "double" and column.kind == "number" and column.is_wide
+    return _ELEMENTS["double"] if is_double else _TYPES[column.kind]
+
+
+def _cast(column: Column, given: int, wanted: int, inner: str) -> Any:
+    if given == wanted:
         return helper.make_node("Identity", [column.name], [inner])
     return helper.make_node("Cast", [column.name], [inner], to=wanted)
 
@@ -89,10 +103,10 @@ def _encode(column: Column, inner: str) -> Iterator[Any]:
     )
 
 
-def _replace_inputs(model: ModelProto, columns: Sequence[Column], nodes: list[Any]) -> None:
+def _replace_inputs(model: ModelProto, columns: Sequence[Column], types: Sequence[int], nodes: list[Any]) -> None:
     del model.graph.input[:]
-    for column in columns:
-        model.graph.input.append(helper.make_tensor_value_info(column.name, _TYPES[column.kind], [None, 1]))
+    for column, kind in zip(columns, types, strict=True):
+        model.graph.input.append(helper.make_tensor_value_info(column.name, kind, [None, 1]))
     rest = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend([*nodes, *rest])

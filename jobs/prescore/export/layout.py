@@ -12,15 +12,12 @@ from prescore.export.columns import Column
 
 MATRIX = "features"
 """The name of an input that is a matrix."""
-Element = Literal["float", "integer", "text"]
-_ENCODERS = {"OneHotEncoder", "OrdinalEncoder", "TargetEncoder"}
-_VECTORIZERS = {"TfidfVectorizer", "CountVectorizer"}
-_BY_COLUMN = {"ColumnTransformer"}
+Element = Literal["float", "double", "integer", "text"]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns, and for each of them what the converted model takes: `float`, `integer` or `text`.
+    """The columns, and for each of them what the converted model takes: `float`, `double`, `integer` or `text`.
 
     `by_column` says that it has an input for each column; otherwise it has a matrix of one type.
     """
@@ -30,22 +27,38 @@ class Layout:
     by_column: bool
 
     @classmethod
-    def of_estimator(cls, estimator: Any, columns: Sequence[Column]) -> Layout:
-        """Return the layout that an estimator needs; raise Mistake for columns that it cannot take."""
-        first = _first(estimator)
-        by_column = type(first).__name__ in _BY_COLUMN
-        encoded = set(_encoded(first)) if by_column else set()
-        is_encoder = type(first).__name__ in _ENCODERS
-        elements = [_element(column, is_encoded=is_encoder or column.name in encoded) for column in columns]
-        if not by_column:
-            elements = [_code(column, element) for column, element in zip(columns, elements, strict=True)]
-        if not by_column and len(set(elements)) > 1:
+    def of_estimator(cls, estimator: Any, columns: Sequence[Column], *, precise: bool = False) -> Layout:
+        """Return the layout that an estimator needs; raise Mistake for columns that it cannot take.
+
+        With `precise`, numbers that its steps compute with have 64 bits.
+        """
+        first = first_step(estimator)
+        if hasattr(first, "transformers_"):
+            return cls._of_transformer(first, columns, precise=precise)
+        is_encoder = type(first).__name__ in steps.ENCODERS
+        elements = [_of_matrix(column, is_encoder=is_encoder, precise=precise) for column in columns]
+        if len(set(elements)) > 1:
             texts = [column.name for column, element in zip(columns, elements, strict=True) if element == "text"]
             raise Mistake(
                 f"Column {', '.join(texts)} holds texts beside columns of numbers, but {type(first).__name__} takes "
                 "one matrix. Begin the pipeline with a ColumnTransformer."
             )
-        return cls(tuple(columns), tuple(elements), by_column)
+        return cls(tuple(columns), tuple(elements), by_column=False)
+
+    @classmethod
+    def _of_transformer(cls, transformer: Any, columns: Sequence[Column], *, precise: bool) -> Layout:
+        names = [column.name for column in columns]
+        encoded = set(_columns_of(transformer, names, _encodes))
+        computed = set(_columns_of(transformer, names, steps.computes_numbers)) if precise else set()
+        elements: list[Element] = []
+        for column in columns:
+            if column.kind == "text":
+                elements.append("text")
+            elif column.name in encoded and column.kind in {"integer", "boolean"}:
+                elements.append("integer")
+            else:
+                elements.append("double" if column.name in computed else "float")
+        return cls(tuple(columns), tuple(elements), by_column=True)
 
     def initial_types(self) -> list[tuple[str, Any]]:
         """Return the inputs of the converted model as skl2onnx takes them."""
@@ -53,6 +66,7 @@ class Layout:
 
         types = {
             "float": data_types.FloatTensorType,
+            "double": data_types.DoubleTensorType,
             "integer": data_types.Int64TensorType,
             "text": data_types.StringTensorType,
         }
@@ -62,39 +76,63 @@ class Layout:
         return [(column.name, types[element]([None, 1])) for column, element in pairs]
 
 
-def takes_series(estimator: Any) -> bool:
-    """Return whether an estimator takes a series of texts, as vectorizers do, and not a frame."""
-    return type(_first(estimator)).__name__ in _VECTORIZERS
-
-
-def _element(column: Column, *, is_encoded: bool) -> Element:
-    if column.kind == "text":
-        return "text"
-    return "integer" if is_encoded and column.kind in {"integer", "boolean"} else "float"
-
-
-def _code(column: Column, element: Element) -> Element:
-    """Return what a matrix has for a column: LightGBM and XGBoost take the codes of categories."""
-    return element if column.categories is None else "float"
-
-
-def _first(estimator: Any) -> Any:
+def first_step(estimator: Any) -> Any:
     """Return the step that takes the columns of the frame."""
-    inner = getattr(estimator, "steps", None)
-    while inner:
-        used = [step for _, step in inner if step != "passthrough" and step is not None]
+    while getattr(estimator, "steps", None):
+        used = [step for _, step in estimator.steps if step != "passthrough" and step is not None]
         if not used:
             return estimator
         estimator = used[0]
-        inner = getattr(estimator, "steps", None)
     return estimator
 
 
-def _encoded(transformer: Any) -> Iterator[str]:
-    """Yield the columns of a ColumnTransformer whose categories are encoded, and which must keep their type."""
-    names = list(getattr(transformer, "feature_names_in_", ()))
+def takes_series(estimator: Any) -> bool:
+    """Return whether an estimator takes a series of texts, as vectorizers do, and not a frame."""
+    return type(first_step(estimator)).__name__ in steps.VECTORIZERS
+
+
+def used_columns(estimator: Any, names: Sequence[str]) -> list[str]:
+    """Return those of the columns that the estimator uses: a ColumnTransformer may drop some."""
+    first = first_step(estimator)
+    transformers = getattr(first, "transformers_", ())
+    if not transformers or not all(_are_names(columns) for _, _, columns in transformers):
+        return list(names)
+    used = set(_columns_of(first, names, lambda transformer: not isinstance(transformer, str) or transformer != "drop"))
+    return [name for name in names if name in used]
+
+
+def _of_matrix(column: Column, *, is_encoder: bool, precise: bool) -> Element:
+    """Return what a matrix has for a column: LightGBM and XGBoost take the codes of categories."""
+    if column.categories is None and column.kind == "text":
+        return "text"
+    if is_encoder and column.kind in {"integer", "boolean"}:
+        return "integer"
+    return "double" if precise else "float"
+
+
+def _encodes(transformer: Any) -> bool:
+    if not hasattr(transformer, "transform"):
+        return False
+    return any(type(step.estimator).__name__ in steps.ENCODERS for step in steps.walk(transformer))
+
+
+def _are_names(columns: Any) -> bool:
+    return isinstance(columns, str) or all(isinstance(column, str) for column in columns)
+
+
+def _columns_of(transformer: Any, names: Sequence[str], is_meant: Any) -> Iterator[str]:
+    """Yield the columns of those parts of a ColumnTransformer that are meant."""
     for _, inner, columns in transformer.transformers_:
-        kinds = {type(step.estimator).__name__ for step in steps.walk(inner)} if hasattr(inner, "fit") else set()
-        if kinds & _ENCODERS:
-            listed = [columns] if isinstance(columns, str) else list(columns)
-            yield from (column if isinstance(column, str) else names[column] for column in listed)
+        if not is_meant(inner):
+            continue
+        if isinstance(columns, slice):
+            yield from names[columns]
+            continue
+        listed = [columns] if isinstance(columns, str) else list(columns)
+        for position, column in enumerate(listed):
+            if isinstance(column, str):
+                yield column
+            elif not isinstance(column, bool):
+                yield names[int(column)]
+            elif column:
+                yield names[position]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from prescore.draft.outputs import DraftOutput
-from prescore.errors import ModelInvalid
+from prescore.errors import Mistake, ModelInvalid
 from prescore.export import layout, toolkits
 from prescore.export.columns import feature_names
 from prescore.scoring.graph import Graph
@@ -24,57 +25,84 @@ class Predictions:
     """The predictions of an estimator for a frame that has its features alone, each computed once."""
 
     def __init__(self, estimator: Any, frame: pd.DataFrame) -> None:
+        if type(estimator).__name__ == "Booster":
+            estimator = toolkits.booster_estimator(estimator)
         self._estimator = estimator
         self._rows = _as_trained(estimator, frame)
 
     @property
     def has_scores(self) -> bool:
-        """Whether a classifier computes more than labels."""
+        """Whether there are floats to publish beside labels; some classifiers and all clusterers have none."""
+        if hasattr(self._estimator, "cluster_centers_"):
+            return False
         return not hasattr(self._estimator, "classes_") or hasattr(self._estimator, "predict_proba")
+
+    @property
+    def targets(self) -> int:
+        """The number of targets: the columns of what `predict` returns."""
+        return self.labels.shape[1] if self.labels.ndim == 2 else 1
 
     @cached_property
     def labels(self) -> Values:
         """The result of `predict`, or of `transform` for an estimator that only transforms."""
-        return self._call("predict" if hasattr(self._estimator, "predict") else "transform")
+        values = self._call("predict" if hasattr(self._estimator, "predict") else "transform")
+        return np.asarray(values)
 
     @cached_property
-    def scores(self) -> Values:
-        """The floats that an estimator computes beside its labels, or its numbers if it is a regressor."""
+    def scores(self) -> list[Values]:
+        """The floats beside the labels, for each target of a classifier; the numbers of a regressor."""
         for method in ("predict_proba", "decision_function", "score_samples"):
             if hasattr(self._estimator, method):
-                return self._call(method)
-        if hasattr(self._estimator, "cluster_centers_"):
-            return self._call("transform")
-        return self.labels
+                values = self._call(method)
+                return [np.asarray(part) for part in values] if isinstance(values, list) else [np.asarray(values)]
+        return [self.labels]
 
-    def expected(self, output: DraftOutput, graph: Graph) -> Values:
-        """Return what an output of the model must be: one value, or one list of values, for each row."""
+    def expected(self, output: DraftOutput, graph: Graph, sources: Sequence[str]) -> Values:
+        """Return what an output of the model must be: one value, or one list of values, for each row.
+
+        `sources` are the model's outputs of floats, in their order.
+        """
+        index = output.fields.get("index")
         if output.values.dtype.kind != "f":
-            return _column(self.labels, output.fields.get("index"))
+            return _column(self.labels, index)
+        source = output.fields["from"]
+        scores = self.scores[sources.index(source) if len(self.scores) > 1 else 0]
         label = output.fields.get("class")
-        if label is None:
-            return _column(self.scores, output.fields.get("index"))
-        classes = graph.labels(output.fields["from"]) or ()
-        return self.scores[:, classes.index(label)]
+        if label is not None:
+            index = (graph.labels(source) or ()).index(label)
+        return _column(scores, index)
 
-    def _call(self, method: str) -> Values:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _dense(getattr(self._estimator, method)(self._rows))
+    def _call(self, method: str) -> Any:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                values = getattr(self._estimator, method)(self._rows)
+        # Toolkits raise anything for rows that do not fit.
+        except Exception as error:
+            raise Mistake(_failure(self._estimator, method, error)) from error
+        return values.toarray() if hasattr(values, "toarray") else values
+
+
+def _failure(estimator: Any, method: str, error: Exception) -> str:
+    text = str(error).strip()
+    advice = "Give rows with the columns and the dtypes of training."
+    if "unknown categories" in text:
+        advice = (
+            'Train with OneHotEncoder(handle_unknown="ignore"), which a domain with new values needs as well, or leave '
+            "these rows out of the frame."
+        )
+    return f"{type(estimator).__name__}.{method} failed for the rows: {text[:500]}\n{advice}"
 
 
 def require_fitted(estimator: Any) -> None:
     """Raise ModelInvalid for an estimator that was not fitted."""
-    is_fitted = getattr(estimator, "is_fitted", None)
-    if toolkits.toolkit(estimator) == toolkits.CATBOOST and is_fitted is not None:
-        fitted = is_fitted()
-    else:
-        fitted = type(estimator).__name__ == "Booster" or _is_fitted(estimator)
-    if not fitted:
+    if not _is_fitted(estimator):
         raise ModelInvalid(f"{type(estimator).__name__} is not fitted. Call fit before you export it.")
 
 
 def _is_fitted(estimator: Any) -> bool:
+    if toolkits.toolkit(estimator) == toolkits.CATBOOST:
+        return bool(estimator.is_fitted())
     with toolkits.installed("scikit-learn"):
         from sklearn.exceptions import NotFittedError
         from sklearn.utils.validation import check_is_fitted
@@ -83,6 +111,7 @@ def _is_fitted(estimator: Any) -> bool:
     except NotFittedError:
         return False
     except TypeError:
+        # A booster always is.
         return True
     return True
 
@@ -100,9 +129,3 @@ def _column(values: Values, index: int | None) -> Values:
     if index is not None:
         return values[:, index]
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-
-
-def _dense(values: Any) -> Values:
-    if hasattr(values, "toarray"):
-        values = values.toarray()
-    return np.asarray(values)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from prescore.catalog.types import ARRAYS, FLOATS
 from prescore.draft import interface, outputs, sample
+from prescore.draft.interface import Interface
 from prescore.draft.outputs import DraftOutput
 from prescore.errors import ModelInvalid
 from prescore.export.predictions import Predictions, Values
@@ -39,11 +40,15 @@ class ProvenOutput:
 def prove(content: bytes, name: str, rows: pa.Table, predictions: Predictions) -> list[ProvenOutput]:
     """Score rows with a model file, and return its outputs; raise ModelInvalid if one is not as the estimator says."""
     model = ModelFile(content)
-    scorer = Scorer(model, _spec(model, name, rows.schema.names, None))
+    known = interface.read(model, name)
+    columns = rows.schema.names
+    scorer = Scorer(model, _spec(known, name, columns, sample.provisional_outputs(known.outputs)))
     features = _features(scorer, rows)
     drafted = outputs.draft(scorer.graph, scorer.tensors(features))
-    scorer = Scorer(model, _spec(model, name, rows.schema.names, drafted))
-    expected = {draft.name: _expected(draft, predictions.expected(draft, scorer.graph)) for draft in drafted}
+    listed = {draft.name: {**draft.fields, "type": draft.type} for draft in drafted}
+    scorer = Scorer(model, _spec(known, name, columns, listed))
+    sources = [name for name, kind in known.outputs.items() if pa.types.is_floating(kind)]
+    expected = {draft.name: _expected(draft, predictions.expected(draft, scorer.graph, sources)) for draft in drafted}
     examples = Examples(features, expected, rows, np.arange(rows.num_rows))
     scored = scorer.score(features)
     differing = examples.differing(scored)
@@ -92,17 +97,12 @@ def _expected(draft: DraftOutput, values: Values) -> Expected:
     return Expected(array.cast(kind, safe=False), TOLERANCE if is_float else 0.0)
 
 
-def _spec(model: ModelFile, name: str, columns: Sequence[str], drafted: list[DraftOutput] | None) -> Spec:
-    """Return a spec that allows all that the model can take, with all outputs or with those that are drafted."""
-    known = interface.read(model, name)
+def _spec(known: Interface, name: str, columns: Sequence[str], listed: dict[str, Any]) -> Spec:
+    """Return a spec that allows all that the model can take, with some outputs."""
     numbers = [inner.name for inner in known.inputs if pa.types.is_floating(inner.type)]
-    is_matrix = len(known.inputs) == 1 and known.inputs[0].name not in columns
+    is_matrix = [inner.name for inner in known.inputs] != list(columns)
     inputs: Any = {known.inputs[0].name: list(columns)} if is_matrix else BY_NAME
     nullable = list(columns) if is_matrix else numbers
-    if drafted is None:
-        listed = sample.provisional_outputs(known.outputs)
-    else:
-        listed = {draft.name: {**draft.fields, "type": draft.type} for draft in drafted}
     content = {
         "model": "export",
         "domain": {"query": ""},

@@ -11,7 +11,11 @@ import numpy as np
 from prescore.errors import ModelInvalid
 from prescore.export import toolkits
 
-_CONTAINERS = {"Pipeline", "ColumnTransformer", "FeatureUnion"}
+ENCODERS = {"OneHotEncoder", "OrdinalEncoder", "TargetEncoder"}
+"""Steps that take categories."""
+VECTORIZERS = {"TfidfVectorizer", "CountVectorizer"}
+"""Steps that take texts."""
+_CONTAINERS = {"Pipeline", "ColumnTransformer", "FeatureUnion", "CastTransformer"}
 _COMPUTE_IT = (
     "Compute the feature in the domain query instead, and train with the result of the same query; or train with a "
     "step that has a converter."
@@ -48,6 +52,14 @@ def walk(estimator: Any, place: str = "") -> Iterator[Step]:
     yield Step(place, estimator)
     for name, inner in _inner(estimator):
         yield from walk(inner, f"{place} / {name}" if place else name)
+
+
+def computes_numbers(transformer: Any) -> bool:
+    """Return whether a transformer of a ColumnTransformer computes with numbers, and so with their precision."""
+    if not hasattr(transformer, "transform"):
+        return False
+    kinds = {type(step.estimator).__name__ for step in walk(transformer)}
+    return not kinds & (ENCODERS | VECTORIZERS) and not kinds <= {"FunctionTransformer"}
 
 
 def require_convertible(estimator: Any) -> None:

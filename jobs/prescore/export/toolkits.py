@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from prescore.errors import Mistake
+import numpy as np
+
+from prescore.errors import Mistake, ModelInvalid
 
 LIGHTGBM = "lightgbm"
 XGBOOST = "xgboost"
@@ -42,6 +44,56 @@ def require_known(estimator: Any) -> None:
             f"{type(estimator).__name__} has no method predict. Give a fitted estimator or pipeline of scikit-learn, "
             "LightGBM, XGBoost or CatBoost."
         )
+
+
+def require_no_text_categories(estimator: Any) -> None:
+    """Raise ModelInvalid for a CatBoost model that was trained with cat_features, which no export holds."""
+    if toolkit(estimator) == CATBOOST and estimator.get_cat_feature_indices():
+        raise ModelInvalid(
+            "CatBoost does not export a model that was trained with cat_features. Compute the codes of the categories "
+            "in the domain query, and train on them without cat_features; or encode the categories in a pipeline of "
+            "scikit-learn, with LightGBM or XGBoost as its last step."
+        )
+
+
+def booster_estimator(booster: Any) -> Any:
+    """Return the booster of LightGBM or XGBoost as an estimator of scikit-learn's kind."""
+    return LightGBMBooster(booster) if toolkit(booster) == LIGHTGBM else xgboost_estimator(booster)
+
+
+class LightGBMBooster:
+    """A booster of LightGBM with the methods of an estimator, for predictions only."""
+
+    def __init__(self, booster: Any) -> None:
+        self._booster = booster
+        objective = str(booster.dump_model()["objective"])
+        if objective.startswith(("binary", "multiclass")):
+            self.classes_ = np.arange(max(booster.num_model_per_iteration(), 2))
+            self.predict_proba = self._probabilities
+
+    def predict(self, rows: Any) -> Any:
+        """Return the labels of a classification, or the numbers of a regression."""
+        if hasattr(self, "classes_"):
+            return self._probabilities(rows).argmax(axis=1)
+        return self._booster.predict(rows)
+
+    def _probabilities(self, rows: Any) -> Any:
+        values = self._booster.predict(rows)
+        return np.column_stack([1 - values, values]) if values.ndim == 1 else values
+
+
+def xgboost_estimator(booster: Any) -> Any:
+    """Return an XGBoost booster as the estimator of scikit-learn's kind that it was, or would have been."""
+    import json
+
+    import xgboost
+
+    config = json.loads(booster.save_config())
+    objective: str = config["learner"]["learner_train_param"]["objective"]
+    is_classifier = objective.startswith(("binary:", "multi:"))
+    estimator = xgboost.XGBClassifier() if is_classifier else xgboost.XGBRegressor()
+    estimator.load_model(booster.save_raw("ubj"))
+    return estimator
 
 
 @contextmanager

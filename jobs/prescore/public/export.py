@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from prescore.errors import Mistake
+from prescore.export import columns, loading
 from prescore.export.exporting import Exported, export
-from prescore.public import html
+from prescore.project import scaffold
+from prescore.project.folder import FILE
+from prescore.project.project import Project as ProjectFiles
+from prescore.project.project import Settings
+from prescore.public import extras, html
 from prescore.public.results import Result
 from prescore.wording import count
 
@@ -92,3 +98,31 @@ def export_onnx(
     the rows, the columns and both values. Then no file is written or replaced.
     """
     return ExportResult.from_exported(export(estimator, frame, Path(path), features=features, targets=targets))
+
+
+def export_file(
+    file: Path,
+    data: str,
+    path: Path,
+    *,
+    table: str | None = None,
+    features: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+) -> ExportResult:
+    """Export the estimator in a file, and prove it on at most 100,000 rows of a data set: `prescore export`.
+
+    `data` is what `prescore init` takes. Raises what `export_onnx` raises, and Mistake for a file or data that cannot
+    be read.
+    """
+    with extras.needed("jobs"):
+        from prescore.draft import data_source
+        from prescore.export.data import read
+
+    if path.suffix != ".onnx":
+        raise Mistake(f"{path} does not end in .onnx. Name the file after the model, such as models/churn.onnx.")
+    root = scaffold.project_folder()
+    settings = ProjectFiles.find(root).settings if (root / FILE).exists() else Settings.model_validate({})
+    estimator = loading.load(file)
+    opened = data_source.open_data(data, table, root, settings)
+    frame = read(opened.dataset, columns.feature_names(estimator) or features or [])
+    return ExportResult.from_exported(export(estimator, frame, path, features=features, targets=targets))

@@ -18,9 +18,10 @@ Label = str | int
 
 # The attributes of classifiers, and of ZipMap, that list the classes.
 _CLASSES = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
-# Operators that return their first input as it is, and those that return its columns in the same order, but scaled.
+# Operators that return their first input as it is, and those that return its columns in the same order, but scaled or
+# rounded.
 _UNCHANGED = ("Cast", "Identity", "Reshape", "Squeeze")
-_TRANSPARENT = (*_UNCHANGED, "Div", "Mul", "Normalizer", "Softmax")
+_TRANSPARENT = (*_UNCHANGED, "Div", "Mul", "Normalizer", "Round", "Softmax")
 
 
 class _Classifier(NamedTuple):
@@ -76,6 +77,12 @@ class Graph:
     def feature_names(self) -> tuple[str, ...]:
         """The names of the features in order, if the file's metadata has them under `feature_names`."""
         text = self._metadata("feature_names")
+        return () if text is None else _names(text)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The names of the columns of predictions, if the file's metadata has them under `target_names`."""
+        text = self._metadata("target_names")
         return () if text is None else _names(text)
 
     @property

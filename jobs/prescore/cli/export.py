@@ -1,0 +1,68 @@
+"""The command `export`: from an estimator in a file to a model file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prescore.cli.versions import Json
+
+app = typer.Typer()
+ModelArgument = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="A pickle of an estimator, or a model file of LightGBM, XGBoost or CatBoost."),
+]
+Data = Annotated[str, typer.Option(help="Rows to prove the export on: a file, a .sql file, a source, or a URL.")]
+Table = Annotated[str | None, typer.Option(help="The table, where --data is a database.")]
+Out = Annotated[Path | None, typer.Option(help="The ONNX file; by default models/NAME.onnx, after FILE.")]
+Features = Annotated[str | None, typer.Option(help="The features in the order of training, separated by commas.")]
+Targets = Annotated[str | None, typer.Option(help="Names for the outputs of several targets, separated by commas.")]
+
+
+@app.command()
+def export(
+    file: ModelArgument,
+    data: Data,
+    out: Out = None,
+    table: Table = None,
+    features: Features = None,
+    targets: Targets = None,
+    json: Json = False,
+) -> None:
+    """Write an estimator as an ONNX file that is proven to predict the same.
+
+    Loading a pickle runs the code in it. Export only files that you trust.
+    """
+    from prescore.cli import display
+    from prescore.public import extras
+
+    with extras.needed("export"):
+        from prescore.public.export import export_file
+
+    _warn_of_pickle(file)
+    target = out or Path("models") / f"{file.stem}.onnx"
+    result = export_file(file, data, target, table=table, features=_split(features), targets=_split(targets))
+    if json:
+        display.print_json(result.as_dict())
+        return
+    for path in (result.file, result.examples):
+        typer.echo(f"wrote {os.path.relpath(path)}")
+    typer.echo(result.sentence())
+    typer.echo(f"Next: prescore init {target.stem} --model {os.path.relpath(target)} --data {data} --key …")
+
+
+def _warn_of_pickle(file: Path) -> None:
+    from prescore.export.loading import PICKLES
+
+    if file.suffix.lower() in PICKLES:
+        sys.stderr.write(
+            f"prescore: {file.name} is a pickle: loading it runs the code in it. Load only what you trust.\n"
+        )
+
+
+def _split(names: str | None) -> list[str] | None:
+    return [part.strip() for part in names.split(",")] if names else None

@@ -1,0 +1,56 @@
+"""Categories of pandas that an estimator of LightGBM or XGBoost knows from training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prescore.export import toolkits
+from prescore.export.columns import feature_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def restore(estimator: Any, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame whose columns have the categories of training, in their order, where an estimator knows them.
+
+    A value that training did not have becomes a missing one, as both toolkits treat it.
+    """
+    import pandas as pd
+
+    known = _known(estimator)
+    columns = {
+        name: values.astype(object).astype(pd.CategoricalDtype(known[name]))
+        for name, values in frame.items()
+        if name in known
+    }
+    return frame.assign(**columns) if columns else frame
+
+
+def _known(estimator: Any) -> dict[str, list[Any]]:
+    """Return the categories of the columns that an estimator has them for."""
+    is_booster = type(estimator).__name__ == "Booster"
+    match toolkits.toolkit(estimator):
+        case toolkits.LIGHTGBM:
+            return _of_lightgbm(estimator if is_booster else estimator.booster_, feature_names(estimator))
+        case toolkits.XGBOOST:
+            return _of_xgboost(estimator if is_booster else estimator.get_booster())
+    return {}
+
+
+def _of_lightgbm(booster: Any, names: list[str]) -> dict[str, list[Any]]:
+    # The booster lists the categories of the categorical columns without their names.
+    infos = booster.dump_model(num_iteration=1)["feature_infos"]
+    underscored = {name.replace(" ", "_"): name for name in names}
+    categorical = [underscored.get(name, name) for name, info in infos.items() if info["values"]]
+    categories = booster.pandas_categorical or []
+    if len(categorical) != len(categories):
+        return {}
+    return dict(zip(categorical, categories, strict=True))
+
+
+def _of_xgboost(booster: Any) -> dict[str, list[Any]]:
+    if "c" not in (booster.feature_types or ()) or not hasattr(booster, "get_categories"):
+        return {}
+    categories = booster.get_categories(export_to_arrow=True).to_arrow()
+    return {name: values.to_pylist() for name, values in categories if values is not None}
