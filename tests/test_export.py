@@ -263,7 +263,7 @@ def test_an_export_is_reported_as_json(shop: Sandbox) -> None:
         ("model.pkl", b"no pickle", "model.pkl could not be loaded"),
         ("model.json", b"{}", "is not a model of XGBoost"),
         ("model.txt", b"tree", "model.txt could not be loaded"),
-        ("model.ubj", b"", "xgboost is not installed"),
+        ("model.cbm", b"", "catboost is not installed"),
         ("text.pkl", pickle.dumps("text"), "str has no method predict"),
     ],
 )
