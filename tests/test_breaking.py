@@ -290,8 +290,9 @@ def test_a_change_of_columns_waits_for_a_transaction_that_reads_the_view(two: Sa
     _attach_long_ago(two, connection)
     with two.database.connect() as reader, reader.transaction():
         reader.execute("select count(*) from predictions.churn")
-        with pytest.raises(Busy, match="Another session holds a lock on churn's tables"):
-            pointer.publish(connection, "churn", 2, BREAKING)
+        message = f"Another session holds a lock on churn's tables.* held by session {reader.info.backend_pid} "
+        with pytest.raises(Busy, match=message), two.database.connect() as publisher:
+            pointer.publish(publisher, "churn", 2, BREAKING)
         reader.execute("select count(score) from predictions.churn")
     assert _seen(two) == FIRST
 

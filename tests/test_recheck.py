@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+
+from psycopg import sql
 
 from fix_project import Sandbox, linear
+from prescore.catalog import session
 
 STATES = "select version, state, to_publish from prescore.versions order by version"
 TOO_HIGH = linear([1.0, -0.5], add=5.0)
@@ -66,3 +70,21 @@ def test_what_cannot_be_checked_again_says_why(sandbox: Sandbox) -> None:
     sandbox.interrupted("score_chunks")
     building = sandbox.cli("check-again", "churn", "3")
     assert (building.code, "`prescore run churn` resumes it" in building.err) == (2, True)
+
+
+def test_a_lock_that_stops_the_checks_is_named_with_its_session(sandbox: Sandbox) -> None:
+    assert sandbox.cli("run", "churn", "--no-publish").code == 0
+    sandbox.monkeypatch.setattr(session, "writer_settings", _impatient(session.writer_settings()))
+    with sandbox.database.connect() as holder, holder.transaction():
+        holder.execute("set application_name = 'nightly vacuum'")
+        holder.execute("lock table prescore_versions.churn_v1")
+        busy = sandbox.cli("check-again", "churn", "1")
+        pid = holder.info.backend_pid
+    assert (busy.code, "Another session holds a lock" in busy.err) == (3, True), busy.err
+    assert f"held by session {pid} (postgres, nightly vacuum), in a transaction for" in busy.err
+    assert f"select pg_terminate_backend({pid})" in busy.err
+    assert sandbox.cli("check-again", "churn", "1").code == 0
+
+
+def _impatient(settings: sql.Composed) -> Callable[[], sql.Composed]:
+    return lambda: settings + sql.SQL(";set lock_timeout = '200ms'")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from prescore import errors
-from prescore.catalog import login_errors, session
+from prescore.catalog import lock_holders, login_errors, session
 from prescore.catalog.driver_errors import translate_errors
 from prescore.catalog.urls import URL_VARIABLE, redacted
 
@@ -61,8 +61,12 @@ class Database:
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """Open a connection in autocommit mode with rows as dicts; raise DatabaseUnavailable or DatabaseRefused."""
-        with translate_errors(self.url, embedded=self.embedded), self.open() as connection:
+        with self.translated(), self.open() as connection, lock_holders.named(connection), self.translated():
             yield connection
+
+    def translated(self) -> AbstractContextManager[None]:
+        """Return a context that raises the driver's errors as errors of prescore."""
+        return translate_errors(self.url, embedded=self.embedded)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -70,7 +74,7 @@ class Database:
 
         Unlike `connect`, this also works through a pooler in transaction mode.
         """
-        with translate_errors(self.url, embedded=self.embedded), self._open() as connection:
+        with self.translated(), self._open() as connection:
             connection.isolation_level = IsolationLevel.REPEATABLE_READ
             connection.read_only = True
             with connection.transaction():

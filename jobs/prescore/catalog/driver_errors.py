@@ -13,6 +13,9 @@ from prescore import errors
 from prescore.catalog import urls
 from prescore.catalog.urls import URL_VARIABLE
 
+LOST = ("08", "57P")
+"""How the SQLSTATEs of a lost connection begin."""
+
 
 class _Meaning(NamedTuple):
     """What an SQLSTATE means to the user: what it is the error of, and what to do about it."""
@@ -232,7 +235,7 @@ def _telling_line(error: psycopg.Error) -> str:
 def _is_connection_lost(error: psycopg.OperationalError) -> bool:
     # libpq's own errors, such as a refused connection, have no SQLSTATE.
     state = _sqlstate(error)
-    return state is None or state.startswith(("08", "57P"))
+    return state is None or state.startswith(LOST)
 
 
 def _sqlstate(error: psycopg.Error) -> str | None:

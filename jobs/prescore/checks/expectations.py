@@ -13,11 +13,12 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+import psycopg
 from psycopg.rows import tuple_row
 
 from prescore.catalog.catalog import Catalog, CheckResult, Version
 from prescore.catalog.database import Database
-from prescore.catalog.driver_errors import embedded_stopped
+from prescore.catalog.driver_errors import LOST, embedded_stopped
 from prescore.checks import expectation_errors
 from prescore.checks.results import exceptions, from_validation
 from prescore.errors import DatabaseUnavailable, SpecInvalid
@@ -124,7 +125,8 @@ def validate(
 ) -> list[CheckResult]:
     """Run expectations on a version's table; return their results in the same order.
 
-    Raises DatabaseUnavailable when the connection is lost.
+    Raises DatabaseUnavailable when the connection is lost, another session holds a lock, or the server cancels a
+    statement.
     """
     import great_expectations as gx
 
@@ -133,32 +135,47 @@ def validate(
         "globally": False,
         "metric_calculations": False,
     }
+    failures: list[psycopg.OperationalError] = []
     try:
-        with _table_batch(context, database, version["table_name"]) as batch:
+        with _table_batch(context, database, version["table_name"], failures) as batch:
             suite = gx.ExpectationSuite(name="checks", expectations=expectations)
             validation = batch.validate(suite, result_format="SUMMARY")
     except (ConnectionError, DatabaseUnavailable) as error:
+        _raise_first(database, failures)
         raise _connection_lost(database, str(error)) from error
     # Great Expectations returns results in an order of its own.
     results: dict[str, CheckResult] = {}
     for result in validation.results:
-        _require_connection(database, result.exception_info)
+        _require_connection(database, result.exception_info, failures)
         converted = from_validation(result)
         results[converted["name"]] = converted
     return [results[expectation.meta["title"]] for expectation in expectations]
 
 
-def _require_connection(database: Database, exception_info: dict[str, Any]) -> None:
-    """Raise DatabaseUnavailable for a check that could not run, because the connection was lost."""
+def _require_connection(
+    database: Database, exception_info: dict[str, Any], failures: list[psycopg.OperationalError]
+) -> None:
+    """Raise DatabaseUnavailable for a check that could not run, because of what happened to its connection."""
     for raised in exceptions(exception_info):
         if _OPERATIONAL_ERROR in str(raised):
+            _raise_first(database, failures)
             reason = str(raised["exception_message"])
             raise _connection_lost(database, reason)
 
 
+def _raise_first(database: Database, failures: list[psycopg.OperationalError]) -> None:
+    """Raise the first error of the driver, which Great Expectations wraps, unless the connection itself was lost."""
+    if failures and failures[0].sqlstate is not None and not failures[0].sqlstate.startswith(LOST):
+        with database.translated():
+            raise failures[0]
+
+
 @contextmanager
-def _table_batch(context: Any, database: Database, name: str) -> Iterator[Any]:
-    from sqlalchemy import TEXT
+def _table_batch(
+    context: Any, database: Database, name: str, failures: list[psycopg.OperationalError]
+) -> Iterator[Any]:
+    """Yield a table as Great Expectations sees it; errors of its connection are added to `failures`."""
+    from sqlalchemy import TEXT, event
     from sqlalchemy.dialects.postgresql import base as postgres
 
     # Great Expectations cannot handle a column whose type SQLAlchemy does not know.
@@ -168,6 +185,12 @@ def _table_batch(context: Any, database: Database, name: str) -> Iterator[Any]:
         connection_string=_CONNECTION_STRING,
         kwargs={"creator": partial(_connect, database)},
     )
+
+    def note(context: Any) -> None:
+        if isinstance(context.original_exception, psycopg.OperationalError):
+            failures.append(context.original_exception)
+
+    event.listen(source.get_engine(), "handle_error", note)
     try:
         asset = source.add_table_asset("staged", table_name=name)
         definition = asset.add_batch_definition_whole_table("whole")

@@ -70,7 +70,7 @@ def _source_url(project: Project, name: str) -> str:
     if not url.startswith("env:"):
         return url
     variable = url.removeprefix("env:")
-    # Files with secrets end in a line break, which is no part of the URL.
+    # Files with secrets end in a line break, which the URL must not have.
     url = os.environ.get(variable, "").strip()
     if not url:
         raise Mistake(
