@@ -51,8 +51,14 @@ def migrate() -> None:
     database = context.database()
     applied = migrations.migrate(database)
     with database.connect() as connection:
-        applied += views.restore(connection)
-    typer.echo("\n".join(applied) if applied else "The catalog is up to date.")
+        restored = views.restore(connection)
+    typer.echo("\n".join([*applied, *restored]) or "The catalog is up to date.")
+    if restored:
+        typer.echo(
+            "Privileges on the views that were dropped are lost, except those of `prescore db grant`. Roles under "
+            "[grants] in a spec get theirs when its model is next published; grant all others again.",
+            err=True,
+        )
 
 
 @db.command()
