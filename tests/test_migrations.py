@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from doc_pages import ROOT
 from fix_postgres import at, recreate
 from fix_project import Sandbox
 from prescore.catalog import migrations
@@ -97,9 +99,18 @@ def test_copies_of_a_catalog_have_names_of_their_own_in_a_store(own_postgres: Pr
         with copy.connect() as connection:
             connection.execute("update prescore.catalog set id = '8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d'")
             names.add(Catalog(connection).name)
+    # A copy of a server's files gets a name of its own by hand, with the statement in the runbook.
+    with copies[0].connect() as connection:
+        connection.execute(_statement_in_the_runbook("update prescore.catalog").encode())
+        names.add(Catalog(connection).name)
     with copies[1].connect() as connection:
         connection.execute("drop schema prescore, predictions, prescore_versions cascade")
-    assert len(names) == 2
+    assert len(names) == 3
+
+
+def _statement_in_the_runbook(beginning: str) -> str:
+    (statement,) = re.findall(f'"({beginning}.*)"', (ROOT / "docs/runbook.md").read_text())
+    return str(statement)
 
 
 READING = (

@@ -4,7 +4,8 @@ select * from predictions.freshness order by model;
 
 -- name: catalog_name
 -- The name of this catalog's folder in a store. It includes the server's own identifier and the database's OID, so a
--- copy of the catalog in another database, or on another server, has a folder of its own.
+-- copy of the catalog in another database, or on another server, has a folder of its own. A copy of the server's files
+-- has the same identifier, as a standby has, which must find the files of the server that it replaces.
 select left(md5(c.id::text || s.system_identifier::text || d.oid::text), 8) as name
 from prescore.catalog c, pg_control_system() s, pg_database d where d.datname = current_database();
 
