@@ -17,7 +17,7 @@ from prescore_dags.tasks import result_of
 
 
 class Approve(ApprovalOperator):
-    """A task that waits for approval if the run's trigger form requires it.
+    """A task that waits for approval if the run's trigger form requires it, or if a check warns.
 
     While it waits it occupies no worker slot and holds no lease. A rejection skips the publication. The result is the
     approved version and the name of the person, which the publish task requires.
@@ -45,10 +45,12 @@ class Approve(ApprovalOperator):
     @airflow_errors()
     def execute(self, context: Any) -> Any:
         """Request approval and wait, or return immediately when the run needs none."""
-        if not form.request(context, self.form_defaults)["approval"]:
+        request = form.request(context, self.form_defaults)
+        checked = result_of("check", self.work)
+        if not request["approval"] and not (request["publish"] and checked["warnings"]):
             # A result that is None is not stored, and Airflow logs an error when the publish task reads it.
             return {}
-        version = result_of("check", self.work)["version"]
+        version = checked["version"]
         question = self.environment.call("tasks.question", model=self.model, version=version)
         self.subject, self.body = question["subject"], question["body"]
         self._require_own_question(context["ti"].id)

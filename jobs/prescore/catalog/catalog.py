@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from datetime import datetime
-from typing import Any, Literal, TypedDict, overload
+from typing import Any, Literal, NotRequired, TypedDict, overload
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -28,12 +28,16 @@ class Column(TypedDict):
 
 
 class CheckResult(TypedDict):
-    """The result of one check of a version; `observed` is a finite number, a boolean, or a short text."""
+    """The result of one check of a version; `observed` is a finite number, a boolean, or a short text.
+
+    With a `warning` the version passes, and a person has to approve its publication.
+    """
 
     name: str
     passed: bool
     observed: Any
     expected: str
+    warning: NotRequired[bool]
 
 
 class Model(TypedDict):
@@ -81,6 +85,7 @@ class Version(TypedDict):
     rejected: int | None
     checks: list[CheckResult] | None
     checks_fingerprint: str | None
+    comparison: dict[str, Any] | None
     seconds: dict[str, float]
     error: str | None
     started_at: datetime

@@ -22,6 +22,7 @@ from prescore.public.formatting import format_value
 from prescore.wording import age, count
 
 if TYPE_CHECKING:
+    from prescore.catalog.catalog import CheckResult
     from prescore.public.results import Finding, LookupResult, ValidationResult
     from prescore.public.run_report import RunReport
 
@@ -115,9 +116,17 @@ def report(run: RunReport) -> None:
     line(f"  checks   {len(passed)} of {len(run.checks)} passed")
     # The error message lists the checks that failed, with what they allow.
     for result in passed:
-        line("    ", ("passed", "green"), f"  {result['name']}: {format_value(result['observed'])}")
+        _passed_check(result)
     line("  ", *_outcome(run))
     warnings(run.model, run.warnings)
+
+
+def _passed_check(result: CheckResult) -> None:
+    observed = f"{result['name']}: {format_value(result['observed'])}"
+    if result.get("warning"):
+        line("    ", ("warning", "yellow"), f" {observed}; expected {result['expected']}")
+    else:
+        line("    ", ("passed", "green"), f"  {observed}")
 
 
 def validation(result: ValidationResult) -> None:

@@ -171,6 +171,14 @@ class Comparison:
         """Return the comparison as `prescore compare --json` prints it."""
         return asdict(self)
 
+    def without_rows(self) -> dict[str, Any]:
+        """Return the comparison as the catalog keeps it: without keys, which must not outlive their rows."""
+        content = self.as_dict()
+        for column in content["columns"]:
+            if column["shift"] is not None:
+                del column["shift"]["movers"]
+        return content
+
 
 def psi(buckets: Sequence[tuple[int, int]]) -> float | None:
     """Return the population stability index of counts per bucket; None when a version has no value.

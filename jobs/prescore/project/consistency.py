@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from prescore.catalog.types import ARRAYS, FLOATS, OUTPUT_TYPES, TYPES
+from prescore.catalog.types import ARRAYS, FLOATS, NUMBERS, OUTPUT_TYPES, TYPES
 from prescore.project.fields import BY_NAME
 
 # Postgres' limit for a view is 1,600 columns, and three are version, data_as_of and published_at.
@@ -17,6 +17,8 @@ _MOST_COLUMNS = 1_597
 # A row must fit into a page of 8 kB, beside the headers of both and the column `version`.
 _LARGEST_ROW = 8_132
 _COLUMN_SECTIONS = ("key", "outputs", "passthrough")
+_OF_NUMBERS = ("psi", "ks", "mean_shift", "quantile_shift")
+_OF_ELEMENTS = ("moved", "tolerance")
 _PAIRS = (("key", "outputs"), ("key", "passthrough"), ("outputs", "passthrough"))
 
 
@@ -31,6 +33,7 @@ def errors(content: Mapping[str, Any]) -> list[str]:
         *_nul_characters(content),
         *_unknown_features(content.get("onnx")),
         *_example_faults(content),
+        *_comparison_faults(content),
         *_too_many_columns(columns),
         *_too_wide_row(content),
         *_selections_without_model(content),
@@ -111,6 +114,48 @@ def _example_faults(content: Mapping[str, Any]) -> Iterator[str]:
         kind = output.get("type") if isinstance(output, Mapping) else None
         if kind in OUTPUT_TYPES and (TYPES[kind].element or kind) not in FLOATS:
             yield f"onnx.examples.tolerance.{name}: {name} is {kind}, which must be exact; remove the tolerance"
+
+
+def _comparison_faults(content: Mapping[str, Any]) -> Iterator[str]:
+    """Limits of columns that the table does not have, and of measures that a column's type does not have."""
+    comparison = content.get("comparison")
+    limits = comparison.get("columns") if isinstance(comparison, Mapping) else None
+    if not isinstance(limits, Mapping):
+        return
+    types = _column_types(content)
+    for name, measures in limits.items():
+        if name not in types:
+            yield f"comparison.columns.{name}: the table has no column {name}; use those of [outputs] or [passthrough]"
+        for measure in _given(measures):
+            kind = types.get(name)
+            if kind in TYPES and not _is_measured(kind, measure):
+                yield f"comparison.columns.{name}.{measure}: {name} is {kind}, which has no such measure; use changed"
+
+
+def _column_types(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return column → type of the outputs and passthrough columns, as far as they are valid."""
+    types: dict[str, Any] = {}
+    outputs, passthrough = content.get("outputs"), content.get("passthrough")
+    if isinstance(outputs, Mapping):
+        types |= {name: output.get("type") for name, output in outputs.items() if isinstance(output, Mapping)}
+    if isinstance(passthrough, Mapping):
+        types |= passthrough
+    return types
+
+
+def _given(measures: object) -> list[str]:
+    """Return the keys of a table that have a value."""
+    if not isinstance(measures, Mapping):
+        return []
+    return [name for name, value in measures.items() if value is not None]
+
+
+def _is_measured(kind: str, measure: str) -> bool:
+    if measure in _OF_NUMBERS:
+        return kind in NUMBERS
+    if measure in _OF_ELEMENTS:
+        return kind in NUMBERS or TYPES[kind].element in NUMBERS
+    return True
 
 
 def _selections_without_model(content: Mapping[str, Any]) -> Iterator[str]:

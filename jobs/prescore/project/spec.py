@@ -39,6 +39,8 @@ from prescore.project.fields import (
     Tolerance,
     Zone,
 )
+from prescore.project.limits import ComparisonLimits
+from prescore.project.section import Section
 
 if TYPE_CHECKING:
     KeyType = str
@@ -48,12 +50,6 @@ else:
     KeyType = Literal[KEY_TYPES]
     OutputType = Literal[OUTPUT_TYPES]
     PassthroughType = Literal[PASSTHROUGH_TYPES]
-
-
-class Section(BaseModel):
-    """A section of a spec. An unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DataAsOf(Section):
@@ -255,7 +251,9 @@ class Spec(Section):
     description: str = ""
     domain: Domain
     key: dict[KeyColumnName, KeyType] = Field(min_length=1)
-    passthrough: dict[ColumnName, PassthroughType] = {}
+    passthrough: dict[ColumnName, PassthroughType] = Field(
+        {}, description="columns of the domain that are stored beside the predictions"
+    )
     onnx: Onnx | None = Field(
         None, description="the model; without it, predictions are columns of the domain, made elsewhere"
     )
@@ -266,6 +264,7 @@ class Spec(Section):
     max_rejects: Limit = Field(
         0, description="how many rows may be rejected: a number of rows, or a fraction of the domain"
     )
+    comparison: ComparisonLimits = ComparisonLimits()
     schedule: Schedule | None = None
     freshness: Freshness = Freshness()
     lookup: Lookup = Lookup()
@@ -307,7 +306,7 @@ class Spec(Section):
     @property
     def checks_fingerprint(self) -> str:
         """Return the SHA-256 of the conditions that a version must meet before it is published."""
-        return _hash(self.model_dump_json(include={"checks", "max_rejects"}))
+        return _hash(self.model_dump_json(include={"checks", "comparison", "max_rejects"}))
 
 
 def _hash(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import Self
 
 from prescore.public import html
 from prescore.run.report import Report
+from prescore.versions.withheld import warnings
 from prescore.wording import count
 
 
@@ -52,6 +53,8 @@ class RunReport(Report):
                 f"not published: {self.model} is on hold ({self.held}); "
                 f"`prescore release {self.model}`, then `prescore publish {name}`"
             )
+        if warnings(self.checks):
+            return f"not published: it waits for approval; `prescore publish {name}` approves and publishes it"
         return f"checked, not published: `prescore publish {name}` publishes it"
 
     def _repr_html_(self) -> str:

@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from prescore.catalog.catalog import Catalog, CheckResult, Version
+from prescore.checks.results import sentence
 from prescore.comparison.comparison import compare
 from prescore.comparison.differences import Comparison
 from prescore.errors import NotAllowed
 from prescore.project.spec import Spec
 from prescore.run.report import unverified
-from prescore.versions.withheld import is_backfill
+from prescore.versions import withheld
 from prescore.wording import short, utc
 
 
@@ -67,6 +68,9 @@ class Review:
         yield ""
 
     def _warnings(self) -> Iterator[str]:
+        for result in withheld.warnings(self.checks):
+            yield f"**Approval is required, because the version differs: {sentence(result)}.**"
+            yield ""
         for warning in self.warnings:
             yield f"**{warning}**"
             yield ""
@@ -112,7 +116,7 @@ def report(catalog: Catalog, version: Version) -> Review:
         comparison_error=comparison_error,
         on_hold=model["held_at"] is not None,
         hold_reason=model["hold_reason"],
-        backfill=is_backfill(catalog, version),
+        backfill=withheld.is_backfill(catalog, version),
         warnings=unverified(version),
     )
 

@@ -58,9 +58,13 @@ class Work(TypedDict):
 
 
 class Checked(Work):
-    """The same after the check step, with the version that was served then: 0 for none."""
+    """The same after the check step, with the version that was served then: 0 for none.
+
+    With `warnings`, a check requires a person's approval even if the request does not.
+    """
 
     served: int
+    warnings: bool
 
 
 class Share(Work):
@@ -161,12 +165,14 @@ def check(model: str, root: str, work: Work) -> Checked:
         with _leased(job, work) as (leased_job, lease):
             expected = expectations.build(job.spec)
             materialize.check_table(leased_job, lease, version, expected)
-    for result in _version_row(job, version)["checks"] or []:
+    results = _version_row(job, version)["checks"] or []
+    for result in results:
         _log.info("passed: %s: observed %s; expected %s", result["name"], short(result["observed"]), result["expected"])
     return Checked(
         version=version,
         token=work["token"],
         served=served or 0,
+        warnings=bool(withheld.warnings(results)),
     )
 
 
@@ -205,9 +211,10 @@ def publish(
         review.require_same_spec(job.spec, row)
         withheld_because = _reason_to_withhold(job, report, request)
         if withheld_because is None:
-            if request["approval"]:
+            needs_approval = request["approval"] or bool(withheld.warnings(report.checks))
+            if needs_approval:
                 _require_approval(model, version, approval)
-            _publish(job, holder, work, approved=request["approval"])
+            _publish(job, holder, work, approved=needs_approval)
     row = _version_row(job, version)
     if withheld_because is None:
         _log.info("%s version %s is published: %s", model, version, _summary(row))

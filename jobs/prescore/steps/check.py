@@ -15,10 +15,13 @@ from prescore.catalog.queries import query
 from prescore.catalog.types import ARRAYS, FLOATS, TYPES
 from prescore.checks import expectations
 from prescore.checks.results import sentence
+from prescore.comparison import limits
+from prescore.comparison.differences import Comparison
+from prescore.comparison.served import compare_with_served
 from prescore.errors import NotAllowed, Refused
 from prescore.project.spec import Spec
 from prescore.scoring import rejects
-from prescore.versions import lifecycle
+from prescore.versions import lifecycle, withheld
 from prescore.versions.lease import Lease
 from prescore.wording import count
 
@@ -37,7 +40,8 @@ def check_version(
 ) -> list[CheckResult]:
     """Run all checks of a version and record their results: the version is then `checked` or `refused`.
 
-    The compulsory checks come first: rows, rejects, keys, finite, and lengths where there are arrays.
+    The compulsory checks come first: rows, rejects, keys, finite, and lengths where there are arrays. A version that
+    passes is compared with the served one, unless it is a backfill, and held against the limits of the spec.
     `own_expectations` are those of the spec, built by `expectations.build`. Those that need all rows of the domain do
     not run on a trial. Returns the results. Raises Refused when a check failed; the refused table is kept for
     inspection. A version that is decided is checked only if `again`.
@@ -61,14 +65,25 @@ def check_version(
         *_check_lengths(connection, version),
         *own,
     ]
+    compared = None
+    if not _failed(results):
+        compared = _compare(connection, version, spec)
+        results += limits.results(compared, spec.comparison) if compared else []
     failed = _failed(results)
     with connection.transaction():
         roles.grant_version(connection, version["table_name"], readable=not failed)
-        _record(Catalog(connection), version, results, spec.checks_fingerprint)
+        _record(Catalog(connection), version, results, spec.checks_fingerprint, compared)
         lease.check(connection)
     if failed:
         raise Refused(refusal_message(version, results), results)
     return results
+
+
+def _compare(connection: Connection, version: Version, spec: Spec) -> Comparison | None:
+    catalog = Catalog(connection)
+    if withheld.is_backfill(catalog, version):
+        return None
+    return compare_with_served(catalog, version, spec.comparison)
 
 
 def is_decided(version: Version, spec: Spec) -> bool:
@@ -109,6 +124,7 @@ def _record(
     version: Version,
     results: list[CheckResult],
     fingerprint: str,
+    compared: Comparison | None,
 ) -> None:
     model = version["model"]
     number = version["version"]
@@ -121,6 +137,8 @@ def _record(
         state=state,
         checks=Jsonb(results),
         checks_fingerprint=fingerprint,
+        comparison=None if compared is None else Jsonb(compared.without_rows()),
+        withhold=any(withheld.warnings(results)),
     )
     if updated != 1:
         raise NotAllowed(

@@ -1,8 +1,13 @@
-"""Versions that are withheld although they passed their checks: the model is on hold, or newer data is served."""
+"""Versions that are withheld although they passed their checks.
+
+The model is on hold, newer data is served, or a check warns, so that a person has to approve the publication.
+"""
 
 from __future__ import annotations
 
-from prescore.catalog.catalog import Catalog, Version, precedes
+from collections.abc import Iterable
+
+from prescore.catalog.catalog import Catalog, CheckResult, Version, precedes
 from prescore.catalog.database import Connection
 from prescore.versions import lifecycle
 
@@ -12,10 +17,15 @@ def waits(connection: Connection, model: str, version: int) -> bool:
     catalog = Catalog(connection)
     row = catalog.version(model, version)
     on_hold = catalog.model(model)["held_at"] is not None
-    waiting = on_hold or is_backfill(catalog, row)
+    waiting = on_hold or is_backfill(catalog, row) or bool(warnings(row["checks"] or ()))
     if waiting:
         lifecycle.set_to_publish(connection, model, version, publishing=False)
     return waiting
+
+
+def warnings(results: Iterable[CheckResult]) -> list[CheckResult]:
+    """Return the check results that require a person's approval."""
+    return [result for result in results if result.get("warning")]
 
 
 def is_backfill(catalog: Catalog, version: Version) -> bool:

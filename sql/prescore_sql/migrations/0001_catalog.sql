@@ -73,6 +73,7 @@ create table prescore.versions (
   rejected             bigint,
   checks               jsonb,
   checks_fingerprint   text,
+  comparison           jsonb,
   seconds              jsonb not null default '{}',
   error                text,
   to_publish           boolean not null default false,
@@ -120,6 +121,8 @@ comment on column prescore.versions.refuse_stale
 comment on column prescore.versions.cache_seconds is 'how long clients may cache an answer of the lookup API';
 comment on column prescore.versions.in_memory is 'whether the lookup API may load the version into memory';
 comment on column prescore.versions.checks_fingerprint is 'SHA-256 of the spec''s checks; null until they have run';
+comment on column prescore.versions.comparison
+  is 'how it differed from the version that was served when it was checked; null: it was compared with none';
 comment on column prescore.versions.snapshot_rows is 'rows of the domain, including rejected rows';
 comment on column prescore.versions.rejected is 'number of rejected rows; prescore.rejects holds the rows themselves';
 comment on column prescore.versions.trial_rows

@@ -68,7 +68,8 @@ where v.model = %(model)s and v.version = %(version)s and v.state = 'building';
 -- name: versions_check
 -- Record the results of the checks. A version that failed them is refused, and kept for inspection.
 update prescore.versions
-set state = %(state)s, checked_at = now(), checks = %(checks)s, checks_fingerprint = %(checks_fingerprint)s
+set state = %(state)s, checked_at = now(), checks = %(checks)s, checks_fingerprint = %(checks_fingerprint)s,
+    comparison = %(comparison)s, to_publish = to_publish and not %(withhold)s
 where model = %(model)s and version = %(version)s and state in ('staged', 'checked', 'refused');
 
 -- name: versions_supersede
