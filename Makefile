@@ -5,6 +5,7 @@ export GX_ANALYTICS_ENABLED := False
 
 .PHONY: help install demo airflow test test-acceptance test-compose test-toolkits bench-api check faults lock clean
 install: .venv/installed  ## install everything into .venv
+	@$(if $(filter-out install,$(MAKECMDGOALS)),:,echo "Installed in .venv. Next: make demo, or: . .venv/bin/activate && prescore --help")
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' Makefile

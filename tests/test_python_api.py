@@ -489,6 +489,8 @@ def test_html_escapes_the_users_text(project: prescore.Project, sandbox: Sandbox
     for page in pages:
         assert page.startswith("<table>")
         assert "<script" not in page
+    assert "loading, validating and waiting" in report._repr_html_()
+    assert " UTC</td>" in project.versions("churn")._repr_html_()
     assert "&lt;script&gt;" in report._repr_html_()
     assert "&lt;script&gt;" in project.history("churn")._repr_html_()
 

@@ -39,7 +39,7 @@ def _fields(defaults: Mapping[str, Any]) -> dict[str, Any]:
             title="After the checks pass",
             description="Publish: readers see the version immediately. Ask for approval: the run waits under Required "
             "Actions, where you see the check results and approve or reject. Keep for later: the version stays "
-            "unpublished until you run `prescore publish`.",
+            "unpublished until you run prescore publish.",
         ),
         "trial_rows": Param(
             defaults["trial_rows"],

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from prescore.public.formatting import format_value
+from prescore.public.formatting import format_seconds, format_value
 from prescore.wording import age, count
 
 if TYPE_CHECKING:
@@ -110,8 +110,7 @@ def report(run: RunReport) -> None:
     if run.resumed:
         finished = f"{run.chunks_before:,} of {count(run.chunks, 'chunk')}"
         line(f"  resumed  version {run.version}: {finished} were finished already")
-    seconds = ", ".join(f"{step} {duration:.1f}" for step, duration in run.seconds.items())
-    line(f"  seconds  {seconds}")
+    line(f"  seconds  {format_seconds(run.seconds)}")
     passed = [result for result in run.checks if result["passed"]]
     line(f"  checks   {len(passed)} of {len(run.checks)} passed")
     # The error message lists the checks that failed, with what they allow.

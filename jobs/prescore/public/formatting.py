@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from textwrap import shorten
 
@@ -44,6 +44,16 @@ def _format_array(elements: Sequence[object]) -> str:
 def format_age(seconds: float | None) -> str | None:
     """Return a length of time in seconds as text, such as `6 h`."""
     return None if seconds is None else age(seconds)
+
+
+def format_seconds(seconds: Mapping[str, float]) -> str:
+    """Return the durations of a run's steps as text, with what the total has beside them."""
+    steps = {name: duration for name, duration in seconds.items() if name != "total"}
+    parts = [f"{name} {duration:.1f}" for name, duration in steps.items()]
+    if "total" in seconds:
+        rest = seconds["total"] - sum(steps.values())
+        parts += [f"loading, validating and waiting {rest:.1f}", f"total {seconds['total']:.1f}"]
+    return ", ".join(parts)
 
 
 def first_line(text: str | None) -> str | None:

@@ -13,7 +13,7 @@ def table(rows: Sequence[Mapping[str, object]]) -> str:
     if not rows:
         return "<p>none</p>"
     head = _row("th", rows[0])
-    body = "".join(_row("td", map(format_value, row.values())) for row in rows)
+    body = "".join(_row("td", row.values()) for row in rows)
     return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
 
 
@@ -21,8 +21,7 @@ def record(values: Mapping[str, object]) -> str:
     """Return a table with a line for each value, its name on the left."""
     lines = []
     for name, value in values.items():
-        text = value if isinstance(value, Fragment) else escape(format_value(value))
-        lines.append(f"<tr><th>{escape(name)}</th><td>{text}</td></tr>")
+        lines.append(f"<tr>{_cell('th', name, is_wrapped=False)}{_cell('td', value, is_aligned=False)}</tr>")
     return f"<table><tbody>{''.join(lines)}</tbody></table>"
 
 
@@ -35,6 +34,16 @@ def nested(rows: Sequence[Mapping[str, object]]) -> Fragment:
     return Fragment(table(rows))
 
 
-def _row(cell: str, texts: Iterable[str]) -> str:
-    cells = "".join(f"<{cell}>{escape(text)}</{cell}>" for text in texts)
-    return f"<tr>{cells}</tr>"
+def _row(tag: str, values: Iterable[object]) -> str:
+    return f"<tr>{''.join(_cell(tag, value) for value in values)}</tr>"
+
+
+def _cell(tag: str, value: object, *, is_aligned: bool = True, is_wrapped: bool = True) -> str:
+    """Return a cell. Notebooks align all cells to the right, which suits numbers below each other, but no text."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    styles = [] if is_number and is_aligned else ["text-align: left"]
+    if not is_wrapped:
+        styles.append("white-space: nowrap")
+    style = f' style="{"; ".join(styles)}"' if styles else ""
+    text = value if isinstance(value, Fragment) else escape(format_value(value))
+    return f"<{tag}{style}>{text}</{tag}>"

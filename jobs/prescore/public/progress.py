@@ -12,13 +12,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 if TYPE_CHECKING:
     from prescore.run.job import OnProgress
 
 _REDRAW_SECONDS = 0.1
-# A run that is over sooner leaves nothing in the notebook, not even an empty output.
+# Rows that take less leave nothing in the notebook, not even an empty output.
 _QUIET_SECONDS = 1.0
 
 
@@ -52,11 +53,12 @@ def report_busy(error: Exception) -> None:
 
 
 class TerminalBars:
-    """Bars on a terminal, one for each step."""
+    """Bars on a terminal, one for each step. Until the first step begins, one says that libraries are loaded."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
+        self._loading = progress.add_task("loading", total=None)
 
     def __call__(self, step: str, rows: int, total: int | None) -> None:
         """Advance a step's bar by a number of rows; the steps before it are complete."""
@@ -67,7 +69,15 @@ class TerminalBars:
 
     def _complete_all(self) -> None:
         for task in self._progress.tasks:
-            self._progress.update(task.id, total=task.completed)
+            self._progress.update(task.id, total=task.completed, visible=task.id != self._loading)
+
+
+class RowsColumn(ProgressColumn):
+    """The number of rows that a step has finished."""
+
+    def render(self, task: Task) -> Text:
+        """Return the number, and that of all rows if it is known; nothing before the first row."""
+        return Text(_rows(int(task.completed), task.total) if task.completed else "")
 
 
 class NotebookLine:
@@ -77,12 +87,14 @@ class NotebookLine:
         self._display: Any = import_module("IPython.display")
         self._handle: Any = None
         self._rows: dict[str, int] = {}
-        self._draw_at = time.monotonic() + _QUIET_SECONDS
+        self._draw_at: float | None = None
 
     def __call__(self, step: str, rows: int, total: int | None) -> None:
         """Advance a step by a number of rows, and redraw at most ten times a second."""
         self._rows[step] = self._rows.get(step, 0) + rows
         now = time.monotonic()
+        if self._draw_at is None:
+            self._draw_at = now + _QUIET_SECONDS
         if now >= self._draw_at:
             self._draw_at = now + _REDRAW_SECONDS
             self._show(*_line(step, self._rows[step], total))
@@ -102,11 +114,15 @@ class NotebookLine:
 
 def _line(step: str, done: int, total: int | None) -> tuple[str, str]:
     """Return the progress of a step as plain text and as HTML."""
+    rows = _rows(done, total)
+    text = f"{step}: {rows}"
     if total is None:
-        text = f"{step}: {done:,} rows"
         return text, escape(text)
-    rows = f"{done:,} of {total:,} rows"
-    return f"{step}: {rows}", f'{escape(step)}: <progress value="{done}" max="{total}"></progress> {rows}'
+    return text, f'{escape(step)}: <progress value="{done}" max="{total}"></progress> {rows}'
+
+
+def _rows(done: int, total: float | None) -> str:
+    return f"{done:,} rows" if total is None else f"{done:,} of {total:,.0f} rows"
 
 
 def _no_progress(step: str, rows: int, total: int | None) -> None:
@@ -130,8 +146,7 @@ def _terminal_progress() -> Progress:
     columns = (
         TextColumn("{task.description:>8}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("rows"),
+        RowsColumn(),
         TimeRemainingColumn(),
     )
     console = Console(stderr=True, force_jupyter=False)

@@ -100,10 +100,10 @@ class Project:
         return self._validate(name)
 
     def _validate(self, name: str) -> ValidationResult:
-        with extras.needed("jobs"):
-            from prescore.run import preflight
-
         with progress.bars(enabled=self._progress) as on_progress:
+            with extras.needed("jobs"):
+                from prescore.run import preflight
+
             definition = self._session.definition(name, on_progress)
             found = preflight.validate(definition)
         return ValidationResult(name, found.rows, found.rejected, found.warnings)
@@ -132,16 +132,16 @@ class Project:
         refused one. Raises Busy while another run writes the model, LeaseLost when another run took over, SpecInvalid,
         ModelInvalid or DomainInvalid for a fault in the project, and NotAllowed for columns that would break readers.
         """
-        with extras.needed("jobs"):
-            from prescore.public.run_report import RunReport
-            from prescore.run import materialize
-
         if trial_rows is not None and trial_rows < 1:
             raise Mistake(f"trial_rows is {trial_rows}. Use a positive number of rows, or None for the whole domain.")
         time = None if as_of is None else to_datetime(as_of)
         options = RunOptions(publish, full, allow_breaking, trial_rows, time)
         on_busy = progress.report_busy if wait else None
         with progress.bars(enabled=self._progress) as on_progress:
+            with extras.needed("jobs"):
+                from prescore.public.run_report import RunReport
+                from prescore.run import materialize
+
             job = self._session.job(name, on_progress)
             report = materialize.run(job, options, on_busy=on_busy)
         return RunReport.from_report(report)

@@ -87,6 +87,16 @@ class ValidationResult(Result):
     rejected: int
     warnings: Sequence[str] = ()
 
+    def summary(self) -> dict[str, object]:
+        """Return what tables show of the validation: heading → value."""
+        return {
+            "model": self.model,
+            "valid": True,
+            "rows": self.rows,
+            "rejected rows": self.rejected,
+            "warnings": "; ".join(self.warnings) or None,
+        }
+
 
 @dataclass(frozen=True)
 class ModelVersion(Result):
@@ -167,6 +177,9 @@ class ModelVersion(Result):
             "why": first_line(self.reason),
         }
 
+    def _repr_html_(self) -> str:
+        return html.record({"model": self.model, **self.summary()})
+
 
 @dataclass(frozen=True)
 class Event(Result):
@@ -189,6 +202,9 @@ class Event(Result):
             "by": self.actor,
             "why": first_line(self.reason),
         }
+
+    def _repr_html_(self) -> str:
+        return html.record({"model": self.model, **self.summary()})
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from prescore.public import html
+from prescore.public.formatting import format_seconds, format_value
 from prescore.run.report import Report
 from prescore.versions.withheld import warnings
 from prescore.wording import count
@@ -19,22 +20,26 @@ class RunReport(Report):
         return cls(**vars(report))
 
     def summary(self) -> dict[str, object]:
-        """Return what a notebook shows of the run: name → value."""
-        seconds = ", ".join(f"{step} {duration:.1f}" for step, duration in self.seconds.items())
-        return {
+        """Return what a notebook shows of the run: name → value. What did not happen is left out."""
+        lines = {
             "model": self.model,
             "version": self.version,
-            "state": self.state,
-            "published": self.published,
-            "rows": self.rows,
-            "rejected": self.rejected,
-            "chunks": self.chunks,
-            "resumed": self.resumed,
-            "seconds": seconds,
+            "outcome": "published" if self.published else self.outcome(),
+            "rows": f"{self.rows:,} in {count(self.chunks, 'chunk')}",
+            "rejected rows": self.rejected or None,
+            "resumed": self._resumption(),
+            "as of": self.as_of,
             "data as of": self.data_as_of,
-            "on hold": self.held,
+            "seconds": format_seconds(self.seconds),
             "error": self.error,
+            "warning": "; ".join(self.warnings),
         }
+        return {name: value for name, value in lines.items() if value}
+
+    def _resumption(self) -> str | None:
+        if not self.resumed:
+            return None
+        return f"{self.chunks_before:,} of {count(self.chunks, 'chunk')} were finished already"
 
     def outcome(self) -> str:
         """Return what became of the version, and what to do next, as a sentence."""
@@ -62,7 +67,7 @@ class RunReport(Report):
             {
                 "check": result["name"],
                 "passed": result["passed"],
-                "observed": result["observed"],
+                "observed": format_value(result["observed"]),
                 "expected": result["expected"],
             }
             for result in self.checks
