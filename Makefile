@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export GX_ANALYTICS_ENABLED := False
 
-.PHONY: help install demo airflow test test-acceptance test-compose test-toolkits bench-api check faults lock clean
+.PHONY: help install demo airflow test test-acceptance test-compose test-toolkits bench-api pictures check faults lock clean
 install: .venv/installed  ## install everything into .venv
 	@$(if $(filter-out install,$(MAKECMDGOALS)),:,echo "Installed in .venv. Next: make demo, or: . .venv/bin/activate && prescore --help")
 
@@ -61,6 +61,11 @@ faults: install  ## kill runs in every step, twenty times each, and verify what 
 
 bench-api: install  ## measure the lookup API's requests per second with wrk (apt-get install wrk): 7 minutes
 	$(BIN)/python benchmarks/lookups.py
+
+pictures: install  ## draw the pictures of the documentation (apt-get install chromium): 2 minutes
+	@awk '/^[a-z]/ {on = /^playwright==/} on' requirements.lock > .venv/playwright.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r .venv/playwright.txt
+	$(BIN)/python docs/pictures/make.py
 
 check: install  ## check formatting, lint, types and import layers
 	$(BIN)/ruff format --check .

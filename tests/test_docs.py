@@ -5,16 +5,17 @@ from __future__ import annotations
 import ast
 import re
 import shutil
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import typer
+from sklearn.linear_model import LogisticRegression
 
 import prescore
 from doc_pages import DOCS, ROOT, SEQUENCES, TOOLKIT_PAGES, Terminal, blocks, fits, name, prose, rows, sections
@@ -45,12 +46,18 @@ def terminal(tmp_path: Path, database: Database) -> Iterator[Terminal]:
     opened.close()
 
 
-def _flights(folder: Path) -> None:
-    """Create what a reader of the README has at the start of `make demo`: the flight example with a trained model."""
-    for part in ("specs", "sql/domains", "jobs/flights"):
-        shutil.copytree(ROOT / part, folder / part)
-    shutil.copy(ROOT / "prescore.toml", folder)
-    subprocess.run([sys.executable, "jobs/flights/train.py"], cwd=folder, check=True, capture_output=True)
+def _churn(folder: Path) -> None:
+    """Create what a reader of the README has: customers, a model of which of them leave, and one of shuffled labels."""
+    random = np.random.default_rng(7)
+    visits = random.poisson(6, 10_000).astype(np.float32)
+    spend = random.gamma(2, 40, 10_000).round(2).astype(np.float32)
+    left = random.random(10_000) < 1 / (1 + np.exp(0.5 * visits + 0.01 * spend - 2.5))
+    customers = pd.DataFrame({"customer_id": range(1, 10_001), "visits": visits, "spend": spend})
+    (folder / "data").mkdir()
+    customers.to_parquet(folder / "data/customers.parquet")
+    for models, labels in (("models", left), ("models/shuffled", random.permutation(left))):
+        model = LogisticRegression().fit(customers[["visits", "spend"]], labels)
+        prescore.export_onnx(model, customers, folder / models / "churn.onnx")
 
 
 def _example(page: Path, folder: Path) -> None:
@@ -69,7 +76,7 @@ LIVE = [
 @pytest.mark.parametrize("pages", LIVE, ids=lambda pages: name(pages[0]))
 def test_commands_print_what_the_page_shows(pages: list[Path], terminal: Terminal) -> None:
     if pages[0] == ROOT / "README.md":
-        _flights(terminal.folder)
+        _churn(terminal.folder)
     if pages[0].with_name("prescore.toml").exists() and pages[0].parent != ROOT:
         _example(pages[0], terminal.folder)
     for page in pages:
