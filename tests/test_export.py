@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,23 @@ import pyarrow.parquet as pq
 import pytest
 from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import (
+    GradientBoostingRegressor,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    VotingClassifier,
+)
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
 from sklearn.svm import LinearSVC
+from xgboost import XGBClassifier, XGBRegressor
 
 import prescore
 from fix_project import Sandbox
@@ -47,6 +57,7 @@ def people() -> pd.DataFrame:
     )
     frame.loc[::7, "spend"] = np.nan
     frame.loc[::5, ["home town", "size"]] = None
+    frame["note"] = [" ".join(random.choice(["good", "bad", "müde", "don't"], 3)) for _ in range(ROWS)]
     frame["customer_number"] = random.permutation(ROWS)
     frame["churned"] = random.random(ROWS) < 1 / (2 + frame["visits"])
     frame["tier"] = np.array(["bronze", "gold", "silver"])[np.digitize(frame["visits"], [4, 7])]
@@ -122,8 +133,7 @@ def test_classes_of_several_targets(people: pd.DataFrame, tmp_path: Path) -> Non
     labels = people[["churned", "active"]].astype(int).to_numpy()
     model = MultiOutputClassifier(LogisticRegression()).fit(people[["visits"]], labels)
     names = [output.name for output in prescore.export_onnx(model, people, tmp_path / "model.onnx").outputs]
-    assert names[:2] == ["prediction_0", "prediction_1"]
-    assert len(names) == 6
+    assert names == ["prediction_0", "prediction_1", "probabilities_0_1", "probabilities_1_1"]
 
 
 def test_a_forest_chooses_the_first_of_two_equal_classes(people: pd.DataFrame, tmp_path: Path) -> None:
@@ -172,7 +182,7 @@ def test_trees_of_lightgbm_separate_neighboring_floats(tmp_path: Path, kind: str
 def test_a_file_that_differs_is_not_written(people: pd.DataFrame, tmp_path: Path) -> None:
     target = tmp_path / "model.onnx"
     target.write_bytes(b"the old model")
-    model = RandomForestClassifier(20, max_depth=6, random_state=0).fit(people[NUMBERS], people["churned"])
+    model = LinearDiscriminantAnalysis().fit(people[["visits"]], people["churned"])
     with pytest.raises(prescore.ModelInvalid, match=r"(?s)was not written.*row \d+: probability_1 is .*, expected"):
         prescore.export_onnx(model, people, target)
     assert target.read_bytes() == b"the old model"
@@ -222,6 +232,102 @@ def test_an_estimator_becomes_a_table_in_one_call(people: pd.DataFrame, sandbox:
     assert (report.published, report.version) == (True, 2)
     assert "Who leaves." in spec.read_text()
     assert "specs/shop.toml and sql/domains/shop.sql exist and were kept" in sandbox.capsys.readouterr().err
+
+
+def _sparse(final: Any) -> Any:
+    return make_pipeline(
+        make_column_transformer(
+            (OneHotEncoder(handle_unknown="ignore"), ["plan", "customer_number"]), ("passthrough", NUMBERS)
+        ),
+        final,
+    )
+
+
+TREES: dict[str, Any] = {"n_estimators": 10, "random_state": 0}
+RIGHT: dict[str, tuple[Any, list[str], str]] = {
+    "missing values in a forest": (RandomForestClassifier(max_depth=6, **TREES), NUMBERS, "churned"),
+    "indicators of missing values": (
+        make_pipeline(SimpleImputer(add_indicator=True), LogisticRegression(max_iter=500)),
+        NUMBERS,
+        "churned",
+    ),
+    "boosting with an initial estimator": (GradientBoostingRegressor(**TREES), ["visits"], "value"),
+    "the exponential of a loss": (HistGradientBoostingRegressor(loss="poisson", max_iter=10), NUMBERS, "visits"),
+    "a vote": (
+        VotingClassifier([("a", LogisticRegression()), ("b", GaussianNB())], voting="soft"),
+        ["visits"],
+        "tier",
+    ),
+    "a slice of columns": (
+        make_pipeline(make_column_transformer((StandardScaler(), slice(0, 1)), remainder="passthrough"), Ridge()),
+        ["visits", "customer_number"],
+        "value",
+    ),
+    "texts": (
+        make_pipeline(
+            make_column_transformer((TfidfVectorizer(), "note"), (OneHotEncoder(), ["plan"])), LogisticRegression()
+        ),
+        ["note", "plan"],
+        "churned",
+    ),
+    "LightGBM with categories": (LGBMClassifier(verbose=-1, **TREES), ["size", "visits", "spend", "active"], "tier"),
+    "XGBoost with categories": (
+        XGBRegressor(enable_categorical=True, **TREES),
+        ["size", "visits", "spend", "active"],
+        "value",
+    ),
+    "XGBoost behind a sparse matrix": (
+        _sparse(XGBClassifier(**TREES)),
+        ["plan", "customer_number", *NUMBERS],
+        "churned",
+    ),
+    "XGBoost for several targets": (_mixed(MultiOutputRegressor(XGBRegressor(**TREES))), FEATURES, "both"),
+    "LightGBM with labels that are booleans": (_mixed(LGBMClassifier(verbose=-1, **TREES)), FEATURES, "churned"),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_exporters_get_wrong_is_right(people: pd.DataFrame, tmp_path: Path, name: str) -> None:
+    model, features, target = RIGHT[name]
+    values = people[["value", "visits"]] if target == "both" else people[target]
+    model.fit(people[features], values)
+    result = prescore.export_onnx(model, people, tmp_path / "model.onnx")
+    assert result.features == tuple(features)
+
+
+@pytest.mark.parametrize(
+    ("model", "cause"),
+    [
+        (LinearDiscriminantAnalysis(), "LinearDiscriminantAnalysis has two classes. Train LogisticRegression"),
+        (
+            LGBMClassifier(boosting_type="rf", bagging_freq=1, bagging_fraction=0.5, verbose=-1),
+            'has boosting_type="rf"',
+        ),
+        (XGBClassifier(objective="multi:softmax", num_class=2, **TREES), "has the objective multi:softmax"),
+    ],
+)
+def test_the_cause_of_a_wrong_export_is_named(people: pd.DataFrame, tmp_path: Path, model: Any, cause: str) -> None:
+    model.fit(people[["visits", "customer_number"]], people["churned"].astype(int))
+    with pytest.raises(prescore.ModelInvalid, match=re.escape(cause)):
+        prescore.export_onnx(model, people, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_boosters_in_files_of_their_toolkits(people: pd.DataFrame, shop: Sandbox) -> None:
+    """Their categories are restored from the files: a CSV has texts."""
+    columns = ["size", "visits", "spend"]
+    LGBMClassifier(verbose=-1, **TREES).fit(people[columns], people["tier"]).booster_.save_model("lightgbm.txt")
+    model = XGBClassifier(enable_categorical=True, **TREES).fit(people[columns], people["churned"])
+    model.save_model("xgboost.json")
+    for file in ("lightgbm.txt", "xgboost.json"):
+        done = shop.cli("export", file, "--data", "people.csv")
+        assert (done.code, done.err) == (0, ""), done.err
+    arguments = ("--model", "models/xgboost.onnx", "--data", "people.csv", "--key", "customer")
+    assert shop.cli("init", "shop", *arguments).code == 0
+    done = shop.cli("run", "shop")
+    assert done.code == 0, done.err
+    answer = json.loads(shop.cli("lookup", "shop", "c5", "--json").out)["prediction"]
+    assert answer["probability_1"] == pytest.approx(model.predict_proba(people[columns][5:6])[0, 1], rel=1e-4)
 
 
 @pytest.fixture

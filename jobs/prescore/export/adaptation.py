@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from prescore.export import steps, toolkits
+from prescore.export import sparse, steps, toolkits
 
 
 def adapted(estimator: Any, missing_text: str) -> Any:
@@ -24,10 +24,15 @@ def adapted(estimator: Any, missing_text: str) -> Any:
             _simplify_features(inner.get_booster())
         elif toolkits.toolkit(inner) == toolkits.LIGHTGBM:
             _number_booleans(inner)
+        if getattr(inner, "flatten_transform", False):
+            # skl2onnx refuses it, although it does not change what is predicted.
+            inner.flatten_transform = False
         if hasattr(inner, "categories_"):
             inner.categories_ = [_with_missing_text(known, missing_text) for known in inner.categories_]
         if hasattr(inner, "statistics_") and inner.statistics_.dtype == object:
             inner.missing_values = missing_text
+    if hasattr(adapted, "steps"):
+        sparse.mark_zeros(adapted)
     return adapted
 
 
@@ -42,7 +47,9 @@ def precise(estimator: Any) -> Any:
 
     changed = copy.deepcopy(estimator)
     first = changed.steps[0][1]
-    if hasattr(first, "transformers_"):
+    used = [inner for _, inner, _ in getattr(first, "transformers_", ()) if not isinstance(inner, str)]
+    has_others = not all(map(steps.computes_numbers, used))
+    if has_others:
         first.transformers_ = [
             (name, Pipeline([("computed", inner), ("rounded", CastTransformer())]), columns)
             if steps.computes_numbers(inner)

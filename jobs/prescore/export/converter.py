@@ -9,14 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from onnx import ModelProto
+from onnx import ModelProto, compose, helper
 
 from prescore.errors import ModelInvalid, PrescoreError
-from prescore.export import imputer, steps, thresholds, toolkits
+from prescore.export import imputer, missing_branches, steps, thresholds, toolkits
 from prescore.export.layout import MATRIX, Layout
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 """onnxmltools writes trees of ai.onnx.ml 3, which every release of ONNX Runtime that prescore accepts can read."""
+_IR_VERSION = 8
 # skl2onnx splits text at every character that is not an ASCII letter, a digit or an underscore; scikit-learn does not.
 _WORDS = r"[\p{L}\p{N}_]+"
 _ERRORS = {
@@ -47,8 +48,31 @@ def convert(estimator: Any, layout: Layout) -> ModelProto:
             case (toolkits.LIGHTGBM, "Booster"):
                 return _convert_booster(estimator, layout)
         _register(estimator)
-        steps.require_convertible(estimator)
-        return _convert_sklearn(estimator, layout)
+        _require_one_target(estimator)
+        steps.require_no_functions(estimator)
+        if steps.is_catboost_pipeline(estimator):
+            return _convert_catboost_pipeline(estimator, layout)
+        model = _convert_sklearn(estimator, layout)
+        missing_branches.write(model, estimator)
+        _use_common_locale(model)
+        return model
+
+
+def _use_common_locale(model: ModelProto) -> None:
+    """Let texts be normalized by a locale that every Linux has; the default of ONNX Runtime, en_US, few images have."""
+    for node in model.graph.node:
+        if node.op_type == "StringNormalizer" and all(found.name != "locale" for found in node.attribute):
+            node.attribute.append(helper.make_attribute("locale", "C.UTF-8"))
+
+
+def _require_one_target(estimator: Any) -> None:
+    """Raise ModelInvalid for a tree or a forest that classifies several targets, whose probabilities are a cube."""
+    if hasattr(estimator, "classes_") and getattr(estimator, "n_outputs_", 1) > 1:
+        name = type(estimator).__name__
+        raise ModelInvalid(
+            f"{name} classifies several targets at once, which is exported as a tensor that cannot be published. "
+            f"Train MultiOutputClassifier({name}(…)), or one model for each target."
+        )
 
 
 def _convert_sklearn(estimator: Any, layout: Layout) -> ModelProto:
@@ -62,9 +86,7 @@ def _convert_sklearn(estimator: Any, layout: Layout) -> ModelProto:
         if type(step.estimator).__name__ in steps.VECTORIZERS
     }
     options: dict[int, Any] = {**words, id(estimator): {"zipmap": False}} if is_classifier(estimator) else words
-    arguments = {"initial_types": layout.initial_types(), "target_opset": OPSETS}
-    if "double" in layout.elements:
-        arguments |= imputer.in_double_precision()
+    arguments = {"initial_types": layout.initial_types(), "target_opset": OPSETS, **imputer.arguments()}
     try:
         model: ModelProto = convert_sklearn(estimator, options=options or None, **arguments)
     except NameError as error:
@@ -94,6 +116,21 @@ def _convert_catboost(model: Any) -> ModelProto:
         return ModelProto.FromString(file.read_bytes())
 
 
+def _convert_catboost_pipeline(pipeline: Any, layout: Layout) -> ModelProto:
+    """Convert the steps before CatBoost, and append the file that CatBoost writes."""
+    features = _convert_sklearn(pipeline[:-1], layout)
+    trees = compose.add_prefix(_convert_catboost(pipeline.steps[-1][1]), "catboost_")
+    for model in (features, trees):
+        del model.opset_import[:]
+        model.opset_import.extend([helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)])
+        model.ir_version = _IR_VERSION
+        del model.metadata_props[:]
+    merged: ModelProto = compose.merge_models(
+        features, trees, io_map=[(features.graph.output[0].name, trees.graph.input[0].name)]
+    )
+    return merged
+
+
 def _register(estimator: Any) -> None:
     """Register onnxmltools' converters for the boosters in a pipeline."""
     found = {toolkits.toolkit(step.estimator) for step in steps.walk(estimator)}
@@ -109,7 +146,9 @@ def _register_lightgbm() -> None:
     import lightgbm
 
     converter = thresholds.rounded_down(convert_lightgbm)
-    _register_pair(lightgbm.LGBMClassifier, lightgbm.LGBMRegressor, "LightGbmLGBM", converter, {"split": None})
+    options = {"split": None}
+    _register_pair(lightgbm.LGBMClassifier, lightgbm.LGBMRegressor, "LightGbmLGBM", converter, options)
+    _register_regressor(lightgbm.LGBMRanker, "LightGbmLGBMRanker", converter, options)
 
 
 def _register_booster() -> None:
@@ -128,6 +167,7 @@ def _register_xgboost() -> None:
     import xgboost
 
     _register_pair(xgboost.XGBClassifier, xgboost.XGBRegressor, "XGBoostXGB", convert_xgboost, None)
+    _register_pair(xgboost.XGBRFClassifier, xgboost.XGBRFRegressor, "XGBoostXGBRF", convert_xgboost, None)
 
 
 def _register_pair(classifier: type, regressor: type, prefix: str, converter: Any, options: Any) -> None:
@@ -141,13 +181,15 @@ def _register_pair(classifier: type, regressor: type, prefix: str, converter: An
         converter,
         options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
     )
-    update_registered_converter(
-        regressor,
-        f"{prefix}Regressor",
-        shape_calculator.calculate_linear_regressor_output_shapes,
-        converter,
-        options=options,
-    )
+    _register_regressor(regressor, f"{prefix}Regressor", converter, options)
+
+
+def _register_regressor(regressor: type, name: str, converter: Any, options: Any) -> None:
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common import shape_calculator
+
+    shape = shape_calculator.calculate_linear_regressor_output_shapes
+    update_registered_converter(regressor, name, shape, converter, options=options)
 
 
 @contextmanager
@@ -160,6 +202,7 @@ def _explained(estimator: Any) -> Iterator[None]:
     # Converters raise anything, from AssertionError to errors of protobuf.
     except Exception as error:
         text = str(error)
+        steps.require_convertible(estimator, text)
         advice = next((advice for symptom, advice in _ERRORS.items() if symptom in text), _GENERAL_ADVICE)
         raise ModelInvalid(
             f"{type(estimator).__name__} could not be converted to ONNX: {type(error).__name__}: {text[:800]}\n{advice}"

@@ -19,6 +19,7 @@ from prescore.export import (
     converter,
     examples,
     inputs,
+    last_step,
     layout,
     metadata,
     outputs,
@@ -108,6 +109,7 @@ def _variants(estimator: Any, described: Sequence[Column], computed: Predictions
 def _convert(estimator: Any, described: Sequence[Column], computed: Predictions, *, is_precise: bool) -> ModelProto:
     needed = Layout.of_estimator(estimator, described, precise=is_precise)
     model = converter.convert(estimator, needed)
+    last_step.append(model, estimator)
     inputs.name_inputs(model, needed)
     outputs.simplify(model, has_scores=computed.has_scores)
     outputs.split_sequence(model)
@@ -124,6 +126,7 @@ def _finish(
     finished = type(model)()
     finished.CopyFrom(model)
     outputs.name_targets(finished, targets, computed.targets)
+    outputs.name_classes(finished, computed.classes)
     metadata.describe(finished, described, missing_text)
     content: bytes = finished.SerializeToString()
     return content

@@ -1,4 +1,4 @@
-"""A converter of SimpleImputer for numbers of 64 bits, which the operator of ONNX does not take."""
+"""A converter of SimpleImputer for numbers of 64 bits and for indicators, which that of skl2onnx does not write."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from onnx import TensorProto
 
 
-def in_double_precision() -> dict[str, Any]:
-    """Return the arguments with which skl2onnx uses this converter for numbers, and its own for texts."""
+def arguments() -> dict[str, Any]:
+    """Return the arguments with which skl2onnx uses this converter."""
     from sklearn.impute import SimpleImputer
 
     return {
@@ -22,21 +22,43 @@ def _calculate_shape(operator: Any) -> None:
     from skl2onnx.shape_calculators import imputer
 
     imputer.calculate_sklearn_imputer_output_shapes(operator)
+    width = operator.outputs[0].type.shape[1]
+    if width is not None:
+        operator.outputs[0].type.shape = [None, width + len(_indicated(operator.raw_operator))]
 
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
-    from skl2onnx.common.data_types import DoubleTensorType
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
     from skl2onnx.operator_converters import imputer_op
 
     fitted = operator.raw_operator
-    is_plain = np.isnan(fitted.missing_values) if isinstance(fitted.missing_values, float) else False
-    if not isinstance(operator.inputs[0].type, DoubleTensorType) or not is_plain:
+    kind = type(operator.inputs[0].type)
+    takes_nan = isinstance(fitted.missing_values, float) and np.isnan(fitted.missing_values)
+    if kind not in (DoubleTensorType, FloatTensorType) or not takes_nan or np.isnan(fitted.statistics_).any():
         imputer_op.convert_sklearn_imputer(scope, operator, container)
         return
+    element = TensorProto.DOUBLE if kind is DoubleTensorType else TensorProto.FLOAT
     given = [variable.full_name for variable in operator.inputs]
-    matrix, missing, fill = (scope.get_unique_variable_name(name) for name in ("matrix", "missing", "fill"))
-    statistics = fitted.statistics_.astype(np.float64)
-    container.add_initializer(fill, TensorProto.DOUBLE, [1, len(statistics)], statistics)
+    matrix, missing, fill, values = (
+        scope.get_unique_variable_name(name) for name in ("matrix", "nan", "fill", "values")
+    )
+    container.add_initializer(fill, element, [1, len(fitted.statistics_)], fitted.statistics_.astype(float))
     container.add_node("Concat", given, [matrix], axis=1)
     container.add_node("IsNaN", [matrix], [missing])
-    container.add_node("Where", [missing, fill, matrix], operator.outputs[0].full_name)
+    container.add_node("Where", [missing, fill, matrix], [values])
+    parts = [values]
+    indicated = _indicated(fitted)
+    if len(indicated):
+        chosen, flags, numbers = (scope.get_unique_variable_name(name) for name in ("chosen", "flags", "numbers"))
+        container.add_initializer(chosen, TensorProto.INT64, [len(indicated)], indicated)
+        container.add_node("Gather", [missing, chosen], [flags], axis=1)
+        container.add_node("Cast", [flags], [numbers], to=element)
+        parts.append(numbers)
+    container.add_node("Concat", parts, operator.outputs[0].full_name, axis=1)
+
+
+def _indicated(fitted: Any) -> list[int]:
+    """Return the positions of the features for which an imputer adds a column that says whether they are missing."""
+    if getattr(fitted, "indicator_", None) is None:
+        return []
+    return [int(position) for position in fitted.indicator_.features_]

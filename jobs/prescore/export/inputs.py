@@ -63,8 +63,7 @@ def _split_matrix(model: ModelProto, layout: Layout) -> None:
     nodes.append(helper.make_node("Concat", inner, ["columns"], axis=1))
     pairs = zip(layout.columns, layout.elements, strict=True)
     _replace_inputs(model, layout.columns, [_type(column, element) for column, element in pairs], nodes)
-    if not any(opset.domain == "" for opset in model.opset_import):
-        model.opset_import.append(helper.make_opsetid("", 18))
+    _require_opsets(model)
 
 
 def _type(column: Column, element: Element) -> int:
@@ -101,6 +100,15 @@ def _encode(column: Column, inner: str) -> Iterator[Any]:
         default_float=float("nan"),
         **keys,
     )
+
+
+def _require_opsets(model: ModelProto) -> None:
+    """Declare the operators that encode categories, which a model of trees alone may lack, or have in an old form."""
+    others = [opset for opset in model.opset_import if opset.domain not in {"", "ai.onnx.ml"}]
+    versions = {opset.domain: opset.version for opset in model.opset_import}
+    del model.opset_import[:]
+    ours = [helper.make_opsetid("", versions.get("", 18)), helper.make_opsetid("ai.onnx.ml", 3)]
+    model.opset_import.extend([*ours, *others])
 
 
 def _replace_inputs(model: ModelProto, columns: Sequence[Column], types: Sequence[int], nodes: list[Any]) -> None:

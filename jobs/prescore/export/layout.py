@@ -97,7 +97,7 @@ def used_columns(estimator: Any, names: Sequence[str]) -> list[str]:
     transformers = getattr(first, "transformers_", ())
     if not transformers or not all(_are_names(columns) for _, _, columns in transformers):
         return list(names)
-    used = set(_columns_of(first, names, lambda transformer: not isinstance(transformer, str) or transformer != "drop"))
+    used = set(_columns_of(first, names, _is_used))
     return [name for name in names if name in used]
 
 
@@ -116,7 +116,13 @@ def _encodes(transformer: Any) -> bool:
     return any(type(step.estimator).__name__ in steps.ENCODERS for step in steps.walk(transformer))
 
 
+def _is_used(transformer: Any) -> bool:
+    return not isinstance(transformer, str) or transformer != "drop"
+
+
 def _are_names(columns: Any) -> bool:
+    if isinstance(columns, slice):
+        return isinstance(columns.start or columns.stop, str)
     return isinstance(columns, str) or all(isinstance(column, str) for column in columns)
 
 
@@ -126,7 +132,10 @@ def _columns_of(transformer: Any, names: Sequence[str], is_meant: Any) -> Iterat
         if not is_meant(inner):
             continue
         if isinstance(columns, slice):
-            yield from names[columns]
+            ends = [names.index(end) if isinstance(end, str) else end for end in (columns.start, columns.stop)]
+            # Unlike a slice of positions, one of names includes its last.
+            last = ends[1] + 1 if isinstance(columns.stop, str) else ends[1]
+            yield from names[ends[0] : last]
             continue
         listed = [columns] if isinstance(columns, str) else list(columns)
         for position, column in enumerate(listed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -89,6 +90,13 @@ def name_targets(model: ModelProto, targets: Sequence[str] | None, number: int) 
         _rename(model, model.graph.output[0].name, "prediction")
     if targets is not None:
         metadata.write(model, {"target_names": list(targets)})
+
+
+def name_classes(model: ModelProto, classes: Sequence[Sequence[Any]]) -> None:
+    """Write the classes of each target of a classifier into the metadata, by the output with their probabilities."""
+    scores = [value.name for value in model.graph.output if value.type.tensor_type.elem_type in _FLOATS]
+    if classes and len(scores) == len(classes):
+        metadata.write(model, {"class_labels": dict(zip(scores, classes, strict=True))})
 
 
 def _rename(model: ModelProto, old: str, new: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from prescore.draft.outputs import DraftOutput
 from prescore.errors import Mistake, ModelInvalid
-from prescore.export import layout, toolkits
+from prescore.export import known_wrong, layout, toolkits
 from prescore.export.columns import feature_names
 from prescore.scoring.graph import Graph
 
@@ -31,11 +31,25 @@ class Predictions:
         self._rows = _as_trained(estimator, frame)
 
     @property
+    def known_cause(self) -> str | None:
+        """Why the file of this estimator may predict something else, if its exporter is known to be wrong."""
+        return known_wrong.cause(self._estimator)
+
+    @property
     def has_scores(self) -> bool:
         """Whether there are floats to publish beside labels; some classifiers and all clusterers have none."""
         if hasattr(self._estimator, "cluster_centers_"):
             return False
         return not hasattr(self._estimator, "classes_") or hasattr(self._estimator, "predict_proba")
+
+    @property
+    def classes(self) -> list[list[str | int]]:
+        """The classes of each target of a classifier as ONNX has them; none for any other estimator."""
+        known = getattr(self._estimator, "classes_", None)
+        if known is None:
+            return []
+        listed = known if isinstance(known, list) else [known]
+        return [[_as_label(value) for value in np.asarray(classes).tolist()] for classes in listed]
 
     @property
     def targets(self) -> int:
@@ -123,6 +137,10 @@ def _as_trained(estimator: Any, frame: pd.DataFrame) -> Any:
     # scikit-learn warns when an estimator that was fitted without column names is given some.
     is_unnamed = hasattr(estimator, "n_features_in_") and not feature_names(estimator)
     return frame.to_numpy() if is_unnamed else frame
+
+
+def _as_label(value: Any) -> str | int:
+    return value if isinstance(value, str) else int(value)
 
 
 def _column(values: Values, index: int | None) -> Values:

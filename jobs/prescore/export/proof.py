@@ -61,7 +61,7 @@ def prove(content: bytes, name: str, rows: pa.Table, predictions: Predictions) -
         )
         lines = [
             summary,
-            *verification.differences(scorer, examples, scored, differing),
+            *verification.differences(scorer, examples, scored, differing, predictions.known_cause),
         ]
         raise ModelInvalid("\n".join(lines))
     return [_proven(draft, expected[draft.name], scored) for draft in drafted]

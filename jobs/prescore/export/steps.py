@@ -62,25 +62,36 @@ def computes_numbers(transformer: Any) -> bool:
     return not kinds & (ENCODERS | VECTORIZERS) and not kinds <= {"FunctionTransformer"}
 
 
-def require_convertible(estimator: Any) -> None:
-    """Raise ModelInvalid for the first step that has no converter, with what to do about it."""
-    from skl2onnx._supported_operators import sklearn_operator_name_map
-
-    known = set(sklearn_operator_name_map)
+def require_no_functions(estimator: Any) -> None:
+    """Raise ModelInvalid for a step that calls a function of Python."""
     for step in walk(estimator):
-        kind = type(step.estimator)
-        if kind.__name__ == "FunctionTransformer" and step.estimator.func is not None:
+        if type(step.estimator).__name__ == "TransformedTargetRegressor":
+            raise ModelInvalid(f"{step} has no converter to ONNX. {_ADVICE['TransformedTargetRegressor']}")
+        if type(step.estimator).__name__ == "FunctionTransformer" and step.estimator.func is not None:
             function = getattr(step.estimator.func, "__name__", repr(step.estimator.func))
             raise ModelInvalid(f"{step} calls the Python function {function}, which ONNX cannot hold. {_COMPUTE_IT}")
-        if kind in known or kind.__name__ in _CONTAINERS or kind.__name__.startswith("_"):
-            continue
-        if toolkits.toolkit(step.estimator) == toolkits.CATBOOST:
-            raise ModelInvalid(
-                f"{step} has no converter to ONNX inside of a pipeline. Do what the steps before it do in the domain "
-                "query, and export the CatBoost model alone."
-            )
-        advice = _ADVICE.get(kind.__name__, _GENERAL_ADVICE)
-        raise ModelInvalid(f"{step} has no converter to ONNX. {advice}")
+
+
+def require_convertible(estimator: Any, failure: str) -> None:
+    """Raise ModelInvalid for a step that has no converter, and that the text of a failure names or could mean."""
+    from skl2onnx._supported_operators import sklearn_operator_name_map
+
+    unknown = []
+    for step in walk(estimator):
+        kind = type(step.estimator)
+        if kind not in sklearn_operator_name_map and kind.__name__ not in _CONTAINERS:
+            unknown.append(step)
+    named = [step for step in unknown if type(step.estimator).__name__ in failure]
+    if named or "Unable to find" in failure:
+        for step in named or unknown:
+            advice = _ADVICE.get(type(step.estimator).__name__, _GENERAL_ADVICE)
+            raise ModelInvalid(f"{step} has no converter to ONNX. {advice}")
+
+
+def is_catboost_pipeline(estimator: Any) -> bool:
+    """Return whether an estimator is a pipeline that ends in CatBoost, which has no converter inside of one."""
+    inner = getattr(estimator, "steps", [])
+    return bool(inner) and toolkits.toolkit(inner[-1][1]) == toolkits.CATBOOST
 
 
 def _inner(estimator: Any) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -82,14 +83,16 @@ class LightGBMBooster:
         return np.column_stack([1 - values, values]) if values.ndim == 1 else values
 
 
+def xgboost_config(booster: Any) -> Any:
+    """Return the configuration of an XGBoost booster: its objective, its numbers of classes and targets."""
+    return json.loads(booster.save_config())
+
+
 def xgboost_estimator(booster: Any) -> Any:
     """Return an XGBoost booster as the estimator of scikit-learn's kind that it was, or would have been."""
-    import json
-
     import xgboost
 
-    config = json.loads(booster.save_config())
-    objective: str = config["learner"]["learner_train_param"]["objective"]
+    objective: str = xgboost_config(booster)["learner"]["learner_train_param"]["objective"]
     is_classifier = objective.startswith(("binary:", "multi:"))
     estimator = xgboost.XGBClassifier() if is_classifier else xgboost.XGBRegressor()
     estimator.load_model(booster.save_raw("ubj"))

@@ -91,8 +91,15 @@ class Graph:
 
         `prescore.export_onnx` writes them into the file's metadata, under `missing_values`.
         """
+        return self._metadata_object("missing_values")
+
+    @cached_property
+    def _listed_classes(self) -> dict[str, list[Label]]:
+        return self._metadata_object("class_labels")
+
+    def _metadata_object(self, key: str) -> dict[str, Any]:
         try:
-            found = json.loads(self._metadata("missing_values") or "{}")
+            found = json.loads(self._metadata(key) or "{}")
         except ValueError:
             return {}
         return found if isinstance(found, dict) else {}
@@ -130,9 +137,14 @@ class Graph:
         They are known of a classifier's own scores, and of the scores that the label is the largest of. A classifier
         inside of another one, such as the last one of a stack, has numbers from 0 for the classes of the outer one: its
         own classes count only if the model returns its label, or if they cannot be such numbers.
+
+        `prescore.export_onnx` writes the classes into the metadata of the file as well, under `class_labels`.
         """
         if output in self._zip_maps:
             return _classes(self._zip_maps[output])
+        listed = self._listed_classes.get(output)
+        if listed:
+            return tuple(listed)
         returned = {self._origin(value.name) for value in self._graph.output}
         scores = self._origin(output)
         inner = None

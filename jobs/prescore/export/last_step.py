@@ -1,0 +1,34 @@
+"""The last step of a prediction that exporters leave out: the exponential, for losses that predict its logarithm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onnx import ModelProto, helper
+
+_LOSSES = ("poisson", "gamma", "tweedie")
+
+
+def append(model: ModelProto, estimator: Any) -> None:
+    """Append the exponential to the only output of a model, if the exporter of its estimator leaves it out."""
+    if not _leaves_out_exponential(estimator) or len(model.graph.output) != 1:
+        return
+    output = model.graph.output[0].name
+    logarithm = f"{output}_logarithm"
+    for node in model.graph.node:
+        node.output[:] = [logarithm if name == output else name for name in node.output]
+        node.input[:] = [logarithm if name == output else name for name in node.input]
+    model.graph.node.append(helper.make_node("Exp", [logarithm], [output]))
+    if not any(opset.domain == "" for opset in model.opset_import):
+        model.opset_import.append(helper.make_opsetid("", 18))
+
+
+def _leaves_out_exponential(estimator: Any) -> bool:
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    match type(last).__name__:
+        case "HistGradientBoostingRegressor":
+            return str(last.loss) in _LOSSES
+        case "CatBoostRegressor":
+            loss = str(last.get_all_params().get("loss_function", ""))
+            return loss.lower().startswith(_LOSSES)
+    return False
