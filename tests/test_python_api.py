@@ -242,6 +242,14 @@ def test_an_earlier_version_can_be_read_by_its_number(two_versions: prescore.Pro
     assert (served["score"] > earlier["score"]).all()
 
 
+def test_some_columns_can_be_read(two_versions: prescore.Project) -> None:
+    whole = two_versions.read("churn", 1)
+    for names in (["score", "customer"], ["customer", "version"], ["published_at"]):
+        pd.testing.assert_frame_equal(two_versions.read("churn", 1, columns=names), whole[names])
+    with pytest.raises(prescore.Mistake, match=r"has no column Score\. Its columns are customer, score, version, "):
+        two_versions.read("churn", columns=["Score"])
+
+
 def test_a_version_without_a_table_cannot_be_read(two_versions: prescore.Project, connection: Connection) -> None:
     connection.execute("update prescore.versions set state = 'retired' where version = 1")
     with pytest.raises(prescore.NotAllowed, match="churn version 1 is retired: it has no table to read"):

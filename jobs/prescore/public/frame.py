@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -32,15 +32,16 @@ _NULLABLE = {
     pa.int64(): pd.Int64Dtype(),
     pa.bool_(): pd.BooleanDtype(),
 }
+_CLOCKS = ("version", "data_as_of", "published_at")
 _WITHOUT_TABLE = ("building", "failed", "retired")
 
 
-def read(catalog: Catalog, model: str, version: int | None) -> pd.DataFrame:
-    """Return the published version of a model, or another one by its number, in the column order of its view.
+def read(catalog: Catalog, model: str, version: int | None, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return the published version of a model, or another one by its number: all columns of its view, or some by name.
 
-    Raises NotFound for a model without a published version and for an unknown version, NotAllowed for a version
-    whose table does not exist or that holds a value that pandas cannot, DatabaseRefused when not all of its rows can
-    be read.
+    Raises NotFound for a model without a published version and for an unknown version, Mistake for an unknown column,
+    NotAllowed for a version whose table does not exist or that holds a value that pandas cannot, DatabaseRefused when
+    not all of its rows can be read.
     """
     connection = catalog.connection
     connection.execute(session.reader_settings(0))
@@ -49,10 +50,27 @@ def read(catalog: Catalog, model: str, version: int | None) -> pd.DataFrame:
     with connection.transaction():
         row = _published(catalog, model) if version is None else catalog.version(model, version)
         _require_table(row)
-        columns = [*row["key_columns"], *row["output_columns"]]
+        columns = _columns(row, names)
         table = _copy(catalog, row, columns)
     lookup.require_count(row, table.num_rows)
-    return _frame(row, columns, table)
+    frame = _frame(row, columns, table)
+    return frame if names is None else frame[list(names)]
+
+
+def _columns(version: Version, names: Sequence[str] | None) -> list[Column]:
+    """Return the columns to read from the table: the rest of the view is the same in every row."""
+    columns = [*version["key_columns"], *version["output_columns"]]
+    if names is None:
+        return columns
+    available = [*(column["name"] for column in columns), *_CLOCKS]
+    unknown = [name for name in names if name not in available]
+    if unknown:
+        raise errors.Mistake(
+            f"{version['model']} version {version['version']} has no column {', '.join(unknown)}. "
+            f"Its columns are {', '.join(available)}."
+        )
+    # The key counts the rows if nothing else does.
+    return [column for column in columns if column["name"] in names] or version["key_columns"]
 
 
 def _published(catalog: Catalog, model: str) -> Version:
@@ -118,6 +136,8 @@ def _frame(version: Version, columns: list[Column], table: pa.Table) -> pd.DataF
         if column["role"] != "key" and "version" not in frame:
             frame |= _clocks(version, rows)
         frame[column["name"]] = _series(column, values)
+    if "version" not in frame:
+        frame |= _clocks(version, rows)
     return pd.DataFrame(frame, index=rows)
 
 

@@ -209,23 +209,23 @@ class Project:
             versions = catalog.version(name, a), catalog.version(name, b)
             return Comparison.from_differences(comparison.compare(catalog.connection, *versions))
 
-    def read(self, name: str, version: int | None = None) -> pd.DataFrame:
+    def read(self, name: str, version: int | None = None, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the published version of a model, or another version, as a DataFrame in no particular order.
 
         Columns are those of the view `predictions.<name>`: the key, `version`, `data_as_of`, `published_at`, then
         outputs and passthrough columns. Types are exact: smallint, integer and bigint are int16, int32 and int64; real
         and double precision are float32 and float64; timestamps are datetime64[us], with UTC for timestamptz; dates
         and UUIDs are Python objects. Passthrough integers and booleans, which may be NULL, have the nullable types
-        Int16, Int32, Int64 and boolean. The whole version is held in memory.
+        Int16, Int32, Int64 and boolean. The whole version is held in memory; `columns` reads only these, in this order.
 
-        Raises NotFound when no such version exists or none is published, NotAllowed when its table is gone or holds
-        a value that pandas cannot hold, such as an infinite time.
+        Raises NotFound when no such version exists or none is published, Mistake for an unknown column, NotAllowed when
+        its table is gone or holds a value that pandas cannot hold, such as an infinite time.
         """
         with extras.needed("jobs"):
             from prescore.public import frame
 
         with self._session.catalog() as catalog:
-            return frame.read(catalog, name, version)
+            return frame.read(catalog, name, version, columns)
 
     def lookup(self, name: str, *key: object) -> LookupResult:
         """Return the published prediction of one key, given as one value for each key column in the spec's order.
