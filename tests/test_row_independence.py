@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fix_project import Sandbox, customers, model
+from fix_project import Sandbox, Value, customers, model
 from prescore.errors import NotAllowed
 from prescore.run import materialize, registration
 from prescore.versions.options import RunOptions
@@ -108,6 +108,34 @@ def test_a_broadcast_over_the_rows_is_refused(sandbox: Sandbox) -> None:
     result = sandbox.cli("validate", "churn")
     assert result.code == 2
     assert "does not score each row by itself" in result.err
+
+
+def test_probabilities_of_rare_events_may_be_off_by_their_rounding(sandbox: Sandbox) -> None:
+    """ONNX Runtime scores many rows with another kernel than one: 1e-6 becomes 1.1e-6."""
+    random = np.random.default_rng(0)
+    names = [f"x{i}" for i in range(20)]
+    values = random.normal(scale=3, size=(64, 20)).astype(np.float32)
+    weights = random.normal(size=20)
+    node = helper.make_node(
+        "LinearClassifier",
+        ["features"],
+        ["label", "probabilities"],
+        domain="ai.onnx.ml",
+        coefficients=[*-weights, *weights],
+        intercepts=[14.0, -14.0],
+        classlabels_ints=[0, 1],
+        post_transform="LOGISTIC",
+        multi_class=1,
+    )
+    outputs: list[Value] = [("label", TensorProto.INT64, [None]), ("probabilities", FLOAT, [None, 2])]
+    sandbox.onnx(model([node], [("features", FLOAT, [None, 20])], outputs))
+    columns = {name: values[:, i] for i, name in enumerate(names)}
+    sandbox.data(pa.table({"customer": np.arange(64), **columns}))
+    sandbox.query("select * from read_parquet('data/customers.parquet')")
+    sandbox.edit('["visits", "spend"]', str(names).replace("'", '"'))
+    sandbox.edit('from = "score"', 'from = "probabilities", class = 1')
+    done = sandbox.cli("validate", "churn")
+    assert done.code == 0, done.err
 
 
 def test_one_large_row_does_not_hide_that_the_others_are_changed(sandbox: Sandbox) -> None:

@@ -52,7 +52,34 @@ CHURN = [
         "customers with two-year contracts stay",
     ),
 ]
-BREAKS = [("churn", *broken) for broken in CHURN]
+CREDIT = [
+    (
+        "exchanged columns",
+        "sql/domains/credit.sql",
+        [('"Amount"::real', '"Expenses"::real'), ('"Expenses"::real as e', '"Amount"::real as e')],
+        "the share of defaults is plausible",
+    ),
+    ("no incomes", "sql/domains/credit.sql", [('"Income"::real', "null::real")], "incomes are known"),
+    (
+        "a model that has lost a column",
+        "train.py",
+        [("fit(train, train_status)", "fit(train.assign(income=100.0), train_status)")],
+        "every important column is a reason for some loan",
+    ),
+    (
+        "a constant model",
+        "train.py",
+        [("LogisticRegression(", "LogisticRegression(C=1e-9, ")],
+        "scores differ between loans",
+    ),
+    (
+        "trained on half of the loans",
+        "train.py",
+        [("fit(train, train_status)", "fit(train[half := train['home'] == 'owner'], train_status[half])")],
+        "the share of defaults is plausible",
+    ),
+]
+BREAKS = [("churn", *broken) for broken in CHURN] + [("credit", *broken) for broken in CREDIT]
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +104,13 @@ def test_airflow_reads_the_dag_file(example: Path, airflow: Airflow, monkeypatch
     loaded = airflow.load(example / "dags")
     assert loaded["errors"] == {}
     assert set(loaded["dags"]) == {f"prescore_{example.name}"} | UPKEEP
-    assert loaded["dags"][f"prescore_{example.name}"]["runs"]
+
+
+def test_runs_of_the_credit_example_ask_for_approval(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PRESCORE_PROJECT", raising=False)
+    dag = airflow.load(ROOT / "docs/examples/credit/dags")["dags"]["prescore_credit"]
+    assert dag["params"]["when_checked"] == "ask for approval"
+    assert dag["answer_timeouts"] == {"approve": "5 days, 0:00:00"}
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,9 @@ SAMPLE_ROWS = 64
 # How far two scores of a row may differ by rounding alone: a fraction of the score, and one of the column's median.
 _ROUNDING = 1e-4
 _ROUNDING_OF_MEDIAN = 1e-5
+# Scores that all lie between 0 and 1 may be probabilities. Those of rare events have the rounding of the opposite's,
+# which is almost 1.
+_ROUNDING_OF_PROBABILITIES = 1e-6
 
 
 def require(scorer: Scorer, rows: pa.RecordBatch) -> None:
@@ -150,8 +153,10 @@ def _differing(scores: pa.Array, others: pa.Array) -> Mask:
     a = scores.to_numpy(zero_copy_only=False).astype(np.float64)
     b = others.to_numpy(zero_copy_only=False).astype(np.float64)
     finite = np.abs(a[np.isfinite(a)])
-    median = np.median(finite) if finite.size else 0.0
-    close: Mask = np.isclose(a, b, rtol=_ROUNDING, atol=_ROUNDING_OF_MEDIAN * median, equal_nan=True)
+    rounding = _ROUNDING_OF_MEDIAN * float(np.median(finite)) if finite.size else 0.0
+    if finite.size and np.nanmin(a) >= 0 and finite.max() <= 1:
+        rounding = max(rounding, _ROUNDING_OF_PROBABILITIES)
+    close: Mask = np.isclose(a, b, rtol=_ROUNDING, atol=rounding, equal_nan=True)
     return ~close
 
 
