@@ -330,6 +330,9 @@ def test_an_estimators_outputs_have_names_of_their_own(sandbox: Sandbox) -> None
     classifier = LogisticRegression().fit(frame, labels)
     written = pd.read_parquet(prescore.examples(classifier, frame, file=sandbox.root / FILE))
     assert list(written.columns) == ["visits", "spend", "prediction", "probability_gold", "probability_none"]
+    both = LogisticRegression().fit(frame, np.where(frame["visits"] > 0, "a-b", "a b"))
+    written = pd.read_parquet(prescore.examples(both, frame, file=sandbox.root / FILE))
+    assert list(written.columns[-2:]) == ["probability_a b", "probability_a-b"]
     with pytest.raises(Mistake, match="predict_proba has no class 'silver'; the model's classes are gold, none"):
         prescore.examples(classifier, frame, file=sandbox.root / FILE, outputs={"p": ("predict_proba", "silver")})
     with pytest.raises(Mistake, match="LogisticRegression has no method score_samples"):

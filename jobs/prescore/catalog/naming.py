@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 RESERVED_COLUMNS = frozenset({"version", "data_as_of", "published_at", "max_age", "found"})
 """Columns and query parameters that prescore defines itself."""
@@ -56,3 +57,18 @@ def require_key_name(value: str) -> str:
     if value in PARAMETERS:
         raise ValueError(f"{value} is a query parameter of the lookup API; rename the key in the domain query")
     return value
+
+
+def probability_columns(labels: Sequence[object]) -> list[str]:
+    """Return a column for the probability of each class, such as `probability_one_year` for the class `One year`.
+
+    Texts are in lower case and without spaces or punctuation, so that SQL needs no quotes, unless two classes would
+    get the same name.
+    """
+    plain = [_plain(label) if isinstance(label, str) else str(label) for label in labels]
+    is_distinct = len(set(plain)) == len(plain) and all(plain)
+    return [f"probability_{name}" for name in (plain if is_distinct else labels)]
+
+
+def _plain(label: str) -> str:
+    return re.sub(r"\W+", "_", label.lower()).strip("_")

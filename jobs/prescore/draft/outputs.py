@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from prescore.catalog.naming import probability_columns
 from prescore.scoring.graph import Graph, Label
 
 Tensor = np.ndarray[Any, Any]
@@ -65,11 +66,10 @@ def _of_tensor(
         name = targets[0] if len(targets) == 1 else "prediction"
         yield _single(name, source, tensor.reshape(-1), classes)
     elif labels and tensor.shape[1] == len(labels) and len(labels) <= MOST_COLUMNS:
-        chosen = labels[1:] if len(labels) == 2 else labels
-        for label in chosen:
-            values = tensor[:, labels.index(label)]
-            fields = {"from": source, "class": label}
-            yield DraftOutput(f"probability_{label}", "probability", _type(tensor), fields, values)
+        names = probability_columns(labels)
+        for index in range(1 if len(labels) == 2 else 0, len(labels)):
+            fields = {"from": source, "class": labels[index]}
+            yield DraftOutput(names[index], "probability", _type(tensor), fields, tensor[:, index])
     elif tensor.shape[1] <= MOST_COLUMNS or len(targets) == tensor.shape[1]:
         for index in range(tensor.shape[1]):
             name = targets[index] if len(targets) == tensor.shape[1] else f"{source}_{index}"

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prescore.catalog import naming
 from prescore.errors import Mistake
 
 if TYPE_CHECKING:
@@ -144,8 +145,8 @@ def _outputs(model: Any, rows: pd.DataFrame, outputs: Mapping[str, Part] | None)
     results = {"prediction": _call(model, "predict", rows)}
     if hasattr(model, "predict_proba"):
         probabilities = _call(model, "predict_proba", rows)
-        for index, label in enumerate(model.classes_):
-            results[f"probability_{label}"] = probabilities[:, index]
+        for index, name in enumerate(naming.probability_columns(list(model.classes_))):
+            results[name] = probabilities[:, index]
     return results
 
 
