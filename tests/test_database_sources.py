@@ -18,6 +18,10 @@ from prescore.run import materialize
 from prescore.sources import database_errors
 from test_file_sources import write_spec
 
+CSV_ADVICE = (
+    "Cast it in the domain query. In CSV, read it as text with read_csv(…, types = {'name': 'VARCHAR'}): a cast would "
+    "make 7 of 007, and true of t."
+)
 ADVICE = "Fix or cast it in the domain query."
 SOURCE = 'query = "sql/domains/m.sql"'
 
@@ -80,7 +84,7 @@ def test_a_column_of_several_types_costs_only_the_rows_that_do_not_fit(shop: San
     assert done.code == 0, done.err
     assert shop.rows("select id, note from predictions.m order by id") == [(2, "seven"), (4, None)]
     assert shop.rows("select key ->> 'id', reason from prescore.rejects order by 1") == [
-        ("1", "Column note is bigint in the domain, but must be text. Cast it in the domain query."),
+        ("1", f"Column note is bigint in the domain, but must be text. {CSV_ADVICE}"),
         ("3", "Column note is binary in the domain, but must be text. Cast it in the domain query."),
     ]
 
@@ -183,6 +187,19 @@ def test_a_url_that_does_not_work_is_reported_without_its_password(
         failed = shop.cli(command, "m", "--json")
         assert (failed.code, message in failed.err) == (code, True), failed.err
         assert "hunter2" not in failed.err + failed.out
+
+
+def test_only_the_limits_of_a_server_that_are_about_a_query_hold(shop: Sandbox) -> None:
+    """Rows are converted and the first ones scored while the source's transaction is idle."""
+    options = "-c idle_in_transaction_session_timeout=2s -c statement_timeout=500"
+    shop.monkeypatch.setenv("PG_URL", make_conninfo(shop.database.url, options=options))
+    limit = "select current_setting('idle_in_transaction_session_timeout') as id, 1::float8 as x"
+    _from(shop, "pg", limit, key='id = "text"')
+    assert shop.cli("run", "m").code == 0
+    assert shop.rows("select id from predictions.m") == [("10min",)]
+    _from(shop, "pg", "select 1 as id, 1::float8 as x from pg_sleep(60)")
+    slow = shop.cli("validate", "m")
+    assert (slow.code, "Did the query exceed a timeout of the server" in slow.err) == (3, True), slow.err
 
 
 def test_a_refused_login_is_the_users_mistake(shop: Sandbox) -> None:

@@ -1,4 +1,4 @@
-"""Domains from MariaDB or MySQL, if PRESCORE_TEST_MYSQL_URL names an empty database there."""
+"""Domains from MariaDB, if PRESCORE_TEST_MYSQL_URL names an empty database there."""
 
 from __future__ import annotations
 

@@ -97,7 +97,12 @@ def _cast_advice(source: pa.DataType, target: pa.DataType) -> str:
     if _is_text(source) and _is_number(target):
         return (
             "Make texts that are not numbers NULL in the domain query, then cast it there. A cast alone makes them 0 "
-            "in SQLite and MySQL."
+            "in SQLite and MySQL. In CSV with decimal commas, use read_csv(…, decimal_separator = ',')."
+        )
+    if _is_text(target) and (_is_number(source) or pat.is_boolean(source) or pat.is_temporal(source)):
+        return (
+            "Cast it in the domain query. In CSV, read it as text with read_csv(…, types = {'name': 'VARCHAR'}): a "
+            "cast would make 7 of 007, and true of t."
         )
     return "Cast it in the domain query."
 

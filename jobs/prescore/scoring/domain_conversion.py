@@ -313,7 +313,7 @@ def _returned(missing: str, names: list[str]) -> str:
                 f"the query returns {name}, which looks the same, but has other Unicode characters: an accented letter "
                 "is one character or two. Write the name in the query as it is in the spec"
             )
-    return f"the query returns {', '.join(names)}"
+    return f"the query returns {', '.join(names) or 'none at all'}"
 
 
 def _has_times(arrow_type: pa.DataType) -> bool:

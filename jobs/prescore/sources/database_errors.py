@@ -46,6 +46,17 @@ _MYSQL_TRANSIENT = {
     4031,  # closed because of inactivity
 }
 _MYSQL_REFUSED = {1044, 1045, 1049, 1130, 1142, 1143, 1227, 1698}
+_AWAY_ADVICE = "Check that its database is up and reachable, then try again."
+_TOO_SLOW_ADVICE = (
+    "Did the query exceed a timeout of the server or of the role? Raise the timeout, or make the query faster."
+)
+_LOCKED_ADVICE = "Another session holds a lock on what the query reads. Try again when it is done."
+_CROWDED_ADVICE = "Close some of its connections, or raise its limit, then try again."
+_TRANSIENT_ADVICE: dict[str | int | None, str] = {
+    **dict.fromkeys(("57014", "25P04", 1317, 1969, 3024), _TOO_SLOW_ADVICE),
+    **dict.fromkeys(("55P03", "40P01", 1205, 1213, "BUSY", "LOCKED"), _LOCKED_ADVICE),
+    **dict.fromkeys(("53300", 1040, 1203), _CROWDED_ADVICE),
+}
 _ADVICE = "Fix the query, or the data that it reads."
 _SQLITE_TRANSIENT = {"BUSY", "LOCKED", "NOMEM", "INTERRUPT", "IOERR", "FULL", "PROTOCOL"}
 
@@ -80,7 +91,7 @@ def classified(source: str, label: str, error: Any, *, connecting: bool = False)
             sentences(f"Source {source} refuses access", text, "Check its URL, and the rights of its user.")
         )
     if error.connection_invalidated or _is_transient(driver_error):
-        advice = "Check that its database is up and reachable, then try again."
+        advice = _TRANSIENT_ADVICE.get(_code(driver_error), _AWAY_ADVICE)
         return SourceUnavailable(sentences(f"Source {source} is not available", text, advice))
     advice = "Check that its database is up, and its URL in prescore.toml."
     if connecting and _code(driver_error) is None:

@@ -33,6 +33,9 @@ _POSTGRES = Dialect(
         "set local extra_float_digits = 3",
         "set local datestyle = 'ISO'",
         "set local timezone = 'UTC'",
+        # While rows are converted and the first ones scored, nothing is read. A server that has a short limit would end
+        # the session then, and one without a limit would keep the transaction of a suspended process forever.
+        "set local idle_in_transaction_session_timeout = '10min'",
     ),
     # json, jsonb
     hidden={114: _JSON, 3802: _JSON},
@@ -42,7 +45,12 @@ _POSTGRES = Dialect(
     single=frozenset([700, 1021]),
 )
 _MYSQL = Dialect(
-    begin=("set session transaction read only", "set session time_zone = '+00:00'"),
+    begin=(
+        "set session transaction read only",
+        "set session time_zone = '+00:00'",
+        # How many seconds the server waits until the next rows are read; the default is 60.
+        "set session net_write_timeout = 600",
+    ),
     hidden={
         245: _JSON,
         4: SourceType(

@@ -44,6 +44,7 @@ _UUID = SourceType(
     "spec.",
 )
 _JSON = SourceType("JSON", (), f"Texts in JSON have quotes around them. {_READ_AS_TEXT}, or use ->> in place of ->.")
+_BLOB = SourceType("BLOB", (), "Convert it in the domain query, with hex() for a uuid, or decode() for text in UTF-8.")
 _UHUGEINT = SourceType("UHUGEINT", (), "Cast it to HUGEINT or BIGINT in the domain query.")
 
 
@@ -67,6 +68,8 @@ def _hidden(duckdb_type: Any) -> SourceType | None:
         return _JSON
     if kind == "uuid":
         return _UUID
+    if kind == "blob":
+        return _BLOB
     # Arrow gets it as a signed integer: 2^128 - 1 would be -1.
     if kind == "uhugeint":
         return _UHUGEINT
