@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export GX_ANALYTICS_ENABLED := False
 
-.PHONY: help install demo airflow test test-acceptance test-compose test-toolkits bench-api pictures check faults lock clean
+.PHONY: help install demo airflow test test-acceptance test-compose test-toolkits bench-api docs pictures check faults lock clean
 install: .venv/installed  ## install everything into .venv
 	@$(if $(filter-out install,$(MAKECMDGOALS)),:,echo "Installed in .venv. Next: make demo, or: . .venv/bin/activate && prescore --help")
 
@@ -62,6 +62,15 @@ faults: install  ## kill runs in every step, twenty times each, and verify what 
 bench-api: install  ## measure the lookup API's requests per second with wrk (apt-get install wrk): 7 minutes
 	$(BIN)/python benchmarks/lookups.py
 
+docs: .venv-docs/installed  ## build the documentation as a website in build/site, and verify its links: 10 seconds
+	.venv-docs/bin/python docs/website.py
+	@echo "To read it: python3 -m http.server --directory build/site"
+
+.venv-docs/installed: requirements-docs.lock
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	@touch $@
+
 pictures: install  ## draw the pictures of the documentation (apt-get install chromium): 2 minutes
 	@awk '/^[a-z]/ {on = /^playwright==/} on' requirements.lock > .venv/playwright.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r .venv/playwright.txt
@@ -84,6 +93,8 @@ lock:  ## update the lock files within the ranges of pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra jobs --group toolkits --constraint requirements.lock \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml -o requirements-toolkits.lock \
 	  $(addprefix --no-emit-package ,torch triton $(CUDA))
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group docs \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -o requirements-docs.lock
 
 clean:  ## remove everything that was installed or built
-	rm -rf .venv .venv-toolkits build dist *.egg-info jobs/*.egg-info
+	rm -rf .venv .venv-docs .venv-toolkits build dist *.egg-info jobs/*.egg-info
