@@ -319,7 +319,9 @@ def test_a_rollback_to_a_half_detached_version_shows_all_of_it(five: Sandbox) ->
     assert five.rows("select count(*), min(version) from predictions.churn") == [(1000, 3)]
 
 
-def test_other_objects_on_a_versions_table_keep_it_and_nothing_else(five: Sandbox) -> None:
+def test_other_objects_on_a_versions_table_keep_it_and_nothing_else(
+    five: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
     with five.database.connect() as connection:
         connection.execute("create view public.march as select * from prescore_versions.churn_v3")
         connection.execute("create materialized view public.april as select * from prescore_versions.churn_v3")
@@ -334,8 +336,12 @@ def test_other_objects_on_a_versions_table_keep_it_and_nothing_else(five: Sandbo
         retired.out
     )
     assert "Version 4 keeps its table, because these objects depend on it: constraint orders_customer" in retired.out
+    assert "Drop them, and the next retirement drops the table." in retired.out
+    # Everything was said once.
+    assert "depend on it" not in retired.err + caplog.text
     # A run that has published is not failed by them, either.
     assert five.cli("run", "churn", "--full").code == 0
+    assert "churn_v3 is retired, but stays on disk, because these objects depend on it" in caplog.text
     with five.database.connect() as connection:
         connection.execute("drop view public.march; drop materialized view public.april; drop table public.orders")
     five.cli("retire", "churn")

@@ -105,6 +105,8 @@ def retire(name: Model, dry_run: DryRun = False) -> None:
         typer.echo(f"`prescore status {name}` shows the sessions that read them.")
     for version, names in result.dependents.items():
         typer.echo(f"Version {version} keeps its table, because these objects depend on it: {', '.join(names)}")
+    if result.dependents:
+        typer.echo("Drop them, and the next retirement drops the table.")
 
 
 @app.command()

@@ -394,6 +394,7 @@ class RetirementResult(Result):
             "model": self.model,
             "retired": _listed(self.retired),
             "still being read": _listed(self.in_use),
+            "kept by other objects": _listed(tuple(self.dependents)),
         }
 
 

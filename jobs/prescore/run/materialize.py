@@ -386,7 +386,8 @@ def retire(job: Job) -> list[int]:
     """
     try:
         with job.database.connect() as connection:
-            retired = retention.retire(connection, job.store, job.model, job.spec.retention)
+            retired = list(retention.retire(connection, job.store, job.model, job.spec.retention))
+            retention.warn_of_dependents(connection, job.model)
             return [version["version"] for version in retired]
     except (Transient, DatabaseRefused, StoreRefused) as error:
         _log.warning("Retirement of %s is left for the next run: %s", job.model, error)

@@ -106,6 +106,7 @@ def retire(model: str, root: str) -> list[int]:
             return []
         spec = project.spec(model)
         store = Store(project.store, catalog.name)
-        retired = retention.retire(catalog.connection, store, model, spec.retention)
         # `retire` is a generator: each version is retired when it is read from it.
+        retired = list(retention.retire(catalog.connection, store, model, spec.retention))
+        retention.warn_of_dependents(catalog.connection, model)
         return [version["version"] for version in retired]

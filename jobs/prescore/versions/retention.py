@@ -258,16 +258,22 @@ def undropped(connection: Connection, model: str) -> list[Version]:
     return Catalog(connection).all("versions_leftover", model=model)
 
 
+def warn_of_dependents(connection: Connection, model: str) -> None:
+    """Log the objects that keep tables of retired versions on disk, for a retirement that reports nothing itself."""
+    for version in undropped(connection, model):
+        names = dependents(connection, version)
+        if names:
+            _log.warning(
+                "prescore_versions.%s is retired, but stays on disk, because these objects depend on it: %s. Drop "
+                "them, and the next retirement drops the table.",
+                version["table_name"],
+                ", ".join(names),
+            )
+
+
 def _drop(connection: Connection, version: Version) -> bool:
     """Detach and drop a version's table; return False while transactions may read it or other objects depend on it."""
-    names = dependents(connection, version)
-    if names:
-        _log.warning(
-            "prescore_versions.%s is retired, but stays on disk: %s depends on it. Drop that, and the next retirement "
-            "drops the table.",
-            version["table_name"],
-            ", ".join(names),
-        )
+    if dependents(connection, version):
         return False
     # Detaching waits for transactions that have read the version, but first hides it from them, and from others that
     # have yet to read it.
