@@ -14,7 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import ModuleType
@@ -116,10 +116,13 @@ def _asset_references(dag: Any) -> Any:
     return condition.iter_asset_refs() if condition else ()
 
 
-def run(folder: str, dag_id: str, logical_date: str, retry_at_once: bool, form: dict[str, Any]) -> dict[str, Any]:
+def run(
+    folder: str, dag_id: str, logical_date: str, retry_at_once: bool, marked: str | None, form: dict[str, Any]
+) -> dict[str, Any]:
     """Run a DAG for a logical date and return the result; a run that exists is cleared first.
 
-    `retry_at_once` removes the delay before retries; `form` holds the values of the trigger form.
+    `retry_at_once` removes the delay before retries. Tasks that match the pattern `marked` are marked as success and do
+    nothing. `form` holds the values of the trigger form.
     """
     from airflow.dag_processing.dagbag import DagBag
 
@@ -129,7 +132,27 @@ def run(folder: str, dag_id: str, logical_date: str, retry_at_once: bool, form: 
             task.retry_delay = timedelta(0)
             task.retry_exponential_backoff = 0
     date = datetime.fromisoformat(logical_date)
-    return describe_run(dag.test(logical_date=date, run_after=date, run_conf=form))
+    return describe_run(dag.test(logical_date=date, run_after=date, run_conf=form, mark_success_pattern=marked))
+
+
+def waits(polls: int) -> dict[str, Any]:
+    """Return the seconds for which a task waits after each of several attempts that found the model busy."""
+    from airflow.sdk.exceptions import AirflowRescheduleException
+    from airflow.sdk.execution_time.context import set_current_context
+
+    from prescore.errors import Busy
+    from prescore_dags import run_lease
+
+    seconds = []
+    for count in range(polls):
+        context: Any = {"task_reschedule_count": count}
+        began = datetime.now(UTC)
+        try:
+            with set_current_context(context), run_lease.waiting():
+                raise Busy
+        except AirflowRescheduleException as reschedule:
+            seconds.append(round((reschedule.reschedule_date - began).total_seconds()))
+    return {"seconds": seconds}
 
 
 def clear(dag_id: str, logical_date: str, task_id: str, map_index: int) -> dict[str, Any]:

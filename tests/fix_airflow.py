@@ -57,10 +57,12 @@ class Airflow:
         """Return what Airflow reads from a DAG folder in this test's environment."""
         return self._request("load", folder=str(folder or self.folder))
 
-    def run(self, dag_id: str = "prescore_churn", *, retry_at_once: bool = False, **form: Any) -> dict[str, Any]:
+    def run(
+        self, dag_id: str = "prescore_churn", *, retry_at_once: bool = False, marked: str | None = None, **form: Any
+    ) -> dict[str, Any]:
         """Run a DAG with `dag.test()` for this test's logical date; a second call clears and repeats that run.
 
-        `form` holds the values of the trigger form.
+        Tasks that match the pattern `marked` are marked as success. `form` holds the values of the trigger form.
         """
         return self._request(
             "run",
@@ -68,6 +70,7 @@ class Airflow:
             dag_id=dag_id,
             logical_date=self.logical_date,
             retry_at_once=retry_at_once,
+            marked=marked,
             form=form,
         )
 
@@ -76,6 +79,11 @@ class Airflow:
         return self._request(
             "run_task", dag_id=dag_id, logical_date=self.logical_date, task_id=task_id, map_index=map_index
         )
+
+    def waits(self, polls: int) -> list[int]:
+        """Return the seconds for which a task waits after each of several attempts that found the model busy."""
+        seconds: list[int] = self._request("waits", polls=polls)["seconds"]
+        return seconds
 
     def test_task(self, task_id: str, dag_id: str = "prescore_churn") -> None:
         """Run one task without a run, as `airflow tasks test` does."""

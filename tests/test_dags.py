@@ -452,6 +452,26 @@ def test_a_run_waits_while_another_run_holds_the_lease(airflow: Airflow, sandbox
     assert "Another run of churn is in progress (a backfill, lease until" in airflow.log()
 
 
+def test_a_run_that_waits_for_long_tries_less_often(airflow: Airflow) -> None:
+    """Each attempt is a process that imports Airflow."""
+    assert airflow.waits(6) == [10, 20, 40, 60, 60, 60]
+    # After days of waiting, too.
+    assert airflow.waits(2000)[-1] == 60
+
+
+@pytest.mark.parametrize(("marked", "failed"), [("snapshot", "release_lease"), ("score", "stage")])
+def test_tasks_that_are_marked_as_success_publish_nothing(
+    airflow: Airflow, sandbox: Sandbox, marked: str, failed: str
+) -> None:
+    _without_checks(sandbox)
+    result = airflow.run(marked=marked)
+    assert (result["state"], result["states"][failed], result["tries"][failed]) == ("failed", "failed", 1), result
+    assert result["states"]["publish"] in ("failed", "upstream_failed")
+    assert sandbox.rows("select count(*) from prescore.models where published_version is not null") == [(0,)]
+    assert sandbox.rows(LEASES) == [(0,)]
+    assert "Clear" in airflow.log()
+
+
 def test_a_refused_version_fails_the_run_without_a_retry(airflow: Airflow, sandbox: Sandbox) -> None:
     sandbox.cli("run", "churn")
     sandbox.onnx(linear([1.0, -0.5], add=5.0))
