@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 
 import httpx
+import orjson
 import pytest
 
 from fix_api import OPEN, Api, serving
@@ -92,6 +94,24 @@ def test_a_wrong_method_is_405_and_names_the_right_ones(api: Api, method: str, p
 def test_a_malformed_body_is_422(api: Api, body: bytes) -> None:
     m = api.publish({"k": "text"}, [])
     assert _error(api.client.post(f"/v1/predictions/{m}/lookup", content=body)) == (422, "request_invalid")
+
+
+def test_a_message_about_a_body_is_short_and_in_plain_words(api: Api) -> None:
+    m = api.publish({"k": "text"}, [])
+    bodies = {
+        b"": "The body is not valid JSON: it is empty.",
+        gzip.compress(b"{}"): "The body is not valid JSON: it is not UTF-8 at byte 1.",
+        orjson.dumps({"keys": [{f"x{i}": i for i in range(100_000)}]}): "x8, x9, and 99,990 more; the key column is k.",
+        orjson.dumps(
+            {"keys": [{"k": "a", "": 1, "b\n": 1, "c" * 1000: 1}]}
+        ): f"has no column '', 'b\\n', '{'c' * 60}'; ",
+        orjson.dumps({"keys": [{"k": "a"}] * 10_001}): "The request has 10,001 keys; the limit is 10,000",
+    }
+    for body, words in bodies.items():
+        response = api.client.post(f"/v1/predictions/{m}/lookup", content=body)
+        message = response.json()["error"]["message"]
+        assert words in message
+        assert len(message) < 500
 
 
 def test_a_bug_reveals_nothing_but_the_request_id(broken: httpx.Client) -> None:

@@ -152,7 +152,7 @@ def test_the_number_of_keys_is_limited(api: Api) -> None:
     assert (len(full), [a["key"]["k"] for a in full if a["found"]]) == (MAX_KEYS, [MAX_KEYS - 1])
     over = api.client.post(f"/v1/predictions/{m}/lookup", json={"keys": keys})
     assert (over.status_code, over.json()["error"]["code"]) == (413, "too_large")
-    assert str(MAX_KEYS) in over.json()["error"]["message"]
+    assert f"{MAX_KEYS:,}" in over.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -245,6 +245,8 @@ def test_bulk_keys_have_exactly_their_columns(api: Api, key: Any, words: str) ->
         ("?carrier=UA&flight=1&day=2013-01-01&max_age=1&max_age=1", ["more than once", "max_age"]),
         ("?carrier=UA&flight=1&day=2013-01-01&output=score&output=score", ["more than once", "output=score"]),
         ("?carrier=UA&flight=1&day=2013-01-01&output=none", ["no output none", "it has score"]),
+        ("?carrier=UA&flight=+1&day=2013-01-01", ["not ' 1'", "Send a plus sign as %2B"]),
+        ("?carrier=UA&flight=1&day=2013-01-01&output=", ["no output ''"]),
         ("/1?k=1", ["Unknown parameters: k"]),
         ("/%FF", ["not UTF-8"]),
         ("?carrier=%C3", ["not UTF-8"]),

@@ -46,6 +46,7 @@ def _code(response: httpx.Response) -> tuple[int, str]:
         (f"application/json;q=0, {ARROW};q=0.1", ARROW),
         ("application/json;charset=utf-8", "application/json"),
         ("APPLICATION/JSON", "application/json"),
+        ("", "application/json"),
     ],
 )
 def test_the_client_chooses_among_the_media_types(served: httpx.Client, accept: str, content_type: str) -> None:
@@ -210,6 +211,8 @@ def test_a_preflight_needs_no_key(server: str) -> None:
             assert "content-length" not in response.headers
             assert response.headers["access-control-allow-origin"] == APP
             assert "POST" in response.headers["access-control-allow-methods"]
+            varies = response.headers.get_list("vary", split_commas=True)
+            assert (varies.count("Origin"), len(set(varies))) == (1, len(varies))
             allowed = response.headers["access-control-allow-headers"]
             assert allowed == "authorization, sentry-trace"
             other = client.options(LOOKUP, headers={"Origin": "https://evil.example.org", **preflight})

@@ -1,12 +1,15 @@
-"""Numbers, times and durations as text for people."""
+"""Numbers, times, durations and names as text for people."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 _SMALLEST_WITH_SEPARATORS = 1000
 _LARGEST_EXACT = 2**53
+_MOST_NAMES = 10
+_LONGEST_NAME = 60
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
@@ -39,3 +42,16 @@ def short(value: Any) -> str:
 def count(number: int, noun: str) -> str:
     """Return a number with its noun, such as `1 row` or `1,000 rows`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def names(given: Sequence[str]) -> str:
+    """Return at most ten names as a list such as `a, b`; those that cannot be read easily are in quotes."""
+    shown = [_name(name) for name in given[:_MOST_NAMES]]
+    if len(given) > _MOST_NAMES:
+        shown.append(f"and {len(given) - _MOST_NAMES:,} more")
+    return ", ".join(shown)
+
+
+def _name(name: str) -> str:
+    is_readable = name.isprintable() and not any(character.isspace() for character in name)
+    return name if name and is_readable and len(name) <= _LONGEST_NAME else repr(name[:_LONGEST_NAME])

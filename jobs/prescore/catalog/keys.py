@@ -11,7 +11,7 @@ from contextlib import suppress
 from operator import itemgetter
 from typing import Any
 
-from prescore import errors
+from prescore import errors, wording
 from prescore.catalog.catalog import Column
 from prescore.catalog.types import TYPES, Parser
 
@@ -54,7 +54,7 @@ def _wrong_columns(columns: Sequence[Column], key: Mapping[str, Any]) -> errors.
     if missing:
         faults.append(f"lacks {', '.join(missing)}")
     if unknown:
-        faults.append(f"has no column {', '.join(unknown)}")
+        faults.append(f"has no column {wording.names(unknown)}")
     subject = "key column is" if len(names) == 1 else "key columns are"
     return errors.KeyInvalid(f"The key {' and '.join(faults)}; the {subject} {', '.join(names)}.")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from prescore import wording
 from prescore.catalog import keys
 from prescore.errors import RequestInvalid, TooLarge, UnsupportedMediaType
 from prescore_api.formats import arrow, arrow_validation
@@ -38,7 +39,7 @@ def parse(request: Request, body: bytes) -> ParseKeys:
 def _count_keys(request: Request, count: int) -> None:
     request.keys = count
     if count > MAX_KEYS:
-        raise TooLarge(f"The request has {count} keys; the limit is {MAX_KEYS} per request. Send several requests.")
+        raise TooLarge(f"The request has {count:,} keys; the limit is {MAX_KEYS:,} per request. Send several requests.")
 
 
 def _content_type(request: Request) -> bytes:
@@ -62,13 +63,24 @@ def _json_keys(body: bytes) -> list[Any]:
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise RequestInvalid(f"The body is not valid JSON: {error}.") from error
+        raise RequestInvalid(f"The body is not valid JSON: {_fault(body, error)}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("keys"), list):
         raise RequestInvalid('The body must be {"keys": [{column: value, …}, …]}.')
     if unknown := sorted(set(content) - {"keys"}):
-        raise RequestInvalid(f"Unknown in the body: {', '.join(unknown)}. It takes keys.")
+        raise RequestInvalid(f"Unknown in the body: {wording.names(unknown)}. It takes keys.")
     _require_unique_names(body, content["keys"])
     return list(content["keys"])
+
+
+def _fault(body: bytes, error: orjson.JSONDecodeError) -> str:
+    """Return what is wrong with a body that is not JSON, where the parser would say it in its own terms."""
+    if not body:
+        return "it is empty"
+    try:
+        body.decode()
+    except UnicodeDecodeError as undecodable:
+        return f"it is not UTF-8 at byte {undecodable.start:,}"
+    return str(error)
 
 
 def _require_unique_names(body: bytes, objects: list[Any]) -> None:
@@ -101,5 +113,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(names) < len(pairs):
         counts = Counter(name for name, _ in pairs)
         repeated = [name for name, count in counts.items() if count > 1]
-        raise RequestInvalid(f"An object of the body has a name more than once: {', '.join(repeated)}.")
+        raise RequestInvalid(f"An object of the body has a name more than once: {wording.names(repeated)}.")
     return names

@@ -19,7 +19,7 @@ _EXPOSED: Header = (b"access-control-expose-headers", b", ".join(_EXPOSED_NAMES)
 _PREFLIGHT: tuple[Header, ...] = (
     (b"access-control-allow-methods", b"GET, HEAD, POST"),
     (b"access-control-max-age", b"600"),
-    (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"),
+    (b"vary", b"Access-Control-Request-Method, Access-Control-Request-Headers"),
     (b"cache-control", b"no-store"),
 )
 

@@ -16,7 +16,8 @@ ANY = b"*/*"
 @lru_cache(maxsize=256)
 def choose(accept: bytes | None, offered: Sequence[bytes]) -> bytes:
     """Return the offered media type that an Accept header prefers, by default the first; raise NotAcceptable."""
-    if accept is None or accept == ANY:
+    # An empty header restricts nothing, either.
+    if not accept or accept == ANY:
         return offered[0]
     weights = parse_weights(accept)
     best = max(offered, key=lambda media_type: _preference(weights, media_type))

@@ -43,7 +43,16 @@ async def predict_by_name(request: Request) -> Response:
     (model,) = request.path_values
     _authorize(request, model)
     options, key = LookupOptions.parse(request.parameters())
-    return await _one(request, model, lambda version: _key_columns(version, key), options)
+
+    def parse(version: TableVersion) -> KeyColumns:
+        try:
+            return _key_columns(version, key)
+        except KeyInvalid as error:
+            if b"+" not in request.query:
+                raise
+            raise KeyInvalid(f"{error} In a query string, + stands for a space. Send a plus sign as %2B.") from error
+
+    return await _one(request, model, parse, options)
 
 
 async def predict_many(request: Request) -> Response:

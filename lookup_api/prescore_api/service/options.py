@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from prescore import wording
 from prescore.catalog.naming import PARAMETERS
 from prescore.errors import RequestInvalid
 
@@ -58,14 +59,15 @@ def refuse_unknown(parameters: Collection[str], *known: str) -> None:
     """
     if parameters:
         raise RequestInvalid(
-            f"Unknown parameters: {', '.join(parameters)}. This endpoint takes {', '.join((*PARAMETERS, *known))}."
+            f"Unknown parameters: {wording.names(list(parameters))}. "
+            f"This endpoint takes {', '.join((*PARAMETERS, *known))}."
         )
 
 
 def refuse_all(parameters: Parameters) -> None:
     """Raise RequestInvalid if there are parameters, for an endpoint that takes none."""
     if parameters:
-        raise RequestInvalid(f"Unknown parameters: {', '.join(dict(parameters))}. This endpoint takes none.")
+        raise RequestInvalid(f"Unknown parameters: {wording.names(list(dict(parameters)))}. This endpoint takes none.")
 
 
 def _require_unique(names: Sequence[str]) -> None:
@@ -74,7 +76,7 @@ def _require_unique(names: Sequence[str]) -> None:
         return
     repeated = [name for name, count in counts.items() if count > 1]
     repeated.sort()
-    raise RequestInvalid(f"Given more than once: {', '.join(repeated)}.")
+    raise RequestInvalid(f"Given more than once: {wording.names(repeated)}.")
 
 
 def _version(text: str | None) -> int | None:

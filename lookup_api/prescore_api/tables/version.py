@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import orjson
 
+from prescore import wording
 from prescore.catalog import lookup
 from prescore.catalog.catalog import Column
 from prescore.errors import RequestInvalid
@@ -92,7 +93,7 @@ class TableVersion:
         positions = {name: position for position, name in self.all_outputs}
         unknown = [name for name in names if name not in positions]
         if unknown:
-            missing = ", ".join(unknown)
+            missing = wording.names(unknown)
             existing = ", ".join(positions)
             raise RequestInvalid(f"{self.model} version {self.version} has no output {missing}; it has {existing}.")
         return [(positions[name], name) for name in names]
