@@ -121,7 +121,7 @@ def test_a_composite_key_in_the_path_is_refused_with_the_right_form(api: Api) ->
 
 def test_a_column_may_have_any_name(api: Api) -> None:
     key = {"position": "bigint", "key0": "bigint", "a b&c=d": "text", "100%": "text"}
-    outputs = {"found": "real", "model": "text", "output0": "integer", 'quo"te': "boolean", "%(model)s": "text"}
+    outputs = {"prediction": "real", "model": "text", "output0": "integer", 'quo"te': "boolean", "%(model)s": "text"}
     m = api.publish(key, [(1, 2, "x", "y", 0.5, "z", 3, True, "w")], outputs)
     response = api.client.get(f"/v1/predictions/{m}", params={"position": 1, "key0": 2, "a b&c=d": "x", "100%": "y"})
     assert response.json()["key"] == {"position": 1, "key0": 2, "a b&c=d": "x", "100%": "y"}
