@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from prescore.errors import PrescoreError, SpecInvalid
 from prescore.project import folder
 from prescore_dags import form
 from prescore_dags.group import GROUPS, RETRIES, Options, add_tasks, environment, project_root
-from prescore_dags.schedule import Schedule, read_toml, timetable
+from prescore_dags.schedule import Schedule, read_resolved, timetable
 from prescore_dags.upkeep import retire_dag, watch_dag
 
 _OF_MODELS_ONLY = {"schedule", "params", "description", "doc_md", "dag_display_name", "catchup"}
@@ -165,13 +166,19 @@ def _read_spec(root: Path, model: str, *, is_complete: bool) -> _DagSpec:
     path = folder.spec_file(root, model)
     try:
         if is_complete:
-            from prescore.project import spec
-
-            spec.load(path)
-        description = str(read_toml(path).get("description", ""))
+            _validate(path)
+        description = str(read_resolved(path, "description") or "")
         return _DagSpec(description, timetable(Schedule.read(path)), error=None)
     except (PrescoreError, OSError) as error:
         return _DagSpec("", _salvaged_timetable(path), error=str(error))
+
+
+def _validate(path: Path) -> None:
+    """Raise SpecInvalid for an invalid spec. Variables that are not set here may be set where the tasks run."""
+    from prescore.project import spec
+
+    with suppress(spec.VariableUnset):
+        spec.load(path)
 
 
 def _salvaged_timetable(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -14,6 +15,7 @@ from airflow.sdk.exceptions import AirflowTimetableInvalid
 from croniter import CroniterError, croniter
 
 from prescore.errors import SpecInvalid
+from prescore.project.environment import Resolver
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Schedule:
     @classmethod
     def read(cls, spec_file: Path) -> Schedule | None:
         """Return the schedule in a spec file, None if it has none; raise SpecInvalid or OSError."""
-        table = read_toml(spec_file).get("schedule")
+        table = read_resolved(spec_file, "schedule")
         if table is None:
             return None
         try:
@@ -46,12 +48,20 @@ class Schedule:
         return schedule
 
 
-def read_toml(file: Path) -> dict[str, Any]:
-    """Return the content of a TOML file; raise SpecInvalid or OSError."""
+def read_resolved(file: Path, key: str) -> Any:
+    """Return a key of a spec with the values of this process's environment variables; None without the key.
+
+    Raises SpecInvalid or OSError.
+    """
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecInvalid(f"{file} is not valid TOML: {error}.") from error
+    resolver = Resolver(os.environ)
+    value = resolver.resolve(content.get(key), key)
+    if resolver.faults or resolver.unset:
+        raise SpecInvalid(f"{file} is not valid: {'; '.join([*resolver.faults, *resolver.unset])}")
+    return value
 
 
 def _time_of_day(value: object) -> time | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any
 
 _SMALLEST_WITH_SEPARATORS = 1000
@@ -37,6 +38,19 @@ def short(value: Any) -> str:
     if _SMALLEST_WITH_SEPARATORS <= abs(value) < _LARGEST_EXACT:
         return f"{value:,.0f}"
     return f"{value:.4g}"
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return a question with the known name that is most like this one, in whatever case, or nothing."""
+    similar = similar_name(name, known)
+    return "" if similar is None else f" Did you mean {prefix}{similar}?"
+
+
+def similar_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like this one, in whatever case, or None."""
+    by_lower_case = {candidate.lower(): candidate for candidate in known}
+    similar = get_close_matches(name.lower(), by_lower_case, n=1)
+    return by_lower_case[similar[0]] if similar else None
 
 
 def count(number: int, noun: str) -> str:

@@ -70,6 +70,7 @@ class Version(TypedDict):
     prescore_version: str
     examples_fingerprint: str | None
     chunk_rows: int | None
+    parameters: dict[str, Any]
     key_columns: list[Column]
     output_columns: list[Column]
     snapshot_location: str | None

@@ -133,6 +133,15 @@ def _expectation(value: str) -> str:
     return value
 
 
+def _parameter_name(value: str) -> str:
+    if value == "as_of":
+        raise ValueError("$as_of is the time that the run is for; choose another name")
+    if not re.fullmatch(r"[a-z_][a-z0-9_]*", value):
+        raise ValueError("must be a name in lower case, such as country for $country in the query")
+    return value
+
+
+ParameterName = Annotated[str, AfterValidator(_parameter_name)]
 Feed = Annotated[tuple[str, ...], BeforeValidator(_feed, json_schema_input_type=str | list[str])]
 Columns = Annotated[
     Literal["all"] | tuple[int, ...] | tuple[str, ...],

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tomllib
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -14,7 +15,9 @@ from pydantic import (
     ConfigDict,
     Field,
     StrictBool,
+    StrictFloat,
     StrictInt,
+    StrictStr,
     ValidationError,
     field_serializer,
     model_validator,
@@ -24,6 +27,7 @@ from prescore.catalog.catalog import Column
 from prescore.catalog.types import KEY_TYPES, OUTPUT_TYPES, PASSTHROUGH_TYPES
 from prescore.errors import NotFound, SpecInvalid
 from prescore.project import consistency, validation_messages
+from prescore.project.environment import Resolver
 from prescore.project.fields import (
     ClassLabel,
     Clock,
@@ -36,6 +40,7 @@ from prescore.project.fields import (
     KeyColumnName,
     Limit,
     Name,
+    ParameterName,
     Tolerance,
     Zone,
 )
@@ -65,12 +70,19 @@ class DataAsOf(Section):
         return self
 
 
+Parameter = StrictStr | StrictBool | StrictInt | StrictFloat | datetime | date
+"""The value of a parameter of the domain query."""
+
+
 class Domain(Section):
     """The bounded set of inputs that predictions are made for."""
 
     query: str = Field(description="path of the SQL file, relative to the project")
     source: str = Field(
         "duckdb", description='"duckdb" for files, or the name of a database under [sources] in prescore.toml'
+    )
+    parameters: dict[ParameterName, Parameter] = Field(
+        {}, description='values for the parameters of the query: country = "DE" for $country'
     )
     data_as_of: DataAsOf | None = Field(
         None, description="the time that the inputs describe; by default, the start of the snapshot"
@@ -296,6 +308,12 @@ class Spec(Section):
         return Column(name=name, type=kind, comment=self.comments.get(name, ""), role=role)
 
     @property
+    def recorded_parameters(self) -> dict[str, Any]:
+        """Return the parameters of the domain query as the catalog records them: times as text in ISO 8601."""
+        parameters: dict[str, Any] = self.domain.model_dump(mode="json")["parameters"]
+        return parameters
+
+    @property
     def fingerprint(self) -> str:
         """Return the SHA-256 of the keys that decide the table's content; schedules, checks and comments do not."""
         sections = {"domain", "key", "passthrough", "onnx", "outputs", "indexes"}
@@ -313,8 +331,20 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+class VariableUnset(SpecInvalid):
+    """The spec refers to an environment variable that is not set here."""
+
+    @property
+    def code(self) -> str:
+        """The code of SpecInvalid."""
+        return "spec_invalid"
+
+
 def load(path: Path) -> Spec:
-    """Return the spec in a file; raise NotFound if there is no file, and SpecInvalid with every error in it."""
+    """Return the spec in a file, with the values of environment variables that its texts refer to.
+
+    Raises NotFound if there is no file, VariableUnset for variables without a value, and SpecInvalid with every error.
+    """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
@@ -323,10 +353,16 @@ def load(path: Path) -> Spec:
         raise SpecInvalid(f"{path} is not valid TOML: {error}.") from error
     if "model" in content:
         raise SpecInvalid(f"{path} must not have the key model: the name of the file, {path.stem}, names the model.")
+    resolver = Resolver(os.environ)
+    content = resolver.resolve(content)
+    if resolver.faults or resolver.unset:
+        kind = SpecInvalid if resolver.faults else VariableUnset
+        faults = "\n  ".join([*resolver.faults, *resolver.unset])
+        raise kind(f"{path} is not valid:\n  {faults}")
     try:
         return Spec.model_validate({**content, "model": path.stem})
     except ValidationError as error:
-        errors = validation_messages.lines(error, Spec)
+        errors = validation_messages.lines(error, Spec, resolver.written)
         errors += [f"  {message}" for message in consistency.errors(content)]
         raise SpecInvalid(f"{path} is not valid:\n" + "\n".join(errors)) from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args, get_origin
 
@@ -30,9 +30,12 @@ _PYDANTIC_PARTS = ("str", "list[", "constrained-", "[key]")
 """Beginnings of the parts of a location that pydantic adds for unions and for the keys of a mapping."""
 
 
-def lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Return an indented line for each error that belongs to a key of the file that `model` describes."""
-    return [f"  {_key(fault)}: {_message(fault, model)}" for fault in error.errors() if fault["loc"]]
+def lines(error: ValidationError, model: type[BaseModel], written: Mapping[str, str] | None = None) -> list[str]:
+    """Return an indented line for each error that belongs to a key of the file that `model` describes.
+
+    `written` has how the file writes a value, if it is another text: a reference to an environment variable.
+    """
+    return [f"  {_key(fault)}: {_message(fault, model, written or {})}" for fault in error.errors() if fault["loc"]]
 
 
 def misplacement(key: str, model: type[BaseModel], path: Sequence[int | str]) -> str | None:
@@ -57,7 +60,7 @@ def _key(fault: Any) -> str:
     return ".".join(part for part in parts if not part.startswith(_PYDANTIC_PARTS))
 
 
-def _message(fault: Any, model: type[BaseModel]) -> str:
+def _message(fault: Any, model: type[BaseModel], written: Mapping[str, str]) -> str:
     *path, key = fault["loc"]
     kind = fault["type"]
     if kind == "extra_forbidden":
@@ -70,7 +73,8 @@ def _message(fault: Any, model: type[BaseModel]) -> str:
         message += f"; if the key {key} is meant: {misplacement(key, model, path)}"
     if kind == "missing" or isinstance(fault["input"], dict):
         return message
-    value = str(fault["input"])[:60]
+    value = str(fault["input"])
+    value = written.get(value, value)[:60]
     return f"{message} (given: {value!r})"
 
 

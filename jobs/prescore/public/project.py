@@ -207,7 +207,7 @@ class Project:
         """
         with self._session.catalog() as catalog:
             versions = catalog.version(name, a), catalog.version(name, b)
-            return Comparison.from_differences(comparison.compare(catalog.connection, *versions))
+            return Comparison.from_differences(comparison.compare(catalog.connection, *versions), *versions)
 
     def read(self, name: str, version: int | None = None, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the published version of a model, or another version, as a DataFrame in no particular order.

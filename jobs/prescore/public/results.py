@@ -238,6 +238,20 @@ class LookupResult(Result):
 
 
 @dataclass(frozen=True)
+class ParameterDifference:
+    """A parameter of the domain query with its values in two versions; None where a version did not have it."""
+
+    parameter: str
+    a: str | float | bool | None
+    b: str | float | bool | None
+
+
+def _parameter_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[ParameterDifference, ...]:
+    names = [name for name in {**a, **b} if a.get(name) != b.get(name)]
+    return tuple(ParameterDifference(name, a.get(name), b.get(name)) for name in names)
+
+
+@dataclass(frozen=True)
 class Comparison(Result):
     """What changed from version `a` of a model to version `b`."""
 
@@ -246,11 +260,13 @@ class Comparison(Result):
     b: int
     keys: KeyCounts
     columns: tuple[ColumnDifference, ...]
+    parameters: tuple[ParameterDifference, ...] = ()
 
     @classmethod
-    def from_differences(cls, compared: differences.Comparison) -> Self:
-        """Return the comparison as a result."""
-        return cls(compared.model, compared.a, compared.b, compared.keys, compared.columns)
+    def from_differences(cls, compared: differences.Comparison, a: Version, b: Version) -> Self:
+        """Return the comparison of two versions as a result."""
+        parameters = _parameter_differences(a["parameters"], b["parameters"])
+        return cls(compared.model, compared.a, compared.b, compared.keys, compared.columns, parameters)
 
     def key_table(self) -> list[dict[str, object]]:
         """Return the one row of the table of keys: heading → number."""
@@ -289,7 +305,8 @@ class Comparison(Result):
 
     def tables(self) -> dict[str, list[dict[str, object]]]:
         """Return what tables show of the comparison: title → rows. A table without rows is left out."""
-        tables = {
+        tables: dict[str, list[dict[str, object]]] = {
+            "parameters": [asdict(parameter) for parameter in self.parameters],
             "keys": self.key_table(),
             "columns": self.column_table(),
             "changed values": self.label_table(),

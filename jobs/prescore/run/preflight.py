@@ -30,7 +30,7 @@ from prescore.steps import score, snapshot
 from prescore.store.model_file import ModelFile
 from prescore.versions import compatibility, table
 from prescore.versions.options import RunOptions
-from prescore.wording import utc
+from prescore.wording import did_you_mean, utc
 
 
 def check_inputs(job: Definition, as_of: datetime | None = None) -> Predictor:
@@ -40,6 +40,7 @@ def check_inputs(job: Definition, as_of: datetime | None = None) -> Predictor:
     """
     if as_of is not None:
         _require_dated(job, as_of)
+    _require_used_parameters(job)
     predictor = open_predictor(job.onnx, job.spec)
     if isinstance(predictor, Scorer):
         check_examples(job, predictor)
@@ -107,6 +108,18 @@ def _require_dated(job: Definition, as_of: datetime) -> None:
             f"Cannot run {job.model} as of {when}: its domain query {job.spec.domain.query} does not use $as_of, so it "
             "would return today's rows. Restrict the query to what was known at that time, for example with: "
             "where seen_at <= $as_of."
+        )
+
+
+def _require_used_parameters(job: Definition) -> None:
+    """Raise SpecInvalid for a parameter that no query of the spec uses: one of the two names is probably misspelt."""
+    clock = job.spec.domain.data_as_of
+    queries = [job.query, *([clock.query] if clock is not None and clock.query is not None else [])]
+    used = set().union(*(job.source.parameter_names(query) for query in queries))
+    for name in sorted(set(job.spec.domain.parameters) - used):
+        raise SpecInvalid(
+            f"domain.parameters.{name}: the domain query {job.spec.domain.query} does not use ${name}."
+            f"{did_you_mean(name, used, '$')} Use it there, or remove it from the spec."
         )
 
 

@@ -40,6 +40,7 @@ class Report:
     data_as_of: datetime | None
     trial_rows: int | None
     as_of: datetime | None
+    parameters: dict[str, Any]
     backfill: bool
     served: int | None
     held: str | None
@@ -74,6 +75,7 @@ class Report:
             data_as_of=row["data_as_of"],
             trial_rows=row["trial_rows"],
             as_of=row["as_of"],
+            parameters=row["parameters"],
             backfill=backfill,
             served=model["published_version"],
             held=model["hold_reason"],

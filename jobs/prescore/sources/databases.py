@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,9 +58,9 @@ class DatabaseSource(Source):
         """What is particular to this kind of database."""
         return dialects.by_name(engines.dialect_name(self.url))
 
-    def uses_as_of(self, query: str) -> bool:
-        """Return whether a query has the parameter `$as_of`."""
-        return "as_of" in sql_text.parameters(query, mysql=self.dialect.is_mysql)
+    def parameter_names(self, query: str) -> set[str]:
+        """Return the parameters in a query, in lower case."""
+        return sql_text.parameters(query, mysql=self.dialect.is_mysql)
 
     @contextmanager
     def _open(self, query: Query) -> Iterator[Stream]:
@@ -77,9 +77,10 @@ class DatabaseSource(Source):
             with database_errors.translated(self.name, query.label, connecting=True):
                 connection = engine.connect().execution_options(**options)
             with closing(connection):
+                values = self._values(self.parameter_names(text), query.label)
                 with database_errors.translated(self.name, query.label):
-                    plan = self._plan(connection, query, text)
-                    result = self._execute(connection, plan.text)
+                    plan = self._plan(connection, query, text, values)
+                    result = self._execute(connection, plan.text, values)
                 cursor = result.cursor
                 try:
                     yield self._stream(result, plan, query)
@@ -89,12 +90,12 @@ class DatabaseSource(Source):
         finally:
             engine.dispose()
 
-    def _plan(self, connection: sa.Connection, query: Query, text: str) -> _Plan:
+    def _plan(self, connection: sa.Connection, query: Query, text: str, values: dict[str, Any]) -> _Plan:
         """Return the query with a SELECT of the needed columns around it, and its limit.
 
         If that fails, return the query as it is: the database's message then quotes the author's own text.
         """
-        names = self._names(connection, f"select * from ({text}\n) as domain limit 0")
+        names = self._names(connection, f"select * from ({text}\n) as domain limit 0", values)
         if names is not None:
             found = query.positions(names)
             # A name that the query returns twice cannot be selected from it.
@@ -103,16 +104,16 @@ class DatabaseSource(Source):
                 limit = "" if query.limit is None else f" limit {query.limit:d}"
                 wrapped = f"select {columns} from ({text}\n) as domain{limit}"
                 return _Plan(wrapped, names, {name: position for position, name in enumerate(found)})
-        with closing(self._execute(connection, text)) as result:
+        with closing(self._execute(connection, text, values)) as result:
             names = list(result.keys())
         return _Plan(text, names, query.positions(names))
 
-    def _names(self, connection: sa.Connection, text: str) -> list[str] | None:
+    def _names(self, connection: sa.Connection, text: str, values: dict[str, Any]) -> list[str] | None:
         """Return the names of the columns that a query returns, None if it fails."""
         import sqlalchemy as sa
 
         try:
-            with closing(self._execute(connection, text)) as result:
+            with closing(self._execute(connection, text, values)) as result:
                 # A list, so that a name that the query returns twice is there twice.
                 names = list(result.keys())
         except sa.exc.SQLAlchemyError as error:
@@ -124,15 +125,14 @@ class DatabaseSource(Source):
             return [_as_written(name, names) for name in names]
         return names
 
-    def _execute(self, connection: sa.Connection, text: str) -> Any:
-        """Return the result of a query, with `$as_of` bound in the way of its database's driver."""
+    def _execute(self, connection: sa.Connection, text: str, values: dict[str, Any]) -> Any:
+        """Return the result of a query, with its parameters bound in the way of its database's driver."""
         import sqlalchemy as sa
 
-        if not self.uses_as_of(text):
+        if not values:
             return connection.exec_driver_sql(text)
-        value = sa.bindparam("as_of", self._as_of_value().astimezone(UTC), sa.DateTime(timezone=True))
-        statement = sa.text(_as_sqlalchemy_text(text, self.dialect)).bindparams(value)
-        return connection.execute(statement)
+        statement = sa.text(_as_sqlalchemy_text(text, self.dialect))
+        return connection.execute(statement.bindparams(*map(_bound, values, values.values())))
 
     def _stream(self, result: Any, plan: _Plan, query: Query) -> Stream:
         """Return a result as Arrow; its first rows decide the schema."""
@@ -200,12 +200,21 @@ def _require_select(text: str, label: str, dialect: Dialect) -> None:
     raise DomainInvalid(f"{label} must be one SELECT, {fault}. Nothing was run.")
 
 
+def _bound(name: str, value: Any) -> Any:
+    """Return a parameter, whose type SQLAlchemy takes from its value; a time with a zone is in UTC."""
+    import sqlalchemy as sa
+
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return sa.bindparam(name, value.astimezone(UTC), sa.DateTime(timezone=True))
+    return sa.bindparam(name, value)
+
+
 def _as_sqlalchemy_text(text: str, dialect: Dialect) -> str:
-    """Return a query in the syntax of `sqlalchemy.text`: `:as_of` for `$as_of`, and every other colon escaped."""
+    """Return a query in the syntax of `sqlalchemy.text`: `:as_of` for `$as_of`, and all other colons escaped."""
     parts = []
     for token in sql_text.tokens(text, mysql=dialect.is_mysql):
-        if token.parameter == "as_of":
-            parts.append(":as_of")
+        if token.parameter is not None:
+            parts.append(f":{token.parameter}")
         else:
             parts.append(token.text.replace(":", r"\:"))
     return "".join(parts)

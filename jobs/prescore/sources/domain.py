@@ -22,11 +22,17 @@ def open_source(project: Project, spec: Spec, spill: Path) -> Source:
     `spill` is the folder for what DuckDB cannot hold in memory.
     """
     name, query_file = spec.domain.source, spec.domain.query
+    parameters = spec.domain.parameters
     if name == "duckdb":
         return DuckDBSource(
-            query_file=query_file, root=project.root, spill=spill, memory_limit=project.settings.memory_limit
+            query_file=query_file,
+            parameters=parameters,
+            root=project.root,
+            spill=spill,
+            memory_limit=project.settings.memory_limit,
         )
-    return DatabaseSource(query_file=query_file, name=name, url=_source_url(project, name), root=project.root)
+    url = _source_url(project, name)
+    return DatabaseSource(query_file=query_file, parameters=parameters, name=name, url=url, root=project.root)
 
 
 def query_text(project: Project, spec: Spec) -> str:

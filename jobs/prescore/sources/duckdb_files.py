@@ -49,8 +49,8 @@ class DuckDBSource(Source):
         """Return the same text for every project: the paths in a query are relative to it."""
         return "duckdb"
 
-    def uses_as_of(self, query: str) -> bool:
-        """Return whether DuckDB finds the parameter `$as_of` in a query; raise DomainInvalid if it cannot parse it."""
+    def parameter_names(self, query: str) -> set[str]:
+        """Return the parameters that DuckDB finds in a query; raise DomainInvalid if it cannot parse it."""
         import duckdb
 
         with duckdb.connect(":memory:") as connection:
@@ -58,7 +58,7 @@ class DuckDBSource(Source):
                 statements = connection.extract_statements(query)
             except duckdb.Error as error:
                 raise DomainInvalid(f"The domain query {self.query_file} failed: {error}") from error
-        return _has_as_of(statements)
+        return _parameter_names(statements)
 
     @contextmanager
     def _open(self, query: Query) -> Iterator[Stream]:
@@ -89,8 +89,8 @@ class DuckDBSource(Source):
         text = sql_text.without_final_semicolons(query.text)
         statements = connection.extract_statements(text)
         _require_select(statements, query)
-        parameters = {"as_of": self._as_of_value()} if _has_as_of(statements) else None
-        relation = connection.sql(text, params=parameters)
+        values = self._values(_parameter_names(statements), query.label)
+        relation = connection.sql(text, params=values or None)
         names = relation.columns
         positions = query.positions(names)
         types = {name: relation.types[position] for name, position in positions.items()}
@@ -146,9 +146,9 @@ def _require_select(statements: list[Any], query: Query) -> None:
         raise DomainInvalid(f"{query.label} must be one SELECT, but it is {', then '.join(kinds)}. Nothing was run.")
 
 
-def _has_as_of(statements: list[Any]) -> bool:
+def _parameter_names(statements: list[Any]) -> set[str]:
     # DuckDB compares the names of parameters without regard to case.
-    return any(name.lower() == "as_of" for statement in statements for name in statement.named_parameters)
+    return {name.lower() for statement in statements for name in statement.named_parameters}
 
 
 def _projection(positions: dict[str, int]) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
 import pyarrow as pa
+
+from prescore.errors import DomainInvalid
+from prescore.wording import did_you_mean
 
 
 def sentences(what: str, text: str, advice: str) -> str:
@@ -123,11 +126,12 @@ class Query:
 class Source(ABC):
     """A place that runs queries.
 
-    Messages name the domain query by its file, `query_file`. `as_of` is the value of `$as_of` in queries; without one,
-    it is the current time.
+    Messages name the domain query by its file, `query_file`. `parameters` are the values of parameters in queries:
+    `country` for `$country`. `as_of` is the value of `$as_of`; without one, it is the current time.
     """
 
     query_file: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     as_of: datetime | None = None
 
     @property
@@ -136,8 +140,12 @@ class Source(ABC):
         """Return a text that identifies the source, without its password."""
 
     @abstractmethod
+    def parameter_names(self, query: str) -> set[str]:
+        """Return the parameters in a query, in lower case; raise DomainInvalid if the query cannot be parsed."""
+
     def uses_as_of(self, query: str) -> bool:
         """Return whether a query has the parameter `$as_of`; raise DomainInvalid if the query cannot be parsed."""
+        return "as_of" in self.parameter_names(query)
 
     @abstractmethod
     def _open(self, query: Query) -> AbstractContextManager[Stream]:
@@ -170,5 +178,12 @@ class Source(ABC):
         label = label or f"The domain query {self.query_file}"
         return self._open(Query(query, batch_rows, label, limit, needed, sample))
 
-    def _as_of_value(self) -> datetime:
-        return self.as_of or datetime.now(UTC)
+    def _values(self, names: Iterable[str], label: str) -> dict[str, Any]:
+        """Return the values of parameters in the query called `label`; raise DomainInvalid for one without a value."""
+        known = {"as_of": self.as_of or datetime.now(UTC), **self.parameters}
+        for name in sorted(set(names) - set(known)):
+            raise DomainInvalid(
+                f"{label} uses ${name}, which has no value.{did_you_mean(name, known, '$')} Give it a value under "
+                "[domain.parameters] in the spec."
+            )
+        return {name: known[name] for name in names}

@@ -40,6 +40,7 @@ def create(
         version=version,
         table_name=f"{spec.model}_v{version}",
         **description(spec),
+        parameters=Jsonb(spec.recorded_parameters),
         trial_rows=options.trial_rows,
         as_of=options.as_of,
         **made_of,

@@ -58,6 +58,7 @@ create table prescore.versions (
   prescore_version     text not null default '',
   examples_fingerprint text,
   chunk_rows           integer,
+  parameters           jsonb not null default '{}',
   key_columns          jsonb not null,
   output_columns       jsonb not null,
   snapshot_location    text,
@@ -110,6 +111,7 @@ comment on column prescore.versions.examples_fingerprint
   is 'SHA-256 of the examples that the model reproduced; null: the spec has none';
 comment on column prescore.versions.chunk_rows
   is 'rows of a chunk, if the spec accepts that they change predictions; otherwise null';
+comment on column prescore.versions.parameters is 'the values of the parameters of the domain query';
 comment on column prescore.versions.key_columns is '[{name, type, comment, role}] in key order';
 comment on column prescore.versions.output_columns
   is '[{name, type, comment, role}] in table order; role is output or passthrough';
