@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from prescore.export.examples import examples
     from prescore.public.activity import ModelActivity
     from prescore.public.export import ExportedOutput, ExportResult, export_onnx
+    from prescore.public.plan import Plan, Verification
     from prescore.public.project import Project
     from prescore.public.publishing import publish
     from prescore.public.results import (
@@ -106,6 +107,7 @@ __all__ = [
     "NotAllowed",
     "NotFound",
     "ParameterDifference",
+    "Plan",
     "PrescoreError",
     "Project",
     "Refused",
@@ -123,6 +125,7 @@ __all__ = [
     "Terminal",
     "Transient",
     "ValidationResult",
+    "Verification",
     "examples",
     "export_onnx",
     "publish",
@@ -155,11 +158,21 @@ _MODULES = {
     "RetentionDecision": "prescore.public.results",
     "RetirementResult": "prescore.public.results",
     "ValidationResult": "prescore.public.results",
+    "Plan": "prescore.public.plan",
+    "Verification": "prescore.public.plan",
     "examples": "prescore.export.examples",
     "export_onnx": "prescore.public.export",
     "publish": "prescore.public.publishing",
 }
-_EXTRAS = {"RunReport": "jobs", "Scorer": "score", "examples": "score", "export_onnx": "export", "publish": "jobs"}
+_EXTRAS = {
+    "Plan": "jobs",
+    "RunReport": "jobs",
+    "Scorer": "score",
+    "Verification": "jobs",
+    "examples": "score",
+    "export_onnx": "export",
+    "publish": "jobs",
+}
 
 
 # Type checkers see the imports above instead, and so report a misspelt name.

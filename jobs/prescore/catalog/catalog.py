@@ -65,6 +65,7 @@ class Version(TypedDict):
     model_fingerprint: str | None
     domain_fingerprint: str
     spec_fingerprint: str
+    spec: dict[str, Any]
     runtime: str | None
     producer: str
     prescore_version: str

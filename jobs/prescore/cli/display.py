@@ -23,7 +23,8 @@ from prescore.wording import age, count
 
 if TYPE_CHECKING:
     from prescore.catalog.catalog import CheckResult
-    from prescore.public.results import Finding, LookupResult, ValidationResult
+    from prescore.public.plan import Plan
+    from prescore.public.results import Comparison, Finding, LookupResult, ValidationResult
     from prescore.public.run_report import RunReport
 
 _STATE_STYLES = {"ok": "green", "warning": "yellow", "fault": "red"}
@@ -133,6 +134,22 @@ def validation(result: ValidationResult) -> None:
     rejected = f", of which {result.rejected:,} would be rejected" if result.rejected else ""
     line(f"{result.model}: spec, model and domain fit; {count(result.rows, 'row')}{rejected}")
     warnings(result.model, result.warnings)
+
+
+def plan(result: Plan) -> None:
+    """Print what would become of each version, and how it would differ."""
+    for breaking in result.breaking:
+        line(("breaks readers", "red"), f": {breaking}")
+    for summary, comparison in zip(result.summaries(), result.comparisons(), strict=True):
+        line((summary, "bold"))
+        comparison_tables(comparison)
+
+
+def comparison_tables(comparison: Comparison) -> None:
+    """Print the tables of a comparison, each below its title."""
+    for title, rows in comparison.tables().items():
+        line((title, "bold"))
+        table(rows)
 
 
 def warnings(model: str, sentences: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from prescore.cli import db, export, init, keys, reading, runs, serving, versions
+from prescore.cli import db, export, init, keys, reading, replays, runs, serving, versions
 from prescore.cli.errors import reporting_errors
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ def _options(version: Version = False) -> None:
 app.add_typer(init.app)
 app.add_typer(export.app)
 app.add_typer(runs.app)
+app.add_typer(replays.app)
 app.add_typer(reading.app)
 app.add_typer(versions.app)
 app.add_typer(serving.app)

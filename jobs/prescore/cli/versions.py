@@ -191,6 +191,4 @@ def compare(name: Model, a: From, b: With, json: Json = False) -> None:
     if json:
         display.print_json(comparison.as_dict())
         return
-    for title, rows in comparison.tables().items():
-        display.line((title, "bold"))
-        display.table(rows)
+    display.comparison_tables(comparison)

@@ -28,6 +28,8 @@ from prescore.comparison.differences import (
 )
 from prescore.errors import NotAllowed
 
+VERSIONS = "prescore_versions"
+"""The schema of the versions' tables."""
 MOVERS = 10
 """How many of the rows that moved most are returned."""
 MAX_LABEL_PAIRS = 100
@@ -65,11 +67,13 @@ def compare(
     a: Version,
     b: Version,
     tolerances: Mapping[str, float] | None = None,
+    *,
+    schema: str = VERSIONS,
 ) -> Comparison:
     """Compare version `b` with version `a`: keys, and every column that both have with the same type.
 
     `tolerances` are, by column, how far a number may move without being counted as moved, in its own unit. By default
-    it is a tenth of the standard deviation in version `a`, and 0 for arrays.
+    it is a tenth of the standard deviation in version `a`, and 0 for arrays. `schema` is that of version `b`'s table.
 
     Raises NotAllowed when one of them has no table or when their key columns differ, DatabaseRefused when not all of
     their rows can be read.
@@ -77,7 +81,7 @@ def compare(
     _require_comparable(a, b)
     columns = _shared_columns(a, b, tolerances or {})
     parts: Parts = defaultdict(list)
-    for row in connection.execute(_statement(a, b, columns)):
+    for row in connection.execute(_statement(a, b, columns, schema)):
         parts[row["part"], row["number"]].append(row["content"])
     counts = parts["keys", 0][0]
     changed = counts.pop("columns")
@@ -123,15 +127,15 @@ def _shared_columns(a: Version, b: Version, tolerances: Mapping[str, float]) -> 
     return columns
 
 
-def _statement(a: Version, b: Version, columns: list[_Column]) -> sql.Composed:
+def _statement(a: Version, b: Version, columns: list[_Column], schema: str) -> sql.Composed:
     """Return the statement of a comparison, whose rows are `part`, `number` of the column, and `content`."""
     parts = [_keys_part(columns)]
     for column in columns:
         parts += _column_parts(column, len(_key(a)))
     return query(
         "comparison",
-        a=sql.Identifier(a["table_name"]),
-        b=sql.Identifier(b["table_name"]),
+        a=sql.Identifier(VERSIONS, a["table_name"]),
+        b=sql.Identifier(schema, b["table_name"]),
         keys=_COMMA.join(_named_keys(a)),
         values=_values(columns),
         matches=_matches(a),

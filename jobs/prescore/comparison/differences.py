@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from prescore.wording import short
+from prescore.wording import count, short
 
 POINTS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 """The points at which the quantiles of a number are compared."""
@@ -137,7 +137,7 @@ class ColumnDifference:
         """Return the difference in one line, without the name of the column."""
         if not self.changed:
             return "no row changed"
-        parts = [f"{self.changed:,} rows changed"]
+        parts = [f"{count(self.changed, 'row')} changed"]
         if self.shift is not None:
             parts += _shift_parts(self.shift)
         elif self.elements is not None:

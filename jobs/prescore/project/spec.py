@@ -29,6 +29,7 @@ from prescore.errors import NotFound, SpecInvalid
 from prescore.project import consistency, validation_messages
 from prescore.project.environment import Resolver
 from prescore.project.fields import (
+    BY_NAME,
     ClassLabel,
     Clock,
     ColumnName,
@@ -55,6 +56,10 @@ else:
     KeyType = Literal[KEY_TYPES]
     OutputType = Literal[OUTPUT_TYPES]
     PassthroughType = Literal[PASSTHROUGH_TYPES]
+
+
+_CONTENT = {"domain", "key", "passthrough", "onnx", "outputs", "indexes"}
+"""The sections that decide the content of a version's table."""
 
 
 class DataAsOf(Section):
@@ -316,10 +321,26 @@ class Spec(Section):
     @property
     def fingerprint(self) -> str:
         """Return the SHA-256 of the keys that decide the table's content; schedules, checks and comments do not."""
-        sections = {"domain", "key", "passthrough", "onnx", "outputs", "indexes"}
         # The examples are recorded apart. They decide whether a model may be used, not what it predicts.
         excluded: Any = {"outputs": {"__all__": {"comment"}}, "onnx": {"examples"}}
-        return _hash(self.model_dump_json(include=sections, exclude=excluded))
+        return _hash(self.model_dump_json(include=_CONTENT, exclude=excluded))
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Return the keys that decide the table's content as plain values, as the catalog records them."""
+        # The parameters of the query are recorded apart.
+        excluded: Any = {"onnx": {"examples"}, "domain": {"parameters"}}
+        content: dict[str, Any] = self.model_dump(
+            mode="json", by_alias=True, include=_CONTENT, exclude=excluded, exclude_none=True
+        )
+        if "onnx" in content and not content["onnx"]["inputs"]:
+            content["onnx"]["inputs"] = BY_NAME
+        return content
+
+    @classmethod
+    def from_content(cls, model: str, content: dict[str, Any]) -> Self:
+        """Return the spec of a version as the catalog records it; the keys that it lacks have their defaults."""
+        return cls.model_validate({**content, "model": model})
 
     @property
     def checks_fingerprint(self) -> str:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from prescore.catalog.catalog import Catalog, Version
     from prescore.project.project import Project as ProjectFiles
+    from prescore.public.plan import Plan, Verification
     from prescore.public.run_report import RunReport
     from prescore.versions.removal import Belongings
     from prescore.versions.retention import Inventory
@@ -208,6 +209,33 @@ class Project:
         with self._session.catalog() as catalog:
             versions = catalog.version(name, a), catalog.version(name, b)
             return Comparison.from_differences(comparison.compare(catalog.connection, *versions), *versions)
+
+    def plan(self, name: str, *, backtest: int = 0) -> Plan:
+        """Return what the model file and spec in this project would do to the served version, without making one.
+
+        Scores the snapshot of the served version, and of as many earlier ones as `backtest` says. The domain query does
+        not run. Raises NotFound when nothing is served or a snapshot is gone, NotAllowed when a snapshot does not
+        have a column that the spec needs, and whatever `validate` raises for a model file that does not fit.
+        """
+        with extras.needed("jobs"):
+            from prescore.public.plan import Plan
+            from prescore.run.plan import plan
+
+        with progress.bars(enabled=self._progress) as on_progress:
+            return Plan.from_plan(plan(self._session.job(name, on_progress), backtest))
+
+    def verify(self, name: str, version: int | None = None) -> Verification:
+        """Prove a version, by default the published one: score its snapshot again, and compare with its table.
+
+        Spec, model file and snapshot are those that the version was made from. Raises NotFound when the version, its
+        snapshot or its model file is gone, NotAllowed when it has no table.
+        """
+        with extras.needed("jobs"):
+            from prescore.public.plan import Verification
+            from prescore.run.audit import verify
+
+        with progress.bars(enabled=self._progress) as on_progress:
+            return Verification.from_verification(verify(self._session.job(name, on_progress), version))
 
     def read(self, name: str, version: int | None = None, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the published version of a model, or another version, as a DataFrame in no particular order.

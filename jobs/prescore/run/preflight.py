@@ -42,8 +42,7 @@ def check_inputs(job: Definition, as_of: datetime | None = None) -> Predictor:
         _require_dated(job, as_of)
     _require_used_parameters(job)
     predictor = open_predictor(job.onnx, job.spec)
-    if isinstance(predictor, Scorer):
-        check_examples(job, predictor)
+    check_predictor(job, predictor)
     needed = domain_conversion.needed_columns(job.spec, predictor.features)
     with job.source.open(job.query, 1, needed, limit=0) as stream:
         DomainConverter(job.spec, predictor.features, stream)
@@ -77,6 +76,12 @@ def _try_predictions(predictor: Predictor, rows: pa.RecordBatch, *, first: bool)
             return 0, []
         rows = row_independence.sample(predictor, rows)
     return rows.num_rows, score.score_chunk(predictor, rows, rows.num_rows).rejects
+
+
+def check_predictor(job: Definition, predictor: Predictor) -> None:
+    """Check what makes the predictions against the examples of the spec, if it is a model file."""
+    if isinstance(predictor, Scorer):
+        check_examples(job, predictor)
 
 
 def check_examples(job: Definition, scorer: Scorer) -> None:

@@ -89,8 +89,7 @@ class DomainConverter:
                 self._checked.append(column)
             else:
                 self._kept.append(column)
-        fields = [(column.name, column.target) for column in self._kept]
-        self.schema = pa.schema(fields)
+        self.schema = snapshot_schema(spec, features)
         self._key = list(spec.key)
         # A prediction made elsewhere that is NaN is rejected with the others that are not finite.
         self._features = set(features) if spec.onnx else set()
@@ -232,6 +231,14 @@ def needed_columns(spec: Spec, features: Types) -> dict[str, Needed]:
     for column in (*_feature_columns(spec, features), *_stored_columns(spec)):
         needed[column.name] = Needed(column.target, may_round=column.allow_precision_loss)
     return needed
+
+
+def snapshot_schema(spec: Spec, features: Types) -> pa.Schema:
+    """Return the columns of a snapshot: those of the table that the domain has, then the features that are not."""
+    types = {column.name: column.target for column in _stored_columns(spec)}
+    for column in _feature_columns(spec, features):
+        types.setdefault(column.name, column.target)
+    return pa.schema(list(types.items()))
 
 
 def _stored_columns(spec: Spec) -> list[ColumnConverter]:

@@ -35,6 +35,11 @@ class SnapshotReader:
                 "Start over with: prescore run --full"
             ) from error
 
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the snapshot."""
+        return self._file.schema_arrow
+
     def chunk(self, number: int) -> pa.RecordBatch:
         """Return a chunk as one batch."""
         table = self._file.read_row_group(number, use_threads=False)

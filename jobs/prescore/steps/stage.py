@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
+import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import errors as pg
 from psycopg import sql
@@ -34,20 +35,11 @@ def copy_chunk(
     `seconds` is the time that scoring took. Raises LeaseLost, with nothing written, when another run holds the lease
     by now, and DomainInvalid for a value that Postgres cannot store.
     """
-    rows = arrays.encode(scored.rows, version["output_columns"])
-    encoder = ArrowToPostgresBinaryEncoder(rows.schema)
-    statement = query(
-        "tables_copy",
-        table=sql.Identifier(version["table_name"]),
-        columns=identifiers(rows.schema.names),
-    )
+    rows = scored.rows
     try:
         with connection.transaction():
             connection.execute(query("chunks_commit_soon"))
-            with connection.cursor().copy(statement) as copy:
-                copy.write(encoder.write_header())
-                copy.write(encoder.write_batch(rows))
-                copy.write(encoder.finish())
+            copy_rows(connection, sql.Identifier("prescore_versions", version["table_name"]), version, rows)
             rejects.write(connection, version, scored.rejects, chunk)
             Catalog(connection).execute(
                 "chunks_finish",
@@ -62,6 +54,21 @@ def copy_chunk(
         raise DomainInvalid(
             f"Postgres cannot store a value of chunk {chunk}: {first_line(error)} Fix it in the domain query."
         ) from error
+
+
+def copy_rows(connection: Connection, table: sql.Identifier, version: Version, rows: pa.RecordBatch) -> None:
+    """Copy rows with the columns of a version into a table."""
+    encoded = arrays.encode(rows, version["output_columns"])
+    encoder = ArrowToPostgresBinaryEncoder(encoded.schema)
+    statement = query(
+        "tables_copy",
+        table=table,
+        columns=identifiers(encoded.schema.names),
+    )
+    with connection.cursor().copy(statement) as copy:
+        copy.write(encoder.write_header())
+        copy.write(encoder.write_batch(encoded))
+        copy.write(encoder.finish())
 
 
 def finish(

@@ -41,6 +41,7 @@ def create(
         table_name=f"{spec.model}_v{version}",
         **description(spec),
         parameters=Jsonb(spec.recorded_parameters),
+        spec=Jsonb(spec.content),
         trial_rows=options.trial_rows,
         as_of=options.as_of,
         **made_of,

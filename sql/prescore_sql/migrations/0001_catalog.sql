@@ -53,6 +53,7 @@ create table prescore.versions (
   model_fingerprint    text,
   domain_fingerprint   text not null,
   spec_fingerprint     text not null,
+  spec                 jsonb not null,
   runtime              text,
   producer             text not null default '',
   prescore_version     text not null default '',
@@ -104,6 +105,8 @@ comment on column prescore.versions.model_fingerprint
 comment on column prescore.versions.domain_fingerprint is 'SHA-256 of the domain''s source and query';
 comment on column prescore.versions.spec_fingerprint
   is 'SHA-256 of the parts of the spec that determine the table''s content';
+comment on column prescore.versions.spec
+  is 'the parts of the spec that determine the table''s content, by which the version can be scored again';
 comment on column prescore.versions.runtime is 'the release of ONNX Runtime that scores it; null: without a model file';
 comment on column prescore.versions.producer is 'the program that exported the ONNX file, as the file says';
 comment on column prescore.versions.prescore_version is 'the release of prescore that started or last resumed it';

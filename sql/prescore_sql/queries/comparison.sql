@@ -2,7 +2,7 @@
 -- Two versions side by side, joined once, and what each part measures of them. Values are a1, b1, a2, b2, …
 with joined as materialized (
   select {keys}, a.version is not null as in_a, b.version is not null as in_b, {values}
-    from prescore_versions.{a} a full join prescore_versions.{b} b on {matches}
+    from {a} a full join {b} b on {matches}
 )
 {parts};
 

@@ -5,9 +5,24 @@ create table prescore_versions.{table} (
   version integer not null default {version} check (version = {version})
 ) with (autovacuum_enabled = false);
 
+-- name: tables_temporary
+-- Create a table that only this session sees.
+create temporary table {table} (
+  {columns},
+  version integer not null default {version}
+);
+
+-- name: tables_discard
+-- Drop a temporary table.
+drop table {table};
+
+-- name: tables_analyze
+-- Let the planner know how large a table is.
+analyze {table};
+
 -- name: tables_copy
 -- Copy a chunk's rows in.
-copy prescore_versions.{table} ({columns}) from stdin (format binary);
+copy {table} ({columns}) from stdin (format binary);
 
 -- name: tables_memory
 -- Give the sort that builds the primary key enough memory.

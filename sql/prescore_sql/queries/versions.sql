@@ -5,10 +5,10 @@ update prescore.models set last_version = last_version + 1 where model = %(model
 -- name: versions_create
 -- Add a version in state building.
 insert into prescore.versions (model, version, table_name, model_fingerprint, domain_fingerprint, spec_fingerprint,
-                               runtime, chunk_rows, parameters, key_columns, output_columns, max_age_seconds, refuse_stale, cache_seconds, in_memory,
+                               spec, runtime, chunk_rows, parameters, key_columns, output_columns, max_age_seconds, refuse_stale, cache_seconds, in_memory,
                                trial_rows, as_of)
 values (%(model)s, %(version)s, %(table_name)s, %(model_fingerprint)s, %(domain_fingerprint)s, %(spec_fingerprint)s,
-        %(runtime)s, %(chunk_rows)s, %(parameters)s, %(key_columns)s, %(output_columns)s, %(max_age_seconds)s, %(refuse_stale)s, %(cache_seconds)s, %(in_memory)s,
+        %(spec)s, %(runtime)s, %(chunk_rows)s, %(parameters)s, %(key_columns)s, %(output_columns)s, %(max_age_seconds)s, %(refuse_stale)s, %(cache_seconds)s, %(in_memory)s,
         %(trial_rows)s, %(as_of)s);
 
 -- name: versions_get

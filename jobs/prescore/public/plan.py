@@ -1,0 +1,56 @@
+"""The plan of a model and the proof of a version, as the public API returns them."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from prescore.public import html
+from prescore.public.results import Comparison
+from prescore.run import audit
+from prescore.run import plan as plans
+
+
+class Plan(plans.Plan):
+    """What a project's model file and spec would do to the served version, and with a backtest to earlier ones."""
+
+    @classmethod
+    def from_plan(cls, plan: plans.Plan) -> Self:
+        """Return the plan of `run.plan` in its public form."""
+        return cls(**vars(plan))
+
+    def comparisons(self) -> list[Comparison]:
+        """Return how each version would differ, the served one first."""
+        return [Comparison(**vars(night.comparison)) for night in self.nights]
+
+    def summaries(self) -> list[str]:
+        """Return a line for each version: what would become of it."""
+        return [f"{self.model} version {night.version}, scored again: {night.outcome}" for night in self.nights]
+
+    def _repr_html_(self) -> str:
+        parts = []
+        for summary, comparison in zip(self.summaries(), self.comparisons(), strict=True):
+            tables = {title: html.nested(rows) for title, rows in comparison.tables().items()}
+            parts.append(html.record({"version": summary, **tables}))
+        return "".join(parts)
+
+
+class Verification(audit.Verification):
+    """The proof of a version: whether its table equals what its snapshot and its model file give."""
+
+    @classmethod
+    def from_verification(cls, verification: audit.Verification) -> Self:
+        """Return the verification of `run.audit` in its public form."""
+        return cls(**vars(verification))
+
+    def sentence(self) -> str:
+        """Return the result in one line."""
+        subject = f"{self.model} version {self.version}"
+        if not self.verified:
+            return f"{subject} is not what its snapshot and its model file give"
+        exactness = "bit by bit" if self.identical else f"to {audit.TOLERANCE:g}"
+        return (
+            f"{subject} is proven: its {self.rows:,} rows equal what its snapshot and its model file give, {exactness}"
+        )
+
+    def _repr_html_(self) -> str:
+        return html.record({"result": self.sentence(), "differences": "; ".join(self.differences)})

@@ -1,0 +1,178 @@
+"""Prove a version: score its snapshot again with its own model file, and compare the result with its table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from prescore.catalog.catalog import Catalog, CheckResult, Event, Version
+from prescore.comparison.comparison import compare
+from prescore.comparison.differences import ColumnDifference, Comparison
+from prescore.errors import NotAllowed, NotFound, Refused
+from prescore.project.spec import Spec
+from prescore.run import preflight, replay
+from prescore.run.job import Job
+from prescore.scoring.scorer import RUNTIME
+from prescore.versions.publishable import require_table, version_label
+from prescore.wording import count
+
+TOLERANCE = 1e-6
+"""How far a number may be from the one scored again, as a share of the largest number, or of 1 if that is larger."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a version was made from, as the catalog records it. Fingerprints are SHA-256 in hexadecimal.
+
+    `history` is what happened to the version, newest first: who published it, and when.
+    """
+
+    model: str
+    version: int
+    id: str
+    state: str
+    rows: int
+    rejected: int
+    data_as_of: datetime | None
+    started_at: datetime
+    published_at: datetime | None
+    model_fingerprint: str | None
+    snapshot_fingerprint: str | None
+    domain_fingerprint: str
+    spec_fingerprint: str
+    checks_fingerprint: str | None
+    examples_fingerprint: str | None
+    runtime: str | None
+    producer: str
+    prescore_version: str
+    spec: dict[str, Any]
+    checks: list[CheckResult]
+    history: list[Event]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The proof of a version: its table equals what its snapshot and its model file give.
+
+    `identical` says whether every value is equal bit by bit, and otherwise numbers are within 1e-6. `differences` has a
+    sentence for each reason why the version is not proven. `runtime` is the release of ONNX Runtime that scored it now.
+    """
+
+    model: str
+    version: int
+    rows: int
+    verified: bool
+    identical: bool
+    runtime: str
+    differences: tuple[str, ...]
+    manifest: Manifest
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the verification as a dict for JSON."""
+        return asdict(self)
+
+    def require(self) -> None:
+        """Raise Refused unless the version is proven."""
+        if self.verified:
+            return
+        lines = "\n  ".join(self.differences)
+        raise Refused(
+            f"{self.model} version {self.version} is not what its snapshot and its model file give:\n  {lines}\n"
+            "Was its table changed by hand? `prescore history` lists what happened to it."
+        )
+
+
+def verify(job: Job, version: int | None = None) -> Verification:
+    """Prove a version, by default the published one; the spec, model file and snapshot are those that it was made from.
+
+    Raises NotFound when there is no such version, or when its snapshot or model file is gone; NotAllowed when it has no
+    table.
+    """
+    with job.database.connect() as connection:
+        catalog = Catalog(connection)
+        row = _chosen(catalog, job.model, version)
+        require_table(catalog, row)
+        spec = Spec.from_content(job.model, row["spec"])
+        fingerprint = row["model_fingerprint"]
+        model = None if fingerprint is None else job.store.model(fingerprint)
+        predictor = preflight.open_predictor(model, spec)
+        with replay.replayed(connection, job.store, row, predictor, job.on_progress) as again:
+            compared = compare(connection, row, again, schema=replay.SCHEMA)
+        differences = tuple(_differences(compared))
+        changed = compared.keys.added + compared.keys.vanished + compared.keys.changed
+        return Verification(
+            model=job.model,
+            version=row["version"],
+            rows=row["rows"] or 0,
+            verified=not differences,
+            identical=not changed,
+            runtime=RUNTIME,
+            differences=differences,
+            manifest=_manifest(catalog, row),
+        )
+
+
+def _chosen(catalog: Catalog, model: str, version: int | None) -> Version:
+    if version is None:
+        version = catalog.model(model)["published_version"]
+    if version is None:
+        raise NotFound(f"{model} has no published version. Name one: prescore verify {model} VERSION")
+    row = catalog.version(model, version)
+    if row["state"] in ("building", "failed", "retired"):
+        raise NotAllowed(f"{version_label(row)} is {row['state']}: it has no table to verify.")
+    return row
+
+
+def _differences(compared: Comparison) -> list[str]:
+    keys = compared.keys
+    found = []
+    if keys.vanished:
+        found.append(f"{count(keys.vanished, 'row')} of the table cannot be scored from the snapshot")
+    if keys.added:
+        found.append(f"{count(keys.added, 'row')} of the snapshot are missing from the table")
+    changed = [column for column in compared.columns if not _is_equal(column)]
+    return found + [f"{column.column}: {column.sentence()}" for column in changed]
+
+
+def _is_equal(column: ColumnDifference) -> bool:
+    """Return whether a column has the same values, numbers within the tolerance."""
+    if not column.changed:
+        return True
+    if column.shift is not None:
+        size = max(1.0, *map(abs, column.shift.a.quantiles or ()))
+        return _is_within(column.shift.largest_difference, size)
+    if column.elements is not None:
+        return _is_within(column.elements.largest_difference, 1.0)
+    return False
+
+
+def _is_within(difference: float | None, size: float) -> bool:
+    return difference is not None and 0 < difference <= TOLERANCE * size
+
+
+def _manifest(catalog: Catalog, row: Version) -> Manifest:
+    events = [event for event in catalog.all("events_list", model=row["model"]) if event["version"] == row["version"]]
+    return Manifest(
+        model=row["model"],
+        version=row["version"],
+        id=str(row["id"]),
+        state=row["state"],
+        rows=row["rows"] or 0,
+        rejected=row["rejected"] or 0,
+        data_as_of=row["data_as_of"],
+        started_at=row["started_at"],
+        published_at=row["published_at"],
+        model_fingerprint=row["model_fingerprint"],
+        snapshot_fingerprint=row["snapshot_fingerprint"],
+        domain_fingerprint=row["domain_fingerprint"],
+        spec_fingerprint=row["spec_fingerprint"],
+        checks_fingerprint=row["checks_fingerprint"],
+        examples_fingerprint=row["examples_fingerprint"],
+        runtime=row["runtime"],
+        producer=row["producer"],
+        prescore_version=row["prescore_version"],
+        spec=row["spec"],
+        checks=row["checks"] or [],
+        history=events,
+    )

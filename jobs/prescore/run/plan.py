@@ -1,0 +1,161 @@
+"""What the model file and spec of a project would do to what is served, without making a version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from prescore.catalog.catalog import Catalog, CheckResult, Version
+from prescore.catalog.database import Connection
+from prescore.checks.results import sentence
+from prescore.comparison import limits
+from prescore.comparison.comparison import compare
+from prescore.comparison.differences import Comparison
+from prescore.errors import NotFound, Refused
+from prescore.run import preflight, replay
+from prescore.run.job import Job
+from prescore.scoring.predictor import Predictor
+from prescore.versions import compatibility
+from prescore.versions.publishable import require_table
+from prescore.versions.withheld import warnings
+from prescore.wording import count, short
+
+_CAN_BE_READ = ("published", "superseded", "checked")
+
+
+@dataclass(frozen=True)
+class Night:
+    """One version, scored again by the project's model file: how its predictions would differ.
+
+    In `comparison`, version `a` is what was predicted, and `b` what would be. `limits` are the results of the limits
+    in the spec.
+    """
+
+    version: int
+    comparison: Comparison
+    limits: list[CheckResult]
+
+    @property
+    def refused(self) -> list[CheckResult]:
+        """The limits beyond which the version would be refused."""
+        return [result for result in self.limits if not result["passed"]]
+
+    @property
+    def outcome(self) -> str:
+        """What would become of the version, as a clause."""
+        if self.refused:
+            return f"would be refused by {count(len(self.refused), 'limit')}"
+        if warnings(self.limits):
+            return "would wait for approval"
+        return "would be published"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a project's model file and spec would do: on the served version, and with a backtest on earlier ones.
+
+    `breaking` has a sentence for each column that would break readers.
+    """
+
+    model: str
+    nights: tuple[Night, ...]
+    breaking: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan as a dict for JSON."""
+        nights = [{**asdict(night), "outcome": night.outcome} for night in self.nights]
+        return {"model": self.model, "breaking": self.breaking, "nights": nights}
+
+    def require(self) -> None:
+        """Raise Refused if the served version would be refused with this model file and spec."""
+        served = self.nights[0]
+        if not served.refused:
+            return
+        lines = "\n  ".join(sentence(result) for result in served.refused)
+        raise Refused(
+            f"A version like {self.model} version {served.version} would be refused:\n  {lines}", served.limits
+        )
+
+    def markdown(self) -> str:
+        """Return the plan as Markdown, such as for a comment on a pull request."""
+        lines = [f"### prescore plan: {self.model}", ""]
+        for breaking in self.breaking:
+            lines += [f"**Breaks readers: {breaking}**", ""]
+        for night in self.nights:
+            lines += [*_night(self.model, night), ""]
+        return "\n".join(lines)
+
+
+def _night(model: str, night: Night) -> Iterator[str]:
+    keys = night.comparison.keys
+    yield f"**{model} version {night.version}**, scored again: {night.outcome}."
+    yield f"{keys.changed:,} of {count(keys.common, 'row')} would change; {keys.vanished:,} would be rejected."
+    yield ""
+    yield "| column | changed | mean | mean difference | largest | PSI | KS |"
+    yield "|---|---|---|---|---|---|---|"
+    for column in night.comparison.columns:
+        shift = column.shift
+        cells: list[object] = [column.column, column.changed]
+        if shift is None:
+            cells += [""] * 5
+        else:
+            cells += [shift.b.mean, shift.mean_difference, shift.largest_difference, shift.psi, shift.ks]
+        yield f"| {' | '.join(map(short, cells))} |"
+    yield from _flips(night.comparison)
+    for result in night.limits:
+        mark = "refused" if not result["passed"] else "approval" if result.get("warning") else "within"
+        yield f"- {mark}: {sentence(result)}"
+
+
+def _flips(comparison: Comparison) -> Iterator[str]:
+    pairs = [(column.column, pair) for column in comparison.columns for pair in column.flips]
+    if not pairs:
+        return
+    yield ""
+    yield "| column | from | to | rows |"
+    yield "|---|---|---|---|"
+    for name, pair in pairs:
+        yield f"| {name} | {pair.a} | {pair.b} | {pair.rows:,} |"
+    yield ""
+
+
+def plan(job: Job, backtest: int = 0) -> Plan:
+    """Score the served version's snapshot with the project's model file, and compare; also that of earlier versions.
+
+    `backtest` is how many earlier versions are scored as well, newest first. Nothing is written: no version is made,
+    and the domain query does not run. Raises NotFound when nothing is served or a snapshot is gone, NotAllowed when a
+    snapshot does not have a column that the spec needs, and Mistake when model file, spec and examples do not fit.
+    """
+    predictor = preflight.open_predictor(job.onnx, job.spec)
+    preflight.check_predictor(job, predictor)
+    with job.database.connect() as connection:
+        catalog = Catalog(connection)
+        versions = _chosen(catalog, job.model, backtest)
+        nights = [_compare(job, connection, version, predictor) for version in versions]
+        breaking = compatibility.breaking_changes(
+            connection,
+            job.model,
+            job.spec.key_columns,
+            job.spec.output_columns,
+        )
+    return Plan(job.model, tuple(nights), tuple(breaking))
+
+
+def _chosen(catalog: Catalog, model: str, backtest: int) -> list[Version]:
+    served = catalog.model(model)["published_version"]
+    if served is None:
+        raise NotFound(f"{model} has no published version. `prescore run {model}` makes the first one.")
+    earlier = [
+        version
+        for version in catalog.versions(model)
+        if version["state"] in _CAN_BE_READ and version["version"] < served and version["trial_rows"] is None
+    ]
+    return [catalog.version(model, served), *earlier[:backtest]]
+
+
+def _compare(job: Job, connection: Connection, version: Version, predictor: Predictor) -> Night:
+    require_table(Catalog(connection), version)
+    with replay.replayed(connection, job.store, version, predictor, job.on_progress) as again:
+        compared = compare(connection, version, again, job.spec.comparison.tolerances, schema=replay.SCHEMA)
+    return Night(version["version"], compared, limits.results(compared, job.spec.comparison))

@@ -1,0 +1,130 @@
+"""Kept snapshots are scored again: `plan` says what a model file would change, `verify` proves a version."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import prescore
+from fix_project import SPEC, Sandbox, linear
+from prescore.project.spec import Spec
+from prescore.run import materialize
+
+STATES = "select version, state from prescore.versions order by version"
+
+
+@pytest.fixture
+def project(sandbox: Sandbox) -> Sandbox:
+    """A project with a published version; its checks need no Great Expectations of their own."""
+    sandbox.spec(SPEC[: SPEC.index("[[checks]]")] + SPEC[SPEC.index("[freshness]") :])
+    materialize.run(sandbox.job())
+    return sandbox
+
+
+def test_a_version_is_proven_by_its_snapshot_and_model_file(project: Sandbox) -> None:
+    # The project has another model file, spec and data by now.
+    project.onnx(linear([1.0, -0.5], 2.0))
+    project.query("select customer, visits, spend from read_parquet('data/customers.parquet') where customer < 5")
+    project.edit('comment = "from 0 to 1"', 'comment = "a chance"')
+    done = project.cli("verify", "churn")
+    assert done.code == 0, done.err
+    assert done.out == (
+        "churn version 1 is proven: its 1,000 rows equal what its snapshot and its model file give, bit by bit\n"
+    )
+    verification = json.loads(project.cli("verify", "churn", "1", "--json").out)
+    assert (verification["verified"], verification["identical"], verification["differences"]) == (True, True, [])
+    manifest = verification["manifest"]
+    assert (manifest["version"], manifest["rows"], manifest["state"]) == (1, 1000, "published")
+    assert len(manifest["model_fingerprint"]) == len(manifest["snapshot_fingerprint"]) == 64
+    assert [event["event"] for event in manifest["history"]] == ["published", "checked"]
+    assert manifest["spec"]["onnx"]["inputs"] == {"features": ["visits", "spend"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ("update {} set score = 0.5 where customer = 7", "score: 1 row changed"),
+        ("delete from {} where customer = 7", ""),
+    ],
+)
+def test_a_table_that_was_changed_by_hand_is_found(project: Sandbox, change: str, difference: str) -> None:
+    with project.database.connect() as connection:
+        connection.execute(change.format("prescore_versions.churn_v1"))
+    done = project.cli("verify", "churn")
+    assert done.code in (2, 4)
+    assert difference in done.err
+
+
+def test_a_version_whose_snapshot_is_gone_cannot_be_verified(project: Sandbox) -> None:
+    (snapshot,) = (project.root / ".prescore").rglob("*.parquet")
+    snapshot.unlink()
+    done = project.cli("verify", "churn")
+    assert done.code == 2
+    assert "The snapshot of churn version 1 is gone from the store, or was changed since" in done.err
+
+
+def test_a_plan_says_what_a_model_file_would_change_and_makes_no_version(project: Sandbox) -> None:
+    unchanged = json.loads(project.cli("plan", "churn", "--json").out)
+    assert [night["comparison"]["keys"]["changed"] for night in unchanged["nights"]] == [0]
+    project.onnx(linear([1.0, -0.5], 0.1))
+    # Neither the domain nor its data are needed.
+    project.query("this is not a query")
+    planned = prescore.Project(project.root, progress=False).plan("churn")
+    (night,) = planned.nights
+    assert (night.version, night.comparison.keys.changed, night.outcome) == (1, 1000, "would be published")
+    text = project.cli("plan", "churn").out
+    assert "churn version 1, scored again: would be published" in text
+    assert "<td>score</td>" in planned._repr_html_()
+    assert project.rows(STATES) == [(1, "published")]
+    assert project.rows("select count(*) from pg_class where relpersistence = 't'") == [(0,)]
+
+
+def test_a_plan_beyond_a_limit_fails_and_its_markdown_says_why(project: Sandbox) -> None:
+    project.spec((project.root / "specs" / "churn.toml").read_text() + "[comparison.columns.score]\nks.refuse = 0.1\n")
+    project.onnx(linear([1.0, -0.5], 2.0))
+    done = project.cli("plan", "churn", "--markdown")
+    assert done.code == 4
+    assert "A version like churn version 1 would be refused" in done.err
+    lines = done.out.splitlines()
+    assert lines[0] == "### prescore plan: churn"
+    assert lines[2] == "**churn version 1**, scored again: would be refused by 1 limit."
+    assert any(line.startswith("| score | 1,000 | 0.") for line in lines)
+    assert any(line.startswith("- refused: KS distance of score: observed 0.") for line in lines)
+
+
+def test_a_backtest_scores_earlier_nights_too(project: Sandbox) -> None:
+    for customers in (900, 800):
+        project.query(f"select * from read_parquet('data/customers.parquet') where customer < {customers}")
+        materialize.run(project.job())
+    project.onnx(linear([1.0, -0.5], 0.1))
+    nights = json.loads(project.cli("plan", "churn", "--backtest", "5", "--json").out)["nights"]
+    assert [(night["version"], night["comparison"]["keys"]["common"]) for night in nights] == [
+        (3, 800),
+        (2, 900),
+        (1, 1000),
+    ]
+
+
+def test_a_plan_needs_the_columns_of_the_snapshot(project: Sandbox) -> None:
+    project.edit('features = ["visits", "spend"]', 'features = ["visits", "age"]')
+    done = project.cli("plan", "churn")
+    assert done.code == 2
+    assert "The snapshot of churn version 1 does not have the column age, which the spec needs now" in done.err
+    assert "prescore run churn --no-publish" in done.err
+
+
+def test_a_plan_needs_a_published_version(sandbox: Sandbox) -> None:
+    sandbox.cli("run", "churn", "--no-publish")
+    for command in ("plan", "verify"):
+        done = sandbox.cli(command, "churn")
+        assert (done.code, "churn has no published version" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("inputs", ['"by name"', '["visits", "spend"]', '{ x = ["visits"], y = "spend" }'])
+def test_the_catalog_keeps_a_spec_as_it_was(sandbox: Sandbox, inputs: str) -> None:
+    sandbox.edit('[onnx.inputs]\nfeatures = ["visits", "spend"]\n', f'inputs = {inputs}\nnullable = ["visits"]\n')
+    spec = sandbox.job().spec
+    kept = Spec.from_content("churn", json.loads(json.dumps(spec.content)))
+    assert kept.fingerprint == spec.fingerprint
+    assert kept.content == spec.content
