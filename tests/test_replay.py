@@ -75,7 +75,7 @@ def test_a_plan_says_what_a_model_file_would_change_and_makes_no_version(project
     assert (night.version, night.comparison.keys.changed, night.outcome) == (1, 1000, "would be published")
     text = project.cli("plan", "churn").out
     assert "churn version 1, scored again: would be published" in text
-    assert "<td>score</td>" in planned._repr_html_()
+    assert ">score</td>" in planned._repr_html_()
     assert project.rows(STATES) == [(1, "published")]
     assert project.rows("select count(*) from pg_class where relpersistence = 't'") == [(0,)]
 
