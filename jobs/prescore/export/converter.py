@@ -14,6 +14,7 @@ from onnx import ModelProto, compose, helper
 from prescore.errors import ModelInvalid, PrescoreError
 from prescore.export import imputer, missing_branches, steps, thresholds, toolkits
 from prescore.export.layout import MATRIX, Layout
+from prescore.export.tensors import rename
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 """onnxmltools writes trees of ai.onnx.ml 3, which every release of ONNX Runtime that prescore accepts can read."""
@@ -128,6 +129,8 @@ def _convert_catboost_pipeline(pipeline: Any, layout: Layout) -> ModelProto:
     merged: ModelProto = compose.merge_models(
         features, trees, io_map=[(features.graph.output[0].name, trees.graph.input[0].name)]
     )
+    for output in list(merged.graph.output):
+        rename(merged, output.name, output.name.removeprefix("catboost_"))
     return merged
 
 

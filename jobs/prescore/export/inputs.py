@@ -9,6 +9,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from prescore.export.columns import Column
 from prescore.export.layout import Element, Layout
+from prescore.export.tensors import rename
 
 _TYPES: dict[str, int] = {
     "number": TensorProto.FLOAT,
@@ -43,7 +44,7 @@ def _name_columns(model: ModelProto, layout: Layout) -> None:
     for number, (old, column) in enumerate(zip(given, layout.columns, strict=True)):
         element = layout.elements[number]
         inner = f"column_{number}"
-        _rename(model, old, inner)
+        rename(model, old, inner)
         types.append(_type(column, element))
         nodes.append(_cast(column, types[-1], _ELEMENTS[element], inner))
     _replace_inputs(model, layout.columns, types, nodes)
@@ -52,7 +53,7 @@ def _name_columns(model: ModelProto, layout: Layout) -> None:
 def _split_matrix(model: ModelProto, layout: Layout) -> None:
     (matrix,) = [value.name for value in model.graph.input]
     _make_room(model, layout.columns, keep=[matrix])
-    _rename(model, matrix, "columns")
+    rename(model, matrix, "columns")
     nodes = []
     inner = [f"column_{number}" for number in range(len(layout.columns))]
     for name, column, element in zip(inner, layout.columns, layout.elements, strict=True):
@@ -125,13 +126,4 @@ def _make_room(model: ModelProto, columns: Sequence[Column], keep: list[str]) ->
     names = {column.name for column in columns} - set(keep)
     used = {name for node in model.graph.node for name in (*node.input, *node.output)}
     for name in names & used:
-        _rename(model, name, f"{name}_")
-
-
-def _rename(model: ModelProto, old: str, new: str) -> None:
-    for node in model.graph.node:
-        node.input[:] = [new if name == old else name for name in node.input]
-        node.output[:] = [new if name == old else name for name in node.output]
-    for value in (*model.graph.output, *model.graph.initializer):
-        if value.name == old:
-            value.name = new
+        rename(model, name, f"{name}_")

@@ -6,6 +6,8 @@ from typing import Any
 
 from onnx import ModelProto, helper
 
+from prescore.export.tensors import rename
+
 _LOSSES = ("poisson", "gamma", "tweedie")
 
 
@@ -15,9 +17,7 @@ def append(model: ModelProto, estimator: Any) -> None:
         return
     output = model.graph.output[0].name
     logarithm = f"{output}_logarithm"
-    for node in model.graph.node:
-        node.output[:] = [logarithm if name == output else name for name in node.output]
-        node.input[:] = [logarithm if name == output else name for name in node.input]
+    rename(model, output, logarithm, keep_output=True)
     model.graph.node.append(helper.make_node("Exp", [logarithm], [output]))
     if not any(opset.domain == "" for opset in model.opset_import):
         model.opset_import.append(helper.make_opsetid("", 18))

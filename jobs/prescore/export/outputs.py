@@ -10,6 +10,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from prescore.errors import Mistake
 from prescore.export import metadata
+from prescore.export.tensors import rename
 from prescore.scoring.graph import Graph
 from prescore.wording import count
 
@@ -38,7 +39,7 @@ def split_sequence(model: ModelProto) -> None:
         model.graph.node.remove(sequence)
         model.graph.output.remove(output)
         for number, name in enumerate(names):
-            _rename(model, name, f"probabilities_{number}")
+            rename(model, name, f"probabilities_{number}")
             value = helper.make_tensor_value_info(f"probabilities_{number}", TensorProto.FLOAT, [None, None])
             model.graph.output.append(value)
 
@@ -55,9 +56,7 @@ def choose_labels(model: ModelProto) -> bool:
     if len(pair) != 2 or classes is None:
         return False
     label, scores = pair
-    for node in model.graph.node:
-        node.output[:] = [f"{label}_by_operator" if name == label else name for name in node.output]
-        node.input[:] = [f"{label}_by_operator" if name == label else name for name in node.input]
+    rename(model, label, f"{label}_by_operator", keep_output=True)
     kind = object if isinstance(classes[0], str) else np.int64
     constants = {
         "label_steps": np.array(_STEPS, np.float32),
@@ -87,7 +86,7 @@ def name_targets(model: ModelProto, targets: Sequence[str] | None, number: int) 
     if targets is not None and len(targets) != number:
         raise Mistake(f"targets are {', '.join(targets)}, but the estimator has {count(number, 'target')}.")
     if number > 1:
-        _rename(model, model.graph.output[0].name, "prediction")
+        rename(model, model.graph.output[0].name, "prediction")
     if targets is not None:
         metadata.write(model, {"target_names": list(targets)})
 
@@ -97,12 +96,3 @@ def name_classes(model: ModelProto, classes: Sequence[Sequence[Any]]) -> None:
     scores = [value.name for value in model.graph.output if value.type.tensor_type.elem_type in _FLOATS]
     if classes and len(scores) == len(classes):
         metadata.write(model, {"class_labels": dict(zip(scores, classes, strict=True))})
-
-
-def _rename(model: ModelProto, old: str, new: str) -> None:
-    for node in model.graph.node:
-        node.input[:] = [new if name == old else name for name in node.input]
-        node.output[:] = [new if name == old else name for name in node.output]
-    for output in model.graph.output:
-        if output.name == old:
-            output.name = new
