@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import time
+from xml.etree import ElementTree
 
 import pytest
 
-from fix_project import Sandbox
+from fix_project import Sandbox, linear
 from prescore.cli import display
 from prescore.versions import lease
 
@@ -96,6 +97,7 @@ def test_json_of_a_comparison_and_a_lookup_keep_their_keys(sandbox: Sandbox) -> 
         "a": 1,
         "b": 1,
         "keys": {"added": 0, "vanished": 0, "common": 1000, "changed": 0},
+        "parameters": [],
     }
     assert list(column) == ["column", "type", "changed", "shift", "elements", "labels"]
     assert (column["shift"]["psi"], column["shift"]["ks"], column["shift"]["moved"]) == (0, 0, 0)
@@ -218,3 +220,24 @@ def test_every_spec_is_validated_whatever_the_others_are(sandbox: Sandbox) -> No
     assert [outcome["model"] for outcome in outcomes] == ["a", "churn", "z"]
     assert outcomes[0]["error"]["code"] == "model_invalid"
     assert outcomes[2]["rows"] == 1000
+
+
+def test_a_comparison_is_also_a_page_that_needs_no_network(sandbox: Sandbox) -> None:
+    sandbox.edit("[onnx]\n", '[passthrough]\nplan = "text"\n[onnx]\n')
+    sandbox.query("select *, case when spend > 1 then '<b>gold' else 'x & y' end as plan "
+                  "from read_parquet('data/customers.parquet')")  # fmt: skip
+    sandbox.cli("run", "churn")
+    sandbox.onnx(linear([1.0, -0.5], 0.1))
+    sandbox.query("select *, case when spend > 2 then '<b>gold' else 'x & y' end as plan "
+                  "from read_parquet('data/customers.parquet')")  # fmt: skip
+    sandbox.cli("run", "churn")
+    page = sandbox.root / "page.html"
+    assert sandbox.cli("compare", "churn", "1", "2", "--html", str(page)).code == 0
+    text = page.read_text()
+    root = ElementTree.fromstring(text.removeprefix("<!doctype html>\n").replace('<meta charset="utf-8">', "").replace(
+        '<meta name="viewport" content="width=device-width, initial-scale=1">', ""))  # fmt: skip
+    assert [heading.text for heading in root.iter("h2")] == ["score", "plan"]
+    assert len(list(root.iter("rect"))) == 10
+    cells = [cell.text for cell in root.iter("td")]
+    assert {"<b>gold", "x & y"} <= set(cells)
+    assert "http" not in text

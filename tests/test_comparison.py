@@ -14,7 +14,7 @@ from sklearn.metrics import confusion_matrix
 
 from prescore.catalog.database import Connection
 from prescore.comparison.comparison import MAX_LABEL_PAIRS, MOVERS, compare
-from prescore.comparison.differences import POINTS, ColumnDifference, Comparison, Shift, psi
+from prescore.comparison.differences import POINTS, Bucket, ColumnDifference, Comparison, Shift
 from prescore.errors import DatabaseRefused
 
 ROWS = 3000
@@ -183,9 +183,9 @@ def test_a_constant_number_has_one_bucket(connection: Connection) -> None:
     first = [(key, 0.5) for key in range(10)]
     second = [(key, 0.25 if key < 5 else 0.75) for key in range(10)]
     shift = _shift(_compare(connection, first, second, {"score": "real"}), "score")
-    assert sorted(shift.buckets) == [(0, 5), (10, 5)]
+    assert list(shift.buckets) == [Bucket(0.25, 0.5, 10, 5), Bucket(0.75, 0.75, 0, 5)]
     assert shift.ks == 0.5
-    assert shift.psi == pytest.approx(psi([(10, 5), (0, 5)]))
+    assert shift.psi == pytest.approx((0.5 - 1) * math.log(0.5) + (0.5 - 1e-4) * math.log(0.5 / 1e-4))
     assert (shift.moved, shift.tolerance) == (10, 0.0)
 
 

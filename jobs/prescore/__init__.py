@@ -48,6 +48,7 @@ from prescore.errors import (
 
 if TYPE_CHECKING:
     from prescore.comparison.differences import (
+        Bucket,
         ColumnDifference,
         Distribution,
         ElementShift,
@@ -58,17 +59,16 @@ if TYPE_CHECKING:
     )
     from prescore.export.examples import examples
     from prescore.public.activity import ModelActivity
+    from prescore.public.comparison import Comparison, ParameterDifference
     from prescore.public.export import ExportedOutput, ExportResult, export_onnx
     from prescore.public.plan import Plan, Verification
     from prescore.public.project import Project
     from prescore.public.publishing import publish
     from prescore.public.results import (
-        Comparison,
         Event,
         Finding,
         LookupResult,
         ModelVersion,
-        ParameterDifference,
         RemovalResult,
         Results,
         RetentionDecision,
@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from prescore.public.status import ModelStatus
 
 __all__ = [
+    "Bucket",
     "Busy",
     "ColumnDifference",
     "Comparison",
@@ -136,8 +137,9 @@ _MODULES = {
     "Project": "prescore.public.project",
     "RunReport": "prescore.public.run_report",
     "Scorer": "prescore.public.scorer",
+    "Bucket": "prescore.comparison.differences",
     "ColumnDifference": "prescore.comparison.differences",
-    "Comparison": "prescore.public.results",
+    "Comparison": "prescore.public.comparison",
     "Event": "prescore.public.results",
     "ExportResult": "prescore.public.export",
     "ExportedOutput": "prescore.public.export",
@@ -152,7 +154,7 @@ _MODULES = {
     "ModelActivity": "prescore.public.activity",
     "ModelStatus": "prescore.public.status",
     "ModelVersion": "prescore.public.results",
-    "ParameterDifference": "prescore.public.results",
+    "ParameterDifference": "prescore.public.comparison",
     "RemovalResult": "prescore.public.results",
     "Results": "prescore.public.results",
     "RetentionDecision": "prescore.public.results",

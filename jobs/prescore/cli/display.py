@@ -23,8 +23,9 @@ from prescore.wording import age, count
 
 if TYPE_CHECKING:
     from prescore.catalog.catalog import CheckResult
+    from prescore.public.comparison import Comparison
     from prescore.public.plan import Plan
-    from prescore.public.results import Comparison, Finding, LookupResult, ValidationResult
+    from prescore.public.results import Finding, LookupResult, ValidationResult
     from prescore.public.run_report import RunReport
 
 _STATE_STYLES = {"ok": "green", "warning": "yellow", "fault": "red"}

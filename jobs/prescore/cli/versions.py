@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,6 +31,9 @@ RemoveDryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what wo
 Yes = Annotated[bool, typer.Option("--yes", help="Remove it without confirmation.")]
 From = Annotated[int, typer.Argument(metavar="A", help="The version to start from.")]
 With = Annotated[int, typer.Argument(metavar="B", help="The version to compare with it.")]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Also write one HTML page with pictures to this file.")
+]
 AllowBreaking = Annotated[bool, typer.Option("--allow-breaking", help="Publish columns that break readers.")]
 
 
@@ -183,11 +187,13 @@ def versions(name: Model, json: Json = False) -> None:
 
 
 @app.command()
-def compare(name: Model, a: From, b: With, json: Json = False) -> None:
+def compare(name: Model, a: From, b: With, html: Html = None, json: Json = False) -> None:
     """Show what changed from version A to version B."""
     from prescore.cli import display
 
     comparison = context.project().compare(name, a, b)
+    if html is not None:
+        html.write_text(comparison.page())
     if json:
         display.print_json(comparison.as_dict())
         return

@@ -16,6 +16,7 @@ from prescore.catalog.queries import query
 from prescore.catalog.types import NUMBERS, TYPES
 from prescore.comparison.differences import (
     POINTS,
+    Bucket,
     ColumnDifference,
     Comparison,
     Distribution,
@@ -267,7 +268,7 @@ def _difference(column: _Column, changed: int, parts: Parts) -> ColumnDifference
 
 
 def _shift(measured: dict[str, Any], distribution: dict[str, Any], movers: list[dict[str, Any]]) -> Shift:
-    buckets = tuple((int(a), int(b)) for a, b in distribution["buckets"] or ())
+    buckets = tuple(Bucket(**bucket) for bucket in distribution["buckets"] or ())
     return Shift(
         a=_distribution(measured, "a"),
         b=_distribution(measured, "b"),

@@ -50,6 +50,16 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class Bucket:
+    """The rows of either version between two deciles of the first one, with the values from `low` to `high`."""
+
+    low: float
+    high: float
+    a: int
+    b: int
+
+
+@dataclass(frozen=True)
 class Mover:
     """A key whose number moved, with its value in either version. Times in keys are text."""
 
@@ -62,9 +72,10 @@ class Mover:
 class Shift:
     """How a number moved.
 
-    `psi` and `ks` compare the distributions over all rows of either version. The others are about the common rows:
-    the mean and the largest difference, second version minus first, and how many rows moved by more than `tolerance`.
-    `movers` are the rows that moved most. None where there is no value to compare.
+    `psi` and `ks` compare the distributions over all rows of either version, and `buckets` count these rows between
+    the deciles of the first version. The others are about the common rows: the mean and the largest difference, second
+    version minus first, how many rows moved by more than `tolerance`, and the `movers`, which moved most. None where
+    there is no value to compare.
     """
 
     a: Distribution
@@ -75,8 +86,7 @@ class Shift:
     largest_difference: float | None
     tolerance: float | None
     moved: int
-    buckets: Sequence[tuple[int, int]]
-    """Rows of either version between the deciles of the first one."""
+    buckets: Sequence[Bucket]
     movers: Sequence[Mover] = ()
 
     @property
@@ -180,19 +190,19 @@ class Comparison:
         return content
 
 
-def psi(buckets: Sequence[tuple[int, int]]) -> float | None:
+def psi(buckets: Sequence[Bucket]) -> float | None:
     """Return the population stability index of counts per bucket; None when a version has no value.
 
     It is the sum of (b - a) * ln(b / a) over the buckets' shares a and b of either version (N. Siddiqi, Credit Risk
     Scorecards, 2006). An empty bucket counts as a share of 0.0001.
     """
-    total_a = sum(a for a, _ in buckets)
-    total_b = sum(b for _, b in buckets)
+    total_a = sum(bucket.a for bucket in buckets)
+    total_b = sum(bucket.b for bucket in buckets)
     if not total_a or not total_b:
         return None
     index = 0.0
-    for a, b in buckets:
-        share_a = max(a / total_a, _EMPTY_SHARE)
-        share_b = max(b / total_b, _EMPTY_SHARE)
+    for bucket in buckets:
+        share_a = max(bucket.a / total_a, _EMPTY_SHARE)
+        share_b = max(bucket.b / total_b, _EMPTY_SHARE)
         index += (share_b - share_a) * math.log(share_b / share_a)
     return index

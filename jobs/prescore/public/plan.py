@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from prescore.public import html
-from prescore.public.results import Comparison
+from prescore.public.comparison import Comparison
 from prescore.run import audit
 from prescore.run import plan as plans
 

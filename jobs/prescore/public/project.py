@@ -16,8 +16,8 @@ from prescore.errors import Mistake, NotFound
 from prescore.project.spec import Retention
 from prescore.public import estimator_files, extras, progress
 from prescore.public.activity import ModelActivity
+from prescore.public.comparison import Comparison
 from prescore.public.results import (
-    Comparison,
     Event,
     Finding,
     LookupResult,

@@ -12,8 +12,6 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 from prescore.catalog.catalog import CheckResult, Version
 from prescore.checks.results import sentence
-from prescore.comparison import differences
-from prescore.comparison.differences import ColumnDifference, KeyCounts
 from prescore.public import html
 from prescore.public.formatting import first_line, format_age
 
@@ -35,7 +33,6 @@ class Result:
 
 
 R = TypeVar("R", bound=Result)
-_SHOWN_MOVERS = 5
 
 
 class Results(Sequence[R], Generic[R]):
@@ -235,121 +232,6 @@ class LookupResult(Result):
             "age": format_age(self.age_seconds),
             "stale": self.stale,
         }
-
-
-@dataclass(frozen=True)
-class ParameterDifference:
-    """A parameter of the domain query with its values in two versions; None where a version did not have it."""
-
-    parameter: str
-    a: str | float | bool | None
-    b: str | float | bool | None
-
-
-def _parameter_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[ParameterDifference, ...]:
-    names = [name for name in {**a, **b} if a.get(name) != b.get(name)]
-    return tuple(ParameterDifference(name, a.get(name), b.get(name)) for name in names)
-
-
-@dataclass(frozen=True)
-class Comparison(Result):
-    """What changed from version `a` of a model to version `b`."""
-
-    model: str
-    a: int
-    b: int
-    keys: KeyCounts
-    columns: tuple[ColumnDifference, ...]
-    parameters: tuple[ParameterDifference, ...] = ()
-
-    @classmethod
-    def from_differences(cls, compared: differences.Comparison, a: Version, b: Version) -> Self:
-        """Return the comparison of two versions as a result."""
-        parameters = _parameter_differences(a["parameters"], b["parameters"])
-        return cls(compared.model, compared.a, compared.b, compared.keys, compared.columns, parameters)
-
-    def key_table(self) -> list[dict[str, object]]:
-        """Return the one row of the table of keys: heading → number."""
-        return [asdict(self.keys)]
-
-    def column_table(self) -> list[dict[str, object]]:
-        """Return a row for each column that both versions have: heading → value."""
-        return [_column_row(column) for column in self.columns]
-
-    def label_table(self) -> list[dict[str, object]]:
-        """Return a row for each change from one value to another, of columns with few values: heading → value."""
-        return [
-            {
-                "column": column.column,
-                "from": pair.a,
-                "to": pair.b,
-                "rows": pair.rows,
-            }
-            for column in self.columns
-            for pair in column.flips
-        ]
-
-    def mover_table(self) -> list[dict[str, object]]:
-        """Return the few rows in which each number moved most: heading → value."""
-        return [
-            {
-                "column": column.column,
-                "key": ", ".join(map(str, mover.key)),
-                "from": mover.a,
-                "to": mover.b,
-            }
-            for column in self.columns
-            if column.shift is not None
-            for mover in column.shift.movers[:_SHOWN_MOVERS]
-        ]
-
-    def tables(self) -> dict[str, list[dict[str, object]]]:
-        """Return what tables show of the comparison: title → rows. A table without rows is left out."""
-        tables: dict[str, list[dict[str, object]]] = {
-            "parameters": [asdict(parameter) for parameter in self.parameters],
-            "keys": self.key_table(),
-            "columns": self.column_table(),
-            "changed values": self.label_table(),
-            "rows that moved most": self.mover_table(),
-        }
-        return {title: rows for title, rows in tables.items() if rows}
-
-    def summary(self) -> dict[str, object]:
-        """Return what a notebook shows of the comparison."""
-        tables = {title: html.nested(rows) for title, rows in self.tables().items()}
-        return {
-            "model": self.model,
-            "versions": f"{self.a} → {self.b}",
-            **tables,
-        }
-
-
-def _column_row(column: ColumnDifference) -> dict[str, object]:
-    row: dict[str, object] = {
-        "column": column.column,
-        "changed": column.changed,
-        "moved": None,
-        "mean": None,
-        "mean difference": None,
-        "largest": None,
-        "PSI": None,
-        "KS": None,
-    }
-    if (shift := column.shift) is not None:
-        row |= {
-            "moved": shift.moved,
-            "mean": shift.b.mean,
-            "mean difference": shift.mean_difference,
-            "largest": shift.largest_difference,
-            "PSI": shift.psi,
-            "KS": shift.ks,
-        }
-    elif column.elements is not None:
-        row |= {
-            "moved": column.elements.moved,
-            "largest": column.elements.largest_difference,
-        }
-    return row
 
 
 @dataclass(frozen=True)

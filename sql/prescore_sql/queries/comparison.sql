@@ -43,11 +43,15 @@ case when abs({value}::double precision) < 1e150 then {value}::double precision 
 -- name: comparison_distribution
 -- The Kolmogorov-Smirnov distance of a number's two distributions, and the rows of both in ten buckets. Their bounds are
 -- the deciles of the first version: a value's bucket follows from the share of the first version's values below it.
-select 'distribution', {number}, jsonb_build_object('ks', max(distance), 'buckets', jsonb_agg(jsonb_build_array(a, b)))
+select 'distribution', {number}, jsonb_build_object(
+         'ks', max(distance),
+         'buckets', jsonb_agg(jsonb_build_object('low', low, 'high', high, 'a', a, 'b', b) order by low)
+       )
   from (
-    select sum(a) as a, sum(b) as b, max(abs(up_to_a / total_a - up_to_b / total_b)) as distance
+    select min(value) as low, max(value) as high, sum(a) as a, sum(b) as b,
+           max(abs(up_to_a / total_a - up_to_b / total_b)) as distance
       from (
-        select a, b, (sum(a) over up_to)::double precision as up_to_a, (sum(b) over up_to)::double precision as up_to_b
+        select value, a, b, (sum(a) over up_to)::double precision as up_to_a, (sum(b) over up_to)::double precision as up_to_b
           from (
             select value, count(*) filter (where side = 'a') as a, count(*) filter (where side = 'b') as b
               from (
