@@ -22,7 +22,7 @@ def histogram(buckets: Sequence[Bucket], label: str) -> str:
     total_b = sum(bucket.b for bucket in buckets) or 1
     highest = max((max(bucket.a / total_a, bucket.b / total_b) for bucket in buckets), default=1.0)
     width = _WIDTH / max(len(buckets), 1)
-    parts = []
+    parts: list[str] = []
     for number, bucket in enumerate(buckets):
         left = number * width
         parts += _bar(left, width, bucket.b / total_b / highest)
