@@ -313,7 +313,7 @@ def test_restored_views_belong_to_the_writer_and_are_open_to_readers(
     assert run(granted, 0.2) == 0
 
 
-def test_policies_never_hide_rows_from_a_reader(granted: Sandbox, roles: Roles) -> None:
+def test_policies_never_hide_rows_from_a_reader(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
     """As where an event trigger enables row-level security on every new table."""
     granted.edit("[retention]", "[lookup]\nin_memory = true\n[retention]")
     assert run(granted, 0.1) == 0
@@ -331,6 +331,9 @@ def test_policies_never_hide_rows_from_a_reader(granted: Sandbox, roles: Roles) 
                 "alter table prescore_versions.churn enable row level security, force row level security"
             )
             assert client.get("/v1/predictions/churn/7").status_code == 503
+    become("reader")
+    refused = granted.cli("lookup", "churn", "7")
+    assert (refused.code, "Policies would hide rows without an error" in refused.err) == (2, True), refused.err
 
 
 def test_a_reader_can_only_read(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:

@@ -202,7 +202,8 @@ def _meaning(error: psycopg.Error) -> _Meaning | None:
     state = _sqlstate(error)
     if state is None:
         return _AWAY
-    if state == "42501" and "row-level security" in str(error):
+    # Unlike the message, the name of the function is the same in every language.
+    if state == "42501" and error.diag.source_function == "check_enable_rls":
         return _POLICIES
     # No statement has run yet, so what the server does not accept is in the URL.
     if is_connecting and state.startswith(("22", "42")):
