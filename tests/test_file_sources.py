@@ -88,7 +88,8 @@ def test_text_keys_from_json_are_published_as_they_are(files: Sandbox) -> None:
     # As a uuid, any spelling finds it.
     write_spec(files, 'id = "uuid"')
     files.query("select id, x::real as x from 'data/guids.jsonl'", "m")
-    assert files.cli("run", "m", "--allow-breaking").code == 0
+    done = files.cli("run", "m", "--allow-breaking")
+    assert done.code == 0, done.err
     assert files.cli("lookup", "m", GUID).code == 0
 
 
@@ -289,6 +290,42 @@ def test_quotes_behind_the_lines_that_duckdb_guesses_from_are_no_part_of_a_key(f
         assert files.rows(f"select count(*) from predictions.m where id = '{key}'") == [(1,)]
 
 
+@pytest.mark.parametrize(
+    ("lines", "last", "message"),
+    [
+        (("id,x,d\n", "{},1,2024-01-01\n"), "1.5,1,2024-01-01\n", "takes column id for BIGINT"),
+        (("id,x,d\n", "{},1,2024-01-01\n"), "7,1,2024-01-01 10:00:00\n", "would change 2024-01-01 10:00:00"),
+        (
+            ("id,x,d\n", "{},1,2024-01-01 10:00:00\n"),
+            "7,1,2024-01-01 10:00:00+02:00\n",
+            "takes column d for TIMESTAMP,",
+        ),
+        (("id,x,d\n", "{},1,2024-01-01 10:00:00\n"), "7,1,2024-01-01 10:00:00.0000001\n", "'d': 'VARCHAR'"),
+        (("", '{{"id":{},"x":1,"d":"2024-01-01"}}\n'), '{"id":1.5,"x":1,"d":"2024-01-01"}\n', "columns = {'id'"),
+        (("", '{{"id":{},"x":1,"d":"2024-01-01"}}\n'), '{"id":true,"x":1,"d":"2024-01-01"}\n', "would change true"),
+    ],
+)
+def test_a_guessed_type_changes_no_later_value(files: Sandbox, lines: tuple[str, str], last: str, message: str) -> None:
+    """DuckDB would read 1.5 as 2, and a time as its day."""
+    name = "a.csv" if lines[0] else "a.jsonl"
+    body = "".join(lines[1].format(number) for number in range(10, 30_000))
+    _write(files, name, lines[0] + body + last)
+    kind = "timestamp" if " 10:00" in lines[1] else "date"
+    write_spec(files, 'id = "bigint"', passthrough=f'[passthrough]\nd = "{kind}"')
+    for query in (f"select * from 'data/{name}'", f"from read_{name[2:6].strip('l')}('data/{name}')"):
+        files.query(query, "m")
+        refused = files.cli("validate", "m")
+        assert (refused.code, message in refused.err) == (2, True), refused.err
+    # A column that is not used may hold anything, and so may one whose type is named.
+    _write(files, name, lines[0] + body)
+    assert files.cli("validate", "m").code == 0
+    _write(files, "b.csv", "id,x,unused\n" + "".join(f"{number},1.0,1\n" for number in range(30_000)) + "7e4,1,1.5\n")
+    write_spec(files, 'id = "bigint"')
+    files.query("select id, x::real as x from 'data/b.csv'", "m")
+    done = files.cli("validate", "m")
+    assert done.code == 0, done.err
+
+
 def test_a_csv_file_with_nothing_but_a_header_is_an_empty_domain(files: Sandbox) -> None:
     write_spec(files, 'id = "bigint"', passthrough='[passthrough]\nday = "date"\nnote = "text"')
     _write(files, "a.csv", "id,x,day,note\n")
@@ -328,6 +365,9 @@ def test_a_passed_through_column_is_no_feature(files: Sandbox) -> None:
         ('IO Error: No files found that match the pattern "a.parquet"', DomainInvalid),
         ('HTTP Error: Failed to download extension "excel": Could not establish connection', DomainInvalid),
         ('Binder Error: No extension found that is capable of reading the file "a.arrow"', DomainInvalid),
+        ('IO Error: Could not set lock on file "w.duckdb": Conflicting lock is held in python', SourceUnavailable),
+        ('IO Error: Cannot open file "a.parquet": Too many open files', SourceUnavailable),
+        ('IO Error: Cannot open file "a.parquet": Permission denied', DomainInvalid),
         ("Invalid Input Error: Snappy decompression failure", DomainInvalid),
         ("Out of Memory Error: failed to allocate data of size 256.0 KiB (366.0 MiB/366.2 MiB used)", DomainInvalid),
         ('IO Error: Could not write to file "t.tmp": No space left on device', StoreFull),

@@ -106,11 +106,9 @@ def _require_comparable(a: Version, b: Version) -> None:
         state = version["state"]
         if state in _WITHOUT_TABLE:
             raise NotAllowed(f"{model} version {number} is {state}: it has no table to compare.")
-    key_of_a = _key(a)
-    key_of_b = _key(b)
-    if key_of_a != key_of_b:
-        listed_a = ", ".join(key_of_a)
-        listed_b = ", ".join(key_of_b)
+    if _key_kinds(a) != _key_kinds(b):
+        listed_a = _listed_key(a)
+        listed_b = _listed_key(b)
         raise NotAllowed(
             f"{model} versions {a['version']} and {b['version']} cannot be compared, because their key columns "
             f"differ: {listed_a} and {listed_b}."
@@ -290,6 +288,15 @@ def _distribution(measured: dict[str, Any], side: str) -> Distribution:
         deviation=measured[f"deviation_{side}"],
         quantiles=measured[f"quantiles_{side}"],
     )
+
+
+def _key_kinds(version: Version) -> list[tuple[str, str]]:
+    """Return name and category of each key column: Postgres compares integers of any size, but not text and a UUID."""
+    return [(column["name"], TYPES[column["type"]].category) for column in version["key_columns"]]
+
+
+def _listed_key(version: Version) -> str:
+    return ", ".join(f"{column['name']} {column['type']}" for column in version["key_columns"])
 
 
 def _key(version: Version) -> list[str]:

@@ -16,6 +16,8 @@ _UNREACHABLE = re.compile(
     r"[Tt]imed? ?out|[Cc]onnection (?:refused|reset|error)|Stale file handle|Input/output error)",
     re.DOTALL,
 )
+_LOCKED = re.compile(r"Could not set lock on file")
+_TOO_MANY_FILES = re.compile(r"Too many open files")
 _NO_EXTENSION = re.compile(r"Failed to download extension|[Ee]xtension .* not found")
 _UNKNOWN_FORMAT = re.compile(r"No extension found that is capable of reading the file")
 _CSV_LINE = re.compile(r"CSV Error on Line: (?P<line>\d+)\n(?:Original Line: \n?(?P<text>.*)\n)?(?P<fault>.*)")
@@ -44,6 +46,11 @@ def classified(what: str, error: Exception, *, memory_limit: str, spill: Path) -
             "Raise it, or lower chunk_rows there. For a query that sorts, groups or joins, do less of it: "
             "the order of the rows does not matter."
         )
+    if _LOCKED.search(text):
+        advice = "Another program writes to this file. Try again when it has closed it, or read a copy."
+        return SourceUnavailable(sentences(what, text, advice))
+    if _TOO_MANY_FILES.search(text):
+        return SourceUnavailable(sentences(what, text, "Raise the limit on open files: ulimit -n."))
     if _UNREACHABLE.search(text) and not _NO_EXTENSION.search(text):
         return SourceUnavailable(sentences(what, text, "Check that the files can be reached, then try again."))
     fault, advice = _explained(text)

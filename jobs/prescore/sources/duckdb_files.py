@@ -15,7 +15,7 @@ import pyarrow.types as pat
 
 from prescore.errors import DomainInvalid, PrescoreError
 from prescore.project.project import make_folder
-from prescore.sources import duckdb_errors, duckdb_types, sql_text
+from prescore.sources import duckdb_errors, duckdb_types, guessed_types, sql_text
 from prescore.sources.csv_quotes import CsvQuotes
 from prescore.sources.source import SEED, Query, Sample, Source, Stream
 
@@ -90,6 +90,8 @@ class DuckDBSource(Source):
         statements = connection.extract_statements(text)
         _require_select(statements, query)
         values = self._values(_parameter_names(statements), query.label)
+        if query.limit != 0:
+            guessed_types.require_exact(connection, text, query.label, query.needed or (), values)
         relation = connection.sql(text, params=values or None)
         names = relation.columns
         positions = query.positions(names)
