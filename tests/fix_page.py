@@ -97,9 +97,9 @@ class Scene:
         """Add a version that is not published, as a copy of the newest one in the catalog."""
         self.execute(
             "insert into prescore.versions (model, version, table_name, model_fingerprint, domain_fingerprint, "
-            "spec_fingerprint, key_columns, output_columns, rows, rejected, data_as_of) "
-            "select model, version + 1, table_name || 'x', 'x', 'x', 'x', key_columns, output_columns, rows, 3, now() "
-            "from prescore.versions where model = %s order by version desc limit 1",
+            "spec_fingerprint, spec, key_columns, output_columns, rows, rejected, data_as_of) "
+            "select model, version + 1, table_name || 'x', 'x', 'x', 'x', spec, key_columns, output_columns, rows, 3, "
+            "now() from prescore.versions where model = %s order by version desc limit 1",
             model,
         )
         self.execute("update prescore.models set last_version = last_version + 1 where model = %s", model)

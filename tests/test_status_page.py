@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
 
 from fix_api import Shelf
 from fix_page import FAILED, PASSED, Scene, status_page
@@ -198,6 +199,14 @@ def test_a_card_shows_running_and_trial_runs(scene: Scene) -> None:
     assert "4 building 18 h ago 41 s - -" in churn
     assert "A trial run with at most 150 rows, which is never published." in fraud
     assert "failed" not in fraud
+
+
+def test_a_card_shows_what_a_run_waits_for(scene: Scene) -> None:
+    result = {"name": "PSI of score", "passed": True, "warning": True, "observed": 0.13, "expected": "at most 0.1"}
+    scene.execute("update prescore.versions set state = 'checked', checks = %s where version = 4", Jsonb([result]))
+    with status_page(scene.shelf.database) as client:
+        card = card_text(client, "churn")
+    assert "It waits for approval, because it differs from the served version: PSI of score: 0.13." in card
 
 
 def test_a_refused_trial_run_needs_no_attention(scene: Scene) -> None:

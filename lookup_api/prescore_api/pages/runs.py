@@ -50,7 +50,7 @@ def describe(run: Mapping[str, Any], *, newest: bool) -> Run:
     return Run(
         version=run["version"],
         state=run["state"],
-        remark=_remark(run["trial_rows"]),
+        remark=_remark(run),
         started_at=datetime.fromisoformat(run["started_at"]),
         started=f"{age(max(0, run['age_seconds']))} ago",
         took="-" if run["seconds"] is None else age(run["seconds"]),
@@ -68,10 +68,14 @@ def shorten_text(text: str) -> str:
     return shorten(text, _TEXT_CHARACTERS, placeholder=" …")
 
 
-def _remark(trial_rows: int | None) -> str:
-    if trial_rows is None:
+def _remark(run: Mapping[str, Any]) -> str:
+    if run["trial_rows"] is not None:
+        return f"A trial run with at most {run['trial_rows']:,} rows, which is never published."
+    warnings = [_result(result) for result in run["results"] or () if result.get("warning")]
+    if run["state"] != "checked" or not warnings:
         return ""
-    return f"A trial run with at most {trial_rows:,} rows, which is never published."
+    reasons = "; ".join(f"{result.name}: {result.observed}" for result in warnings)
+    return f"It waits for approval, because it differs from the served version: {reasons}."
 
 
 def _error(run: Mapping[str, Any]) -> str:
