@@ -132,7 +132,7 @@ def test_text_features_and_missing_values_are_remarked_on(shop: Sandbox) -> None
 def test_what_does_not_fit_is_a_mistake_and_writes_nothing(shop: Sandbox) -> None:
     faults = {
         "--features visits,spend,age": "The model takes 2 features, but these are 3",
-        "--features visits,sepnd": "The data has no column sepnd. It has customer, visits, spend",
+        "--features visits,sepnd": "The data has no column sepnd. Did you mean spend? It has customer, visits, spend",
         "--key id": "The data has no column id",
         "--data data/nothing.parquet": "There is no file",
         "--data data/customers.xlsx": "There is no file",

@@ -18,11 +18,11 @@ REPLACEMENTS = [
     ("min_value = 0", "zebra = 0", "zebra: unknown argument; it takes column, mostly, row_condition"),
     ("min_value = 0", "mostly = 3", "mostly: ensure this value is less than or equal to 1.0 (value: '3')"),
     ('column = "score"\n', "", "column: is missing"),
-    ("column_values_to_be_between", "column_values_to_be_betwixt", "; did you mean column_values_to_be_between?"),
+    ("column_values_to_be_between", "column_values_to_be_betwixt", " (did you mean column_values_to_be_between?)"),
     (
         "column_values_to_be_between",
         "expect_column_values_to_be_between",
-        "must not begin with expect_; write column_values_to_be_between",
+        "must be in snake case, without expect_; write column_values_to_be_between",
     ),
     ("min_value = 0", "min_value = 3", "the lower bound 3 is above the upper bound 1, so no value can pass"),
     ("min_value = 0", 'min_value = "0"', "min_value is '0', but score is real; write a number, without quotes"),

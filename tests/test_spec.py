@@ -97,7 +97,7 @@ def _load(tmp_path: Path, text: str, name: str = "good") -> spec.Spec:
         (
             "[outputs]",
             '[[checks]]\nexpect = "expect_column_mean_to_be_between"\n[outputs]',
-            "checks.0.expect: must not begin with expect_; write column_mean_to_be_between",
+            "checks.0.expect: must be in snake case, without expect_; write column_mean_to_be_between",
         ),
         (
             "[outputs]",

@@ -46,6 +46,12 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     return "" if similar is None else f" Did you mean {prefix}{similar}?"
 
 
+def guess(name: str, known: Iterable[str]) -> str:
+    """Return the same within a sentence, such as ` (did you mean score?)`, or nothing."""
+    similar = similar_name(name, known)
+    return "" if similar is None else f" (did you mean {similar}?)"
+
+
 def similar_name(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that is most like this one, in whatever case, or None."""
     by_lower_case = {candidate.lower(): candidate for candidate in known}

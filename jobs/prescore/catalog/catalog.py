@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from prescore import errors
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
+from prescore.wording import did_you_mean
 
 
 class Column(TypedDict):
@@ -196,8 +197,9 @@ class Catalog:
         """Return a model, with `lock` locked against concurrent publications; raise NotFound."""
         row = self.one("models_lock", model=model) if lock else self.one("models_get", model=model)
         if row is None:
+            known = [row["model"] for row in self.all("models_names")]
             raise errors.NotFound(
-                f"Model {model!r} has never been run on this database. "
+                f"Model {model!r} has never been run on this database.{did_you_mean(model, known)} "
                 f"Run `prescore run {model}` to create its first version."
             )
         return row

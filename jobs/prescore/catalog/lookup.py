@@ -18,6 +18,7 @@ from prescore.catalog.database import Connection
 from prescore.catalog.datetimes import is_out_of_range, load_out_of_range_as_text
 from prescore.catalog.queries import query
 from prescore.catalog.types import TYPES
+from prescore.wording import did_you_mean
 
 Row = tuple[Any, ...]
 """A row of a lookup: the id of the version that answered, whether the key exists, then the outputs.
@@ -60,7 +61,11 @@ def look_up(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, An
     while True:
         published: VersionRow | None = catalog.one("lookup_published", model=model)
         if published is None:
-            raise errors.NotFound(f"Model {model!r} is not published here. `prescore status` lists published models.")
+            known = [row["model"] for row in catalog.all("models_names")]
+            raise errors.NotFound(
+                f"Model {model!r} is not published here.{did_you_mean(model, known)} `prescore status` lists published "
+                "models."
+            )
         key = _parse_key(published, values)
         statement = published_statement(model, published["key_columns"], published["output_columns"])
         try:

@@ -22,6 +22,7 @@ def require_model_name(value: str) -> str:
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,47}", value):
         raise ValueError(
             "names are lower case letters, digits and underscores, at most 48, and do not start with a digit"
+            f"{_example(value)}"
         )
     if value == "freshness":
         raise ValueError("predictions.freshness is a view of prescore's own; give the model another name")
@@ -30,6 +31,12 @@ def require_model_name(value: str) -> str:
     if re.search(r"_v\d+$", value):
         raise ValueError("a name must not end like churn_v2, the table name of version 2 of churn")
     return value
+
+
+def _example(value: str) -> str:
+    """Return a valid name that is like this one, such as my_model for My-Model, as the end of a message."""
+    name = _plain(value)
+    return f"; {name} would be one" if re.fullmatch(r"[a-z_][a-z0-9_]{0,47}", name) else ""
 
 
 def model_name_error(name: str) -> str | None:

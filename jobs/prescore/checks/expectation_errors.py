@@ -13,7 +13,7 @@ from prescore.catalog.types import ARRAYS, NUMBERS
 from prescore.checks import row_conditions
 from prescore.project.spec import Check, Spec
 from prescore.project.validation_messages import misplacement
-from prescore.wording import short
+from prescore.wording import guess, short
 
 # Arguments that every expectation has and no check needs, so that no message suggests them.
 _IRRELEVANT = {
@@ -85,11 +85,7 @@ def _expectation_class(name: str) -> Any:
     except ExpectationNotFoundError as error:
         registered = registry.list_registered_expectation_implementations()
         names = [full_name.removeprefix("expect_") for full_name in registered]
-        similar = get_close_matches(name, names, n=1)
-        message = f"Great Expectations has no expect_{name}"
-        if similar:
-            message += f"; did you mean {similar[0]}?"
-        raise ValueError(message) from error
+        raise ValueError(f"Great Expectations has no expect_{name}{guess(name, names)}") from error
 
 
 def _instantiate(
@@ -172,7 +168,7 @@ def _unknown_columns(arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
         if not isinstance(column, str):
             continue
         if column not in types:
-            yield f"the table has no column {column}; it has {listed}"
+            yield f"the table has no column {column}{guess(column, types)}; it has {listed}"
 
 
 def _types(spec: Spec) -> dict[str, str]:

@@ -13,6 +13,7 @@ import pyarrow.types as pat
 
 from prescore.errors import Mistake
 from prescore.sources.source import Source, SourceType, Stream
+from prescore.wording import did_you_mean
 
 # The end of a file's name → DuckDB's function that reads it.
 _READERS = {
@@ -81,7 +82,7 @@ class Dataset:
         if len(similar) == 1:
             return str(similar[0])
         listed = ", ".join(self.schema.names)
-        raise Mistake(f"The data has no column {name}. It has {listed}.")
+        raise Mistake(f"The data has no column {name}.{did_you_mean(name, self.schema.names)} It has {listed}.")
 
     def counts(self, columns: Iterable[str]) -> tuple[int, dict[str, Counts]]:
         """Return the number of rows, and what some columns hold in all of them."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from prescore.catalog.types import ARRAYS, FLOATS, NUMBERS, OUTPUT_TYPES, TYPES
 from prescore.project.fields import BY_NAME
+from prescore.wording import guess
 
 # Postgres' limit for a view is 1,600 columns, and three are version, data_as_of and published_at.
 _MOST_COLUMNS = 1_597
@@ -63,11 +64,15 @@ def _duplicate_columns(sections: dict[str, set[str]]) -> Iterator[str]:
 
 def _unknown_columns(content: Mapping[str, Any], columns: set[str]) -> Iterator[str]:
     for name in sorted(_keys(content.get("comments")) - columns):
-        yield f"comments.{name}: the table has no column {name}; correct the name, or remove the comment"
+        yield (
+            f"comments.{name}: the table has no column {name}{guess(name, columns)}; correct the name, or remove the "
+            "comment"
+        )
     for index in _items(content.get("indexes")):
         for name in _texts(index):
             if name not in columns:
-                yield f"indexes: the table has no column {name}; use columns of [key], [outputs] or [passthrough]"
+                similar = guess(name, columns)
+                yield f"indexes: the table has no column {name}{similar}; use those of [key], [outputs], [passthrough]"
 
 
 def _indexed_arrays(content: Mapping[str, Any]) -> Iterator[str]:
@@ -90,7 +95,8 @@ def _unknown_features(onnx: object) -> Iterator[str]:
         return
     for key in ("allow_precision_loss", "nullable"):
         for name in sorted(set(_texts(onnx.get(key))) - set(features)):
-            yield f"onnx.{key}: {name} is not a feature; the features are {', '.join(features)}"
+            listed = ", ".join(features)
+            yield f"onnx.{key}: {name} is not a feature{guess(name, features)}; the features are {listed}"
 
 
 def _features(inputs: object) -> list[str]:
@@ -108,7 +114,8 @@ def _example_faults(content: Mapping[str, Any]) -> Iterator[str]:
     outputs = content.get("outputs")
     for key in ("columns", "tolerance"):
         for name in sorted(_keys(examples.get(key)) - _keys(outputs)):
-            yield f"onnx.examples.{key}.{name}: there is no output {name}; use names of [outputs]"
+            similar = guess(name, _keys(outputs))
+            yield f"onnx.examples.{key}.{name}: there is no output {name}{similar}; use names of [outputs]"
     for name in sorted(_keys(examples.get("tolerance")) & _keys(outputs)):
         output = outputs[name] if isinstance(outputs, Mapping) else None
         kind = output.get("type") if isinstance(output, Mapping) else None

@@ -126,10 +126,14 @@ def _class_label(value: object) -> object:
     raise ValueError('must be a label of the classifier, such as "gold" or 1')
 
 
-def _expectation(value: str) -> str:
-    prefix = "expect_"
-    if value.startswith(prefix):
-        raise ValueError(f"must not begin with {prefix}; write {value.removeprefix(prefix)}")
+def _expectation(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    # Great Expectations documents expectations by their classes.
+    in_snake_case = re.sub(r"(?<!^)(?=[A-Z])", "_", value).lower()
+    name = in_snake_case.removeprefix("expect_")
+    if name != value and re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError(f"must be in snake case, without expect_; write {name}")
     return value
 
 
@@ -167,4 +171,4 @@ Indexes = Annotated[
 ]
 Tolerance = Annotated[float, BeforeValidator(_tolerance, json_schema_input_type=float)]
 ClassLabel = Annotated[bool | int | str, BeforeValidator(_class_label, json_schema_input_type=str | int | bool)]
-Expectation = Annotated[str, AfterValidator(_expectation)]
+Expectation = Annotated[str, BeforeValidator(_expectation)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -17,6 +16,7 @@ from prescore.catalog.urls import URL_VARIABLE
 from prescore.errors import Mistake, NotFound, SpecInvalid
 from prescore.project import folder, spec, validation_messages
 from prescore.project.folder import FILE, PROJECT
+from prescore.wording import did_you_mean
 
 FOLDER = ".prescore"
 """The folder for files that prescore itself writes into a project."""
@@ -113,16 +113,15 @@ class Project:
         """Return the spec of a model; raise NotFound or SpecInvalid."""
         path = folder.spec_file(self.root, model)
         if not path.exists():
-            raise NotFound(f"There is no spec {path}. {self._suggestion(model)}")
+            raise NotFound(f"There is no spec {path}.{self._suggestion(model)}")
         return spec.load(path)
 
     def _suggestion(self, model: str) -> str:
-        """Return what to do about a model without a spec: use a similar name, or create the spec."""
-        similar = get_close_matches(model.lower(), self.models(), n=1)
-        suggestion = f"Did you mean {similar[0]}? " if similar else ""
+        """Return sentences on what to do about a model without a spec: use a similar name, or create the spec."""
+        suggestion = did_you_mean(model, self.models())
         if reason := naming.model_name_error(model):
-            return f"{suggestion}{model!r} is not a valid model name: {reason}."
-        return f"{suggestion}Run `prescore init {model}` to create one."
+            return f"{suggestion} {model!r} is not a valid model name: {reason}."
+        return f"{suggestion} Run `prescore init {model}` to create one."
 
     def models(self) -> list[str]:
         """Return the names of all models that have a spec, sorted."""
@@ -170,5 +169,5 @@ def _load_settings(path: Path) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecInvalid(f"{path} is not valid TOML: {error}.") from error
     except ValidationError as error:
-        errors = validation_messages.lines(error, Settings)
+        errors = validation_messages.lines(error, Settings, {})
         raise SpecInvalid(f"{path} is not valid:\n" + "\n".join(errors)) from error

@@ -383,7 +383,7 @@ def load(path: Path) -> Spec:
     try:
         return Spec.model_validate({**content, "model": path.stem})
     except ValidationError as error:
-        errors = validation_messages.lines(error, Spec, resolver.written)
+        errors = validation_messages.lines(error, Spec, content, resolver.written)
         errors += [f"  {message}" for message in consistency.errors(content)]
         raise SpecInvalid(f"{path} is not valid:\n" + "\n".join(errors)) from error
 

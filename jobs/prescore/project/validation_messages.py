@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+
+from prescore.wording import similar_name
 
 _MESSAGES = {
     "missing": "is missing",
@@ -30,12 +31,19 @@ _PYDANTIC_PARTS = ("str", "list[", "constrained-", "[key]")
 """Beginnings of the parts of a location that pydantic adds for unions and for the keys of a mapping."""
 
 
-def lines(error: ValidationError, model: type[BaseModel], written: Mapping[str, str] | None = None) -> list[str]:
+def lines(
+    error: ValidationError,
+    model: type[BaseModel],
+    content: Mapping[str, Any],
+    written: Mapping[str, str] | None = None,
+) -> list[str]:
     """Return an indented line for each error that belongs to a key of the file that `model` describes.
 
-    `written` has how the file writes a value, if it is another text: a reference to an environment variable.
+    `content` is the content of the file. `written` has how the file writes a value, if it is another text: a reference
+    to an environment variable.
     """
-    return [f"  {_key(fault)}: {_message(fault, model, written or {})}" for fault in error.errors() if fault["loc"]]
+    faults = [fault for fault in error.errors() if fault["loc"]]
+    return [f"  {_key(fault, content)}: {_message(fault, model, written or {})}" for fault in faults]
 
 
 def misplacement(key: str, model: type[BaseModel], path: Sequence[int | str]) -> str | None:
@@ -55,9 +63,14 @@ def misplacement(key: str, model: type[BaseModel], path: Sequence[int | str]) ->
     return None
 
 
-def _key(fault: Any) -> str:
+def _key(fault: Any, content: Mapping[str, Any]) -> str:
+    """Return the place of a fault, such as `checks.0.expect (scores are probabilities)`."""
     parts = [str(part) for part in fault["loc"]]
-    return ".".join(part for part in parts if not part.startswith(_PYDANTIC_PARTS))
+    key = ".".join(part for part in parts if not part.startswith(_PYDANTIC_PARTS))
+    match fault["loc"]:
+        case ("checks", int(number), *_) if isinstance(check := content["checks"][number], dict) and "name" in check:
+            return f"{key} ({check['name']})"
+    return key
 
 
 def _message(fault: Any, model: type[BaseModel], written: Mapping[str, str]) -> str:
@@ -82,9 +95,9 @@ def _alternative(key: str, model: type[BaseModel], path: Sequence[int | str]) ->
     if place := misplacement(key, model, path):
         return place
     known = _known_keys(model, path)
-    similar = get_close_matches(key, known, n=1)
+    similar = similar_name(key, known)
     if similar:
-        return f"did you mean {similar[0]}?"
+        return f"did you mean {similar}?"
     return f"the keys here are {', '.join(known)}"
 
 

@@ -19,6 +19,7 @@ from prescore.scoring.rejects import Reject
 from prescore.scoring.scorer import null_message
 from prescore.sources import data_as_of
 from prescore.sources.source import Batch, Needed, SourceType, Stream, Unreadable
+from prescore.wording import similar_name
 
 Types = dict[str, pa.DataType]
 """Column name → Arrow type."""
@@ -306,21 +307,26 @@ def _column_faults(spec: Spec, features: Types, domain: Stream) -> Iterator[str]
     names = list(domain.names)
     for name, role in roles.items():
         if name not in names:
-            yield f"Column {name} ({role}) is missing; {_returned(name, names)}."
+            unused = [other for other in names if other not in roles]
+            yield f"Column {name} ({role}) is missing; {_returned(name, names, unused)}."
     for name in sorted(roles):
         if names.count(name) > 1:
             yield f"Column {name} appears more than once in the query's result. Rename one of them with AS."
 
 
-def _returned(missing: str, names: list[str]) -> str:
-    """Return what the query returns instead of a missing column."""
+def _returned(missing: str, names: list[str], unused: list[str]) -> str:
+    """Return what the query returns instead of a missing column, and which of its unused columns may be meant."""
     for name in names:
         if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", missing):
             return (
                 f"the query returns {name}, which looks the same, but has other Unicode characters: an accented letter "
                 "is one character or two. Write the name in the query as it is in the spec"
             )
-    return f"the query returns {', '.join(names) or 'none at all'}"
+    listed = f"the query returns {', '.join(names) or 'none at all'}"
+    similar = similar_name(missing, unused)
+    if similar is None:
+        return listed
+    return f"{listed}. Did you mean {similar}? Then write {similar} as {missing} in the query"
 
 
 def _has_times(arrow_type: pa.DataType) -> bool:

@@ -16,7 +16,7 @@ from prescore.project.fields import ONLY_INPUT
 from prescore.project.spec import Onnx, Output
 from prescore.scoring.conversion import ARROW
 from prescore.scoring.graph import Graph, Label
-from prescore.wording import count
+from prescore.wording import count, guess
 
 TENSOR_TYPES: dict[str, pa.DataType] = {
     "tensor(float16)": pa.float16(),
@@ -149,7 +149,7 @@ class Signature:
 
     def _input_fault(self, name: str, columns: tuple[str, ...]) -> str | None:
         if name not in self.nodes:
-            return f"the model has no such input; it has {', '.join(self.nodes)}"
+            return f"the model has no such input{guess(name, self.nodes)}; it has {', '.join(self.nodes)}"
         node = self.nodes[name]
         if node.type not in TENSOR_TYPES:
             supported = ", ".join(TENSOR_TYPES)
@@ -237,7 +237,7 @@ class Signature:
         if source is None:
             return f"the model has several outputs: {names}; choose one with from"
         if source not in self._given:
-            return f"the model has no output {source}; it has {names}"
+            return f"the model has no output {source}{guess(source, self._given)}; it has {names}"
         node = self._given[source]
         if node.type not in TENSOR_TYPES:
             return f"{source} is {node.type}, which prescore cannot read; export the model with tensors instead"

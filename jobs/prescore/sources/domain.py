@@ -14,6 +14,7 @@ from prescore.sources import sql_text
 from prescore.sources.databases import DatabaseSource
 from prescore.sources.duckdb_files import DuckDBSource
 from prescore.sources.source import Source
+from prescore.wording import did_you_mean
 
 
 def open_source(project: Project, spec: Spec, spill: Path) -> Source:
@@ -70,8 +71,8 @@ def _source_url(project: Project, name: str) -> str:
     if url is None:
         names = ", ".join(["duckdb", *project.settings.sources])
         raise Mistake(
-            f"domain.source is {name}, which is not defined under [sources] in prescore.toml. "
-            f"Define it there, or use one of these: {names}."
+            f"domain.source is {name}, which is not defined under [sources] in prescore.toml."
+            f"{did_you_mean(name, project.settings.sources)} Define it there, or use one of these: {names}."
         )
     if not url.startswith("env:"):
         return url

@@ -75,7 +75,7 @@ def serve(where: Listening, settings: dict[str, Any]) -> None:
         listening = stack.enter_context(listen(where.host, where.port))
         config = uvicorn_config(partial(_app, database, settings), where, _LOGGING)
         url = address(listening, secure=config.is_ssl)
-        sys.stderr.write(f"prescore: serving on {url} (endpoints: {url}/docs)\n")
+        sys.stderr.write(f"prescore: serving on {url} (status page: {url}/, endpoints: {url}/docs)\n")
         stack.enter_context(suppress(KeyboardInterrupt))
         if where.workers > 1:
             _Workers(config, sockets=[listening]).run()

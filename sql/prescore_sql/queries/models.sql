@@ -11,6 +11,10 @@ on conflict (model) do update set description = excluded.description
 select model, description, published_version, parent_name, last_version, held_at, held_by, hold_reason
 from prescore.models where model = %(model)s;
 
+-- name: models_names
+-- All models.
+select model from prescore.models order by model;
+
 -- name: models_lock
 -- The same, locked: everything that publishes, holds or rolls back a model waits here for its turn.
 select model, description, published_version, parent_name, last_version, held_at, held_by, hold_reason
