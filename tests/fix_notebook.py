@@ -1,7 +1,15 @@
-"""A real Jupyter kernel, which runs cells as a notebook does and keeps their outputs."""
+"""A real Jupyter kernel, which runs cells as a notebook does and keeps their outputs.
+
+`python tests/fix_notebook.py` executes the notebooks in docs/ and stores their outputs in them.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +19,20 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "docs/notebooks").glob("*.ipynb"))
 SECONDS = 120
+
+_PORT = "8000"
+# What differs from run to run → what is compared instead.
+_VARIABLE = (
+    (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?( UTC|\+00:00)?", "TIME"),
+    (r"datetime\.datetime\([^()]*\)", "TIME"),
+    (r"('?(?:snapshot|score|stage|check|publish|total|waiting)'?:? )\d+\.\d+", r"\1SECONDS"),
+    (r"(age_seconds=)\d+\.\d+", r"\1SECONDS"),
+    (r"\d+ (?:s|min)\b", "AGE"),
+    # Pages of HTML number their parts at random.
+    (r"#?T_[0-9a-f]{5}|sk-[\w-]+-\d+", "ID"),
+)
 
 
 class _Client(NotebookClient):
@@ -52,3 +73,49 @@ def kernel(folder: Path) -> Iterator[Kernel]:
     client = _Client(nbformat.v4.new_notebook(), timeout=SECONDS, kernel_name="python3")
     with client.setup_kernel(cwd=str(folder)):
         yield Kernel(client)
+
+
+def execute(path: Path, folder: Path) -> Any:
+    """Return a notebook as it is after its cells ran in a folder, in an environment that names no project."""
+    notebook = nbformat.read(path, as_version=4)
+    port = _free_port()
+    _replace_in_sources(notebook, _PORT, port)
+    client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", record_timing=False)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PRESCORE_")}
+    client.execute(cwd=str(folder), env=environment)
+    _replace_in_sources(notebook, port, _PORT)
+    # The version of Python differs between machines.
+    notebook.metadata.language_info = {"name": "python"}
+    return notebook
+
+
+def comparable(notebook: Any) -> list[str]:
+    """Return the outputs of each cell as text in which nothing differs from run to run."""
+    return [_comparable(cell.outputs) for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _comparable(outputs: Any) -> str:
+    text = json.dumps(outputs, sort_keys=True)
+    for pattern, name in _VARIABLE:
+        text = re.sub(pattern, name, text)
+    return text
+
+
+def _replace_in_sources(notebook: Any, old: str, new: str) -> None:
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = cell.source.replace(old, new)
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    for stored in NOTEBOOKS:
+        # Postgres refuses a socket with a long path.
+        with tempfile.TemporaryDirectory(prefix="prescore-", dir="/tmp") as empty:
+            executed = execute(stored, Path(empty))
+        nbformat.write(executed, stored)

@@ -461,9 +461,9 @@ def test_a_scorer_predicts_what_the_run_stored(project: prescore.Project, sandbo
     [
         (
             np.array([0.1, 0.2]),
-            "is float64, but the model takes float32. Convert it: frame.astype({'visits': 'float32'})",
+            "visits is float64, not float32. Convert them: frame.astype({'visits': 'float32'})",
         ),
-        (["1", "2"], "but the model takes float32. Convert it: frame.astype({'visits': 'float32'})"),
+        (["1", "2"], "not float32. Convert them: frame.astype({'visits': 'float32'})"),
         (np.array([1, np.nan], np.float32), "has missing values"),
     ],
 )

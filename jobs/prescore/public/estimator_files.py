@@ -11,6 +11,7 @@ from prescore.catalog.naming import model_name_error
 from prescore.errors import Mistake, ModelInvalid
 from prescore.project.project import Project as ProjectFiles
 from prescore.public import extras
+from prescore.public.progress import in_notebook
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,9 +60,10 @@ def write(
 
 
 def report(remarks: Sequence[str]) -> None:
-    """Print remarks to standard error."""
+    """Print remarks to standard error, or in a notebook, which colours that red, to standard output."""
+    stream = sys.stdout if in_notebook() else sys.stderr
     for remark in remarks:
-        sys.stderr.write(f"prescore: {remark}\n")
+        stream.write(f"prescore: {remark}\n")
 
 
 def _with_key(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:

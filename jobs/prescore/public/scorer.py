@@ -83,7 +83,8 @@ class Scorer(BatchScorer):
         return predictions
 
     def _require_types(self, frame: pd.DataFrame, batch: pa.RecordBatch) -> None:
-        """Raise DomainInvalid for the first column that cannot be converted, with advice on the frame."""
+        """Raise DomainInvalid for columns that cannot be converted, with advice on the whole frame."""
+        misfits = {}
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             target = self.features[name]
             if column.null_count and name not in self.onnx.nullable:
@@ -94,12 +95,13 @@ class Scorer(BatchScorer):
             allow_loss = name in self.onnx.allow_precision_loss
             try:
                 conversion.check_type(name, column.type, target, allow_precision_loss=allow_loss)
-            except DomainInvalid as error:
-                wanted = _dtype_name(target)
-                raise DomainInvalid(
-                    f"Column {name} of the frame is {frame[name].dtype}, but the model takes {wanted}. "
-                    f"Convert it: frame.astype({{{name!r}: {wanted!r}}})."
-                ) from error
+            except DomainInvalid:
+                misfits[name] = _dtype_name(target)
+        if misfits:
+            listed = ", ".join(f"{name} is {frame[name].dtype}, not {dtype}" for name, dtype in misfits.items())
+            raise DomainInvalid(
+                f"The frame has other types than the model takes: {listed}. Convert them: frame.astype({misfits!r})."
+            )
 
 
 def _dtype_name(arrow_type: pa.DataType) -> str:
