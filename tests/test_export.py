@@ -137,7 +137,7 @@ def test_classes_of_several_targets(people: pd.DataFrame, tmp_path: Path) -> Non
 
 
 def test_a_forest_chooses_the_first_of_two_equal_classes(people: pd.DataFrame, tmp_path: Path) -> None:
-    model = RandomForestClassifier(10, random_state=0).fit(people[["visits", "customer_number"]], people["churned"])
+    model = RandomForestClassifier(20, random_state=0).fit(people[["visits", "customer_number"]], people["churned"])
     assert (model.predict_proba(people[["visits", "customer_number"]])[:, 1] == 0.5).any()
     prescore.export_onnx(model, people, tmp_path / "model.onnx")
 
@@ -213,25 +213,62 @@ def test_an_estimator_must_be_fitted_and_a_frame_complete(people: pd.DataFrame, 
         prescore.export_onnx(model, people.rename(columns={"visits": "Visits"}), tmp_path / "model.onnx")
 
 
-def test_an_estimator_becomes_a_table_in_one_call(people: pd.DataFrame, sandbox: Sandbox, tmp_path: Path) -> None:
-    sandbox.monkeypatch.setenv("PRESCORE_DATABASE_URL", sandbox.database.url)
-    folder = tmp_path / "empty"
-    folder.mkdir()
+def test_an_estimator_becomes_a_table_in_one_call(people: pd.DataFrame, sandbox: Sandbox, place: Path) -> None:
     model = _mixed(LogisticRegression(max_iter=500)).fit(people[FEATURES], people["churned"])
-    report = prescore.publish("shop", model, people, key="customer", project=folder)
+    report = prescore.publish("shop", model, people, key="customer", project=place)
     assert (report.published, report.rows, report.rejected) == (True, ROWS, 0)
-    assert (folder / "prescore.toml").exists()
-    published = prescore.Project(folder).read("shop").set_index("customer").loc[people["customer"]]
+    assert (place / "prescore.toml").exists()
+    published = prescore.Project(place).read("shop").set_index("customer").loc[people["customer"]]
     expected = model.predict_proba(people[FEATURES])[:, 1]
     assert published["probability_1"].to_numpy() == pytest.approx(expected, rel=1e-4)
 
-    spec = folder / "specs/shop.toml"
+    spec = place / "specs/shop.toml"
     spec.write_text(spec.read_text().replace("Predictions of shop.", "Who leaves."))
     other = _mixed(LogisticRegression(C=0.01)).fit(people[FEATURES], people["churned"])
-    report = prescore.publish("shop", other, people, key="customer", project=folder)
+    report = prescore.publish("shop", other, people, key="customer", project=place)
     assert (report.published, report.version) == (True, 2)
     assert "Who leaves." in spec.read_text()
     assert "specs/shop.toml and sql/domains/shop.sql exist and were kept" in sandbox.capsys.readouterr().err
+
+
+@pytest.fixture
+def place(sandbox: Sandbox, tmp_path: Path) -> Path:
+    """Return an empty folder whose project will use a database of its own."""
+    sandbox.monkeypatch.setenv("PRESCORE_DATABASE_URL", sandbox.database.url)
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    return folder
+
+
+def test_a_key_may_be_the_index_and_features_may_be_named(people: pd.DataFrame, place: Path) -> None:
+    model = Ridge().fit(people[["visits", "customer_number"]].to_numpy(), people["value"])
+    frame = people.set_index("customer")
+    features = ["visits", "customer_number"]
+    report = prescore.publish("shop", model, frame, key="customer", features=features, project=place)
+    assert report.published
+    project = prescore.Project(place)
+    expected = model.predict(people[features][5:6].to_numpy())[0]
+    published = project.read("shop").set_index("customer")["prediction"]
+    assert published["c5"] == pytest.approx(expected, rel=1e-4)
+    model = Ridge(alpha=100).fit(people[["visits"]], people["value"])
+    again = project.publish_estimator("shop", model, people, key="customer", replace=True)
+    assert (again.published, again.version) == (True, 2)
+    assert "customer_number" not in (place / "sql/domains/shop.sql").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "message"),
+    [
+        ("shop", "id", "no key column id"),
+        ("shop", "plan", "several rows with the same plan"),
+        ("2shop", "customer", "not a valid model name"),
+    ],
+)
+def test_nothing_is_written_for_a_mistake(people: pd.DataFrame, place: Path, name: str, key: str, message: str) -> None:
+    model = Ridge().fit(people[["visits"]], people["value"])
+    with pytest.raises(prescore.Mistake, match=message):
+        prescore.publish(name, model, people, key=key, project=place)
+    assert list(place.iterdir()) == []
 
 
 def _sparse(final: Any) -> Any:

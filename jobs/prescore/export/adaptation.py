@@ -17,23 +17,18 @@ def adapted(estimator: Any, missing_text: str) -> Any:
     """
     if type(estimator).__name__ == "Booster" and toolkits.toolkit(estimator) == toolkits.XGBOOST:
         estimator = toolkits.xgboost_estimator(estimator)
-    adapted = copy.deepcopy(estimator)
-    for step in steps.walk(adapted):
-        inner = step.estimator
-        if toolkits.toolkit(inner) == toolkits.XGBOOST:
-            _simplify_features(inner.get_booster())
-        elif toolkits.toolkit(inner) == toolkits.LIGHTGBM:
-            _number_booleans(inner)
-        if getattr(inner, "flatten_transform", False):
-            # skl2onnx refuses it, although it does not change what is predicted.
-            inner.flatten_transform = False
-        if hasattr(inner, "categories_"):
-            inner.categories_ = [_with_missing_text(known, missing_text) for known in inner.categories_]
-        if hasattr(inner, "statistics_") and inner.statistics_.dtype == object:
-            inner.missing_values = missing_text
-    if hasattr(adapted, "steps"):
-        sparse.mark_zeros(adapted)
-    return adapted
+    changed = copy.deepcopy(estimator)
+    for step in steps.walk(changed):
+        match toolkits.toolkit(step.estimator):
+            case toolkits.XGBOOST:
+                _simplify_features(step.estimator.get_booster())
+            case toolkits.LIGHTGBM:
+                _number_booleans(step.estimator)
+            case _:
+                _adapt(step.estimator, missing_text)
+    if hasattr(changed, "steps"):
+        sparse.mark_zeros(changed)
+    return changed
 
 
 def precise(estimator: Any) -> Any:
@@ -59,10 +54,18 @@ def precise(estimator: Any) -> Any:
     else:
         changed.steps.insert(-1, ("rounded", CastTransformer()))
     for step in steps.walk(changed):
-        for predictors in getattr(step.estimator, "_predictors", ()):
-            for predictor in predictors:
-                _round_thresholds(predictor)
+        _round_thresholds(step.estimator)
     return changed
+
+
+def _adapt(estimator: Any, missing_text: str) -> None:
+    if getattr(estimator, "flatten_transform", False):
+        # skl2onnx refuses it, although it does not change what is predicted.
+        estimator.flatten_transform = False
+    if hasattr(estimator, "categories_"):
+        estimator.categories_ = [_with_missing_text(known, missing_text) for known in estimator.categories_]
+    if hasattr(estimator, "statistics_") and estimator.statistics_.dtype == object:
+        estimator.missing_values = missing_text
 
 
 def _simplify_features(booster: Any) -> None:
@@ -79,10 +82,12 @@ def _number_booleans(model: Any) -> None:
         model._classes = np.array([0, 1])  # noqa: SLF001 - the property classes_ returns it
 
 
-def _round_thresholds(predictor: Any) -> None:
-    # skl2onnx rounds thresholds down, which is right for features of 32 bits, but not for rounded ones.
-    thresholds = predictor.nodes["num_threshold"]
-    predictor.nodes["num_threshold"] = thresholds.astype(np.float32)
+def _round_thresholds(estimator: Any) -> None:
+    # Of histogram gradient boosting, skl2onnx rounds thresholds down: right for 32-bit features, not for rounded ones.
+    for predictors in getattr(estimator, "_predictors", ()):
+        for predictor in predictors:
+            thresholds = predictor.nodes["num_threshold"]
+            predictor.nodes["num_threshold"] = thresholds.astype(np.float32)
 
 
 def _with_missing_text(categories: Any, missing_text: str) -> Any:

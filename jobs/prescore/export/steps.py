@@ -23,7 +23,6 @@ _COMPUTE_IT = (
 # A step's class → what to do without it.
 _ADVICE = {
     "TransformedTargetRegressor": "Train on the transformed target, and transform the predictions in SQL.",
-    "KBinsDiscretizer": _COMPUTE_IT,
     "HashingVectorizer": "Use TfidfVectorizer.",
     "RegressorChain": "Use MultiOutputRegressor.",
     "FixedThresholdClassifier": "Export its estimator, and compare the probability where it is read.",
