@@ -29,5 +29,5 @@ async def scrape(request: Request) -> Response:
             names.append(value)
         else:
             others.append((name, value))
-    refuse_all(others)
+    refuse_all(others, known="name[]")
     return Response(200, request.service.metrics(request.caller, names), [_METRICS, NO_STORE, VARY])

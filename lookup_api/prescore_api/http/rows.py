@@ -38,7 +38,8 @@ async def read_rows(request: Request) -> Response:
     after = others.pop("after", None)
     refuse_unknown(others, "limit", "after")
     media_type = media_types.choose(request.headers.get(b"accept"), _OFFERED)
-    page = await request.service.rows.page(model, options, Cursor.parse(after) if after else None, limit)
+    cursor = None if after is None else Cursor.parse(after)
+    page = await request.service.rows.page(model, options, cursor, limit)
     request.version = page.table_version.version
     content_type: Header = (b"content-type", _CONTENT_TYPES.get(media_type, media_type))
     headers = [content_type, VARY, NO_STORE, *_version_headers(page), *_link(page, options, limit)]

@@ -64,10 +64,12 @@ def refuse_unknown(parameters: Collection[str], *known: str) -> None:
         )
 
 
-def refuse_all(parameters: Parameters) -> None:
-    """Raise RequestInvalid if there are parameters, for an endpoint that takes none."""
+def refuse_all(parameters: Parameters, known: str = "none") -> None:
+    """Raise RequestInvalid if there are parameters, for an endpoint that takes none of these, but only `known`."""
     if parameters:
-        raise RequestInvalid(f"Unknown parameters: {wording.names(list(dict(parameters)))}. This endpoint takes none.")
+        raise RequestInvalid(
+            f"Unknown parameters: {wording.names(list(dict(parameters)))}. This endpoint takes {known}."
+        )
 
 
 def _require_unique(names: Sequence[str]) -> None:
