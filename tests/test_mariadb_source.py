@@ -1,4 +1,4 @@
-"""Domains from MariaDB, if PRESCORE_TEST_MYSQL_URL names an empty database there."""
+"""Domains from MariaDB, if PRESCORE_TEST_MYSQL_URL names a database there and a role that may create others."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ from prescore.sources.databases import DatabaseSource
 from prescore.sources.source import Needed
 from test_file_sources import write_spec
 
-URL = os.environ.get("PRESCORE_TEST_MYSQL_URL", "")
+SERVER = os.environ.get("PRESCORE_TEST_MYSQL_URL", "")
+# Several processes run tests at the same time.
+DATABASE = f"prescore_test_{os.getpid()}"
+URL = sa.make_url(SERVER).set(database=DATABASE).render_as_string(hide_password=False) if SERVER else ""
 SOURCE = 'query = "sql/domains/m.sql"'
-pytestmark = pytest.mark.skipif(not URL, reason="PRESCORE_TEST_MYSQL_URL is not set")
+pytestmark = pytest.mark.skipif(not SERVER, reason="PRESCORE_TEST_MYSQL_URL is not set")
 
 TABLE = """create or replace table people (
   id bigint unsigned primary key, x double, f float, active tinyint(1), flag bit(1), day date, at datetime(6),
@@ -37,8 +40,8 @@ ROWS = """insert into people values
 
 @pytest.fixture
 def admin() -> Iterator[pymysql.cursors.Cursor]:
-    """A session that may write, in a database with the table people."""
-    url = sa.make_url(URL)
+    """A session that may write, in a database of its own with the table people."""
+    url = sa.make_url(SERVER)
     connection = pymysql.connect(
         host=url.host,
         port=url.port or 3306,
@@ -48,11 +51,14 @@ def admin() -> Iterator[pymysql.cursors.Cursor]:
         autocommit=True,
     )
     with connection, connection.cursor() as cursor:
+        cursor.execute(f"create or replace database {DATABASE}")
+        cursor.execute(f"use {DATABASE}")
         cursor.execute("set session sql_mode = '', time_zone = '+02:00'")
         cursor.execute(TABLE)
         cursor.execute(ROWS)
         yield cursor
-        cursor.execute("drop table if exists people, many, written")
+        cursor.execute("unlock tables")
+        cursor.execute(f"drop database {DATABASE}")
 
 
 @pytest.fixture
@@ -154,6 +160,34 @@ def test_a_server_that_is_away_or_refuses_the_login(shop: Sandbox) -> None:
         failed = shop.cli("validate", "m", "--json")
         assert (failed.code, json.loads(failed.out)["error"]["code"]) == (code, error), failed.err
         assert "hunter2" not in failed.err
+
+
+def test_a_server_that_is_busy_or_slow_is_worth_a_retry(shop: Sandbox, admin: pymysql.cursors.Cursor) -> None:
+    """By the server's own errors: PyMySQL also knows their SQLSTATE, which says less than their number."""
+    limits = "set session lock_wait_timeout = 1, session max_statement_time = 2"
+    url = sa.make_url(URL).update_query_dict({"init_command": limits})
+    shop.settings(f'[sources]\nmaria = "{url.render_as_string(hide_password=False)}"\n')
+    admin.execute("lock tables people write")
+    slow = "select sum(a.seq * b.seq) as id, 1.0 as x from seq_1_to_100000 a, seq_1_to_100000 b"
+    for query, message in (
+        ("select id, x from people", "Another session holds a lock"),
+        (slow, "Did the query exceed a timeout"),
+    ):
+        _write(shop, query)
+        failed = shop.cli("validate", "m", "--json")
+        assert (failed.code, message in failed.err) == (3, True), failed.err
+
+
+def test_a_role_without_the_right_to_read_is_refused(shop: Sandbox, admin: pymysql.cursors.Cursor) -> None:
+    admin.execute(f"create or replace user {DATABASE} identified by 'blind'")
+    try:
+        url = sa.make_url(URL).set(username=DATABASE, password="blind", database=None)
+        shop.settings(f'[sources]\nmaria = "{url.render_as_string(hide_password=False)}"\n')
+        _write(shop, f"select id, x from {DATABASE}.people")
+        failed = shop.cli("validate", "m", "--json")
+        assert (failed.code, json.loads(failed.out)["error"]["code"]) == (2, "database_refused"), failed.err
+    finally:
+        admin.execute(f"drop user {DATABASE}")
 
 
 def test_the_session_refuses_to_write(admin: pymysql.cursors.Cursor) -> None:

@@ -124,6 +124,10 @@ def _is_transient(error: Any) -> bool:
 
 def _code(error: Any) -> str | int | None:
     """Return the SQLSTATE of an error, the number of MySQL's, or the name of SQLite's; None if it has none."""
+    # The drivers of MySQL have a number in front of the message. Its SQLSTATE, if there is one, says less.
+    first = error.args[0] if error.args else None
+    if isinstance(first, int) and first:
+        return first
     # psycopg, psycopg2
     for name in ("sqlstate", "pgcode"):
         state = getattr(error, name, None)
@@ -132,10 +136,7 @@ def _code(error: Any) -> str | int | None:
     sqlite_name = getattr(error, "sqlite_errorname", None)
     if isinstance(sqlite_name, str):
         return sqlite_name.removeprefix("SQLITE_").split("_")[0]
-    # The drivers of MySQL have a number in front of the message, and those of ODBC an SQLSTATE.
-    first = error.args[0] if error.args else None
-    if isinstance(first, int) and first:
-        return first
+    # The drivers of ODBC have an SQLSTATE in front of the message.
     return first if isinstance(first, str) and len(first) == 5 and first.isalnum() else None
 
 
