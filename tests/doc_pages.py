@@ -206,6 +206,8 @@ class Terminal:
         environment["PATH"] = f"{self.python.parent}{os.pathsep}{environment['PATH']}"
         environment["COLUMNS"] = "120"
         environment["PYTHONUNBUFFERED"] = "1"
+        # Two threads of OpenMP that wait for each other are slow where other tests run.
+        environment["OMP_NUM_THREADS"] = "1"
         environment["PRESCORE_DATABASE_URL"] = self.database
         return environment
 
