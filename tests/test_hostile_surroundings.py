@@ -151,3 +151,23 @@ def test_a_duration_that_is_too_long_is_refused(sandbox: Sandbox) -> None:
     sandbox.edit("versions = 3", 'grace = "99999999d"')
     done = sandbox.cli("validate", "churn")
     assert (done.code, "at most" in done.err) == (2, True), done.err
+
+
+def test_a_column_is_named_with_the_remedy_of_its_role(sandbox: Sandbox) -> None:
+    sandbox.query("select customer, visits, spend, 1.5::double as price from read_parquet('data/customers.parquet')")
+    sandbox.edit("[onnx]", '[passthrough]\nprice = "real"\n[onnx]')
+    refused = sandbox.cli("validate", "churn")
+    assert "price is double precision in the domain and real in the spec" in refused.err
+    assert "or use a wider type in the spec." in refused.err
+    assert "onnx.allow_precision_loss" not in refused.err
+
+
+def test_a_view_and_a_schema_that_were_dropped_by_hand_are_mistakes_that_a_run_repairs(sandbox: Sandbox) -> None:
+    sandbox.cli("run", "churn")
+    for statement in ("drop view predictions.churn", "drop schema predictions cascade"):
+        with sandbox.database.connect() as connection:
+            connection.execute(statement.encode())
+        lost = sandbox.cli("lookup", "churn", "1")
+        assert (lost.code, "by hand? `prescore db migrate` restores" in lost.err) == (2, True), lost.err
+        assert sandbox.cli("run", "churn").code == 0
+        assert sandbox.cli("lookup", "churn", "1").code == 0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from prescore.catalog import heartbeat
 from prescore.catalog.database import Database
 from prescore.catalog.queries import query
 from prescore.errors import PrescoreError
@@ -19,22 +19,15 @@ _log = logging.getLogger("prescore")
 @contextmanager
 def logged(database: Database) -> Iterator[None]:
     """While the block runs, log a commit of prescore's that waits for a synchronous standby, once."""
-    done = threading.Event()
 
-    def watch() -> None:
-        while not done.wait(_PATIENCE_SECONDS):
-            # A database that does not answer is an error elsewhere.
-            with suppress(PrescoreError):
-                if _log_wait(database):
-                    return
+    def watch() -> bool:
+        # A database that does not answer is an error elsewhere.
+        with suppress(PrescoreError):
+            return not _log_wait(database)
+        return True
 
-    # The thread ends with the process when that is stopped during a wait.
-    watching = threading.Thread(target=watch, daemon=True)
-    watching.start()
-    try:
+    with heartbeat.beating(watch, _PATIENCE_SECONDS, awaited=False):
         yield
-    finally:
-        done.set()
 
 
 def _log_wait(database: Database) -> bool:

@@ -62,22 +62,37 @@ def describe(kind: str, arguments: Mapping[str, Any], condition: str | None = No
 
 
 def _parts(kind: str, given: dict[str, Any]) -> Iterable[str]:
+    """Yield what the arguments demand; each function takes those out of `given` that it describes."""
+    yield from _quantiles(given)
+    yield from _bounds(kind, given)
+    yield from _demands(kind, given)
+    for name, value in given.items():
+        yield f"{name.strip('_').replace('_', ' ')} {shown(value)}"
+
+
+def _quantiles(given: dict[str, Any]) -> Iterable[str]:
     quantiles = given.pop("quantile_ranges", None)
     if quantiles is not None:
         ranges = [_range(*bounds) for bounds in quantiles["value_ranges"]]
         yield at_points(quantiles["quantiles"], ranges)
-    bounds = {name: given.pop(name, None) for name in _BOUNDS}
-    if bounds["min_value"] is not None or bounds["max_value"] is not None:
-        yield _range(*bounds.values()) + (" characters" if kind == "column_value_lengths_to_be_between" else "")
+
+
+def _bounds(kind: str, given: dict[str, Any]) -> Iterable[str]:
+    low, high, is_above, is_below = (given.pop(name, None) for name in _BOUNDS)
+    if low is None and high is None:
+        return
+    unit = " characters" if kind == "column_value_lengths_to_be_between" else ""
+    yield _range(low, high, is_above, is_below) + unit
+
+
+def _demands(kind: str, given: dict[str, Any]) -> Iterable[str]:
     demand = _DEMANDS.get(kind, "")
     if given.pop("or_equal", False):
         demand += " or equal to it"
-    texts = {name: shown(value) for name, value in given.items() if f"{{{name}}}" in demand}
-    if texts:
+    named = [name for name in given if f"{{{name}}}" in demand]
+    if named:
+        texts = {name: shown(given.pop(name)) for name in named}
         yield demand.format_map(texts)
-    for name, value in given.items():
-        if name not in texts:
-            yield f"{name.strip('_').replace('_', ' ')} {shown(value)}"
 
 
 def shown(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -61,21 +61,38 @@ def _of_tensor(
     labels: tuple[Label, ...] | None,
     classes: tuple[Label, ...],
     targets: tuple[str, ...],
-) -> Iterator[DraftOutput]:
+) -> list[DraftOutput]:
     if tensor.ndim == 1 or tensor.shape[1] == 1:
         name = targets[0] if len(targets) == 1 else "prediction"
-        yield _single(name, source, tensor.reshape(-1), classes)
-    elif labels and tensor.shape[1] == len(labels) and len(labels) <= MOST_COLUMNS:
-        names = probability_columns(labels)
-        for index in range(1 if len(labels) == 2 else 0, len(labels)):
-            fields = {"from": source, "class": labels[index]}
-            yield DraftOutput(names[index], "probability", _type(tensor), fields, tensor[:, index])
-    elif tensor.shape[1] <= MOST_COLUMNS or len(targets) == tensor.shape[1]:
-        for index in range(tensor.shape[1]):
-            name = targets[index] if len(targets) == tensor.shape[1] else f"{source}_{index}"
-            yield _column(name, tensor[:, index], {"from": source, "index": index})
-    else:
-        yield DraftOutput(source, "array", f"{_type(tensor)}[]", {"from": source}, tensor)
+        return [_single(name, source, tensor.reshape(-1), classes)]
+    width = tensor.shape[1]
+    if labels and width == len(labels) and width <= MOST_COLUMNS:
+        return _probabilities(source, tensor, labels)
+    if len(targets) == width:
+        return _columns(source, tensor, targets)
+    if width <= MOST_COLUMNS:
+        return _columns(source, tensor, [f"{source}_{index}" for index in range(width)])
+    return [DraftOutput(source, "array", f"{_type(tensor)}[]", {"from": source}, tensor)]
+
+
+def _probabilities(source: str, tensor: Tensor, labels: tuple[Label, ...]) -> list[DraftOutput]:
+    first = 1 if len(labels) == 2 else 0
+    outputs = []
+    for index, name in enumerate(probability_columns(labels)):
+        if index < first:
+            continue
+        fields = {"from": source, "class": labels[index]}
+        output = DraftOutput(name, "probability", _type(tensor), fields, tensor[:, index])
+        outputs.append(output)
+    return outputs
+
+
+def _columns(source: str, tensor: Tensor, names: Sequence[str]) -> list[DraftOutput]:
+    outputs = []
+    for index, name in enumerate(names):
+        fields = {"from": source, "index": index}
+        outputs.append(_column(name, tensor[:, index], fields))
+    return outputs
 
 
 def _single(name: str, source: str, values: Tensor, classes: tuple[Label, ...]) -> DraftOutput:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from typing import Any
 import psycopg
 
 from prescore import errors
+from prescore.catalog import heartbeat
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Connection, Database
 
@@ -230,20 +230,12 @@ def _renew_in_background(connection: Connection, lease: Lease, seconds: float = 
 
     The thread reports nothing: the next writing transaction notices a lost connection or lease.
     """
-    interval = EXPIRY_SECONDS / _RENEWALS_PER_EXPIRY
-    done = threading.Event()
 
-    def renew_until_done() -> None:
-        while not done.wait(interval) and not connection.closed:
-            # A renewal may fail on a lock, for example. There is time for another one.
-            with suppress(psycopg.Error):
-                if renew(connection, lease, seconds) is None:
-                    return
+    def keep() -> bool:
+        # A renewal may fail on a lock, for example. There is time for another one.
+        with suppress(psycopg.Error):
+            return renew(connection, lease, seconds) is not None
+        return not connection.closed
 
-    renewals = threading.Thread(target=renew_until_done, daemon=True)
-    renewals.start()
-    try:
+    with heartbeat.beating(keep, EXPIRY_SECONDS / _RENEWALS_PER_EXPIRY):
         yield
-    finally:
-        done.set()
-        renewals.join()
