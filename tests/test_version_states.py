@@ -77,7 +77,13 @@ class Versions(RuleBasedStateMachine):
 
     def check(self, version: int, outcome: str) -> None:
         """Record a result of the checks, where the state allows one."""
-        result: dict[str, Any] = {"state": outcome, "checks": Jsonb([]), "checks_fingerprint": ""}
+        result: dict[str, Any] = {
+            "state": outcome,
+            "checks": Jsonb([]),
+            "checks_fingerprint": "",
+            "comparison": None,
+            "withhold": False,
+        }
         if self.catalog.execute("versions_check", model=self.model, version=version, **result):
             (self.passed.add if outcome == "checked" else self.passed.discard)(version)
 
