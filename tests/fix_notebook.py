@@ -90,15 +90,21 @@ def execute(path: Path, folder: Path) -> Any:
 
 
 def comparable(notebook: Any) -> list[str]:
-    """Return the outputs of each cell as text in which nothing differs from run to run."""
+    """Return what a reader sees of the outputs of each cell, without what differs from run to run."""
     return [_comparable(cell.outputs) for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def _comparable(outputs: Any) -> str:
-    text = json.dumps(outputs, sort_keys=True)
+    text = json.dumps([_visible(output) for output in outputs], sort_keys=True)
     for pattern, name in _VARIABLE:
         text = re.sub(pattern, name, text)
     return text
+
+
+def _visible(output: Any) -> Any:
+    """Return an output's HTML, or without HTML its text."""
+    data = output.get("data", output)
+    return data.get("text/html") or data.get("text/plain") or data.get("text") or data
 
 
 def _replace_in_sources(notebook: Any, old: str, new: str) -> None:
