@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +194,8 @@ def test_a_file_that_differs_is_not_written(people: pd.DataFrame, tmp_path: Path
     ("model", "message"),
     [
         (
-            make_pipeline(FunctionTransformer(np.log1p), Ridge()),
-            "step functiontransformer calls the Python function log1p",
+            make_pipeline(FunctionTransformer(np.cbrt), Ridge()),
+            "step functiontransformer calls the Python function cbrt",
         ),
         (make_pipeline(SplineTransformer(), Ridge()), "SplineTransformer in step splinetransformer has no converter"),
     ],
@@ -203,6 +204,13 @@ def test_a_step_without_a_converter_is_named(people: pd.DataFrame, tmp_path: Pat
     model.fit(people[NUMBERS].fillna(0), people["value"])
     with pytest.raises(prescore.ModelInvalid, match=message):
         prescore.export_onnx(model, people[NUMBERS].fillna(0), tmp_path / "model.onnx")
+
+
+def test_an_absent_converter_is_named(people: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "skl2onnx", None)
+    model = _sparse(XGBClassifier(**TREES)).fit(people[[*FEATURES, "customer_number"]], people["churned"])
+    with pytest.raises(prescore.Mistake, match=r"skl2onnx is not installed.*pip install 'prescore\[export\]'"):
+        prescore.export_onnx(model, people, tmp_path / "model.onnx")
 
 
 def test_an_estimator_must_be_fitted_and_a_frame_complete(people: pd.DataFrame, tmp_path: Path) -> None:
@@ -294,6 +302,17 @@ RIGHT: dict[str, tuple[Any, list[str], str]] = {
         VotingClassifier([("a", LogisticRegression()), ("b", GaussianNB())], voting="soft"),
         ["visits"],
         "tier",
+    ),
+    "functions of NumPy": (
+        make_pipeline(
+            make_column_transformer(
+                (make_pipeline(SimpleImputer(), FunctionTransformer(np.log1p)), ["spend"]),
+                (FunctionTransformer(np.sqrt), ["visits", "customer_number"]),
+            ),
+            Ridge(),
+        ),
+        ["spend", "visits", "customer_number"],
+        "value",
     ),
     "a slice of columns": (
         make_pipeline(make_column_transformer((StandardScaler(), slice(0, 1)), remainder="passthrough"), Ridge()),

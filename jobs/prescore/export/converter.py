@@ -12,7 +12,7 @@ from typing import Any
 from onnx import ModelProto, compose, helper
 
 from prescore.errors import ModelInvalid, PrescoreError
-from prescore.export import imputer, missing_branches, steps, thresholds, toolkits
+from prescore.export import functions, imputer, missing_branches, steps, thresholds, toolkits
 from prescore.export.layout import MATRIX, Layout
 from prescore.export.tensors import rename
 
@@ -59,6 +59,18 @@ def convert(estimator: Any, layout: Layout) -> ModelProto:
         return model
 
 
+def _converters() -> dict[str, Any]:
+    """Return the arguments with which skl2onnx uses converters of prescore in place of its own."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import FunctionTransformer
+
+    ours = {SimpleImputer: imputer, FunctionTransformer: functions}
+    return {
+        "custom_conversion_functions": {kind: module.convert for kind, module in ours.items()},
+        "custom_shape_calculators": {kind: module.calculate_shape for kind, module in ours.items()},
+    }
+
+
 def _use_common_locale(model: ModelProto) -> None:
     """Let texts be normalized by a locale that every Linux has; the default of ONNX Runtime, en_US, few images have."""
     for node in model.graph.node:
@@ -77,8 +89,7 @@ def _require_one_target(estimator: Any) -> None:
 
 
 def _convert_sklearn(estimator: Any, layout: Layout) -> ModelProto:
-    with toolkits.installed("skl2onnx"):
-        from skl2onnx import convert_sklearn
+    from skl2onnx import convert_sklearn
     from sklearn.base import is_classifier
 
     words = {
@@ -87,7 +98,7 @@ def _convert_sklearn(estimator: Any, layout: Layout) -> ModelProto:
         if type(step.estimator).__name__ in steps.VECTORIZERS
     }
     options: dict[int, Any] = {**words, id(estimator): {"zipmap": False}} if is_classifier(estimator) else words
-    arguments = {"initial_types": layout.initial_types(), "target_opset": OPSETS, **imputer.arguments()}
+    arguments = {"initial_types": layout.initial_types(), "target_opset": OPSETS, **_converters()}
     try:
         model: ModelProto = convert_sklearn(estimator, options=options or None, **arguments)
     except NameError as error:

@@ -70,6 +70,7 @@ def export(
     # The result of a search over parameters is its best estimator.
     estimator = getattr(estimator, "best_estimator_", estimator)
     toolkits.require_known(estimator)
+    toolkits.require_converters(estimator)
     predictions.require_fitted(estimator)
     toolkits.require_no_text_categories(estimator)
     rows = categories.restore(estimator, columns.select(estimator, frame, features))

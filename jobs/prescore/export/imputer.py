@@ -8,17 +8,8 @@ import numpy as np
 from onnx import TensorProto
 
 
-def arguments() -> dict[str, Any]:
-    """Return the arguments with which skl2onnx uses this converter."""
-    from sklearn.impute import SimpleImputer
-
-    return {
-        "custom_conversion_functions": {SimpleImputer: _convert},
-        "custom_shape_calculators": {SimpleImputer: _calculate_shape},
-    }
-
-
-def _calculate_shape(operator: Any) -> None:
+def calculate_shape(operator: Any) -> None:
+    """Give the output the columns of the inputs, and those of the indicators."""
     from skl2onnx.shape_calculators import imputer
 
     imputer.calculate_sklearn_imputer_output_shapes(operator)
@@ -27,7 +18,8 @@ def _calculate_shape(operator: Any) -> None:
         operator.outputs[0].type.shape = [None, width + len(_indicated(operator.raw_operator))]
 
 
-def _convert(scope: Any, operator: Any, container: Any) -> None:
+def convert(scope: Any, operator: Any, container: Any) -> None:
+    """Write a SimpleImputer; that of texts, or of other missing values than NaN, with skl2onnx's own converter."""
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
     from skl2onnx.operator_converters import imputer_op
 

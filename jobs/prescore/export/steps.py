@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from prescore.errors import ModelInvalid
-from prescore.export import toolkits
+from prescore.export import functions, toolkits
 
 ENCODERS = {"OneHotEncoder", "OrdinalEncoder", "TargetEncoder"}
 """Steps that take categories."""
@@ -62,11 +62,11 @@ def computes_numbers(transformer: Any) -> bool:
 
 
 def require_no_functions(estimator: Any) -> None:
-    """Raise ModelInvalid for a step that calls a function of Python."""
+    """Raise ModelInvalid for a step that calls a function of Python other than some of NumPy."""
     for step in walk(estimator):
         if type(step.estimator).__name__ == "TransformedTargetRegressor":
             raise ModelInvalid(f"{step} has no converter to ONNX. {_ADVICE['TransformedTargetRegressor']}")
-        if type(step.estimator).__name__ == "FunctionTransformer" and step.estimator.func is not None:
+        if type(step.estimator).__name__ == "FunctionTransformer" and not functions.is_known(step.estimator):
             function = getattr(step.estimator.func, "__name__", repr(step.estimator.func))
             raise ModelInvalid(f"{step} calls the Python function {function}, which ONNX cannot hold. {_COMPUTE_IT}")
 

@@ -99,6 +99,13 @@ def xgboost_estimator(booster: Any) -> Any:
     return estimator
 
 
+def require_converters(estimator: Any) -> None:
+    """Raise Mistake if the converter of an estimator is not installed; CatBoost has its own."""
+    if toolkit(estimator) != CATBOOST:
+        with installed("skl2onnx"):
+            import skl2onnx  # noqa: F401 - whether it can be imported
+
+
 @contextmanager
 def installed(package: str) -> Iterator[None]:
     """Raise Mistake, with what to install, when an import in this block fails."""
