@@ -115,7 +115,7 @@ def test_the_wheel_carries_all_that_it_needs_and_nothing_else(wheel: Path) -> No
     ours = sorted(str(path.relative_to(ROOT / "sql")) for path in (ROOT / "sql/prescore_sql").rglob("*.sql"))
     assert set(ours) <= set(names)
     assert {
-        "prescore/project/scaffold_files/spec.toml",
+        "prescore/project/scaffold_files/scores.toml",
         "prescore_api/http/app.py",
         "prescore_api/client/__init__.py",
         "prescore_api/pages/templates/status.css",

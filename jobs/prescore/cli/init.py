@@ -22,6 +22,19 @@ DraftOnly = Annotated[bool, typer.Option("--dry-run", help="Print the files inst
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 
 
+def _print_templates(requested: bool) -> None:
+    if requested:
+        from prescore.project import scaffold
+
+        for name, purpose in scaffold.TEMPLATES.items():
+            typer.echo(f"{name:<11} {purpose}")
+        raise typer.Exit
+
+
+Template = Annotated[str | None, typer.Option(help="The template to start from, without --model.")]
+Listed = Annotated[bool, typer.Option("--list", callback=_print_templates, is_eager=True, help="List the templates.")]
+
+
 @app.command()
 def init(
     name: Model,
@@ -32,14 +45,18 @@ def init(
     table: Table = None,
     dry_run: DraftOnly = False,
     force: Force = False,
+    template: Template = None,
+    listed: Listed = False,  # noqa: ARG001  # its callback prints the list
 ) -> None:
     """Write a spec and a domain query, from a model file and its data or from a template."""
     from prescore.project import scaffold
 
     if model or data or key:
+        if template is not None:
+            raise typer.BadParameter("A draft from --model and --data takes no --template.")
         _draft(name, model, data, key, features, table, dry_run=dry_run, force=force)
         return
-    for path in scaffold.write(name):
+    for path in scaffold.write(name, template or scaffold.DEFAULT):
         typer.echo(f"wrote {os.path.relpath(path)}")
     typer.echo(f"Fill them in, then: prescore validate {name}")
 

@@ -12,25 +12,43 @@ from prescore.errors import Mistake, SpecInvalid
 from prescore.project.folder import FILE
 from prescore.project.project import Project
 from prescore.project.spec import json_schema
+from prescore.wording import did_you_mean
+
+TEMPLATES = {
+    "scores": "a probability for each customer, from a matrix of numbers",
+    "text": "text and number columns, one input of the model for each",
+    "regression": "a number for each product",
+    "keys": "a key of several columns, and a secondary index",
+    "classes": "the most likely of several classes, with probabilities",
+    "forecast": "several horizons for each product and shop, weekly, with $as_of",
+    "published": "predictions made elsewhere, without a model file",
+}
+"""The templates of `prescore init` and what each is for; the first one is the default."""
+DEFAULT = "scores"
 
 
-def write(name: str) -> list[Path]:
+def write(name: str, template: str = DEFAULT) -> list[Path]:
     """Write the files of a new model into the project around the current folder, and return their paths.
 
-    If there is no project, the current folder becomes one. Raises Mistake if the name is not valid, or if one of the
-    files exists; nothing is written then.
+    If there is no project, the current folder becomes one. Raises Mistake if there is no such template, if the name is
+    not valid, or if one of the files exists; nothing is written then.
     """
+    if template not in TEMPLATES:
+        listed = ", ".join(TEMPLATES)
+        raise Mistake(
+            f"There is no template {template}.{did_you_mean(template, TEMPLATES)} The templates are {listed}."
+        )
     if reason := model_name_error(name):
         raise Mistake(f"{name!r} is not a valid model name: {reason}.")
     root = project_folder()
     require_absent(root, name)
     spec_file, query_file = _files(root, name)
-    templates = {spec_file: "spec.toml", query_file: "domain.sql"}
+    templates = {spec_file: f"{template}.toml", query_file: f"{template}.sql"}
     if not (root / FILE).exists():
         templates = {root / FILE: "prescore.toml", **templates}
-    for path, template in templates.items():
+    for path, file in templates.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_text(template, name))
+        path.write_text(_text(file, name))
     return [*templates, write_schema(root)]
 
 
@@ -52,7 +70,7 @@ def settings_text() -> str:
 
 def spec_text(name: str) -> str:
     """Return the spec that a new model starts with."""
-    return _text("spec.toml", name)
+    return _text(f"{DEFAULT}.toml", name)
 
 
 def write_schema(root: Path) -> Path:

@@ -1,0 +1,6 @@
+-- The domain of {name}: one row for each prediction. The SQL is DuckDB's; paths are relative to the project.
+select
+  product_id,
+  price::real as price,
+  stock::real as stock
+from read_parquet('data/{name}.parquet')
