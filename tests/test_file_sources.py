@@ -326,6 +326,27 @@ def test_a_guessed_type_changes_no_later_value(files: Sandbox, lines: tuple[str,
     assert done.code == 0, done.err
 
 
+def test_parquet_files_of_several_types_are_not_made_to_fit_the_first(files: Sandbox) -> None:
+    """As when pandas had a missing value in one of them. DuckDB would read 1.5 as 2."""
+    ones = pa.array([1, 1], pa.float32())
+    files.data(pa.table({"id": [1, 2], "x": ones, "other": [1, 2], "few": pa.nulls(2)}), "part1")
+    files.data(pa.table({"id": [3, 4], "x": [1.5, 2.5], "other": [1.5, 2.5], "few": [1, 2]}), "part2")
+    write_spec(files, 'id = "bigint"', onnx='allow_precision_loss = ["x"]')
+    for relation in ("'data/part*.parquet'", "read_parquet(['data/part1.parquet', 'data/part2.parquet'])"):
+        files.query(f"from {relation}", "m")
+        refused = files.cli("validate", "m")
+        assert (refused.code, "column x is DOUBLE and FLOAT in files of data/part" in refused.err) == (2, True)
+    files.query("from read_parquet('data/part*.parquet', union_by_name = true)", "m")
+    done = files.cli("run", "m")
+    assert done.code == 0, done.err
+    assert files.rows("select round(max(score)::numeric, 4)::text from predictions.m") == [("0.9241",)]
+    # Integers of two sizes are exact, and so is a column that is not used.
+    files.data(pa.table({"id": pa.array([3, 4], pa.int32()), "x": ones, "other": [1.5, 2.5], "few": [1, 2]}), "part2")
+    files.query("select id, x from 'data/part*.parquet'", "m")
+    done = files.cli("validate", "m")
+    assert done.code == 0, done.err
+
+
 def test_a_csv_file_with_nothing_but_a_header_is_an_empty_domain(files: Sandbox) -> None:
     write_spec(files, 'id = "bigint"', passthrough='[passthrough]\nday = "date"\nnote = "text"')
     _write(files, "a.csv", "id,x,day,note\n")
