@@ -8,6 +8,7 @@ Browsers load nothing for it from other hosts.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "build/docs"
@@ -36,7 +38,7 @@ def main() -> None:
     """Prepare the pages and build the website; exit with 1 if a page is not in its navigation, or a link is wrong."""
     shutil.rmtree(SOURCE, ignore_errors=True)
     navigation = (ROOT / "mkdocs.yml").read_text()
-    for page in (*PAGES, *sorted((ROOT / "docs").rglob("*.md"))):
+    for page in (*PAGES, *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "docs").rglob("*.ipynb"))):
         target = SOURCE / place(page)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(prepared(page))
@@ -62,20 +64,39 @@ def place(file: Path) -> str:
         return PAGES[file]
     if not file.is_relative_to(ROOT / "docs"):
         return f"files/{file.relative_to(ROOT)}"
-    return str(file.relative_to(ROOT / "docs")).replace("README.md", "index.md")
+    return str(file.relative_to(ROOT / "docs")).replace("README.md", "index.md").replace(".ipynb", ".md")
 
 
 def prepared(page: Path) -> str:
     """Return the text of a page with the links and code blocks of the website; copy the files that it links to."""
     lines = []
     is_code = False
-    for line in page.read_text().splitlines():
+    text = page.read_text()
+    for line in (notebook(text) if page.suffix == ".ipynb" else text).splitlines():
         if line.startswith("```"):
             is_code = not is_code
             lines.append(fence(line))
         else:
             lines.append(line if is_code else sentence(page, line))
     return "\n".join(lines) + "\n"
+
+
+def notebook(text: str) -> str:
+    """Return a notebook as Markdown, with the outputs of its cells."""
+    parts = []
+    for cell in json.loads(text)["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        parts += [shown(output) for output in cell.get("outputs", [])]
+    return "\n\n".join(parts)
+
+
+def shown(output: dict[str, Any]) -> str:
+    """Return an output of a cell as Markdown: a table as it is, and other text as code."""
+    data = output.get("data", {})
+    if "text/html" in data:
+        return "\n".join(line.strip() for line in "".join(data["text/html"]).splitlines() if line.strip())
+    return "```text\n" + "".join(output.get("text") or data["text/plain"]).rstrip("\n") + "\n```"
 
 
 def sentence(page: Path, line: str) -> str:
@@ -100,7 +121,7 @@ def moved(page: Path, link: str) -> str:
         return link
     target = (page.parent / path).resolve()
     target = target / "README.md" if target.is_dir() else target
-    if target.suffix != ".md":
+    if target.suffix not in {".md", ".ipynb"}:
         copy = SOURCE / place(target)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(target, copy)
