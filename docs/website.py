@@ -95,7 +95,8 @@ def shown(output: dict[str, Any]) -> str:
     """Return an output of a cell as Markdown: a table as it is, and other text as code."""
     data = output.get("data", {})
     if "text/html" in data:
-        return "\n".join(line.strip() for line in "".join(data["text/html"]).splitlines() if line.strip())
+        html = "".join(data["text/html"]).replace(' border="1" class="dataframe"', "")
+        return "\n".join(line.strip() for line in html.splitlines() if line.strip())
     return "```text\n" + "".join(output.get("text") or data["text/plain"]).rstrip("\n") + "\n```"
 
 

@@ -18,6 +18,7 @@ import typer
 from sklearn.linear_model import LogisticRegression
 
 import prescore
+import website
 from doc_pages import DOCS, ROOT, SEQUENCES, TOOLKIT_PAGES, Terminal, blocks, fits, name, prose, rows, sections
 from prescore import errors
 from prescore.catalog import queries
@@ -134,6 +135,20 @@ def test_every_page_can_be_found() -> None:
     linked = {(page.parent / link.partition("#")[0]).resolve() for page in DOCS for link in _links(page)}
     lost = [name(page) for page in DOCS if page not in linked and page.name != "README.md"]
     assert not lost, f"Pages that no other page links to; add a link, in README.md perhaps: {lost}"
+
+
+def test_every_page_is_in_the_navigation_of_the_website() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    lost = [website.place(page) for page in DOCS if website.place(page) not in navigation]
+    assert not lost, f"Pages that the website doesn't show; add them to nav in mkdocs.yml: {lost}"
+
+
+def test_the_badges_state_what_the_package_declares() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    first, end = (int(bound.rpartition(".")[2]) for bound in project["requires-python"].split(","))
+    versions = " | ".join(f"3.{minor}" for minor in range(first, end))
+    assert f">{versions}<" in (ROOT / "docs/pictures/python.svg").read_text(), "Run make pictures."
+    assert f">{project['license']}<" in (ROOT / "docs/pictures/licence.svg").read_text(), "Run make pictures."
 
 
 def test_prescore_is_installed_from_its_wheel() -> None:

@@ -63,6 +63,10 @@ def _truncated_model(sandbox: Sandbox) -> None:
     sandbox.onnx(linear([1.0, 1.0])[:-40])
 
 
+def _lfs_pointer(sandbox: Sandbox) -> None:
+    sandbox.onnx(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 12345\n")
+
+
 def _other_width(sandbox: Sandbox) -> None:
     sandbox.onnx(linear([1.0, 1.0, 1.0]))
 
@@ -188,6 +192,7 @@ MISHAPS: list[tuple[Callable[[Sandbox], None], int, str]] = [
     (_no_model, 2, "Cannot read the ONNX file"),
     (_empty_model, 2, "is empty"),
     (_truncated_model, 2, "cannot be loaded as an ONNX model"),
+    (_lfs_pointer, 2, "models/churn.onnx is a pointer of Git LFS, not the model itself. Fetch it with: git lfs pull"),
     (_other_width, 2, "onnx.inputs.features: the model takes 3 columns; the spec lists 2: visits, spend"),
     (_no_such_output, 2, "the model has no output probability; it has score"),
     (_malformed, 2, 'freshness.max_age: must be a number and a unit, such as "90m"'),

@@ -56,6 +56,8 @@ class Graph:
     @classmethod
     def parse(cls, content: bytes, name: str) -> Self:
         """Return the graph of an ONNX file; raise ModelInvalid, with the file's `name`, if it is not one."""
+        if content.startswith(b"version https://git-lfs"):
+            raise ModelInvalid(f"{name} is a pointer of Git LFS, not the model itself. Fetch it with: git lfs pull")
         try:
             model = ModelProto.FromString(content)
         except DecodeError as error:
