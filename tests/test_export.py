@@ -219,6 +219,10 @@ def test_an_estimator_must_be_fitted_and_a_frame_complete(people: pd.DataFrame, 
     model = Ridge().fit(people[["visits"]], people["value"])
     with pytest.raises(prescore.Mistake, match=r"no column visits.* They have Visits: rename it"):
         prescore.export_onnx(model, people.rename(columns={"visits": "Visits"}), tmp_path / "model.onnx")
+    rows = people.assign(month=[f"m{number % 12}" for number in range(len(people))])[["month"]]
+    encoded = Ridge().fit(pd.get_dummies(rows), people["value"])
+    with pytest.raises(prescore.Mistake, match=r"and 7 others, which.* month_m0 looks like a column of pandas.get_dum"):
+        prescore.export_onnx(encoded, rows, tmp_path / "model.onnx")
 
 
 def test_an_estimator_becomes_a_table_in_one_call(people: pd.DataFrame, sandbox: Sandbox, place: Path) -> None:

@@ -242,6 +242,11 @@ def test_an_earlier_version_can_be_read_by_its_number(two_versions: prescore.Pro
     assert (served["score"] > earlier["score"]).all()
 
 
+def test_a_lookup_of_a_frame_says_how_to_merge(project: prescore.Project) -> None:
+    with pytest.raises(prescore.KeyInvalid, match=r'frame\.merge\(project\.read\("churn"\), how="left"\)'):
+        project.lookup("churn", pd.DataFrame({"customer": [1]}))
+
+
 def test_some_columns_can_be_read(two_versions: prescore.Project) -> None:
     whole = two_versions.read("churn", 1)
     for names in (["score", "customer"], ["customer", "version"], ["published_at"]):

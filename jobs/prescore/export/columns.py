@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Kind = Literal["number", "integer", "boolean", "text"]
+# So many names of absent columns are in a message.
+_LISTED = 5
 _UNNAMED = re.compile(r"(Column_|f)?\d+")
 
 
@@ -110,12 +112,26 @@ def matching(wanted: Sequence[str], given: Sequence[Any]) -> list[Any]:
     absent = [name for name, column in zip(wanted, found, strict=True) if column is None]
     if not absent:
         return found
-    similar = difflib.get_close_matches(absent[0], list(by_name), 1)
-    hint = f" They have {similar[0]}: rename it." if similar and similar[0] not in wanted else ""
     raise Mistake(
-        f"The rows have no column {', '.join(absent)}, which the estimator was trained on.{hint} "
-        f"Their columns are {', '.join(by_name)}."
+        f"The rows have no column {_shortened(absent)}, which the estimator was trained on."
+        f"{_hint(absent[0], [name for name in by_name if name not in wanted])} Their columns are {', '.join(by_name)}."
     )
+
+
+def _shortened(names: Sequence[str]) -> str:
+    listed = ", ".join(names[:_LISTED])
+    return listed if len(names) <= _LISTED else f"{listed} and {len(names) - _LISTED:,} others"
+
+
+def _hint(absent: str, unused: Sequence[str]) -> str:
+    """Return what to do about a column that is not there, judged by the columns that the estimator does not use."""
+    if any(absent.startswith(f"{name}_") for name in unused):
+        return (
+            f" {absent} looks like a column of pandas.get_dummies. Pass the frame after it, with the key, or train a "
+            "pipeline that begins with a OneHotEncoder, and pass the frame as it is."
+        )
+    similar = difflib.get_close_matches(absent, unused, 1)
+    return f" They have {similar[0]}: rename it." if similar else ""
 
 
 def _describe(name: str, values: pd.Series) -> Column:

@@ -12,7 +12,7 @@ from prescore.catalog import lookup
 from prescore.catalog.datetimes import to_datetime
 from prescore.comparison import comparison
 from prescore.doctor import examination
-from prescore.errors import Mistake, NotFound
+from prescore.errors import KeyInvalid, Mistake, NotFound
 from prescore.project.spec import Retention
 from prescore.public import estimator_files, extras, progress
 from prescore.public.activity import ModelActivity
@@ -261,6 +261,11 @@ class Project:
         The result's `found` is False when the version does not have the key. Raises NotFound when nothing is
         published, KeyInvalid when a value is not of its column's type.
         """
+        if any(hasattr(value, "columns") for value in key):
+            raise KeyInvalid(
+                "project.lookup takes one key. For the keys in a DataFrame, merge it with the predictions: "
+                f'frame.merge(project.read("{name}"), how="left"). Over HTTP, use Client.lookup.'
+            )
         with self._session.catalog() as catalog:
             return LookupResult(**lookup.look_up(catalog, name, [str(value) for value in key]))
 
