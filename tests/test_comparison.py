@@ -12,9 +12,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import confusion_matrix
 
+import prescore
 from prescore.catalog.database import Connection
 from prescore.comparison.comparison import MAX_LABEL_PAIRS, MOVERS, compare
-from prescore.comparison.differences import POINTS, Bucket, ColumnDifference, Comparison, Shift
+from prescore.comparison.differences import POINTS, Bucket, ColumnDifference, Comparison, KeyCounts, LabelPair, Shift
 from prescore.errors import DatabaseRefused
 
 ROWS = 3000
@@ -157,6 +158,14 @@ def test_the_rows_that_moved_most_come_first(connection: Connection, nights: tup
     assert len(movers) == MOVERS
     assert [abs(mover.b - mover.a) for mover in movers] == pytest.approx(distance.nlargest(MOVERS).tolist(), rel=1e-5)
     assert movers[0].key == [both["customer"].tolist()[distance.argmax()]]
+
+
+def test_a_table_has_the_ten_most_frequent_changes_of_a_column() -> None:
+    pairs = tuple(LabelPair(a=f"reason {i}", b="income", rows=50 - i) for i in range(12))
+    column = ColumnDifference("reason", "text", 534, labels=pairs)
+    comparison = prescore.Comparison("credit", 1, 2, KeyCounts(0, 0, 900, 534), (column,))
+    assert [row["rows"] for row in comparison.label_table()] == list(range(50, 40, -1))
+    assert len(comparison.as_dict()["columns"][0]["labels"]) == 12
 
 
 def test_equal_versions_do_not_differ(connection: Connection, nights: tuple[pd.DataFrame, pd.DataFrame]) -> None:

@@ -14,6 +14,7 @@ from prescore.public import html
 from prescore.public.results import Result
 
 _SHOWN_MOVERS = 5
+_SHOWN_FLIPS = 10
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Comparison(Result):
         return [_column_row(column) for column in self.columns]
 
     def label_table(self) -> list[dict[str, object]]:
-        """Return a row for each change from one value to another, of columns with few values: heading → value."""
+        """Return the most frequent changes from one value to another, of columns with few values: heading → value."""
         return [
             {
                 "column": column.column,
@@ -70,7 +71,7 @@ class Comparison(Result):
                 "rows": pair.rows,
             }
             for column in self.columns
-            for pair in column.flips
+            for pair in column.flips[:_SHOWN_FLIPS]
         ]
 
     def mover_table(self) -> list[dict[str, object]]:
