@@ -89,3 +89,22 @@ def test_a_running_server_and_the_doctor_follow(published: Sandbox) -> None:
         assert "churn" not in httpx.get(f"{url}/").text
     assert "churn" not in published.cli("status").out
     assert "churn" not in published.cli("doctor").out
+
+
+def test_a_renamed_model_is_served_beside_the_old_one(sandbox: Sandbox) -> None:
+    assert sandbox.cli("run", "churn").code == 0
+    done = sandbox.cli("rename", "churn", "leavers")
+    assert done.code == 0, done.err
+    assert "specs/churn.toml is specs/leavers.toml now." in done.out
+    assert "sql/domains/churn.sql is sql/domains/leavers.sql now." in done.out
+    assert sandbox.cli("run", "leavers").code == 0
+    for name in ("churn", "leavers"):
+        assert sandbox.cli("lookup", name, "7").code == 0
+    (sandbox.root / "specs/churn.toml").write_bytes((sandbox.root / "specs/leavers.toml").read_bytes())
+    # The query is used by two specs now.
+    assert "sql/domains" not in sandbox.cli("rename", "leavers", "gone").out
+    for old, new, message in (("none", "x", "There is no spec"), ("gone", "churn", "exists"), ("gone", "A-b", "a_b")):
+        refused = sandbox.cli("rename", old, new)
+        assert (refused.code, message in refused.err) == (2, True), refused.err
+    assert sandbox.cli("remove", "churn", "--yes").code == 0
+    assert sandbox.cli("validate", "gone").code == 0

@@ -27,6 +27,7 @@ RequiredReason = Annotated[str, typer.Option(help="The reason, for the history."
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only show which versions would be kept, why, and which would be retired.")
 ]
+NewName = Annotated[str, typer.Argument(metavar="NEW", help="Its new name.")]
 RemoveDryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Remove it without confirmation.")]
 From = Annotated[int, typer.Argument(metavar="A", help="The version to start from.")]
@@ -111,6 +112,16 @@ def retire(name: Model, dry_run: DryRun = False) -> None:
         typer.echo(f"Version {version} keeps its table, because these objects depend on it: {', '.join(names)}")
     if result.dependents:
         typer.echo("Drop them, and the next retirement drops the table.")
+
+
+@app.command()
+def rename(old: Model, new: NewName) -> None:
+    """Rename a model's spec and query; the model in the database stays until `prescore remove`."""
+    project = context.project()
+    for path, new_path in project.rename(old, new).items():
+        typer.echo(f"{path.relative_to(project.root)} is {new_path.relative_to(project.root)} now.")
+    typer.echo(f"Next: `prescore run {new}`.")
+    typer.echo(f"If predictions.{old} exists, it stays until `prescore remove {old}`, so that readers can move.")
 
 
 @app.command()

@@ -113,8 +113,12 @@ class Project:
         """Return the spec of a model; raise NotFound or SpecInvalid."""
         path = folder.spec_file(self.root, model)
         if not path.exists():
-            raise NotFound(f"There is no spec {path}.{self._suggestion(model)}")
+            raise self.spec_missing(model)
         return spec.load(path)
+
+    def spec_missing(self, model: str) -> NotFound:
+        """Return the error for a model without a spec."""
+        return NotFound(f"There is no spec {folder.spec_file(self.root, model)}.{self._suggestion(model)}")
 
     def _suggestion(self, model: str) -> str:
         """Return sentences on what to do about a model without a spec: use a similar name, or create the spec."""

@@ -13,6 +13,7 @@ from prescore.catalog.datetimes import to_datetime
 from prescore.comparison import comparison
 from prescore.doctor import examination
 from prescore.errors import KeyInvalid, Mistake, NotFound
+from prescore.project import renaming
 from prescore.project.spec import Retention
 from prescore.public import estimator_files, extras, progress
 from prescore.public.activity import ModelActivity
@@ -400,6 +401,14 @@ class Project:
         """Leave a version to retention again; raises NotFound, and NotAllowed when it is not pinned."""
         with self._session.catalog() as catalog:
             retention.unpin(catalog.connection, name, version, reason)
+
+    def rename(self, old: str, new: str) -> dict[Path, Path]:
+        """Rename the spec of a model, and its query if that is named like the model; return old path → new path.
+
+        The next run makes the model under its new name. The one under its old name stays served until `remove` drops
+        it, so that readers can move. Raises NotFound without a spec, and Mistake for a name that is not valid or taken.
+        """
+        return renaming.rename(self._session.files, old, new)
 
     def remove(self, name: str, *, dry_run: bool = False, reason: str | None = None) -> RemovalResult:
         """Remove a model: drop its view and the tables of all its versions, with its snapshots and model files.
