@@ -35,6 +35,11 @@ def test_help_loads_nothing_heavy() -> None:
     assert _imports("import prescore.cli.main") == set()
 
 
+def test_the_command_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "prescore", "--help"], check=True, capture_output=True, text=True)
+    assert "Usage: python -m prescore" in done.stdout
+
+
 def test_importing_the_public_api_loads_nothing_heavy() -> None:
     assert _imports("import prescore; prescore.Refused") == set()
 
