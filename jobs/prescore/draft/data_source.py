@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from prescore.draft.dataset import Dataset, duckdb_quote, file_relation, relative
 from prescore.errors import Mistake
 from prescore.project.project import Settings
-from prescore.sources import engines
+from prescore.sources import domain, engines
 from prescore.sources.databases import DatabaseSource
 from prescore.sources.duckdb_files import DuckDBSource
 
@@ -29,14 +29,13 @@ class OpenedData:
 def open_data(data: str, table: str | None, root: Path, settings: Settings) -> OpenedData:
     """Return the data that `--data` and `--table` mean; raise Mistake if they mean none."""
     if data in settings.sources:
-        return OpenedData(_database_table(data, _resolve(settings.sources[data]), table, root))
+        return OpenedData(_database_table(data, settings.sources[data], table, root))
     if "://" in data or data.startswith("env:"):
-        url = _resolve(data)
         _require_no_password(data)
-        known = [name for name, value in settings.sources.items() if value == data]
-        name = known[0] if known else _NEW_SOURCE
-        opened = _database_table(name, url, table, root)
-        return OpenedData(opened, None if known else (name, data))
+        for name, url in settings.sources.items():
+            if url == data:
+                return OpenedData(_database_table(name, url, table, root))
+        return OpenedData(_database_table(_NEW_SOURCE, data, table, root), (_NEW_SOURCE, data))
     if table is not None:
         raise Mistake(f"--table names a table of a database, and {data} is a file. Leave it out.")
     return OpenedData(_file(Path(data), root, settings))
@@ -57,21 +56,12 @@ def _file(path: Path, root: Path, settings: Settings) -> Dataset:
 def _database_table(name: str, url: str, table: str | None, root: Path) -> Dataset:
     if table is None:
         raise Mistake("--data names a database. Name its table as well: --table customers, or --table schema.customers")
+    url = domain.resolved_url(name, url)
     engine = engines.create(name, url, root)
     quote = engine.dialect.identifier_preparer.quote
     relation = ".".join(quote(part) for part in table.split("."))
     source = DatabaseSource(query_file=f"of {table}", name=name, url=url, root=root)
     return Dataset(source, relation, quote, source_name=name)
-
-
-def _resolve(url: str) -> str:
-    if not url.startswith("env:"):
-        return url
-    variable = url.removeprefix("env:")
-    value = os.environ.get(variable)
-    if not value:
-        raise Mistake(f"The environment variable {variable} is not set. Set it to an SQLAlchemy URL.")
-    return value
 
 
 def _require_no_password(data: str) -> None:

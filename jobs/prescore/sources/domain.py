@@ -74,6 +74,11 @@ def _source_url(project: Project, name: str) -> str:
             f"domain.source is {name}, which is not defined under [sources] in prescore.toml."
             f"{did_you_mean(name, project.settings.sources)} Define it there, or use one of these: {names}."
         )
+    return resolved_url(name, url)
+
+
+def resolved_url(name: str, url: str) -> str:
+    """Return the URL of a source, or the one in the environment variable that it names as `env:VARIABLE`."""
     if not url.startswith("env:"):
         return url
     variable = url.removeprefix("env:")
