@@ -9,13 +9,16 @@ SPEC = """
 query = "sql/domains/churn.sql"
 [key]
 customer = "bigint"
+[passthrough]
+gap = "text"
 [outputs]
 score = { type = "double precision" }
 queue = { type = "text" }
 urgent = { type = "boolean" }
 """
 QUERY = """
-select i::bigint customer, i / 1000.0 score, if(i % 3 = 0, 'billing', 'spam') queue, true urgent from range(9) t(i)
+select i::bigint customer, i / 1000.0 score, if(i % 3 = 0, 'billing', 'spam') queue, true urgent, null gap
+from range(9) t(i)
 """
 # Expectation and its arguments → what is observed and expected.
 CHECKS = [
@@ -41,6 +44,7 @@ CHECKS = [
     ),
     ('column_most_common_value_to_be_in_set"\ncolumn="queue"\nvalue_set=["a"]', "observed spam; expected one of a"),
     ('column_max_to_be_between"\ncolumn="score"\nmin_value=100_000', "observed 0.008; expected at least 100,000"),
+    ('column_values_to_not_be_null"\ncolumn="gap"', "observed 9 unexpected values, such as null"),
     ('column_to_exist"\ncolumn="queue"\ncolumn_index=9', "observed not as expected; expected at position 9"),
     (
         'multicolumn_sum_to_equal"\ncolumn_list=["customer", "score"]\nsum_total=100.0',

@@ -97,6 +97,8 @@ def _demands(kind: str, given: dict[str, Any]) -> Iterable[str]:
 
 def shown(value: Any) -> str:
     """Return a value as text, and a list as its first values."""
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
