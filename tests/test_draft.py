@@ -14,6 +14,7 @@ import pyarrow.csv
 import pytest
 from onnx import TensorProto, helper
 from skl2onnx import to_onnx
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -192,3 +193,39 @@ def test_uuid_keys_are_uuids(shop: Sandbox) -> None:
     _run(shop, *INIT[:4], "--data", "data/customers.json", "--key", "customer")
     assert spec.load(shop.root / "specs/shop.toml").key == {"customer": "uuid"}
     assert shop.cli("lookup", "shop", keys[3].upper()).code == 0
+
+
+def test_a_probability_that_rounds_above_1_passes_the_draft(shop: Sandbox) -> None:
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame({"customer": range(1000), "visits": generator.normal(0, 1, 1000)})
+    frame["spend"] = generator.normal(5, 1, 1000)
+    target = (frame["visits"] + generator.normal(0, 0.4, 1000) > 0).astype(int)
+    forest = RandomForestClassifier(68, random_state=0).fit(frame[["visits", "spend"]], target)
+    prescore.export_onnx(forest, frame[["visits", "spend"]], "models/shop.onnx")
+    frame.to_parquet("data/customers.parquet")
+    _run(shop, *INIT)
+    ((highest,),) = shop.rows("select max(probability_1) from predictions.shop")
+    assert 1 < highest < 1.00001
+    shop.edit("max_value = 1.00001", "max_value = 1.0", name="shop")
+    refused = shop.cli("run", "shop")
+    assert refused.code == 4
+    assert "unexpected values, such as 1.000000" in refused.err
+
+
+def test_the_first_row_of_a_database_may_have_no_value(shop: Sandbox) -> None:
+    with sqlite3.connect(shop.root / "shop.db") as connection:
+        connection.execute("create table orders (customer integer, visits real, spend real)")
+        connection.executemany("insert into orders values (?, ?, ?)", [(1, None, 0.1), (2, 0.2, 0.3), (3, 0.4, None)])
+    done = shop.cli(*INIT[:4], "--data", f"sqlite:///{shop.root}/shop.db", "--table", "orders", "--key", "customer")
+    assert done.code == 0, done.err
+    assert spec.load(shop.root / "specs/shop.toml").onnx.allow_precision_loss == {"visits", "spend"}  # type: ignore[union-attr]
+
+
+def test_a_column_that_is_gone_from_the_data_is_named(shop: Sandbox) -> None:
+    doubles = customers().set_column(2, "spend", customers()["spend"].cast("double"))
+    shop.data(doubles)
+    _run(shop, *INIT)
+    shop.data(doubles.drop_columns(["spend"]))
+    done = shop.cli("run", "shop")
+    assert done.code == 2
+    assert "failed: the data has no column spend. Correct the name in the query" in done.err

@@ -72,9 +72,9 @@ def test_a_plan_says_what_a_model_file_would_change_and_makes_no_version(project
     project.query("this is not a query")
     planned = prescore.Project(project.root, progress=False).plan("churn")
     (night,) = planned.nights
-    assert (night.version, night.comparison.keys.changed, night.outcome) == (1, 1000, "would be published")
+    assert (night.version, night.comparison.keys.changed, night.outcome) == (1, 1000, "within the limits")
     text = project.cli("plan", "churn").out
-    assert "churn version 1, scored again: would be published" in text
+    assert "churn version 1, scored again: within the limits" in text
     assert ">score</td>" in planned._repr_html_()
     assert project.rows(STATES) == [(1, "published")]
     assert project.rows("select count(*) from pg_class where relpersistence = 't'") == [(0,)]

@@ -13,6 +13,7 @@ from prescore.wording import count, short
 _QUANTILES = {"quantiles", "values"}
 _MAX_EXAMPLES = 3
 _MAX_LENGTH = 200
+_LOOKS_ROUND = 1e-5
 
 
 def sentence(result: CheckResult) -> str:
@@ -103,8 +104,17 @@ def _unexpected(result: dict[str, Any]) -> str:
     number = result["unexpected_count"] or 0
     counted = count(number, "unexpected value")
     values = result.get("partial_unexpected_list", [])
-    distinct = list(dict.fromkeys(map(shown, values)))
+    distinct = list(dict.fromkeys(map(_shown_exactly, values)))
     if not distinct:
         return counted
     examples = ", ".join(distinct[:_MAX_EXAMPLES])
     return f"{counted}, such as {examples}"
+
+
+def _shown_exactly(value: Any) -> str:
+    """Return an unexpected value as text, with more digits where few would look like a bound: 1.0000001, not 1."""
+    if isinstance(value, float) and math.isfinite(value):
+        rounded = float(f"{value:.4g}")
+        if value != rounded and math.isclose(value, rounded, rel_tol=_LOOKS_ROUND):
+            return f"{value:.8g}"
+    return shown(value)

@@ -16,6 +16,8 @@ _LOW, _HIGH = 0.5, 2.0
 # Below this part of the observed standard deviation, a model has lost what it knew.
 _LEAST_DEVIATION = 0.2
 _MOST_LABELS = 20
+# A sum of 32-bit floats, such as the votes of a forest, may exceed 1 by its rounding.
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,16 @@ def _of_probability(output: DraftOutput) -> Iterator[DraftCheck]:
     if not values.size:
         return
     low, high = _ends(values)
-    yield _values(output, "is a probability", 0.0, 1.0, f"{short(low)} to {short(high)}")
+    yield DraftCheck(
+        name=f"{output.name} is a probability",
+        expect="column_values_to_be_between",
+        arguments={
+            "column": output.name,
+            "min_value": 0.0 if low >= 0 else -_ROUNDING,
+            "max_value": 1.0 if high < 1 - _ROUNDING else 1 + _ROUNDING,
+        },
+        observed=f"{short(low)} to {short(high)}",
+    )
     mean = float(values.mean())
     yield _mean(output, mean, mean * _LOW, min(mean * _HIGH, 1.0))
     yield from _deviation(output, values)

@@ -15,6 +15,7 @@ from prescore.errors import Mistake
 from prescore.sources.source import Source, SourceType, Stream
 from prescore.wording import did_you_mean
 
+_TYPED_ROWS = 1_000
 # The end of a file's name → DuckDB's function that reads it.
 _READERS = {
     ".parquet": "read_parquet",
@@ -69,9 +70,9 @@ class Dataset:
     @cached_property
     def _opened(self) -> Stream:
         text = f"select * from {self.relation}"
-        # The driver of a database returns values, whose types decide.
-        limit = 0 if self.is_file else 1
-        with self.source.open(text, 1, limit=limit) as stream:
+        # The driver of a database returns values, whose types decide: of several rows, because the first may have none.
+        limit = 0 if self.is_file else _TYPED_ROWS
+        with self.source.open(text, _TYPED_ROWS, limit=limit) as stream:
             return stream
 
     def find(self, name: str) -> str:

@@ -150,7 +150,8 @@ class _Drafting:
             return self._count(feature).largest > largest_exact
         # The driver of a database returns floats of 64 bits, whatever a query casts them to.
         is_cast = self.data.is_file and self.data.query_file is None and feature.type != pa.float16()
-        return domain_query.is_wider(kind, feature.type) and not is_cast
+        # Values that are all missing among the first rows may be any numbers.
+        return (domain_query.is_wider(kind, feature.type) or pat.is_null(kind)) and not is_cast
 
     def _count(self, feature: Feature) -> Counts:
         return self.counts[feature.column]

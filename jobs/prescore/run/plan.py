@@ -48,7 +48,7 @@ class Night:
             return f"would be refused by {count(len(self.refused), 'limit')}"
         if warnings(self.limits):
             return "would wait for approval"
-        return "would be published"
+        return "within the limits"
 
 
 @dataclass(frozen=True)

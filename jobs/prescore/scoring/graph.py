@@ -62,8 +62,8 @@ class Graph:
             model = ModelProto.FromString(content)
         except DecodeError as error:
             raise ModelInvalid(
-                f"{name} cannot be loaded as an ONNX model: it is truncated, or not an ONNX file. "
-                "Export the model again, and check that onnx.file names the exported file."
+                f"{name} cannot be loaded as an ONNX model: it is truncated, or not an ONNX file. Export the model "
+                "again, such as with `prescore export` from an estimator in a file, and name the exported file."
             ) from error
         return cls(model)
 

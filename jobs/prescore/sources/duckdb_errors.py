@@ -26,6 +26,8 @@ _CONVERSION = re.compile(
     r'Error when converting column "(?P<column>.*?)"\. Could not convert string "(?P<value>.*?)" to \'(?P<type>.*?)\'',
     re.DOTALL,
 )
+# DuckDB takes the column of `cast(b as real) as b` for its own alias when no table has it.
+_UNKNOWN_COLUMN = re.compile(r'Column "(.*?)" referenced that exists in the SELECT clause')
 _JSON_VALUE = re.compile(r"JSON transform error in file")
 _ENCODING = re.compile(r"not utf-8 encoded")
 _SHOWN = 200
@@ -66,6 +68,9 @@ def _explained(text: str) -> tuple[str, str]:
         )
     if _UNKNOWN_FORMAT.search(text):
         return text, "DuckDB does not read this kind of file. Convert it to Parquet."
+    unknown = _UNKNOWN_COLUMN.search(text)
+    if unknown is not None:
+        return f"the data has no column {unknown[1]}", "Correct the name in the query, or the data that it reads."
     csv = _CSV_LINE.search(text)
     if csv is not None:
         return _explained_csv(text, csv)

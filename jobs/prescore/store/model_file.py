@@ -29,7 +29,7 @@ class ModelFile:
         """
         if file.is_dir():
             raise ModelInvalid(f"{file} is a folder. Set onnx.file in the spec to the path of the ONNX file.")
-        content = _read(file, f"Cannot read the ONNX file {file}", "Train the model, or correct onnx.file in the spec.")
+        content = _read(file, f"Cannot read the ONNX file {file}", "Train and export the model, or correct the path.")
         if not content:
             raise ModelInvalid(f"The ONNX file {file} is empty. Export the model again.")
         # Commands that need only the catalog must not load numpy, which onnx imports.
