@@ -15,7 +15,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from lightgbm import LGBMClassifier, LGBMRegressor
+from skl2onnx import update_registered_converter
+from skl2onnx.common.shape_calculator import calculate_linear_regressor_output_shapes
+from skl2onnx.operator_converters.linear_regressor import convert_sklearn_linear_regressor
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
+from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import (
     GradientBoostingRegressor,
@@ -154,6 +160,55 @@ def test_a_classifier_without_probabilities(people: pd.DataFrame, tmp_path: Path
     assert [output.name for output in result.outputs] == ["prediction"]
 
 
+@pytest.mark.parametrize(
+    ("last", "names"),
+    [(KMeans(3, random_state=0), ["prediction"]), (PCA(2), ["prediction_0", "prediction_1"])],
+)
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_clusters_and_transformed_features(
+    people: pd.DataFrame, tmp_path: Path, last: Any, names: list[str], in_pipeline: bool
+) -> None:
+    model = make_pipeline(StandardScaler(), make_pipeline(last)) if in_pipeline else last
+    model.fit(people[["visits", "customer_number"]])
+    result = prescore.export_onnx(model, people, tmp_path / "model.onnx")
+    assert [output.name for output in result.outputs] == names
+
+
+def test_another_shape_than_that_of_the_model_is_refused(people: pd.DataFrame, tmp_path: Path) -> None:
+    class FirstTarget(Ridge):  # type: ignore[misc]
+        """Predicts the first of two targets, while its converter writes both."""
+
+        def predict(self, rows: Any) -> Any:
+            return super().predict(rows)[:, 0]
+
+    shapes = calculate_linear_regressor_output_shapes
+    update_registered_converter(FirstTarget, "FirstTarget", shapes, convert_sklearn_linear_regressor)
+    model = FirstTarget().fit(people[["visits"]], people[["value", "visits"]])
+    with pytest.raises(prescore.ModelInvalid, match=r"FirstTarget computes values of the shape \(600,\) for it"):
+        prescore.export_onnx(model, people, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_an_empty_text_differs_from_a_missing_one(people: pd.DataFrame, shop: Sandbox, missing: float | None) -> None:
+    """scikit-learn distinguishes None from NaN; Parquet has NULL alone."""
+    town = people["home town"].astype(object)
+    frame = people.assign(town=town.where(town != "Aix", "").where(town.notna(), missing))
+    columns = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["town"]))
+    is_missing = frame["town"].isna()
+    joblib.dump(make_pipeline(columns, LogisticRegression()).fit(frame[["town"]], is_missing), "model.joblib")
+    frame.to_parquet("people.parquet")
+    done = shop.cli("export", "model.joblib", "--data", "people.parquet")
+    assert done.code == 0, done.err
+
+
+def test_a_series_of_texts_is_named(people: pd.DataFrame, tmp_path: Path) -> None:
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(people["note"], people["churned"])
+    frame = people[["customer", "note"]]
+    with pytest.raises(prescore.Mistake, match=r"one column of texts, whose name.* --features text"):
+        prescore.export_onnx(model, frame, tmp_path / "model.onnx")
+    assert prescore.export_onnx(model, frame, tmp_path / "model.onnx", features=["note"]).features == ("note",)
+
+
 def test_unknown_categories_are_explained(people: pd.DataFrame, tmp_path: Path) -> None:
     columns = make_column_transformer((OneHotEncoder(), ["plan"]))
     model = make_pipeline(columns, Ridge()).fit(people[["plan"]], people["value"])
@@ -219,6 +274,9 @@ def test_an_estimator_must_be_fitted_and_a_frame_complete(people: pd.DataFrame, 
     model = Ridge().fit(people[["visits"]], people["value"])
     with pytest.raises(prescore.Mistake, match=r"no column visits.* They have Visits: rename it"):
         prescore.export_onnx(model, people.rename(columns={"visits": "Visits"}), tmp_path / "model.onnx")
+    model = Ridge().fit(people.assign(d=1)[["d", "visits"]], people["value"])
+    with pytest.raises(prescore.Mistake, match=r"no column d,.* They have D: rename it"):
+        prescore.export_onnx(model, people.assign(id=0, D=1), tmp_path / "model.onnx")
     rows = people.assign(month=[f"m{number % 12}" for number in range(len(people))])[["month"]]
     encoded = Ridge().fit(pd.get_dummies(rows), people["value"])
     with pytest.raises(prescore.Mistake, match=r"and 7 others, which.* month_m0 looks like a column of pandas.get_dum"):
@@ -303,7 +361,7 @@ RIGHT: dict[str, tuple[Any, list[str], str]] = {
     "boosting with an initial estimator": (GradientBoostingRegressor(**TREES), ["visits"], "value"),
     "the exponential of a loss": (HistGradientBoostingRegressor(loss="poisson", max_iter=10), NUMBERS, "visits"),
     "a vote": (
-        VotingClassifier([("a", LogisticRegression()), ("b", GaussianNB())], voting="soft"),
+        VotingClassifier([("a", LogisticRegression()), ("b", GaussianNB())], voting="soft", weights=[2, 1]),
         ["visits"],
         "tier",
     ),
@@ -358,6 +416,10 @@ def test_what_exporters_get_wrong_is_right(people: pd.DataFrame, tmp_path: Path,
 @pytest.mark.parametrize(
     ("model", "cause"),
     [
+        (
+            CalibratedClassifierCV(make_pipeline(StandardScaler(), LogisticRegression()), method="isotonic"),
+            "calibrates a pipeline. Put it last instead: make_pipeline(",
+        ),
         (LinearDiscriminantAnalysis(), "LinearDiscriminantAnalysis has two classes. Train LogisticRegression"),
         (
             LGBMClassifier(boosting_type="rf", bagging_freq=1, bagging_fraction=0.5, verbose=-1),
@@ -439,4 +501,5 @@ def test_a_file_that_holds_no_estimator(shop: Sandbox, name: str, content: bytes
     done = shop.cli("export", name, "--data", "people.csv", "--out", "models/new.onnx")
     assert done.code == 2
     assert message in done.err
+    assert content is not None or "is a pickle" not in done.err
     assert not (shop.root / "models/new.onnx").exists()

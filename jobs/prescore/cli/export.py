@@ -56,8 +56,9 @@ def export(
 
 
 def _warn_of_pickle(file: Path) -> None:
-    from prescore.export.loading import PICKLES
+    from prescore.export.loading import PICKLES, require_file
 
+    require_file(file)
     if file.suffix.lower() in PICKLES:
         sys.stderr.write(
             f"prescore: {file.name} is a pickle: loading it runs the code in it. Load only what you trust.\n"

@@ -62,6 +62,9 @@ def _adapt(estimator: Any, missing_text: str) -> None:
     if getattr(estimator, "flatten_transform", False):
         # skl2onnx refuses it, although it does not change what is predicted.
         estimator.flatten_transform = False
+    if isinstance(getattr(estimator, "weights", None), list | tuple):
+        # skl2onnx computes with the weights of a vote as with an array.
+        estimator.weights = np.asarray(estimator.weights, np.float64)
     if hasattr(estimator, "categories_"):
         estimator.categories_ = [_with_missing_text(known, missing_text) for known in estimator.categories_]
     if hasattr(estimator, "statistics_") and estimator.statistics_.dtype == object:

@@ -1,10 +1,12 @@
-"""Categories of pandas that an estimator of LightGBM or XGBoost knows from training."""
+"""Values of training that data has in another form: categories of pandas, and None or NaN for a missing text."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from prescore.export import toolkits
+import numpy as np
+
+from prescore.export import steps, toolkits
 from prescore.export.columns import feature_names
 
 if TYPE_CHECKING:
@@ -25,6 +27,38 @@ def restore(estimator: Any, frame: pd.DataFrame) -> pd.DataFrame:
         if name in known
     }
     return frame.assign(**columns) if columns else frame
+
+
+def restore_missing(estimator: Any, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame whose missing texts are those that the steps of a pipeline had in training, None or NaN.
+
+    scikit-learn distinguishes them, while a database has NULL alone. Frames are as they were if the steps had both, or
+    none.
+    """
+    found = {category for step in steps.walk(estimator) for category in _missing_of(step.estimator)}
+    if len(found) != 1:
+        return frame
+    (missing,) = found
+    changed: dict[str, Any] = {}
+    for name, values in frame.items():
+        if values.dtype.kind == "O" and not hasattr(values, "cat") and values.isna().any():
+            texts = values.astype(object)
+            changed[str(name)] = texts.where(texts.notna(), missing)
+    return frame.assign(**changed) if changed else frame
+
+
+def _missing_of(estimator: Any) -> list[float | None]:
+    """Return None and NaN where an encoder has it as a category, or an imputer of texts replaces it."""
+    known = [category for categories in getattr(estimator, "categories_", ()) for category in categories]
+    statistics = getattr(estimator, "statistics_", None)
+    if statistics is not None and statistics.dtype == object:
+        known.append(estimator.missing_values)
+    found: list[float | None] = []
+    if any(category is None for category in known):
+        found.append(None)
+    if any(isinstance(category, float) and np.isnan(category) for category in known):
+        found.append(np.nan)
+    return found
 
 
 def _known(estimator: Any) -> dict[str, list[Any]]:

@@ -130,7 +130,8 @@ def _hint(absent: str, unused: Sequence[str]) -> str:
             f" {absent} looks like a column of pandas.get_dummies. Pass the frame after it, with the key, or train a "
             "pipeline that begins with a OneHotEncoder, and pass the frame as it is."
         )
-    similar = difflib.get_close_matches(absent, unused, 1)
+    similar = [name for name in unused if name.casefold() == absent.casefold()]
+    similar += difflib.get_close_matches(absent, unused, 1)
     return f" They have {similar[0]}: rename it." if similar else ""
 
 

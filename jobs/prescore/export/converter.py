@@ -80,8 +80,9 @@ def _use_common_locale(model: ModelProto) -> None:
 
 def _require_one_target(estimator: Any) -> None:
     """Raise ModelInvalid for a tree or a forest that classifies several targets, whose probabilities are a cube."""
-    if hasattr(estimator, "classes_") and getattr(estimator, "n_outputs_", 1) > 1:
-        name = type(estimator).__name__
+    last = steps.last(estimator)
+    if hasattr(last, "classes_") and getattr(last, "n_outputs_", 1) > 1:
+        name = type(last).__name__
         raise ModelInvalid(
             f"{name} classifies several targets at once, which is exported as a tensor that cannot be published. "
             f"Train MultiOutputClassifier({name}(…)), or one model for each target."
@@ -105,8 +106,7 @@ def _convert_sklearn(estimator: Any, layout: Layout) -> ModelProto:
         # Classifiers without probabilities have no such option. Without any entry, skl2onnx sets it.
         if "'zipmap' not in" not in str(error):
             raise
-        last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-        model = convert_sklearn(estimator, options={**words, id(last): {}}, **arguments)
+        model = convert_sklearn(estimator, options={**words, id(steps.last(estimator)): {}}, **arguments)
     return model
 
 

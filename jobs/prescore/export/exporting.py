@@ -73,7 +73,9 @@ def export(
     toolkits.require_converters(estimator)
     predictions.require_fitted(estimator)
     toolkits.require_no_text_categories(estimator)
-    rows = categories.restore(estimator, columns.select(estimator, frame, features))
+    selected = columns.select(estimator, frame, features)
+    _require_texts(estimator, selected)
+    rows = categories.restore_missing(estimator, categories.restore(estimator, selected))
     described = columns.describe(rows[layout.used_columns(estimator, list(rows.columns))])
     missing_text = _missing_text(rows, described)
     table = columns.to_arrow(rows, described, missing_text)
@@ -88,6 +90,16 @@ def export(
     part.write_bytes(content)
     part.replace(path)
     return Exported(path, beside, len(rows), tuple(described), tuple(proven))
+
+
+def _require_texts(estimator: Any, selected: pd.DataFrame) -> None:
+    """Raise Mistake for several columns, where an estimator was trained on a series of texts."""
+    if layout.takes_series(estimator) and len(selected.columns) > 1:
+        raise Mistake(
+            f"{type(layout.first_step(estimator)).__name__} was trained on one column of texts, whose name it does not "
+            f'know, but the data has {", ".join(map(str, selected.columns))}. Name the column: features=["text"] in '
+            "Python, --features text on the command line."
+        )
 
 
 def _variants(estimator: Any, described: Sequence[Column], computed: Predictions) -> Iterator[ModelProto]:

@@ -45,6 +45,10 @@ def _has_categories(estimator: Any) -> bool:
     return is_categorical is not None and bool(is_categorical.any())
 
 
+def _calibrates_pipeline(estimator: Any) -> bool:
+    return any(hasattr(calibrated.estimator, "steps") for calibrated in estimator.calibrated_classifiers_)
+
+
 def _always(_estimator: Any) -> bool:
     return True
 
@@ -83,6 +87,11 @@ _CAUSES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("CatBoost", _loss("MultiClassOneVsAll"), "has the loss MultiClassOneVsAll. Train with MultiClass."),
     ("KNeighbors", _parameter("weights", "distance"), 'has weights="distance". Train with weights="uniform".'),
     ("KNNImputer", _always, "is exported inexactly. Use SimpleImputer."),
+    (
+        "CalibratedClassifierCV",
+        _calibrates_pipeline,
+        'calibrates a pipeline. Put it last instead: make_pipeline(…, CalibratedClassifierCV(…, method="sigmoid")).',
+    ),
     ("CalibratedClassifierCV", _parameter("method", "isotonic"), 'calibrates isotonically. Use method="sigmoid".'),
     ("LinearDiscriminantAnalysis", _has_two_classes, "has two classes. Train LogisticRegression."),
     ("SGDClassifier", _parameter("loss", "modified_huber"), 'has loss="modified_huber". Train with "log_loss".'),

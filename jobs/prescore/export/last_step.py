@@ -6,6 +6,7 @@ from typing import Any
 
 from onnx import ModelProto, helper
 
+from prescore.export import steps
 from prescore.export.tensors import rename
 
 _LOSSES = ("poisson", "gamma", "tweedie")
@@ -24,7 +25,7 @@ def append(model: ModelProto, estimator: Any) -> None:
 
 
 def _leaves_out_exponential(estimator: Any) -> bool:
-    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    last = steps.last(estimator)
     match type(last).__name__:
         case "HistGradientBoostingRegressor":
             return str(last.loss) in _LOSSES

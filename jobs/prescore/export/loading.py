@@ -23,8 +23,7 @@ def load(path: Path) -> Any:
 
     Raises Mistake if there is no such file, if it is of another kind, or if its toolkit is not installed.
     """
-    if not path.is_file():
-        raise Mistake(f"There is no file {path}.")
+    require_file(path)
     suffix = path.suffix.lower()
     if suffix in PICKLES:
         return _load_pickle(path)
@@ -43,6 +42,12 @@ def load(path: Path) -> Any:
     # Toolkits raise their own errors, without a common base class.
     except Exception as error:
         raise Mistake(f"{path.name} could not be loaded: {error}") from error
+
+
+def require_file(path: Path) -> None:
+    """Raise Mistake if there is no such file."""
+    if not path.is_file():
+        raise Mistake(f"There is no file {path}.")
 
 
 def _load_pickle(path: Path) -> Any:

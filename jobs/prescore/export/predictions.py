@@ -11,7 +11,7 @@ import numpy as np
 
 from prescore.draft.outputs import DraftOutput
 from prescore.errors import Mistake, ModelInvalid
-from prescore.export import known_wrong, layout, toolkits
+from prescore.export import known_wrong, layout, steps, toolkits
 from prescore.export.columns import feature_names
 from prescore.scoring.graph import Graph
 
@@ -38,7 +38,7 @@ class Predictions:
     @property
     def has_scores(self) -> bool:
         """Whether there are floats to publish beside labels; some classifiers and all clusterers have none."""
-        if hasattr(self._estimator, "cluster_centers_"):
+        if hasattr(steps.last(self._estimator), "cluster_centers_"):
             return False
         return not hasattr(self._estimator, "classes_") or hasattr(self._estimator, "predict_proba")
 
@@ -65,7 +65,7 @@ class Predictions:
     @cached_property
     def scores(self) -> list[Values]:
         """The floats beside the labels, for each target of a classifier; the numbers of a regressor."""
-        for method in ("predict_proba", "decision_function", "score_samples"):
+        for method in ("predict_proba", "decision_function"):
             if hasattr(self._estimator, method):
                 values = self._call(method)
                 return [np.asarray(part) for part in values] if isinstance(values, list) else [np.asarray(values)]
@@ -74,17 +74,36 @@ class Predictions:
     def expected(self, output: DraftOutput, graph: Graph, sources: Sequence[str]) -> Values:
         """Return what an output of the model must be: one value, or one list of values, for each row.
 
-        `sources` are the model's outputs of floats, in their order.
+        `sources` are the model's outputs of floats, in their order. Raises ModelInvalid if the estimator computes
+        values of another shape.
         """
         index = output.fields.get("index")
-        if output.values.dtype.kind != "f":
-            return _column(self.labels, index)
-        source = output.fields["from"]
-        scores = self.scores[sources.index(source) if len(self.scores) > 1 else 0]
-        label = output.fields.get("class")
-        if label is not None:
-            index = (graph.labels(source) or ()).index(label)
-        return _column(scores, index)
+        computed = self.labels
+        if output.values.dtype.kind == "f":
+            source = output.fields["from"]
+            label = output.fields.get("class")
+            if label is not None:
+                index = (graph.labels(source) or ()).index(label)
+            computed = self._scores_of(source, sources)
+        values = _column(computed, index)
+        if values is None or values.shape != output.values.shape:
+            raise ModelInvalid(
+                f"Output {output.name} of the model has the shape {output.values.shape}, but "
+                f"{type(self._estimator).__name__} computes values of the shape {computed.shape} for it. Its converter "
+                "writes another output than predict, predict_proba or transform. Export another estimator."
+            )
+        return values
+
+    def _scores_of(self, source: str, sources: Sequence[str]) -> Values:
+        """Return the floats that one of the model's outputs must be."""
+        if len(self.scores) == 1:
+            return self.scores[0]
+        if len(self.scores) != len(sources):
+            raise ModelInvalid(
+                f"The model has the outputs {', '.join(sources)}, but {type(self._estimator).__name__} computes "
+                f"probabilities for {len(self.scores)} targets. Export one model for each target."
+            )
+        return self.scores[sources.index(source)]
 
     def _call(self, method: str) -> Any:
         try:
@@ -143,7 +162,8 @@ def _as_label(value: Any) -> str | int:
     return value if isinstance(value, str) else int(value)
 
 
-def _column(values: Values, index: int | None) -> Values:
+def _column(values: Values, index: int | None) -> Values | None:
+    """Return a column of a matrix, or all values without an index; None if there is no such column."""
     if index is not None:
-        return values[:, index]
+        return values[:, index] if values.ndim == 2 and index < values.shape[1] else None
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values

@@ -53,6 +53,13 @@ def walk(estimator: Any, place: str = "") -> Iterator[Step]:
         yield from walk(inner, f"{place} / {name}" if place else name)
 
 
+def last(estimator: Any) -> Any:
+    """Return the last step of a pipeline, also of one in a pipeline; any other estimator itself."""
+    while getattr(estimator, "steps", None):
+        estimator = estimator.steps[-1][1]
+    return estimator
+
+
 def computes_numbers(transformer: Any) -> bool:
     """Return whether a transformer of a ColumnTransformer computes with numbers, and so with their precision."""
     if not hasattr(transformer, "transform"):
