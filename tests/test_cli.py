@@ -241,3 +241,20 @@ def test_a_comparison_is_also_a_page_that_needs_no_network(sandbox: Sandbox) -> 
     cells = [cell.text for cell in root.iter("td")]
     assert {"<b>gold", "x & y"} <= set(cells)
     assert "http" not in text
+
+
+def test_a_comparison_chooses_the_newest_version_and_the_published_one(sandbox: Sandbox) -> None:
+    sandbox.cli("run", "churn")
+    alone = sandbox.cli("compare", "churn")
+    assert (alone.code, "churn has no two versions to compare" in alone.err) == (2, True)
+    sandbox.cli("run", "churn", "--full")
+    sandbox.cli("run", "churn", "--trial", "10")
+    assert _compared(sandbox) == (1, 2)
+    sandbox.cli("run", "churn", "--full", "--no-publish")
+    assert _compared(sandbox) == (2, 4)
+    assert _compared(sandbox, "1") == (1, 4)
+
+
+def _compared(sandbox: Sandbox, *versions: str) -> tuple[int, int]:
+    found = json.loads(sandbox.cli("compare", "churn", *versions, "--json").out)
+    return found["a"], found["b"]

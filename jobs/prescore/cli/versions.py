@@ -30,8 +30,12 @@ DryRun = Annotated[
 NewName = Annotated[str, typer.Argument(metavar="NEW", help="Its new name.")]
 RemoveDryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Remove it without confirmation.")]
-From = Annotated[int, typer.Argument(metavar="A", help="The version to start from.")]
-With = Annotated[int, typer.Argument(metavar="B", help="The version to compare with it.")]
+From = Annotated[
+    int | None, typer.Argument(metavar="A", help="The version to start from; by default, the published one.")
+]
+With = Annotated[
+    int | None, typer.Argument(metavar="B", help="The version to compare with it; by default, the newest.")
+]
 Html = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Also write one HTML page with pictures to this file.")
 ]
@@ -198,7 +202,7 @@ def versions(name: Model, json: Json = False) -> None:
 
 
 @app.command()
-def compare(name: Model, a: From, b: With, html: Html = None, json: Json = False) -> None:
+def compare(name: Model, a: From = None, b: With = None, html: Html = None, json: Json = False) -> None:
     """Show what changed from version A to version B."""
     from prescore.cli import display
 

@@ -35,7 +35,7 @@ MOVERS = 10
 """How many of the rows that moved most are returned."""
 MAX_LABEL_PAIRS = 100
 """The number of pairs of values above which a column has no confusion table."""
-_WITHOUT_TABLE = ("building", "failed", "retired")
+WITHOUT_TABLE = ("building", "failed", "retired")
 _LABELS = ("boolean", "text", *(name for name, kind in TYPES.items() if kind.category == "integer"))
 _COMMA = sql.SQL(", ")
 _UNION = sql.SQL("\nunion all\n")
@@ -104,7 +104,7 @@ def _require_comparable(a: Version, b: Version) -> None:
     for version in (a, b):
         number = version["version"]
         state = version["state"]
-        if state in _WITHOUT_TABLE:
+        if state in WITHOUT_TABLE:
             raise NotAllowed(f"{model} version {number} is {state}: it has no table to compare.")
     if _key_kinds(a) != _key_kinds(b):
         listed_a = _listed_key(a)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from prescore.catalog import lookup
 from prescore.catalog.datetimes import to_datetime
-from prescore.comparison import comparison
+from prescore.comparison import comparison, selection
 from prescore.doctor import examination
 from prescore.errors import KeyInvalid, Mistake, NotFound
 from prescore.project import renaming
@@ -202,13 +202,15 @@ class Project:
             catalog.model(name)
             return Results(ModelVersion.from_row(row) for row in catalog.versions(name))
 
-    def compare(self, name: str, a: int, b: int) -> Comparison:
+    def compare(self, name: str, a: int | None = None, b: int | None = None) -> Comparison:
         """Compare version `b` of a model with version `a`: keys, and every column that both have.
 
-        Reads both tables whole. Raises NotFound, and NotAllowed when a version has no table or the keys differ.
+        Without `b`, the newest version that has a table is compared; without `a`, with the published one, or with the
+        one before it if it is the published one itself. Reads both tables whole. Raises NotFound, and NotAllowed when a
+        version has no table or the keys differ.
         """
         with self._session.catalog() as catalog:
-            versions = catalog.version(name, a), catalog.version(name, b)
+            versions = selection.choose(catalog, name, a, b)
             return Comparison.from_differences(comparison.compare(catalog.connection, *versions), *versions)
 
     def plan(self, name: str, *, backtest: int = 0) -> Plan:
