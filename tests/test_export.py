@@ -25,6 +25,7 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import (
     GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     VotingClassifier,
@@ -204,7 +205,7 @@ def test_an_empty_text_differs_from_a_missing_one(people: pd.DataFrame, shop: Sa
 def test_a_series_of_texts_is_named(people: pd.DataFrame, tmp_path: Path) -> None:
     model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(people["note"], people["churned"])
     frame = people[["customer", "note"]]
-    with pytest.raises(prescore.Mistake, match=r"one column of texts, whose name.* --features text"):
+    with pytest.raises(prescore.Mistake, match=r"one column of texts, whose name.* --features"):
         prescore.export_onnx(model, frame, tmp_path / "model.onnx")
     assert prescore.export_onnx(model, frame, tmp_path / "model.onnx", features=["note"]).features == ("note",)
 
@@ -420,6 +421,10 @@ def test_what_exporters_get_wrong_is_right(people: pd.DataFrame, tmp_path: Path,
             CalibratedClassifierCV(make_pipeline(StandardScaler(), LogisticRegression()), method="isotonic"),
             "calibrates a pipeline. Put it last instead: make_pipeline(",
         ),
+        (
+            make_pipeline(make_column_transformer((TfidfVectorizer(ngram_range=(1, 2)), "note")), LogisticRegression()),
+            "TfidfVectorizer in step columntransformer / tfidfvectorizer has an ngram_range of several words",
+        ),
         (LinearDiscriminantAnalysis(), "LinearDiscriminantAnalysis has two classes. Train LogisticRegression"),
         (
             LGBMClassifier(boosting_type="rf", bagging_freq=1, bagging_fraction=0.5, verbose=-1),
@@ -429,7 +434,8 @@ def test_what_exporters_get_wrong_is_right(people: pd.DataFrame, tmp_path: Path,
     ],
 )
 def test_the_cause_of_a_wrong_export_is_named(people: pd.DataFrame, tmp_path: Path, model: Any, cause: str) -> None:
-    model.fit(people[["visits", "customer_number"]], people["churned"].astype(int))
+    features = ["note"] if "Vectorizer" in cause else ["visits", "customer_number"]
+    model.fit(people[features], people["churned"].astype(int))
     with pytest.raises(prescore.ModelInvalid, match=re.escape(cause)):
         prescore.export_onnx(model, people, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -474,6 +480,36 @@ def test_a_pickle_becomes_a_table_with_three_commands(people: pd.DataFrame, shop
     answer = json.loads(shop.cli("lookup", "shop", "c5", "--json").out)["prediction"]
     expected = joblib.load("model.joblib").predict_proba(people[FEATURES][5:6])[0, 1]
     assert answer["probability_1"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_categories_of_histogram_boosting_are_restored(people: pd.DataFrame, shop: Sandbox) -> None:
+    """The data has texts. The export is known to be wrong, and the command says so."""
+    frame = people[["size", "plan", "visits"]].astype({"plan": "category"})
+    model = HistGradientBoostingClassifier(categorical_features="from_dtype", max_iter=10)
+    joblib.dump(model.fit(frame, people["size"] == "small"), "model.joblib")
+    done = shop.cli("export", "model.joblib", "--data", "people.csv")
+    assert done.code == 2
+    assert "HistGradientBoostingClassifier has categorical_features" in done.err
+
+
+def test_features_without_names_are_shown(people: pd.DataFrame, shop: Sandbox) -> None:
+    """A key may be among as many columns as the estimator has features."""
+    joblib.dump(Ridge().fit(people[NUMBERS].fillna(0).to_numpy(), people["value"]), "model.joblib")
+    people[["customer_number", "visits"]].to_csv("rows.csv", index=False)
+    (shop.root / "specs").mkdir(exist_ok=True)
+    (shop.root / "specs/known.toml").touch()
+    done = shop.cli("export", "model.joblib", "--data", "rows.csv", "--out", "models/known.onnx")
+    assert done.code == 0, done.err
+    assert "features, in the order of the data: customer_number, visits\n" in done.out
+    assert "does not know the names of its features" in done.out
+    assert "Next: prescore plan known, then prescore run known" in done.out
+    done = shop.cli("export", "model.joblib", "--data", "rows.csv", "--features", "visits,customer_number")
+    assert "features, in the order of training: visits, customer_number\nIt predicts" in done.out
+    assert "Next: prescore init model " in done.out
+    done = shop.cli("export", "model.joblib", "--data", "people.csv")
+    assert done.code == 2
+    assert "The data has 12 columns, but the estimator was trained on 2" in done.err
+    assert "--features a,b" in done.err
 
 
 def test_an_export_is_reported_as_json(shop: Sandbox) -> None:

@@ -22,6 +22,11 @@ Out = Annotated[Path | None, typer.Option(help="The ONNX file; by default models
 Features = Annotated[str | None, typer.Option(help="The features in the order of training, separated by commas.")]
 Targets = Annotated[str | None, typer.Option(help="Names for the outputs of several targets, separated by commas.")]
 
+_CONFIRM = (
+    "The estimator does not know the names of its features, so these are all columns of the data. Confirm that "
+    "training had the same columns in this order, or name the features with --features."
+)
+
 
 @app.command()
 def export(
@@ -51,8 +56,23 @@ def export(
         return
     for path in (result.file, result.examples):
         typer.echo(f"wrote {os.path.relpath(path)}")
+    is_guess = not result.has_feature_names and features is None
+    order = "the data" if is_guess else "training"
+    typer.echo(f"features, in the order of {order}: {', '.join(result.features)}")
+    if is_guess:
+        typer.echo(_CONFIRM)
     typer.echo(result.sentence())
-    typer.echo(f"Next: prescore init {target.stem} --model {os.path.relpath(target)} --data {data} --key …")
+    typer.echo(_next(target, data))
+
+
+def _next(target: Path, data: str) -> str:
+    """Return what to do with a model file: draft a spec, or use the one that there is."""
+    from prescore.project import scaffold
+
+    name = target.stem
+    if (scaffold.project_folder() / f"specs/{name}.toml").exists():
+        return f"Next: prescore plan {name}, then prescore run {name}"
+    return f"Next: prescore init {name} --model {os.path.relpath(target)} --data {data} --key …"
 
 
 def _warn_of_pickle(file: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prescore.export import steps, toolkits
+from prescore.export import layout, steps, toolkits
 from prescore.export.columns import feature_names
 
 if TYPE_CHECKING:
@@ -63,13 +63,29 @@ def _missing_of(estimator: Any) -> list[float | None]:
 
 def _known(estimator: Any) -> dict[str, list[Any]]:
     """Return the categories of the columns that an estimator has them for."""
+    estimator = layout.first_step(estimator)
     is_booster = type(estimator).__name__ == "Booster"
     match toolkits.toolkit(estimator):
         case toolkits.LIGHTGBM:
             return _of_lightgbm(estimator if is_booster else estimator.booster_, feature_names(estimator))
         case toolkits.XGBOOST:
             return _of_xgboost(estimator if is_booster else estimator.get_booster())
+    if getattr(estimator, "_preprocessor", None) is not None:
+        return _of_histogram_boosting(estimator)
     return {}
+
+
+def _of_histogram_boosting(estimator: Any) -> dict[str, list[Any]]:
+    # scikit-learn keeps the categories of histogram gradient boosting in an encoder of its own.
+    _, encoder, is_categorical = estimator._preprocessor.transformers_[0]  # noqa: SLF001 - no other attribute has them
+    names = np.array(feature_names(estimator))
+    if len(names) != len(is_categorical):
+        return {}
+    found = {}
+    for name, values in zip(names[is_categorical], encoder.categories_, strict=True):
+        known = [value for value in values if value == value]
+        found[str(name)] = known
+    return found
 
 
 def _of_lightgbm(booster: Any, names: list[str]) -> dict[str, list[Any]]:

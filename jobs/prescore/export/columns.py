@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Kind = Literal["number", "integer", "boolean", "text"]
 # So many names of absent columns are in a message.
 _LISTED = 5
+FEATURES_OPTION = 'features=["a", "b"] in Python, --features a,b on the command line'
+"""How to name the features, as messages say it."""
 _UNNAMED = re.compile(r"(Column_|f)?\d+")
 
 
@@ -54,9 +56,9 @@ def select(estimator: Any, frame: pd.DataFrame, features: Sequence[str] | None =
     number = getattr(estimator, "n_features_in_", len(names))
     if number != len(names):
         raise Mistake(
-            f"The frame has {len(names)} columns, but the estimator was trained on {number}: it was trained on an "
-            "array, and does not know their names. Give a frame with these columns alone in the order of training, or "
-            "name them with features=[…]."
+            f"The data has {len(names)} columns, but the estimator was trained on {number}: it was trained on an "
+            "array, and does not know their names. Give these columns alone in the order of training, or name them: "
+            f"{FEATURES_OPTION}."
         )
     return selected
 
@@ -96,9 +98,9 @@ def _require_frame(frame: Any) -> None:
         raise Mistake(f"frame is {type(frame).__name__}. Give a pandas DataFrame with the features under their names.")
     names = [str(name) for name in frame.columns]
     if len(set(names)) != len(names):
-        raise Mistake(f"The frame has two columns of one name; its columns are {', '.join(names)}. Rename one of them.")
+        raise Mistake(f"The data has two columns of one name; its columns are {', '.join(names)}. Rename one of them.")
     if len(frame) == 0:
-        raise Mistake("The frame has no rows. Give rows that the model was trained on, or rows to be predicted.")
+        raise Mistake("The data has no rows. Give rows that the model was trained on, or rows to be predicted.")
 
 
 def matching(wanted: Sequence[str], given: Sequence[Any]) -> list[Any]:
@@ -155,7 +157,7 @@ def _kind(name: str, values: pd.Series, *, has_missing: bool) -> Kind:
         return "number"
     if code in "mM":
         raise Mistake(
-            f"Column {name} of the frame holds times, which a model file cannot take. Compute numbers from it, such as "
+            f"Column {name} of the data holds times, which a model file cannot take. Compute numbers from it, such as "
             "days, for training as well as in the domain query."
         )
     known = values[values.notna()]
@@ -163,6 +165,6 @@ def _kind(name: str, values: pd.Series, *, has_missing: bool) -> Kind:
         return "text"
     kinds = ", ".join(sorted({type(value).__name__ for value in known}))
     raise Mistake(
-        f"Column {name} of the frame has the dtype {values.dtype} and holds {kinds}, but a model file takes columns of "
+        f"Column {name} of the data has the dtype {values.dtype} and holds {kinds}, but a model file takes columns of "
         "one type. Convert it to numbers or to texts, for training as well as in the domain query."
     )

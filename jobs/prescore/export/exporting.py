@@ -43,12 +43,16 @@ _MISSING_TEXTS = ("", "(missing)", "(no value)")
 
 @dataclass(frozen=True)
 class Exported:
-    """The files of an export, what it was proven on, and its outputs."""
+    """The files of an export, what it was proven on, and its outputs.
+
+    `has_feature_names` says whether the estimator knows the names of its features, and so their order.
+    """
 
     file: Path
     examples: Path
     rows: int
     features: tuple[Column, ...]
+    has_feature_names: bool
     outputs: tuple[ProvenOutput, ...]
 
 
@@ -89,7 +93,8 @@ def export(
     part = path.with_name(f"{path.name}.part")
     part.write_bytes(content)
     part.replace(path)
-    return Exported(path, beside, len(rows), tuple(described), tuple(proven))
+    has_names = bool(columns.feature_names(estimator))
+    return Exported(path, beside, len(rows), tuple(described), has_names, tuple(proven))
 
 
 def _require_texts(estimator: Any, selected: pd.DataFrame) -> None:
@@ -97,8 +102,8 @@ def _require_texts(estimator: Any, selected: pd.DataFrame) -> None:
     if layout.takes_series(estimator) and len(selected.columns) > 1:
         raise Mistake(
             f"{type(layout.first_step(estimator)).__name__} was trained on one column of texts, whose name it does not "
-            f'know, but the data has {", ".join(map(str, selected.columns))}. Name the column: features=["text"] in '
-            "Python, --features text on the command line."
+            f"know, but the data has {', '.join(map(str, selected.columns))}. Name the column of texts: "
+            f"{columns.FEATURES_OPTION}."
         )
 
 

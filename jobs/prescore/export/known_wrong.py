@@ -45,6 +45,10 @@ def _has_categories(estimator: Any) -> bool:
     return is_categorical is not None and bool(is_categorical.any())
 
 
+def _has_groups_of_words(estimator: Any) -> bool:
+    return bool(estimator.ngram_range[1] > 1 and estimator.analyzer == "word")
+
+
 def _calibrates_pipeline(estimator: Any) -> bool:
     return any(hasattr(calibrated.estimator, "steps") for calibrated in estimator.calibrated_classifiers_)
 
@@ -53,6 +57,10 @@ def _always(_estimator: Any) -> bool:
     return True
 
 
+_GROUPS_OF_WORDS = (
+    "has an ngram_range of several words, which ONNX groups otherwise around apostrophes, hyphens, single letters and "
+    'stop_words. Train with token_pattern="[a-zA-Z0-9_]+", without stop_words.'
+)
 # The beginning of a class's name, whether it is meant, and the rest of the sentence.
 _CAUSES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
@@ -102,6 +110,8 @@ _CAUSES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ),
     ("HistGradientBoosting", _has_categories, "has categorical_features. Encode them with OneHotEncoder before it."),
     ("Normalizer", _parameter("norm", "max"), 'has norm="max". Use "l2".'),
+    ("TfidfVectorizer", _has_groups_of_words, _GROUPS_OF_WORDS),
+    ("CountVectorizer", _has_groups_of_words, _GROUPS_OF_WORDS),
     (
         "TfidfVectorizer",
         _parameter("sublinear_tf", True),

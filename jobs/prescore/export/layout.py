@@ -40,8 +40,9 @@ class Layout:
         if len(set(elements)) > 1:
             texts = [column.name for column, element in zip(columns, elements, strict=True) if element == "text"]
             raise Mistake(
-                f"Column {', '.join(texts)} holds texts beside columns of numbers, but {type(first).__name__} takes "
-                "one matrix. Begin the pipeline with a ColumnTransformer."
+                f"There are texts in {', '.join(texts)}, beside columns of numbers, but {type(first).__name__} takes "
+                "one matrix. Begin the pipeline with a ColumnTransformer. If it was trained on categories of pandas, "
+                "call prescore.export_onnx with a DataFrame that has them."
             )
         return cls(tuple(columns), tuple(elements), by_column=False)
 

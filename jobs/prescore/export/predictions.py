@@ -122,7 +122,7 @@ def _failure(estimator: Any, method: str, error: Exception) -> str:
     if "unknown categories" in text:
         advice = (
             'Train with OneHotEncoder(handle_unknown="ignore"), which a domain with new values needs as well, or leave '
-            "these rows out of the frame."
+            "these rows out of the data."
         )
     return f"{type(estimator).__name__}.{method} failed for the rows: {text[:500]}\n{advice}"
 

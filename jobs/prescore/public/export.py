@@ -37,12 +37,17 @@ class ExportedOutput(Result):
 
 @dataclass(frozen=True)
 class ExportResult(Result):
-    """The files of an export, its features, and its outputs, proven on so many `rows` of the frame."""
+    """The files of an export, its features, and its outputs, proven on so many `rows` of the frame.
+
+    `has_feature_names` says whether the estimator knows the names of its features. Otherwise their names and their
+    order are those of `features`, or of the frame.
+    """
 
     file: str
     examples: str
     rows: int
     features: tuple[str, ...]
+    has_feature_names: bool
     outputs: tuple[ExportedOutput, ...]
 
     @classmethod
@@ -53,7 +58,14 @@ class ExportResult(Result):
             for output in exported.outputs
         ]
         features = tuple(column.name for column in exported.features)
-        return cls(str(exported.file), str(exported.examples), exported.rows, features, tuple(outputs))
+        return cls(
+            file=str(exported.file),
+            examples=str(exported.examples),
+            rows=exported.rows,
+            features=features,
+            has_feature_names=exported.has_feature_names,
+            outputs=tuple(outputs),
+        )
 
     def sentence(self) -> str:
         """Return what was proven, as people read it."""
