@@ -26,7 +26,7 @@ help:  ## list these commands
 demo: install  ## show prescore from end to end on real flights: one minute
 	$(BIN)/python jobs/flights/demo.py
 
-test: install check  ## run all checks and the test suite on a real Postgres
+test: install check docs  ## run all checks and the test suite on a real Postgres
 	$(BIN)/pytest -n 2
 
 airflow: install models/flight_delay.onnx  ## start Airflow on this machine with the flight example: http://localhost:8080
