@@ -65,10 +65,21 @@ def _adapt(estimator: Any, missing_text: str) -> None:
     if isinstance(getattr(estimator, "weights", None), list | tuple):
         # skl2onnx computes with the weights of a vote as with an array.
         estimator.weights = np.asarray(estimator.weights, np.float64)
+    if hasattr(estimator, "transformers_"):
+        # skl2onnx takes the values of a mask for names.
+        estimator.transformers_ = [
+            (name, inner, _with_positions(columns)) for name, inner, columns in estimator.transformers_
+        ]
     if hasattr(estimator, "categories_"):
         estimator.categories_ = [_with_missing_text(known, missing_text) for known in estimator.categories_]
     if hasattr(estimator, "statistics_") and estimator.statistics_.dtype == object:
         estimator.missing_values = missing_text
+
+
+def _with_positions(columns: Any) -> Any:
+    """Return the positions that a mask selects; names, positions and slices as they are."""
+    mask = np.asarray(columns)
+    return np.flatnonzero(mask).tolist() if mask.dtype == np.bool_ else columns
 
 
 def _simplify_features(booster: Any) -> None:

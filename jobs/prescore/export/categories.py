@@ -21,12 +21,12 @@ def restore(estimator: Any, frame: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     known = _known(estimator)
-    columns = {
-        name: values.astype(object).astype(pd.CategoricalDtype(known[name]))
-        for name, values in frame.items()
-        if name in known
-    }
-    return frame.assign(**columns) if columns else frame
+    columns: dict[str, Any] = {}
+    for name in frame.columns:
+        if name in known:
+            values = frame[name].astype(object)
+            columns[name] = values.astype(pd.CategoricalDtype(known[name]))
+    return frame.assign(**columns)
 
 
 def restore_missing(estimator: Any, frame: pd.DataFrame) -> pd.DataFrame:
@@ -35,28 +35,35 @@ def restore_missing(estimator: Any, frame: pd.DataFrame) -> pd.DataFrame:
     scikit-learn distinguishes them, while a database has NULL alone. Frames are as they were if the steps had both, or
     none.
     """
-    found = {category for step in steps.walk(estimator) for category in _missing_of(step.estimator)}
+    found: set[float | None] = set()
+    for step in steps.walk(estimator):
+        found.update(_missing_of(step.estimator))
     if len(found) != 1:
         return frame
     (missing,) = found
     changed: dict[str, Any] = {}
-    for name, values in frame.items():
-        if values.dtype.kind == "O" and not hasattr(values, "cat") and values.isna().any():
-            texts = values.astype(object)
+    for name in frame.columns[frame.isna().any()]:
+        texts = frame[name]
+        if texts.dtype.kind == "O" and not hasattr(texts, "cat"):
+            texts = texts.astype(object)
             changed[str(name)] = texts.where(texts.notna(), missing)
-    return frame.assign(**changed) if changed else frame
+    return frame.assign(**changed)
 
 
 def _missing_of(estimator: Any) -> list[float | None]:
     """Return None and NaN where an encoder has it as a category, or an imputer of texts replaces it."""
-    known = [category for categories in getattr(estimator, "categories_", ()) for category in categories]
+    known: list[Any] = []
+    for categories in getattr(estimator, "categories_", ()):
+        if categories.dtype == object:
+            known += list(categories)
     statistics = getattr(estimator, "statistics_", None)
     if statistics is not None and statistics.dtype == object:
         known.append(estimator.missing_values)
     found: list[float | None] = []
-    if any(category is None for category in known):
+    if None in known:
         found.append(None)
-    if any(isinstance(category, float) and np.isnan(category) for category in known):
+    # NaN alone differs from itself.
+    if any(category != category for category in known):
         found.append(np.nan)
     return found
 

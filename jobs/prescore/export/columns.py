@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 Kind = Literal["number", "integer", "boolean", "text"]
 # So many names of absent columns are in a message.
 _LISTED = 5
-FEATURES_OPTION = 'features=["a", "b"] in Python, --features a,b on the command line'
-"""How to name the features, as messages say it."""
 _UNNAMED = re.compile(r"(Column_|f)?\d+")
 
 
@@ -58,7 +56,7 @@ def select(estimator: Any, frame: pd.DataFrame, features: Sequence[str] | None =
         raise Mistake(
             f"The data has {len(names)} columns, but the estimator was trained on {number}: it was trained on an "
             "array, and does not know their names. Give these columns alone in the order of training, or name them: "
-            f"{FEATURES_OPTION}."
+            'features=["a", "b"] in Python, --features a,b on the command line.'
         )
     return selected
 

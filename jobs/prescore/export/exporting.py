@@ -103,7 +103,7 @@ def _require_texts(estimator: Any, selected: pd.DataFrame) -> None:
         raise Mistake(
             f"{type(layout.first_step(estimator)).__name__} was trained on one column of texts, whose name it does not "
             f"know, but the data has {', '.join(map(str, selected.columns))}. Name the column of texts: "
-            f"{columns.FEATURES_OPTION}."
+            'features=["text"] in Python, --features text on the command line.'
         )
 
 
@@ -165,7 +165,10 @@ def _first_proven(
 
 def _missing_text(rows: pd.DataFrame, described: Sequence[Column]) -> str:
     """Return a text that stands for a missing one, and that none of the columns holds."""
-    texts = {text for column in described if column.kind == "text" for text in rows[column.name].dropna().unique()}
+    texts: set[str] = set()
+    for column in described:
+        if column.kind == "text":
+            texts.update(rows[column.name].dropna())
     return next(text for text in _MISSING_TEXTS if text not in texts)
 
 

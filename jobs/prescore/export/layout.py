@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from prescore.errors import Mistake
 from prescore.export import steps
 from prescore.export.columns import Column
@@ -133,16 +135,29 @@ def _columns_of(transformer: Any, names: Sequence[str], is_meant: Any) -> Iterat
         if not is_meant(inner):
             continue
         if isinstance(columns, slice):
-            ends = [names.index(end) if isinstance(end, str) else end for end in (columns.start, columns.stop)]
-            # Unlike a slice of positions, one of names includes its last.
-            last = ends[1] + 1 if isinstance(columns.stop, str) else ends[1]
-            yield from names[ends[0] : last]
-            continue
-        listed = [columns] if isinstance(columns, str) else list(columns)
-        for position, column in enumerate(listed):
-            if isinstance(column, str):
-                yield column
-            elif not isinstance(column, bool):
-                yield names[int(column)]
-            elif column:
-                yield names[position]
+            yield from _of_slice(columns, names)
+        elif isinstance(columns, str):
+            yield columns
+        else:
+            yield from _of_list(columns, names)
+
+
+def _of_slice(columns: slice, names: Sequence[str]) -> Sequence[str]:
+    start, stop = columns.start, columns.stop
+    if isinstance(start, str):
+        start = names.index(start)
+    if isinstance(stop, str):
+        # Unlike a slice of positions, one of names includes its last.
+        stop = names.index(stop) + 1
+    return names[start:stop]
+
+
+def _of_list(columns: Any, names: Sequence[str]) -> Iterator[str]:
+    """Yield the columns of a list of names, of positions, or of a mask."""
+    for position, column in enumerate(columns):
+        if isinstance(column, str):
+            yield column
+        elif not isinstance(column, bool | np.bool_):
+            yield names[int(column)]
+        elif column:
+            yield names[position]

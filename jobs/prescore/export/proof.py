@@ -70,8 +70,10 @@ def prove(content: bytes, name: str, rows: pa.Table, predictions: Predictions) -
 def _proven(draft: DraftOutput, expected: Expected, scored: pa.RecordBatch) -> ProvenOutput:
     if not expected.is_float:
         return ProvenOutput(draft, expected.values, None)
-    computed, wanted = (to_floats(_flat(values)) for values in (scored.column(draft.name), expected.values))
-    return ProvenOutput(draft, expected.values, float(np.nanmax(np.abs(computed - wanted), initial=0.0)))
+    computed = to_floats(_flat(scored.column(draft.name)))
+    wanted = to_floats(_flat(expected.values))
+    largest = np.nanmax(np.abs(computed - wanted), initial=0.0)
+    return ProvenOutput(draft, expected.values, float(largest))
 
 
 def _flat(values: pa.Array) -> pa.Array:

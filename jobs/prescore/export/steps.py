@@ -103,18 +103,28 @@ def is_catboost_pipeline(estimator: Any) -> bool:
 def _inner(estimator: Any) -> Iterator[tuple[str, Any]]:
     """Yield the estimators that one holds, with their names: the fitted ones, or those of a pipeline."""
     attributes = vars(estimator) if hasattr(estimator, "__dict__") else {}
-    fitted = [value for name, value in attributes.items() if name.endswith("_")]
-    found = [pair for value in fitted for pair in _named(value)]
+    found: list[tuple[str, Any]] = []
+    for name, value in attributes.items():
+        if name.endswith("_"):
+            found += _named(value)
     if not found:
-        found = [pair for name in ("steps", "transformer_list") for pair in _named(attributes.get(name))]
+        found += _named(attributes.get("steps"))
+        found += _named(attributes.get("transformer_list"))
     yield from found
 
 
 def _named(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the estimators in an attribute: it is one itself, or has lists or (name, estimator, …) tuples of them."""
-    if isinstance(value, tuple) and value and isinstance(value[0], str):
-        yield from (pair for inner in value[1:] for pair in _named(inner, value[0]))
-    elif isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
-        yield from (pair for inner in value for pair in _named(inner, name))
+    if _is_list(value):
+        if isinstance(value, tuple) and value and isinstance(value[0], str):
+            name = value[0]
+        for inner in value:
+            yield from _named(inner, name)
     elif hasattr(value, "get_params") and not isinstance(value, type):
         yield name or type(value).__name__, value
+
+
+def _is_list(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return bool(value.dtype == object)
+    return isinstance(value, list | tuple)
