@@ -97,6 +97,7 @@ def test_json_of_a_comparison_and_a_lookup_keep_their_keys(sandbox: Sandbox) -> 
         "a": 1,
         "b": 1,
         "keys": {"added": 0, "vanished": 0, "common": 1000, "changed": 0},
+        "not_compared": {},
         "parameters": [],
     }
     assert list(column) == ["column", "type", "changed", "shift", "elements", "labels"]

@@ -206,6 +206,9 @@ def test_versions_without_rows_or_common_columns_are_compared(connection: Connec
     comparison = compare(connection, a, b)
     assert (comparison.keys.added, comparison.keys.vanished, comparison.keys.common) == (1, 1, 1)
     assert comparison.columns == ()
+    assert comparison.not_compared == {"score": "only in version 3", "band": "only in version 4"}
+    c = _table(connection, 5, [(2, "x")], {"score": "text"})
+    assert compare(connection, a, c).not_compared == {"score": "real in version 3, text in version 5"}
 
 
 def test_a_text_with_many_values_has_no_confusion_table(connection: Connection) -> None:

@@ -96,6 +96,7 @@ def compare(
         b=b["version"],
         keys=keys,
         columns=tuple(differences),
+        not_compared=_not_compared(a, b),
     )
 
 
@@ -117,13 +118,31 @@ def _require_comparable(a: Version, b: Version) -> None:
 
 def _shared_columns(a: Version, b: Version, tolerances: Mapping[str, float]) -> list[_Column]:
     """Return the output columns that both versions have with the same type."""
-    types_in_b = {column["name"]: column["type"] for column in b["output_columns"]}
+    types_in_b = _output_types(b)
     columns: list[_Column] = []
-    for column in a["output_columns"]:
-        name, type_name = column["name"], column["type"]
+    for name, type_name in _output_types(a).items():
         if types_in_b.get(name) == type_name:
             columns.append(_Column(len(columns) + 1, name, type_name, tolerances.get(name)))
     return columns
+
+
+def _not_compared(a: Version, b: Version) -> dict[str, str]:
+    """Return why columns are not compared: column → reason."""
+    types_in_a, types_in_b = _output_types(a), _output_types(b)
+    reasons = {}
+    for name in {**types_in_a, **types_in_b}:
+        before, after = types_in_a.get(name), types_in_b.get(name)
+        if before is None:
+            reasons[name] = f"only in version {b['version']}"
+        elif after is None:
+            reasons[name] = f"only in version {a['version']}"
+        elif before != after:
+            reasons[name] = f"{before} in version {a['version']}, {after} in version {b['version']}"
+    return reasons
+
+
+def _output_types(version: Version) -> dict[str, str]:
+    return {column["name"]: column["type"] for column in version["output_columns"]}
 
 
 def _statement(a: Version, b: Version, columns: list[_Column], schema: str) -> sql.Composed:

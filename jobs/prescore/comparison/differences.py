@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from prescore.wording import count, short
@@ -169,13 +169,17 @@ def _shift_parts(shift: Shift) -> list[str]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What changed from version `a` of a model to version `b`."""
+    """What changed from version `a` of a model to version `b`.
+
+    `not_compared` maps each column that is only in one version, or has another type in the other, to the reason.
+    """
 
     model: str
     a: int
     b: int
     keys: KeyCounts
     columns: tuple[ColumnDifference, ...]
+    not_compared: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the comparison as `prescore compare --json` prints it."""

@@ -28,6 +28,8 @@ def page(comparison: Comparison) -> str:
     parts = [f"<h1>{escape(title)}</h1>", *_keys(comparison)]
     for column in comparison.columns:
         parts += _column(column)
+    if comparison.not_compared:
+        parts += ["<h2>Not compared</h2>", _table(("column", "why"), comparison.not_compared.items())]
     body = "\n".join(parts)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

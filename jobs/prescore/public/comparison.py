@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from prescore.catalog.catalog import Version
@@ -40,17 +40,25 @@ class Comparison(Result):
     b: int
     keys: KeyCounts
     columns: tuple[ColumnDifference, ...]
+    not_compared: Mapping[str, str] = field(default_factory=dict)
     parameters: tuple[ParameterDifference, ...] = ()
 
     @classmethod
     def from_differences(cls, compared: differences.Comparison, a: Version, b: Version) -> Self:
         """Return the comparison of two versions as a result."""
         parameters = _parameter_differences(a["parameters"], b["parameters"])
-        return cls(compared.model, compared.a, compared.b, compared.keys, compared.columns, parameters)
+        return cls(**vars(compared), parameters=parameters)
 
     def page(self) -> str:
         """Return the comparison as one HTML page with pictures, which needs no server, script or network."""
-        compared = differences.Comparison(self.model, self.a, self.b, self.keys, self.columns)
+        compared = differences.Comparison(
+            self.model,
+            self.a,
+            self.b,
+            self.keys,
+            self.columns,
+            self.not_compared,
+        )
         return page(compared)
 
     def key_table(self) -> list[dict[str, object]]:
@@ -94,6 +102,7 @@ class Comparison(Result):
             "parameters": [asdict(parameter) for parameter in self.parameters],
             "keys": self.key_table(),
             "columns": self.column_table(),
+            "not compared": [{"column": name, "why": reason} for name, reason in self.not_compared.items()],
             "changed values": self.label_table(),
             "rows that moved most": self.mover_table(),
         }

@@ -224,9 +224,11 @@ class LookupResult(Result):
 
     def summary(self) -> dict[str, object]:
         """Return what tables show of the answer: name → value."""
-        values = dict(self.prediction or {})
+        # A key is not a quantity: without separators, it can be pasted back.
+        key = {name: str(value) for name, value in self.key.items()}
+        values = {"prediction": "not found"} if self.prediction is None else dict(self.prediction)
         return {
-            **self.key,
+            **key,
             **values,
             "version": self.version,
             "age": format_age(self.age_seconds),
