@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "docs/notebooks").glob("*.ipynb"))
 SECONDS = 120
 
-_PORT = "8000"
 # What differs from run to run → what is compared instead.
 _VARIABLE = (
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?( UTC|\+00:00)?", "TIME"),
@@ -78,12 +76,9 @@ def kernel(folder: Path) -> Iterator[Kernel]:
 def execute(path: Path, folder: Path) -> Any:
     """Return a notebook as it is after its cells ran in a folder, in an environment that names no project."""
     notebook = nbformat.read(path, as_version=4)
-    port = _free_port()
-    _replace_in_sources(notebook, _PORT, port)
     client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", record_timing=False)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PRESCORE_")}
     client.execute(cwd=str(folder), env=environment)
-    _replace_in_sources(notebook, port, _PORT)
     # The version of Python differs between machines.
     notebook.metadata.language_info = {"name": "python"}
     return notebook
@@ -105,18 +100,6 @@ def _visible(output: Any) -> Any:
     """Return an output's HTML, or without HTML its text."""
     data = output.get("data", output)
     return data.get("text/html") or data.get("text/plain") or data.get("text") or data
-
-
-def _replace_in_sources(notebook: Any, old: str, new: str) -> None:
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.source = cell.source.replace(old, new)
-
-
-def _free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -51,7 +51,9 @@ def test_rolling_back_twice_goes_further_back(sandbox: Sandbox) -> None:
 def test_a_rolled_back_model_is_on_hold_until_released(sandbox: Sandbox) -> None:
     _run(sandbox, 0.1)
     _run(sandbox, 0.2)
-    sandbox.cli("rollback", "churn", "--reason", "scores look odd")
+    rolled_back = sandbox.cli("rollback", "churn", "--reason", "scores look odd")
+    leftover = "models/churn.onnx is still the file of version 2: replace it before the next run."
+    assert leftover in rolled_back.out
     tonight = sandbox.cli("run", "churn", "--json")
     assert tonight.code == 0
     report = json.loads(tonight.out)
@@ -64,9 +66,21 @@ def test_a_rolled_back_model_is_on_hold_until_released(sandbox: Sandbox) -> None
     refused = sandbox.cli("publish", "churn", "3")
     assert refused.code == 2
     assert "scores look odd" in refused.err
-    assert sandbox.cli("release", "churn").code == 0
+    assert leftover in sandbox.cli("release", "churn").out
     assert sandbox.cli("publish", "churn", "3").code == 0
     assert sandbox.rows("select distinct version from predictions.churn") == [(3,)]
+
+
+def test_a_model_file_that_was_replaced_needs_no_reminder(sandbox: Sandbox) -> None:
+    _run(sandbox, 0.1)
+    _run(sandbox, 0.2)
+    sandbox.cli("rollback", "churn")
+    sandbox.onnx(linear([1.0, -0.5], 0.1))
+    assert "replace it" not in sandbox.cli("release", "churn").out
+    sandbox.cli("hold", "churn", "--reason", "no files here")
+    (sandbox.root / "specs/churn.toml").unlink()
+    released = sandbox.cli("release", "churn")
+    assert (released.code, released.out) == (0, "churn is released: the next run publishes again.\n")
 
 
 def test_no_publish_checks_a_version_and_stops(sandbox: Sandbox) -> None:

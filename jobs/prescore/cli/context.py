@@ -31,3 +31,11 @@ def catalog() -> AbstractContextManager[Catalog]:
     from prescore.public.session import Session
 
     return Session().catalog()
+
+
+def withdrawn_file(name: str) -> str | None:
+    """Return what to do about a model file of the project here that made a withdrawn version."""
+    from prescore.public import withdrawn_file
+    from prescore.public.session import Session
+
+    return withdrawn_file.remark(Session(), name)

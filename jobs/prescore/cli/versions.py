@@ -73,6 +73,7 @@ def rollback(name: Model, to: To = None, reason: Reason = None) -> None:
     typer.echo(
         f"{name} is back on version {version.version} and on hold: `prescore release {name}` lets new versions through."
     )
+    _report_withdrawn_file(name)
 
 
 @app.command()
@@ -89,6 +90,14 @@ def release(name: Model) -> None:
     typer.echo(f"{name} is released: the next run publishes again.")
     if pending is not None:
         typer.echo(f"Version {pending} passed its checks: `prescore publish {name} {pending}` publishes it.")
+    _report_withdrawn_file(name)
+
+
+def _report_withdrawn_file(name: str) -> None:
+    """Print what to do about a model file that a rollback has left behind."""
+    remark = context.withdrawn_file(name)
+    if remark is not None:
+        typer.echo(remark)
 
 
 @app.command()
