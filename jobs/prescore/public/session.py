@@ -14,6 +14,7 @@ from prescore.catalog.database import EMBEDDED, Database
 from prescore.catalog.urls import URL_VARIABLE
 from prescore.embedded import server
 from prescore.errors import Mistake
+from prescore.project.folder import FILE
 from prescore.project.project import Project as ProjectFiles
 from prescore.public import extras
 
@@ -78,6 +79,13 @@ class Session:
 
         files = self.files
         return Job(files, files.spec(name), self.database, on_progress=on_progress)
+
+
+def uses_embedded_server(root: Path) -> bool:
+    """Return whether a project uses the embedded Postgres, as a folder does that becomes a project."""
+    if not (root / FILE).exists():
+        return _environment_url() is None
+    return ProjectFiles.find(root).database_name == EMBEDDED
 
 
 def _environment_url() -> str | None:
