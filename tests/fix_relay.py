@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
@@ -34,7 +34,14 @@ async def _relay(parts: dict[str, Any], started: Future[tuple[int, Callable[[], 
             far_reader, far_writer = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
         else:
             far_reader, far_writer = await asyncio.open_connection(host, int(port))
-        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+        try:
+            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+        finally:
+            # At the end of the relay, this task is canceled.
+            for stream in (writer, far_writer):
+                stream.close()
+                with suppress(OSError):
+                    await stream.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     stopped = asyncio.Event()

@@ -381,6 +381,7 @@ def test_an_airflow_without_our_dependencies_runs_tasks_in_another_environment(
         "prescore.catalog.naming",
         "prescore.errors",
         "prescore.project",
+        "prescore.project.environment",
         "prescore.project.folder",
         "prescore.wording",
     }

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -64,7 +65,9 @@ def test_forced_colors_do_not_make_a_terminal(sandbox: Sandbox, monkeypatch: pyt
     assert outcome.err.startswith("prescore: warning: churn: The spec has no examples")
 
 
-def test_progress_in_a_notebook_is_one_line_that_disappears(sandbox: Sandbox) -> None:
+def test_progress_in_a_notebook_is_one_line_that_disappears(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in an activated environment: `!` finds the command there.
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     sandbox.data(customers(3000))
     with kernel(sandbox.root) as cells:
         cells.run("import prescore\nfrom prescore.public import progress\nproject = prescore.Project()")

@@ -63,6 +63,9 @@ OTHERS = {
     # The types of DuckDB, and the kinds of Python values, some of which have the same names.
     "jobs/prescore/sources/duckdb_types.py",
     "jobs/prescore/sources/values.py",
+    # The kinds of features that estimators take.
+    "jobs/prescore/export/columns.py",
+    "jobs/prescore/export/inputs.py",
 }
 """Modules with collections of names that need not be those of all types."""
 ARROW_WORDS = {"integer": "integers", "text": "text", "uuid": "UUIDs are text", "time": "dates and\ntimestamps"}
