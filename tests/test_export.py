@@ -289,6 +289,8 @@ def test_an_estimator_becomes_a_table_in_one_call(people: pd.DataFrame, sandbox:
     report = prescore.publish("shop", model, people, key="customer", project=place)
     assert (report.published, report.rows, report.rejected) == (True, ROWS, 0)
     assert (place / "prescore.toml").exists()
+    written = "Wrote models/shop.onnx, models/shop.examples.parquet, data/shop.parquet, prescore.toml, specs/shop.toml"
+    assert written in sandbox.capsys.readouterr().err
     published = prescore.Project(place).read("shop").set_index("customer").loc[people["customer"]]
     expected = model.predict_proba(people[FEATURES])[:, 1]
     assert published["probability_1"].to_numpy() == pytest.approx(expected, rel=1e-4)
@@ -300,6 +302,23 @@ def test_an_estimator_becomes_a_table_in_one_call(people: pd.DataFrame, sandbox:
     assert (report.published, report.version) == (True, 2)
     assert "Who leaves." in spec.read_text()
     assert "specs/shop.toml and sql/domains/shop.sql exist and were kept" in sandbox.capsys.readouterr().err
+
+
+def test_another_estimator_is_published_with_replace(people: pd.DataFrame, place: Path) -> None:
+    def publish(estimator: Any, features: list[str], target: str, **options: Any) -> prescore.RunReport:
+        fitted = estimator.fit(people[features], people[target])
+        return prescore.publish("shop", fitted, people, key="customer", project=place, **options)
+
+    publish(Ridge(), ["visits"], "value")
+    for estimator, features, target in (
+        (Ridge(), ["visits", "customer_number"], "value"),
+        (LogisticRegression(), ["visits"], "tier"),
+    ):
+        with pytest.raises(prescore.PrescoreError, match="with replace=True"):
+            publish(estimator, features, target)
+    with pytest.raises(prescore.NotAllowed, match="with allow_breaking=True"):
+        publish(LogisticRegression(), ["visits"], "tier", replace=True)
+    assert publish(LogisticRegression(), ["visits"], "tier", replace=True, allow_breaking=True).published
 
 
 @pytest.fixture

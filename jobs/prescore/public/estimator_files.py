@@ -3,17 +3,49 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prescore.errors import ModelInvalid
+from prescore.errors import DomainInvalid, ModelInvalid, NotAllowed, Refused, SpecInvalid
 from prescore.project.project import Project as ProjectFiles
 from prescore.public import arguments, extras, session
 from prescore.public.progress import in_notebook
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_OTHER_ESTIMATOR = (
+    "If the estimator has other features or classes than before: the spec and the query of {name} were kept. "
+    "Publish it with replace=True, which drafts both again, without your edits."
+)
+_BREAKING = "From Python, publish it with allow_breaking=True."
+
+
+@dataclass(frozen=True)
+class WrittenFiles:
+    """What a person should know about the files of a model, and whether its spec and its query are new."""
+
+    name: str
+    remarks: tuple[str, ...]
+    is_new: bool
+
+    @contextmanager
+    def advice(self) -> Iterator[None]:
+        """Add to an error of the run what to do about it from Python."""
+        try:
+            yield
+        except NotAllowed as error:
+            if "--allow-breaking" in str(error):
+                error.add_note(_BREAKING)
+            raise
+        except (SpecInvalid, ModelInvalid, DomainInvalid, Refused) as error:
+            if not self.is_new:
+                error.add_note(_OTHER_ESTIMATOR.format(name=self.name))
+            raise
 
 
 def write(
@@ -26,8 +58,8 @@ def write(
     features: Sequence[str] | None,
     targets: Sequence[str] | None,
     replace: bool,
-) -> list[str]:
-    """Write the files of a model into a project, and return what a person should know about them.
+) -> WrittenFiles:
+    """Write the files of a model into a project, and return which ones, with what a person should know about them.
 
     A spec and a query that exist are kept unless `replace`. Raises what `export_onnx` and `prescore init` raise; the
     model file and the data are written only if the export is proven.
@@ -53,10 +85,11 @@ def write(
             f"specs/{name}.toml and sql/domains/{name}.sql exist and were kept. {model_file.relative_to(root)} and "
             f"data/{name}.parquet were replaced."
         )
-        return [kept]
+        return WrittenFiles(name, (kept,), is_new=False)
     drafted = files.draft(name, model=str(model_file), data=str(data), key=keys, replace=replace, root=root)
-    drafted.write()
-    return list(drafted.remarks)
+    paths = [exported.file, exported.examples, data, *drafted.write()]
+    listed = ", ".join(str(path.relative_to(root)) for path in paths)
+    return WrittenFiles(name, (f"Wrote {listed}.", *drafted.remarks), is_new=True)
 
 
 def report(remarks: Sequence[str]) -> None:

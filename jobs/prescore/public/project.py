@@ -161,12 +161,13 @@ class Project:
         allow_breaking: bool = False,
     ) -> RunReport:
         """Export an estimator, write the spec of its model, run it, and publish: `prescore.publish` in this project."""
-        remarks = estimator_files.write(
+        written = estimator_files.write(
             self.root, name, estimator, frame, key=key, features=features, targets=targets, replace=replace
         )
         if self._progress:
-            estimator_files.report(remarks)
-        return self.run(name, allow_breaking=allow_breaking)
+            estimator_files.report(written.remarks)
+        with written.advice():
+            return self.run(name, allow_breaking=allow_breaking)
 
     def check_again(self, name: str, version: int) -> RunReport:
         """Run the checks that the spec has now on a staged, checked or refused version, without scoring.

@@ -44,9 +44,10 @@ def publish(
     `export_onnx`. Raises what `export_onnx` and `Project.run` raise.
     """
     root = scaffold.project_folder() if project is None else Path(project).resolve()
-    remarks = estimator_files.write(
+    written = estimator_files.write(
         root, name, estimator, frame, key=key, features=features, targets=targets, replace=replace
     )
     if progress:
-        estimator_files.report(remarks)
-    return Project(root, progress=progress).run(name, allow_breaking=allow_breaking)
+        estimator_files.report(written.remarks)
+    with written.advice():
+        return Project(root, progress=progress).run(name, allow_breaking=allow_breaking)
