@@ -284,6 +284,15 @@ def test_an_estimator_must_be_fitted_and_a_frame_complete(people: pd.DataFrame, 
         prescore.export_onnx(encoded, rows, tmp_path / "model.onnx")
 
 
+@pytest.mark.parametrize("numbers", ["passthrough", StandardScaler(), SimpleImputer()], ids=str)
+def test_texts_in_place_of_numbers_are_named(people: pd.DataFrame, tmp_path: Path, numbers: Any) -> None:
+    columns = make_column_transformer((OneHotEncoder(), ["plan"]), (numbers, ["visits", "customer_number"]))
+    model = make_pipeline(columns, HistGradientBoostingRegressor(max_iter=5)).fit(people, people["value"])
+    rows = people.assign(visits=people["visits"].astype(str))
+    with pytest.raises(prescore.Mistake, match="visits is text, but the model was trained on numbers"):
+        prescore.export_onnx(model, rows, tmp_path / "model.onnx")
+
+
 def test_an_estimator_becomes_a_table_in_one_call(people: pd.DataFrame, sandbox: Sandbox, place: Path) -> None:
     model = _mixed(LogisticRegression(max_iter=500)).fit(people[FEATURES], people["churned"])
     report = prescore.publish("shop", model, people, key="customer", project=place)

@@ -11,9 +11,9 @@ from typing import Any
 
 from onnx import ModelProto, compose, helper
 
-from prescore.errors import ModelInvalid, PrescoreError
+from prescore.errors import Mistake, ModelInvalid, PrescoreError
 from prescore.export import functions, imputer, missing_branches, steps, thresholds, toolkits
-from prescore.export.layout import MATRIX, Layout
+from prescore.export.layout import MATRIX, Layout, texts_for_numbers
 from prescore.export.tensors import rename
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -36,12 +36,14 @@ _ERRORS = {
     "Unexpected label type": "Train with y.astype(int).",
     "objective should be cleaned": "onnxmltools has no converter for this objective of LightGBM. Train with another.",
 }
+# What converters say of texts where they expect numbers.
+_TEXTS = ("StringTensorType", "missing values are string")
 _GENERAL_ADVICE = "Look the message up in docs/export, or replace the step of the pipeline that it names."
 
 
 def convert(estimator: Any, layout: Layout) -> ModelProto:
     """Return an estimator as an ONNX model whose inputs are those of a layout; raise ModelInvalid if it cannot be."""
-    with _explained(estimator), warnings.catch_warnings():
+    with _explained(estimator, layout), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         match toolkits.toolkit(estimator), type(estimator).__name__:
             case (toolkits.CATBOOST, _):
@@ -206,9 +208,20 @@ def _register_regressor(regressor: type, name: str, converter: Any, options: Any
     update_registered_converter(regressor, name, shape, converter, options=options)
 
 
+def _require_numbers(estimator: Any, layout: Layout, error: Exception) -> None:
+    """Raise Mistake for columns of texts that an estimator was trained on as numbers."""
+    texts = texts_for_numbers(estimator, layout)
+    if texts:
+        verb = "is" if len(texts) == 1 else "are"
+        raise Mistake(
+            f"{', '.join(texts)} {verb} text, but the model was trained on numbers. Give the dtypes of training, such "
+            f'as with frame["{texts[0]}"] = pandas.to_numeric(frame["{texts[0]}"]).'
+        ) from error
+
+
 @contextmanager
-def _explained(estimator: Any) -> Iterator[None]:
-    """Raise ModelInvalid, with advice, for whatever a converter raises."""
+def _explained(estimator: Any, layout: Layout) -> Iterator[None]:
+    """Raise ModelInvalid, with advice, for whatever a converter raises, and Mistake for texts in place of numbers."""
     try:
         yield
     except PrescoreError:
@@ -217,6 +230,8 @@ def _explained(estimator: Any) -> Iterator[None]:
     except Exception as error:
         text = str(error)
         steps.require_convertible(estimator, text)
+        if any(symptom in text for symptom in _TEXTS):
+            _require_numbers(estimator, layout, error)
         advice = next((advice for symptom, advice in _ERRORS.items() if symptom in text), _GENERAL_ADVICE)
         raise ModelInvalid(
             f"{type(estimator).__name__} could not be converted to ONNX: {type(error).__name__}: {text[:800]}\n{advice}"

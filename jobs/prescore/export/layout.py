@@ -43,8 +43,9 @@ class Layout:
             texts = [column.name for column, element in zip(columns, elements, strict=True) if element == "text"]
             raise Mistake(
                 f"There are texts in {', '.join(texts)}, beside columns of numbers, but {type(first).__name__} takes "
-                "one matrix. Begin the pipeline with a ColumnTransformer. If it was trained on categories of pandas, "
-                "call prescore.export_onnx with a DataFrame that has them."
+                "one matrix. If it was trained on numbers, convert the texts, such as with pandas.to_numeric. If it "
+                "was trained on categories of pandas, call prescore.export_onnx with a DataFrame that has them. "
+                "Otherwise begin the pipeline with a ColumnTransformer."
             )
         return cls(tuple(columns), tuple(elements), by_column=False)
 
@@ -92,6 +93,25 @@ def first_step(estimator: Any) -> Any:
 def takes_series(estimator: Any) -> bool:
     """Return whether an estimator takes a series of texts, as vectorizers do, and not a frame."""
     return type(first_step(estimator)).__name__ in steps.VECTORIZERS
+
+
+def texts_for_numbers(estimator: Any, layout: Layout) -> list[str]:
+    """Return the columns of texts that no step takes which knows texts: the estimator was trained on numbers."""
+    texts = [column.name for column in layout.columns if column.kind == "text" and column.categories is None]
+    first = first_step(estimator)
+    if not hasattr(first, "transformers_"):
+        return [] if _knows_texts(estimator) else texts
+    computed = set(_columns_of(first, [column.name for column in layout.columns], _takes_numbers))
+    return [name for name in texts if name in computed]
+
+
+def _takes_numbers(transformer: Any) -> bool:
+    return _is_used(transformer) and not _knows_texts(transformer)
+
+
+def _knows_texts(transformer: Any) -> bool:
+    kinds = {type(step.estimator).__name__ for step in steps.walk(transformer)}
+    return bool(kinds & (steps.ENCODERS | steps.VECTORIZERS))
 
 
 def used_columns(estimator: Any, names: Sequence[str]) -> list[str]:
