@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export GX_ANALYTICS_ENABLED := False
 
-.PHONY: help install demo airflow test test-acceptance test-compose test-toolkits bench-api docs pictures check faults lock clean
+.PHONY: help install demo airflow test test-examples test-acceptance test-compose test-toolkits bench-api docs pictures check faults lock clean
 install: .venv/installed  ## install everything into .venv
 	@$(if $(filter-out install,$(MAKECMDGOALS)),:,echo "Installed in .venv. Next: make demo, or: . .venv/bin/activate && prescore --help")
 
@@ -34,6 +34,9 @@ airflow: install models/flight_delay.onnx  ## start Airflow on this machine with
 
 models/flight_delay.onnx: .venv/installed
 	$(BIN)/python jobs/flights/train.py
+
+test-examples: install  ## run the demo, the notebook and the worked examples: 4 minutes
+	$(BIN)/pytest -n 2 -o norecursedirs=".*" tests/examples
 
 test-acceptance: install  ## run end-to-end tests of Airflow: standalone, in a browser, with Celery and Redis: 15 minutes
 	@awk '/^[a-z]/ {on = /^playwright==/} on' requirements.lock > .venv/playwright.txt

@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TOOLKIT_PAGES = [page for page in DOCS if page.parent == ROOT / "docs/export"]
 """Pages that need every toolkit: `make test-toolkits` runs them."""
+EXAMPLE_PAGES = [page for page in DOCS if page.with_name("prescore.toml").exists() and page.parent != ROOT]
+"""Pages of the worked examples: `make test-examples` runs them."""
 GUIDES = ROOT / "docs/how-to/README.md"
 OPTIONS = {"exit", "background", "title", "append"}
 SECONDS = 120

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
@@ -19,7 +18,20 @@ from sklearn.linear_model import LogisticRegression
 
 import prescore
 import website
-from doc_pages import DOCS, ROOT, SEQUENCES, TOOLKIT_PAGES, Terminal, blocks, fits, name, prose, rows, sections
+from doc_pages import (
+    DOCS,
+    EXAMPLE_PAGES,
+    ROOT,
+    SEQUENCES,
+    TOOLKIT_PAGES,
+    Terminal,
+    blocks,
+    fits,
+    name,
+    prose,
+    rows,
+    sections,
+)
 from prescore import errors
 from prescore.catalog import queries
 from prescore.catalog.database import Connection, Database
@@ -61,16 +73,10 @@ def _churn(folder: Path) -> None:
         prescore.export_onnx(model, customers, folder / models / "churn.onnx")
 
 
-def _example(page: Path, folder: Path) -> None:
-    """Copy the folder of a worked example, as its page says."""
-    ignore = shutil.ignore_patterns("README.md", "data", "models", ".prescore", "__pycache__")
-    shutil.copytree(page.parent, folder, ignore=ignore, dirs_exist_ok=True)
-
-
 LIVE = [
     pages
     for pages in SEQUENCES
-    if pages[0] not in TOOLKIT_PAGES and any(block.live for page in pages for block in blocks(page))
+    if pages[0] not in (*TOOLKIT_PAGES, *EXAMPLE_PAGES) and any(block.live for page in pages for block in blocks(page))
 ]
 
 
@@ -78,8 +84,6 @@ LIVE = [
 def test_commands_print_what_the_page_shows(pages: list[Path], terminal: Terminal) -> None:
     if pages[0] == ROOT / "README.md":
         _churn(terminal.folder)
-    if pages[0].with_name("prescore.toml").exists() and pages[0].parent != ROOT:
-        _example(pages[0], terminal.folder)
     for page in pages:
         for block in blocks(page):
             terminal.do(block)

@@ -1,6 +1,6 @@
 """The worked examples in docs/examples: Airflow reads their DAG files, and their checks refuse what is broken.
 
-tests/test_docs.py executes their pages.
+tests/examples/test_example_pages.py executes their pages.
 """
 
 from __future__ import annotations
