@@ -15,7 +15,7 @@ import pytest
 from fix_project import Sandbox
 
 # The example is not part of the installed package.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "jobs"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "jobs"))
 from flights import broken, data, train
 from flights.data import ROOT
 

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 # The example is not part of the installed package.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "jobs"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "jobs"))
 from flights import broken, data, train
 from flights.data import ROOT
 
