@@ -56,6 +56,16 @@ def test_a_table_that_was_changed_by_hand_is_found(project: Sandbox, change: str
     assert difference in done.err
 
 
+def test_a_value_that_was_emptied_by_hand_is_found(project: Sandbox) -> None:
+    project.edit("[onnx]\n", '[passthrough]\nspend = "real"\n[onnx]\n')
+    materialize.run(project.job())
+    assert project.cli("verify", "churn").code == 0
+    with project.database.connect() as connection:
+        connection.execute("update prescore_versions.churn_v2 set spend = null where customer = 7")
+    done = project.cli("verify", "churn")
+    assert (done.code, "spend: 1 row changed" in done.err) == (4, True)
+
+
 def test_a_version_whose_snapshot_is_gone_cannot_be_verified(project: Sandbox) -> None:
     (snapshot,) = (project.root / ".prescore").rglob("*.parquet")
     snapshot.unlink()

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from prescore.catalog.catalog import Catalog, CheckResult, Event, Version
-from prescore.comparison.comparison import compare
+from prescore.comparison.comparison import WITHOUT_TABLE, compare
 from prescore.comparison.differences import ColumnDifference, Comparison
 from prescore.errors import NotAllowed, NotFound, Refused
 from prescore.project.spec import Spec
@@ -119,7 +119,7 @@ def _chosen(catalog: Catalog, model: str, version: int | None) -> Version:
     if version is None:
         raise NotFound(f"{model} has no published version. Name one: prescore verify {model} VERSION")
     row = catalog.version(model, version)
-    if row["state"] in ("building", "failed", "retired"):
+    if row["state"] in WITHOUT_TABLE:
         raise NotAllowed(f"{version_label(row)} is {row['state']}: it has no table to verify.")
     return row
 
@@ -140,6 +140,9 @@ def _is_equal(column: ColumnDifference) -> bool:
     if not column.changed:
         return True
     if column.shift is not None:
+        # A value that became NULL or NaN has no difference that could be measured.
+        if column.shift.a.count != column.shift.b.count:
+            return False
         size = max(1.0, *map(abs, column.shift.a.quantiles or ()))
         return _is_within(column.shift.largest_difference, size)
     if column.elements is not None:
