@@ -48,7 +48,7 @@ def _error(response: httpx.Response) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1", "/v1/models/", "/v1/predictions", "/v1/predictions/", "/v2", "/v1/models/a/b", "/%C3%A4", "/docs/"]
+    "path", ["/v1", "/v1/models/", "/v1/predictions", "/v1/predictions/", "/v3", "/v1/models/a/b", "/%C3%A4", "/docs/"]
 )
 def test_an_unknown_path_is_404(api: Api, path: str) -> None:
     assert _error(api.client.get(path)) == (404, "not_found")

@@ -66,7 +66,9 @@ def test_the_document_has_every_documented_route_and_no_other() -> None:
     paths = openapi.document()["paths"]
     operations = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     assert operations == {(route.method, _path(route)) for route in DOCUMENTED}
-    assert {route.path for route in ROUTES} - {route.path for route in DOCUMENTED} == {"/", "/docs", "/openapi.json"}
+    undocumented = {route.path for route in ROUTES if not route.documented}
+    # The Open Inference Protocol has a document of its own.
+    assert {path for path in undocumented if not path.startswith("/v2")} == {"/", "/docs", "/openapi.json"}
 
 
 @pytest.mark.parametrize("route", DOCUMENTED, ids=lambda route: route.name)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-RESERVED_COLUMNS = frozenset({"version", "data_as_of", "published_at", "max_age", "found"})
+RESERVED_COLUMNS = frozenset({"version", "data_as_of", "published_at", "max_age", "found", "stale"})
 """Columns and query parameters that prescore defines itself."""
+IS_NULL = ".is_null"
+"""How the names of tensors end that say where a column is null."""
 PARAMETERS = ("version", "max_age", "output")
 """Query parameters of the lookup API."""
 SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
@@ -54,6 +56,8 @@ def require_column_name(value: str) -> str:
         raise ValueError(f"{value} is a column of prescore's own; rename yours in the domain query")
     if value in SYSTEM_COLUMNS:
         raise ValueError(f"{value} is a system column of every Postgres table; rename yours in the domain query")
+    if value.endswith(IS_NULL):
+        raise ValueError(f"names that end in {IS_NULL} belong to tensors of prescore's own; rename {value}")
     if not value or len(value.encode()) > _LONGEST_COLUMN or "\x00" in value:
         raise ValueError("column names in Postgres have 1 to 63 bytes")
     return value

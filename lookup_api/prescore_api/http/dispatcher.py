@@ -7,9 +7,10 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from http import HTTPStatus
 
 from prescore.errors import NotFound, PrescoreError
-from prescore_api.http import compression, documents, errors
+from prescore_api.http import compression, documents, errors, inference
 from prescore_api.http.access_log import AccessLog
 from prescore_api.http.cors import CrossOrigin
 from prescore_api.http.request import Receive, Request, Scope
@@ -67,6 +68,11 @@ class Dispatcher:
 
     async def _response(self, request: Request) -> Response:
         """Return the response to a request, whatever is raised meanwhile."""
+        response = await self._response_or_error(request)
+        is_error = response.status >= HTTPStatus.BAD_REQUEST
+        return inference.error(response) if is_error and inference.is_path(request.path) else response
+
+    async def _response_or_error(self, request: Request) -> Response:
         try:
             return await self._respond(request)
         except PrescoreError as error:
@@ -85,10 +91,11 @@ class Dispatcher:
             request.caller = await self.service.authenticate(request.headers.get(b"authorization"))
         match = self._router.match(request.path)
         if match is None:
-            raise NotFound(f"There is nothing at {request.path}. See /docs for the endpoints.")
+            raise NotFound(inference.nothing_at(request.path))
         methods, values = match
         route = methods.get(request.method)
         if route is None:
+            inference.require_version_2(request.path)
             return errors.not_allowed(request.path, request.method, ", ".join(sorted(methods)))
         request.route = route.name
         request.path_values = values[: route.placeholders]

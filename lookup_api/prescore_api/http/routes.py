@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from prescore_api.http import documents, health, models, predictions, rows
+from prescore_api.http import documents, health, inference, models, predictions, rows
 from prescore_api.http.request import Request
 from prescore_api.http.response import Response
 
@@ -17,8 +17,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Route:
     """An endpoint.
 
-    `path` is fixed, or a prefix with one placeholder (`/a/{b}`), followed by a fixed name (`/a/{b}/c`) or by a second
-    placeholder that takes the rest of the path, slashes included (`/a/{b}/{c...}`). A GET route answers HEAD, too.
+    `path` is fixed, or a prefix with one placeholder (`/a/{b}`), followed by a fixed name (`/a/{b}/c`), by a second
+    placeholder that takes the rest of the path, slashes included (`/a/{b}/{c...}`), or by a fixed name and a path of
+    the same forms (`/a/{b}/c/{d}/e`). A GET route answers HEAD, too.
 
     An `open` route needs no API key. A route that is not `documented` is missing from the OpenAPI document.
     """
@@ -36,6 +37,14 @@ class Route:
         return self.path.count("{")
 
 
+def _both(method: str, path: str, tail: str, name: str, handler: Handler) -> tuple[Route, Route]:
+    """Return the routes of one operation of the Open Inference Protocol: with and without a version in the path."""
+    return (
+        Route(method, path + tail, name, handler, documented=False),
+        Route(method, path + "/versions/{version}" + tail, name, handler, documented=False),
+    )
+
+
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/predictions/{model}", "predict_by_name", predictions.predict_by_name),
     Route("GET", "/v1/predictions/{model}/{key...}", "predict", predictions.predict),
@@ -43,6 +52,13 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/predictions/{model}/lookup", "predict_many", predictions.predict_many),
     Route("GET", "/v1/models", "list_models", models.list_models),
     Route("GET", "/v1/models/{model}", "describe_model", models.describe_model),
+    Route("GET", "/v2", "v2_server", inference.server_metadata, documented=False),
+    Route("GET", "/v2/health/live", "v2_live", inference.live, open=True, documented=False),
+    Route("GET", "/v2/health/ready", "v2_ready", inference.ready, open=True, documented=False),
+    Route("GET", "/v2/models/stats", "v2_statistics", inference.statistics, documented=False),
+    *_both("GET", "/v2/models/{model}", "", "v2_model", inference.model_metadata),
+    *_both("GET", "/v2/models/{model}", "/ready", "v2_model_ready", inference.model_ready),
+    *_both("POST", "/v2/models/{model}", "/infer", "v2_infer", inference.infer),
     Route("GET", "/health/live", "live", health.live, open=True),
     Route("GET", "/health/ready", "ready", health.ready, open=True),
     Route("GET", "/metrics", "scrape", health.scrape),
@@ -90,6 +106,7 @@ class _Prefix:
         self._alone: Methods = {}
         self._named: dict[str, Methods] = {}
         self._rest: Methods = {}
+        self._nested: dict[str, _Prefix] = {}
 
     def add(self, route: Route, tail: str) -> None:
         """Add a route whose path continues with `tail` after the first placeholder."""
@@ -99,12 +116,17 @@ class _Prefix:
             _add(self._rest, route)
         elif tail.startswith("/") and "{" not in tail:
             _add(self._named.setdefault(tail[1:], {}), route)
+        elif tail.startswith("/") and not tail.startswith("/{"):
+            name, _, rest = tail[1:].partition("{")
+            self._nested.setdefault(name, _Prefix()).add(route, rest.partition("}")[2])
         else:
             raise ValueError(f"{route.path} is not a path that a route can have")
 
     def complete(self) -> None:
         """Let a fixed name have the methods of the second placeholder that it does not define itself."""
         self._named = {name: {**self._rest, **methods} for name, methods in self._named.items()}
+        for subtree in self._nested.values():
+            subtree.complete()
 
     def match(self, path: str) -> Match | None:
         """Match what follows the prefix. A placeholder does not match the empty string, except for the rest."""
@@ -114,7 +136,12 @@ class _Prefix:
         if not slash:
             return (self._alone, (value,)) if self._alone else None
         methods = self._named.get(rest, self._rest)
-        return (methods, (value, rest)) if methods else None
+        if methods:
+            return methods, (value, rest)
+        for name, subtree in self._nested.items():
+            if rest.startswith(name) and (match := subtree.match(rest[len(name) :])):
+                return match[0], (value, *match[1])
+        return None
 
 
 def _add(methods: Methods, route: Route) -> None:

@@ -78,6 +78,20 @@ class Lookup:
             selection=version.select_outputs(options.outputs),
         )
 
+    async def version(self, model: str, options: LookupOptions) -> TableVersion:
+        """Return the version that lookups are answered from, of any age; raises NotFound or DatabaseUnavailable."""
+        loaded = self._loaded(model, options)
+        return await self._version(model, options) if loaded is None else loaded.table_version
+
+    def require_age(self, version: TableVersion, options: LookupOptions) -> None:
+        """Raise TooOld if the version's age is beyond what the options or the model allow."""
+        self._age(version, options)
+
+    def is_in_memory(self, version: TableVersion) -> bool:
+        """Return whether lookups in a version need no database."""
+        loaded = self._in_memory.get(version.model)
+        return loaded is not None and loaded.table_version is version
+
     def _many_in_memory(self, loaded: InMemoryVersion, parse: ParseKeys, options: LookupOptions) -> Answers:
         version = loaded.table_version
         keys = parse(version)

@@ -15,9 +15,11 @@ from prescore_api.service.clock import Clock
 from prescore_api.service.lookup import Lookup
 from prescore_api.service.memory import InMemoryVersions
 from prescore_api.service.models import Description, Models
+from prescore_api.service.options import LookupOptions
 from prescore_api.service.poller import Poller
 from prescore_api.service.row_pages import RowPages
 from prescore_api.tables.database import Bounds, ReaderPool
+from prescore_api.tables.version import TableVersion
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,18 @@ class Service:
         """Return one published model; raises Forbidden, NotFound or DatabaseUnavailable."""
         caller.require(model)
         return await self._models.describe(model)
+
+    async def version(self, caller: Caller, model: str, options: LookupOptions) -> TableVersion:
+        """Return the version that lookups are answered from; raises Forbidden, NotFound or DatabaseUnavailable."""
+        caller.require(model)
+        return await self.lookup.version(model, options)
+
+    async def require_model_ready(self, caller: Caller, model: str, options: LookupOptions) -> None:
+        """Raise the reason why lookups in a model cannot be answered, such as TooOld; then raises like `version`."""
+        version = await self.version(caller, model, options)
+        self.lookup.require_age(version, options)
+        if self.draining or not self.lookup.is_in_memory(version):
+            self.require_ready()
 
     def require_ready(self) -> None:
         """Raise the reason why lookups cannot be answered; with every model in memory, Postgres may be away."""

@@ -1,0 +1,185 @@
+"""Requests and responses in JSON, with binary tensors after it.
+
+The binary form is an extension by Triton: tensors with the parameter `binary_data_size` have no `data`. Their bytes
+follow the JSON, in order, and a header has the length of the JSON.
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from prescore.errors import RequestInvalid
+from prescore_api.oip.datatypes import Values
+from prescore_api.oip.tensors import (
+    InferRequest,
+    InferResponse,
+    RequestedOutput,
+    Tensor,
+    count_elements,
+    datatype_of,
+    flatten,
+)
+
+LENGTH_HEADER = "Inference-Header-Content-Length"
+_SIZE = "binary_data_size"
+_NEEDS_LENGTH = (
+    f"If binary tensors follow the JSON, the header {LENGTH_HEADER} must have the length of the JSON in bytes."
+)
+
+
+class Body(NamedTuple):
+    """A body: its JSON, and what follows it. `json_length` is None if nothing follows."""
+
+    content: bytes
+    json_length: int | None
+
+
+def parse(body: bytes, length_header: str | None) -> InferRequest:
+    """Read a request; `length_header` is the value of LENGTH_HEADER. Raises RequestInvalid."""
+    length = _length(body, length_header)
+    content = _object(body[:length], "The body", has_length=length_header is not None)
+    binary = _Binary(body[length:])
+    inputs = [_input(item, binary) for item in _objects(content, "inputs")]
+    binary.require_end()
+    if not inputs:
+        raise RequestInvalid('The body needs inputs: {"inputs": [{"name": …, "shape": …, "datatype": …, "data": …}]}.')
+    return InferRequest(
+        inputs=inputs,
+        outputs=[_requested(item) for item in _objects(content, "outputs")],
+        id=_id(content.get("id")),
+        parameters=_parameters(content),
+    )
+
+
+def render(response: InferResponse, request: InferRequest) -> Body:
+    """Return the response's body, with binary tensors where the request wants them."""
+    wanted = {output.name: output.binary for output in request.outputs}
+    default = request.parameters.get("binary_data_output") is True
+    outputs, parts = [], []
+    for tensor in response.outputs:
+        chosen = wanted.get(tensor.name)
+        part = None
+        if default if chosen is None else chosen:
+            part = tensor.datatype.pack(tensor.values)
+            parts.append(part)
+        outputs.append(_output(tensor, part))
+    content: dict[str, Any] = {
+        "model_name": response.model,
+        "model_version": response.version,
+        "parameters": response.parameters,
+    }
+    if response.id:
+        content["id"] = response.id
+    content["outputs"] = outputs
+    json = orjson.dumps(content)
+    return Body(b"".join([json, *parts]), len(json) if parts else None)
+
+
+class _Binary:
+    """The bytes after the JSON, from which tensors are taken in order."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._position = 0
+
+    def take(self, name: str, size: Any) -> bytes:
+        if type(size) is not int or size < 0:
+            raise RequestInvalid(f"Input {name!r} has a {_SIZE} that is not a number of bytes.")
+        start, self._position = self._position, self._position + size
+        if self._position > len(self._content):
+            raise RequestInvalid(
+                f"Input {name!r} has {size:,} bytes of binary data, and {len(self._content) - start:,} bytes are left "
+                f"after the JSON. {_NEEDS_LENGTH}"
+            )
+        return self._content[start : self._position]
+
+    def require_end(self) -> None:
+        left = len(self._content) - self._position
+        if left:
+            raise RequestInvalid(f"{left:,} bytes follow the last binary tensor.")
+
+
+def _length(body: bytes, header: str | None) -> int:
+    if header is None:
+        return len(body)
+    if not (header.isascii() and header.isdecimal()) or int(header) > len(body):
+        raise RequestInvalid(
+            f"{LENGTH_HEADER} is {header[:60]!r}. It takes the length of the JSON in bytes, at most that of the body, "
+            f"{len(body):,}."
+        )
+    if int(header) == 0:
+        raise RequestInvalid(f"{LENGTH_HEADER} is 0, and the body must begin with JSON that names the inputs.")
+    return int(header)
+
+
+def _object(body: bytes, what: str, *, has_length: bool) -> dict[str, Any]:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        reason = "it is empty" if not body else str(error)
+        hint = "" if has_length or not body else f" {_NEEDS_LENGTH}"
+        raise RequestInvalid(f"{what} is not valid JSON: {reason}.{hint}") from error
+    if not isinstance(content, dict):
+        raise RequestInvalid(f"{what} must be an object with inputs.")
+    return content
+
+
+def _objects(content: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    items = content.get(name)
+    if items is None:
+        return []
+    if not isinstance(items, list) or not all(isinstance(item, dict) and _has_name(item) for item in items):
+        raise RequestInvalid(f"{name} must be a list of objects, each of which has a name.")
+    return items
+
+
+def _has_name(item: dict[str, Any]) -> bool:
+    return isinstance(item.get("name"), str)
+
+
+def _parameters(item: dict[str, Any]) -> dict[str, Any]:
+    parameters = item.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise RequestInvalid("parameters must be an object.")
+    return parameters
+
+
+def _id(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RequestInvalid("id must be text.")
+    return value
+
+
+def _input(item: dict[str, Any], binary: _Binary) -> Tensor:
+    name: str = item["name"]
+    shape: Any = item.get("shape")
+    datatype = datatype_of(name, item.get("datatype"))
+    count = count_elements(name, shape)
+    size = _parameters(item).get(_SIZE)
+    try:
+        if size is None:
+            values: Values = datatype.parse(flatten(name, shape, item.get("data")))
+        else:
+            values = datatype.unpack(binary.take(name, size), count)
+    except ValueError as error:
+        raise RequestInvalid(f"Input {name!r} is not valid {datatype.name}: {error}.") from error
+    return Tensor(name, datatype, shape, values)
+
+
+def _requested(item: dict[str, Any]) -> RequestedOutput:
+    binary = _parameters(item).get("binary_data")
+    return RequestedOutput(item["name"], binary if isinstance(binary, bool) else None)
+
+
+def _output(tensor: Tensor, binary: bytes | None) -> dict[str, Any]:
+    head: dict[str, Any] = {"name": tensor.name, "shape": tensor.shape, "datatype": tensor.datatype.name}
+    if binary is None:
+        return {**head, "data": tensor.values}
+    return {**head, "parameters": {_SIZE: len(binary)}}
