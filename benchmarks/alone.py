@@ -26,6 +26,7 @@ from prescore.run.job import Job
 from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Scored
 from prescore.steps import score, stage
+from prescore.store.snapshot_file import SnapshotReader
 from prescore.versions import lease
 from prescore.versions.lease import Lease
 
@@ -76,7 +77,7 @@ class Alone:
             self._finish(connection, row)
 
     def _score(self, version: Version, predictor: Predictor) -> list[Scored]:
-        reader = score.SnapshotReader(self.job.store.snapshot(version))
+        reader = SnapshotReader(self.job.store.snapshot(version))
         chunks = []
         for chunk in range(version["snapshot_chunks"] or 0):
             with measured() as read:

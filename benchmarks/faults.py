@@ -27,6 +27,7 @@ from prescore.run import materialize, preflight, registration
 from prescore.run.job import Job
 from prescore.scoring.rejects import Scored
 from prescore.steps import score, stage
+from prescore.store.snapshot_file import SnapshotReader
 from prescore.versions import lease
 from prescore.versions.options import RunOptions
 
@@ -86,7 +87,7 @@ def _ledger(where: World, kind: str) -> Row:
         version = registration.begin(job, held, RunOptions(full=True))
         materialize.take_snapshot(job, held, version, scorer)
         row = Catalog(connection).version(kind, version)
-        reader = score.SnapshotReader(job.store.snapshot(row))
+        reader = SnapshotReader(job.store.snapshot(row))
         scored = score.score_chunk(scorer, reader.chunk(0), 0)
         reader.close()
         recorded, bare = [], []

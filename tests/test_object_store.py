@@ -21,8 +21,8 @@ from prescore.catalog.catalog import Catalog, Version
 from prescore.errors import Busy, Mistake, NotFound, StoreRefused, StoreUnavailable
 from prescore.project.project import Project
 from prescore.run import materialize, registration
-from prescore.steps import score
 from prescore.store.model_file import hash_bytes
+from prescore.store.snapshot_file import SnapshotReader
 from prescore.store.store import Store
 from prescore.versions import lease
 
@@ -171,7 +171,7 @@ def test_a_run_with_a_damaged_snapshot_is_not_resumed(shared: Sandbox, s3: S3, d
     if damage == "removed":
         s3.remove(name)
         with pytest.raises(NotFound, match=f"The snapshot {s3.url}/{name} cannot be read"):
-            score.SnapshotReader(shared.job().store.snapshot(_first_version(shared)))
+            SnapshotReader(shared.job().store.snapshot(_first_version(shared)))
     else:
         content = bytearray(s3.get(name))
         content[100] ^= 1
@@ -194,7 +194,7 @@ def test_a_kept_model_that_was_changed_is_refused(shared: Sandbox, s3: S3) -> No
 def test_reading_a_chunk_takes_one_request(shared: Sandbox, s3: S3) -> None:
     _interrupt(shared)
     s3.requests()
-    frozen = score.SnapshotReader(shared.job().store.snapshot(_first_version(shared)))
+    frozen = SnapshotReader(shared.job().store.snapshot(_first_version(shared)))
     # The requests are for its size and its footer.
     assert [line.split()[0] for line in s3.requests()] == ["HEAD", "GET"]
     for chunk in range(10):
@@ -278,7 +278,7 @@ def test_an_unreachable_store_is_not_mistaken_for_a_missing_file(shared: Sandbox
     with pytest.raises(StoreUnavailable, match=f"The store {s3.url} does not answer"):
         materialize.load_predictor(job, 1)
     with pytest.raises(StoreUnavailable, match="does not answer"):
-        score.SnapshotReader(job.store.snapshot(_first_version(shared)))
+        SnapshotReader(job.store.snapshot(_first_version(shared)))
     assert shared.cli("run", "churn").code == 3
     shared.monkeypatch.setenv("AWS_ENDPOINT_URL", s3.server.url)
     assert json.loads(shared.cli("run", "churn", "--json").out)["chunks_before"] == 1

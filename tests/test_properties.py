@@ -22,7 +22,8 @@ from prescore.run import materialize, registration
 from prescore.scoring.conversion import ARROW
 from prescore.scoring.domain_conversion import DomainConverter
 from prescore.sources.source import Batch, Stream
-from prescore.steps import score, snapshot
+from prescore.steps import snapshot
+from prescore.store.snapshot_file import SnapshotReader
 from prescore.versions import lease, pointer
 from prescore.versions.options import RunOptions
 
@@ -149,7 +150,7 @@ def test_chunks_cover_a_domain_exactly_once(tmp_path: Path, keys: list[int], cut
     converter = DomainConverter(churn, {"visits": pa.float32()}, Stream(table.column_names, table.schema, iter(())))
     path = tmp_path / f"{uuid.uuid4()}.parquet"
     summary = snapshot.write(iter(batches), converter, path, chunk_rows, *[lambda _: None] * 3)
-    reader = score.SnapshotReader(path)
+    reader = SnapshotReader(path)
     chunks = [reader.chunk(n) for n in range(summary.chunks)]
     reader.close()
     assert [key for chunk in chunks for key in chunk.column("customer").to_pylist()] == keys

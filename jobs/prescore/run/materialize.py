@@ -34,6 +34,7 @@ from prescore.scoring.scorer import RUNTIME
 from prescore.sources import data_as_of
 from prescore.sources.source import Sample
 from prescore.steps import check, publish, score, snapshot, stage
+from prescore.store.snapshot_file import SnapshotReader
 from prescore.versions import lease as leases
 from prescore.versions import retention, withheld
 from prescore.versions.lease import Lease, OnBusy
@@ -311,7 +312,7 @@ def _score_remaining(
 
     A worker that fails stops the others.
     """
-    reader = score.SnapshotReader(job.store.snapshot(version))
+    reader = SnapshotReader(job.store.snapshot(version))
     record_limit = rejects.record_limit(job.spec.max_rejects, version["snapshot_rows"])
     try:
         with job.database.connect() as connection:

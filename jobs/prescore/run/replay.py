@@ -18,6 +18,7 @@ from prescore.run.job import OnProgress
 from prescore.scoring import domain_conversion
 from prescore.scoring.predictor import Predictor
 from prescore.steps import score, stage
+from prescore.store.snapshot_file import SnapshotReader
 from prescore.store.store import Store
 from prescore.versions import table
 from prescore.versions.publishable import version_label
@@ -44,7 +45,7 @@ def replayed(
             f"The snapshot of {version_label(version)} is gone from the store, or was changed since. "
             "Nothing can be scored again without it."
         )
-    reader = score.SnapshotReader(store.snapshot(version))
+    reader = SnapshotReader(store.snapshot(version))
     try:
         _require_columns(reader.schema, version, predictor)
         result = _described(version, predictor.spec)
@@ -97,7 +98,7 @@ def _create(connection: Connection, result: Version) -> None:
 
 def _fill(
     connection: Connection,
-    reader: score.SnapshotReader,
+    reader: SnapshotReader,
     result: Version,
     predictor: Predictor,
     on_progress: OnProgress,

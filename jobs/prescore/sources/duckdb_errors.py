@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from prescore.errors import DomainInvalid, PrescoreError, SourceUnavailable, StoreFull
+from prescore.errors import DomainInvalid, Mistake, PrescoreError, SourceUnavailable, StoreFull
 from prescore.sources.source import sentences
 
 # DuckDB has an exception class for these, but errors in the middle of a result reach Python only as text.
@@ -40,14 +40,14 @@ def classified(what: str, error: Exception, *, memory_limit: str, spill: Path) -
     `what` begins its message. DuckDB spills what exceeds `memory_limit` to the folder `spill`.
     """
     text = str(error)
-    if _DISK_FULL.search(text):
-        return StoreFull.at(spill)
-    if _OUT_OF_MEMORY.search(text):
+    too_little = shortage(what, error, memory_limit=memory_limit, spill=spill)
+    if isinstance(too_little, Mistake):
         return DomainInvalid(
-            f"{what}: DuckDB needs more memory than memory_limit = {memory_limit!r} in prescore.toml. "
-            "Raise it, or lower chunk_rows there. For a query that sorts, groups or joins, do less of it: "
+            f"{too_little} For a query that sorts, groups or joins, do less of it: "
             "the order of the rows does not matter."
         )
+    if too_little is not None:
+        return too_little
     if _LOCKED.search(text):
         advice = "Another program writes to this file. Try again when it has closed it, or read a copy."
         return SourceUnavailable(sentences(what, text, advice))
@@ -57,6 +57,19 @@ def classified(what: str, error: Exception, *, memory_limit: str, spill: Path) -
         return SourceUnavailable(sentences(what, text, "Check that the files can be reached, then try again."))
     fault, advice = _explained(text)
     return DomainInvalid(sentences(what, fault, advice))
+
+
+def shortage(what: str, error: Exception, *, memory_limit: str, spill: Path) -> StoreFull | Mistake | None:
+    """Return StoreFull or Mistake if DuckDB had too little disk or memory, and None for any other error."""
+    text = str(error)
+    if _DISK_FULL.search(text):
+        return StoreFull.at(spill)
+    if _OUT_OF_MEMORY.search(text):
+        return Mistake(
+            f"{what}: DuckDB needs more memory than memory_limit = {memory_limit!r} in prescore.toml. "
+            "Raise it, or lower chunk_rows there."
+        )
+    return None
 
 
 def _explained(text: str) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +13,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from prescore.errors import DomainInvalid, PrescoreError
-from prescore.project.project import make_folder
-from prescore.sources import duckdb_errors, duckdb_types, guessed_types, sql_text
+from prescore.sources import duckdb_connection, duckdb_errors, duckdb_types, guessed_types, sql_text
 from prescore.sources.csv_quotes import CsvQuotes
 from prescore.sources.source import SEED, Query, Sample, Source, Stream
 
@@ -64,19 +62,9 @@ class DuckDBSource(Source):
     def _open(self, query: Query) -> Iterator[Stream]:
         import duckdb
 
-        settings: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": self.memory_limit,
-            "temp_directory": str(self.spill),
-            # Otherwise a batch with more than 2 GiB of text is an error.
-            "arrow_large_buffer_size": True,
-        }
         # DuckDB looks for a relative path in the process's folder before it looks in file_search_path: a run started
         # elsewhere would read a file of the same name there.
-        with (
-            self._spill_folder(),
-            contextlib.chdir(self.root),
-            duckdb.connect(":memory:", config=settings) as connection,
-        ):
+        with duckdb_connection.connect(self.memory_limit, self.spill) as connection, contextlib.chdir(self.root):
             try:
                 stream = self._stream(connection, query)
             except duckdb.Error as error:
@@ -126,14 +114,6 @@ class DuckDBSource(Source):
 
     def _error(self, what: str, error: Exception) -> PrescoreError:
         return duckdb_errors.classified(what, error, memory_limit=self.memory_limit, spill=self.spill)
-
-    @contextmanager
-    def _spill_folder(self) -> Iterator[None]:
-        make_folder(self.spill)
-        try:
-            yield
-        finally:
-            shutil.rmtree(self.spill, ignore_errors=True)
 
 
 def _require_select(statements: list[Any], query: Query) -> None:

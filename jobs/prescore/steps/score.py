@@ -3,51 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from io import RawIOBase
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from prescore.catalog.types import FLOATS, TYPES
-from prescore.errors import ModelFailed, NotFound
+from prescore.errors import ModelFailed
 from prescore.project.spec import Spec
 from prescore.scoring import arrays, conversion, rejects
 from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Reject, Scored
-
-
-class SnapshotReader:
-    """A snapshot, read chunk by chunk. Not safe to share between threads.
-
-    Raises NotFound when the file is missing or damaged.
-    """
-
-    def __init__(self, source: Path | RawIOBase) -> None:
-        # For a remote file this fetches the columns of a chunk in one request instead of one request each.
-        pre_buffer = not isinstance(source, Path)
-        try:
-            self._file = pq.ParquetFile(source, pre_buffer=pre_buffer)
-        except (OSError, pa.ArrowException) as error:
-            raise NotFound(
-                f"The snapshot {source} cannot be read, so the run cannot be resumed: {error}. "
-                "Start over with: prescore run --full"
-            ) from error
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns of the snapshot."""
-        return self._file.schema_arrow
-
-    def chunk(self, number: int) -> pa.RecordBatch:
-        """Return a chunk as one batch."""
-        table = self._file.read_row_group(number, use_threads=False)
-        return table.combine_chunks().to_batches()[0]
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 def score_chunk(predictor: Predictor, chunk: pa.RecordBatch, record_limit: int) -> Scored:

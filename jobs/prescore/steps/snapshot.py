@@ -8,8 +8,6 @@ from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-import pyarrow.types as pat
 
 from prescore.catalog.catalog import CheckResult
 from prescore.checks.results import sentence
@@ -17,6 +15,7 @@ from prescore.errors import Refused
 from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.rejects import Reject
 from prescore.sources.source import Batch
+from prescore.store import snapshot_file
 from prescore.store.folder import hash_file
 
 
@@ -45,9 +44,9 @@ def write(
     `on_first_rows` with the first batch, before the rest of the domain is read. Raises DomainInvalid.
     """
     rows = chunks = 0
-    with _open_writer(path, converter.schema) as writer:
+    with snapshot_file.open_writer(path, converter.schema) as writer:
         converted = _converted(batches, converter, on_rejects, on_first_rows)
-        for chunk in _chunks(converted, chunk_rows):
+        for chunk in snapshot_file.chunks(converted, chunk_rows):
             writer.write_table(chunk, row_group_size=chunk.num_rows)
             rows += chunk.num_rows
             chunks += 1
@@ -57,17 +56,6 @@ def write(
         chunks=chunks,
         fingerprint=hash_file(path),
         data_as_of=converter.data_as_of() if rows else None,
-    )
-
-
-def _open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    texts = [field.name for field in schema if pat.is_string(field.type)]
-    return pq.ParquetWriter(
-        path,
-        schema,
-        compression="lz4",
-        use_dictionary=texts,
-        write_statistics=False,
     )
 
 
@@ -86,23 +74,6 @@ def _converted(
             has_rows = True
             on_first_rows(converted)
         yield converted
-
-
-def _chunks(batches: Iterator[pa.RecordBatch], chunk_rows: int) -> Iterator[pa.Table]:
-    """Yield batches of any size as tables of at most `chunk_rows` rows: large ones cut, small ones put together."""
-    pending: list[pa.RecordBatch] = []
-    pending_rows = 0
-    for batch in batches:
-        for start in range(0, batch.num_rows, chunk_rows):
-            part = batch.slice(start, chunk_rows)
-            if pending and pending_rows + part.num_rows > chunk_rows:
-                yield pa.Table.from_batches(pending)
-                pending = []
-                pending_rows = 0
-            pending.append(part)
-            pending_rows += part.num_rows
-    if pending:
-        yield pa.Table.from_batches(pending)
 
 
 def empty_domain_error(model: str, rejects_result: CheckResult | None = None) -> Refused:
