@@ -16,7 +16,7 @@ from prescore.project.spec import Spec
 from prescore.run.job import Definition
 from prescore.scoring import domain_conversion, row_independence, verification
 from prescore.scoring.domain_conversion import DomainConverter
-from prescore.scoring.scorer import Scorer
+from prescore.scoring.spec_scorer import SpecScorer
 
 
 def measure(where: World, kind: str, rows: int, repeat: int) -> list[Row]:
@@ -32,7 +32,7 @@ def _once(where: World, kind: str) -> Row:
     job = Definition(project, project.spec(kind))
     assert job.onnx is not None
     assert job.examples is not None
-    scorer, examples = Scorer(job.onnx, job.spec), job.examples
+    scorer, examples = SpecScorer(job.onnx, job.spec), job.examples
     first = _first_rows(job, job.spec, scorer)
     verified = _seconds(lambda: verification.require(scorer, examples))
     compared = _seconds(lambda: row_independence.require(scorer, first))
@@ -46,7 +46,7 @@ def _once(where: World, kind: str) -> Row:
     }
 
 
-def _first_rows(job: Definition, spec: Spec, scorer: Scorer) -> pa.RecordBatch:
+def _first_rows(job: Definition, spec: Spec, scorer: SpecScorer) -> pa.RecordBatch:
     needed = domain_conversion.needed_columns(spec, scorer.features)
     with job.source.open(job.query, job.project.settings.chunk_rows, needed) as stream:
         converter = DomainConverter(spec, scorer.features, stream)

@@ -17,7 +17,7 @@ from fix_postgres import create_vector_extension
 from fix_project import Sandbox, Value, model
 from prescore.errors import ModelFailed, ModelInvalid, SpecInvalid
 from prescore.project import spec as specs
-from prescore.scoring.scorer import Scorer
+from prescore.scoring.spec_scorer import SpecScorer
 from prescore.store.model_file import ModelFile
 
 SPEC = """
@@ -136,7 +136,7 @@ def test_columns_selects_elements_in_its_order(project: Sandbox) -> None:
 def _score(outputs: str, rows: pa.Table | None = None, content: bytes | None = None) -> pa.RecordBatch:
     spec = specs.Spec.model_validate({**tomllib.loads(SPEC + outputs), "model": "churn"})
     table = features(3) if rows is None else rows
-    return Scorer(ModelFile(content or array_model()), spec).score(table.to_batches()[0])
+    return SpecScorer(ModelFile(content or array_model()), spec).score(table.to_batches()[0])
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.svm import SVC
 
+import prescore
 from fix_project import Sandbox, Value, customers, model
 from prescore.errors import ModelFailed, ModelInvalid
 from prescore.project.spec import Spec
 from prescore.run import materialize
-from prescore.scoring.scorer import Scorer
+from prescore.scoring.signature import Signature
+from prescore.scoring.spec_scorer import SpecScorer
 from prescore.store.model_file import ModelFile
 
 FLOAT = TensorProto.FLOAT
@@ -43,8 +45,8 @@ def _spec(onnx_section: dict[str, Any], outputs: dict[str, Any]) -> Spec:
     )
 
 
-def _scorer(content: bytes, inputs: Any, outputs: dict[str, Any]) -> Scorer:
-    return Scorer(ModelFile(content), _spec({"inputs": inputs}, outputs))
+def _scorer(content: bytes, inputs: Any, outputs: dict[str, Any]) -> SpecScorer:
+    return SpecScorer(ModelFile(content), _spec({"inputs": inputs}, outputs))
 
 
 def _classifier(labels: list[Any], **options: Any) -> tuple[LogisticRegression, bytes]:
@@ -139,6 +141,36 @@ def test_inputs_by_name_take_the_columns_of_their_names(sandbox: Sandbox) -> Non
     (row,) = sandbox.rows("select score from predictions.churn where customer = 0")
     first = customers().to_pandas().iloc[0]
     assert row[0] == pytest.approx(1 / (1 + np.exp(first["spend"] - first["visits"])), rel=1e-5)
+
+
+def test_the_catalog_records_the_signature_of_a_version(sandbox: Sandbox) -> None:
+    """It is enough to score without the spec."""
+    fitted, exported = _classifier(["a", "b", "c"], zipmap=False)
+    sandbox.onnx(exported)
+    outputs = 'score = { from = "probabilities", class = "b", type = "real" }\nall = { from = "probabilities"'
+    outputs += ', columns = ["c", "a"], type = "real[]" }\nlabel = { from = "label", type = "text" }'
+    sandbox.edit('score = { from = "score", type = "real", comment = "from 0 to 1" }', outputs)
+    sandbox.edit('file = "models/churn.onnx"', 'file = "models/churn.onnx"\nnullable = ["spend"]')
+    assert materialize.run(sandbox.job()).published
+    ((content,),) = sandbox.rows("select signature from prescore.versions")
+    assert content["inputs"] == [
+        {"name": "features", "dtype": "float32", "shape": [None, 2], "features": ["visits", "spend"]}
+    ]
+    assert (content["nullable"], content["allow_precision_loss"]) == (["spend"], [])
+    assert content["outputs"][0] == {
+        "name": "score", "type": "real", "from": "probabilities", "dtype": "float32", "index": 1, "columns": None,
+        "classes": ["a", "b", "c"],
+    }  # fmt: skip
+    signature = Signature.from_content(content)
+    assert signature.to_content() == content
+    assert signature == SpecScorer(ModelFile(exported), sandbox.job().spec).signature
+    scores = prescore.Scorer(ModelFile(exported), signature).score(_rows())
+    expected = fitted.predict_proba(np.column_stack(_rows().columns))
+    assert np.allclose(scores.column("score"), expected[:, 1], atol=1e-6)
+    assert np.allclose(np.stack(scores.column("all").to_numpy(zero_copy_only=False)), expected[:, [2, 0]], atol=1e-6)
+    other = model([GEMM, SIGMOID], [MATRIX], [("p", FLOAT, [None, 1])], WEIGHTS)
+    with pytest.raises(ModelInvalid, match="has no probabilities, label, which its signature names"):
+        prescore.Scorer(ModelFile(other), signature)
 
 
 def test_several_inputs_need_their_names(sandbox: Sandbox) -> None:
@@ -302,12 +334,12 @@ def test_the_rows_of_a_call_are_bounded_by_the_width_of_the_model() -> None:
     nodes = [helper.make_node("MatMul", ["features", "w"], ["z"]), helper.make_node("MatMul", ["z", "v"], ["score"])]
     content = model(nodes, [MATRIX], [("score", FLOAT, [None, 1])], wide)
     scorer = _scorer(content, ["visits", "spend"], {"score": {"type": "real"}})
-    assert scorer.batch_rows * 500_000 * 4 <= 2**27
+    assert scorer.signature.batch_rows * 500_000 * 4 <= 2**27
     assert scorer.score(_rows(200)).num_rows == 200
     labels = _scorer(
         _classifier(["a", "b"], zipmap=False)[1], ["visits", "spend"], {"l": {"from": "label", "type": "text"}}
     )
-    assert labels.batch_rows == 16_384
+    assert labels.signature.batch_rows == 16_384
 
 
 def test_a_locale_that_the_machine_lacks_is_reported_with_its_cure(sandbox: Sandbox) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -136,6 +137,15 @@ def test_an_error_is_reported_with_its_key(tmp_path: Path, old: str, new: str, m
     with pytest.raises(SpecInvalid) as raised:
         _load(tmp_path, GOOD.replace(old, new))
     assert message in str(raised.value)
+
+
+def test_a_model_whose_scores_depend_on_the_batch_is_never_live(tmp_path: Path) -> None:
+    text = GOOD.replace('file = "m.onnx"', 'file = "m.onnx"\nallow_batch_dependence = true')
+    with pytest.raises(SpecInvalid, match=r"live\.allowed: with onnx.allow_batch_dependence"):
+        _load(tmp_path, f"{text}[live]\nallowed = true\n")
+    without_model = re.sub(r"\[onnx\].*(?=\[outputs)", "", GOOD, flags=re.DOTALL)
+    with pytest.raises(SpecInvalid, match=r"live\.allowed: the spec has no \[onnx\] section"):
+        _load(tmp_path, f"{without_model}[live]\nallowed = true\n")
 
 
 @pytest.mark.parametrize("name", ["Churn", "churn-rate", "2nd", "churn_v2", "freshness", "a" * 49])

@@ -67,6 +67,7 @@ class Version(TypedDict):
     domain_fingerprint: str
     spec_fingerprint: str
     spec: dict[str, Any]
+    signature: dict[str, Any] | None
     runtime: str | None
     producer: str
     prescore_version: str
@@ -84,6 +85,8 @@ class Version(TypedDict):
     refuse_stale: bool
     cache_seconds: float
     in_memory: bool
+    live: bool
+    live_cache_seconds: float
     rows: int | None
     rejected: int | None
     checks: list[CheckResult] | None

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from prescore.errors import ModelInvalid
-from prescore.scoring import scorer, signature
 from prescore.scoring.graph import Graph
+from prescore.scoring.session import ModelSession, declared_width
 from prescore.scoring.signature import TENSOR_TYPES
 from prescore.store.model_file import ModelFile
 
@@ -35,19 +35,18 @@ class Interface:
 
 def read(model: ModelFile, name: str) -> Interface:
     """Return the interface of a model file; raise ModelInvalid for one that prescore cannot score."""
-    graph = Graph.parse(model.content, name)
-    session = scorer.open_session(model, graph, name, threads=1)
-    inputs = tuple(_input(node) for node in session.get_inputs())
+    session = ModelSession(model, name)
+    inputs = tuple(_input(node) for node in session.inputs.values())
     outputs = {}
-    for node in session.get_outputs():
+    for node in session.outputs.values():
         if node.type in TENSOR_TYPES:
             outputs[node.name] = TENSOR_TYPES[node.type]
     if not outputs:
         raise ModelInvalid(f"{name} has no output that is a tensor. Export the model with tensors.")
-    return Interface(graph, inputs, outputs, graph.feature_names)
+    return Interface(session.graph, inputs, outputs, session.graph.feature_names)
 
 
 def _input(node: Any) -> Input:
     if node.type not in TENSOR_TYPES:
         raise ModelInvalid(f"Input {node.name} is {node.type}, which prescore cannot feed. Export it as a tensor.")
-    return Input(node.name, TENSOR_TYPES[node.type], signature.declared_width(node))
+    return Input(node.name, TENSOR_TYPES[node.type], declared_width(node))

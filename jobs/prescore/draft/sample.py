@@ -15,7 +15,7 @@ from prescore.project.spec import Spec
 from prescore.scoring import domain_conversion
 from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.rejects import Reject
-from prescore.scoring.scorer import Scorer
+from prescore.scoring.spec_scorer import SpecScorer
 from prescore.store.model_file import ModelFile
 
 ROWS = 20_000
@@ -36,7 +36,7 @@ def score(model: ModelFile, spec: Spec, dataset: Dataset, query: str) -> Sample:
 
     Raises DomainInvalid when the query does not fit the model or has no rows, and ModelInvalid or ModelFailed.
     """
-    scorer = Scorer(model, spec)
+    scorer = SpecScorer(model, spec)
     needed = domain_conversion.needed_columns(spec, scorer.features)
     limit = None if dataset.is_file else ROWS
     converted: list[pa.RecordBatch] = []

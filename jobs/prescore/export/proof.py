@@ -20,7 +20,7 @@ from prescore.project.spec import Spec
 from prescore.scoring import conversion, verification
 from prescore.scoring.examples import TOLERANCE, Examples
 from prescore.scoring.expected import Expected, to_floats
-from prescore.scoring.scorer import Scorer
+from prescore.scoring.spec_scorer import SpecScorer
 from prescore.store.model_file import ModelFile
 from prescore.wording import count
 
@@ -42,11 +42,11 @@ def prove(content: bytes, name: str, rows: pa.Table, predictions: Predictions) -
     model = ModelFile(content)
     known = interface.read(model, name)
     columns = rows.schema.names
-    scorer = Scorer(model, _spec(known, name, columns, sample.provisional_outputs(known.outputs)))
+    scorer = SpecScorer(model, _spec(known, name, columns, sample.provisional_outputs(known.outputs)))
     features = _features(scorer, rows)
     drafted = outputs.draft(scorer.graph, scorer.tensors(features))
     listed = {draft.name: {**draft.fields, "type": draft.type} for draft in drafted}
-    scorer = Scorer(model, _spec(known, name, columns, listed))
+    scorer = SpecScorer(model, _spec(known, name, columns, listed))
     sources = [name for name, kind in known.outputs.items() if pa.types.is_floating(kind)]
     expected = {draft.name: _expected(draft, predictions.expected(draft, scorer.graph, sources)) for draft in drafted}
     examples = Examples(features, expected, rows, np.arange(rows.num_rows))
@@ -80,7 +80,7 @@ def _flat(values: pa.Array) -> pa.Array:
     return values.flatten() if pa.types.is_list(values.type) else values
 
 
-def _features(scorer: Scorer, rows: pa.Table) -> pa.RecordBatch:
+def _features(scorer: SpecScorer, rows: pa.Table) -> pa.RecordBatch:
     features = {}
     for column, kind in scorer.features.items():
         values = rows.column(column).combine_chunks()

@@ -39,6 +39,7 @@ def errors(content: Mapping[str, Any]) -> list[str]:
         *_too_wide_row(content),
         *_selections_without_model(content),
         *_sources_of_two_types(content),
+        *_live_faults(content),
     ]
 
 
@@ -194,6 +195,19 @@ def _sources_of_two_types(content: Mapping[str, Any]) -> Iterator[str]:
                 f"outputs.{name}: column {source} is needed as {types[source]} and as {wanted}; return it twice in the "
                 "domain query, under two names"
             )
+
+
+def _live_faults(content: Mapping[str, Any]) -> Iterator[str]:
+    live, onnx = content.get("live"), content.get("onnx")
+    if not isinstance(live, Mapping) or live.get("allowed") is not True:
+        return
+    if onnx is None:
+        yield "live.allowed: the spec has no [onnx] section, so that there is no model to score with"
+    elif isinstance(onnx, Mapping) and onnx.get("allow_batch_dependence") is True:
+        yield (
+            "live.allowed: with onnx.allow_batch_dependence, a score depends on the rows beside it, and live answers "
+            "are scored together with whatever else is requested"
+        )
 
 
 def _in_arrow(kind: object) -> object:

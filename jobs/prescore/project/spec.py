@@ -233,6 +233,17 @@ class Lookup(Section):
     )
 
 
+class Live(Section):
+    """Whether the lookup API also scores rows of features on request, with the model file of the published version."""
+
+    allowed: StrictBool = Field(False, description="allow live answers: POST /v1/predictions/{model}/score")
+    cache: Duration = Field(
+        default_factory=timedelta,
+        description="how long the server may repeat a live answer for the same features",
+        json_schema_extra={"default": "0s"},
+    )
+
+
 class Retention(Section):
     """How long versions are kept."""
 
@@ -285,6 +296,7 @@ class Spec(Section):
     schedule: Schedule | None = None
     freshness: Freshness = Freshness()
     lookup: Lookup = Lookup()
+    live: Live = Live()
     retention: Retention = Retention()
     grants: Grants = Grants()
 

@@ -10,8 +10,10 @@ import pyarrow as pa
 
 from prescore.errors import DomainInvalid, ModelInvalid
 from prescore.public.session import Session
-from prescore.scoring import conversion
+from prescore.scoring import conversion, matching
 from prescore.scoring.scorer import Scorer as BatchScorer
+from prescore.scoring.session import ModelSession
+from prescore.scoring.signature import Signature
 from prescore.store.model_file import ModelFile
 
 if TYPE_CHECKING:
@@ -20,15 +22,29 @@ if TYPE_CHECKING:
     from prescore.public.project import Project
 
 
-class Scorer(BatchScorer):
-    """A model file and its spec: features in, predictions out, with the same numbers as a run.
+class Scorer:
+    """A model file and its signature: features in, predictions out, with the same numbers as a run.
 
         scorer = prescore.Scorer.from_project("churn")
         predictions = scorer.score(frame)
 
-    Needs the extra `score` alone. `Scorer(model, spec, threads=1)` takes a ModelFile and a Spec.
-    Safe to share between threads. Raises ModelInvalid when model and spec do not fit.
+    Needs the extra `score` alone. `threads` is the number of threads of one call. Safe to share between threads. Raises
+    ModelInvalid when the file is not an ONNX model, or does not have the inputs and outputs of the signature.
     """
+
+    def __init__(self, model: ModelFile | ModelSession, signature: Signature, *, threads: int = 1) -> None:
+        session = ModelSession(model, "The model", threads) if isinstance(model, ModelFile) else model
+        self._scorer = BatchScorer(session, signature)
+
+    @property
+    def signature(self) -> Signature:
+        """What the model takes and gives, with the names of columns."""
+        return self._scorer.signature
+
+    @property
+    def features(self) -> dict[str, pa.DataType]:
+        """Feature columns, each with the Arrow type that the model takes it as."""
+        return self._scorer.features
 
     @classmethod
     def from_project(
@@ -44,7 +60,8 @@ class Scorer(BatchScorer):
         spec = files.spec(name)
         if spec.onnx is None:
             raise ModelInvalid(f"The spec of {name} has no [onnx] section: its predictions are made elsewhere.")
-        return cls(ModelFile.read(files.root / spec.onnx.file), spec, threads=threads)
+        session = ModelSession(ModelFile.read(files.root / spec.onnx.file), spec.onnx.file, threads)
+        return cls(session, matching.signature(spec, spec.onnx, session))
 
     @overload
     def score(self, batch: pd.DataFrame) -> pd.DataFrame: ...
@@ -59,7 +76,7 @@ class Scorer(BatchScorer):
         returns a value that its output column cannot hold; and TypeError for anything but these two.
         """
         if isinstance(batch, pa.RecordBatch):
-            return super().score(batch)
+            return self._scorer.score(batch)
         pandas: Any = sys.modules.get("pandas")
         if pandas is None or not isinstance(batch, pandas.DataFrame):
             raise TypeError(
@@ -78,7 +95,7 @@ class Scorer(BatchScorer):
             )
         batch = pa.RecordBatch.from_pandas(frame[list(self.features)], preserve_index=False)
         self._require_types(frame, batch)
-        predictions: pd.DataFrame = super().score(batch).to_pandas()
+        predictions: pd.DataFrame = self._scorer.score(batch).to_pandas()
         predictions.index = frame.index
         return predictions
 
@@ -87,12 +104,12 @@ class Scorer(BatchScorer):
         misfits = {}
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             target = self.features[name]
-            if column.null_count and name not in self.onnx.nullable:
+            if column.null_count and name not in self.signature.nullable:
                 raise DomainInvalid(
                     f"Column {name} of the frame has missing values, which the spec does not allow. Fill them first, "
                     f"or let the model take them as NaN with onnx.nullable = [{name!r}]."
                 )
-            allow_loss = name in self.onnx.allow_precision_loss
+            allow_loss = name in self.signature.allow_precision_loss
             try:
                 conversion.check_type(name, column.type, target, allow_precision_loss=allow_loss)
             except DomainInvalid:

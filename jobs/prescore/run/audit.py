@@ -13,7 +13,7 @@ from prescore.errors import NotAllowed, NotFound, Refused
 from prescore.project.spec import Spec
 from prescore.run import preflight, replay
 from prescore.run.job import Job
-from prescore.scoring.scorer import RUNTIME
+from prescore.scoring.session import RUNTIME
 from prescore.versions.publishable import require_table, version_label
 from prescore.wording import count
 

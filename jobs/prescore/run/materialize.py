@@ -17,6 +17,7 @@ from threading import Event
 from typing import Any
 
 from psycopg.pq import TransactionStatus
+from psycopg.types.json import Jsonb
 
 from prescore.catalog import migrations, waits
 from prescore.catalog.catalog import Catalog, Version
@@ -30,7 +31,7 @@ from prescore.scoring import domain_conversion, rejects
 from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Reject
-from prescore.scoring.scorer import RUNTIME
+from prescore.scoring.session import RUNTIME
 from prescore.sources import data_as_of
 from prescore.sources.source import Sample
 from prescore.steps import check, publish, score, snapshot, stage
@@ -259,6 +260,7 @@ def _write_snapshot(
             rows=summary.rows + tally.count,
             rejected=tally.count,
             chunks=summary.chunks,
+            signature=None if predictor.signature is None else Jsonb(predictor.signature.to_content()),
             data_as_of=summary.data_as_of or clock,
         )
         lease.check(connection)

@@ -24,7 +24,7 @@ from prescore.scoring.domain_columns import DomainColumns
 from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Reject
-from prescore.scoring.scorer import Scorer
+from prescore.scoring.spec_scorer import SpecScorer
 from prescore.sources import data_as_of
 from prescore.steps import score, snapshot
 from prescore.store.model_file import ModelFile
@@ -53,7 +53,7 @@ def open_predictor(model: ModelFile | None, spec: Spec) -> Predictor:
     """Return what makes the predictions of a spec: its model file, or the domain if there is none."""
     if model is None:
         return DomainColumns(spec)
-    return Scorer(model, spec)
+    return SpecScorer(model, spec)
 
 
 def check_first_rows(predictor: Predictor, rows: pa.RecordBatch) -> None:
@@ -61,7 +61,7 @@ def check_first_rows(predictor: Predictor, rows: pa.RecordBatch) -> None:
 
     Raises ModelInvalid if the scores do not fit the spec or the model's classes, or if the model mixes rows.
     """
-    if isinstance(predictor, Scorer):
+    if isinstance(predictor, SpecScorer):
         row_independence.require(predictor, rows)
         labels.require_known(predictor, row_independence.sample(predictor, rows))
 
@@ -71,7 +71,7 @@ def _try_predictions(predictor: Predictor, rows: pa.RecordBatch, *, first: bool)
 
     Predictions that are in the domain cost nothing to look at. A model makes them for a sample of the first batch.
     """
-    if isinstance(predictor, Scorer):
+    if isinstance(predictor, SpecScorer):
         if not first:
             return 0, []
         rows = row_independence.sample(predictor, rows)
@@ -80,11 +80,11 @@ def _try_predictions(predictor: Predictor, rows: pa.RecordBatch, *, first: bool)
 
 def check_predictor(job: Definition, predictor: Predictor) -> None:
     """Check what makes the predictions against the examples of the spec, if it is a model file."""
-    if isinstance(predictor, Scorer):
+    if isinstance(predictor, SpecScorer):
         check_examples(job, predictor)
 
 
-def check_examples(job: Definition, scorer: Scorer) -> None:
+def check_examples(job: Definition, scorer: SpecScorer) -> None:
     """Score the examples of the spec; raise ModelInvalid if the model does not reproduce them.
 
     Also raises SpecInvalid when the project requires examples and the spec has none.

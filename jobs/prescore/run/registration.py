@@ -10,7 +10,7 @@ from prescore.catalog.database import Connection
 from prescore.run import preflight
 from prescore.run.job import Job
 from prescore.scoring.graph import Graph
-from prescore.scoring.scorer import RUNTIME
+from prescore.scoring.session import RUNTIME
 from prescore.sources import domain
 from prescore.versions import lifecycle, resumption, views
 from prescore.versions.lease import Lease

@@ -12,7 +12,6 @@ import pyarrow.types as pat
 
 from prescore.catalog.catalog import Column
 from prescore.errors import ModelInvalid
-from prescore.project.spec import Output
 from prescore.scoring import predictions
 from prescore.scoring.signature import Selection
 from prescore.wording import count
@@ -24,7 +23,7 @@ _WORD = np.dtype(">u4")
 _LONGEST_VECTOR = 16_000
 
 
-def to_lists(output: Output, selection: Selection, tensor: Tensor) -> pa.Array:
+def to_lists(selection: Selection, tensor: Tensor) -> pa.Array:
     """Return the rows of an output of the model as lists of the type of an output column.
 
     Raises ModelInvalid for a tensor of another shape, ModelFailed for an element that does not fit the type.
@@ -37,21 +36,21 @@ def to_lists(output: Output, selection: Selection, tensor: Tensor) -> pa.Array:
     rows, width = tensor.shape
     selection.require_width(width)
     selected = range(width) if selection.columns is None else selection.columns
-    _require_columns(output, selection, selected, width)
+    _require_columns(selection, selected, width)
     if selection.columns is not None:
         tensor = tensor[:, selection.columns]
     flat = np.ascontiguousarray(tensor).reshape(-1)
-    elements = predictions.convert(selection.name, output.type, flat)
+    elements = predictions.convert(selection.name, selection.type, flat)
     return _to_rows(elements, rows, len(selected))
 
 
-def _require_columns(output: Output, selection: Selection, selected: Sequence[int], width: int) -> None:
+def _require_columns(selection: Selection, selected: Sequence[int], width: int) -> None:
     absent = [column for column in selected if column >= width]
     if absent:
         listed = ", ".join(map(str, absent))
         columns = count(width, "column")
         raise selection.error(f"has {columns}, counted from 0, so there is no column {listed}. Correct columns.")
-    if output.type == "vector" and len(selected) > _LONGEST_VECTOR:
+    if selection.type == "vector" and len(selected) > _LONGEST_VECTOR:
         raise selection.error(
             f"has {len(selected):,} columns, but a vector has at most {_LONGEST_VECTOR:,}. Store real[] instead."
         )

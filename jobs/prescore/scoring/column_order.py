@@ -12,7 +12,7 @@ from prescore.errors import DomainInvalid, ModelInvalid
 from prescore.project.fields import ONLY_INPUT
 from prescore.scoring.arrays import Mask
 from prescore.scoring.examples import Examples
-from prescore.scoring.scorer import Scorer
+from prescore.scoring.spec_scorer import SpecScorer
 
 Inputs = Mapping[str, tuple[str, ...]]
 _Place = tuple[str, int]
@@ -22,7 +22,7 @@ _ROWS_TRIED = 64
 _PAIRS_TRIED = 5_000
 
 
-def cause(scorer: Scorer, examples: Examples, rows: Mask) -> str | None:
+def cause(scorer: SpecScorer, examples: Examples, rows: Mask) -> str | None:
     """Recognize features in the wrong order: `rows` are the examples that differ."""
     tried = examples.take(_first(rows, _ROWS_TRIED))
     for inputs in _orders(scorer, tried):
@@ -32,9 +32,9 @@ def cause(scorer: Scorer, examples: Examples, rows: Mask) -> str | None:
     return None
 
 
-def _orders(scorer: Scorer, examples: Examples) -> Iterator[Inputs]:
+def _orders(scorer: SpecScorer, examples: Examples) -> Iterator[Inputs]:
     """Yield orders of the features that may be right, the likeliest first."""
-    given = scorer.signature.inputs
+    given = scorer.signature.columns
     columns = [column for columns in given.values() for column in columns]
     if set(columns) == set(given):
         yield {name: (name,) for name in given}
@@ -44,9 +44,9 @@ def _orders(scorer: Scorer, examples: Examples) -> Iterator[Inputs]:
     yield _exchanged(scorer, examples)
 
 
-def _exchanged(scorer: Scorer, examples: Examples) -> Inputs:
+def _exchanged(scorer: SpecScorer, examples: Examples) -> Inputs:
     """Return the inputs after exchanging, again and again, the pair of features that helps most."""
-    inputs: Inputs = scorer.signature.inputs
+    inputs: Inputs = scorer.signature.columns
     error = _error(scorer, examples, inputs)
     places = [(name, index) for name, columns in inputs.items() for index in range(len(columns))]
     # Every order of the features is at most this many exchanges away.
@@ -63,12 +63,12 @@ def _exchanged(scorer: Scorer, examples: Examples) -> Inputs:
     return inputs
 
 
-def _pairs(scorer: Scorer, places: list[_Place]) -> list[tuple[_Place, _Place]]:
+def _pairs(scorer: SpecScorer, places: list[_Place]) -> list[tuple[_Place, _Place]]:
     """Return pairs of places in inputs of the same type, whose columns may have been exchanged."""
     pairs = []
-    nodes = scorer.signature.nodes
+    nodes = scorer.signature.inputs
     for first, second in combinations(places, 2):
-        if nodes[first[0]].type == nodes[second[0]].type:
+        if nodes[first[0]].dtype == nodes[second[0]].dtype:
             pairs.append((first, second))
     return pairs[:_PAIRS_TRIED]
 
@@ -80,10 +80,10 @@ def _exchange(inputs: Inputs, pair: tuple[_Place, _Place]) -> Inputs:
     return {name: tuple(names) for name, names in columns.items()}
 
 
-def _error(scorer: Scorer, examples: Examples, inputs: Inputs) -> float:
+def _error(scorer: SpecScorer, examples: Examples, inputs: Inputs) -> float:
     """Return how far the outputs are off: 0 if all are as expected, infinite if the features cannot be scored."""
     try:
-        predictions = scorer.with_inputs(inputs).score(examples.features)
+        predictions = scorer.with_columns(inputs).score(examples.features)
     except (DomainInvalid, ModelInvalid):
         return np.inf
     total = 0.0
@@ -94,7 +94,7 @@ def _error(scorer: Scorer, examples: Examples, inputs: Inputs) -> float:
     return total
 
 
-def _correction(scorer: Scorer, inputs: Inputs) -> str:
+def _correction(scorer: SpecScorer, inputs: Inputs) -> str:
     """Return the lines of the spec that put the features in another order."""
     if len(inputs) > 1 and all(columns == (name,) for name, columns in inputs.items()):
         return 'this line under [onnx], which gives every input the column of its name:\n  inputs = "by name"'
@@ -103,7 +103,7 @@ def _correction(scorer: Scorer, inputs: Inputs) -> str:
         return f"this order under [onnx]:\n  inputs = {_quoted(columns)}"
     lines = []
     for name, columns in inputs.items():
-        if columns != scorer.signature.inputs[name]:
+        if columns != scorer.signature.columns[name]:
             lines.append(f"\n  {name} = {_quoted(columns)}")
     return f"this order under [onnx.inputs]:{''.join(lines)}"
 

@@ -14,7 +14,7 @@ from prescore.scoring import column_order, output_selection
 from prescore.scoring.arrays import Mask
 from prescore.scoring.examples import Examples
 from prescore.scoring.expected import is_missing
-from prescore.scoring.scorer import Scorer
+from prescore.scoring.spec_scorer import SpecScorer
 from prescore.wording import count
 
 # At most this share of the rows, or one of at least ten, may be damaged ones in a file that is good otherwise.
@@ -33,7 +33,7 @@ _UNKNOWN = (
 )
 
 
-def cause(scorer: Scorer, examples: Examples, predictions: pa.RecordBatch) -> str:
+def cause(scorer: SpecScorer, examples: Examples, predictions: pa.RecordBatch) -> str:
     """Return a sentence on why predictions differ from the examples, and what to do."""
     differing = examples.differing(predictions)
     rows = np.logical_or.reduce(list(differing.values()))
@@ -62,7 +62,7 @@ def _no_value(examples: Examples, differing: dict[str, Mask]) -> str | None:
     )
 
 
-def _missing_values(scorer: Scorer, examples: Examples, rows: Mask) -> str | None:
+def _missing_values(scorer: SpecScorer, examples: Examples, rows: Mask) -> str | None:
     """Recognize an export that loses how the model treats missing values: no complete row differs."""
     missing = np.zeros(len(rows), np.bool_)
     columns = []
@@ -101,7 +101,7 @@ def _log_odds(examples: Examples, predictions: pa.RecordBatch, differing: dict[s
     return None
 
 
-def _rounded_features(scorer: Scorer, examples: Examples, rows: Mask) -> str | None:
+def _rounded_features(scorer: SpecScorer, examples: Examples, rows: Mask) -> str | None:
     """Recognize features that lose digits on their way into the model: they fall on the other side of a threshold."""
     rounded = []
     for name, arrow_type in scorer.features.items():
@@ -120,7 +120,7 @@ def _rounded_features(scorer: Scorer, examples: Examples, rows: Mask) -> str | N
     )
 
 
-def _hinges_on(scorer: Scorer, examples: Examples, rows: Mask, rounded: list[str]) -> bool:
+def _hinges_on(scorer: SpecScorer, examples: Examples, rows: Mask, rounded: list[str]) -> bool:
     """Return whether most differing rows are as expected once a feature is the next larger or smaller float."""
     chosen = np.zeros_like(rows)
     chosen[np.flatnonzero(rows)[:_ROWS_NUDGED]] = True

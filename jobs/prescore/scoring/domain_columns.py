@@ -13,6 +13,7 @@ class DomainColumns:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
+        self.signature = None
 
     @property
     def features(self) -> dict[str, pa.DataType]:

@@ -21,7 +21,7 @@ from prescore.project.spec import Examples as ExampleSettings
 from prescore.scoring import conversion
 from prescore.scoring.arrays import Mask
 from prescore.scoring.expected import Expected, is_missing
-from prescore.scoring.scorer import Scorer
+from prescore.scoring.spec_scorer import SpecScorer
 from prescore.store.model_file import hash_bytes
 
 TOLERANCE = 1e-4
@@ -110,7 +110,7 @@ class Examples:
         return Examples(features, expected, self.source.filter(chosen), self.numbers[mask])
 
 
-def read(scorer: Scorer, file: ExampleFile) -> Examples:
+def read(scorer: SpecScorer, file: ExampleFile) -> Examples:
     """Return the examples in a file as a model takes them; raise ModelInvalid if columns are missing or do not fit.
 
     Numbers are rounded to the types of the model's inputs, as the domain query does. Rows with a missing value where
@@ -126,7 +126,7 @@ def read(scorer: Scorer, file: ExampleFile) -> Examples:
     return Examples(pa.record_batch(features), expected, rows, np.flatnonzero(complete))
 
 
-def _require_features(scorer: Scorer, file: ExampleFile) -> None:
+def _require_features(scorer: SpecScorer, file: ExampleFile) -> None:
     names = file.rows.schema.names
     missing = [name for name in scorer.features if name not in names]
     if missing:
@@ -136,7 +136,7 @@ def _require_features(scorer: Scorer, file: ExampleFile) -> None:
         )
 
 
-def _complete_rows(scorer: Scorer, file: ExampleFile) -> Mask:
+def _complete_rows(scorer: SpecScorer, file: ExampleFile) -> Mask:
     """Return which rows have every feature that must not be missing."""
     rows = file.rows
     complete = np.ones(rows.num_rows, np.bool_)
@@ -151,7 +151,7 @@ def _complete_rows(scorer: Scorer, file: ExampleFile) -> Mask:
     return complete
 
 
-def _read_expected(scorer: Scorer, file: ExampleFile, rows: pa.Table) -> dict[str, Expected]:
+def _read_expected(scorer: SpecScorer, file: ExampleFile, rows: pa.Table) -> dict[str, Expected]:
     settings = scorer.onnx.examples or ExampleSettings(file=str(file.path))
     expected = {}
     for name, output in scorer.spec.outputs.items():
@@ -160,12 +160,12 @@ def _read_expected(scorer: Scorer, file: ExampleFile, rows: pa.Table) -> dict[st
             raise _absent_error(scorer, file, name, column)
         values = _convert(file, rows, column, conversion.ARROW[output.type], name)
         tolerance = settings.tolerance.get(name, TOLERANCE) if _is_float(output.type) else 0.0
-        source = scorer.signature.outputs[name].source
-        expected[name] = Expected(values, tolerance, scorer.signature.is_half(source))
+        is_half = scorer.signature.outputs[name].dtype == "float16"
+        expected[name] = Expected(values, tolerance, is_half)
     return expected
 
 
-def _absent_error(scorer: Scorer, file: ExampleFile, name: str, column: str) -> ModelInvalid:
+def _absent_error(scorer: SpecScorer, file: ExampleFile, name: str, column: str) -> ModelInvalid:
     if column != name:
         return ModelInvalid(f"onnx.examples.columns.{name}: {file.path} has no column {column}.")
     others = [other for other in file.rows.schema.names if other not in scorer.features]

@@ -7,11 +7,11 @@ import pyarrow as pa
 
 from prescore.errors import ModelFailed, ModelInvalid
 from prescore.scoring.graph import Label
-from prescore.scoring.scorer import Scorer
 from prescore.scoring.signature import Tensor
+from prescore.scoring.spec_scorer import SpecScorer
 
 
-def require_known(scorer: Scorer, rows: pa.RecordBatch) -> None:
+def require_known(scorer: SpecScorer, rows: pa.RecordBatch) -> None:
     """Raise ModelInvalid if the model labels one of the rows with something that is not one of its own classes.
 
     Rows on which the model fails are not looked at, and neither are those beside them.

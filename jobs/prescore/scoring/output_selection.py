@@ -17,14 +17,14 @@ from prescore.errors import ModelInvalid
 from prescore.scoring.arrays import Mask
 from prescore.scoring.examples import Examples
 from prescore.scoring.expected import Expected
-from prescore.scoring.scorer import Scorer
 from prescore.scoring.signature import TENSOR_TYPES, Tensor
+from prescore.scoring.spec_scorer import SpecScorer
 
 # A wrong order of the elements is recognized in arrays of at most this length.
 _LONGEST_ARRAY = 200
 
 
-def cause(scorer: Scorer, examples: Examples, differing: dict[str, Mask]) -> str | None:
+def cause(scorer: SpecScorer, examples: Examples, differing: dict[str, Mask]) -> str | None:
     """Recognize a wrong `index`, `class`, `columns` or `from`: other columns of the model's outputs fit."""
     tensors = _readable_tensors(scorer, examples)
     lines = []
@@ -41,10 +41,10 @@ def cause(scorer: Scorer, examples: Examples, differing: dict[str, Mask]) -> str
     return "Likely cause: the wrong output of the model.\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def _readable_tensors(scorer: Scorer, examples: Examples) -> dict[str, Tensor]:
+def _readable_tensors(scorer: SpecScorer, examples: Examples) -> dict[str, Tensor]:
     """Return the outputs of the model for the examples, except those that prescore cannot read."""
     tensors: dict[str, Tensor] = {}
-    for node in scorer.session.get_outputs():
+    for node in scorer.session.outputs.values():
         if node.type in TENSOR_TYPES:
             with suppress(ModelInvalid):
                 tensors |= scorer.tensors(examples.features, [node.name])
@@ -63,7 +63,7 @@ def _fitting_columns(expected: Expected, tensors: dict[str, Tensor]) -> Iterator
                 yield source, index
 
 
-def _described(scorer: Scorer, source: str, index: int | None, label: str | int | None) -> str:
+def _described(scorer: SpecScorer, source: str, index: int | None, label: str | int | None) -> str:
     """Return the keys of a spec that select a column; by its class if the spec has a class, `label`, in its place."""
     if index is None:
         return f'from = "{source}"'

@@ -7,6 +7,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from prescore.project.spec import Spec
+from prescore.scoring.signature import Signature
 
 
 class Predictor(Protocol):
@@ -15,6 +16,10 @@ class Predictor(Protocol):
     @property
     def spec(self) -> Spec:
         """The spec of the model."""
+
+    @property
+    def signature(self) -> Signature | None:
+        """The signature of its model file, None if predictions are made elsewhere."""
 
     @property
     def features(self) -> dict[str, pa.DataType]:

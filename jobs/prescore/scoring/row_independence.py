@@ -13,7 +13,7 @@ import pyarrow.types as pat
 from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
 from prescore.scoring import arrays, row_mixing
 from prescore.scoring.arrays import Mask
-from prescore.scoring.scorer import Scorer
+from prescore.scoring.spec_scorer import SpecScorer
 
 SAMPLE_ROWS = 64
 # How far two scores of a row may differ by rounding alone: a fraction of the score, and one of the column's median.
@@ -24,7 +24,7 @@ _ROUNDING_OF_MEDIAN = 1e-5
 _ROUNDING_OF_PROBABILITIES = 1e-6
 
 
-def require(scorer: Scorer, rows: pa.RecordBatch) -> None:
+def require(scorer: SpecScorer, rows: pa.RecordBatch) -> None:
     """Score a sample of `rows` together, again, in another order, one by one and beside other rows; compare the scores.
 
     Raises ModelInvalid when they differ by more than rounding, unless the spec allows it, and when what the model
@@ -53,7 +53,7 @@ def require(scorer: Scorer, rows: pa.RecordBatch) -> None:
 
 
 def _trials(
-    scorer: Scorer, rows: pa.RecordBatch, together: pa.RecordBatch
+    scorer: SpecScorer, rows: pa.RecordBatch, together: pa.RecordBatch
 ) -> Iterator[tuple[str, pa.RecordBatch, pa.RecordBatch]]:
     """Yield other ways to score rows, each with the scores before and after, which must be the same."""
     backwards = pa.array(range(rows.num_rows - 1, -1, -1))
@@ -67,7 +67,7 @@ def _trials(
         yield "scored beside other rows", before, scorer.score(pa.concat_batches([rows, others]))
 
 
-def _changed(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
+def _changed(scorer: SpecScorer, rows: pa.RecordBatch) -> pa.RecordBatch:
     """Return rows with other numbers in their features."""
     for name in scorer.features:
         column = rows.column(name)
@@ -82,14 +82,14 @@ def _changed(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
     return rows
 
 
-def _require_no_mixing_operator(scorer: Scorer) -> None:
+def _require_no_mixing_operator(scorer: SpecScorer) -> None:
     """Raise ModelInvalid for operators whose effect a sample may not show, such as that of one rare, large row."""
-    causes = row_mixing.certain(scorer.graph, alone=scorer.batch_rows == 1)
+    causes = row_mixing.certain(scorer.graph, alone=scorer.signature.batch_rows == 1)
     if causes:
         raise _error(scorer, ".", causes)
 
 
-def sample(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
+def sample(scorer: SpecScorer, rows: pa.RecordBatch) -> pa.RecordBatch:
     """Return SAMPLE_ROWS rows, evenly spread because neighbours are often alike, and the ends of each feature."""
     if rows.num_rows <= SAMPLE_ROWS:
         return rows
@@ -112,7 +112,7 @@ def _ends(column: pa.Array) -> list[int]:
     return [int(finite[numbers.argmin()]), int(finite[numbers.argmax()])]
 
 
-def _scorable(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
+def _scorable(scorer: SpecScorer, rows: pa.RecordBatch) -> pa.RecordBatch:
     """Return the rows that the model scores when each is alone, or all if it scores them together.
 
     Raises ModelInvalid if it fails on every one.
@@ -127,7 +127,7 @@ def _scorable(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
     return rows
 
 
-def _is_scored(scorer: Scorer, row: pa.RecordBatch) -> bool:
+def _is_scored(scorer: SpecScorer, row: pa.RecordBatch) -> bool:
     try:
         scorer.score(row)
     except ModelFailed:
@@ -135,7 +135,7 @@ def _is_scored(scorer: Scorer, row: pa.RecordBatch) -> bool:
     return True
 
 
-def _one_by_one(scorer: Scorer, rows: pa.RecordBatch) -> pa.RecordBatch:
+def _one_by_one(scorer: SpecScorer, rows: pa.RecordBatch) -> pa.RecordBatch:
     scores = []
     for i in range(rows.num_rows):
         alone = rows.slice(i, 1)
@@ -160,7 +160,7 @@ def _differing(scores: pa.Array, others: pa.Array) -> Mask:
     return ~close
 
 
-def _error(scorer: Scorer, finding: str, causes: list[str]) -> ModelInvalid:
+def _error(scorer: SpecScorer, finding: str, causes: list[str]) -> ModelInvalid:
     explanation = "Look in the model for an operator that combines rows, such as a broadcast of [n] with [n, 1]."
     if causes:
         lines = "".join(f"\n  {cause}" for cause in causes)

@@ -11,11 +11,11 @@ from prescore.errors import ModelFailed, ModelInvalid
 from prescore.scoring import diagnosis, examples, row_independence
 from prescore.scoring.arrays import Mask
 from prescore.scoring.examples import ExampleFile, Examples
-from prescore.scoring.scorer import Scorer
+from prescore.scoring.spec_scorer import SpecScorer
 from prescore.wording import count
 
 
-def require(scorer: Scorer, file: ExampleFile) -> None:
+def require(scorer: SpecScorer, file: ExampleFile) -> None:
     """Score the examples; raise ModelInvalid, with the likely cause, if an output is not as expected."""
     rows = examples.read(scorer, file)
     try:
@@ -38,7 +38,7 @@ def require(scorer: Scorer, file: ExampleFile) -> None:
 
 
 def differences(
-    scorer: Scorer,
+    scorer: SpecScorer,
     examples: Examples,
     predictions: pa.RecordBatch,
     differing: Mapping[str, Mask],

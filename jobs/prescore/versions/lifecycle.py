@@ -60,6 +60,8 @@ def description(spec: Spec) -> dict[str, Any]:
         "refuse_stale": spec.freshness.when_stale == "refuse",
         "cache_seconds": spec.lookup.cache.total_seconds(),
         "in_memory": spec.lookup.in_memory,
+        "live": spec.live.allowed,
+        "live_cache_seconds": spec.live.cache.total_seconds(),
     }
 
 

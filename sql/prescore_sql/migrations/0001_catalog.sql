@@ -54,6 +54,7 @@ create table prescore.versions (
   domain_fingerprint   text not null,
   spec_fingerprint     text not null,
   spec                 jsonb not null,
+  signature            jsonb,
   runtime              text,
   producer             text not null default '',
   prescore_version     text not null default '',
@@ -70,7 +71,9 @@ create table prescore.versions (
   max_age_seconds      double precision,
   refuse_stale         boolean not null default false,
   cache_seconds        double precision not null default 0,
-  in_memory             boolean not null default false,
+  in_memory            boolean not null default false,
+  live                 boolean not null default false,
+  live_cache_seconds   double precision not null default 0,
   rows                 bigint,
   rejected             bigint,
   checks               jsonb,
@@ -107,6 +110,8 @@ comment on column prescore.versions.spec_fingerprint
   is 'SHA-256 of the parts of the spec that determine the table''s content';
 comment on column prescore.versions.spec
   is 'the parts of the spec that determine the table''s content, by which the version can be scored again';
+comment on column prescore.versions.signature
+  is 'what the model file takes and gives, and the columns that stand for it; null: without a model file or a snapshot';
 comment on column prescore.versions.runtime is 'the release of ONNX Runtime that scores it; null: without a model file';
 comment on column prescore.versions.producer is 'the program that exported the ONNX file, as the file says';
 comment on column prescore.versions.prescore_version is 'the release of prescore that started or last resumed it';
@@ -125,6 +130,10 @@ comment on column prescore.versions.refuse_stale
   is 'whether the lookup API refuses to serve the version when it is older than its max age';
 comment on column prescore.versions.cache_seconds is 'how long clients may cache an answer of the lookup API';
 comment on column prescore.versions.in_memory is 'whether the lookup API may load the version into memory';
+comment on column prescore.versions.live
+  is 'whether the lookup API may score rows of features with the version''s model file';
+comment on column prescore.versions.live_cache_seconds
+  is 'how long the lookup API may repeat a live answer for the same features';
 comment on column prescore.versions.checks_fingerprint is 'SHA-256 of the spec''s checks; null until they have run';
 comment on column prescore.versions.comparison
   is 'how it differed from the version that was served when it was checked; null: it was compared with none';

@@ -6,10 +6,11 @@ update prescore.models set last_version = last_version + 1 where model = %(model
 -- Add a version in state building.
 insert into prescore.versions (model, version, table_name, model_fingerprint, domain_fingerprint, spec_fingerprint,
                                spec, runtime, chunk_rows, parameters, key_columns, output_columns, max_age_seconds, refuse_stale, cache_seconds, in_memory,
+                               live, live_cache_seconds,
                                trial_rows, as_of)
 values (%(model)s, %(version)s, %(table_name)s, %(model_fingerprint)s, %(domain_fingerprint)s, %(spec_fingerprint)s,
         %(spec)s, %(runtime)s, %(chunk_rows)s, %(parameters)s, %(key_columns)s, %(output_columns)s, %(max_age_seconds)s, %(refuse_stale)s, %(cache_seconds)s, %(in_memory)s,
-        %(trial_rows)s, %(as_of)s);
+        %(live)s, %(live_cache_seconds)s, %(trial_rows)s, %(as_of)s);
 
 -- name: versions_get
 -- A version.
@@ -23,7 +24,8 @@ select * from prescore.versions where model = %(model)s order by version desc;
 -- Update the description of a version that readers get with its predictions.
 update prescore.versions
 set key_columns = %(key_columns)s, output_columns = %(output_columns)s, max_age_seconds = %(max_age_seconds)s,
-    refuse_stale = %(refuse_stale)s, cache_seconds = %(cache_seconds)s, in_memory = %(in_memory)s
+    refuse_stale = %(refuse_stale)s, cache_seconds = %(cache_seconds)s, in_memory = %(in_memory)s,
+    live = %(live)s, live_cache_seconds = %(live_cache_seconds)s
 where model = %(model)s and version = %(version)s;
 
 -- name: versions_set_origin
@@ -54,7 +56,7 @@ select exists (select from prescore.versions
 -- Record the complete snapshot. From here on, the version's inputs are fixed.
 update prescore.versions
 set snapshot_location = %(location)s, snapshot_fingerprint = %(fingerprint)s, snapshot_rows = %(rows)s,
-    snapshot_chunks = %(chunks)s, rejected = %(rejected)s, data_as_of = coalesce(%(data_as_of)s, as_of, started_at)
+    snapshot_chunks = %(chunks)s, signature = %(signature)s, rejected = %(rejected)s, data_as_of = coalesce(%(data_as_of)s, as_of, started_at)
 where model = %(model)s and version = %(version)s and state = 'building';
 
 -- name: versions_stage
