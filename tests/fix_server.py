@@ -49,6 +49,14 @@ def _until_live(url: str, *, verify: bool) -> None:
             time.sleep(0.05)
 
 
+def grpc_target(process: subprocess.Popen[str]) -> str:
+    """Return the address of gRPC, which a server prints on its next line."""
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert "gRPC" in line, line
+    return line.split()[-1]
+
+
 def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """Return the worker processes of a server."""
     return [child for child in psutil.Process(process.pid).children() if "spawn_main" in _line(child)]

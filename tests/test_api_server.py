@@ -16,13 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import grpc
 import httpx
 import psutil
 import pytest
 
 from fix_api import Shelf
+from fix_grpc import grpc_client
 from fix_project import Sandbox
-from fix_server import served, workers_of
+from fix_server import grpc_target, served, workers_of
 from prescore.catalog import migrations
 from prescore.errors import Mistake, PortInUse
 from prescore.run import materialize
@@ -231,11 +233,13 @@ def test_https_is_served_with_a_certificate(shelf: Shelf, sandbox: Sandbox, tmp_
         check=True, capture_output=True,
     )  # fmt: skip
     shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
-    arguments = ("--port", "0", "--no-auth", "--tls-cert", str(cert), "--tls-key", str(key))
-    with served(*arguments, verify=False) as (_, url):
+    arguments = ("--port", "0", "--grpc-port", "0", "--no-auth", "--tls-cert", str(cert), "--tls-key", str(key))
+    with served(*arguments, verify=False) as (process, url):
         assert url.startswith("https://")
         trusted = ssl.create_default_context(cafile=str(cert))
         assert httpx.get(f"{url}/v1/predictions/m/1", verify=trusted).status_code == 200
+        with grpc_client(grpc_target(process), grpc.ssl_channel_credentials(cert.read_bytes())) as client:
+            assert client.call("ServerLive").live
     for wrong, words in (
         (("--tls-cert", str(cert)), "--tls-cert and --tls-key"),
         (("--tls-cert", str(key), "--tls-key", str(cert)), "The certificate cannot be used"),

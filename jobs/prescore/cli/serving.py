@@ -1,4 +1,4 @@
-"""The command `serve`: lookups over HTTP."""
+"""The command `serve`: lookups over HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ RootPath = Annotated[
 ]
 _ORIGINS = "An origin whose pages may read responses, such as https://app.example.org, or *. Can be repeated."
 CorsOrigins = Annotated[list[str] | None, typer.Option(metavar="ORIGIN", help=_ORIGINS)]
+GrpcPort = Annotated[
+    int | None, typer.Option(help="Serve the Open Inference Protocol over gRPC, too, on this port; 0 takes a free one.")
+]
 KeepAlive = Annotated[int, typer.Option(min=1, help="Seconds for which an idle connection stays open.")]
 
 
@@ -41,12 +44,15 @@ def serve(
     root_path: RootPath = "",
     cors_origin: CorsOrigins = None,
     keep_alive: KeepAlive = 75,
+    grpc_port: GrpcPort = None,
 ) -> None:
-    """Serve lookups over HTTP. The database comes from PRESCORE_DATABASE_URL alone."""
+    """Serve lookups over HTTP, and over gRPC with --grpc-port. The database comes from PRESCORE_DATABASE_URL alone."""
     from prescore.public import extras
 
     with extras.needed("api"):
         from prescore_api.http import server
+    if grpc_port is not None:
+        extras.require(["oip"])
 
     options = {
         "open_to_all": no_auth,
@@ -56,4 +62,4 @@ def serve(
         "origins": tuple(cors_origin or ()),
         "root_path": root_path.rstrip("/"),
     }
-    server.serve(server.Listening(host, port, workers, tls_cert, tls_key, proxies, keep_alive), options)
+    server.serve(server.Listening(host, port, workers, tls_cert, tls_key, proxies, keep_alive, grpc_port), options)

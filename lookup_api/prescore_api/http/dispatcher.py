@@ -6,17 +6,17 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractAsyncContextManager, closing, contextmanager, nullcontext
 from http import HTTPStatus
 
 from prescore.errors import NotFound, PrescoreError
 from prescore_api.http import compression, documents, errors, inference
-from prescore_api.http.access_log import AccessLog
 from prescore_api.http.cors import CrossOrigin
 from prescore_api.http.request import Receive, Request, Scope
 from prescore_api.http.response import Response, Send
 from prescore_api.http.routes import ROUTES, Route, Router
 from prescore_api.service import metrics
+from prescore_api.service.access_log import AccessLog
 from prescore_api.service.service import Service
 
 # Other methods are counted as one, so that clients cannot create labels.
@@ -28,7 +28,8 @@ _log = logging.getLogger("prescore_api")
 class Dispatcher:
     """An ASGI app that serves the routes from a service.
 
-    `open_log` opens the access log when the server starts. Pages of the `origins` may read responses. `root_path` is
+    `open_log` opens the access log when the server starts, and `open_beside` another server of the same service, which
+    stops when this one has answered its last request. Pages of the `origins` may read responses. `root_path` is
     what clients' URLs have before /v1.
     """
 
@@ -36,6 +37,7 @@ class Dispatcher:
         self,
         service: Service,
         open_log: Callable[[], AccessLog] | None = None,
+        open_beside: Callable[[AccessLog | None], AbstractAsyncContextManager[object]] | None = None,
         routes: Sequence[Route] = ROUTES,
         *,
         origins: Sequence[str] = (),
@@ -49,6 +51,7 @@ class Dispatcher:
         if service.settings.open_metrics:
             self._open_paths.add("/metrics")
         self._open_log = open_log
+        self._open_beside = open_beside
         self._access_log: AccessLog | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,7 +91,7 @@ class Dispatcher:
             return preflight
         # Whether a path exists is answered only after authentication.
         if request.path not in self._open_paths:
-            request.caller = await self.service.authenticate(request.headers.get(b"authorization"))
+            request.caller = await self.service.authenticate(request.authorization)
         match = self._router.match(request.path)
         if match is None:
             raise NotFound(inference.nothing_at(request.path))
@@ -108,15 +111,10 @@ class Dispatcher:
         counter, histogram = metrics.request_metrics(request.route or "none", method, response.status)
         counter.inc()
         histogram.observe(seconds)
-        # A version is set only if the model exists, so clients cannot create labels with model names.
-        if request.version is not None and request.model is not None:
-            hits, misses = metrics.lookup_counters(request.model)
-            if request.found:
-                hits.inc(request.found)
-            if request.keys > request.found:
-                misses.inc(request.keys - request.found)
+        metrics.count_lookups(request.model, request.version, request.keys, request.found)
         if self._access_log is not None:
-            self._access_log.add(request, response.status, len(response.body), seconds)
+            failed_login = response.status == HTTPStatus.UNAUTHORIZED
+            self._access_log.add(request, response.status, len(response.body), seconds, failed_login=failed_login)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the service from the server's start to its end, by ASGI's lifespan protocol."""
@@ -126,13 +124,17 @@ class Dispatcher:
             async with self.service:
                 scope["state"]["dispatcher"] = self
                 with self._logging():
-                    await send({"type": "lifespan.startup.complete"})
-                    phase = "shutdown"
-                    await receive()
+                    async with self._beside():
+                        await send({"type": "lifespan.startup.complete"})
+                        phase = "shutdown"
+                        await receive()
         except BaseException:
             await send({"type": f"lifespan.{phase}.failed", "message": traceback.format_exc()})
             raise
         await send({"type": "lifespan.shutdown.complete"})
+
+    def _beside(self) -> AbstractAsyncContextManager[object]:
+        return nullcontext() if self._open_beside is None else self._open_beside(self._access_log)
 
     @contextmanager
     def _logging(self) -> Iterator[None]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from itertools import chain, count
+from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from prescore.errors import Malformed, RequestInvalid, TooLarge, UnsupportedMediaType
 from prescore_api.service.auth import UNAUTHENTICATED, Caller
+from prescore_api.service.request_ids import request_id, trace
 from prescore_api.service.service import Service
 
 Scope = MutableMapping[str, Any]
@@ -26,14 +26,9 @@ BODY_SECONDS = 60.0
 _MOST_PARAMETERS = 1000
 _PLAIN_CODINGS = ((b"content-encoding", b"identity"), (b"transfer-encoding", b"chunked"))
 
-_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _HOST = re.compile(rb"[A-Za-z0-9._:\[\]-]{1,255}")
-# W3C Trace Context, level 1: version, trace id, parent id, flags.
-_TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 _PREFIX = re.compile(rb"(/[A-Za-z0-9._~-]+)+")
 _MALFORMED_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})[ -~]{0,2}")
-_ID_PREFIX = os.urandom(6).hex()
-_numbers = count(1)
 
 
 class Request:
@@ -65,17 +60,19 @@ class Request:
         if len(self.headers) < len(self._raw_headers):
             self.headers = _combined(self._raw_headers)
         self.client = scope.get("client")
-        client_id = self.headers.get(b"x-request-id")
-        # A client's id is used only if it is safe in a log and in a header.
-        safe_id = client_id.decode() if client_id and _ID.fullmatch(client_id) else None
-        self.id = safe_id or f"{_ID_PREFIX}{next(_numbers):08x}"
-        self.trace, self.parent = _trace(self.headers.get(b"traceparent"))
+        self.id = request_id(self.headers.get(b"x-request-id"))
+        self.trace, self.parent = trace(self.headers.get(b"traceparent"))
         self.caller: Caller = UNAUTHENTICATED
         self.route = ""
         self.path_values: tuple[str, ...] = ()
         self.model: str | None = None
         self.version: int | None = None
         self.keys = self.found = 0
+
+    @property
+    def authorization(self) -> bytes | None:
+        """The Authorization header."""
+        return self.headers.get(b"authorization")
 
     @property
     def base_url(self) -> str:
@@ -185,9 +182,3 @@ def _combined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     for name, value in headers:
         values.setdefault(name, []).append(value)
     return {name: b", ".join(repeated) for name, repeated in values.items()}
-
-
-def _trace(header: bytes | None) -> tuple[str | None, str | None]:
-    """Return trace id and parent id of a traceparent header; a malformed one is ignored, as its standard demands."""
-    match = _TRACE.fullmatch(header) if header else None
-    return (match[1].decode(), match[2].decode()) if match else (None, None)

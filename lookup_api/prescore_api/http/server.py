@@ -18,7 +18,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -27,6 +27,9 @@ from prescore.catalog import migrations
 from prescore.catalog.database import Database, environment_database
 from prescore.errors import Mistake, PortInUse
 from prescore_api.tables.scratch_folder import scratch_folder
+
+if TYPE_CHECKING:
+    from prescore_api.grpc.server import GrpcAddress
 
 _BACKLOG = 2048
 _GC_THRESHOLD = 20_000
@@ -45,7 +48,7 @@ class Listening:
 
     `proxies` are the trusted proxies: addresses whose X-Forwarded-For header is used. `keep_alive` is for how many
     seconds an idle connection stays open: longer than a load balancer keeps one, which would otherwise send a request
-    just when the server closes the connection.
+    just when the server closes the connection. `grpc_port` None serves HTTP alone.
     """
 
     host: str = "127.0.0.1"
@@ -55,6 +58,7 @@ class Listening:
     tls_key: str | None = None
     proxies: str = "127.0.0.1"
     keep_alive: int = 75
+    grpc_port: int | None = None
 
 
 def serve(where: Listening, settings: dict[str, Any]) -> None:
@@ -73,9 +77,12 @@ def serve(where: Listening, settings: dict[str, Any]) -> None:
         if where.workers > 1:
             os.environ[_SHARED_METRICS] = str(stack.enter_context(scratch_folder("prescore-metrics-")))
         listening = stack.enter_context(listen(where.host, where.port))
-        config = uvicorn_config(partial(_app, database, settings), where, _LOGGING)
+        grpc = _grpc_address(where, stack)
+        config = uvicorn_config(partial(_app, database, {**settings, "grpc": grpc}), where, _LOGGING)
         url = address(listening, secure=config.is_ssl)
         sys.stderr.write(f"prescore: serving on {url} (status page: {url}/, endpoints: {url}/docs)\n")
+        if grpc is not None:
+            sys.stderr.write(f"prescore: serving gRPC on {grpc.target}\n")
         stack.enter_context(suppress(KeyboardInterrupt))
         if where.workers > 1:
             _Workers(config, sockets=[listening]).run()
@@ -196,8 +203,24 @@ def _require_root_path(path: str) -> None:
         raise Mistake(f"{path!r} is not a root path. Use, for example, /predictions; /v1, /health and /docs are taken.")
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Open a listening socket; port 0 takes a free port. Raises PortInUse or Mistake."""
+def _grpc_address(where: Listening, stack: ExitStack) -> GrpcAddress | None:
+    """Reserve the port of gRPC, which each process opens by itself, and return where to serve; None without gRPC."""
+    if where.grpc_port is None:
+        return None
+    from prescore_api.grpc.server import GrpcAddress
+
+    # Processes share the port by an option of their sockets, with which they would also share that of another server.
+    # A socket without that option finds out whether there is one.
+    with listen(where.host, where.grpc_port, "--grpc-port") as free:
+        family, name = free.family, free.getsockname()
+    reserved = stack.enter_context(socket.socket(family))
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind(name)
+    return GrpcAddress(name[0], name[1], where.tls_cert, where.tls_key)
+
+
+def listen(host: str, port: int, option: str = "--port") -> socket.socket:
+    """Open a listening socket; port 0 takes a free port. Raises PortInUse or Mistake, which name the option."""
     if not 0 <= port < 65536:
         raise Mistake(f"{port} is not a valid port. Ports are 0 to 65535.")
     try:
@@ -207,10 +230,10 @@ def listen(host: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(
                 f"Port {port} on {host} is in use. Stop the program that uses it, or choose another port: "
-                f"--port {port + 1}."
+                f"{option} {port + 1}."
             ) from error
         raise Mistake(
-            f"Cannot listen on {host}, port {port}: {error.strerror}. Choose another --host or --port."
+            f"Cannot listen on {host}, port {port}: {error.strerror}. Choose another --host or {option}."
         ) from error
 
 

@@ -29,6 +29,14 @@ seconds = Histogram(
     buckets=_BUCKETS,
     registry=_registry,
 )
+grpc_requests = Counter("prescore_grpc_requests", "Calls over gRPC.", ["method", "code"], registry=_registry)
+grpc_seconds = Histogram(
+    "prescore_grpc_request_seconds",
+    "Time from the message of a call to its response, in seconds.",
+    ["method"],
+    buckets=_BUCKETS,
+    registry=_registry,
+)
 keys = Counter("prescore_lookup_keys", "Keys looked up, by hit or miss.", ["model", "result"], registry=_registry)
 pool = Gauge(
     "prescore_pool_connections",
@@ -97,7 +105,25 @@ def request_metrics(route: str, method: str, status: int) -> tuple[Any, Any]:
 
 
 @cache
-def lookup_counters(model: str) -> tuple[Any, Any]:
+def grpc_metrics(method: str, code: str) -> tuple[Any, Any]:
+    """Return the counter and the histogram of one kind of call."""
+    return grpc_requests.labels(method, code), grpc_seconds.labels(method)
+
+
+def count_lookups(model: str | None, version: int | None, sent: int, found: int) -> None:
+    """Count the keys that a request sent and those that were found."""
+    # A version is known only if the model exists, so clients cannot create labels with model names.
+    if model is None or version is None:
+        return
+    hits, misses = _lookup_counters(model)
+    if found:
+        hits.inc(found)
+    if sent > found:
+        misses.inc(sent - found)
+
+
+@cache
+def _lookup_counters(model: str) -> tuple[Any, Any]:
     """Return the counters of a model's hits and misses."""
     return keys.labels(model, "hit"), keys.labels(model, "miss")
 

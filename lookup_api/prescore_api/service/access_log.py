@@ -12,15 +12,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from http import HTTPStatus
 from queue import Full, Queue
 from threading import Thread
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
-from prescore_api.http.request import Request
-from prescore_api.service.auth import claimed_id
+from prescore_api.service.auth import Caller, claimed_id
 
 _FLUSH_SECONDS = 0.2
 _FLUSH_LINES = 1000
@@ -31,6 +29,26 @@ _CLOSE_SECONDS = 1.0
 _WARNING_INTERVAL_SECONDS = 10.0
 
 _log = logging.getLogger("prescore_api")
+
+
+class Request(Protocol):
+    """A request of any transport, as a line of the access log describes it."""
+
+    id: str
+    method: str
+    route: str
+    model: str | None
+    version: int | None
+    keys: int
+    found: int
+    client: Any
+    caller: Caller
+    trace: str | None
+    parent: str | None
+
+    @property
+    def authorization(self) -> bytes | None:
+        """The credentials, as the client sent them."""
 
 
 class AccessLog:
@@ -44,8 +62,11 @@ class AccessLog:
         self._writer = Thread(target=self._write_all, name="access log", daemon=True)
         self._writer.start()
 
-    def add(self, request: Request, status: int, size: int, seconds: float) -> None:
-        """Add the line of an answered request. It contains neither the keys looked up nor the API key."""
+    def add(self, request: Request, status: int, size: int, seconds: float, *, failed_login: bool = False) -> None:
+        """Add the line of an answered request. It contains neither the keys looked up nor the API key.
+
+        After a failed login, it has the id of the key that the client sent.
+        """
         line: dict[str, Any] = {
             "at": round(time.time(), 3),
             "request_id": request.id,
@@ -59,7 +80,7 @@ class AccessLog:
             "bytes": size,
             "ms": round(seconds * 1000, 3),
             "client": request.client[0] if request.client else None,
-            "api_key": _key_id(request, status),
+            "api_key": claimed_id(request.authorization) if failed_login else request.caller.id or None,
         }
         if request.trace:
             line["trace_id"] = request.trace
@@ -98,13 +119,6 @@ class AccessLog:
             if problem and time.monotonic() > next_warning:
                 _log.warning("access log: %s", problem)
                 reported, next_warning = self._dropped, time.monotonic() + _WARNING_INTERVAL_SECONDS
-
-
-def _key_id(request: Request, status: int) -> str | None:
-    """Return the id of the request's API key; for a failed login, of the key that the client sent."""
-    if status == HTTPStatus.UNAUTHORIZED:
-        return claimed_id(request.headers.get(b"authorization"))
-    return request.caller.id or None
 
 
 def _write(descriptor: int, chunk: bytes) -> str | None:
