@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
+from prescore.errors import PrescoreError
 from prescore.sources import duckdb_connection, duckdb_errors
 from prescore.store import snapshot_file
 from prescore.store.snapshot_file import SnapshotReader
@@ -150,6 +151,9 @@ def _numbered(
             yield pa.record_batch([*arrays, pa.array(positions)], schema=schema)
             first_row += batch.num_rows
     # DuckDB would raise an error of its own with the text of this one.
+    except PrescoreError as error:
+        # pyarrow keeps an error of the store with its frames, which keep the file and DuckDB: none would be freed.
+        failures.append(error.with_traceback(None))
     except Exception as error:
         failures.append(error)
 

@@ -67,8 +67,10 @@ class SnapshotReader:
             first_row = next_row
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. The reader cannot be used again."""
         self._file.close()
+        # Otherwise an error of the store, which pyarrow keeps with the frames that it came through, keeps the reader.
+        del self._file
 
     def _read(self, number: int, columns: Sequence[str] | None = None) -> pa.Table:
         with self._translated_errors():
