@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export GX_ANALYTICS_ENABLED := False
+OIP := triton kserve mlserver open-inference
 
-.PHONY: help install demo airflow test test-examples test-acceptance test-compose test-toolkits bench-api docs pictures check faults lock clean
+.PHONY: help install demo airflow test test-examples test-acceptance test-compose test-toolkits test-oip bench-api docs pictures check faults lock clean
 install: .venv/installed  ## install everything into .venv
 	@$(if $(filter-out install,$(MAKECMDGOALS)),:,echo "Installed in .venv. Next: make demo, or: . .venv/bin/activate && prescore --help")
 
@@ -59,6 +60,15 @@ test-toolkits: install .venv-toolkits/installed  ## run the pages about exportin
 	  $$(grep -o 'torch==[0-9.]*' pyproject.toml)
 	@touch $@
 
+test-oip: install $(OIP:%=.venv-oip/%/installed)  ## run the clients of the Open Inference Protocol: 2 minutes
+	$(BIN)/pytest -o norecursedirs=".*" tests/oip
+
+# Each client has an environment of its own: some need older packages than prescore, and no two can share a process.
+.venv-oip/%/installed: tests/oip/%.lock .venv/installed
+	$(PYTHON) -m venv .venv-oip/$*
+	$(BIN)/uv pip sync --quiet --python .venv-oip/$*/bin/python --require-hashes $<
+	@touch $@
+
 faults: install  ## kill runs in every step, twenty times each, and verify what they leave: 30 minutes
 	$(BIN)/python tests/fault_matrix.py --kills 20
 
@@ -98,6 +108,8 @@ lock:  ## update the lock files within the ranges of pyproject.toml
 	  $(addprefix --no-emit-package ,torch triton $(CUDA))
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group docs \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -o requirements-docs.lock
+	$(foreach client,$(OIP),$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group oip-$(client) \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -o tests/oip/$(client).lock &&) true
 
 clean:  ## remove everything that was installed or built
-	rm -rf .venv .venv-docs .venv-toolkits build dist *.egg-info jobs/*.egg-info
+	rm -rf .venv .venv-docs .venv-oip .venv-toolkits build dist *.egg-info jobs/*.egg-info

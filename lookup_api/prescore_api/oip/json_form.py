@@ -28,6 +28,10 @@ _SIZE = "binary_data_size"
 _NEEDS_LENGTH = (
     f"If binary tensors follow the JSON, the header {LENGTH_HEADER} must have the length of the JSON in bytes."
 )
+_LEFT_BEHIND = (
+    f"Triton's and KServe's clients add {LENGTH_HEADER} to the dictionary of headers that they are given. Give them a "
+    "new one for each request."
+)
 
 
 class Body(NamedTuple):
@@ -108,7 +112,7 @@ def _length(body: bytes, header: str | None) -> int:
     if not (header.isascii() and header.isdecimal()) or int(header) > len(body):
         raise RequestInvalid(
             f"{LENGTH_HEADER} is {header[:60]!r}. It takes the length of the JSON in bytes, at most that of the body, "
-            f"{len(body):,}."
+            f"{len(body):,}. {_LEFT_BEHIND}"
         )
     if int(header) == 0:
         raise RequestInvalid(f"{LENGTH_HEADER} is 0, and the body must begin with JSON that names the inputs.")
@@ -120,8 +124,8 @@ def _object(body: bytes, what: str, *, has_length: bool) -> dict[str, Any]:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         reason = "it is empty" if not body else str(error)
-        hint = "" if has_length or not body else f" {_NEEDS_LENGTH}"
-        raise RequestInvalid(f"{what} is not valid JSON: {reason}.{hint}") from error
+        hint = _LEFT_BEHIND if has_length else _NEEDS_LENGTH
+        raise RequestInvalid(f"{what} is not valid JSON: {reason}. {hint}") from error
     if not isinstance(content, dict):
         raise RequestInvalid(f"{what} must be an object with inputs.")
     return content
