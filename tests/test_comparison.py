@@ -14,8 +14,10 @@ from sklearn.metrics import confusion_matrix
 
 import prescore
 from prescore.catalog.database import Connection
-from prescore.comparison.comparison import MAX_LABEL_PAIRS, MOVERS, compare
+from prescore.comparison.comparison import compare
 from prescore.comparison.differences import POINTS, Bucket, ColumnDifference, Comparison, KeyCounts, LabelPair, Shift
+from prescore.comparison.movement import MAX_LABEL_PAIRS, MOVERS
+from prescore.comparison.relation import SAMPLE_ROWS
 from prescore.errors import DatabaseRefused
 
 ROWS = 3000
@@ -59,12 +61,17 @@ def _table(connection: Connection, number: int, rows: Rows, types: dict[str, str
     with connection.cursor().copy(f"copy prescore_versions.{name} (customer, {', '.join(types)}) from stdin") as copy:
         for row in rows:
             copy.write_row(row)
+    return _row(number, len(rows), types)
+
+
+def _row(number: int, rows: int, types: dict[str, str]) -> Any:
+    """Return what `compare` needs of a version's row in the catalog."""
     return {
         "model": "churn",
         "version": number,
         "state": "checked",
-        "table_name": name,
-        "rows": len(rows),
+        "table_name": f"churn_v{number}",
+        "rows": rows,
         "key_columns": [{"name": "customer", "type": "bigint"}],
         "output_columns": [{"name": column, "type": kind, "role": "output"} for column, kind in types.items()],
     }
@@ -134,6 +141,38 @@ def test_every_measure_equals_that_of_the_libraries(
         assert shift.tolerance == pytest.approx(tolerance)
         assert shift.moved == (np.abs(difference) > tolerance).sum()
         assert shift.mean_shift == pytest.approx(abs(a.mean() - b.mean()))
+
+
+def test_in_large_versions_only_ks_and_psi_are_inexact(connection: Connection) -> None:
+    rows = int(1.5 * SAMPLE_ROWS)
+    values: list[Any] = []
+    for number in (1, 2):
+        _table(connection, number, [], {"price": "double precision"})
+        # Skewed, with a few values that are frequent, and a shift from one version to the other.
+        (column,) = connection.execute(
+            f"""with written as (
+                  insert into prescore_versions.churn_v{number} (customer, price)
+                  select i, case when i % 5 = 0 then i % 3 else exp(6 * sin(i * 7919.0)) * 1.{number} end
+                    from generate_series(1, {rows}) i returning price
+                ) select array_agg(price) as price from written"""
+        )
+        values.append(np.array(column["price"]))
+    versions = [_row(number, rows, {"price": "double precision"}) for number in (1, 2)]
+    shift = _shift(compare(connection, *versions), "price")
+    ks = stats.ks_2samp(*values).statistic
+    assert ks - 0.002 <= shift.ks <= ks + 1e-12
+    assert shift.psi == pytest.approx(_expected_psi(*values), abs=1e-3)
+    for side, numbers in zip((shift.a, shift.b), values, strict=True):
+        assert (side.count, side.mean, side.deviation) == pytest.approx((rows, numbers.mean(), numbers.std()))
+        assert side.quantiles == pytest.approx(np.quantile(numbers, POINTS, method="inverted_cdf"), rel=1e-15)
+
+
+def test_a_version_can_be_a_view(connection: Connection, nights: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    first, second = nights
+    tables = _compare(connection, _rows(first), _rows(second))
+    connection.execute("alter table prescore_versions.churn_v2 rename to churn_rows")
+    connection.execute("create view prescore_versions.churn_v2 as select * from prescore_versions.churn_rows")
+    assert compare(connection, _row(1, ROWS, TYPES), _row(2, ROWS + 100, TYPES)) == tables
 
 
 def test_flips_are_the_confusion_table(connection: Connection, nights: tuple[pd.DataFrame, pd.DataFrame]) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from prescore.catalog.catalog import Version
 from prescore.comparison import differences
-from prescore.comparison.differences import ColumnDifference, KeyCounts
+from prescore.comparison.differences import ColumnDifference
 from prescore.comparison.page import page
 from prescore.public import html
 from prescore.public.results import Result
@@ -32,15 +32,9 @@ def _parameter_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[
 
 
 @dataclass(frozen=True)
-class Comparison(Result):
-    """What changed from version `a` of a model to version `b`."""
+class Comparison(differences.Comparison, Result):
+    """What changed from version `a` of a model to version `b`, with the parameters of both."""
 
-    model: str
-    a: int
-    b: int
-    keys: KeyCounts
-    columns: tuple[ColumnDifference, ...]
-    not_compared: Mapping[str, str] = field(default_factory=dict)
     parameters: tuple[ParameterDifference, ...] = ()
 
     @classmethod
@@ -51,15 +45,7 @@ class Comparison(Result):
 
     def page(self) -> str:
         """Return the comparison as one HTML page with pictures, which needs no server, script or network."""
-        compared = differences.Comparison(
-            self.model,
-            self.a,
-            self.b,
-            self.keys,
-            self.columns,
-            self.not_compared,
-        )
-        return page(compared)
+        return page(self)
 
     def key_table(self) -> list[dict[str, object]]:
         """Return the one row of the table of keys: heading → number."""

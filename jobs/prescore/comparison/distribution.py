@@ -1,0 +1,132 @@
+"""The distributions of the numbers of two versions, from one histogram of each version.
+
+Nothing is sorted but a sample of the first version, which gives the edges, and the few values around a quantile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from prescore.catalog.database import Connection
+from prescore.catalog.queries import query
+from prescore.comparison import histogram
+from prescore.comparison.columns import SharedColumn
+from prescore.comparison.differences import Distribution
+from prescore.comparison.histogram import Bin, Histogram
+from prescore.comparison.relation import Pair, Relation
+
+STEPS = 1024
+"""The number of equally frequent steps between the edges of a histogram."""
+STEPS_OF_SMALL = 4096
+"""The same in a version that is read whole in place of a sample, so that more values have a bin of their own."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a sample of the first version shows, by column: the edges of a histogram, and the number of labels."""
+
+    edges: dict[str, list[float]]
+    labels: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Distributions:
+    """The distributions of one number in either version, and the histogram of both."""
+
+    a: Distribution
+    b: Distribution
+    histogram: Histogram
+
+
+def read_sample(connection: Connection, relation: Relation, columns: Sequence[SharedColumn]) -> Sample:
+    """Return what a sample of a version shows of its columns."""
+    steps = STEPS if relation.is_sampled else STEPS_OF_SMALL
+    measures = []
+    for column in columns:
+        if column.is_number:
+            measure = query(
+                "comparison_edges",
+                value=column.value(),
+                steps=sql.Literal(steps),
+                name=sql.Identifier(column.measure("edges")),
+            )
+            measures.append(measure)
+        if column.may_be_label:
+            measure = query(
+                "comparison_distinct",
+                value=column.identifier,
+                name=sql.Identifier(column.measure("labels")),
+            )
+            measures.append(measure)
+    if not measures:
+        return Sample({}, {})
+    statement = query(
+        "comparison_sample",
+        measures=sql.SQL(", ").join(measures),
+        relation=relation.name,
+        sampled=relation.sampled(),
+    )
+    (row,) = connection.execute(statement).fetchall()
+    return Sample(
+        edges={
+            column.name: histogram.edges(row[column.measure("edges")] or ()) for column in columns if column.is_number
+        },
+        labels={column.name: row[column.measure("labels")] for column in columns if column.may_be_label},
+    )
+
+
+def read_distributions(
+    connection: Connection,
+    pair: Pair,
+    column: SharedColumn,
+    edges: Sequence[float],
+) -> Distributions:
+    """Return the distributions of a number in two versions, counted between edges."""
+    statement = query(
+        "comparison_histogram",
+        a=pair.a.name,
+        b=pair.b.name,
+        value=column.value(),
+        edges=sql.Literal(list(edges)),
+    )
+    bins: dict[bool, list[Bin]] = {True: [], False: []}
+    for row in connection.execute(statement):
+        if row["bucket"] is not None:
+            bins[row.pop("in_a")].append(Bin(**row))
+    bins_a, bins_b = (sorted(bins[in_a], key=lambda each: each.bucket) for in_a in (True, False))
+    return Distributions(
+        a=_distribution(connection, pair.a, column, bins_a),
+        b=_distribution(connection, pair.b, column, bins_b),
+        histogram=Histogram.from_bins(bins_a, bins_b),
+    )
+
+
+def _distribution(
+    connection: Connection, relation: Relation, column: SharedColumn, bins: Sequence[Bin]
+) -> Distribution:
+    count, mean, deviation = histogram.moments(bins)
+    quantiles = _read_quantiles(connection, relation, column, bins)
+    return Distribution(count=count, mean=mean, deviation=deviation, quantiles=quantiles or None)
+
+
+def _read_quantiles(
+    connection: Connection, relation: Relation, column: SharedColumn, bins: Sequence[Bin]
+) -> list[float]:
+    """Return the quantiles. Those within a bin of different values are read from the version."""
+    places = histogram.places(bins)
+    bounds, ranks = histogram.bounds(places)
+    values: dict[int, float] = {}
+    if ranks:
+        statement = query(
+            "comparison_places",
+            relation=relation.name,
+            value=column.value(),
+            bounds=sql.Literal(bounds),
+            places=sql.Literal(ranks),
+        )
+        values = {row["place"]: row["value"] for row in connection.execute(statement)}
+    unknown = iter(ranks)
+    return [values[next(unknown)] if place.value is None else place.value for place in places]
