@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -15,12 +16,15 @@ from typing import Any
 
 from psycopg import sql
 
-from meter import Server, Work, measured
 from prescore.catalog import migrations
 from prescore.catalog.database import Connection
 from prescore.comparison.comparison import compare
 from prescore.embedded import server
 from prescore.project.project import Project, Settings
+
+# When a script is run, Python searches only the script's own folder for modules.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.meter import Server, Work, measured
 
 _FILL = sql.SQL(
     "create table prescore_versions.{} as select i::bigint as id, 1 as version,"
