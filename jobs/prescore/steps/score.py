@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prescore.catalog.types import FLOATS, TYPES
 from prescore.errors import ModelFailed
 from prescore.project.spec import Spec
-from prescore.scoring import arrays, conversion, rejects
+from prescore.scoring import conversion, failures, rejects
 from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Reject, Scored
 
@@ -25,7 +22,7 @@ def score_chunk(predictor: Predictor, chunk: pa.RecordBatch, record_limit: int) 
     rows, recorded = _predict(predictor, chunk, record_limit)
     rejected = len(recorded)
     for name, output in spec.outputs.items():
-        finite = _are_finite(rows.column(name), output.type)
+        finite = failures.are_finite(rows.column(name), output.type)
         if finite is None or pc.all(finite).as_py():
             continue
         not_finite = rows.filter(pc.invert(finite))
@@ -35,23 +32,10 @@ def score_chunk(predictor: Predictor, chunk: pa.RecordBatch, record_limit: int) 
             not_finite[:room],
             spec.key,
             name,
-            _not_finite_reason(name, output.type),
+            failures.not_finite_reason(name, output.type),
         )
         rows = rows.filter(finite)
     return Scored(rows, rejected, recorded)
-
-
-def _are_finite(values: pa.Array, type_name: str) -> pa.Array | None:
-    """Return for each prediction whether it is finite, or None for a type that has no NaN."""
-    if TYPES[type_name].is_array:
-        return arrays.are_finite(values)
-    return pc.is_finite(values) if type_name in FLOATS else None
-
-
-def _not_finite_reason(name: str, type_name: str) -> str:
-    if TYPES[type_name].is_array:
-        return f"An element of prediction {name} is null, NaN or infinite"
-    return f"Prediction {name} is NaN or infinite"
 
 
 def _predict(
@@ -62,7 +46,7 @@ def _predict(
     """Return the rows for which the model returns predictions, and those on which it fails."""
     scored: list[pa.RecordBatch] = []
     failed: list[Reject] = []
-    for rows, result in _bisect(predictor, chunk):
+    for rows, result in failures.bisect(predictor.score, chunk):
         if not isinstance(result, ModelFailed):
             combined = _combine(predictor.spec, rows, result)
             scored.append(combined)
@@ -78,22 +62,6 @@ def _predict(
     if len(scored) == 1:
         return scored[0], failed
     return pa.concat_batches(scored), failed
-
-
-def _bisect(
-    predictor: Predictor,
-    rows: pa.RecordBatch,
-) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch | ModelFailed]]:
-    """Yield the largest parts of a batch that the model can score, with predictions, and the rows it fails on alone."""
-    try:
-        yield rows, predictor.score(rows)
-    except ModelFailed as error:
-        if rows.num_rows == 1:
-            yield rows, error
-            return
-        middle = rows.num_rows // 2
-        for half in (rows[:middle], rows[middle:]):
-            yield from _bisect(predictor, half)
 
 
 def _combine(
