@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,6 +22,7 @@ from prescore_api.tables.database import Bounds
 DOCUMENTED = [route for route in ROUTES if route.documented]
 LONG = {"X-Long": "a" * 40_000}
 GONE = Cursor(7, "00000000-0000-0000-0000-000000000000", 1, ["1"])
+STORE = Path("none")
 SHORT = Bounds(connection_seconds=0.3, statement_seconds=0.2, connections=2)
 
 
@@ -36,7 +38,7 @@ def _operation(route: Route) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def locked(server: str) -> Iterator[tuple[httpx.Client, str, str]]:
     """A server with authentication, a key for all models, and one for another model than m."""
-    with fresh_database(server) as database, serving(build(database)) as client:
+    with fresh_database(server) as database, serving(build(database, ServerSettings(store=STORE))) as client:
         Shelf(database).publish("m", {"k": "bigint"}, [(1, 0.5)])
         with database.connect() as connection:
             catalog = Catalog(connection)
@@ -48,7 +50,8 @@ def locked(server: str) -> Iterator[tuple[httpx.Client, str, str]]:
 @pytest.fixture(scope="module")
 def away() -> Iterator[httpx.Client]:
     """A server with authentication whose database cannot be reached."""
-    with serving(build(Database("postgresql://postgres@127.0.0.1:1/none"), ServerSettings(bounds=SHORT))) as client:
+    settings = ServerSettings(bounds=SHORT, store=STORE)
+    with serving(build(Database("postgresql://postgres@127.0.0.1:1/none"), settings)) as client:
         yield client
 
 
@@ -57,8 +60,10 @@ def _send(client: httpx.Client, route: Route, key: str = "", **changes: Any) -> 
     path = _path(route).replace("{model}", changes.get("model", "m")).replace("{key}", "1")
     query = changes.get("query", "?k=1" if route.name == "predict_by_name" else "")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    body = {"keys": [{"k": 1}]} if route.method == "POST" else None
-    response = client.request(route.method, path + query, json=body, headers=headers | changes.get("headers", {}))
+    bodies = {"predict_many": {"keys": [{"k": 1}]}, "score": {"rows": [{"key": {"k": 1}}]}}
+    response = client.request(
+        route.method, path + query, json=bodies.get(route.name), headers=headers | changes.get("headers", {})
+    )
     return response.status_code
 
 

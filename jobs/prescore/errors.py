@@ -29,6 +29,8 @@
         ├── StoreFull
         ├── PortInUse
         ├── TooOld
+        ├── LiveUnavailable
+        ├── Overloaded
         └── Busy
 
 The class decides whether a retry can help. The command line, the DAGs and the lookup API map it to an exit code, a
@@ -181,6 +183,14 @@ class PortInUse(Transient):
 
 class TooOld(Transient):
     """The published version is older than the client or the model owner allows."""
+
+
+class LiveUnavailable(Transient):
+    """The model cannot score rows at the moment."""
+
+
+class Overloaded(Transient):
+    """More rows are to be scored than the model can compute."""
 
 
 class Busy(Transient):

@@ -51,6 +51,9 @@ class VersionRow(TypedDict):
     refuse_stale: bool
     cache_seconds: float
     in_memory: bool
+    live: bool
+    live_cache_seconds: float
+    model_fingerprint: str | None
     changes: int
     is_attached: bool
 

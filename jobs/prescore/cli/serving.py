@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from prescore.errors import Mistake
 
 app = typer.Typer()
 _PROXIES = "Trusted proxies: addresses whose X-Forwarded-For header is used."
@@ -26,6 +29,9 @@ CorsOrigins = Annotated[list[str] | None, typer.Option(metavar="ORIGIN", help=_O
 GrpcPort = Annotated[
     int | None, typer.Option(help="Serve the Open Inference Protocol over gRPC, too, on this port; 0 takes a free one.")
 ]
+Live = Annotated[
+    bool, typer.Option("--live", help="Score rows, too, with the model files in the store that PRESCORE_STORE names.")
+]
 KeepAlive = Annotated[int, typer.Option(min=1, help="Seconds for which an idle connection stays open.")]
 
 
@@ -45,6 +51,7 @@ def serve(
     cors_origin: CorsOrigins = None,
     keep_alive: KeepAlive = 75,
     grpc_port: GrpcPort = None,
+    live: Live = False,
 ) -> None:
     """Serve lookups over HTTP, and over gRPC with --grpc-port. The database comes from PRESCORE_DATABASE_URL alone."""
     from prescore.public import extras
@@ -53,6 +60,10 @@ def serve(
         from prescore_api.http import server
     if grpc_port is not None:
         extras.require(["oip"])
+    store = None
+    if live:
+        extras.require(["live"])
+        store = _store()
 
     options = {
         "open_to_all": no_auth,
@@ -61,5 +72,21 @@ def serve(
         "memory_limit": memory_limit << 20,
         "origins": tuple(cors_origin or ()),
         "root_path": root_path.rstrip("/"),
+        "store": store,
     }
     server.serve(server.Listening(host, port, workers, tls_cert, tls_key, proxies, keep_alive, grpc_port), options)
+
+
+def _store() -> Path | str:
+    """Return the place of the store that the environment names; raise Mistake."""
+    from prescore.project.project import STORE, environment_store
+
+    place = environment_store()
+    if place is None:
+        raise Mistake(
+            f"--live reads model files from the store, and {STORE} names none. Set it to the store of the project: "
+            "its folder, such as .prescore/store, or its URL."
+        )
+    if isinstance(place, Path) and not place.is_dir():
+        raise Mistake(f"{STORE} is {place}, which is not a folder. Set it to the store of the project.")
+    return place

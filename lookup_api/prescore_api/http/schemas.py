@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from prescore_api.service.live import MAX_ROWS
 from prescore_api.service.lookup import MAX_KEYS
 
 Schema = dict[str, Any]
@@ -69,6 +70,44 @@ _ANSWERS = _object(
 _KEYS = _object(
     "Keys by column name.",
     keys=_array(_VALUES, maxItems=MAX_KEYS),
+)
+
+_SCORE_ROWS = _object(
+    "Rows with features, a key, or both.",
+    rows=_array(
+        {
+            "type": "object",
+            "properties": {"features": _VALUES, "key": _VALUES},
+            "minProperties": 1,
+            "additionalProperties": False,
+        },
+        maxItems=MAX_ROWS,
+    ),
+)
+
+_REJECTION = _object(
+    "Why a row has no prediction.",
+    column=_nullable(_STRING, "the feature or output at fault"),
+    reason=_STRING,
+)
+
+_SCORE_ANSWER = _object(
+    "The prediction for one row, with its source, version and age.",
+    model=_STRING,
+    version=_INTEGER,
+    source=_typed("string", "table or live"),
+    key=_nullable(_VALUES, "null for a row without a key"),
+    prediction=_nullable(_PREDICTION, "the outputs by name; null if the row was rejected"),
+    rejected=_nullable(reference("Rejection"), "null if the row has a prediction"),
+    data_as_of={**_TIME, "description": "the time that the inputs describe; of a live answer, when it was computed"},
+    published_at=_nullable(_TIME, "null for a version that was never published"),
+    age_seconds=_AGE,
+    stale=_STALE,
+)
+
+_SCORE_ANSWERS = _object(
+    "One answer for each row, in the order of the request, all from one version.",
+    answers=_array(reference("ScoreAnswer")),
 )
 
 _COLUMN = _object(
@@ -156,5 +195,9 @@ SCHEMAS: dict[str, Schema] = {
     "ModelSummary": _MODEL_SUMMARY,
     "Models": _MODELS,
     "Output": _OUTPUT,
+    "Rejection": _REJECTION,
+    "ScoreAnswer": _SCORE_ANSWER,
+    "ScoreAnswers": _SCORE_ANSWERS,
+    "ScoreRows": _SCORE_ROWS,
     "Version": _VERSION,
 }

@@ -10,7 +10,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -71,6 +71,39 @@ in_memory_refused = Gauge(
     registry=_registry,
     multiprocess_mode="livemax",
 )
+live_rows = Counter(
+    "prescore_live_rows",
+    "Rows of live answers, by result: scored, cached or rejected.",
+    ["model", "result"],
+    registry=_registry,
+)
+live_refused = Counter(
+    "prescore_live_refused",
+    "Requests for live answers that were refused, by reason: overloaded or unavailable.",
+    ["model", "reason"],
+    registry=_registry,
+)
+live_queue_rows = Gauge(
+    "prescore_live_queue_rows",
+    "Rows that wait to be scored.",
+    ["model"],
+    registry=_registry,
+    multiprocess_mode="livesum",
+)
+live_batch_rows = Histogram(
+    "prescore_live_batch_rows",
+    "Rows that a model scored together.",
+    ["model"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 10_000),
+    registry=_registry,
+)
+live_wait_seconds = Histogram(
+    "prescore_live_wait_seconds",
+    "Time that a request for live answers waited for others, in seconds.",
+    ["model"],
+    buckets=_BUCKETS,
+    registry=_registry,
+)
 # Each is exported as the gauge `prescore_model_<name>`, from the field of that name in `Models.gauges`.
 _MODEL_GAUGES = {
     "age_seconds": "Age of the published version's data (now - data_as_of), in seconds.",
@@ -126,6 +159,26 @@ def count_lookups(model: str | None, version: int | None, sent: int, found: int)
 def _lookup_counters(model: str) -> tuple[Any, Any]:
     """Return the counters of a model's hits and misses."""
     return keys.labels(model, "hit"), keys.labels(model, "miss")
+
+
+class LiveMetrics(NamedTuple):
+    """The metrics of a model's live answers."""
+
+    refused: Any
+    queue_rows: Any
+    batch_rows: Any
+    wait_seconds: Any
+
+
+@cache
+def live_metrics(model: str) -> LiveMetrics:
+    """Return the metrics of a model's live answers."""
+    return LiveMetrics(
+        refused=live_refused.labels(model, "overloaded"),
+        queue_rows=live_queue_rows.labels(model),
+        batch_rows=live_batch_rows.labels(model),
+        wait_seconds=live_wait_seconds.labels(model),
+    )
 
 
 class _Selection:

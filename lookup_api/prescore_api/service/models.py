@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from prescore.catalog import lookup
 from prescore.catalog.queries import query
-from prescore.errors import NotFound
+from prescore.errors import DatabaseUnavailable, NotFound
 from prescore_api.service.answers import Age
 from prescore_api.service.clock import Clock
 from prescore_api.service.memory import InMemoryVersions
@@ -21,6 +21,8 @@ from prescore_api.tables.version import TableVersion
 # New versions and their outputs are followed at once. Only a model that was created again with another key needs this.
 TRUSTED_SECONDS = 2.0
 _CACHED_VERSIONS = 1000
+# How long a request that needs nothing else from the database waits for it.
+_PATIENCE_SECONDS = 0.5
 
 _log = logging.getLogger("prescore_api")
 
@@ -75,6 +77,17 @@ class Models:
         if reading is not None and reading.is_trusted():
             return reading.version
         return await self._read_published(model)
+
+    async def last_known(self, model: str) -> TableVersion:
+        """Return a model's published version; while the database is unavailable, the one that was read last."""
+        reading = self._published.get(model)
+        if reading is None:
+            return await self.published(model)
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                return await self.published(model)
+        except (DatabaseUnavailable, TimeoutError):
+            return reading.version
 
     async def current(self, model: str) -> TableVersion:
         """Read a model's published version and return it; raises NotFound."""

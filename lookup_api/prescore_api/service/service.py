@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Self
 
 from prescore.catalog.database import Database
-from prescore.errors import Forbidden, PrescoreError, Transient
+from prescore.errors import Forbidden, NotAllowed, PrescoreError, Transient
 from prescore_api.service import metrics
 from prescore_api.service.auth import Caller
 from prescore_api.service.clock import Clock
+from prescore_api.service.live import LiveScoring
 from prescore_api.service.lookup import Lookup
 from prescore_api.service.memory import InMemoryVersions
 from prescore_api.service.models import Description, Models
@@ -35,14 +36,19 @@ class ServiceSettings:
     bounds: Bounds = field(default_factory=Bounds)
 
 
+OpenLive = Callable[[ReaderPool, Models, Lookup, Clock], LiveScoring]
+"""Makes what scores rows, from the parts of a service that it shares."""
+
+
 class Service:
     """Serves lookups, models, health and metrics from a database.
 
     An async context manager: entering it opens the connections and starts to follow the catalog, leaving it stops both
-    for good. Set `draining` once the server begins to shut down, so that it is no longer ready.
+    for good. `open_live` is given for a server that scores rows, too. Set `draining` once the server begins to shut
+    down, so that it is no longer ready.
     """
 
-    def __init__(self, database: Database, settings: ServiceSettings) -> None:
+    def __init__(self, database: Database, settings: ServiceSettings, open_live: OpenLive | None = None) -> None:
         self.settings = settings
         self.draining = False
         self._running = AsyncExitStack()
@@ -52,6 +58,7 @@ class Service:
         self._models = Models(self.reader, in_memory, clock)
         self._poller = Poller(self.reader, self._models, in_memory, clock, open_to_all=settings.open_to_all)
         self.lookup = Lookup(self.reader, self._models, in_memory, clock)
+        self._live = open_live(self.reader, self._models, self.lookup, clock) if open_live else None
         self.rows = RowPages(self.reader, self._models, clock)
 
     async def __aenter__(self) -> Self:
@@ -59,11 +66,20 @@ class Service:
             await starting.enter_async_context(self.reader)
             starting.push_async_callback(self._poller.stop)
             await self._poller.start()
+            if self._live is not None:
+                await starting.enter_async_context(self._live)
             self._running = starting.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._running.aclose()
+
+    @property
+    def live(self) -> LiveScoring:
+        """Scores rows of features; raises NotAllowed on a server that was not started for it."""
+        if self._live is None:
+            raise NotAllowed("This server does not score rows. An operator can start it with `prescore serve --live`.")
+        return self._live
 
     def authenticate(self, authorization: bytes | None) -> Awaitable[Caller]:
         """Return the caller behind an Authorization header; raises Unauthenticated or DatabaseUnavailable."""

@@ -33,7 +33,7 @@ limit {limit}::bigint;
 -- reason to count the rows, and not proof, as the changes may have been rolled back.
 select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.id::text as id, v.state, v.table_name,
        v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
-       v.cache_seconds, v.in_memory, coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached
+       v.cache_seconds, v.in_memory, v.live, v.live_cache_seconds, v.model_fingerprint, coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached
 from prescore.models m
 join prescore.visible s on s.model = m.model
 join prescore.versions v on v.model = m.model and v.version = s.version
@@ -50,7 +50,7 @@ order by m.model;
 -- The same for any version of a model that can be looked up by its number.
 select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.id::text as id, v.state, v.table_name,
        v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
-       v.cache_seconds, v.in_memory, coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached
+       v.cache_seconds, v.in_memory, v.live, v.live_cache_seconds, v.model_fingerprint, coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached
 from prescore.models m
 join prescore.versions v on v.model = m.model
 left join lateral (
@@ -61,6 +61,10 @@ left join lateral (
 ) t on true
 where m.model = %(model)s and v.version = %(version)s
   and v.state in ('published', 'superseded', 'checked') and v.trial_rows is null;
+
+-- name: lookup_signature
+-- What a version's model file takes and gives.
+select signature from prescore.versions where model = %(model)s and version = %(version)s and id = %(id)s;
 
 -- name: lookup_versions
 -- The versions of a model that can be looked up by number, newest first.

@@ -1,0 +1,174 @@
+"""Live answers: rows of features that are scored on request, with the model file of the published version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from fix_api import serving
+from fix_project import SPEC, Sandbox, customers, linear
+from prescore.run import materialize
+from prescore_api.http.app import ServerSettings, build
+from prescore_api.http.dispatcher import Dispatcher
+
+LIVE = SPEC + "\n[live]\nallowed = true\n"
+WITHOUT_CHECKS = LIVE[: LIVE.index("[[checks]]")] + LIVE[LIVE.index("[freshness]") :]
+PATH = "/v1/predictions/churn/score"
+
+
+def app(sandbox: Sandbox) -> Dispatcher:
+    """Return the app of a server that was started with --live."""
+    settings = ServerSettings(open_to_all=True, store=sandbox.root / ".prescore" / "store")
+    return build(sandbox.database, settings)
+
+
+@pytest.fixture
+def project(sandbox: Sandbox) -> Sandbox:
+    """The churn project, whose published version allows live answers; nothing waits for Great Expectations."""
+    sandbox.spec(WITHOUT_CHECKS)
+    assert materialize.run(sandbox.job()).published
+    return sandbox
+
+
+@pytest.fixture
+def live(project: Sandbox) -> Iterator[httpx.Client]:
+    """A client of a server that scores the project's rows."""
+    with serving(app(project)) as client:
+        yield client
+
+
+def features(number: int) -> dict[str, float]:
+    """Return the features of a customer as JSON has them: the shortest text of each float32."""
+    row = customers().slice(number, 1)
+    return {name: float(str(row.column(name).to_numpy()[0])) for name in ("visits", "spend")}
+
+
+def score(client: httpx.Client, rows: list[dict[str, Any]], **parameters: str) -> list[dict[str, Any]]:
+    """Score rows, and return the answers."""
+    response = client.post(PATH, json={"rows": rows}, params=parameters)
+    assert response.status_code == 200, response.text
+    answers: list[dict[str, Any]] = response.json()["answers"]
+    return answers
+
+
+def test_rows_are_answered_from_the_table_or_live_with_the_same_numbers(project: Sandbox, live: httpx.Client) -> None:
+    keyed = {"key": {"customer": 7}, "features": features(7)}
+    unknown = {"key": {"customer": 70_000}, "features": features(7)}
+    table, scored, without_key, nothing = score(
+        live, [keyed, unknown, {"features": features(7)}, {"key": {"customer": -1}}]
+    )
+    assert (table["source"], table["version"], table["key"], table["rejected"]) == ("table", 1, {"customer": 7}, None)
+    assert (scored["source"], scored["version"], scored["key"]) == ("live", 1, {"customer": 70_000})
+    assert (without_key["source"], without_key["key"]) == ("live", None)
+    ((stored,),) = project.rows("select score from predictions.churn where customer = 7")
+    assert table["prediction"] == {"score": stored}
+    assert scored["prediction"] == without_key["prediction"] == {"score": pytest.approx(stored, abs=1e-6)}
+    assert (nothing["prediction"], "has no features to score" in nothing["rejected"]["reason"]) == (None, True)
+    assert table["age_seconds"] > scored["age_seconds"] >= 0
+    assert scored["published_at"] == table["published_at"]
+    assert scored["data_as_of"] > table["data_as_of"]
+
+    (preferred,) = score(live, [keyed], prefer="live")
+    assert (preferred["source"], preferred["key"], preferred["prediction"]) == (
+        "live",
+        {"customer": 7},
+        scored["prediction"],
+    )
+    (fresh,) = score(live, [keyed], max_age="0")
+    assert fresh["source"] == "live"
+
+
+def test_a_row_that_cannot_be_scored_is_rejected_with_its_reason_and_the_others_are_scored(live: httpx.Client) -> None:
+    rows: list[dict[str, Any]] = [
+        {"visits": 1, "spend": 0.1},
+        {"visits": None, "spend": 1},
+        {"visits": "1", "spend": 1},
+        {"visits": 1},
+        {"visits": 16_777_217, "spend": 1},
+        {"visits": 0.12345678901, "spend": 1},
+        {"visits": 1e300, "spend": 1},
+        {"visits": 2.0, "spend": 1, "other": "is ignored"},
+        {"visits": True, "spend": {"a": 1}},
+    ]
+    answers = score(live, [{"features": row} for row in rows])
+    advice = "Round it first, or let the spec name the feature in onnx.allow_precision_loss."
+    reasons = [answer["rejected"] and answer["rejected"]["reason"] for answer in answers]
+    assert reasons == [
+        None,
+        "Feature visits is null or NaN, which the model does not take.",
+        "Feature visits must be a number (float32), not '1'.",
+        "Feature spend is missing.",
+        f"Feature visits is 16777217, and float32 holds 16777216 instead. {advice}",
+        f"Feature visits is 0.12345678901, and float32 holds 0.12345679 instead. {advice}",
+        "Feature visits is 1e+300, which is too large for float32.",
+        None,
+        "Feature spend must be a number (float32), not {'a': 1}.",
+    ]
+    assert [answer["rejected"]["column"] for answer in answers if answer["rejected"]][:3] == [
+        "visits",
+        "visits",
+        "spend",
+    ]
+    expected = 1 / (1 + np.exp(-(1 - 0.5 * np.float32(0.1))))
+    assert answers[0]["prediction"]["score"] == pytest.approx(expected, abs=1e-6)
+    assert [answer["prediction"] for answer in answers if answer["rejected"]] == [None] * 7
+
+
+@pytest.mark.parametrize(
+    ("content", "parameters", "status", "message"),
+    [
+        ('{"rows": [{}]}', "", 422, "rows[0] must be an object with features, a key, or both"),
+        ('{"rows": [{"features": 1}]}', "", 422, "rows[0].features must be an object"),
+        ('{"rows": [{"feature": {}}]}', "", 422, "rows[0] has feature. A row has features and key"),
+        ('{"keys": []}', "", 422, 'The body must be {"rows": [{"features": '),
+        ('{"rows": [{"features": {"visits": 1, "visits": 2}}]}', "", 422, "has a name more than once: visits"),
+        ('{"rows": [{"features": {}, "key": {"customer": "x"}}]}', "", 422, "rows[0]: customer must be a 64-bit"),
+        ('{"rows": []}', "?prefer=both", 422, "prefer takes table or live"),
+        ('{"rows": []}', "?prefers=live", 422, "Unknown parameters: prefers. This endpoint takes version, max_age, "),
+        ('{"rows": [{"features": {}}]}', "?version=2", 404, "live answers come from the published version alone"),
+        ('{"rows": [' + ",".join(['{"features":{}}'] * 10_001) + "]}", "", 413, "has 10,001 rows; the limit is 10,000"),
+    ],
+)
+def test_a_request_that_is_wrong_is_refused_as_a_whole(
+    live: httpx.Client, content: str, parameters: str, status: int, message: str
+) -> None:
+    response = live.post(PATH + parameters, content=content, headers={"Content-Type": "application/json"})
+    assert response.status_code == status
+    assert message in response.json()["error"]["message"]
+
+
+def test_a_model_answers_live_only_where_spec_and_server_allow_it(sandbox: Sandbox) -> None:
+    sandbox.spec(WITHOUT_CHECKS.replace("allowed = true", "allowed = false"))
+    assert materialize.run(sandbox.job()).published
+    rows = {"rows": [{"features": features(1)}]}
+    with serving(app(sandbox)) as client:
+        refused = client.post(PATH, json=rows)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "not_allowed")
+        assert "does not allow live answers" in refused.json()["error"]["message"]
+    with serving(build(sandbox.database, ServerSettings(open_to_all=True))) as client:
+        assert "prescore serve --live" in client.post(PATH, json=rows).json()["error"]["message"]
+
+
+def test_a_publication_and_a_rollback_change_model_and_version_together(project: Sandbox, live: httpx.Client) -> None:
+    row = {"features": {"visits": 1, "spend": 0}}
+    scores = {1: 1 / (1 + np.exp(-1.0)), 2: 1 / (1 + np.exp(2.0))}
+    assert [answer["version"] for answer in score(live, [row])] == [1]
+    project.onnx(linear([-2.0, 0.5]))
+    assert materialize.run(project.job()).published
+    _until_version(live, row, 2, scores)
+    assert project.cli("rollback", "churn", "--reason", "test").code == 0
+    _until_version(live, row, 1, scores)
+
+
+def _until_version(client: httpx.Client, row: dict[str, Any], version: int, scores: dict[int, float]) -> None:
+    """Score a row until a version answers; whichever answers meanwhile has its own model's score."""
+    for _ in range(10_000):
+        (answer,) = score(client, [row])
+        assert answer["prediction"]["score"] == pytest.approx(scores[answer["version"]], abs=1e-6)
+        if answer["version"] == version:
+            return
+    raise AssertionError(f"version {version} does not answer")
