@@ -106,18 +106,19 @@ def _started(command: list[str], where: World, url_pattern: str, log: Path) -> I
     try:
         assert process.stderr is not None
         url = _search(url_pattern, process.stderr.readline())
-        _await(url)
+        until_ready(f"{url}/health/ready")
         yield url, time.perf_counter() - began
     finally:
         process.terminate()
         process.wait(20)
 
 
-def _await(url: str) -> None:
+def until_ready(url: str) -> None:
+    """Wait until a health check answers."""
     deadline = time.monotonic() + 30
     while True:
         with suppress(OSError):
-            urllib.request.urlopen(f"{url}/health/ready", timeout=2).close()
+            urllib.request.urlopen(url, timeout=2).close()
             return
         if time.monotonic() > deadline:
             raise SystemExit(f"{url} did not answer within 30 seconds")

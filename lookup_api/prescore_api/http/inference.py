@@ -102,5 +102,7 @@ def _target(request: Request) -> tuple[str, int | None]:
     """Return the model and the version in the path. Names of models need no escapes, and others do not exist."""
     if request.query:
         refuse_all(request.parameters())
-    model, *version = map(unquote, request.path_values)
+    model, *version = request.path_values
+    if "%" in model:
+        model = unquote(model)
     return model, inference.version_number(version[0]) if version else None

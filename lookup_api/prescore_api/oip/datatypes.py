@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +37,11 @@ class Datatype:
     kind: Kind
     dtype: str
     contents: str
+
+    @cached_property
+    def _limits(self) -> tuple[int, int]:
+        limits = np.iinfo(self.dtype)
+        return int(limits.min), int(limits.max)
 
     def parse(self, values: list[Any]) -> list[Any]:
         """Return values from JSON as this datatype; raise ValueError that names the first invalid one."""
@@ -72,9 +78,9 @@ class Datatype:
     def _integers(self, values: list[Any], types: set[type]) -> list[Any]:
         if not types <= {int}:
             values = [_integer(position, value) for position, value in enumerate(values)]
-        limits = np.iinfo(self.dtype)
-        if values and not (limits.min <= min(values) and max(values) <= limits.max):
-            position, value = next((p, v) for p, v in enumerate(values) if not limits.min <= v <= limits.max)
+        lowest, highest = self._limits
+        if values and not (lowest <= min(values) and max(values) <= highest):
+            position, value = next((p, v) for p, v in enumerate(values) if not lowest <= v <= highest)
             raise ValueError(f"data[{position}] is {value}, which is out of range")
         return values
 

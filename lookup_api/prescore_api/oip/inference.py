@@ -141,14 +141,5 @@ def _max_age(parameters: Parameters) -> float | None:
 
 
 def _clocks(version: TableVersion, age: Age) -> dict[str, Any]:
-    """Return what all rows share. A version that was never published has no `published_at`."""
-    published_at = version.row["published_at"]
-    clocks: dict[str, Any] = {
-        "source": "table",
-        "version": version.version,
-        "data_as_of": version.row["data_as_of"].isoformat(),
-        "age_seconds": round(age.seconds, 3),
-    }
-    if published_at is not None:
-        clocks["published_at"] = published_at.isoformat()
-    return clocks
+    """Return what all rows share."""
+    return {**table.signature(version).clocks, "age_seconds": round(age.seconds, 3)}

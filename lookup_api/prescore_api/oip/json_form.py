@@ -169,7 +169,7 @@ def _input(item: dict[str, Any], binary: _Binary) -> Tensor:
     size = _parameters(item).get(_SIZE)
     try:
         if size is None:
-            values: Values = datatype.parse(flatten(name, shape, item.get("data")))
+            values: Values = datatype.parse(flatten(name, shape, count, item.get("data")))
         else:
             values = datatype.unpack(binary.take(name, size), count)
     except ValueError as error:

@@ -69,7 +69,10 @@ class Output(NamedTuple):
 
 
 class Signature:
-    """The tensors of a version: `inputs` in the order of the key, `outputs` by name."""
+    """The tensors of a version: `inputs` in the order of the key, `outputs` by name.
+
+    `clocks` are the parameters that never change. A version that was never published has no `published_at`.
+    """
 
     def __init__(self, version: TableVersion) -> None:
         self.inputs = [TensorDescription(column["name"], datatype(column["type"]), (-1,)) for column in version.key]
@@ -81,6 +84,11 @@ class Signature:
         outputs.append(Output(TensorDescription("found", DATATYPES["BOOL"], (-1,)), _found))
         outputs.append(Output(TensorDescription("stale", DATATYPES["BOOL"], (-1,)), _stale))
         self.outputs = {output.description.name: output for output in outputs}
+        data_as_of, published_at = version.row["data_as_of"], version.row["published_at"]
+        self.clocks: dict[str, Any] = {"source": "table", "version": version.version}
+        self.clocks["data_as_of"] = data_as_of.isoformat()
+        if published_at is not None:
+            self.clocks["published_at"] = published_at.isoformat()
 
     def select(self, names: Sequence[str]) -> list[Output]:
         """Return the outputs with these names, or all of them if there are no names; raise RequestInvalid."""

@@ -72,9 +72,8 @@ def count_elements(name: str, shape: Any) -> int:
     return math.prod(shape)
 
 
-def flatten(name: str, shape: Shape, data: Any) -> list[Any]:
-    """Return the flat values of data from JSON, which is flat or nested as its shape; raise RequestInvalid."""
-    count = count_elements(name, shape)
+def flatten(name: str, shape: Shape, count: int, data: Any) -> list[Any]:
+    """Return the flat `count` values of data from JSON, which is flat or nested as its shape; raise RequestInvalid."""
     if not isinstance(data, list):
         raise RequestInvalid(f"Input {name!r} needs data: a list of its {count:,} elements.")
     is_nested = len(shape) > 1 and any(isinstance(element, list) for element in data)
