@@ -96,10 +96,12 @@ class Scene:
     def _add_unpublished(self, model: str, state: str, checks: list[dict[str, Any]]) -> None:
         """Add a version that is not published, as a copy of the newest one in the catalog."""
         self.execute(
-            "insert into prescore.versions (model, version, table_name, model_fingerprint, domain_fingerprint, "
-            "spec_fingerprint, spec, key_columns, output_columns, rows, rejected, data_as_of) "
-            "select model, version + 1, table_name || 'x', 'x', 'x', 'x', spec, key_columns, output_columns, rows, 3, "
-            "now() from prescore.versions where model = %s order by version desc limit 1",
+            "insert into prescore.versions (model, version, table_name, rows_version, rows_table, content_version, "
+            "model_fingerprint, domain_fingerprint, spec_fingerprint, spec, key_columns, output_columns, rows, "
+            "rejected, data_as_of) "
+            "select model, version + 1, table_name || 'x', version + 1, table_name || 'x', version + 1, 'x', 'x', 'x', "
+            "spec, key_columns, output_columns, rows, 3, now() "
+            "from prescore.versions where model = %s order by version desc limit 1",
             model,
         )
         self.execute("update prescore.models set last_version = last_version + 1 where model = %s", model)

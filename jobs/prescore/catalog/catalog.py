@@ -48,6 +48,7 @@ class Model(TypedDict):
     description: str
     published_version: int | None
     parent_name: str | None
+    reads_deltas: bool
     last_version: int
     held_at: datetime | None
     held_by: str | None
@@ -62,6 +63,15 @@ class Version(TypedDict):
     id: UUID
     state: str
     table_name: str
+    rows_version: int
+    rows_table: str
+    rows_stored: int | None
+    base_version: int | None
+    base_table: str | None
+    content_version: int
+    changes: dict[str, Any] | None
+    changes_location: str | None
+    unchanged_value: str | None
     attached_at: datetime | None
     model_fingerprint: str | None
     domain_fingerprint: str

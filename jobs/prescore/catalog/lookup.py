@@ -54,6 +54,10 @@ class VersionRow(TypedDict):
     live: bool
     live_cache_seconds: float
     model_fingerprint: str | None
+    rows_version: int
+    rows_table: str
+    base_version: int | None
+    base_table: str | None
     changes: int
     is_attached: bool
 

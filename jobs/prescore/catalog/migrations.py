@@ -18,7 +18,14 @@ from prescore.catalog.queries import Migration, migration_files, query
 from prescore.catalog.urls import redacted
 from prescore.errors import DatabaseRefused
 
-_OBJECTS = ("objects_table_fault", "objects_visible", "objects_columns_changed", "objects_freshness")
+_OBJECTS = (
+    "objects_stored_tables",
+    "objects_own_relations",
+    "objects_table_fault",
+    "objects_visible",
+    "objects_columns_changed",
+    "objects_freshness",
+)
 """Statements that create or replace the catalog's functions and views, in this order."""
 REACH = 1
 """How many versions a reader may be ahead of the catalog, or behind it."""

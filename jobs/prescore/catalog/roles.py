@@ -88,7 +88,7 @@ def _grant_all(connection: Connection, owner: str, writers: list[str], readers: 
 def _open_versions(connection: Connection, readers: list[str]) -> None:
     roles = _role_list(readers)
     for row in connection.execute(query("roles_version_tables")).fetchall():
-        table = sql.Identifier(row["table_name"])
+        table = sql.Identifier(row["name"])
         # The version may be retired between the two statements.
         with suppress(pg.UndefinedTable), connection.transaction():
             connection.execute(query("roles_open_version", table=table, readers=roles))

@@ -109,6 +109,9 @@ def report(run: RunReport) -> None:
     if not run.chunks:
         size = "nothing was staged, because the domain itself was refused"
     line((run.model, "bold"), f" version {run.version}: {size}")
+    reuse = run.reuse()
+    if reuse:
+        line(f"  reuse    {reuse}")
     if run.resumed:
         finished = f"{run.chunks_before:,} of {count(run.chunks, 'chunk')}"
         line(f"  resumed  version {run.version}: {finished} were finished already")
@@ -166,7 +169,8 @@ def report_json(run: RunReport) -> None:
 
 def _outcome(run: RunReport) -> list[Part]:
     if run.published:
-        return [("published", "green"), f": select * from predictions.{run.model}"]
+        copied = f", and copied into a full version, {run.rebased_to}" if run.rebased_to else ""
+        return [("published", "green"), f"{copied}: select * from predictions.{run.model}"]
     if run.state in ("refused", "failed"):
         return [(run.state, "red")]
     return [run.outcome()]

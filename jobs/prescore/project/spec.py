@@ -89,6 +89,11 @@ class Domain(Section):
     parameters: dict[ParameterName, Parameter] = Field(
         {}, description='values for the parameters of the query: country = "DE" for $country'
     )
+    unchanged_if: str | None = Field(
+        None,
+        description="a query with one value: while it is the same, the domain has not changed, and an incremental run "
+        "publishes the served predictions with new times",
+    )
     data_as_of: DataAsOf | None = Field(
         None, description="the time that the inputs describe; by default, the start of the snapshot"
     )
@@ -168,6 +173,16 @@ class Output(Section):
         if fault := consistency.selection_fault(self.type, self.index, self.label, self.columns):
             raise ValueError(fault)
         return self
+
+
+class Incremental(Section):
+    """Incremental runs: only rows whose inputs changed are scored and written."""
+
+    rebase: Annotated[StrictFloat | StrictInt, Field(ge=0, le=1)] = Field(
+        0.1,
+        description="a version that differs in a larger share of rows from its base is copied into a full one after "
+        "its publication; 0: every version is full, and only the scoring of unchanged rows is saved",
+    )
 
 
 class Check(BaseModel):
@@ -293,6 +308,9 @@ class Spec(Section):
         0, description="how many rows may be rejected: a number of rows, or a fraction of the domain"
     )
     comparison: ComparisonLimits = ComparisonLimits()
+    incremental: Incremental | None = Field(
+        None, description="score and write only the rows whose inputs changed; without it, every run is full"
+    )
     schedule: Schedule | None = None
     freshness: Freshness = Freshness()
     lookup: Lookup = Lookup()
@@ -334,14 +352,18 @@ class Spec(Section):
     def fingerprint(self) -> str:
         """Return the SHA-256 of the keys that decide the table's content; schedules, checks and comments do not."""
         # The examples are recorded apart. They decide whether a model may be used, not what it predicts.
-        excluded: Any = {"outputs": {"__all__": {"comment"}}, "onnx": {"examples"}}
+        excluded: Any = {
+            "outputs": {"__all__": {"comment"}},
+            "onnx": {"examples"},
+            "domain": {"unchanged_if"},
+        }
         return _hash(self.model_dump_json(include=_CONTENT, exclude=excluded))
 
     @property
     def content(self) -> dict[str, Any]:
         """Return the keys that decide the table's content as plain values, as the catalog records them."""
         # The parameters of the query are recorded apart.
-        excluded: Any = {"onnx": {"examples"}, "domain": {"parameters"}}
+        excluded: Any = {"onnx": {"examples"}, "domain": {"parameters", "unchanged_if"}}
         content: dict[str, Any] = self.model_dump(
             mode="json", by_alias=True, include=_CONTENT, exclude=excluded, exclude_none=True
         )

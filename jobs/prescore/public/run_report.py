@@ -26,6 +26,7 @@ class RunReport(Report):
             "version": self.version,
             "outcome": "published" if self.published else self.outcome(),
             "rows": f"{self.rows:,} in {count(self.chunks, 'chunk')}",
+            "reuse": self.reuse(),
             "rejected rows": self.rejected or None,
             "resumed": self._resumption(),
             "as of": self.as_of,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
-from prescore.catalog.catalog import Catalog
+from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.database import Database
 from prescore.project.project import Project
 from prescore.project.spec import Spec
@@ -104,6 +104,10 @@ class Job(Definition):
         """The store of the catalog's snapshots and model files."""
         with self.database.connect() as connection:
             return Store(self.project.store, Catalog(connection).name)
+
+    def source_at(self, version: Version) -> Source:
+        """Return the source as a version's run reads it, with the time that the version is for."""
+        return self.source.with_as_of(version["as_of"] or version["started_at"])
 
     def with_lease(self, lease: Lease) -> Self:
         """Return the same job with sessions named after the lease, by which a successor ends them if this run is stuck.

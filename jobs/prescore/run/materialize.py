@@ -24,7 +24,7 @@ from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.driver_errors import is_connection_lost
 from prescore.checks import expectations
 from prescore.errors import DatabaseRefused, DatabaseUnavailable, NotAllowed, StoreRefused, Transient
-from prescore.run import failure, preflight, registration
+from prescore.run import failure, preflight, rebase, registration, reuse
 from prescore.run.job import Job
 from prescore.run.report import Report
 from prescore.scoring import domain_conversion, rejects
@@ -32,7 +32,7 @@ from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Reject
 from prescore.scoring.session import RUNTIME
-from prescore.sources import data_as_of
+from prescore.sources import data_as_of, unchanged
 from prescore.sources.source import Sample
 from prescore.steps import check, publish, score, snapshot, stage
 from prescore.store.snapshot_file import SnapshotReader
@@ -115,10 +115,11 @@ class _Attempts:
             with failure.giving_up(job, lease, version):
                 predictor = load_predictor(job, version)
                 take_snapshot(job, lease, version, predictor)
+                reuse_rows(job, lease, version)
                 chunks = pending_chunks(job, version)
                 score_chunks(job, lease, version, chunks, predictor)
                 # Great Expectations takes seconds to import. Postgres sorts keys meanwhile.
-                expected = background.submit(expectations.load, job.spec)
+                expected = background.submit(_load_expectations, job, version)
                 finish_table(job, lease, version)
                 check_table(job, lease, version, expected.result())
                 if options.publishes and not _waits(job, version):
@@ -157,11 +158,24 @@ def _publish(
     """
     try:
         publish_version(job, lease, version, breaking=options.allow_breaking)
+        rebase.rebase(job, lease, version)
     except NotAllowed:
         published = Report.from_catalog(job, version).published
         if not published and not _waits(job, version):
             raise
     retire(job)
+
+
+def _load_expectations(job: Job, version: int) -> list[Any]:
+    """Return the spec's own checks, or none if the version needs none of them."""
+    return [] if is_repetition(job, version) else expectations.load(job.spec)
+
+
+def is_repetition(job: Job, version: int) -> bool:
+    """Return whether a version has the rows of an earlier one that passed the same checks."""
+    with job.database.connect() as connection:
+        catalog = Catalog(connection)
+        return check.repeated_version(catalog, catalog.version(job.model, version), job.spec) is not None
 
 
 def load_predictor(job: Job, version: int) -> Predictor:
@@ -193,7 +207,10 @@ def take_snapshot(
     with timed(job, version, "snapshot") as (catalog, row):
         connection = catalog.connection
         if row["snapshot_rows"] is None:
-            _write_snapshot(job, lease, catalog, row, predictor)
+            unchanged_value = unchanged.query(job.source_at(row), job.spec)
+            if reuse.reuse_unchanged(job, lease, catalog, row, unchanged_value):
+                return
+            _write_snapshot(job, lease, catalog, row, predictor, unchanged_value)
             row = catalog.version(job.model, version)
         few = rejects.check(connection, row, job.spec.max_rejects)
         # Once the version is staged, the check step reports and records this.
@@ -214,6 +231,7 @@ def _write_snapshot(
     catalog: Catalog,
     version: Version,
     predictor: Predictor,
+    unchanged_value: str | None,
 ) -> None:
     """Write the domain into a snapshot file, its rejects into the catalog, and record both with the version."""
     connection = catalog.connection
@@ -233,7 +251,7 @@ def _write_snapshot(
         job.on_progress("snapshot", rows, None)
 
     tally = rejects.Tally(job.spec, save=save_rejects)
-    source = job.source.with_as_of(version["as_of"] or version["started_at"])
+    source = job.source_at(version)
     # The clock is read before the rows, which are then at least as recent as it says.
     clock = data_as_of.query(source, job.spec)
     needed = domain_conversion.needed_columns(job.spec, predictor.features)
@@ -261,9 +279,18 @@ def _write_snapshot(
             rejected=tally.count,
             chunks=summary.chunks,
             signature=None if predictor.signature is None else Jsonb(predictor.signature.to_content()),
+            unchanged_value=unchanged_value,
             data_as_of=summary.data_as_of or clock,
         )
         lease.check(connection)
+
+
+def reuse_rows(job: Job, lease: Lease, version: int) -> None:
+    """Decide which rows of the served version an incremental run reuses; a full run reuses none."""
+    if job.spec.incremental is None:
+        return
+    with timed(job, version, "reuse") as (catalog, row):
+        reuse.reuse(job, lease, catalog, row)
 
 
 def pending_chunks(job: Job, version: int) -> list[int]:
@@ -273,7 +300,7 @@ def pending_chunks(job: Job, version: int) -> list[int]:
         row = catalog.version(job.model, version)
         ledger = catalog.all("chunks_finished", model=job.model, version=version)
     finished = {entry["chunk"] for entry in ledger}
-    chunks = range(row["snapshot_chunks"] or 0)
+    chunks = range(reuse.chunks_to_score(row))
     return [chunk for chunk in chunks if chunk not in finished]
 
 
@@ -314,7 +341,7 @@ def _score_remaining(
 
     A worker that fails stops the others.
     """
-    reader = SnapshotReader(job.store.snapshot(version))
+    reader = SnapshotReader(job.store.rows_to_score(version))
     record_limit = rejects.record_limit(job.spec.max_rejects, version["snapshot_rows"])
     try:
         with job.database.connect() as connection:
@@ -327,7 +354,7 @@ def _score_remaining(
                 seconds = time.perf_counter() - began
                 stage.copy_chunk(connection, lease, version, chunk, scored, seconds)
                 rows = scored.rows.num_rows + scored.rejected
-                job.on_progress("score", rows, version["snapshot_rows"])
+                job.on_progress("score", rows, reuse.rows_to_score(version))
     except BaseException:
         stop.set()
         raise
@@ -338,8 +365,12 @@ def _score_remaining(
 def finish_table(job: Job, lease: Lease, version: int) -> None:
     """Create the primary key and the indexes, and mark the version as staged, unless that has been done."""
     with timed(job, version, "stage") as (catalog, row):
-        if row["state"] == "building":
-            stage.finish(catalog.connection, lease, row, job.spec.indexes)
+        if row["state"] != "building":
+            return
+        if row["base_version"] is not None:
+            reuse.complete_delta(job, lease, catalog, row)
+            row = catalog.version(job.model, version)
+        stage.finish(catalog.connection, lease, row, job.spec.indexes)
 
 
 def check_table(

@@ -17,10 +17,10 @@ from prescore.project.spec import Spec
 from prescore.run.job import OnProgress
 from prescore.scoring import domain_conversion
 from prescore.scoring.predictor import Predictor
-from prescore.steps import score, stage
+from prescore.steps import score
 from prescore.store.snapshot_file import SnapshotReader
 from prescore.store.store import Store
-from prescore.versions import table
+from prescore.versions import rows, table
 from prescore.versions.publishable import version_label
 
 SCHEMA = "pg_temp"
@@ -105,11 +105,11 @@ def _fill(
 ) -> int:
     """Score every chunk into the table, and return the number of rows; rows that cannot be scored are left out."""
     identifier = sql.Identifier(SCHEMA, result["table_name"])
-    rows = 0
+    total = 0
     for number in range(result["snapshot_chunks"] or 0):
         chunk = reader.chunk(number)
         scored = score.score_chunk(predictor, chunk, chunk.num_rows)
-        stage.copy_rows(connection, identifier, result, scored.rows)
-        rows += scored.rows.num_rows
+        rows.copy(connection, identifier, scored.rows, result["output_columns"])
+        total += scored.rows.num_rows
         on_progress("score", chunk.num_rows, result["snapshot_rows"])
-    return rows
+    return total

@@ -12,8 +12,9 @@ from prescore.checks import expectations
 from prescore.run.job import Job
 from prescore.scoring.examples import MISSING
 from prescore.versions.withheld import is_backfill
+from prescore.wording import count
 
-STEPS = ("snapshot", "score", "stage", "check", "publish")
+STEPS = ("snapshot", "reuse", "score", "stage", "check", "publish")
 
 
 @dataclass(frozen=True)
@@ -21,20 +22,24 @@ class Report:
     """One version after its run.
 
     `resumed` says whether the run resumed a version that an earlier run had left unfinished, and `chunks_before` how
-    many chunks it found. `seconds` has an entry for each step and `total`. All are of this run alone, while the catalog
-    adds up all attempts: no step takes longer than the total. `served` is the version that readers see now. `backfill`
-    says that the version is for a time before that one's. `warnings` has a sentence for what its run could not verify.
+    many chunks it found. `changes` says what an incremental run reused, as the catalog records it, and `rebased_to` is
+    the full copy that is served in the place of a large delta. `seconds` has an entry for each step and `total`. All
+    are of this run alone, while the catalog adds up all attempts: no step takes longer than the total. `served` is the
+    version that readers see now. `backfill` says that the version is for a time before that one's. `warnings` has a
+    sentence for what its run could not verify.
     """
 
     model: str
     version: int
     state: str
     published: bool
+    rebased_to: int | None
     resumed: bool
     chunks_before: int
     rows: int
     rejected: int
     chunks: int
+    changes: dict[str, Any] | None
     seconds: dict[str, float]
     checks: list[CheckResult]
     data_as_of: datetime | None
@@ -56,6 +61,7 @@ class Report:
             model = catalog.model(job.model)
             resumption = catalog.one("events_last_resumption", model=job.model, version=version)
             backfill = is_backfill(catalog, row)
+            rebased_to = _rebased_to(catalog, model["published_version"], row)
         before: dict[str, Any] = resumption["detail"] if resumption else {"chunks": 0, "seconds": {}}
         seconds = _since(before["seconds"], row["seconds"])
         if total is not None:
@@ -64,12 +70,14 @@ class Report:
             model=job.model,
             version=version,
             state=row["state"],
-            published=model["published_version"] == version,
+            published=model["published_version"] in (version, rebased_to),
+            rebased_to=rebased_to,
             resumed=resumption is not None,
             chunks_before=before["chunks"],
             rows=row["rows"] or 0,
             rejected=row["rejected"] or 0,
             chunks=row["snapshot_chunks"] or 0,
+            changes=row["changes"],
             seconds=seconds,
             checks=row["checks"] or [],
             data_as_of=row["data_as_of"],
@@ -83,6 +91,20 @@ class Report:
             warnings=[*unverified(row), *_left_out_checks(job, row)],
         )
 
+    def reuse(self) -> str | None:
+        """Return what an incremental run reused, as a clause, or why it reused nothing; None for any other run."""
+        match self.changes:
+            case {"unchanged_since": earlier}:
+                return f"nothing has changed since version {earlier}: its rows are served, with new times"
+            case {"base": base, "carried": carried, "changed": changed, "new": new, "vanished": vanished}:
+                rows = f"{count(carried, 'row')} carried over from version {base}"
+                return f"{rows}; {changed:,} changed, {new:,} new and {vanished:,} vanished"
+            case {"reason": reason}:
+                return f"every row was scored: {reason}"
+            case {"copy_of": version}:
+                return f"a full copy of version {version}"
+        return None
+
     @classmethod
     def newest(cls, job: Job) -> Self:
         """Return the report on the version that was made last, in whatever state it is."""
@@ -93,6 +115,14 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Return the report as a dict for JSON."""
         return asdict(self)
+
+
+def _rebased_to(catalog: Catalog, served: int | None, version: Version) -> int | None:
+    """Return the served version if it is the full copy of a version, otherwise None."""
+    if served is None or served == version["version"]:
+        return None
+    changes = catalog.version(version["model"], served)["changes"] or {}
+    return served if changes.get("copy_of") == version["version"] else None
 
 
 def unverified(version: Version) -> list[str]:

@@ -22,7 +22,7 @@ from prescore.catalog.datetimes import parse_datetime
 from prescore.checks import expectations
 from prescore.errors import LeaseLost, NotAllowed
 from prescore.project.project import Project
-from prescore.run import failure, materialize, preflight, registration, review, shares
+from prescore.run import failure, materialize, preflight, rebase, registration, reuse, review, shares
 from prescore.run.job import Job
 from prescore.run.report import STEPS, Report
 from prescore.steps.check import is_decided
@@ -120,6 +120,7 @@ def snapshot(model: str, root: str, holder: str, groups: int, request: Request) 
         with failure.giving_up(job, lease, version):
             predictor = materialize.load_predictor(job, version)
             materialize.take_snapshot(job, lease, version, predictor)
+            materialize.reuse_rows(job, lease, version)
         _log_snapshot(job, version)
         return _shares(job, lease, version, groups)
 
@@ -163,7 +164,8 @@ def check(model: str, root: str, work: Work) -> Checked:
     row = _require_usable(job, version)
     if not is_decided(row, job.spec):
         with _leased(job, work) as (leased_job, lease):
-            expected = expectations.build(job.spec)
+            repeats = materialize.is_repetition(leased_job, version)
+            expected = [] if repeats else expectations.build(job.spec)
             materialize.check_table(leased_job, lease, version, expected)
     results = _version_row(job, version)["checks"] or []
     for result in results:
@@ -240,6 +242,7 @@ def _publish(job: Job, holder: str, work: Checked, *, approved: bool) -> None:
             work["version"],
             instead_of=instead_of,
         )
+        rebase.rebase(leased_job, lease, work["version"])
         materialize.retire(leased_job)
 
 
@@ -376,7 +379,8 @@ def _shares(job: Job, lease: Lease, version: int, groups: int) -> list[Share]:
     """Return all chunks of the snapshot in at most `groups` shares; the score tasks leave out the finished ones."""
     row = _version_row(job, version)
     result = []
-    for chunks in shares.split_chunks(row["snapshot_chunks"] or 0, groups):
+    # Without a chunk to score, one empty share keeps the scheduler's tasks in their order.
+    for chunks in shares.split_chunks(reuse.chunks_to_score(row), groups) or [range(0)]:
         share = Share(
             version=version,
             token=lease.token,

@@ -21,7 +21,7 @@ from prescore.comparison.served import compare_with_served
 from prescore.errors import NotAllowed, Refused
 from prescore.project.spec import Spec
 from prescore.scoring import rejects
-from prescore.versions import lifecycle, withheld
+from prescore.versions import lifecycle, table, withheld
 from prescore.versions.lease import Lease
 from prescore.wording import count
 
@@ -48,6 +48,9 @@ def check_version(
     """
     if not again and is_decided(version, spec):
         return version["checks"] or []
+    repeated = None if again else repeated_version(Catalog(connection), version, spec)
+    if repeated is not None:
+        return _record_repeated(connection, lease, version, spec, repeated)
     if version["trial_rows"] is not None:
         left_out = expectations.needing_all_rows(spec)
         own_expectations = [wanted for wanted in own_expectations if wanted.meta["title"] not in left_out]
@@ -71,8 +74,39 @@ def check_version(
         results += limits.results(compared, spec.comparison) if compared else []
     failed = _failed(results)
     with connection.transaction():
-        roles.grant_version(connection, version["table_name"], readable=not failed)
+        for name in sorted({version["table_name"], version["rows_table"]}):
+            roles.grant_version(connection, name, readable=not failed)
         _record(Catalog(connection), version, results, spec.checks_fingerprint, compared)
+        lease.check(connection)
+    if failed:
+        raise Refused(refusal_message(version, results), results)
+    return results
+
+
+def repeated_version(catalog: Catalog, version: Version, spec: Spec) -> Version | None:
+    """Return the earlier version whose rows a version has, if it passed these same checks."""
+    since = (version["changes"] or {}).get("unchanged_since")
+    if since is None:
+        return None
+    earlier = catalog.version(version["model"], since)
+    return earlier if earlier["checks_fingerprint"] == spec.checks_fingerprint else None
+
+
+def _record_repeated(
+    connection: Connection, lease: Lease, version: Version, spec: Spec, repeated: Version
+) -> list[CheckResult]:
+    """Record the checks of a version whose rows passed them in an earlier version; only the rejects may be others."""
+    unchanged: CheckResult = {
+        "name": "unchanged",
+        "passed": True,
+        "observed": f"the rows of version {repeated['version']}",
+        "expected": "rows that passed these checks",
+    }
+    results = [unchanged, rejects.check(connection, version, spec.max_rejects)]
+    failed = _failed(results)
+    with connection.transaction():
+        roles.grant_version(connection, version["table_name"], readable=not failed)
+        _record(Catalog(connection), version, results, spec.checks_fingerprint, None)
         lease.check(connection)
     if failed:
         raise Refused(refusal_message(version, results), results)
@@ -202,8 +236,7 @@ def _check_keys(connection: Connection, version: Version) -> CheckResult:
         "observed": _UNIQUE,
         "expected": _UNIQUE,
     }
-    row = Catalog(connection).one("tables_has_key", table=version["table_name"])
-    if row["has_key"]:
+    if table.has_key(connection, version):
         return result
     examples = ", ".join(_duplicate_keys(connection, version))
     return {
@@ -220,7 +253,7 @@ def _duplicate_keys(connection: Connection, version: Version) -> list[str]:
     as_text = [cast.format(sql.Identifier(key)) for key in keys]
     statement = query(
         "tables_duplicates",
-        table=sql.Identifier(version["table_name"]),
+        table=table.identifier(version),
         keys=identifiers(keys),
         texts=sql.SQL(", ").join(as_text),
     )
@@ -256,7 +289,7 @@ def _lengths(connection: Connection, version: Version, column: Column) -> dict[s
     """Return the smallest and the largest number of elements in an array column; None in a table without rows."""
     statement = query(
         "checks_lengths",
-        table=sql.Identifier(version["table_name"]),
+        table=table.whole(version),
         column=sql.Identifier(column["name"]),
         type=TYPES[column["type"]].readable,
     )
@@ -291,7 +324,7 @@ def _with_count(
 def _count_not_finite(connection: Connection, version: Version) -> int:
     statement = query(
         "checks_count_not_finite",
-        table=sql.Identifier(version["table_name"]),
+        table=table.whole(version),
         conditions=_not_finite(version),
     )
     row = connection.execute(statement).fetchone() or {}

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-import pyarrow as pa
-from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import errors as pg
 from psycopg import sql
 
 from prescore.catalog.catalog import Catalog, Version
-from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection
 from prescore.catalog.driver_errors import first_line
 from prescore.catalog.queries import query
 from prescore.errors import Busy, DomainInvalid
-from prescore.scoring import arrays, rejects
+from prescore.scoring import rejects
 from prescore.scoring.rejects import Scored
-from prescore.versions import table
+from prescore.versions import delta, rows, table
 from prescore.versions.lease import Lease
 
 
@@ -35,17 +32,17 @@ def copy_chunk(
     `seconds` is the time that scoring took. Raises LeaseLost, with nothing written, when another run holds the lease
     by now, and DomainInvalid for a value that Postgres cannot store.
     """
-    rows = scored.rows
     try:
         with connection.transaction():
             connection.execute(query("chunks_commit_soon"))
-            copy_rows(connection, sql.Identifier("prescore_versions", version["table_name"]), version, rows)
+            target = sql.Identifier("prescore_versions", version["rows_table"])
+            rows.copy(connection, target, scored.rows, version["output_columns"])
             rejects.write(connection, version, scored.rejects, chunk)
             Catalog(connection).execute(
                 "chunks_finish",
                 **version_key(version),
                 chunk=chunk,
-                rows=rows.num_rows,
+                rows=scored.rows.num_rows,
                 rejected=scored.rejected,
                 seconds=seconds,
             )
@@ -54,21 +51,6 @@ def copy_chunk(
         raise DomainInvalid(
             f"Postgres cannot store a value of chunk {chunk}: {first_line(error)} Fix it in the domain query."
         ) from error
-
-
-def copy_rows(connection: Connection, table: sql.Identifier, version: Version, rows: pa.RecordBatch) -> None:
-    """Copy rows with the columns of a version into a table."""
-    encoded = arrays.encode(rows, version["output_columns"])
-    encoder = ArrowToPostgresBinaryEncoder(encoded.schema)
-    statement = query(
-        "tables_copy",
-        table=table,
-        columns=identifiers(encoded.schema.names),
-    )
-    with connection.cursor().copy(statement) as copy:
-        copy.write(encoder.write_header())
-        copy.write(encoder.write_batch(encoded))
-        copy.write(encoder.finish())
 
 
 def finish(
@@ -82,26 +64,37 @@ def finish(
     With duplicate keys the table stays without its primary key, which the check step then reports. Raises LeaseLost,
     Busy when another session locks the table, and DomainInvalid for a value that is too long to index.
     """
-    name = version["table_name"]
-    if not table.has_key(connection, version):
-        try:
-            # The check step finds the duplicates, and reports examples of them.
-            with suppress(pg.UniqueViolation):
-                table.index(connection, version, indexes)
-        except pg.LockNotAvailable as error:
-            raise Busy(
-                f"Another session holds a lock on {name}, which is not finished yet. Perhaps it is a dump. "
-                "Wait for it to end, then run again: the next run resumes here."
-            ) from error
-        except pg.ProgramLimitExceeded as error:
-            raise DomainInvalid(
-                f"{name} holds a value that is too long for Postgres to index: {first_line(error)} "
-                "Shorten it in the domain query."
-            ) from error
-    connection.execute(query("tables_vacuum", table=sql.Identifier(name)))
+    add_key(connection, version, indexes)
+    connection.execute(query("tables_vacuum", table=table.identifier(version)))
+    is_delta = version["base_version"] is not None
     with connection.transaction():
-        Catalog(connection).execute("versions_stage", **version_key(version))
+        Catalog(connection).execute(
+            "versions_stage",
+            **version_key(version),
+            stored=delta.count_rows(connection, version) if is_delta else None,
+        )
         lease.check(connection)
+
+
+def add_key(connection: Connection, version: Version, indexes: Sequence[Sequence[str]]) -> None:
+    """Add the primary key and the indexes, unless they are there or a key occurs twice; raise Busy, DomainInvalid."""
+    name = version["rows_table"]
+    if table.has_key(connection, version):
+        return
+    try:
+        # The check step finds the duplicates, and reports examples of them.
+        with suppress(pg.UniqueViolation):
+            table.index(connection, version, indexes)
+    except pg.LockNotAvailable as error:
+        raise Busy(
+            f"Another session holds a lock on {name}, which is not finished yet. Perhaps it is a dump. "
+            "Wait for it to end, then run again: the next run resumes here."
+        ) from error
+    except pg.ProgramLimitExceeded as error:
+        raise DomainInvalid(
+            f"{name} holds a value that is too long for Postgres to index: {first_line(error)} "
+            "Shorten it in the domain query."
+        ) from error
 
 
 def version_key(version: Version) -> dict[str, object]:

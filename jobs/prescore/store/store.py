@@ -16,6 +16,8 @@ from prescore.store.folder import Folder, process_suffix
 from prescore.store.model_file import ModelFile, hash_bytes
 from prescore.store.object_store import ObjectFile, ObjectStore
 
+_COPY_BYTES = 2**24
+
 
 class Store:
     """A folder, or an object store at a URL. A file in it is complete, or does not exist.
@@ -78,10 +80,27 @@ class Store:
             raise NotFound(f"{version['model']} version {version['version']} has no snapshot yet.")
         return self._backend.open(location)
 
+    def rows_to_score(self, version: Version) -> Path | ObjectFile:
+        """Return what pyarrow reads the rows from that a version has to score: its snapshot, or part of it."""
+        location = version["changes_location"]
+        return self.snapshot(version) if location is None else self._backend.open(location)
+
     def new_snapshot(self, model: str, version: int) -> str:
         """Return a new location for a version's snapshot, so that no other attempt at it writes to the same file."""
         prefix = self._snapshot_prefix(model, version)
         return f"{prefix}{uuid4().hex}.parquet"
+
+    def copy_snapshot(self, version: Version, number: int) -> str:
+        """Copy a version's snapshot for another version of the model, and return its location; raise NotFound."""
+        location = self.new_snapshot(version["model"], number)
+        source = self.snapshot(version)
+        try:
+            original = source.open("rb") if isinstance(source, Path) else source
+            with original, self.write_snapshot(location) as part, part.open("wb") as copy:
+                shutil.copyfileobj(original, copy, _COPY_BYTES)
+        except FileNotFoundError as error:
+            raise NotFound(f"The snapshot {source} is gone from the store.") from error
+        return location
 
     def write_snapshot(self, location: str) -> AbstractContextManager[Path]:
         """Return a context that yields a local path to write to; on exit, the snapshot appears at its location.

@@ -42,12 +42,20 @@ def create(
         **description(spec),
         parameters=Jsonb(spec.recorded_parameters),
         spec=Jsonb(spec.content),
+        changes=_full_run(spec, options),
         trial_rows=options.trial_rows,
         as_of=options.as_of,
         **made_of,
     )
     table.create(connection, catalog.version(spec.model, version))
     return version
+
+
+def _full_run(spec: Spec, options: RunOptions) -> Jsonb | None:
+    """Return why an incremental run scores every row, if its options say so."""
+    if spec.incremental is None or not options.full:
+        return None
+    return Jsonb({"reason": "--full"})
 
 
 def description(spec: Spec) -> dict[str, Any]:
@@ -158,7 +166,7 @@ def discard(connection: Connection, store: Store, version: Version) -> None:
             connection.execute(query("tables_lock_timeout"))
             table.drop(connection, version)
     except (pg.LockNotAvailable, pg.DeadlockDetected, pg.DependentObjectsStillExist):
-        _log.warning("%s is in use; retirement will drop it", version["table_name"])
+        _log.warning("%s is in use; retirement will drop it", version["rows_table"])
     remove_files(connection, store, version)
 
 

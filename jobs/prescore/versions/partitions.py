@@ -50,8 +50,7 @@ def attach(
     attached = []
     for version in versions:
         roles = grants.get(version["model"], ())
-        if _attach_one(connection, version, roles, breaking=version["model"] in breaking):
-            attached.append(version)
+        attached += _attach_one(connection, version, roles, breaking=version["model"] in breaking)
     if attached:
         Catalog(connection).execute(
             "versions_attached",
@@ -91,8 +90,11 @@ def redirect(
 
 
 def detach(connection: Connection, version: Version) -> None:
-    """Detach a version from its parent, or finish an interrupted detach; wait for transactions that may read it."""
-    attached = attachment(connection, version)
+    """Detach a version from its parent, or finish an interrupted detach; wait for transactions that may read it.
+
+    Rows that belong to an earlier version stay attached.
+    """
+    attached = attachment(connection, version) if table.owns_rows(version) else None
     if attached is not None:
         step = "tables_detach_finalize" if attached["pending"] else "tables_detach"
         statement = query(
@@ -124,8 +126,8 @@ def drop_empty(connection: Connection, model: str) -> None:
 
 
 def attachment(connection: Connection, version: Version) -> Attachment | None:
-    """Return what a version's table is a partition of according to Postgres itself, None if it is not a partition."""
-    row: Attachment | None = Catalog(connection).one("tables_attachment", table=version["table_name"])
+    """Return what a version's rows are a partition of according to Postgres itself, None if they have no parent."""
+    row: Attachment | None = Catalog(connection).one("tables_attachment", table=version["rows_table"])
     return row
 
 
@@ -135,21 +137,42 @@ def _attach_one(
     grants: tuple[str, ...],
     *,
     breaking: bool,
-) -> bool:
-    """Attach one version; return whether that still has to be recorded."""
+) -> list[Version]:
+    """Attach one version, after those that it shares rows with; return those for which that is to be recorded."""
+    to_record = []
     with connection.transaction(), _limited_wait(connection, version):
         # The lock admits one publisher at a time.
         model = Catalog(connection).model(version["model"], lock=True)
-        attached = attachment(connection, version)
-        parent = _choose_parent(connection, model, version, attached, breaking=breaking)
-        is_new = attached is None or attached["pending"]
-        if attached is not None and attached["pending"]:
-            detach(connection, version)
-        if is_new:
-            _attach_to(connection, version, parent)
+        parent = None
+        for part in [*_shared(connection, version), version]:
+            attached = attachment(connection, part)
+            # A version that shares rows has the columns of the others, and stands beside them.
+            if parent is None:
+                parent = _choose_parent(connection, model, part, attached, breaking=breaking)
+            if _attach_part(connection, part, attached, parent) or part["attached_at"] is None:
+                to_record.append(part)
         if parent == current_parent(model):
             views.create(connection, version, parent, grants)
-    return is_new or version["attached_at"] is None
+    return to_record
+
+
+def _shared(connection: Connection, version: Version) -> list[Version]:
+    """Return the other versions whose rows a version shows: the base of a delta, and the one whose rows it has."""
+    numbers = [version["base_version"]]
+    if not table.owns_rows(version):
+        numbers.append(version["rows_version"])
+    catalog = Catalog(connection)
+    return [catalog.version(version["model"], number) for number in numbers if number is not None]
+
+
+def _attach_part(connection: Connection, version: Version, attached: Attachment | None, parent: str) -> bool:
+    """Attach the rows of a version unless they are attached; return whether that was done."""
+    if attached is not None and not attached["pending"]:
+        return False
+    if attached is not None:
+        detach(connection, version)
+    _attach_to(connection, version, parent)
+    return True
 
 
 def _choose_parent(
@@ -202,9 +225,17 @@ def _attach_to(connection: Connection, version: Version, parent: str) -> None:
         "tables_attach",
         parent=sql.Identifier(parent),
         table=table.identifier(version),
-        version=sql.Literal(version["version"]),
+        values=_partition_values(version),
     )
     connection.execute(attach_partition)
+
+
+def _partition_values(version: Version) -> sql.Composable:
+    """Return the values of the column `version` in a version's rows: in a delta, the negative ones hide rows."""
+    number = sql.Literal(version["version"])
+    if version["base_version"] is None:
+        return number
+    return sql.SQL("{0}, -{0}").format(number)
 
 
 def _needs_redirect(connection: Connection, version: Version) -> bool:

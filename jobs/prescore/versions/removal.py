@@ -91,11 +91,16 @@ def _remove(connection: Connection, model: str, reason: str | None) -> Belonging
             f"{', '.join(belongings.dependents)}. Drop them first."
         )
     for relation in belongings.relations:
-        name = sql.Identifier(relation["name"])
-        # With a partitioned table, Postgres drops the versions that are attached to it.
-        statement = query("removal_drop_view", view=name) if relation["is_view"] else query("tables_drop", table=name)
-        connection.execute(statement)
+        connection.execute(_drop_statement(relation))
     catalog.execute("removal_delete", model=model)
     catalog.record_event(model, None, "removed", reason, last_version=last_version)
     catalog.execute("models_notify", model=model)
     return belongings
+
+
+def _drop_statement(relation: dict[str, Any]) -> sql.Composed:
+    name = sql.Identifier(relation["name"])
+    if relation["is_view"]:
+        return query("removal_drop_view", schema=sql.Identifier(relation["schema"]), view=name)
+    # With a partitioned table, Postgres drops the versions that are attached to it.
+    return query("tables_drop", table=name)

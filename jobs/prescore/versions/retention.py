@@ -69,6 +69,13 @@ class Inventory:
 
     def reason_to_keep(self, version: Version) -> str | None:
         """Return why an existing version is kept, as a clause, or None if it is to be retired."""
+        reason = self._own_reason(version)
+        if reason is None and version["version"] in self._lenders:
+            return "a later version shares its rows"
+        return reason
+
+    def _own_reason(self, version: Version) -> str | None:
+        """Return why a version is kept for its own sake."""
         state = version["state"]
         if state in ("building", "staged"):
             return "it is unfinished"
@@ -87,6 +94,22 @@ class Inventory:
         else:
             setting, limit = "retention.candidates", self.retention.candidates
         return self._reason_by_age(version["checked_at"], "checked", setting, limit)
+
+    @cached_property
+    def _lenders(self) -> set[int]:
+        """The versions whose rows versions that are kept show: the bases of deltas, and those with the same rows.
+
+        A version shares rows only with earlier ones, so the newest version comes first.
+        """
+        lenders: set[int] = set()
+        for version in self.existing():
+            number = version["version"]
+            if number not in lenders and self._own_reason(version) is None:
+                continue
+            for shared in (version["base_version"], version["rows_version"]):
+                if shared not in (None, number):
+                    lenders.add(shared)
+        return lenders
 
     def _reason_to_keep_superseded(self, version: Version) -> str | None:
         candidates, grace = self.retention.candidates, self.retention.grace
@@ -126,14 +149,17 @@ class Inventory:
     def _newest_good(self) -> set[int]:
         """Versions to roll back to: the newest superseded ones that are neither withdrawn nor pinned.
 
-        The published version counts as one of `retention.versions`.
+        The published version counts as one of `retention.versions`. Of versions with the same predictions, only the
+        newest counts.
         """
         good = []
+        seen = {self._published["content_version"]} if self._published else set()
         for version in self.versions:
-            if version["state"] != "superseded":
+            if version["state"] != "superseded" or version["content_version"] in seen:
                 continue
             if version["withdrawn_at"] is None and version["pinned_at"] is None:
                 good.append(version["version"])
+                seen.add(version["content_version"])
         return set(good[: self.retention.versions - 1])
 
     @cached_property
@@ -185,6 +211,7 @@ def retire(
             seconds=retention.candidates.total_seconds(),
         )
     for version in undropped(connection, model):
+        # The newest come first: an older version may lend its rows to one of them.
         if _drop(connection, version):
             lifecycle.remove_files(connection, store, version)
             yield version
@@ -249,12 +276,12 @@ def _pin_error(row: Version, *, pinned: bool) -> NotAllowed:
 
 def dependents(connection: Connection, version: Version) -> list[str]:
     """Return the objects, such as other people's views, that keep a version's table from being dropped."""
-    rows = Catalog(connection).all("tables_dependents", table=version["table_name"])
+    rows = Catalog(connection).all("tables_dependents", model=version["model"], version=version["version"])
     return [row["dependent"] for row in rows]
 
 
 def undropped(connection: Connection, model: str) -> list[Version]:
-    """Return the retired and failed versions whose table is still there, oldest first."""
+    """Return the retired and failed versions whose table is still there, newest first."""
     return Catalog(connection).all("versions_leftover", model=model)
 
 

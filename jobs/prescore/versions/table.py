@@ -1,4 +1,4 @@
-"""The table of one version: created empty, given its key and indexes when complete, never changed afterwards."""
+"""The table of a version's own rows: created empty, given its key and indexes when complete, never changed then."""
 
 from __future__ import annotations
 
@@ -68,18 +68,36 @@ def index(connection: Connection, version: Version, indexes: Sequence[Sequence[s
 
 def has_key(connection: Connection, version: Version) -> bool:
     """Return whether the table has its primary key."""
-    row = Catalog(connection).one("tables_has_key", table=version["table_name"])
+    row = Catalog(connection).one("tables_has_key", table=version["rows_table"])
     return bool(row["has_key"])
 
 
 def drop(connection: Connection, version: Version) -> None:
-    """Drop the version's table, if it is there."""
-    connection.execute(query("tables_drop", table=identifier(version)))
+    """Drop the version's table and view, if they are there. Rows that belong to an earlier version stay."""
+    if is_view(version):
+        connection.execute(query("deltas_drop_view", view=whole(version)))
+    if owns_rows(version):
+        connection.execute(query("tables_drop", table=identifier(version)))
 
 
 def identifier(version: Version) -> sql.Identifier:
-    """Return the table's name for `prescore_versions.{table}` in a statement."""
+    """Return the name of the table with the version's own rows for `prescore_versions.{table}` in a statement."""
+    return sql.Identifier(version["rows_table"])
+
+
+def whole(version: Version) -> sql.Identifier:
+    """Return the name of the whole version, a table or a view, for `prescore_versions.{table}` in a statement."""
     return sql.Identifier(version["table_name"])
+
+
+def is_view(version: Version) -> bool:
+    """Return whether the whole version is a view: of a delta and its base, or of an earlier version."""
+    return version["rows_table"] != version["table_name"]
+
+
+def owns_rows(version: Version) -> bool:
+    """Return whether the rows belong to the version itself, and not to an earlier one that had the same."""
+    return version["rows_version"] == version["version"]
 
 
 def columns(version: Version) -> list[Column]:

@@ -5,6 +5,7 @@ The view is extended as outputs are added, and replaced only when a version is p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg import errors as pg
@@ -24,7 +25,7 @@ _OWN_COLUMNS = ["version", "data_as_of", "published_at"]
 
 def align(connection: Connection, version: Version, parent: str) -> None:
     """Give a parent and a version's table the same columns. Columns added to either one are NULL in its rows."""
-    own = columns(connection, "prescore_versions", version["table_name"])
+    own = columns(connection, "prescore_versions", version["rows_table"])
     shared = columns(connection, "prescore_versions", parent)
     if own.keys() - shared.keys():
         connection.execute(query("views_lock", model=sql.Identifier(version["model"])))
@@ -40,7 +41,7 @@ def align(connection: Connection, version: Version, parent: str) -> None:
                 comment="",
                 role="output",
             )
-            _add_column(connection, version["table_name"], column)
+            _add_column(connection, version["rows_table"], column)
 
 
 def create(
@@ -55,20 +56,34 @@ def create(
     available = columns(connection, "prescore_versions", parent)
     outputs = [name for name in available if name not in keys and name != "version"]
     current = list(columns(connection, "predictions", model))
-    if current != [*keys, *_OWN_COLUMNS, *outputs]:
-        statement = query(
-            "views_create",
-            model=sql.Identifier(model),
-            name=sql.Literal(model),
-            parent=sql.Identifier(parent),
-            parent_name=sql.Literal(parent),
-            keys=identifiers(keys, "p"),
-            outputs=identifiers(outputs, "p"),
-        )
+    catalog = Catalog(connection)
+    reads_deltas = catalog.model(model)["reads_deltas"]
+    must_read_deltas = reads_deltas or table.is_view(version)
+    if current != [*keys, *_OWN_COLUMNS, *outputs] or must_read_deltas != reads_deltas:
+        parts: dict[str, sql.Composable] = {
+            "model": sql.Identifier(model),
+            "name": sql.Literal(model),
+            "parent": sql.Identifier(parent),
+            "parent_name": sql.Literal(parent),
+            "keys": identifiers(keys, "p"),
+            "outputs": identifiers(outputs, "p"),
+        }
+        if must_read_deltas:
+            statement = query("views_create_with_deltas", same_key=same_key(keys, "d", "p"), **parts)
+        else:
+            statement = query("views_create", **parts)
         connection.execute(statement)
+    if must_read_deltas != reads_deltas:
+        catalog.execute("models_set_reads_deltas", model=model)
     _comment(connection, version)
     for role in grants:
         _grant(connection, model, role)
+
+
+def same_key(keys: Sequence[str], one: str, other: str) -> sql.Composed:
+    """Return the condition that rows of two relations, by their aliases, have the same key."""
+    pairs = [sql.SQL("{} = {}").format(sql.Identifier(one, key), sql.Identifier(other, key)) for key in keys]
+    return sql.SQL(" and ").join(pairs)
 
 
 def restore(connection: Connection) -> list[str]:

@@ -26,6 +26,7 @@ create table prescore.models (
   description       text not null default '',
   published_version integer,
   parent_name       text,
+  reads_deltas      boolean not null default false,
   last_version      integer not null default 0,
   held_at           timestamptz,
   held_by           text,
@@ -38,6 +39,8 @@ comment on column prescore.models.published_version
   is 'the version that predictions.<model> shows; publishing is one UPDATE of this column';
 comment on column prescore.models.parent_name
   is 'the partitioned table, in schema prescore_versions, that the view reads; null: the one with the model''s name';
+comment on column prescore.models.reads_deltas
+  is 'whether the view can show deltas: it is replaced once, when the first one is published';
 comment on column prescore.models.last_version is 'the number of the newest version';
 comment on column prescore.models.held_at
   is 'when the model was put on hold: runs continue, but nothing is published; null when it is not on hold';
@@ -49,6 +52,15 @@ create table prescore.versions (
   state                text not null default 'building'
     check (state in ('building', 'staged', 'checked', 'published', 'superseded', 'refused', 'failed', 'retired')),
   table_name           text not null,
+  rows_version         integer not null,
+  rows_table           text not null,
+  rows_stored          bigint,
+  base_version         integer,
+  base_table           text,
+  content_version      integer not null,
+  changes              jsonb,
+  changes_location     text,
+  unchanged_value      text,
   attached_at          timestamptz,
   model_fingerprint    text,
   domain_fingerprint   text not null,
@@ -94,13 +106,32 @@ create table prescore.versions (
   retired_at           timestamptz,
   primary key (model, version),
   check (state not in ('published', 'superseded') or (checked_at is not null and published_at is not null)),
-  check (state not in ('published', 'superseded') or trial_rows is null)
+  check (state not in ('published', 'superseded') or trial_rows is null),
+  check ((base_version is null) = (base_table is null)),
+  check (base_version < rows_version)
 );
 comment on table prescore.versions
   is 'one row for each version: a complete table of predictions, immutable once it is staged';
 comment on column prescore.versions.id
   is 'identifies the version''s rows: numbers are given out again after a restore, ids are not';
-comment on column prescore.versions.table_name is 'the version''s table, in schema prescore_versions';
+comment on column prescore.versions.table_name
+  is 'the whole version, in schema prescore_versions: a table, or a view of a version that shares rows with others';
+comment on column prescore.versions.rows_version
+  is 'the version whose rows these are: itself, or an earlier one if nothing has changed since';
+comment on column prescore.versions.rows_table
+  is 'the table of rows_version: all rows of a full version, or those in which a delta differs from its base';
+comment on column prescore.versions.rows_stored
+  is 'how many rows rows_table has, with those that only hide a row of the base; null until the version is staged';
+comment on column prescore.versions.base_version
+  is 'the full version whose rows a delta shows where rows_table has none of the same key; null for a full version';
+comment on column prescore.versions.base_table is 'the table of base_version';
+comment on column prescore.versions.content_version
+  is 'the earliest version with the same predictions: itself, unless it was made by copying or nothing had changed';
+comment on column prescore.versions.changes
+  is 'how the snapshot differs from that of the base, or the reason why every row was scored; null: not incremental';
+comment on column prescore.versions.changes_location is 'the rows of a delta''s snapshot that are to be scored';
+comment on column prescore.versions.unchanged_value
+  is 'the value of domain.unchanged_if when the snapshot was taken; null without such a query';
 comment on column prescore.versions.attached_at
   is 'when the table was attached to the model''s partitioned table; null while it is not attached';
 comment on column prescore.versions.model_fingerprint

@@ -1,7 +1,9 @@
 -- name: activity_run
 -- The version that a run works on or left unfinished, and how far the ledger has come. No row without one.
 select v.version, v.state, v.started_at, v.trial_rows, v.as_of,
-       v.snapshot_chunks as chunks, c.chunks as finished_chunks, v.snapshot_rows as rows, c.rows as finished_rows,
+       coalesce((v.changes ->> 'chunks')::integer, v.snapshot_chunks) as chunks, c.chunks as finished_chunks,
+       coalesce((v.changes ->> 'new')::bigint + (v.changes ->> 'changed')::bigint, v.snapshot_rows) as rows,
+       c.rows as finished_rows,
        c.last_chunk_at
 from prescore.versions v
 join prescore.models m on m.model = v.model
@@ -47,8 +49,8 @@ select v.version, a.pid, a.usename::text as user, a.application_name as applicat
 from prescore.versions v
 join pg_stat_activity a on a.datname = current_database() and a.pid <> pg_backend_pid() and a.usesysid is not null
 where v.model = %(model)s and v.state in ('retired', 'failed')
-  and to_regclass(format('prescore_versions.%%I', v.table_name)) is not null
+  and exists (select from prescore.own_relations(v))
   and (a.xact_start < v.retired_at + interval '10 seconds'
        or exists (select from pg_locks l where l.pid = a.pid and l.locktype = 'relation'
-                  and l.relation = to_regclass(format('prescore_versions.%%I', v.table_name))))
+                  and l.relation in (select r.oid from prescore.own_relations(v) r)))
 order by v.version, a.pid;

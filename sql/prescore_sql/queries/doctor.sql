@@ -34,15 +34,18 @@ from pg_namespace n where n.nspname = 'prescore';
 select c.relname::text as table_name, c.relpages::bigint * current_setting('block_size')::bigint as bytes
 from pg_class c
 where c.relnamespace = 'prescore_versions'::regnamespace and c.relkind = 'r'
-  and not exists (select from prescore.versions v where v.table_name = c.relname)
+  and not exists (select from prescore.versions v where c.relname in (v.table_name, v.rows_table))
   and not exists (select from pg_inherits i where i.inhrelid = c.oid)
 order by c.relname;
 
 -- name: doctor_undropped
 -- Retired and failed versions whose table is still there.
-select v.model, v.version, v.state, t.relpages::bigint * current_setting('block_size')::bigint as bytes
+select v.model, v.version, v.state, t.bytes
 from prescore.versions v
-join pg_class t on t.oid = to_regclass(format('prescore_versions.%%I', v.table_name))
+join lateral (
+  select sum(c.relpages::bigint * current_setting('block_size')::bigint)::bigint as bytes
+  from prescore.own_relations(v) r join pg_class c on c.oid = r.oid
+) t on t.bytes is not null
 where v.state in ('retired', 'failed')
 order by v.model, v.version;
 

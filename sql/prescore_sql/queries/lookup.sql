@@ -33,16 +33,18 @@ limit {limit}::bigint;
 -- reason to count the rows, and not proof, as the changes may have been rolled back.
 select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.id::text as id, v.state, v.table_name,
        v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
-       v.cache_seconds, v.in_memory, v.live, v.live_cache_seconds, v.model_fingerprint, coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached
+       v.cache_seconds, v.in_memory, v.live, v.live_cache_seconds, v.model_fingerprint,
+       v.rows_version, v.rows_table, v.base_version, v.base_table,
+       coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached
 from prescore.models m
 join prescore.visible s on s.model = m.model
 join prescore.versions v on v.model = m.model and v.version = s.version
-left join lateral (
-  select pg_stat_get_tuples_deleted(c.oid) + pg_stat_get_tuples_updated(c.oid)
-           + greatest(pg_stat_get_tuples_inserted(c.oid) - v.rows, 0) as changes,
-         exists (select from pg_inherits i where i.inhrelid = c.oid) as is_attached
-  from pg_class c where c.oid = to_regclass(format('prescore_versions.%%I', v.table_name))
-) t on true
+cross join lateral (
+  select sum(pg_stat_get_tuples_deleted(c.oid) + pg_stat_get_tuples_updated(c.oid)
+             + greatest(pg_stat_get_tuples_inserted(c.oid) - c.rows, 0))::bigint as changes,
+         bool_and(exists (select from pg_inherits i where i.inhrelid = c.oid)) as is_attached
+  from prescore.stored_tables(v) c
+) t
 where %(model)s::text is null or m.model = %(model)s
 order by m.model;
 
@@ -50,15 +52,17 @@ order by m.model;
 -- The same for any version of a model that can be looked up by its number.
 select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.id::text as id, v.state, v.table_name,
        v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
-       v.cache_seconds, v.in_memory, v.live, v.live_cache_seconds, v.model_fingerprint, coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached
+       v.cache_seconds, v.in_memory, v.live, v.live_cache_seconds, v.model_fingerprint,
+       v.rows_version, v.rows_table, v.base_version, v.base_table,
+       coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached
 from prescore.models m
 join prescore.versions v on v.model = m.model
-left join lateral (
-  select pg_stat_get_tuples_deleted(c.oid) + pg_stat_get_tuples_updated(c.oid)
-           + greatest(pg_stat_get_tuples_inserted(c.oid) - v.rows, 0) as changes,
-         exists (select from pg_inherits i where i.inhrelid = c.oid) as is_attached
-  from pg_class c where c.oid = to_regclass(format('prescore_versions.%%I', v.table_name))
-) t on true
+cross join lateral (
+  select sum(pg_stat_get_tuples_deleted(c.oid) + pg_stat_get_tuples_updated(c.oid)
+             + greatest(pg_stat_get_tuples_inserted(c.oid) - c.rows, 0))::bigint as changes,
+         bool_and(exists (select from pg_inherits i where i.inhrelid = c.oid)) as is_attached
+  from prescore.stored_tables(v) c
+) t
 where m.model = %(model)s and v.version = %(version)s
   and v.state in ('published', 'superseded', 'checked') and v.trial_rows is null;
 

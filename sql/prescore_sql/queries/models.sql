@@ -8,7 +8,7 @@ on conflict (model) do update set description = excluded.description
 
 -- name: models_get
 -- A model's pointer and hold.
-select model, description, published_version, parent_name, last_version, held_at, held_by, hold_reason
+select model, description, published_version, parent_name, reads_deltas, last_version, held_at, held_by, hold_reason
 from prescore.models where model = %(model)s;
 
 -- name: models_names
@@ -17,7 +17,7 @@ select model from prescore.models order by model;
 
 -- name: models_lock
 -- The same, locked: everything that publishes, holds or rolls back a model waits here for its turn.
-select model, description, published_version, parent_name, last_version, held_at, held_by, hold_reason
+select model, description, published_version, parent_name, reads_deltas, last_version, held_at, held_by, hold_reason
 from prescore.models where model = %(model)s for no key update;
 
 -- name: models_visible
@@ -38,6 +38,10 @@ where (v.model, v.version) in (select * from unnest(%(models)s::text[], %(versio
 -- name: models_set_parent
 -- Record the partitioned table that the model's view reads from now on.
 update prescore.models set parent_name = nullif(%(parent)s, model) where model = %(model)s;
+
+-- name: models_set_reads_deltas
+-- Record that the model's view can show deltas.
+update prescore.models set reads_deltas = true where model = %(model)s;
 
 -- name: models_hold
 -- Put the model on hold: nothing is published until it is released.

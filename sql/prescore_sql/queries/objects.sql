@@ -8,7 +8,9 @@ select name from (values
   ('view prescore.visible', to_regclass('prescore.visible')::oid),
   ('view predictions.freshness', to_regclass('predictions.freshness')::oid),
   ('function prescore.raise_columns_changed', to_regproc('prescore.raise_columns_changed')::oid),
-  ('function prescore.table_fault', to_regproc('prescore.table_fault')::oid)
+  ('function prescore.table_fault', to_regproc('prescore.table_fault')::oid),
+  ('function prescore.stored_tables', to_regproc('prescore.stored_tables')::oid),
+  ('function prescore.own_relations', to_regproc('prescore.own_relations')::oid)
 ) as needed (name, oid)
 where oid is null;
 
@@ -21,6 +23,29 @@ comment on schema prescore_versions
 create schema if not exists predictions;
 comment on schema predictions is 'one view for each model, which shows its published version';
 
+-- name: objects_stored_tables
+-- The tables that hold the rows of a version: one, or that of a delta and that of its base.
+create or replace function prescore.stored_tables(v prescore.versions)
+returns table (name text, oid oid, rows bigint)
+language sql stable as $$
+  select v.rows_table, to_regclass(format('prescore_versions.%I', v.rows_table))::oid, v.rows_stored
+  union all
+  select v.base_table, to_regclass(format('prescore_versions.%I', v.base_table))::oid, b.rows_stored
+  from prescore.versions b where b.model = v.model and b.version = v.base_version
+$$;
+comment on function prescore.stored_tables is 'the tables that hold the rows of a version, with the rows that each should have';
+
+-- name: objects_own_relations
+-- The tables and the view that belong to a version alone, as far as they exist.
+create or replace function prescore.own_relations(v prescore.versions)
+returns table (name text, oid oid)
+language sql stable as $$
+  select r.name, to_regclass(format('prescore_versions.%I', r.name))::oid
+  from (select v.table_name union select v.rows_table where v.rows_version = v.version) as r (name)
+  where to_regclass(format('prescore_versions.%I', r.name)) is not null
+$$;
+comment on function prescore.own_relations is 'the tables and the view that belong to a version alone, as far as they exist';
+
 -- name: objects_table_fault
 -- What happened by hand to a version's table, for status, rollback and doctor. A table that was truncated has no pages
 -- in pg_class, and neither has one that was restored and not analyzed. Only then is its size read, which waits for a lock:
@@ -28,8 +53,9 @@ comment on schema predictions is 'one view for each model, which shows its publi
 create or replace function prescore.table_fault(v prescore.versions) returns text
 language sql stable as $$
   select case
-    when t.oid is null then 'was dropped or renamed'
-    when coalesce(v.rows, 0) > 0 and t.pages = 0
+    when t.oid is null or to_regclass(format('prescore_versions.%I', v.table_name)) is null
+      then 'was dropped or renamed'
+    when coalesce(t.rows, 0) > 0 and t.pages = 0
       and case
             when exists (select from pg_locks l
                          where l.relation = t.oid and l.mode = 'AccessExclusiveLock' and l.pid <> pg_backend_pid())
@@ -40,9 +66,10 @@ language sql stable as $$
     when v.state = 'published' and not exists (select from pg_inherits i where i.inhrelid = t.oid)
       then 'was detached from the model''s table'
   end
-  from (values (0)) always
-  left join (select c.oid, c.relpages as pages from pg_class c) t
-    on t.oid = to_regclass(format('prescore_versions.%I', v.table_name))
+  from (select c.oid, c.relpages as pages, s.rows
+        from prescore.stored_tables(v) s left join pg_class c on c.oid = s.oid) t
+  order by 1 nulls last
+  limit 1
 $$;
 comment on function prescore.table_fault
   is 'what happened by hand to the table of a version that should have one; null: nothing';
@@ -52,7 +79,8 @@ comment on function prescore.table_fault
 -- statement takes a new snapshot. It must not be pointed at a partition that was attached after it began, so it keeps
 -- seeing the previous version. now() is the time at which the transaction began.
 create or replace view prescore.visible as
-select m.model, s.version, s.id as version_id, coalesce(m.parent_name, m.model) as parent_name
+select m.model, s.version, s.id as version_id, coalesce(m.parent_name, m.model) as parent_name,
+       s.rows_version, s.base_version
 from prescore.models m
 left join prescore.versions s
   on s.model = m.model
@@ -66,7 +94,7 @@ left join prescore.versions s
     m.published_version
   );
 comment on view prescore.visible
-  is 'the version of each model that the current transaction sees, its id, and the partitioned table that holds it';
+  is 'the version of each model that the current transaction sees, its id, and the partitions that hold its rows';
 
 -- name: objects_columns_changed
 -- A breaking change of a model's columns gives it a new partitioned table and a new view. A transaction whose snapshot

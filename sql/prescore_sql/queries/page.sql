@@ -16,16 +16,16 @@ order by stale desc, failed desc, held desc, unpublished desc, m.model;
 -- between.
 select now() as now, m.model, left(m.description, 500) as description, m.held_at, m.held_by,
        left(m.hold_reason, 500) as hold_reason,
-       v.version, v.table_name, v.started_at, v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at,
+       v.version, coalesce(v.base_table, v.rows_table) as table_name, v.started_at, v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at,
        v.max_age_seconds, v.refuse_stale, v.model_fingerprint is not null and v.examples_fingerprint is null as unverified, f.age_seconds, coalesce(f.stale, false) as stale,
-       b.version as before_version, b.table_name as before_table, b.started_at as before_started_at,
+       b.version as before_version, coalesce(b.base_table, b.rows_table) as before_table, b.started_at as before_started_at,
        b.output_columns as before_columns,
        r.runs
 from prescore.models m
 left join predictions.freshness f on f.model = m.model
 left join prescore.versions v on v.model = m.model and v.version = f.version
 left join lateral (
-  select b.version, b.table_name, b.started_at, b.output_columns
+  select b.version, b.base_table, b.rows_table, b.started_at, b.output_columns
   from prescore.versions b
   where b.model = m.model and b.state = 'superseded' and b.version <> v.version
   order by b.superseded_at desc, b.version desc
@@ -56,7 +56,7 @@ order by array_position(%(models)s::text[], m.model);
 -- The distribution of the values of versions' columns, from the planner's statistics: a table is analyzed when it is
 -- staged and never changes afterwards, so they stay valid. They come from a sample of the rows: the most common values
 -- with their fractions of the rows, and bounds that divide the rest into equal parts. There are no rows for a table
--- that this role may not read.
+-- that this role may not read. Those of a delta are its base's, which has most of its rows.
 select s.tablename as table_name, s.attname as column_name,
        coalesce(s.most_common_vals::text::text[], '{{}}') as common,
        coalesce(s.most_common_freqs::double precision[], '{{}}') as shares,

@@ -9,6 +9,10 @@ from prescore.rejects
 where model = %(model)s and version = %(version)s
 group by column_name order by count(*) desc, column_name limit 3;
 
+-- name: rejects_scored
+-- The keys of the rows that a version rejected while it scored them.
+select key from prescore.rejects where model = %(model)s and version = %(version)s and chunk is not null;
+
 -- name: rejects_complete
 -- Return whether all rejects that were counted are stored: those of the domain and, until the version is staged, those
 -- of each chunk.

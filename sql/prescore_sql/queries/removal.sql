@@ -1,13 +1,17 @@
 -- name: removal_relations
--- Everything of a model in the database: its view, its partitioned tables and the tables of its versions. The view comes
--- first, then tables from the top down: the order in which readers lock them.
+-- Everything of a model in the database: its view, its partitioned tables, and the tables and views of its versions. The
+-- model's view comes first, then other views, the newest first, as they may read older ones, then tables from the top
+-- down: the order in which readers lock them.
 select c.oid, n.nspname as schema, c.relname as name, c.relkind = 'v' as is_view, pg_table_size(c.oid) as bytes
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where (n.nspname = 'predictions' and c.relkind = 'v' and c.relname = %(model)s)
    or (n.nspname = 'prescore_versions' and c.relkind = 'p' and c.relname ~ ('^' || %(model)s::text || '(_V[0-9]+)?$'))
-   or (n.nspname = 'prescore_versions' and c.relkind = 'r'
-       and c.relname in (select v.table_name from prescore.versions v where v.model = %(model)s))
-order by array_position(array['v', 'p', 'r']::"char"[], c.relkind), c.relname;
+   or (n.nspname = 'prescore_versions' and c.relkind in ('r', 'v')
+       and c.relname in (select unnest(array[v.table_name, v.rows_table]) from prescore.versions v
+                         where v.model = %(model)s))
+order by array_position(array['v', 'p', 'r']::"char"[], c.relkind), n.nspname,
+         (select v.version from prescore.versions v where v.model = %(model)s and v.table_name = c.relname) desc nulls last,
+         c.relname;
 
 -- name: removal_dependents
 -- Objects that depend on these relations and are none of them: other people's views, foreign keys and functions.
@@ -27,8 +31,8 @@ where %(model)s = any (models) and revoked_at is null and (expires_at is null or
 order by name;
 
 -- name: removal_drop_view
--- Drop the model's view.
-drop view predictions.{view};
+-- Drop the model's view, or that of a version.
+drop view {schema}.{view};
 
 -- name: removal_delete
 -- Delete the model from the catalog. Its history stays.

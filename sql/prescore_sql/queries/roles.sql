@@ -36,11 +36,10 @@ select from prescore.locks where name = 'grants' for update;
 select from prescore.locks where name = 'grants' for share;
 
 -- name: roles_version_tables
--- The tables of the versions that readers may read: those that passed their checks.
-select v.table_name from prescore.versions v
+-- The tables and views of the versions that readers may read: those that passed their checks.
+select r.name from prescore.versions v cross join lateral prescore.own_relations(v) r
 where v.state in ('checked', 'published', 'superseded')
-  and to_regclass('prescore_versions.' || quote_ident(v.table_name)) is not null
-order by v.model, v.version;
+order by v.model, v.version, r.name;
 
 -- name: roles_open_version
 -- Open a version's own table to readers: for lookups of that version over HTTP, and for the status page's statistics.
@@ -96,6 +95,6 @@ from pg_class c
 where not pg_has_role(c.relowner, 'usage')
   and (c.oid = to_regclass(format('predictions.%%I', %(model)s::text))
        or c.oid = to_regclass(format('prescore_versions.%%I', %(model)s::text))
-       or c.oid in (select to_regclass(format('prescore_versions.%%I', v.table_name))
-                    from prescore.versions v where v.model = %(model)s))
+       or c.oid in (select r.oid from prescore.versions v cross join lateral prescore.own_relations(v) r
+                    where v.model = %(model)s))
 limit 1;

@@ -71,7 +71,7 @@ alter table prescore_versions.{table} add column {column};
 
 -- name: tables_attach
 -- Attach a version to its partitioned table. The lock that this takes does not conflict with readers.
-alter table prescore_versions.{parent} attach partition prescore_versions.{table} for values in ({version});
+alter table prescore_versions.{parent} attach partition prescore_versions.{table} for values in ({values});
 
 -- name: tables_detach
 -- Detach a version. Waits for the transactions that may still read it, and blocks none of them.
@@ -84,15 +84,18 @@ from pg_inherits i join pg_class c on c.oid = i.inhparent
 where i.inhrelid = to_regclass(format('prescore_versions.%%I', %(table)s::text));
 
 -- name: tables_dependents
--- Objects outside of prescore that keep a table from being dropped: views, materialized views, foreign keys and the like.
+-- Objects that keep a version's table and view from being dropped: views, materialized views, foreign keys and the like,
+-- those of other versions as well.
 select distinct case when r.oid is null then pg_describe_object(d.classid, d.objid, d.objsubid)
                      else pg_describe_object('pg_class'::regclass, r.ev_class, 0) end as dependent
 from pg_depend d
 left join pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
 left join pg_constraint c on d.classid = 'pg_constraint'::regclass and c.oid = d.objid
+join prescore.versions v on v.model = %(model)s and v.version = %(version)s
 where d.refclassid = 'pg_class'::regclass and d.deptype = 'n'
-  and d.refobjid = to_regclass(format('prescore_versions.%%I', %(table)s::text))
+  and d.refobjid in (select o.oid from prescore.own_relations(v) o)
   and c.conrelid is distinct from d.refobjid
+  and coalesce(r.ev_class not in (select o.oid from prescore.own_relations(v) o), true)
 order by dependent;
 
 -- name: tables_empty_parents

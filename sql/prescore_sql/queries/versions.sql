@@ -4,11 +4,12 @@ update prescore.models set last_version = last_version + 1 where model = %(model
 
 -- name: versions_create
 -- Add a version in state building.
-insert into prescore.versions (model, version, table_name, model_fingerprint, domain_fingerprint, spec_fingerprint,
+insert into prescore.versions (model, version, table_name, rows_version, rows_table, content_version, changes,
+                               model_fingerprint, domain_fingerprint, spec_fingerprint,
                                spec, runtime, chunk_rows, parameters, key_columns, output_columns, max_age_seconds, refuse_stale, cache_seconds, in_memory,
                                live, live_cache_seconds,
                                trial_rows, as_of)
-values (%(model)s, %(version)s, %(table_name)s, %(model_fingerprint)s, %(domain_fingerprint)s, %(spec_fingerprint)s,
+values (%(model)s, %(version)s, %(table_name)s, %(version)s, %(table_name)s, %(version)s, %(changes)s, %(model_fingerprint)s, %(domain_fingerprint)s, %(spec_fingerprint)s,
         %(spec)s, %(runtime)s, %(chunk_rows)s, %(parameters)s, %(key_columns)s, %(output_columns)s, %(max_age_seconds)s, %(refuse_stale)s, %(cache_seconds)s, %(in_memory)s,
         %(live)s, %(live_cache_seconds)s, %(trial_rows)s, %(as_of)s);
 
@@ -56,13 +57,16 @@ select exists (select from prescore.versions
 -- Record the complete snapshot. From here on, the version's inputs are fixed.
 update prescore.versions
 set snapshot_location = %(location)s, snapshot_fingerprint = %(fingerprint)s, snapshot_rows = %(rows)s,
-    snapshot_chunks = %(chunks)s, signature = %(signature)s, rejected = %(rejected)s, data_as_of = coalesce(%(data_as_of)s, as_of, started_at)
+    snapshot_chunks = %(chunks)s, signature = %(signature)s, rejected = %(rejected)s,
+    unchanged_value = %(unchanged_value)s, data_as_of = coalesce(%(data_as_of)s, as_of, started_at)
 where model = %(model)s and version = %(version)s and state = 'building';
 
 -- name: versions_stage
 -- Mark the version as staged: every chunk is in, and the table never changes again.
 update prescore.versions v
-set state = 'staged', staged_at = now(), rows = c.rows, rejected = v.rejected + c.rejected
+set state = 'staged', staged_at = now(), rows = coalesce((v.changes ->> 'carried')::bigint, 0) + c.rows,
+    rows_stored = coalesce(%(stored)s, coalesce((v.changes ->> 'carried')::bigint, 0) + c.rows),
+    rejected = v.rejected + c.rejected
 from (select coalesce(sum(rows), 0) as rows, coalesce(sum(rejected), 0) as rejected
       from prescore.chunks where model = %(model)s and version = %(version)s) c
 where v.model = %(model)s and v.version = %(version)s and v.state = 'building';
@@ -98,10 +102,12 @@ order by v.version desc limit 1;
 
 -- name: versions_before
 -- The version that a rollback returns to: the newest earlier one that was superseded, was never withdrawn and is
--- retained, and whose table is as it was.
+-- retained, whose table is as it was, and whose predictions are others.
 select v.* from prescore.versions v
 where v.model = %(model)s and v.version < %(version)s and v.state = 'superseded' and v.withdrawn_at is null
   and prescore.table_fault(v) is null
+  and v.content_version <> (select p.content_version from prescore.versions p
+                            where p.model = v.model and p.version = %(version)s)
 order by v.version desc limit 1;
 
 -- name: versions_table_fault
@@ -147,11 +153,12 @@ where model = %(model)s and version = %(version)s and state in ('superseded', 'r
   and pinned_at is null;
 
 -- name: versions_leftover
--- Retired and failed versions that still have a table, because it was being read or a process was interrupted.
+-- Retired and failed versions that still have a table, because it was being read or a process was interrupted. The
+-- newest come first, as they may share rows with earlier ones.
 select * from prescore.versions
 where model = %(model)s and state in ('retired', 'failed')
-  and to_regclass(format('prescore_versions.%%I', table_name)) is not null
-order by version;
+  and exists (select from prescore.own_relations(versions))
+order by version desc;
 
 -- name: versions_lock_model_file
 -- Keep or remove one copy of a model file at a time.

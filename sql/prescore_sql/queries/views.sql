@@ -13,6 +13,35 @@ where p.version = (
   from prescore.visible s where s.model = {name}
 );
 
+-- name: views_create_with_deltas
+-- The same for a model that has deltas: rows of the version, then those of its base whose keys the version neither has
+-- nor hides. A full version has no base, and the second part then reads nothing.
+create or replace view predictions.{model} as
+select {keys},
+       (select s.version from prescore.visible s where s.model = {name}) as version,
+       (select f.data_as_of from predictions.freshness f where f.model = {name}) as data_as_of,
+       (select f.published_at from predictions.freshness f where f.model = {name}) as published_at,
+       {outputs}
+from prescore_versions.{parent} p
+where p.version = (
+  select case s.parent_name when {parent_name} then s.rows_version else prescore.raise_columns_changed(s.model) end
+  from prescore.visible s where s.model = {name}
+)
+union all
+select {keys},
+       (select s.version from prescore.visible s where s.model = {name}) as version,
+       (select f.data_as_of from predictions.freshness f where f.model = {name}) as data_as_of,
+       (select f.published_at from predictions.freshness f where f.model = {name}) as published_at,
+       {outputs}
+from prescore_versions.{parent} p
+where p.version = (select s.base_version from prescore.visible s where s.model = {name})
+  and not exists (
+    select from prescore_versions.{parent} d
+    where {same_key}
+      and d.version in ((select s.rows_version from prescore.visible s where s.model = {name}),
+                        (select -s.rows_version from prescore.visible s where s.model = {name}))
+  );
+
 -- name: views_missing
 -- Published models whose view is gone, with the partitioned table that it reads and the role that owns that table.
 select m.model, m.published_version as version, coalesce(m.parent_name, m.model) as parent,

@@ -1,0 +1,256 @@
+"""What an incremental run reuses: rows of the served version whose inputs have not changed, or all of its rows."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from importlib.metadata import version as release
+from typing import Any
+from uuid import UUID
+
+import pyarrow as pa
+from psycopg.types.json import Jsonb
+
+from prescore.catalog import keys
+from prescore.catalog.catalog import Catalog, Version
+from prescore.run.job import Job
+from prescore.scoring import rejects
+from prescore.scoring.conversion import ARROW
+from prescore.sources import data_as_of, domain
+from prescore.steps import changes, stage
+from prescore.steps.changes import Changes
+from prescore.store.snapshot_file import SnapshotReader
+from prescore.versions import delta, repetition, table
+from prescore.versions.lease import Lease
+
+LARGEST_SHARE = 0.5
+"""With more changes than this share of the base's rows, a full version costs less than a delta and a full one."""
+
+_log = logging.getLogger("prescore")
+
+
+def reuse(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
+    """Decide which rows of a version with a snapshot are to be scored, and record it.
+
+    The version becomes a delta over the served version or its base; it gets the rows of the served version if nothing
+    has changed. An earlier attempt may have decided already.
+    """
+    if version["changes"] is not None or version["state"] != "building":
+        return
+    served = _served(catalog, version)
+    reason = "no version was served" if served is None else _reason_against(job, catalog, version, served)
+    if served is None or reason is not None:
+        _record_full(catalog, lease, version, reason or "")
+        return
+    if _is_unchanged(job, version, served):
+        _share(catalog, lease, version, served)
+        return
+    base = catalog.version(job.model, served["base_version"] or served["rows_version"])
+    found = _find(job, version, base, _rejected_keys(catalog, base))
+    if found is None:
+        _record_full(catalog, lease, version, f"the snapshot cannot be compared with that of version {base['version']}")
+    elif len(found.scored) + found.vanished.num_rows > LARGEST_SHARE * (base["snapshot_rows"] or 0):
+        _record_full(catalog, lease, version, f"more than half of the rows of version {base['version']} have changed")
+    else:
+        _begin_delta(job, lease, catalog, version, base, found)
+
+
+def reuse_unchanged(job: Job, lease: Lease, catalog: Catalog, version: Version, value: str | None) -> bool:
+    """Give a version without a snapshot the rows of the served one if `domain.unchanged_if` has the same value as then.
+
+    Returns whether it did. `value` is what the query returned now.
+    """
+    if job.spec.incremental is None or value is None:
+        return False
+    served = _served(catalog, version)
+    if served is None or served["unchanged_value"] != value:
+        return False
+    if _reason_against(job, catalog, version, served) is not None:
+        return False
+    clock = job.spec.domain.data_as_of
+    has_column = clock is not None and clock.column is not None
+    time = served["data_as_of"] if has_column else data_as_of.query(job.source, job.spec)
+    _share(catalog, lease, version, served, time)
+    return True
+
+
+def _served(catalog: Catalog, version: Version) -> Version | None:
+    """Return the published version, None if there is none."""
+    published = catalog.model(version["model"])["published_version"]
+    return None if published is None else catalog.version(version["model"], published)
+
+
+def _reason_against(job: Job, catalog: Catalog, version: Version, served: Version) -> str | None:
+    """Return why no row of the served version can be reused, None if rows can be."""
+    label = f"version {served['version']}"
+    if version["trial_rows"] is not None:
+        return "it is a trial"
+    if version["chunk_rows"] is not None:
+        return "the model's score of a row depends on the rows that are scored with it"
+    if version["model_fingerprint"] != served["model_fingerprint"]:
+        return f"the model file is not the one that {label} was made with"
+    if version["runtime"] != served["runtime"]:
+        return f"{label} was made with {served['runtime']}, and not with {version['runtime']}"
+    if _made_by(version) != _made_by(served):
+        return f"the spec is not the one that {label} was made with"
+    if domain.fingerprint(job.source, job.query, None, served["as_of"]) != served["domain_fingerprint"]:
+        return f"the domain query or its source is not the one that {label} was made with"
+    if served["prescore_version"] != release("prescore"):
+        return f"{label} was made by another release of prescore"
+    if catalog.one("versions_table_fault", model=job.model, version=served["version"])["fault"] is not None:
+        return f"the table of {label} was changed by hand"
+    base = catalog.version(job.model, served["base_version"] or served["rows_version"])
+    if not rejects.all_written(catalog.connection, base) or not job.store.is_snapshot_intact(base):
+        return f"the snapshot or the rejects of version {base['version']} are not complete any more"
+    return None
+
+
+def _made_by(version: Version) -> tuple[list[str], dict[str, Any]]:
+    """Return what a version's spec says about its rows: the order of the key, and all but the comments."""
+    content = {**version["spec"]}
+    content["outputs"] = {name: {**output, "comment": ""} for name, output in content["outputs"].items()}
+    return table.key_names(version), content
+
+
+def _is_unchanged(job: Job, version: Version, served: Version) -> bool:
+    """Return whether a version's snapshot has the same rows as that of the served version."""
+    if version["snapshot_fingerprint"] == served["snapshot_fingerprint"]:
+        return True
+    if version["snapshot_rows"] != served["snapshot_rows"] or not job.store.is_snapshot_intact(served):
+        return False
+    found = _find(job, version, served)
+    return found is not None and not len(found.scored) and not found.vanished.num_rows
+
+
+def _find(job: Job, version: Version, base: Version, again: pa.Table | None = None) -> Changes | None:
+    return changes.find(
+        job.store.snapshot(version),
+        job.store.snapshot(base),
+        list(job.spec.key),
+        again,
+        memory_limit=job.project.settings.memory_limit,
+        spill=job.store.spill_folder(job.model),
+    )
+
+
+def _rejected_keys(catalog: Catalog, base: Version) -> pa.Table:
+    """Return the keys of the rows that the base rejected while it scored them, which its table does not have."""
+    found = catalog.all("rejects_scored", model=base["model"], version=base["version"])
+    parsed = [keys.parse(base["key_columns"], row["key"]) for row in found]
+    columns = {}
+    for column in base["key_columns"]:
+        values = [_stored(row[column["name"]]) for row in parsed]
+        columns[column["name"]] = pa.array(values, ARROW[column["type"]])
+    return pa.table(columns)
+
+
+def _stored(value: Any) -> Any:
+    """Return a key's value as a snapshot has it: the bytes of a UUID."""
+    return value.bytes if isinstance(value, UUID) else value
+
+
+def _begin_delta(job: Job, lease: Lease, catalog: Catalog, version: Version, base: Version, found: Changes) -> None:
+    location = None
+    chunks = 0
+    if len(found.scored):
+        location = job.store.new_snapshot(job.model, version["version"])
+        with job.store.write_snapshot(location) as part:
+            chunks = changes.write(
+                job.store.snapshot(version),
+                found.scored,
+                part,
+                job.project.settings.chunk_rows,
+            )
+    recorded = {
+        "base": base["version"],
+        "carried": found.carried,
+        "new": found.new,
+        "changed": len(found.scored) - found.new,
+        "vanished": found.vanished.num_rows,
+        "chunks": chunks,
+    }
+    with catalog.connection.transaction():
+        delta.create(
+            catalog.connection,
+            version,
+            base,
+            found.vanished,
+            changes=recorded,
+            location=location,
+        )
+        lease.check(catalog.connection)
+
+
+def _share(catalog: Catalog, lease: Lease, version: Version, served: Version, time: datetime | None = None) -> None:
+    recorded = {
+        "unchanged_since": served["version"],
+        "carried": served["rows"],
+        "new": 0,
+        "changed": 0,
+        "vanished": 0,
+        "chunks": 0,
+    }
+    with catalog.connection.transaction():
+        repetition.share_rows(
+            catalog.connection,
+            version,
+            served,
+            changes=recorded,
+            data_as_of=time,
+        )
+        lease.check(catalog.connection)
+
+
+def _record_full(catalog: Catalog, lease: Lease, version: Version, reason: str) -> None:
+    with catalog.connection.transaction():
+        catalog.execute(
+            "deltas_record_full",
+            model=version["model"],
+            version=version["version"],
+            changes=Jsonb({"reason": reason}),
+        )
+        lease.check(catalog.connection)
+    _log.info("%s version %s scores every row: %s", version["model"], version["version"], reason)
+
+
+def chunks_to_score(version: Version) -> int:
+    """Return the number of chunks that a version has to score."""
+    chunks = (version["changes"] or {}).get("chunks", version["snapshot_chunks"])
+    return chunks or 0
+
+
+def rows_to_score(version: Version) -> int | None:
+    """Return the number of rows that a version has to score, None before its snapshot is taken."""
+    found = version["changes"] or {}
+    if "changed" not in found:
+        return version["snapshot_rows"]
+    rows: int = found["new"] + found["changed"]
+    return rows
+
+
+def complete_delta(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
+    """Give a scored delta its primary key, and hide the base's rows that were rejected now.
+
+    With `incremental.rebase` 0, the delta becomes a full version. With duplicate keys it stays as it is, and the check
+    step reports them.
+    """
+    connection = catalog.connection
+    stage.add_key(connection, version, job.spec.indexes)
+    if not table.has_key(connection, version):
+        return
+    if version["changes_location"] is not None:
+        scored = SnapshotReader(job.store.rows_to_score(version))
+        try:
+            for number in range(chunks_to_score(version)):
+                keys_of_chunk = pa.table(scored.chunk(number).select(list(job.spec.key)))
+                delta.hide_rejected(connection, version, keys_of_chunk)
+        finally:
+            scored.close()
+    if job.spec.incremental is not None and not job.spec.incremental.rebase:
+        _flatten(job, lease, catalog, version)
+
+
+def _flatten(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
+    with job.database.connect() as reader, catalog.connection.transaction():
+        delta.flatten(reader, catalog.connection, version)
+        lease.check(catalog.connection)

@@ -1,0 +1,30 @@
+"""Whether a domain may have changed, by a query whose value changes with it: domain.unchanged_if."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prescore.errors import DomainInvalid
+from prescore.project.spec import Spec
+from prescore.sources.source import Source
+
+_LABEL = "domain.unchanged_if"
+
+
+def query(source: Source, spec: Spec) -> str | None:
+    """Run the spec's unchanged_if query and return its value as text, None for NULL or when there is no such query.
+
+    Raises DomainInvalid unless the query returns one row with one value.
+    """
+    if spec.domain.unchanged_if is None:
+        return None
+    rows: list[dict[str, Any]] = []
+    with source.open(spec.domain.unchanged_if, 2, label=_LABEL) as stream:
+        for batch in stream.batches:
+            if batch.unreadable:
+                raise DomainInvalid(f"{_LABEL}: {batch.unreadable[0].reason}")
+            rows += batch.rows.to_pylist()
+    values = [value for row in rows for value in row.values()]
+    if len(values) != 1:
+        raise DomainInvalid(f"{_LABEL} must return one row with one value, but returned {rows[:2] or 'no row'}.")
+    return None if values[0] is None else str(values[0])

@@ -1,0 +1,173 @@
+"""Incremental runs: only what changed is scored and written, and the version is what a full run gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from fix_project import SPEC, Sandbox, customers, linear
+from prescore.run import audit, materialize
+from prescore.run.report import Report
+from prescore.versions import rollback
+
+WITHOUT_CHECKS = SPEC[: SPEC.index("[[checks]]")] + SPEC[SPEC.index("[freshness]") :]
+INCREMENTAL = (
+    "max_rejects = 20\n"
+    + WITHOUT_CHECKS.replace("[onnx]\n", '[passthrough]\nnote = "text"\n[onnx]\nnullable = ["spend"]\n')
+    + "[incremental]\nrebase = 0.1\n"
+)
+NAMES = ("carried", "changed", "new", "vanished")
+
+
+@dataclass
+class Nights:
+    """A project with an incremental model, `churn`, and the customers of tonight as `frame`, indexed by their key."""
+
+    project: Sandbox
+    frame: Any
+
+    def run(self) -> Report:
+        """Write tonight's customers, in another order, and make a version of them."""
+        shuffled = self.frame.sample(frac=1, random_state=len(self.frame))
+        table = pa.Table.from_pandas(shuffled.reset_index(), preserve_index=False)
+        types = {"customer": pa.int64(), "visits": pa.float32(), "spend": pa.float32(), "note": pa.string()}
+        self.project.data(table.select(list(types)).cast(pa.schema(types)))
+        return materialize.run(self.project.job())
+
+    def changes(self) -> tuple[int, ...]:
+        """Make and verify a version, and return its numbers of carried, changed, new and vanished rows."""
+        report = self.run()
+        self.verify(report.version)
+        return tuple((report.changes or {})[name] for name in NAMES)
+
+    def verify(self, version: int | None = None) -> None:
+        """Compare a version with what its snapshot gives, and the published one with tonight's customers."""
+        assert audit.verify(self.project.job(), version).identical
+        shown = self.project.rows("select customer, score, note from predictions.churn order by customer")
+        assert shown == self.expected()
+
+    def expected(self) -> list[tuple[Any, ...]]:
+        frame = self.frame.sort_index()
+        scores = 1 / (1 + np.exp(-(frame["visits"] - 0.5 * frame["spend"])))
+        rows = zip(frame.index, scores, frame["note"], strict=True)
+        return [(key, pytest.approx(score, rel=1e-5), note) for key, score, note in rows if not np.isnan(score)]
+
+    def catalog(self, columns: str) -> list[tuple[Any, ...]]:
+        return self.project.rows(f"select {columns} from prescore.versions order by version")
+
+
+@pytest.fixture
+def nights(sandbox: Sandbox) -> Nights:
+    """Nights after the first, of which version 1 is published: 1,000 customers."""
+    sandbox.spec(INCREMENTAL)
+    sandbox.query("select customer, visits, spend, note from read_parquet('data/customers.parquet')")
+    frame = customers().to_pandas().set_index("customer")
+    frame["note"] = None
+    nights = Nights(sandbox, frame)
+    assert nights.run().changes == {"reason": "no version was served"}
+    return nights
+
+
+def test_each_night_scores_what_differs_from_the_base(nights: Nights) -> None:
+    frame = nights.frame
+    frame.loc[3, "spend"] += 1
+    frame.loc[4, "note"] = "by phone"
+    nights.frame = pd.concat([frame.drop(index=[5, 6]), frame.loc[[7]].rename(index={7: 5000})])
+    assert nights.changes() == (996, 2, 1, 2)
+    # Back again, as it was; another one has vanished; NULL is a value like any other.
+    nights.frame.loc[5] = frame.loc[5]
+    nights.frame = nights.frame.drop(index=[8])
+    nights.frame.loc[4, "note"] = None
+    nights.frame.loc[9, "note"] = ""
+    assert nights.changes() == (996, 2, 1, 2)
+    # No value of a model that cannot score NaN: rejected, and not served from the base.
+    nights.frame.loc[[10, 11], "spend"] = np.nan
+    assert nights.changes() == (994, 4, 1, 2)
+    assert nights.catalog("version, rows, rejected, base_version, rows_stored") == [
+        (1, 1000, 0, None, 1000),
+        (2, 999, 0, 1, 5),
+        (3, 999, 0, 1, 5),
+        (4, 997, 2, 1, 7),
+    ]
+    # Nothing changed, not even the rejects.
+    report = nights.run()
+    assert (report.version, report.published, report.rows, report.rejected) == (5, True, 997, 2)
+    assert report.changes == {"unchanged_since": 4, "carried": 997, "new": 0, "changed": 0, "vanished": 0, "chunks": 0}
+    assert [check["name"] for check in report.checks] == ["unchanged", "rejects"]
+    nights.verify()
+    assert nights.project.rows("select count(*), min(version), max(version) from predictions.churn") == [(997, 5, 5)]
+    # A row that was rejected is served again once it can be scored.
+    nights.frame.loc[10, "spend"] = 0.5
+    assert nights.changes() == (994, 4, 1, 2)
+
+
+def test_the_base_rejected_rows_that_are_scored_again(nights: Nights) -> None:
+    nights.frame.loc[[10, 11], "spend"] = np.nan
+    nights.project.edit("rebase = 0.1", "rebase = 0")
+    assert nights.changes() == (998, 2, 0, 0)
+    nights.frame.loc[[11, 12], "spend"] = 0.25
+    # Row 10 is equal and was rejected: it is scored and rejected again.
+    assert nights.changes() == (997, 3, 0, 0)
+    assert nights.catalog("version, rows, rejected, base_version, rows_stored") == [
+        (1, 1000, 0, None, 1000),
+        (2, 998, 2, None, 998),
+        (3, 999, 1, None, 999),
+    ]
+
+
+def test_a_large_delta_is_copied_into_a_full_version_after_its_publication(nights: Nights) -> None:
+    nights.frame.loc[:119, "spend"] += 1
+    before = nights.expected()
+    report = nights.run()
+    assert (report.version, report.state, report.served) == (2, "superseded", 3)
+    nights.verify(3)
+    assert nights.catalog("version, state, base_version, content_version, rows_stored") == [
+        (1, "superseded", None, 1, 1000),
+        (2, "superseded", 1, 2, 120),
+        (3, "published", None, 2, 1000),
+    ]
+    nights.frame.loc[0, "spend"] += 1
+    assert nights.changes() == (999, 1, 0, 0)
+    # Version 2 has the predictions of version 3, so the second rollback goes to version 1.
+    for target in (3, 1):
+        with nights.project.database.connect() as connection:
+            assert rollback.rollback(connection, "churn")["version"] == target
+        shown = nights.project.rows("select customer, score, note from predictions.churn order by customer")
+        assert (shown == before) == (target == 3)
+        assert audit.verify(nights.project.job()).identical
+
+
+def test_many_changes_make_a_full_version_at_once(nights: Nights) -> None:
+    nights.frame.loc[:600, "spend"] += 1
+    report = nights.run()
+    assert report.changes == {"reason": "more than half of the rows of version 1 have changed"}
+    nights.verify()
+
+
+@pytest.mark.parametrize("part", ["model file", "spec", "domain query"])
+def test_another_model_file_spec_or_query_means_a_full_run(nights: Nights, part: str) -> None:
+    if part == "model file":
+        nights.project.onnx(linear([1.0, -0.5], 0.0, add=1e-9))
+    elif part == "spec":
+        nights.project.edit('nullable = ["spend"]', 'nullable = ["spend", "visits"]')
+    else:
+        nights.project.query(
+            "select note, customer, visits, spend from read_parquet('data/customers.parquet') where true"
+        )
+    report = nights.run()
+    assert report.changes is not None
+    assert "not the one that version 1 was made with" in report.changes["reason"]
+    assert part in report.changes["reason"]
+    nights.verify()
+
+
+def test_a_duplicate_key_is_refused_as_in_a_full_run(nights: Nights) -> None:
+    nights.frame = pd.concat([nights.frame, nights.frame.loc[[7]]])
+    with pytest.raises(Exception, match=r"duplicate keys: \(7\) 2 times"):
+        nights.run()
+    assert nights.catalog("version, state") == [(1, "published"), (2, "refused")]
