@@ -37,6 +37,9 @@ def _version(number: int, state: str, **columns: Any) -> Version:
         "pinned_at": None,
         "as_of": None,
         "trial_rows": None,
+        "rows_version": number,
+        "base_version": None,
+        "content_version": number,
     }
     return cast("Version", row | columns)
 

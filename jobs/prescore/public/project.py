@@ -389,6 +389,7 @@ class Project:
                 return _planned(retention.Inventory.from_catalog(catalog, name, rules), name)
             store = Store(files.store, catalog.name)
             retired = list(retention.retire(catalog.connection, store, name, rules))
+            retired.reverse()
             left = retention.undropped(catalog.connection, name)
             dependents = {row["version"]: tuple(retention.dependents(catalog.connection, row)) for row in left}
         in_use = tuple(version for version, names in dependents.items() if not names)

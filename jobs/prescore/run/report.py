@@ -70,7 +70,7 @@ class Report:
             model=job.model,
             version=version,
             state=row["state"],
-            published=model["published_version"] in (version, rebased_to),
+            published=model["published_version"] == version or rebased_to is not None,
             rebased_to=rebased_to,
             resumed=resumption is not None,
             chunks_before=before["chunks"],

@@ -188,7 +188,7 @@ def retire(
     model: str,
     retention: Retention,
 ) -> Iterator[Version]:
-    """Retire the versions that nothing keeps, and yield each version when its table has been dropped.
+    """Retire the versions that nothing keeps, and yield each version when its table has been dropped, newest first.
 
     A version that a transaction may still read, or that another object depends on, is left for the next time: readers
     are never blocked, and two retirements at once are harmless. A parent that the
@@ -210,8 +210,8 @@ def retire(
             model=model,
             seconds=retention.candidates.total_seconds(),
         )
-    for version in undropped(connection, model):
-        # The newest come first: an older version may lend its rows to one of them.
+    # An older version may lend its rows to a newer one.
+    for version in reversed(undropped(connection, model)):
         if _drop(connection, version):
             lifecycle.remove_files(connection, store, version)
             yield version
@@ -281,7 +281,7 @@ def dependents(connection: Connection, version: Version) -> list[str]:
 
 
 def undropped(connection: Connection, model: str) -> list[Version]:
-    """Return the retired and failed versions whose table is still there, newest first."""
+    """Return the retired and failed versions whose table is still there, oldest first."""
     return Catalog(connection).all("versions_leftover", model=model)
 
 

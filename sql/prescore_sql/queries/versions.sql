@@ -153,12 +153,11 @@ where model = %(model)s and version = %(version)s and state in ('superseded', 'r
   and pinned_at is null;
 
 -- name: versions_leftover
--- Retired and failed versions that still have a table, because it was being read or a process was interrupted. The
--- newest come first, as they may share rows with earlier ones.
+-- Retired and failed versions that still have a table, because it was being read or a process was interrupted.
 select * from prescore.versions
 where model = %(model)s and state in ('retired', 'failed')
   and exists (select from prescore.own_relations(versions))
-order by version desc;
+order by version;
 
 -- name: versions_lock_model_file
 -- Keep or remove one copy of a model file at a time.
