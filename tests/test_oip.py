@@ -244,7 +244,7 @@ def test_keys_are_never_guessed(api: Api, kind: str, input_tensor: dict[str, Any
         ({"inputs": [tensor("k", "INT64", [1], [2])]}, "has 1 elements, and its shape [2] has 2"),
         ({"inputs": [tensor("k", "INT64", [[1, 2]], [2, 1])]}, "not nested as its shape [2, 1] is"),
         ({"inputs": [tensor("k", "INT64", [[1], 2], [2, 1])]}, "not nested as its shape [2, 1] is"),
-        ({"inputs": [tensor("k", "INT64", [1, 2], [1, 2])]}, "Send one key per row: [n] or [n, 1]"),
+        ({"inputs": [tensor("k", "INT64", [1, 2], [1, 2])]}, "Send one value per row: [n] or [n, 1]"),
         ({"inputs": [{"name": "k", "datatype": "INT64", "shape": [1]}]}, "needs data"),
         ({"inputs": [tensor("k", "INT64", [1]), tensor("k", "INT64", [2])]}, "given more than once"),
         ({"inputs": [tensor("key", "INT64", [1])]}, "has the inputs key. Send the key of mistakes: k (INT64)"),

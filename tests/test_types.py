@@ -40,7 +40,7 @@ MAPS = {
     "jobs/prescore/scoring/conversion.py",
     "jobs/prescore/catalog/datetimes.py",
     "lookup_api/prescore_api/formats/arrow.py",
-    "lookup_api/prescore_api/oip/table.py",
+    "lookup_api/prescore_api/oip/outputs.py",
     "lookup_api/prescore_api/tables/loading.py",
 }
 """Modules that map column types to something else."""

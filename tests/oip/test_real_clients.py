@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+import numpy as np
 import pytest
 
 from doc_pages import ROOT
 from fix_api import Shelf, fresh_database
+from fix_project import Sandbox
 from fix_server import grpc_target, served
 from prescore.catalog import api_keys
 from prescore.catalog.catalog import Catalog
+from prescore.run import materialize
+from test_live import WITHOUT_CHECKS
 
 LARGE = 2**53 + 1
 CLIENTS = {
@@ -107,6 +111,24 @@ def test_a_clients_own_sequence(prescore: Server, script: str) -> None:
         assert 0 <= seen["age"] < 600
     if "extensions" in seen:
         assert all("Triton" in message for message in seen["extensions"])
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_rows_are_scored_with_what_the_metadata_says(sandbox: Sandbox, transport: str) -> None:
+    sandbox.spec(WITHOUT_CHECKS)
+    assert materialize.run(sandbox.job()).published
+    sandbox.monkeypatch.setenv("PRESCORE_STORE", str(sandbox.root / ".prescore" / "store"))
+    with served("--port", "0", "--grpc-port", "0", "--no-auth", "--live") as (process, url):
+        script = Path(__file__).with_name("triton_live.py")
+        command: list[Any] = [_python("triton"), script, url, grpc_target(process), "none", transport]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert (seen["ready"], seen["inputs"], seen["rejected"]) == (True, ["visits", "spend"], [False, False, True])
+    # The model is linear, and rows with features that are not numbers are rejected.
+    expected = 1 / (1 + np.exp(-0.5 * np.array([1, 2])))
+    assert seen["score"][:2] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert "null or NaN" in seen["reason"][2]
 
 
 def test_mlservers_command(prescore: Server, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-RESERVED_COLUMNS = frozenset({"version", "data_as_of", "published_at", "max_age", "found", "stale"})
-"""Columns and query parameters that prescore defines itself."""
+RESERVED_COLUMNS = frozenset(
+    {"version", "data_as_of", "published_at", "max_age", "found", "stale", "rejected", "rejected.reason"}
+)
+"""Columns, tensors and query parameters that prescore defines itself."""
 IS_NULL = ".is_null"
 """How the names of tensors end that say where a column is null."""
 PARAMETERS = ("version", "max_age", "output")

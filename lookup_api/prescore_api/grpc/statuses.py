@@ -16,6 +16,7 @@ _CODES: tuple[tuple[type[errors.PrescoreError], StatusCode], ...] = (
     (errors.Forbidden, StatusCode.PERMISSION_DENIED),
     (errors.NotFound, StatusCode.NOT_FOUND),
     (errors.DatabaseRefused, StatusCode.UNAVAILABLE),
+    (errors.StoreRefused, StatusCode.UNAVAILABLE),
     (errors.NotAllowed, StatusCode.FAILED_PRECONDITION),
     (errors.Mistake, StatusCode.INVALID_ARGUMENT),
     (errors.Transient, StatusCode.UNAVAILABLE),
@@ -38,6 +39,8 @@ def of_error(error: errors.PrescoreError, request_id: str, model: str | None) ->
     code = next(code for kind, code in _CODES if isinstance(error, kind))
     if isinstance(error, errors.TooOld):
         return Status(code, str(error), _RETRY_LATER)
+    if isinstance(error, errors.Overloaded):
+        return Status(code, str(error), _RETRY_SOON)
     if code not in (StatusCode.UNAVAILABLE, StatusCode.INTERNAL):
         return Status(code, str(error))
     _log.error("%s: %s (request %s)", error.code, error, request_id)

@@ -1,103 +1,51 @@
-"""A version's table as a model of the protocol: keys are inputs, columns are outputs.
-
-A tensor has a value in every row. A row whose key was not found has zeros and empty texts, and `found` is false there.
-A passthrough column may be null: its values are filled in the same way, and the tensor `NAME.is_null` says where. NaN
-and infinity, which JSON lacks, are null here as they are in JSON under /v1. Outputs of a model are never null.
-"""
+"""A version's table as a model of the protocol: keys are inputs, columns are outputs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from prescore import wording
 from prescore.catalog import keys
-from prescore.catalog.catalog import Column
-from prescore.catalog.naming import IS_NULL
-from prescore.catalog.types import FLOATS, TYPES
-from prescore.errors import KeyInvalid, NotAllowed, RequestInvalid
-from prescore_api.oip.datatypes import DATATYPES, Datatype
-from prescore_api.oip.tensors import Shape, Tensor
+from prescore.errors import KeyInvalid, RequestInvalid, TooLarge
+from prescore_api.oip import outputs
+from prescore_api.oip.call import Call
+from prescore_api.oip.outputs import Outputs, Rows
+from prescore_api.oip.tensors import (
+    InferRequest,
+    InferResponse,
+    Parameters,
+    Tensor,
+    TensorDescription,
+    count_rows,
+    describe,
+    inputs_by_name,
+)
 from prescore_api.service.answers import Age
+from prescore_api.service.lookup import MAX_KEYS, KeyColumns
+from prescore_api.service.options import LookupOptions
 from prescore_api.tables.version import TableVersion
 
-PLATFORM = "prescore_table"
-_NAMES = {
-    "smallint": "INT16",
-    "integer": "INT32",
-    "bigint": "INT64",
-    "real": "FP32",
-    "double precision": "FP64",
-    "boolean": "BOOL",
-    "text": "BYTES",
-    "uuid": "BYTES",
-    "date": "BYTES",
-    "timestamp": "BYTES",
-    "timestamptz": "BYTES",
-}
-_FILL = {"bool": False, "int": 0, "float": 0.0, "bytes": ""}
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The rows that answer a request: whether each was found, the columns of all outputs, and whether they are stale.
-
-    Values of rows that were not found are undefined.
-    """
-
-    found: Sequence[bool]
-    columns: Sequence[Sequence[Any]]
-    age: Age
-
-
-class TensorDescription(NamedTuple):
-    """A tensor as metadata describes it; -1 in a shape is any size."""
-
-    name: str
-    datatype: Datatype
-    shape: tuple[int, ...]
-
-
-class Output(NamedTuple):
-    """An output tensor and how it is computed from rows: its shape after the number of rows, and its values."""
-
-    description: TensorDescription
-    compute: Callable[[Rows], tuple[Shape, list[Any]]]
+_FLAGS = {"found": "BOOL", "stale": "BOOL"}
 
 
 class Signature:
-    """The tensors of a version: `inputs` in the order of the key, `outputs` by name.
+    """The tensors of a version: `inputs` in the order of the key, and `outputs`.
 
     `clocks` are the parameters that never change. A version that was never published has no `published_at`.
     """
 
     def __init__(self, version: TableVersion) -> None:
-        self.inputs = [TensorDescription(column["name"], datatype(column["type"]), (-1,)) for column in version.key]
-        outputs = []
-        for position, column in enumerate(version.outputs):
-            outputs.append(_values(position, column))
-            if _may_be_null(column):
-                outputs.append(_is_null(position, column))
-        outputs.append(Output(TensorDescription("found", DATATYPES["BOOL"], (-1,)), _found))
-        outputs.append(Output(TensorDescription("stale", DATATYPES["BOOL"], (-1,)), _stale))
-        self.outputs = {output.description.name: output for output in outputs}
+        self.inputs = [
+            TensorDescription(column["name"], outputs.datatype(column["type"]), (-1,)) for column in version.key
+        ]
+        self.outputs = Outputs(version.outputs, _FLAGS)
         data_as_of, published_at = version.row["data_as_of"], version.row["published_at"]
         self.clocks: dict[str, Any] = {"source": "table", "version": version.version}
         self.clocks["data_as_of"] = data_as_of.isoformat()
         if published_at is not None:
             self.clocks["published_at"] = published_at.isoformat()
-
-    def select(self, names: Sequence[str]) -> list[Output]:
-        """Return the outputs with these names, or all of them if there are no names; raise RequestInvalid."""
-        if not names:
-            return list(self.outputs.values())
-        unknown = [name for name in names if name not in self.outputs]
-        if unknown:
-            raise RequestInvalid(f"The model has no output {wording.names(unknown)}; it has {', '.join(self.outputs)}.")
-        return [self.outputs[name] for name in names]
 
 
 _signatures: WeakKeyDictionary[TableVersion, Signature] = WeakKeyDictionary()
@@ -111,12 +59,65 @@ def signature(version: TableVersion) -> Signature:
     return found
 
 
-def datatype(kind: str) -> Datatype:
-    """Return the datatype of a column's values; for an array, of its elements."""
-    return DATATYPES[_NAMES[TYPES[kind].element or kind]]
+async def metadata(call: Call, model: str, number: int | None) -> dict[str, Any]:
+    """Return the metadata of a model's version; raises Forbidden, NotFound or DatabaseUnavailable."""
+    version = await call.service.version(call.caller, model, LookupOptions(number))
+    call.version = version.version
+    description = await call.service.describe_model(call.caller, model)
+    tensors = signature(version)
+    return {
+        "name": model,
+        "versions": [str(row["version"]) for row in description["versions"]],
+        "platform": "prescore_table",
+        "inputs": describe(tensors.inputs),
+        "outputs": describe(tensors.outputs.descriptions),
+    }
 
 
-def parse_keys(version: TableVersion, inputs: Mapping[str, Tensor]) -> list[list[Any]]:
+async def require_ready(call: Call, model: str, number: int | None) -> None:
+    """Raise the reason why lookups in a model cannot be answered: TooOld, for example."""
+    await call.service.require_model_ready(call.caller, model, LookupOptions(number))
+
+
+async def infer(call: Call, model: str, number: int | None, request: InferRequest) -> InferResponse:
+    """Look up the keys in a request's inputs, all in one version; raises as `Lookup.many`."""
+    call.caller.require(model)
+    inputs = inputs_by_name(request)
+    count = call.keys = count_rows(request)
+    if count > MAX_KEYS:
+        raise TooLarge(f"The request has {count:,} keys; the limit is {MAX_KEYS:,} per request. Send several requests.")
+    options = LookupOptions(number, _max_age(request.parameters))
+
+    def parse(version: TableVersion) -> KeyColumns:
+        return _parse_keys(version, inputs)
+
+    # Single keys are batched with those of concurrent requests.
+    if count == 1:
+        answer = await call.service.lookup.one(model, parse, options)
+        version, age, found = answer.table_version, answer.age, [answer.is_found]
+        columns: Sequence[Sequence[Any]] = [[value] for value in answer.row[2:] or [None] * len(version.outputs)]
+    else:
+        answers = await call.service.lookup.many(model, parse, options)
+        version, age, found = answers.table_version, answers.age, [is_found is True for is_found in answers.found]
+        columns = answers.outputs.to_lists(range(len(version.outputs)))
+    call.version, call.found = version.version, found.count(True)
+    rows = Rows(found, columns, {"found": found, "stale": [age.stale] * len(found)})
+    return _response(model, version, age, rows, request)
+
+
+def _response(model: str, version: TableVersion, age: Age, rows: Rows, request: InferRequest) -> InferResponse:
+    tensors = signature(version)
+    selected = tensors.outputs.select([output.name for output in request.outputs])
+    return InferResponse(
+        model=model,
+        version=str(version.version),
+        parameters={**tensors.clocks, "age_seconds": round(age.seconds, 3)},
+        outputs=outputs.compute(selected, rows),
+        id=request.id,
+    )
+
+
+def _parse_keys(version: TableVersion, inputs: Mapping[str, Tensor]) -> list[list[Any]]:
     """Return the keys in a request's inputs as columns of Python values, in the order of the key; raise KeyInvalid."""
     expected = signature(version).inputs
     if inputs.keys() != {description.name for description in expected}:
@@ -126,15 +127,6 @@ def parse_keys(version: TableVersion, inputs: Mapping[str, Tensor]) -> list[list
     columns = [_key_values(description, inputs[description.name]) for description in expected]
     # Ranges of integers and the formats of text, times and UUIDs are checked as for JSON under /v1.
     return keys.parse_columns(version.key, columns)
-
-
-def compute(outputs: Sequence[Output], rows: Rows) -> list[Tensor]:
-    """Return the output tensors; raise NotAllowed for values that no tensor can have."""
-    tensors = []
-    for (name, kind, _), compute_values in outputs:
-        shape, values = compute_values(rows)
-        tensors.append(Tensor(name, kind, [len(rows.found), *shape], values))
-    return tensors
 
 
 def _key_values(description: TensorDescription, tensor: Tensor) -> list[Any]:
@@ -148,78 +140,10 @@ def _key_values(description: TensorDescription, tensor: Tensor) -> list[Any]:
     return values if isinstance(values, list) else values.tolist()
 
 
-def _may_be_null(column: Column) -> bool:
-    return column["role"] != "output"
-
-
-def _values(position: int, column: Column) -> Output:
-    kind = column["type"]
-    is_array = TYPES[kind].is_array
-    description = TensorDescription(column["name"], datatype(kind), (-1, -1) if is_array else (-1,))
-    fill = _FILL[description.datatype.kind]
-    as_text = description.datatype.kind == "bytes" and TYPES[kind].category not in ("text", "array")
-
-    def compute_values(rows: Rows) -> tuple[Shape, list[Any]]:
-        present = _present(column, rows.found, rows.columns[position])
-        if is_array:
-            return _matrix(column, present, fill)
-        if as_text:
-            return (), [fill if value is None else _text(value) for value in present]
-        return (), [fill if value is None else value for value in present]
-
-    return Output(description, compute_values)
-
-
-def _is_null(position: int, column: Column) -> Output:
-    def compute_nulls(rows: Rows) -> tuple[Shape, list[Any]]:
-        return (), [value is None for value in _present(column, rows.found, rows.columns[position])]
-
-    return Output(TensorDescription(column["name"] + IS_NULL, DATATYPES["BOOL"], (-1,)), compute_nulls)
-
-
-def _found(rows: Rows) -> tuple[Shape, list[Any]]:
-    return (), list(rows.found)
-
-
-def _stale(rows: Rows) -> tuple[Shape, list[Any]]:
-    return (), [rows.age.stale] * len(rows.found)
-
-
-def _present(column: Column, found: Sequence[bool], values: Sequence[Any]) -> list[Any]:
-    """Return the values of a column, None where a row was not found or its value is null; raise NotAllowed."""
-    if _may_be_null(column):
-        present = [value if is_found else None for value, is_found in zip(values, found, strict=True)]
-        if column["type"] in FLOATS:
-            present = [None if value is None or not math.isfinite(value) else value for value in present]
-        return present
-    present = []
-    for position, (value, is_found) in enumerate(zip(values, found, strict=True)):
-        if is_found and value is None:
-            raise NotAllowed(
-                f"{column['name']} is null in row {position} of the request, and tensors have no nulls. Request other "
-                "outputs, or look the key up under /v1."
-            )
-        present.append(value if is_found else None)
-    return present
-
-
-def _matrix(column: Column, lists: list[Any], fill: Any) -> tuple[Shape, list[Any]]:
-    """Return lists of one length as the rows of a matrix; raise NotAllowed for lists of several lengths."""
-    widths = {len(value) for value in lists if value is not None}
-    if len(widths) > 1:
-        shortest, *_, longest = sorted(widths)
-        raise NotAllowed(
-            f"{column['name']} has between {shortest:,} and {longest:,} elements, and the rows of a tensor have one "
-            "width. Request other outputs, or look the keys up under /v1."
-        )
-    width = widths.pop() if widths else 0
-    filler = [fill] * width
-    flat: list[Any] = []
-    for value in lists:
-        flat += filler if value is None else value
-    return (width,), flat
-
-
-def _text(value: Any) -> str:
-    """Return a time or a UUID as JSON under /v1 spells it. Times beyond Python's range are text already."""
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+def _max_age(parameters: Parameters) -> float | None:
+    max_age = parameters.get("max_age")
+    if max_age is None:
+        return None
+    if type(max_age) not in (int, float) or not 0 <= max_age < math.inf:
+        raise RequestInvalid("The parameter max_age takes a number of seconds.")
+    return float(max_age)

@@ -33,6 +33,14 @@ class RequestedOutput(NamedTuple):
     binary: bool | None = None
 
 
+class TensorDescription(NamedTuple):
+    """A tensor as metadata describes it; -1 in a shape is any size."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class InferRequest:
     """A request for an inference. Without `outputs`, the response has all of them."""
@@ -70,6 +78,33 @@ def count_elements(name: str, shape: Any) -> int:
             f"Input {name!r} has the shape {shape!r}. A shape is a list of sizes, such as [2] or [2, 1]."
         )
     return math.prod(shape)
+
+
+def describe(descriptions: Sequence[TensorDescription]) -> list[dict[str, Any]]:
+    """Return descriptions as metadata has them."""
+    return [{"name": name, "datatype": datatype.name, "shape": shape} for name, datatype, shape in descriptions]
+
+
+def inputs_by_name(request: InferRequest) -> dict[str, Tensor]:
+    """Return the inputs by name; raise RequestInvalid for one that is there twice."""
+    by_name = {tensor.name: tensor for tensor in request.inputs}
+    if len(by_name) < len(request.inputs):
+        raise RequestInvalid("An input is given more than once.")
+    return by_name
+
+
+def count_rows(request: InferRequest) -> int:
+    """Return the number of rows, which all inputs share; raise RequestInvalid if one is not a single column."""
+    for tensor in request.inputs:
+        if len(tensor.shape) > 2 or (len(tensor.shape) == 2 and tensor.shape[1] != 1):
+            raise RequestInvalid(
+                f"Input {tensor.name!r} has the shape {list(tensor.shape)}. Send one value per row: [n] or [n, 1]."
+            )
+    counts = {tensor.name: tensor.shape[0] for tensor in request.inputs}
+    if len(set(counts.values())) > 1:
+        sizes = ", ".join(f"{name} has {count:,}" for name, count in counts.items())
+        raise RequestInvalid(f"The inputs differ in their number of rows: {sizes}.")
+    return request.inputs[0].shape[0]
 
 
 def flatten(name: str, shape: Shape, count: int, data: Any) -> list[Any]:

@@ -53,7 +53,7 @@ class Service:
         self.draining = False
         self._running = AsyncExitStack()
         self.reader = ReaderPool(database, settings.bounds)
-        clock = Clock()
+        clock = self._clock = Clock()
         in_memory = InMemoryVersions(database, settings.memory_limit)
         self._models = Models(self.reader, in_memory, clock)
         self._poller = Poller(self.reader, self._models, in_memory, clock, open_to_all=settings.open_to_all)
@@ -80,6 +80,10 @@ class Service:
         if self._live is None:
             raise NotAllowed("This server does not score rows. An operator can start it with `prescore serve --live`.")
         return self._live
+
+    def now(self) -> float:
+        """Return the time in seconds since 1970, by the database's clock."""
+        return self._clock.now()
 
     def authenticate(self, authorization: bytes | None) -> Awaitable[Caller]:
         """Return the caller behind an Authorization header; raises Unauthenticated or DatabaseUnavailable."""
