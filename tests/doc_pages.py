@@ -10,7 +10,7 @@ The first line of a block says what to do with it:
     console background the single command runs until the end of the page, and must soon print what the block shows
     python title=FILE  the block is written to that file of the page's project; append=FILE appends it
 
-Other blocks are not executed. Port 8000 stands for a free port, in commands and in files.
+Other blocks are not executed. The ports 8000 and 8001 stand for free ports, in commands and in files.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Terminal:
     folder: Path
     database: str
     python: Path = Path(sys.executable)
-    port: str = field(default_factory=lambda: str(_free_port()))
+    ports: dict[str, str] = field(default_factory=lambda: {"8000": str(_free_port()), "8001": str(_free_port())})
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def do(self, block: Block) -> None:
@@ -201,7 +201,7 @@ class Terminal:
             time.sleep(0.1)
 
     def _with_port(self, text: str) -> str:
-        return re.sub(r"(?<=:)8000\b|(?<=--port )8000\b", self.port, text)
+        return re.sub(r"(?<=:)800[01]\b|(?<=--port )800[01]\b", lambda match: self.ports[match[0]], text)
 
     def _environment(self) -> dict[str, str]:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PRESCORE_")}

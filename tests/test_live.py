@@ -7,11 +7,14 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pandas as pd
 import pytest
 
 from fix_api import serving
+from fix_client import ClientCall, address
 from fix_project import SPEC, Sandbox, customers, linear
 from prescore.run import materialize
+from prescore_api.client import Invalid
 from prescore_api.http.app import ServerSettings, build
 from prescore_api.http.dispatcher import Dispatcher
 
@@ -172,3 +175,31 @@ def _until_version(client: httpx.Client, row: dict[str, Any], version: int, scor
         if answer["version"] == version:
             return
     raise AssertionError(f"version {version} does not answer")
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["Client", "AsyncClient"])
+def test_the_client_scores_lists_and_frames(project: Sandbox, live: httpx.Client, asynchronous: bool) -> None:
+    call, url = ClientCall(asynchronous), address(live)
+    rows = [
+        {"key": {"customer": 3}, "features": features(3)},
+        {"features": {"visits": np.float32(0.1), "spend": np.nan}},
+    ]
+    table, rejected = call(url, "score", "churn", rows)
+    assert (table.source, table["score"], table.rejected) == ("table", table.prediction["score"], None)
+    assert rejected.rejected.column == "spend"
+    with pytest.raises(KeyError, match="Feature spend is null or NaN"):
+        _ = rejected["score"]
+    frame = customers(10_050).to_pandas().set_index("customer")
+    frame["seen"] = pd.Timestamp("2026-11-30")
+    scored = call(url, "score", "churn", frame, prefer="live", settings={"timeout": 60})
+    assert (set(scored["source"]), set(scored["version"]), scored["rejected"].notna().sum()) == ({"live"}, {1}, 0)
+    assert scored.index.equals(frame.index)
+    stored = pd.DataFrame(project.rows("select customer, score from predictions.churn order by 1"), columns=["k", "s"])
+    # The first thousand customers are those of the table.
+    again = call(url, "score", "churn", customers().to_pandas(), prefer="live")
+    assert np.allclose(again["score"], stored["s"], atol=1e-6)
+    assert set(call(url, "score", "churn", customers().to_pandas())["source"]) == {"table"}
+    with pytest.raises(TypeError, match="rows\\[1\\]: pass each row as"):
+        call(url, "score", "churn", [rows[0], {"visits": 1}])
+    with pytest.raises(Invalid, match="rows\\[10000\\]: customer must be"):
+        call(url, "score", "churn", [{"features": features(1)}] * 10_000 + [{"key": {"customer": "x"}}])

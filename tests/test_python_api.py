@@ -7,8 +7,10 @@ import json
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -461,9 +463,52 @@ def test_a_scorer_predicts_what_the_run_stored(project: prescore.Project, sandbo
     assert prescore.Scorer.from_project("churn").score(batch).schema.field("score").type == pa.float32()
     with pytest.raises(prescore.DomainInvalid, match="spend"):
         scorer.score(frame.drop(columns="spend"))
-    for rows in ([{"visits": 1.0}], pa.Table.from_batches([batch]), frame["visits"]):
-        with pytest.raises(TypeError, match="takes a pandas DataFrame or a pyarrow RecordBatch, not"):
+    for rows in ([1.0], "visits", frame["visits"], None):
+        with pytest.raises(TypeError, match="takes a pandas DataFrame, an Arrow table, a numpy array, a list of dicts"):
             scorer.score(rows)
+
+
+def test_a_scorer_of_a_version_predicts_in_every_form_what_the_version_holds(
+    project: prescore.Project, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project.run("churn")
+    stored = project.read("churn").sort_values("customer")["score"].to_numpy()
+    table = customers()
+    frame = table.to_pandas()
+    sandbox.onnx(linear([-3.0, 1.0]))
+    project.run("churn")
+    (sandbox.root / "specs" / "churn.toml").unlink()
+    scorer = prescore.Scorer.from_version("churn", 1, project)
+    assert np.allclose(scorer.score(frame)["score"], stored, atol=1e-6)
+    assert np.allclose(scorer.score(table.select(["spend", "visits"]))["score"], stored, atol=1e-6)
+    assert np.allclose(scorer.score(frame[list(scorer.features)].to_numpy())["score"], stored, atol=1e-6)
+    rows: Any = frame[["visits", "spend"]].to_dict("records")
+    predictions = scorer.score(rows)
+    assert np.allclose([prediction["score"] for prediction in predictions], stored, atol=1e-6)
+    assert scorer.score(rows[3]) == {"score": pytest.approx(stored[3], abs=1e-6)}
+    assert scorer.score([]) == []
+    assert scorer.score(frame.iloc[:0]).empty
+    for wrong, message in [
+        ({"visits": 1}, "Row 0: Feature spend is missing"),
+        ([rows[0], {"visits": None, "spend": 1}], "Row 1: Feature visits is null"),
+        (np.zeros((3, 1), np.float32), "the model takes rows of 2 features: visits, spend"),
+        (np.zeros((3, 2)), "Feature visits is double, and the model takes float32. Cast it first"),
+    ]:
+        with pytest.raises(prescore.DomainInvalid, match=message):
+            scorer.score(wrong)
+    with pytest.raises(prescore.ModelFailed, match="Row 1: Prediction score is NaN or infinite"):
+        scorer.score(np.array([[0, 0], [np.inf, np.inf]], np.float32))
+
+    # An application has no project: the environment names database and store.
+    monkeypatch.chdir(tmp_path.parent)
+    monkeypatch.delenv("PRESCORE_PROJECT")
+    with pytest.raises(prescore.Mistake, match="PRESCORE_STORE names no store"):
+        prescore.Scorer.from_version("churn")
+    monkeypatch.setenv("PRESCORE_STORE", str(sandbox.root / ".prescore" / "store"))
+    expected = 1 / (1 + np.exp(3.0 - 2.0))
+    assert prescore.Scorer.from_version("churn").score({"visits": 1, "spend": 2})["score"] == pytest.approx(expected)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda _: np.allclose(scorer.score(frame)["score"], stored, atol=1e-6), range(50)))
 
 
 @pytest.mark.parametrize(

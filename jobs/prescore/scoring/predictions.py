@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pat
 
 from prescore.catalog.types import INTEGERS, TYPES
@@ -79,3 +80,22 @@ def _to_booleans(output: str, labels: Values) -> pa.Array:
             "boolean. Give the output an integer type in the spec."
         )
     return pa.array(labels.astype(bool))
+
+
+def to_lists(batch: pa.RecordBatch) -> dict[str, list[Any]]:
+    """Return predictions as values of Python, by output.
+
+    A real is the double with the shortest text that reads as it, as Postgres writes it: 0.1, not 0.10000000149011612.
+    """
+    return {name: _widened(column).to_pylist() for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+
+
+def _widened(column: pa.Array) -> pa.Array:
+    if pat.is_list(column.type):
+        elements = _widened(column.flatten())
+        lengths = pc.list_value_length(column).fill_null(0).to_numpy()
+        offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
+        return pa.ListArray.from_arrays(offsets, elements, mask=column.is_null())
+    if column.type != pa.float32():
+        return column
+    return column.cast(pa.string()).cast(pa.float64())

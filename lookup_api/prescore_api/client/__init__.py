@@ -14,10 +14,10 @@ except ModuleNotFoundError as error:
     message = "The client needs the extra 'client' of prescore, which is not installed (no module httpx). "
     raise ModuleNotFoundError(f"{message}Run: pip install 'prescore[client]'", name="httpx") from error
 
-from prescore_api.client.answers import Answer, Column, Model, Version
+from prescore_api.client.answers import Answer, Column, Model, Rejection, ScoreAnswer, Version
 from prescore_api.client.clients import AsyncClient, Client
 from prescore_api.client.errors import ApiError, Invalid, NotAllowed, TooOld, Unavailable
-from prescore_api.client.requests import MAX_KEYS, Key, KeyValue
+from prescore_api.client.requests import MAX_KEYS, Key, KeyValue, ScoreRow
 
 __all__ = [
     "MAX_KEYS",
@@ -31,6 +31,9 @@ __all__ = [
     "KeyValue",
     "Model",
     "NotAllowed",
+    "Rejection",
+    "ScoreAnswer",
+    "ScoreRow",
     "TooOld",
     "Unavailable",
     "Version",

@@ -68,6 +68,59 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a row has no prediction, and the feature or output at fault, if it is one."""
+
+    column: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreAnswer:
+    """The prediction for one row of features or one key: from the table, or live, as `source` says.
+
+    `prediction` is None if the row was rejected. `data_as_of` of a live answer is when it was computed.
+    """
+
+    model: str
+    version: int
+    source: str
+    key: dict[str, Any] | None
+    prediction: dict[str, Any] | None
+    rejected: Rejection | None
+    data_as_of: datetime
+    published_at: datetime | None
+    age_seconds: float
+    stale: bool
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Build an answer from decoded JSON; raise LookupError, TypeError or ValueError if it is not an answer."""
+        rejected = content["rejected"]
+        return cls(
+            model=content["model"],
+            version=content["version"],
+            source=content["source"],
+            key=content["key"],
+            prediction=content["prediction"],
+            rejected=None if rejected is None else Rejection(rejected["column"], rejected["reason"]),
+            data_as_of=datetime.fromisoformat(content["data_as_of"]),
+            published_at=_parse_time(content["published_at"]),
+            age_seconds=content["age_seconds"],
+            stale=content["stale"],
+        )
+
+    def __getitem__(self, output: str) -> Any:
+        """Return an output's value; raise KeyError if the row was rejected, or if there is no such output."""
+        if self.prediction is None:
+            reason = self.rejected.reason if self.rejected else ""
+            raise KeyError(f"{self.model} version {self.version} has no {output} for this row: {reason}")
+        if output not in self.prediction:
+            raise KeyError(f"the answer has no {output}; it has {', '.join(self.prediction)}")
+        return self.prediction[output]
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """A column with its comment from the model's spec. `role` is `key`, `output` or `passthrough`."""
 

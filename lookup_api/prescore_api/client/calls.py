@@ -9,12 +9,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from prescore_api.client import arrow, frames, requests, responses
-from prescore_api.client.answers import Answer, Model
+from prescore_api.client.answers import Answer, Model, ScoreAnswer
 from prescore_api.client.arrow import ArrowTable
 from prescore_api.client.attempts import Call, Server, attempts
 from prescore_api.client.errors import Unavailable
 from prescore_api.client.parts import in_parts
-from prescore_api.client.requests import MAX_KEYS, JsonKey, Key, KeyValue, LookupOptions, Request
+from prescore_api.client.requests import MAX_KEYS, JsonKey, Key, KeyValue, LookupOptions, Request, ScoreRow
 from prescore_api.client.responses import Response
 
 if TYPE_CHECKING:
@@ -78,6 +78,33 @@ def lookup_table(server: Server, model: str, keys: ArrowTable, options: LookupOp
     lookup_part = partial(_lookup_table_part, server, model, table, options)
     parts = yield from in_parts(table.num_rows, options.version, lookup_part, arrow.version_of)
     return arrow.flatten(arrow.concatenate(parts))
+
+
+def score(
+    server: Server, model: str, rows: Iterable[ScoreRow] | pd.DataFrame, prefer: str, options: LookupOptions
+) -> Call[list[ScoreAnswer] | pd.DataFrame]:
+    """Return the answers to rows in a list, as a list, or in a DataFrame, as a DataFrame."""
+    if not frames.is_frame(rows):
+        return (yield from score_list(server, model, cast("Iterable[ScoreRow]", rows), prefer, options))
+    described = yield from _send(server, requests.model(model), responses.model)
+    key = [column.name for column in described.key]
+    answers = yield from score_list(server, model, frames.to_rows(rows, key), prefer, options)
+    return frames.from_scores(rows, answers)
+
+
+def score_list(
+    server: Server, model: str, rows: Iterable[ScoreRow], prefer: str, options: LookupOptions
+) -> Call[list[ScoreAnswer]]:
+    """Return the answers to any number of rows, in their order; raise TypeError or ApiError."""
+    json_rows = requests.to_json_rows(rows)
+
+    def score_part(start: int, version: int | None) -> Call[list[ScoreAnswer]]:
+        part = json_rows[start : start + MAX_KEYS]
+        request = requests.score(model, part, prefer, replace(options, version=version))
+        return _send(server, request, responses.scores)
+
+    parts = yield from in_parts(len(json_rows), options.version, score_part, lambda part: part[0].version)
+    return list(chain.from_iterable(parts))
 
 
 def rows(server: Server, request: Request, model: str) -> Call[tuple[list[Answer], Request | None]]:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Self, TypeVar, cast, overload
 import httpx
 
 from prescore_api.client import calls, requests
-from prescore_api.client.answers import Answer, Model
+from prescore_api.client.answers import Answer, Model, ScoreAnswer
 from prescore_api.client.arrow import ArrowTable
 from prescore_api.client.attempts import Attempt, Call, Outcome, Server
-from prescore_api.client.requests import Key, KeyValue, LookupOptions, Request
+from prescore_api.client.requests import Key, KeyValue, LookupOptions, Request, ScoreRow
 from prescore_api.client.responses import Response
 
 if TYPE_CHECKING:
@@ -138,6 +138,49 @@ class Client:
         """
         options = LookupOptions.from_arguments(version, max_age, outputs)
         return self._run(calls.lookup_table(self._server, model, table, options))
+
+    @overload
+    def score(
+        self,
+        model: str,
+        rows: Iterable[ScoreRow],
+        *,
+        prefer: str = "table",
+        max_age: float | None = None,
+        outputs: Iterable[str] = (),
+    ) -> list[ScoreAnswer]: ...
+    @overload
+    def score(
+        self,
+        model: str,
+        rows: pd.DataFrame,
+        *,
+        prefer: str = "table",
+        max_age: float | None = None,
+        outputs: Iterable[str] = (),
+    ) -> pd.DataFrame: ...
+    def score(
+        self,
+        model: str,
+        rows: Iterable[ScoreRow] | pd.DataFrame,
+        *,
+        prefer: str = "table",
+        max_age: float | None = None,
+        outputs: Iterable[str] = (),
+    ) -> list[ScoreAnswer] | pd.DataFrame:
+        """Return a prediction for each row, from the table by its key, or by scoring its features.
+
+        Rows are mappings with `features`, a `key`, or both, and the answers are a list; or they are the rows of a
+        pandas DataFrame. Its columns are the features, and the key is among them or in the index, if there is one. The
+        answers then are a DataFrame with the same index: the outputs, `source`, `version` and `rejected`. NaN counts as
+        null.
+
+        With `prefer` "table", a row whose key is in the table is answered from it, unless it is older than `max_age`;
+        with "live", every row that has features is scored. All answers are from one version. Rows that cannot be scored
+        are `rejected`, each with its reason. Raises as `predict` does.
+        """
+        options = LookupOptions.from_arguments(None, max_age, outputs)
+        return self._run(calls.score(self._server, model, rows, prefer, options))
 
     def rows(
         self,
@@ -279,6 +322,39 @@ class AsyncClient:
         """Do the same as `Client.lookup_table`."""
         options = LookupOptions.from_arguments(version, max_age, outputs)
         return await self._run(calls.lookup_table(self._server, model, table, options))
+
+    @overload
+    async def score(
+        self,
+        model: str,
+        rows: Iterable[ScoreRow],
+        *,
+        prefer: str = "table",
+        max_age: float | None = None,
+        outputs: Iterable[str] = (),
+    ) -> list[ScoreAnswer]: ...
+    @overload
+    async def score(
+        self,
+        model: str,
+        rows: pd.DataFrame,
+        *,
+        prefer: str = "table",
+        max_age: float | None = None,
+        outputs: Iterable[str] = (),
+    ) -> pd.DataFrame: ...
+    async def score(
+        self,
+        model: str,
+        rows: Iterable[ScoreRow] | pd.DataFrame,
+        *,
+        prefer: str = "table",
+        max_age: float | None = None,
+        outputs: Iterable[str] = (),
+    ) -> list[ScoreAnswer] | pd.DataFrame:
+        """Do the same as `Client.score`."""
+        options = LookupOptions.from_arguments(None, max_age, outputs)
+        return await self._run(calls.score(self._server, model, rows, prefer, options))
 
     async def rows(
         self,

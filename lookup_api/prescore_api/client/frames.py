@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 from uuid import UUID
 
+from prescore_api.client.answers import ScoreAnswer
 from prescore_api.client.errors import Invalid
 
 if TYPE_CHECKING:
@@ -46,6 +47,37 @@ def from_answers(frame: pd.DataFrame, key: Sequence[str], answers: pa.Table) -> 
         predictions.insert(position, name, frame[name])
     predictions.attrs.update(_shared(answers.schema.metadata))
     return predictions
+
+
+def to_rows(frame: pd.DataFrame, key: Sequence[str]) -> list[dict[str, dict[str, Any]]]:
+    """Return a frame's rows as rows to score: every column is a feature, and the key is among them or in the index."""
+    has_key = all(name in frame.columns or name in frame.index.names for name in key)
+    # No model takes times.
+    features = frame.select_dtypes(exclude=["datetime", "datetimetz", "timedelta"])
+    plain = features.astype(object).where(features.notna(), None)
+    rows: list[dict[str, Any]] = [{"features": row} for row in plain.to_dict("records")]
+    if has_key:
+        columns = [list(_values(frame, name)) for name in key]
+        for row, values in zip(rows, zip(*columns, strict=True), strict=True):
+            row["key"] = dict(zip(key, values, strict=True))
+    return rows
+
+
+def from_scores(frame: pd.DataFrame, answers: Sequence[ScoreAnswer]) -> pd.DataFrame:
+    """Return answers as a frame with the index of the one that was scored.
+
+    It has the outputs, which are missing in rejected rows, and `source`, `version` and `rejected`: None or the reason.
+    """
+    pandas: Any = sys.modules["pandas"]
+    names = dict.fromkeys(name for answer in answers for name in answer.prediction or ())
+    columns: dict[str, list[Any]] = {
+        name: [(answer.prediction or {}).get(name) for answer in answers] for name in names
+    }
+    columns["source"] = [answer.source for answer in answers]
+    columns["version"] = [answer.version for answer in answers]
+    columns["rejected"] = [answer.rejected and answer.rejected.reason for answer in answers]
+    scored: pd.DataFrame = pandas.DataFrame(columns, index=frame.index)
+    return scored
 
 
 def _require_columns(model: str, frame: pd.DataFrame, key: Sequence[str]) -> None:

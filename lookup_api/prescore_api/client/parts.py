@@ -48,8 +48,8 @@ def _from_one_version(
 def _with_position(error: Invalid, start: int, kind: type[Invalid]) -> Invalid:
     """Return the same error with the key's position among all keys; the server counts those of one request."""
     message = error.message
-    match = re.match(r"keys\[([0-9]+)\]", message)
+    match = re.match(r"(keys|rows)\[([0-9]+)\]", message)
     if match:
-        position = start + int(match[1])
-        message = f"keys[{position}]{message[match.end() :]}"
+        position = start + int(match[2])
+        message = f"{match[1]}[{position}]{message[match.end() :]}"
     return kind(error.code, message, error.status, error.retry_after)

@@ -19,6 +19,8 @@ KeyValue = str | SupportsIndex | UUID | date | datetime
 """A value of a key column. NumPy's integers are SupportsIndex too."""
 Key = Mapping[str, KeyValue]
 """A key by column name."""
+ScoreRow = Mapping[str, Mapping[str, Any] | None]
+"""A row to score: `features` by name, and the `key` if it has one, or the key alone."""
 JsonKey = dict[str, str | int]
 """A key by column name, with values as in JSON."""
 
@@ -135,6 +137,45 @@ def lookup(model: str, keys: Sequence[JsonKey], options: LookupOptions) -> Reque
     body = json.dumps({"keys": keys}, ensure_ascii=False, separators=(",", ":"))
     headers = {"Content-Type": "application/json", **_JSON}
     return _lookup(model, options, body.encode(), headers)
+
+
+def to_json_rows(rows: Iterable[ScoreRow]) -> list[dict[str, Any]]:
+    """Convert rows of features and keys to JSON values; raise TypeError with the position of the first that is none."""
+    if isinstance(rows, str | Mapping):
+        raise TypeError("score takes a list of rows or a DataFrame. Pass a single row in a list.")
+    if hasattr(rows, "__arrow_c_stream__"):
+        raise TypeError("score takes a list of rows or a pandas DataFrame.")
+    return [_json_row(position, row) for position, row in enumerate(rows)]
+
+
+def score(model: str, rows: Sequence[dict[str, Any]], prefer: str, options: LookupOptions) -> Request:
+    """Build the request for rows to score; raise TypeError for a feature that JSON does not have."""
+    body = json.dumps({"rows": rows}, ensure_ascii=False, separators=(",", ":"), default=_json_feature)
+    path = f"{_PREDICTIONS}{_segment(model)}/score"
+    target = _target(path, [*options.parameters(), ("prefer", prefer)])
+    return Request("POST", target, body.encode(), {"Content-Type": "application/json", **_JSON})
+
+
+def _json_row(position: int, row: ScoreRow) -> dict[str, Any]:
+    if not isinstance(row, Mapping) or not row or not set(row) <= {"features", "key"}:
+        raise TypeError(f'rows[{position}]: pass each row as {{"features": {{…}}}}, with a "key" if it has one')
+    converted: dict[str, Any] = {}
+    features, key = row.get("features"), row.get("key")
+    if features is not None:
+        converted["features"] = {name: None if value != value else value for name, value in features.items()}
+    if key is not None:
+        try:
+            converted["key"] = {name: _json_value(value) for name, value in key.items()}
+        except TypeError as error:
+            raise TypeError(f"rows[{position}]: {error}") from error
+    return converted
+
+
+def _json_feature(value: Any) -> Any:
+    """Return a number of NumPy as one of Python; raise TypeError for anything that JSON does not have."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"features are numbers, texts, booleans or None, not {type(value).__name__}")
 
 
 def lookup_stream(model: str, stream: bytes, options: LookupOptions) -> Request:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from prescore_api.client.answers import Answer, Model
+from prescore_api.client.answers import Answer, Model, ScoreAnswer
 from prescore_api.client.errors import ApiError, Invalid, NotAllowed, TooOld, Unavailable
 
 T = TypeVar("T")
@@ -48,6 +48,11 @@ def answer(response: Response) -> Answer:
 def answers(response: Response) -> list[Answer]:
     """Return the answers to many keys; raise ApiError."""
     return read(response, _parse_answers)
+
+
+def scores(response: Response) -> list[ScoreAnswer]:
+    """Return the answers to rows that were scored or looked up; raise ApiError."""
+    return read(response, _parse_scores)
 
 
 def rows(response: Response, model: str) -> Page:
@@ -92,6 +97,11 @@ def _parse_answer(response: Response) -> Answer:
 def _parse_answers(response: Response) -> list[Answer]:
     content = response.json()
     return [Answer.from_json(answer) for answer in content["answers"]]
+
+
+def _parse_scores(response: Response) -> list[ScoreAnswer]:
+    content = response.json()
+    return [ScoreAnswer.from_json(answer) for answer in content["answers"]]
 
 
 def _parse_rows(model: str, response: Response) -> Page:

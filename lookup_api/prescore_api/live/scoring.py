@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,12 +20,12 @@ from prescore.errors import (
     TooOld,
     Transient,
 )
+from prescore.scoring.predictions import to_lists
 from prescore.scoring.rows import ScoredRows
 from prescore_api.live.bounds import LiveBounds
 from prescore_api.live.cache import CachedAnswer
 from prescore_api.live.loading import ModelFiles
 from prescore_api.live.models import LoadedModel, LoadedModels
-from prescore_api.live.values import to_lists
 from prescore_api.service import metrics
 from prescore_api.service.answers import Age, Answers
 from prescore_api.service.clock import Clock
@@ -189,7 +190,7 @@ class Live:
     ) -> dict[int, ScoreAnswer]:
         version, now = answers.model.table_version, self._clock.now()
         names = [name for _, name in version.select_outputs(options.outputs)]
-        lists = to_lists(answers.predictions)
+        lists = answers.to_lists()
         columns = {name: lists[name] for name in names if name in lists}
         found = {}
         for place, number in enumerate(numbers):
@@ -263,7 +264,7 @@ def _table_answers(answers: Answers, numbers: Sequence[int]) -> dict[int, ScoreA
 
 def _answers(live: LiveModel, scored: ScoredRows, scored_at: Sequence[float]) -> LiveAnswers:
     rejections = {number: Rejection(each.column, each.reason) for number, each in scored.rejections.items()}
-    return LiveAnswers(live, scored.predictions, rejections, scored_at)
+    return LiveAnswers(live, scored.predictions, rejections, scored_at, partial(to_lists, scored.predictions))
 
 
 def _count(model: str, rows: int, scored: ScoredRows) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 
 from prescore.errors import RequestInvalid, Transient
-from prescore_api.live.values import to_lists
 from prescore_api.oip import outputs
 from prescore_api.oip.call import Call
 from prescore_api.oip.datatypes import DATATYPES, Datatype
@@ -142,7 +141,7 @@ def _require_flag(answers: LiveAnswers, names: Sequence[str]) -> None:
 def _rows(answers: LiveAnswers, count: int) -> Rows:
     rejections = answers.rejections
     scored = [number not in rejections for number in range(count)]
-    lists = to_lists(answers.predictions)
+    lists = answers.to_lists()
     reasons = [rejections[number].reason if number in rejections else "" for number in range(count)]
     return Rows(
         scored,

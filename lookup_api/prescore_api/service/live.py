@@ -66,6 +66,7 @@ class Rejection(NamedTuple):
 class LiveAnswers:
     """Predictions in the order of the rows, as Arrow columns, null where a row was rejected.
 
+    `to_lists` returns them by output as values of Python, those that a lookup returns: a real is the shortest decimal.
     `scored_at` is when each row was scored, in seconds since 1970: earlier than the request for an answer from the
     cache. `rejections` are by row number.
     """
@@ -74,6 +75,7 @@ class LiveAnswers:
     predictions: pa.RecordBatch
     rejections: Mapping[int, Rejection]
     scored_at: Sequence[float]
+    to_lists: Callable[[], dict[str, list[Any]]]
 
 
 class ScoreRow(NamedTuple):
