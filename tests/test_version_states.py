@@ -63,7 +63,7 @@ class Versions(RuleBasedStateMachine):
         number = lifecycle.create(self.connection, spec, made_of)
         self.connection.execute(f"insert into prescore_versions.{self.model}_v{number} values (1, {number})".encode())
         if outcome in ("checked", "refused", "staged"):
-            self.catalog.execute("versions_stage", model=self.model, version=number, stored=None)
+            self.catalog.execute("versions_stage", model=self.model, version=number, stored=None, kept=0)
         if outcome in ("checked", "refused"):
             self.check(number, outcome)
         if outcome == "failed":

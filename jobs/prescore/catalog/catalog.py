@@ -72,6 +72,8 @@ class Version(TypedDict):
     changes: dict[str, Any] | None
     changes_location: str | None
     unchanged_value: str | None
+    kept: int
+    tombstones: bool
     attached_at: datetime | None
     model_fingerprint: str | None
     domain_fingerprint: str

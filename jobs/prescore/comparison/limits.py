@@ -20,24 +20,24 @@ _TITLES = {
 """Measure of a column → its name as a check."""
 
 
-def results(compared: Comparison, limits: ComparisonLimits) -> list[CheckResult]:
+def results(compared: Comparison, limits: ComparisonLimits, *, kept: int = 0) -> list[CheckResult]:
     """Return a check result for each limit: failed above `refuse`, with a warning above `warn`.
 
     A measure that has no value, such as the mean of a column without values, is a warning. Limits of a column that the
-    served version does not have are left out.
+    served version does not have are left out. `kept` rows have keys that have vanished since the served version.
     """
-    found = list(_key_results(compared.keys, limits))
+    found = list(_key_results(compared.keys, limits, kept))
     for column in compared.columns:
         if column.column in limits.columns:
             found += _column_results(column, limits.columns[column.column], compared.keys)
     return found
 
 
-def _key_results(keys: KeyCounts, limits: ComparisonLimits) -> Iterator[CheckResult]:
+def _key_results(keys: KeyCounts, limits: ComparisonLimits, kept: int) -> Iterator[CheckResult]:
     measures = (
         ("change in the number of rows", abs(keys.rows_b - keys.rows_a), keys.rows_a, limits.rows),
         ("new keys", keys.added, keys.rows_b, limits.added),
-        ("vanished keys", keys.vanished, keys.rows_a, limits.vanished),
+        ("vanished keys", keys.vanished + kept, keys.rows_a, limits.vanished),
     )
     for name, rows, total, bounds in measures:
         if bounds is not None:

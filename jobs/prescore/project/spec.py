@@ -58,7 +58,9 @@ else:
     PassthroughType = Literal[PASSTHROUGH_TYPES]
 
 
-_CONTENT = {"domain", "key", "passthrough", "onnx", "outputs", "indexes"}
+KEPT_CLOCK = "kept_data_as_of"
+"""The column that has the `data_as_of` of a row that is kept after its key has vanished, and NULL in other rows."""
+_CONTENT = {"domain", "key", "passthrough", "onnx", "outputs", "indexes", "vanished"}
 """The sections that decide the content of a version's table."""
 
 
@@ -172,6 +174,26 @@ class Output(Section):
     def _require_matching_selection(self) -> Self:
         if fault := consistency.selection_fault(self.type, self.index, self.label, self.columns):
             raise ValueError(fault)
+        return self
+
+
+class Vanished(Section):
+    """What becomes of the prediction of a key that the domain does not have any more."""
+
+    policy: Literal["drop", "keep", "tombstone"] = Field(
+        "drop",
+        description="drop: the key is not found; keep: its last prediction stays, with the age of its own inputs; "
+        "tombstone: the key is not found, and the answer has the last version with it",
+    )
+    keep_for: Duration | None = Field(
+        None,
+        description="for keep: rows whose inputs are older than those of the version by more than this are dropped",
+    )
+
+    @model_validator(mode="after")
+    def _require_keep(self) -> Self:
+        if self.keep_for is not None and self.policy != "keep":
+            raise ValueError('keep_for needs policy = "keep"')
         return self
 
 
@@ -308,6 +330,7 @@ class Spec(Section):
         0, description="how many rows may be rejected: a number of rows, or a fraction of the domain"
     )
     comparison: ComparisonLimits = ComparisonLimits()
+    vanished: Vanished = Vanished()
     incremental: Incremental | None = Field(
         None, description="score and write only the rows whose inputs changed; without it, every run is full"
     )
@@ -337,6 +360,9 @@ class Spec(Section):
             for name, output in self.outputs.items()
         ]
         columns += [self._column(name, kind, "passthrough") for name, kind in self.passthrough.items()]
+        if self.vanished.policy == "keep":
+            comment = "the time of the inputs of a row whose key has vanished since; NULL in other rows"
+            columns.append(Column(name=KEPT_CLOCK, type="timestamptz", comment=comment, role="passthrough"))
         return columns
 
     def _column(self, name: str, kind: str, role: str) -> Column:
@@ -363,7 +389,7 @@ class Spec(Section):
     def content(self) -> dict[str, Any]:
         """Return the keys that decide the table's content as plain values, as the catalog records them."""
         # The parameters of the query are recorded apart.
-        excluded: Any = {"onnx": {"examples"}, "domain": {"parameters", "unchanged_if"}}
+        excluded: Any = {"onnx": {"examples"}, "domain": {"parameters", "unchanged_if"}, "vanished": {"keep_for"}}
         content: dict[str, Any] = self.model_dump(
             mode="json", by_alias=True, include=_CONTENT, exclude=excluded, exclude_none=True
         )

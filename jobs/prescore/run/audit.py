@@ -99,8 +99,8 @@ def verify(job: Job, version: int | None = None) -> Verification:
         predictor = preflight.open_predictor(model, spec)
         with replay.replayed(connection, job.store, row, predictor, job.on_progress) as again:
             compared = compare(connection, row, again, schema=replay.SCHEMA)
-        differences = tuple(_differences(compared))
-        changed = compared.keys.added + compared.keys.vanished + compared.keys.changed
+        differences = tuple(_differences(compared, row["kept"]))
+        changed = compared.keys.added + compared.keys.vanished - row["kept"] + compared.keys.changed
         return Verification(
             model=job.model,
             version=row["version"],
@@ -124,11 +124,13 @@ def _chosen(catalog: Catalog, model: str, version: int | None) -> Version:
     return row
 
 
-def _differences(compared: Comparison) -> list[str]:
+def _differences(compared: Comparison, kept: int) -> list[str]:
     keys = compared.keys
     found = []
-    if keys.vanished:
-        found.append(f"{count(keys.vanished, 'row')} of the table cannot be scored from the snapshot")
+    # The keys of kept rows have vanished from the domain.
+    surplus = keys.vanished - kept
+    if surplus:
+        found.append(f"{count(surplus, 'row')} of the table cannot be scored from the snapshot")
     if keys.added:
         found.append(f"{count(keys.added, 'row')} of the snapshot are missing from the table")
     changed = [column for column in compared.columns if not _is_equal(column)]

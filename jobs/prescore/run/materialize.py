@@ -367,8 +367,8 @@ def finish_table(job: Job, lease: Lease, version: int) -> None:
     with timed(job, version, "stage") as (catalog, row):
         if row["state"] != "building":
             return
-        if row["base_version"] is not None:
-            reuse.complete_delta(job, lease, catalog, row)
+        if row["base_version"] is not None or job.spec.vanished.policy == "keep":
+            reuse.complete_table(job, lease, catalog, row)
             row = catalog.version(job.model, version)
         stage.finish(catalog.connection, lease, row, job.spec.indexes)
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from datetime import datetime
 from importlib.metadata import version as release
 from typing import Any
-from uuid import UUID
 
 import pyarrow as pa
 from psycopg.types.json import Jsonb
 
-from prescore.catalog import keys
 from prescore.catalog.catalog import Catalog, Version
+from prescore.run import vanished
 from prescore.run.job import Job
 from prescore.scoring import rejects
-from prescore.scoring.conversion import ARROW
 from prescore.sources import data_as_of, domain
 from prescore.steps import changes, stage
 from prescore.steps.changes import Changes
@@ -46,7 +45,7 @@ def reuse(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
         _share(catalog, lease, version, served)
         return
     base = catalog.version(job.model, served["base_version"] or served["rows_version"])
-    found = _find(job, version, base, _rejected_keys(catalog, base))
+    found = _find(job, version, base, rejects.read_keys(catalog, base, while_scoring=True))
     if found is None:
         _record_full(catalog, lease, version, f"the snapshot cannot be compared with that of version {base['version']}")
     elif len(found.scored) + found.vanished.num_rows > LARGEST_SHARE * (base["snapshot_rows"] or 0):
@@ -63,7 +62,7 @@ def reuse_unchanged(job: Job, lease: Lease, catalog: Catalog, version: Version, 
     if job.spec.incremental is None or value is None:
         return False
     served = _served(catalog, version)
-    if served is None or served["unchanged_value"] != value:
+    if served is None or served["unchanged_value"] != value or served["kept"]:
         return False
     if _reason_against(job, catalog, version, served) is not None:
         return False
@@ -113,7 +112,9 @@ def _made_by(version: Version) -> tuple[list[str], dict[str, Any]]:
 
 
 def _is_unchanged(job: Job, version: Version, served: Version) -> bool:
-    """Return whether a version's snapshot has the same rows as that of the served version."""
+    """Return whether a version's snapshot has the same rows as that of the served version, which keeps none too long."""
+    if served["kept"] and job.spec.vanished.keep_for is not None:
+        return False
     if version["snapshot_fingerprint"] == served["snapshot_fingerprint"]:
         return True
     if version["snapshot_rows"] != served["snapshot_rows"] or not job.store.is_snapshot_intact(served):
@@ -131,22 +132,6 @@ def _find(job: Job, version: Version, base: Version, again: pa.Table | None = No
         memory_limit=job.project.settings.memory_limit,
         spill=job.store.spill_folder(job.model),
     )
-
-
-def _rejected_keys(catalog: Catalog, base: Version) -> pa.Table:
-    """Return the keys of the rows that the base rejected while it scored them, which its table does not have."""
-    found = catalog.all("rejects_scored", model=base["model"], version=base["version"])
-    parsed = [keys.parse(base["key_columns"], row["key"]) for row in found]
-    columns = {}
-    for column in base["key_columns"]:
-        values = [_stored(row[column["name"]]) for row in parsed]
-        columns[column["name"]] = pa.array(values, ARROW[column["type"]])
-    return pa.table(columns)
-
-
-def _stored(value: Any) -> Any:
-    """Return a key's value as a snapshot has it: the bytes of a UUID."""
-    return value.bytes if isinstance(value, UUID) else value
 
 
 def _begin_delta(job: Job, lease: Lease, catalog: Catalog, version: Version, base: Version, found: Changes) -> None:
@@ -228,26 +213,32 @@ def rows_to_score(version: Version) -> int | None:
     return rows
 
 
-def complete_delta(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
-    """Give a scored delta its primary key, and hide the base's rows that were rejected now.
+def complete_table(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
+    """Give a scored table its primary key and what the domain does not have: kept rows, and hidden keys in a delta.
 
-    With `incremental.rebase` 0, the delta becomes a full version. With duplicate keys it stays as it is, and the check
-    step reports them.
+    With `incremental.rebase` 0, a delta becomes a full version. With duplicate keys the table stays as it is, and the
+    check step reports them.
     """
     connection = catalog.connection
     stage.add_key(connection, version, job.spec.indexes)
     if not table.has_key(connection, version):
         return
-    if version["changes_location"] is not None:
-        scored = SnapshotReader(job.store.rows_to_score(version))
-        try:
-            for number in range(chunks_to_score(version)):
-                keys_of_chunk = pa.table(scored.chunk(number).select(list(job.spec.key)))
-                delta.hide_rejected(connection, version, keys_of_chunk)
-        finally:
-            scored.close()
+    vanished.keep(job, lease, catalog, version)
+    if version["base_version"] is None:
+        return
+    if catalog.one("chunks_rejected", model=job.model, version=version["version"])["rejected"]:
+        _hide_rejected(job, lease, catalog, version)
     if job.spec.incremental is not None and not job.spec.incremental.rebase:
         _flatten(job, lease, catalog, version)
+
+
+def _hide_rejected(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
+    """Hide the rows of a delta's base whose keys were to be scored and were rejected."""
+    with closing(SnapshotReader(job.store.rows_to_score(version))) as scored, catalog.connection.transaction():
+        for number in range(chunks_to_score(version)):
+            keys_of_chunk = scored.chunk(number).select(list(job.spec.key))
+            delta.hide_rejected(catalog.connection, version, pa.Table.from_batches([keys_of_chunk]))
+        lease.check(catalog.connection)
 
 
 def _flatten(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:

@@ -13,12 +13,14 @@ from uuid import UUID
 import pyarrow as pa
 from psycopg.types.json import Jsonb
 
+from prescore.catalog import keys
 from prescore.catalog.catalog import Catalog, CheckResult, Version
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
 from prescore.checks.results import sentence
-from prescore.errors import Refused
+from prescore.errors import KeyInvalid, Refused
 from prescore.project.spec import Spec
+from prescore.scoring.conversion import ARROW
 from prescore.wording import count
 
 KEPT_WHEN_REFUSED = 1000
@@ -205,6 +207,24 @@ def all_written(connection: Connection, version: Version) -> bool:
         version=version["version"],
     )
     return bool(row["complete"])
+
+
+def read_keys(catalog: Catalog, version: Version, *, while_scoring: bool = False) -> pa.Table:
+    """Return the keys of a version's rejects, as a snapshot has them, or only those that scoring rejected.
+
+    Keys that are not valid are left out: no row has them.
+    """
+    name = "rejects_scored" if while_scoring else "rejects_keys"
+    columns: dict[str, list[Any]] = {column["name"]: [] for column in version["key_columns"]}
+    for row in catalog.all(name, model=version["model"], version=version["version"]):
+        try:
+            key = keys.parse(version["key_columns"], row["key"])
+        except KeyInvalid:
+            continue
+        for column, value in key.items():
+            columns[column].append(value.bytes if isinstance(value, UUID) else value)
+    types = {column["name"]: ARROW[column["type"]] for column in version["key_columns"]}
+    return pa.table({column: pa.array(values, types[column]) for column, values in columns.items()})
 
 
 def trim(connection: Connection, version: Version) -> None:

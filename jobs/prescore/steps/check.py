@@ -21,7 +21,7 @@ from prescore.comparison.served import compare_with_served
 from prescore.errors import NotAllowed, Refused
 from prescore.project.spec import Spec
 from prescore.scoring import rejects
-from prescore.versions import lifecycle, table, withheld
+from prescore.versions import kept, lifecycle, table, withheld
 from prescore.versions.lease import Lease
 from prescore.wording import count
 
@@ -71,7 +71,7 @@ def check_version(
     compared = None
     if not _failed(results):
         compared = _compare(connection, version, spec)
-        results += limits.results(compared, spec.comparison) if compared else []
+        results += _limit_results(connection, version, spec, compared) if compared else []
     failed = _failed(results)
     with connection.transaction():
         for name in sorted({version["table_name"], version["rows_table"]}):
@@ -118,6 +118,15 @@ def _compare(connection: Connection, version: Version, spec: Spec) -> Comparison
     if withheld.is_backfill(catalog, version):
         return None
     return compare_with_served(catalog, version, spec.comparison)
+
+
+def _limit_results(connection: Connection, version: Version, spec: Spec, compared: Comparison) -> list[CheckResult]:
+    """Return the results of the spec's limits. A key that has vanished counts as such although its row is kept."""
+    newly_kept = 0
+    if version["kept"]:
+        served = Catalog(connection).version(version["model"], compared.a)
+        newly_kept = kept.count(connection, version, served["data_as_of"])
+    return limits.results(compared, spec.comparison, kept=newly_kept)
 
 
 def is_decided(version: Version, spec: Spec) -> bool:
@@ -189,7 +198,7 @@ def _build_compulsory(connection: Connection, version: Version) -> list[Any]:
     conditions = _not_finite(version)
     statement = query("checks_not_finite", conditions=conditions)
     text = statement.as_string(connection)
-    return expectations.build_compulsory(rows - rejected, _escape(text))
+    return expectations.build_compulsory(rows - rejected + version["kept"], _escape(text))
 
 
 def _escape(statement: str) -> str:

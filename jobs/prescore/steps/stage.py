@@ -13,9 +13,10 @@ from prescore.catalog.database import Connection
 from prescore.catalog.driver_errors import first_line
 from prescore.catalog.queries import query
 from prescore.errors import Busy, DomainInvalid
+from prescore.project.spec import KEPT_CLOCK
 from prescore.scoring import rejects
 from prescore.scoring.rejects import Scored
-from prescore.versions import delta, rows, table
+from prescore.versions import delta, kept, rows, table
 from prescore.versions.lease import Lease
 
 
@@ -67,11 +68,13 @@ def finish(
     add_key(connection, version, indexes)
     connection.execute(query("tables_vacuum", table=table.identifier(version)))
     is_delta = version["base_version"] is not None
+    has_clock = any(column["name"] == KEPT_CLOCK for column in version["output_columns"])
     with connection.transaction():
         Catalog(connection).execute(
             "versions_stage",
             **version_key(version),
             stored=delta.count_rows(connection, version) if is_delta else None,
+            kept=kept.count(connection, version) if has_clock else 0,
         )
         lease.check(connection)
 

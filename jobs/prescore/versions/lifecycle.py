@@ -70,6 +70,7 @@ def description(spec: Spec) -> dict[str, Any]:
         "in_memory": spec.lookup.in_memory,
         "live": spec.live.allowed,
         "live_cache_seconds": spec.live.cache.total_seconds(),
+        "tombstones": spec.vanished.policy == "tombstone",
     }
 
 

@@ -61,6 +61,8 @@ create table prescore.versions (
   changes              jsonb,
   changes_location     text,
   unchanged_value      text,
+  kept                 bigint not null default 0,
+  tombstones           boolean not null default false,
   attached_at          timestamptz,
   model_fingerprint    text,
   domain_fingerprint   text not null,
@@ -132,6 +134,10 @@ comment on column prescore.versions.changes
 comment on column prescore.versions.changes_location is 'the rows of a delta''s snapshot that are to be scored';
 comment on column prescore.versions.unchanged_value
   is 'the value of domain.unchanged_if when the snapshot was taken; null without such a query';
+comment on column prescore.versions.kept
+  is 'how many of its rows have keys that have vanished from the domain, and are kept';
+comment on column prescore.versions.tombstones
+  is 'whether the answer for a key that it does not have names the last version that has it';
 comment on column prescore.versions.attached_at
   is 'when the table was attached to the model''s partitioned table; null while it is not attached';
 comment on column prescore.versions.model_fingerprint

@@ -16,3 +16,8 @@ from prescore.chunks where model = %(model)s and version = %(version)s;
 -- Commit without waiting for the log. A chunk that is lost in a crash of the server loses its ledger row as well, so it
 -- is scored again. Publishing waits for the log.
 set local synchronous_commit = off;
+
+-- name: chunks_rejected
+-- The number of rows that were rejected while they were scored.
+select coalesce(sum(rejected), 0)::bigint as rejected
+from prescore.chunks where model = %(model)s and version = %(version)s;

@@ -46,7 +46,7 @@ where model = %(model)s and version = %(version)s and state = 'building';
 -- Record that the version has the rows of an earlier one, and with them its snapshot. Nothing is left to score.
 update prescore.versions v
 set state = 'staged', staged_at = now(), rows_version = e.rows_version, rows_table = e.rows_table,
-    rows_stored = e.rows_stored, base_version = e.base_version, base_table = e.base_table,
+    rows_stored = e.rows_stored, kept = e.kept, base_version = e.base_version, base_table = e.base_table,
     content_version = e.content_version, rows = e.rows, rejected = coalesce(v.rejected, e.rejected - c.rejected) + c.rejected,
     snapshot_location = e.snapshot_location, snapshot_fingerprint = e.snapshot_fingerprint,
     snapshot_chunks = e.snapshot_chunks, snapshot_rows = coalesce(v.snapshot_rows, e.snapshot_rows),

@@ -13,6 +13,10 @@ group by column_name order by count(*) desc, column_name limit 3;
 -- The keys of the rows that a version rejected while it scored them.
 select key from prescore.rejects where model = %(model)s and version = %(version)s and chunk is not null;
 
+-- name: rejects_keys
+-- The keys of all rows that a version rejected.
+select key from prescore.rejects where model = %(model)s and version = %(version)s;
+
 -- name: rejects_complete
 -- Return whether all rejects that were counted are stored: those of the domain and, until the version is staged, those
 -- of each chunk.

@@ -7,11 +7,11 @@ update prescore.models set last_version = last_version + 1 where model = %(model
 insert into prescore.versions (model, version, table_name, rows_version, rows_table, content_version, changes,
                                model_fingerprint, domain_fingerprint, spec_fingerprint,
                                spec, runtime, chunk_rows, parameters, key_columns, output_columns, max_age_seconds, refuse_stale, cache_seconds, in_memory,
-                               live, live_cache_seconds,
+                               live, live_cache_seconds, tombstones,
                                trial_rows, as_of)
 values (%(model)s, %(version)s, %(table_name)s, %(version)s, %(table_name)s, %(version)s, %(changes)s, %(model_fingerprint)s, %(domain_fingerprint)s, %(spec_fingerprint)s,
         %(spec)s, %(runtime)s, %(chunk_rows)s, %(parameters)s, %(key_columns)s, %(output_columns)s, %(max_age_seconds)s, %(refuse_stale)s, %(cache_seconds)s, %(in_memory)s,
-        %(live)s, %(live_cache_seconds)s, %(trial_rows)s, %(as_of)s);
+        %(live)s, %(live_cache_seconds)s, %(tombstones)s, %(trial_rows)s, %(as_of)s);
 
 -- name: versions_get
 -- A version.
@@ -26,7 +26,7 @@ select * from prescore.versions where model = %(model)s order by version desc;
 update prescore.versions
 set key_columns = %(key_columns)s, output_columns = %(output_columns)s, max_age_seconds = %(max_age_seconds)s,
     refuse_stale = %(refuse_stale)s, cache_seconds = %(cache_seconds)s, in_memory = %(in_memory)s,
-    live = %(live)s, live_cache_seconds = %(live_cache_seconds)s
+    live = %(live)s, live_cache_seconds = %(live_cache_seconds)s, tombstones = %(tombstones)s
 where model = %(model)s and version = %(version)s;
 
 -- name: versions_set_origin
@@ -64,11 +64,13 @@ where model = %(model)s and version = %(version)s and state = 'building';
 -- name: versions_stage
 -- Mark the version as staged: every chunk is in, and the table never changes again.
 update prescore.versions v
-set state = 'staged', staged_at = now(), rows = coalesce((v.changes ->> 'carried')::bigint, 0) + c.rows,
-    rows_stored = coalesce(%(stored)s, coalesce((v.changes ->> 'carried')::bigint, 0) + c.rows),
+set state = 'staged', staged_at = now(), rows = c.rows + c.carried + %(kept)s, kept = %(kept)s,
+    rows_stored = coalesce(%(stored)s, c.rows + c.carried + %(kept)s),
     rejected = v.rejected + c.rejected
-from (select coalesce(sum(rows), 0) as rows, coalesce(sum(rejected), 0) as rejected
-      from prescore.chunks where model = %(model)s and version = %(version)s) c
+from (select coalesce(sum(c.rows), 0) as rows, coalesce(sum(c.rejected), 0) as rejected,
+             (select coalesce((b.changes ->> 'carried')::bigint, 0) from prescore.versions b
+              where b.model = %(model)s and b.version = %(version)s) as carried
+      from prescore.chunks c where c.model = %(model)s and c.version = %(version)s) c
 where v.model = %(model)s and v.version = %(version)s and v.state = 'building';
 
 -- name: versions_check

@@ -1,0 +1,97 @@
+"""Rows that a version keeps although their keys have vanished from the domain, each with the time of its own inputs."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+from psycopg import sql
+
+from prescore.catalog.catalog import Version
+from prescore.catalog.columns import column_definitions, identifiers
+from prescore.catalog.database import Connection
+from prescore.catalog.queries import query
+from prescore.project.spec import KEPT_CLOCK
+from prescore.versions import rows, table, views
+
+_REJECTED = sql.Identifier("prescore_rejected_keys")
+
+
+def keep(
+    connection: Connection,
+    version: Version,
+    served: Version,
+    rejected: pa.Table,
+    keep_for: timedelta | None,
+) -> None:
+    """Copy the rows of the served version whose keys have vanished into a version that has its primary key.
+
+    Rows that were rejected, by the keys in `rejected`, have not vanished. Rows stay for as long as their inputs are at
+    most `keep_for` older than those of the version. It can be repeated.
+    """
+    times = {
+        "clock": served["data_as_of"],
+        "since": None if keep_for is None else version["data_as_of"] - keep_for if version["data_as_of"] else None,
+    }
+    with connection.transaction():
+        connection.execute(query("kept_rejected", table=_REJECTED, columns=column_definitions(version["key_columns"])))
+        for batch in rejected.to_batches():
+            rows.copy(connection, _REJECTED, batch, version["key_columns"])
+        for statement in _statements(version, served):
+            connection.execute(statement, times)
+
+
+def count(connection: Connection, version: Version, since: datetime | None = None) -> int:
+    """Return how many rows a version keeps, or how many of them have inputs of this time or later."""
+    statement = query("kept_count", table=table.whole(version))
+    row = connection.execute(statement, {"since": since}).fetchone() or {}
+    return int(row["rows"])
+
+
+def _statements(version: Version, served: Version) -> list[sql.Composed]:
+    """Return the statements that fill in the kept rows: for a delta, also those that its base cannot show."""
+    key = table.key_names(version)
+    values = [column["name"] for column in table.columns(version) if column["name"] not in {*key, KEPT_CLOCK}]
+    parts: dict[str, sql.Composable] = {
+        "table": table.identifier(version),
+        "version": sql.Literal(version["version"]),
+        "rejected": _REJECTED,
+        "same_rejected": views.same_key(key, "r", "s"),
+    }
+    copied: dict[str, sql.Composable] = {
+        **parts,
+        "columns": identifiers([*key, *values]),
+        "served_columns": identifiers([*key, *values], "s"),
+        "same_key": views.same_key(key, "t", "s"),
+    }
+    if version["base_version"] is None or version["base_table"] is None:
+        return [query("kept_copy", source=table.whole(served), **copied)]
+    assignments = [sql.SQL("{0} = s.{0}").format(sql.Identifier(name)) for name in values]
+    restored = query(
+        "kept_restore",
+        source=table.whole(served),
+        assignments=sql.SQL(", ").join(assignments),
+        same_key=views.same_key(key, "d", "s"),
+        **parts,
+    )
+    expired = query(
+        "kept_expire",
+        key=identifiers(key),
+        base_key=identifiers(key, "b"),
+        base=sql.Identifier(version["base_table"]),
+        same_table_key=views.same_key(key, "t", "b"),
+        table=parts["table"],
+        version=parts["version"],
+    )
+    if served["base_version"] is None:
+        return [restored, expired]
+    # Rows that only the served delta has: the base has no such key to show or to hide.
+    copied_from_delta = query(
+        "kept_copy_from_delta",
+        source=table.identifier(served),
+        source_version=sql.Literal(served["rows_version"]),
+        base=sql.Identifier(version["base_table"]),
+        same_base_key=views.same_key(key, "b", "s"),
+        **copied,
+    )
+    return [restored, expired, copied_from_delta]

@@ -1,0 +1,45 @@
+-- name: kept_rejected
+-- A temporary table for the keys of rejected rows, which ends with the transaction.
+create temporary table {table} ({columns}) on commit drop;
+
+-- name: kept_copy
+-- Copy the rows of the served version whose keys a full version does not have.
+insert into prescore_versions.{table} ({columns}, kept_data_as_of, version)
+select {served_columns}, coalesce(s.kept_data_as_of, %(clock)s), {version}
+from prescore_versions.{source} s
+where not exists (select from prescore_versions.{table} t where {same_key})
+  and not exists (select from {rejected} r where {same_rejected})
+  and coalesce(coalesce(s.kept_data_as_of, %(clock)s) >= %(since)s::timestamptz, true);
+
+-- name: kept_restore
+-- Show the rows of the base that a delta hides because their keys have vanished, as they were served.
+update prescore_versions.{table} d
+set {assignments}, kept_data_as_of = coalesce(s.kept_data_as_of, %(clock)s), version = {version}
+from prescore_versions.{source} s
+where d.version = -{version} and {same_key}
+  and not exists (select from {rejected} r where {same_rejected})
+  and coalesce(coalesce(s.kept_data_as_of, %(clock)s) >= %(since)s::timestamptz, true);
+
+-- name: kept_copy_from_delta
+-- Copy the rows of the served delta whose keys neither the new delta nor the base has.
+insert into prescore_versions.{table} ({columns}, kept_data_as_of, version)
+select {served_columns}, coalesce(s.kept_data_as_of, %(clock)s), {version}
+from prescore_versions.{source} s
+where s.version = {source_version}
+  and not exists (select from prescore_versions.{table} t where {same_key})
+  and not exists (select from prescore_versions.{base} b where {same_base_key})
+  and not exists (select from {rejected} r where {same_rejected})
+  and coalesce(coalesce(s.kept_data_as_of, %(clock)s) >= %(since)s::timestamptz, true);
+
+-- name: kept_count
+-- The number of kept rows of a version, of those with inputs of a time or later if it is given.
+select count(*) as rows from prescore_versions.{table}
+where kept_data_as_of is not null and coalesce(kept_data_as_of >= %(since)s::timestamptz, true);
+
+-- name: kept_expire
+-- Hide the rows that the base keeps and whose inputs are too old by now.
+insert into prescore_versions.{table} ({key}, version)
+select {base_key}, -{version}
+from prescore_versions.{base} b
+where b.kept_data_as_of < %(since)s::timestamptz
+  and not exists (select from prescore_versions.{table} t where {same_table_key});

@@ -1,0 +1,68 @@
+"""Keys that the domain does not have any more: dropped, kept with the age of their own inputs, or remembered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fix_project import SPEC, Sandbox, customers
+from prescore.run import audit, materialize
+from prescore.run.report import Report
+
+WITHOUT_CHECKS = SPEC[: SPEC.index("[[checks]]")] + SPEC[SPEC.index("[freshness]") :]
+
+
+@pytest.fixture(params=["full", "incremental", "rebase = 0"])
+def project(sandbox: Sandbox, request: Any) -> Sandbox:
+    incremental = {"full": "", "incremental": "[incremental]\n", "rebase = 0": "[incremental]\nrebase = 0\n"}
+    clock = "[domain]\ndata_as_of = { query = \"select max(loaded) from read_csv('data/loaded.csv')\" }\n"
+    spec = WITHOUT_CHECKS.replace("[domain]\n", clock)
+    sandbox.spec(spec + incremental[request.param] + '[vanished]\npolicy = "keep"\nkeep_for = "50h"\n')
+    (sandbox.root / "data").mkdir(exist_ok=True)
+    return sandbox
+
+
+def run(project: Sandbox, absent: set[int], hour: int) -> Report:
+    """Publish a hundred customers but for some, with inputs of this hour."""
+    present = [customer for customer in range(100) if customer not in absent]
+    project.data(customers(100).take(present))
+    day, hours = divmod(hour, 24)
+    (project.root / "data" / "loaded.csv").write_text(f"loaded\n2026-01-{1 + day:02} {hours:02}:00:00\n")
+    return materialize.run(project.job())
+
+
+def kept(project: Sandbox) -> dict[int, int]:
+    """Return the hour of the inputs of each kept row."""
+    rows = project.rows(
+        "select customer, extract(epoch from kept_data_as_of - '2026-01-01 00:00Z')::integer / 3600 as hour "
+        "from predictions.churn where kept_data_as_of is not null order by customer"
+    )
+    return dict(rows)
+
+
+def test_a_kept_row_has_the_age_of_its_own_inputs(project: Sandbox) -> None:
+    run(project, set(), 0)
+    before = project.rows("select score from predictions.churn where customer = 5")
+    for absent, hour, expected in [
+        ({5, 6}, 24, {5: 0, 6: 0}),
+        # One is back, another one has gone, and the last keeps its time.
+        ({5, 7}, 48, {5: 0, 7: 24}),
+        # Its inputs are too old by now.
+        ({5, 7}, 72, {7: 24}),
+    ]:
+        report = run(project, absent, hour)
+        assert (report.rows, kept(project)) == (100 - len(absent - set(expected)), expected)
+        verification = audit.verify(project.job())
+        assert (verification.identical, verification.differences) == (True, ())
+        if 5 in expected:
+            assert project.rows("select score from predictions.churn where customer = 5") == before
+
+
+def test_a_kept_row_counts_as_vanished(project: Sandbox) -> None:
+    project.spec((project.root / "specs" / "churn.toml").read_text() + "[comparison]\nvanished.refuse = 0.02\n")
+    run(project, set(), 0)
+    run(project, {1, 2}, 24)
+    with pytest.raises(Exception, match="vanished keys"):
+        run(project, {1, 2, 3, 4, 5}, 48)
+    assert kept(project) == {1: 0, 2: 0}
