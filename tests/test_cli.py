@@ -113,6 +113,8 @@ def test_json_of_a_comparison_and_a_lookup_keep_their_keys(sandbox: Sandbox) -> 
         "published_at",
         "age_seconds",
         "stale",
+        "last_version",
+        "last_data_as_of",
     ]
     assert found["key"] == {"customer": 7}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import httpx
 import pytest
 
 from fix_project import SPEC, Sandbox, customers
@@ -66,3 +68,23 @@ def test_a_kept_row_counts_as_vanished(project: Sandbox) -> None:
     with pytest.raises(Exception, match="vanished keys"):
         run(project, {1, 2, 3, 4, 5}, 48)
     assert kept(project) == {1: 0, 2: 0}
+
+
+def test_a_tombstone_names_the_last_version_with_the_key(sandbox: Sandbox, client: httpx.Client) -> None:
+    sandbox.spec(WITHOUT_CHECKS + '[vanished]\npolicy = "tombstone"\n')
+    (sandbox.root / "data").mkdir(exist_ok=True)
+    sandbox.data(customers(10))
+    materialize.run(sandbox.job())
+    sandbox.query("select * from read_parquet('data/customers.parquet') where customer <> 5")
+    materialize.run(sandbox.job())
+    sandbox.query("select * from read_parquet('data/customers.parquet') where customer < 5")
+    materialize.run(sandbox.job())
+    answer = json.loads(sandbox.cli("lookup", "churn", "5", "--json").out)
+    assert (answer["found"], answer["version"], answer["last_version"]) == (False, 3, 1)
+    assert "last seen in version 2, with data as of" in sandbox.cli("lookup", "churn", "6").out
+    assert json.loads(sandbox.cli("lookup", "churn", "99", "--json").out)["last_version"] is None
+    answer = client.get("/v1/predictions/churn/5").json()
+    assert (answer["found"], answer["version"], answer["last_version"]) == (False, 3, 1)
+    assert answer["last_data_as_of"] < answer["data_as_of"]
+    assert "last_version" not in client.get("/v1/predictions/churn/99").json()
+    assert "last_version" not in client.get("/v1/predictions/churn/1").json()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, LiteralString, TypedDict
 
@@ -58,6 +59,7 @@ class VersionRow(TypedDict):
     rows_table: str
     base_version: int | None
     base_table: str | None
+    tombstones: bool
     changes: int
     is_attached: bool
 
@@ -90,7 +92,10 @@ def look_up(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, An
             if is_doubtful(published, rows):
                 count = catalog.connection.execute(count_statement(published)).fetchone()
                 require_count(published, count["rows"] if count else 0)
-            return _answer(published, key, rows[0])
+            tombstone = None
+            if published["tombstones"] and not rows[0][1]:
+                tombstone = _tombstone(catalog, published, key)
+            return _answer(published, key, rows[0], tombstone)
 
 
 def is_from(version: VersionRow, rows: Sequence[Row]) -> bool:
@@ -228,7 +233,22 @@ def _fetch(connection: Connection, statement: sql.Composed, values: Sequence[Any
     return cursor.execute(statement, values).fetchall()
 
 
-def _answer(published: VersionRow, key: Mapping[str, Any], row: Row) -> dict[str, Any]:
+def _tombstone(catalog: Catalog, published: VersionRow, key: Mapping[str, Any]) -> VersionRow | None:
+    """Return the last retained version before the published one that has a key, None if there is none."""
+    model = published["model"]
+    for row in catalog.all("lookup_earlier", model=model, version=published["version"]):
+        earlier: VersionRow | None = catalog.one("lookup_version", model=model, version=row["version"])
+        if earlier is None or earlier["key_columns"] != published["key_columns"]:
+            continue
+        statement = version_statement(earlier)
+        with suppress(UnspellableKey):
+            ((_, found, *_),) = _fetch(catalog.connection, statement, parameters([[value] for value in key.values()]))
+            if found:
+                return earlier
+    return None
+
+
+def _answer(published: VersionRow, key: Mapping[str, Any], row: Row, tombstone: VersionRow | None) -> dict[str, Any]:
     _, found, *outputs = row
     names = [column["name"] for column in published["output_columns"]]
     age = age_seconds(published)
@@ -242,6 +262,8 @@ def _answer(published: VersionRow, key: Mapping[str, Any], row: Row) -> dict[str
         "published_at": published["published_at"],
         "age_seconds": age,
         "stale": is_stale(age, published["max_age_seconds"]),
+        "last_version": None if tombstone is None else tombstone["version"],
+        "last_data_as_of": None if tombstone is None else tombstone["data_as_of"],
     }
 
 

@@ -6,7 +6,17 @@ import re
 from collections.abc import Sequence
 
 RESERVED_COLUMNS = frozenset(
-    {"version", "data_as_of", "published_at", "max_age", "found", "stale", "kept_data_as_of", "rejected", "rejected.reason"}
+    {
+        "version",
+        "data_as_of",
+        "published_at",
+        "max_age",
+        "found",
+        "stale",
+        "kept_data_as_of",
+        "rejected",
+        "rejected.reason",
+    }
 )
 """Columns, tensors and query parameters that prescore defines itself."""
 IS_NULL = ".is_null"

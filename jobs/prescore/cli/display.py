@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prescore.public.formatting import format_seconds, format_value
-from prescore.wording import age, count
+from prescore.wording import age, count, utc
 
 if TYPE_CHECKING:
     from prescore.catalog.catalog import CheckResult
@@ -181,6 +181,8 @@ def answer(result: LookupResult) -> None:
     key = ", ".join(f"{name}={value}" for name, value in result.key.items())
     if result.prediction is None:
         line(f"{result.model} version {result.version} has no {key}")
+        if result.last_version is not None and result.last_data_as_of is not None:
+            line(f"  last seen in version {result.last_version}, with data as of {utc(result.last_data_as_of)}")
         return
     width = max(map(len, result.prediction), default=0)
     for name, value in result.prediction.items():

@@ -209,7 +209,9 @@ class LookupResult(Result):
     """The prediction of one key, with its age.
 
     `prediction` maps output and passthrough columns to values; it is None when the version does not have the key,
-    and `found` is then False. `stale` says whether the inputs are older than the model's max age.
+    and `found` is then False. `stale` says whether the inputs are older than the model's max age. `last_version` is the
+    last version that had the key, if the model has tombstones and the key has vanished, and `last_data_as_of` the time
+    of its inputs.
     """
 
     model: str
@@ -221,6 +223,8 @@ class LookupResult(Result):
     published_at: datetime | None
     age_seconds: float
     stale: bool
+    last_version: int | None = None
+    last_data_as_of: datetime | None = None
 
     def summary(self) -> dict[str, object]:
         """Return what tables show of the answer: name → value."""

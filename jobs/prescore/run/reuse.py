@@ -112,7 +112,7 @@ def _made_by(version: Version) -> tuple[list[str], dict[str, Any]]:
 
 
 def _is_unchanged(job: Job, version: Version, served: Version) -> bool:
-    """Return whether a version's snapshot has the same rows as that of the served version, which keeps none too long."""
+    """Return whether a version's snapshot has the rows of the served version's, and no kept row may be too old."""
     if served["kept"] and job.spec.vanished.keep_for is not None:
         return False
     if version["snapshot_fingerprint"] == served["snapshot_fingerprint"]:

@@ -12,7 +12,9 @@ from typing import Any, Self
 class Answer:
     """The prediction for one key, with its version and the age of its data.
 
-    Values are as in JSON: dates, times and UUIDs are text. `prediction` is None if the key was not `found`.
+    Values are as in JSON: dates, times and UUIDs are text. `prediction` is None if the key was not `found`. If the
+    model has tombstones and one key was looked up, `last_version` is the last version that had it, and
+    `last_data_as_of` the time of its inputs.
     """
 
     model: str
@@ -24,6 +26,8 @@ class Answer:
     published_at: datetime | None
     age_seconds: float
     stale: bool
+    last_version: int | None = None
+    last_data_as_of: datetime | None = None
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -38,6 +42,8 @@ class Answer:
             published_at=_parse_time(content["published_at"]),
             age_seconds=content["age_seconds"],
             stale=content["stale"],
+            last_version=content.get("last_version"),
+            last_data_as_of=_parse_time(content.get("last_data_as_of")),
         )
 
     @classmethod

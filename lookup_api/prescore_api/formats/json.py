@@ -17,6 +17,7 @@ from prescore.catalog.lookup import Row
 from prescore_api.service.answers import Age, Answers
 from prescore_api.service.live import ScoreAnswer
 from prescore_api.service.row_pages import Page
+from prescore_api.service.tombstones import Tombstone
 from prescore_api.tables.version import OutputSelection, TableVersion
 
 _FOUND = b',"found":true,"prediction":'
@@ -26,14 +27,21 @@ _END_STALE = b',"stale":true}'
 _NUMBERS = {int, float, type(None)}
 
 
-def render_one(version: TableVersion, age: Age, key: dict[str, Any], row: Row, selection: OutputSelection) -> bytes:
+def render_one(
+    version: TableVersion,
+    age: Age,
+    key: dict[str, Any],
+    row: Row,
+    selection: OutputSelection,
+    tombstone: Tombstone | None = None,
+) -> bytes:
     """Return the answer to one key, which maps column names to values."""
     head = version.json_head
     key_json = orjson.dumps(key)
     end = _end(version, age)
     is_found = row[1]
     if not is_found:
-        return b"".join((head, key_json, _NOT_FOUND, end))
+        return b"".join((head, key_json, _NOT_FOUND, _tombstone(tombstone), end))
     prediction = {name: row[2 + position] for position, name in selection}
     prediction_json = orjson.dumps(prediction)
     return b"".join((head, key_json, _FOUND, prediction_json, end))
@@ -99,6 +107,17 @@ def render_scores(answers: Sequence[ScoreAnswer]) -> bytes:
             }
         )
     return orjson.dumps({"answers": rendered})
+
+
+def _tombstone(tombstone: Tombstone | None) -> bytes:
+    """Return the members of an answer that say which version had the key last."""
+    if tombstone is None:
+        return b""
+    members = {
+        "last_version": tombstone.version,
+        "last_data_as_of": datetime.fromtimestamp(tombstone.data_as_of, UTC),
+    }
+    return b"," + orjson.dumps(members)[1:-1]
 
 
 def _end(version: TableVersion, age: Age) -> bytes:

@@ -13,6 +13,7 @@ from prescore_api.http.response import JSON, NO_STORE, VARY, Header, Response
 from prescore_api.service.answers import Answer, Answers, FetchedOutputs
 from prescore_api.service.lookup import KeyColumns, ParseKeys
 from prescore_api.service.options import DEFAULTS, LookupOptions, refuse_unknown
+from prescore_api.service.tombstones import Tombstone
 from prescore_api.tables.version import OutputSelection, TableVersion
 
 _ARROW: Header = (b"content-type", arrow.MEDIA_TYPE)
@@ -86,14 +87,17 @@ async def _one(request: Request, model: str, parse: ParseKeys, options: LookupOp
     status = 200 if is_found else 404
     selection = version.select_outputs(options.outputs)
     if form == media_types.JSON:
-        return Response(status, _json(answer, selection), [JSON, *headers])
+        tombstone = None
+        if not is_found and version.row["tombstones"]:
+            tombstone = await request.service.tombstones.find(version, answer.key)
+        return Response(status, _json(answer, selection, tombstone), [JSON, *headers])
     return Response(status, _arrow(answer, selection), [_ARROW, *headers])
 
 
-def _json(answer: Answer, selection: OutputSelection) -> bytes:
+def _json(answer: Answer, selection: OutputSelection, tombstone: Tombstone | None) -> bytes:
     version = answer.table_version
     key = {column["name"]: value for column, (value,) in zip(version.key, answer.key, strict=True)}
-    return json.render_one(version, answer.age, key, answer.row, selection)
+    return json.render_one(version, answer.age, key, answer.row, selection, tombstone)
 
 
 def _arrow(answer: Answer, selection: OutputSelection) -> bytes:

@@ -62,6 +62,13 @@ _ANSWER = _object(
     stale=_STALE,
 )
 
+_ANSWER["properties"] |= {
+    "last_version": _typed(
+        "integer", "only for a key that has vanished from a model with tombstones: the last version that had it"
+    ),
+    "last_data_as_of": {**_TIME, "description": "the time that the inputs of that version describe"},
+}
+
 _ANSWERS = _object(
     "One answer for each key, in the order of the request, all from one version.",
     answers=_array(reference("Answer")),

@@ -19,6 +19,7 @@ from prescore_api.service.models import Description, Models
 from prescore_api.service.options import LookupOptions
 from prescore_api.service.poller import Poller
 from prescore_api.service.row_pages import RowPages
+from prescore_api.service.tombstones import Tombstones
 from prescore_api.tables.database import Bounds, ReaderPool
 from prescore_api.tables.version import TableVersion
 
@@ -60,6 +61,7 @@ class Service:
         self.lookup = Lookup(self.reader, self._models, in_memory, clock)
         self._live = open_live(self.reader, self._models, self.lookup, clock) if open_live else None
         self.rows = RowPages(self.reader, self._models, clock)
+        self.tombstones = Tombstones(self.reader, self._models)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as starting:

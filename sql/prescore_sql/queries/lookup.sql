@@ -34,7 +34,7 @@ limit {limit}::bigint;
 select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.id::text as id, v.state, v.table_name,
        v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
        v.cache_seconds, v.in_memory, v.live, v.live_cache_seconds, v.model_fingerprint,
-       v.rows_version, v.rows_table, v.base_version, v.base_table,
+       v.rows_version, v.rows_table, v.base_version, v.base_table, v.tombstones,
        coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached
 from prescore.models m
 join prescore.visible s on s.model = m.model
@@ -53,7 +53,7 @@ order by m.model;
 select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.id::text as id, v.state, v.table_name,
        v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
        v.cache_seconds, v.in_memory, v.live, v.live_cache_seconds, v.model_fingerprint,
-       v.rows_version, v.rows_table, v.base_version, v.base_table,
+       v.rows_version, v.rows_table, v.base_version, v.base_table, v.tombstones,
        coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached
 from prescore.models m
 join prescore.versions v on v.model = m.model
@@ -75,6 +75,12 @@ select signature from prescore.versions where model = %(model)s and version = %(
 select v.version, v.state, v.data_as_of, v.published_at, v.rows
 from prescore.versions v
 where v.model = %(model)s and v.state in ('published', 'superseded', 'checked') and v.trial_rows is null
+order by v.version desc;
+
+-- name: lookup_earlier
+-- The retained versions of a model that were served before a version, newest first.
+select v.version from prescore.versions v
+where v.model = %(model)s and v.version < %(version)s and v.state = 'superseded'
 order by v.version desc;
 
 -- name: lookup_count
