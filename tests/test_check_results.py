@@ -45,6 +45,14 @@ CHECKS = [
     ('column_most_common_value_to_be_in_set"\ncolumn="queue"\nvalue_set=["a"]', "observed spam; expected one of a"),
     ('column_max_to_be_between"\ncolumn="score"\nmin_value=100_000', "observed 0.008; expected at least 100,000"),
     ('column_values_to_not_be_null"\ncolumn="gap"', "observed 9 unexpected values, such as null"),
+    (
+        'unexpected_rows_expectation"\nunexpected_rows_query="select customer, queue from {batch} where score > 0.006"',
+        "observed 2 unexpected rows",
+    ),
+    (
+        'unexpected_rows_expectation"\nunexpected_rows_query="select * from {batch} where scores > 0.006"',
+        'column "scores" does not exist',
+    ),
     ('column_to_exist"\ncolumn="queue"\ncolumn_index=9', "observed not as expected; expected at position 9"),
     (
         'multicolumn_sum_to_equal"\ncolumn_list=["customer", "score"]\nsum_total=100.0',

@@ -5,6 +5,7 @@ tests/examples/test_example_pages.py executes their pages.
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -12,11 +13,18 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import lightgbm
+import numpy as np
+import onnxruntime
+import pandas as pd
 import pytest
+import xgboost
+from sklearn import ensemble, linear_model
 
 import prescore
-from doc_pages import ROOT
+from doc_pages import ROOT, blocks
 from fix_airflow import Airflow
 from prescore.catalog.database import Database
 
@@ -150,7 +158,8 @@ def test_airflow_reads_the_dag_file(example: Path, airflow: Airflow, monkeypatch
     monkeypatch.delenv("PRESCORE_PROJECT", raising=False)
     loaded = airflow.load(example / "dags")
     assert loaded["errors"] == {}
-    assert set(loaded["dags"]) == {f"prescore_{example.name}"} | UPKEEP
+    models = {path.stem for path in (example / "specs").glob("*.toml")}
+    assert set(loaded["dags"]) == {f"prescore_{model}" for model in models} | UPKEEP
 
 
 def test_runs_of_the_credit_example_ask_for_approval(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,3 +196,86 @@ def test_what_is_broken_is_refused(
         _execute(project)
     with pytest.raises(prescore.Refused, match=check):
         prescore.Project(project, progress=False).run(example)
+
+
+class Mortgage:
+    """The mortgage example after `train.py`: its modules and its data."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(folder)
+        monkeypatch.syspath_prepend(folder)
+        self.folder = folder
+        self.contributions: Any = importlib.import_module("contributions")
+        self.explain: Any = importlib.import_module("explain")
+        self.features: pd.DataFrame = importlib.import_module("train").features
+        self.denied: Any = importlib.import_module("train").denied
+
+    def contribution(self, file: Path) -> np.ndarray[Any, Any]:
+        """Return the contributions of all applications, of shape [N, 1 + F]."""
+        session = onnxruntime.InferenceSession(file)
+        found: np.ndarray[Any, Any]
+        (found,) = session.run(["contributions"], {session.get_inputs()[0].name: self.features.to_numpy()})
+        return found.astype(float)
+
+
+@pytest.fixture
+def mortgage(trained: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Mortgage:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return Mortgage(trained("mortgage"), monkeypatch)
+
+
+def test_contributions_equal_those_of_scikit_learn(mortgage: Mortgage) -> None:
+    train: Any = importlib.import_module("train")
+    for name, model, explain in (
+        ("linear", train.line, mortgage.explain.of_line),
+        ("trees", train.trees, mortgage.explain.of_trees),
+    ):
+        expected = explain(model, train.train)(mortgage.features)
+        found = mortgage.contribution(mortgage.folder / f"models/mortgage_{name}.onnx")
+        np.testing.assert_allclose(found, expected, atol=2e-6)
+        np.testing.assert_allclose(expected.sum(axis=1), model.decision_function(mortgage.features), atol=1e-5)
+
+
+ESTIMATORS = [
+    linear_model.LogisticRegression(max_iter=1000),
+    ensemble.GradientBoostingClassifier(n_estimators=20),
+    ensemble.HistGradientBoostingClassifier(max_iter=20),
+    lightgbm.LGBMClassifier(n_estimators=20, verbose=-1),
+    xgboost.XGBClassifier(n_estimators=20),
+    ensemble.RandomForestClassifier(20, max_depth=6),
+]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
+def test_contributions_add_up_to_the_score(mortgage: Mortgage, tmp_path: Path, estimator: Any) -> None:
+    estimator.fit(mortgage.features, mortgage.denied)
+    file = tmp_path / "model.onnx"
+    prescore.export_onnx(estimator, mortgage.features, file)
+    mortgage.contributions.add_to(file, mortgage.features.to_numpy(), list(mortgage.features.columns))
+    found = mortgage.contribution(file)
+    probability = estimator.predict_proba(mortgage.features)[:, 1].astype(float)
+    is_forest = isinstance(estimator, ensemble.RandomForestClassifier)
+    score = probability if is_forest else np.log(probability / (1 - probability))
+    np.testing.assert_allclose(found.sum(axis=1), score, atol=1e-3)
+    assert found[:, 0] == pytest.approx(score.mean(), abs=1e-3)
+
+
+def test_a_missing_contribution_is_refused_without_examples(
+    mortgage: Mortgage, tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRESCORE_DATABASE_URL", database.url)
+    project = tmp_path / "mortgage"
+    shutil.copytree(mortgage.folder, project)
+    (project / "prescore.toml").write_text("")
+    spec = project / "specs/mortgage_trees.toml"
+    text = spec.read_text().replace('[onnx.examples]\nfile = "models/mortgage_trees.examples.parquet"\n', "")
+    spec.write_text(text.replace("columns = [1, 2, 3,", "columns = [1, 2,"))
+    with pytest.raises(prescore.Refused, match=r"the contributions add up to the score: observed 2,3\d\d unexpected"):
+        prescore.Project(project, progress=False).run("mortgage_trees")
+
+
+def test_the_guide_to_reasons_shows_lines_of_the_example() -> None:
+    files = [path for path in (ROOT / "docs/examples/mortgage").rglob("*.*") if path.suffix in (".py", ".toml")]
+    known = {line.strip() for path in files for line in path.read_text().splitlines()}
+    for block in blocks(ROOT / "docs/how-to/reasons.md"):
+        assert set(block.text.splitlines()) <= known

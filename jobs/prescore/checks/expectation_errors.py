@@ -11,6 +11,7 @@ from typing import Any
 
 from prescore.catalog.types import ARRAYS, NUMBERS
 from prescore.checks import row_conditions
+from prescore.checks.results import ROWS_EXPECTATION
 from prescore.project.spec import Check, Spec
 from prescore.project.validation_messages import misplacement
 from prescore.wording import guess, short
@@ -81,7 +82,7 @@ def _expectation_class(name: str) -> Any:
     from great_expectations.expectations import registry
 
     try:
-        return registry.get_expectation_impl(f"expect_{name}")
+        return registry.get_expectation_impl(name if name == ROWS_EXPECTATION else f"expect_{name}")
     except ExpectationNotFoundError as error:
         registered = registry.list_registered_expectation_implementations()
         names = [full_name.removeprefix("expect_") for full_name in registered]

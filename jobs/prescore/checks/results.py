@@ -10,6 +10,8 @@ from prescore.catalog.catalog import CheckResult
 from prescore.checks.expected import at_points, describe, shown
 from prescore.wording import count, short
 
+ROWS_EXPECTATION = "unexpected_rows_expectation"
+"""The expectation that is a query, which no row may meet. Its name does not begin with `expect_`."""
 _QUANTILES = {"quantiles", "values"}
 _MAX_EXAMPLES = 3
 _MAX_LENGTH = 200
@@ -61,6 +63,8 @@ def _observed(validation: Any) -> Any:
     value = result.get("observed_value")
     if value is None:
         return _without_value(result)
+    if validation.expectation_config.type == ROWS_EXPECTATION:
+        return count(value, "unexpected row")
     if isinstance(value, dict) and value.keys() == _QUANTILES:
         values = map(short, value["values"])
         return at_points(value["quantiles"], values)
