@@ -4,6 +4,7 @@
 pytest_plugins = [
     "fix_postgres",
     "fix_project",
+    "fix_incremental",
     "fix_api",
     "fix_client",
     "fix_page",

@@ -57,7 +57,7 @@ def _files(catalog: Catalog, store: Store) -> Iterator[Finding]:
                 f"its snapshot {location} is not in this store, so that it cannot be resumed",
                 "Does every worker use the same store? Otherwise the next run starts from scratch.",
             )
-    needed = {row["snapshot_location"] for row in rows}
+    needed = {row[name] for row in rows for name in ("snapshot_location", "changes_location")}
     fingerprints = {row["model_fingerprint"] for row in rows}
     unneeded = [name for name in owned if name not in needed and _fingerprint(name) not in fingerprints]
     if unneeded:

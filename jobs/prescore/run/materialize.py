@@ -371,6 +371,7 @@ def finish_table(job: Job, lease: Lease, version: int) -> None:
             reuse.complete_table(job, lease, catalog, row)
             row = catalog.version(job.model, version)
         stage.finish(catalog.connection, lease, row, job.spec.indexes)
+        job.store.discard(row["changes_location"])
 
 
 def check_table(

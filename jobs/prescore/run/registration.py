@@ -104,9 +104,8 @@ def _sweep_snapshots(connection: Connection, job: Job, lease: Lease) -> None:
     with connection.transaction():
         # The lease stays locked until the transaction ends, so no successor begins a snapshot meanwhile.
         lease.check(connection)
-        locations = set()
+        locations: set[str] = set()
         for version in Catalog(connection).versions(job.model):
-            location = version["snapshot_location"]
-            if location is not None and version["state"] not in ("failed", "retired"):
-                locations.add(location)
+            if version["state"] not in ("failed", "retired"):
+                locations.update(filter(None, [version["snapshot_location"], version["changes_location"]]))
         job.store.sweep(job.model, locations)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from psycopg.types.json import Jsonb
 
 from prescore.catalog.catalog import Catalog, Version
+from prescore.errors import Busy, NotFound
 from prescore.run import vanished
 from prescore.run.job import Job
 from prescore.scoring import rejects
@@ -41,13 +42,16 @@ def reuse(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
     if served is None or reason is not None:
         _record_full(catalog, lease, version, reason or "")
         return
-    if _is_unchanged(job, version, served):
-        _share(catalog, lease, version, served)
-        return
     base = catalog.version(job.model, served["base_version"] or served["rows_version"])
-    found = _find(job, version, base, rejects.read_keys(catalog, base, while_scoring=True))
+    if version["snapshot_fingerprint"] == served["snapshot_fingerprint"] and not _may_expire(job, served):
+        _share_snapshot(job, lease, catalog, version, served)
+        return
+    rejected = rejects.read_keys(catalog, base, while_scoring=True)
+    found = _find(job, version, base, rejected)
     if found is None:
         _record_full(catalog, lease, version, f"the snapshot cannot be compared with that of version {base['version']}")
+    elif _is_unchanged(job, catalog, version, served, found, rejected.num_rows):
+        _share_snapshot(job, lease, catalog, version, served)
     elif len(found.scored) + found.vanished.num_rows > LARGEST_SHARE * (base["snapshot_rows"] or 0):
         _record_full(catalog, lease, version, f"more than half of the rows of version {base['version']} have changed")
     else:
@@ -64,13 +68,23 @@ def reuse_unchanged(job: Job, lease: Lease, catalog: Catalog, version: Version, 
     served = _served(catalog, version)
     if served is None or served["unchanged_value"] != value or served["kept"]:
         return False
-    if _reason_against(job, catalog, version, served) is not None:
+    if not _reads_the_same(job, version, served) or _reason_against(job, catalog, version, served) is not None:
         return False
     clock = job.spec.domain.data_as_of
     has_column = clock is not None and clock.column is not None
     time = served["data_as_of"] if has_column else data_as_of.query(job.source, job.spec)
     _share(catalog, lease, version, served, time)
     return True
+
+
+def _reads_the_same(job: Job, version: Version, served: Version) -> bool:
+    """Return whether the domain query reads the same rows for both versions as long as its source has not changed.
+
+    A query with `$as_of` reads others at another time, unless `domain.unchanged_if` says what they depend on.
+    """
+    if version["parameters"] != served["parameters"]:
+        return False
+    return not job.source.uses_as_of(job.query) or job.source.uses_as_of(job.spec.domain.unchanged_if or "")
 
 
 def _served(catalog: Catalog, version: Version) -> Version | None:
@@ -111,27 +125,47 @@ def _made_by(version: Version) -> tuple[list[str], dict[str, Any]]:
     return table.key_names(version), content
 
 
-def _is_unchanged(job: Job, version: Version, served: Version) -> bool:
-    """Return whether a version's snapshot has the rows of the served version's, and no kept row may be too old."""
-    if served["kept"] and job.spec.vanished.keep_for is not None:
+def _may_expire(job: Job, served: Version) -> bool:
+    """Return whether the served version keeps rows that may be too old by now."""
+    return bool(served["kept"]) and job.spec.vanished.keep_for is not None
+
+
+def _is_unchanged(job: Job, catalog: Catalog, version: Version, served: Version, found: Changes, rejected: int) -> bool:
+    """Return whether a version's snapshot has the same rows as that of the served version.
+
+    `found` is how it differs from the base of both, which rejected some rows. Only if the served version differs from
+    the base by as many rows are the two compared, too.
+    """
+    if version["snapshot_rows"] != served["snapshot_rows"] or _may_expire(job, served):
         return False
-    if version["snapshot_fingerprint"] == served["snapshot_fingerprint"]:
+    owner = catalog.version(version["model"], served["rows_version"])
+    if owner["base_version"] is not None:
+        numbers = {"new": found.new, "changed": len(found.scored) - found.new, "vanished": found.vanished.num_rows}
+        if numbers != {name: (owner["changes"] or {}).get(name) for name in numbers}:
+            return False
+    elif found.vanished.num_rows or len(found.scored) > rejected:
+        return False
+    elif not rejected:
         return True
-    if version["snapshot_rows"] != served["snapshot_rows"] or not job.store.is_snapshot_intact(served):
+    if not job.store.is_snapshot_intact(served):
         return False
-    found = _find(job, version, served)
-    return found is not None and not len(found.scored) and not found.vanished.num_rows
+    differences = _find(job, version, served)
+    return differences is not None and not len(differences.scored) and not differences.vanished.num_rows
 
 
 def _find(job: Job, version: Version, base: Version, again: pa.Table | None = None) -> Changes | None:
-    return changes.find(
-        job.store.snapshot(version),
-        job.store.snapshot(base),
-        list(job.spec.key),
-        again,
-        memory_limit=job.project.settings.memory_limit,
-        spill=job.store.spill_folder(job.model),
-    )
+    """Return what differs from a base, None if the two snapshots cannot be compared or one of them is gone."""
+    try:
+        return changes.find(
+            job.store.snapshot(version),
+            job.store.snapshot(base),
+            list(job.spec.key),
+            again,
+            memory_limit=job.project.settings.memory_limit,
+            spill=job.store.spill_folder(job.model),
+        )
+    except NotFound:
+        return None
 
 
 def _begin_delta(job: Job, lease: Lease, catalog: Catalog, version: Version, base: Version, found: Changes) -> None:
@@ -155,6 +189,7 @@ def _begin_delta(job: Job, lease: Lease, catalog: Catalog, version: Version, bas
         "chunks": chunks,
     }
     with catalog.connection.transaction():
+        _require_kept(catalog, base)
         delta.create(
             catalog.connection,
             version,
@@ -163,7 +198,14 @@ def _begin_delta(job: Job, lease: Lease, catalog: Catalog, version: Version, bas
             changes=recorded,
             location=location,
         )
+        _require_kept(catalog, base, lock=True)
         lease.check(catalog.connection)
+
+
+def _share_snapshot(job: Job, lease: Lease, catalog: Catalog, version: Version, served: Version) -> None:
+    """Give a version the rows and the snapshot of the served one, and remove its own snapshot."""
+    _share(catalog, lease, version, served)
+    job.store.discard(version["snapshot_location"])
 
 
 def _share(catalog: Catalog, lease: Lease, version: Version, served: Version, time: datetime | None = None) -> None:
@@ -176,6 +218,7 @@ def _share(catalog: Catalog, lease: Lease, version: Version, served: Version, ti
         "chunks": 0,
     }
     with catalog.connection.transaction():
+        _require_kept(catalog, served)
         repetition.share_rows(
             catalog.connection,
             version,
@@ -183,7 +226,22 @@ def _share(catalog: Catalog, lease: Lease, version: Version, served: Version, ti
             changes=recorded,
             data_as_of=time,
         )
+        _require_kept(catalog, served, lock=True)
         lease.check(catalog.connection)
+
+
+def _require_kept(catalog: Catalog, reused: Version, *, lock: bool = False) -> None:
+    """Raise Busy if a version whose rows are to be reused was retired since the run has read it.
+
+    With `lock`, retention waits for the end of this transaction, and keeps the version from then on.
+    """
+    catalog.model(reused["model"], lock=lock)
+    model, number = reused["model"], reused["version"]
+    if catalog.version(model, number)["state"] == "retired":
+        raise Busy(
+            f"{model} version {number} was retired while this run was about to reuse its rows, because another version "
+            "has been published since. Run again: the next run compares its rows with that one."
+        )
 
 
 def _record_full(catalog: Catalog, lease: Lease, version: Version, reason: str) -> None:
@@ -234,11 +292,12 @@ def complete_table(job: Job, lease: Lease, catalog: Catalog, version: Version) -
 
 def _hide_rejected(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
     """Hide the rows of a delta's base whose keys were to be scored and were rejected."""
-    with closing(SnapshotReader(job.store.rows_to_score(version))) as scored, catalog.connection.transaction():
+    with closing(SnapshotReader(job.store.rows_to_score(version))) as scored:
         for number in range(chunks_to_score(version)):
             keys_of_chunk = scored.chunk(number).select(list(job.spec.key))
-            delta.hide_rejected(catalog.connection, version, pa.Table.from_batches([keys_of_chunk]))
-        lease.check(catalog.connection)
+            with catalog.connection.transaction():
+                delta.hide_rejected(catalog.connection, version, pa.Table.from_batches([keys_of_chunk]))
+                lease.check(catalog.connection)
 
 
 def _flatten(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:

@@ -12,8 +12,9 @@ _LABEL = "domain.unchanged_if"
 
 
 def query(source: Source, spec: Spec) -> str | None:
-    """Run the spec's unchanged_if query and return its value as text, None for NULL or when there is no such query.
+    """Run the spec's unchanged_if query and return its text with its value, None for NULL or without such a query.
 
+    Another query may return the same value, but that says nothing about the rows.
     Raises DomainInvalid unless the query returns one row with one value.
     """
     if spec.domain.unchanged_if is None:
@@ -27,4 +28,4 @@ def query(source: Source, spec: Spec) -> str | None:
     values = [value for row in rows for value in row.values()]
     if len(values) != 1:
         raise DomainInvalid(f"{_LABEL} must return one row with one value, but returned {rows[:2] or 'no row'}.")
-    return None if values[0] is None else str(values[0])
+    return None if values[0] is None else f"{spec.domain.unchanged_if}: {values[0]}"

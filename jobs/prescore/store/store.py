@@ -6,12 +6,12 @@ import os
 import shutil
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from prescore.catalog.catalog import Version
-from prescore.errors import NotFound
+from prescore.errors import NotFound, StoreRefused, StoreUnavailable
 from prescore.store.folder import Folder, process_suffix
 from prescore.store.model_file import ModelFile, hash_bytes
 from prescore.store.object_store import ObjectFile, ObjectStore
@@ -102,6 +102,15 @@ class Store:
             raise NotFound(f"The snapshot {source} is gone from the store.") from error
         return location
 
+    def discard(self, location: str | None) -> None:
+        """Remove the file at a location that no version has any more, if there is one.
+
+        If the store cannot be used now, the next sweep removes it.
+        """
+        if location is not None:
+            with suppress(StoreRefused, StoreUnavailable):
+                self._backend.remove(location)
+
     def write_snapshot(self, location: str) -> AbstractContextManager[Path]:
         """Return a context that yields a local path to write to; on exit, the snapshot appears at its location.
 
@@ -110,10 +119,15 @@ class Store:
         return self._backend.write(location)
 
     def is_snapshot_intact(self, version: Version) -> bool:
-        """Return whether a version's snapshot exists unchanged; True if the version has none yet."""
-        location = version["snapshot_location"]
+        """Return whether a version's snapshot exists unchanged; True if the version has none yet.
+
+        The rows that an unfinished delta has to score must exist, too.
+        """
+        location, changes = version["snapshot_location"], version["changes_location"]
         if location is None:
             return True
+        if changes is not None and not self.snapshot_bytes(changes):
+            return False
         try:
             fingerprint = self._backend.fingerprint(location)
         except OSError:

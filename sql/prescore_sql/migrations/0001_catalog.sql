@@ -131,9 +131,9 @@ comment on column prescore.versions.content_version
   is 'the earliest version with the same predictions: itself, unless it was made by copying or nothing had changed';
 comment on column prescore.versions.changes
   is 'how the snapshot differs from that of the base, or the reason why every row was scored; null: not incremental';
-comment on column prescore.versions.changes_location is 'the rows of a delta''s snapshot that are to be scored';
+comment on column prescore.versions.changes_location is 'the rows of a delta''s snapshot that are to be scored; null once they are';
 comment on column prescore.versions.unchanged_value
-  is 'the value of domain.unchanged_if when the snapshot was taken; null without such a query';
+  is 'the query domain.unchanged_if and its value when the snapshot was taken; null without such a query';
 comment on column prescore.versions.kept
   is 'how many of its rows have keys that have vanished from the domain, and are kept';
 comment on column prescore.versions.tombstones

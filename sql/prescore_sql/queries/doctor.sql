@@ -74,7 +74,7 @@ order by m.model;
 
 -- name: doctor_files
 -- The files that the catalog needs in the store: snapshots of unfinished and retained versions, and model files.
-select v.model, v.version, v.state, v.snapshot_location, v.model_fingerprint
+select v.model, v.version, v.state, v.snapshot_location, v.changes_location, v.model_fingerprint
 from prescore.versions v
 where v.state not in ('failed', 'retired')
 order by v.model, v.version;

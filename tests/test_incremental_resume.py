@@ -1,0 +1,91 @@
+"""Incremental runs that are interrupted, or overtaken by operators: nothing is lost, and nothing is left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fix_incremental import Nights
+from prescore.catalog.catalog import Catalog
+from prescore.errors import Busy
+from prescore.project.spec import Retention
+from prescore.run import materialize
+from prescore.steps import changes, stage
+from prescore.versions import delta, pointer, retention
+
+KEEP_NOTHING = Retention.model_validate({"versions": 1, "grace": "0s", "candidates": "0s"})
+
+
+@pytest.mark.parametrize("place", ["changes written", "delta created", "chunk scored", "key added", "rejects hidden"])
+def test_an_interrupted_delta_is_resumed(nights: Nights, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    module, name = {
+        "changes written": (changes, "write"),
+        "delta created": (materialize, "reuse_rows"),
+        "chunk scored": (stage, "copy_chunk"),
+        "key added": (stage, "add_key"),
+        "rejects hidden": (delta, "hide_rejected"),
+    }[place]
+    nights.frame.loc[:249, "spend"] += 1
+    nights.frame.loc[10, "spend"] = float("nan")
+    nights.frame = nights.frame.drop(index=[990, 991])
+    with monkeypatch.context() as patched:
+        patched.setattr(module, name, interrupted(getattr(module, name)))
+        with pytest.raises(Busy):
+            nights.run()
+    report = nights.run()
+    assert (report.version, report.resumed, report.published) == (2, True, True)
+    assert nights.numbers(report) == (748, 250, 0, 2)
+    nights.verify(2)
+    assert stray(nights) == []
+
+
+def test_a_version_that_is_retired_while_it_is_compared_is_not_reused(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version is published by hand meanwhile, and the served one is retired at once."""
+    nights.project.cli("run", "churn", "--full", "--no-publish")
+    find = changes.find
+
+    def overtaken(*arguments: Any, **named: Any) -> Any:
+        found = find(*arguments, **named)
+        with nights.project.database.connect() as connection:
+            pointer.publish(connection, "churn", 2)
+            store = nights.project.job().store
+            retired = list(retention.retire(connection, store, "churn", KEEP_NOTHING))
+            assert [version["version"] for version in retired] == [1]
+        return found
+
+    nights.frame.loc[0, "spend"] += 1
+    with monkeypatch.context() as patched:
+        patched.setattr(changes, "find", overtaken)
+        with pytest.raises(Busy, match="version 1 was retired while this run was about to reuse its rows"):
+            nights.run()
+    assert nights.changes() == (999, 1, 0, 0)
+    assert nights.catalog("version, state, base_version")[2:] == [(3, "published", 2)]
+
+
+def interrupted(function: Any) -> Any:
+    """Return a function that does the same and then ends the run."""
+
+    def interrupt(*arguments: Any, **named: Any) -> Any:
+        function(*arguments, **named)
+        raise Busy("interrupted")
+
+    return interrupt
+
+
+def stray(nights: Nights) -> list[str]:
+    """Return the snapshots in the store that no version needs, and the tables and views that no version has."""
+    project = nights.project
+    with project.database.connect() as connection:
+        versions = Catalog(connection).versions("churn")
+    needed = {version["snapshot_location"] for version in versions}
+    names = {version[name] for version in versions for name in ("table_name", "rows_table")} | {"churn"}
+    tables = """
+        select relname from pg_class
+        where relnamespace = 'prescore_versions'::regnamespace and relkind in ('r', 'v', 'p')
+    """
+    left = [name for (name,) in project.rows(tables) if name not in names]
+    snapshots = [name for name in project.job().store.files(["churn"]) if name.startswith("snapshots/")]
+    return left + [name for name in snapshots if name not in needed]
