@@ -29,7 +29,7 @@ from prescore.catalog.queries import query
 from prescore.embedded import server as embedded
 from prescore.project.project import Project, Settings
 from prescore.project.spec import Spec
-from prescore.versions import lifecycle, pointer, rollback
+from prescore.versions import canary, lifecycle, pointer, rollback
 from prescore.versions.options import PublishOptions
 from prescore_api.http import server
 from prescore_api.http.app import ServerSettings, build
@@ -71,6 +71,22 @@ class Shelf:
             version = self._stage(connection, spec, rows, data_as_of or datetime.now(UTC))
             terms = PublishOptions(allow_breaking=breaking)
             return pointer.publish(connection, model, version["version"], terms)["version"]
+
+    def try_out(
+        self,
+        model: str,
+        key: dict[str, str],
+        rows: Sequence[tuple[Any, ...]],
+        share: float,
+        outputs: dict[str, str] = SCORE,
+        **more: Any,
+    ) -> int:
+        """Make a version of rows the canary of its model for a share of the keys, and return it."""
+        spec = spec_of(model, key, outputs, {}, more)
+        with self.database.connect() as connection:
+            version = self._stage(connection, spec, rows, datetime.now(UTC))["version"]
+            canary.start(connection, model, version, share)
+        return version
 
     def rollback(self, model: str) -> None:
         """Roll back to the version before."""

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from prescore.public.project import Project
     from prescore.public.publishing import publish
     from prescore.public.results import (
+        Canary,
         Event,
         Finding,
         LookupResult,
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Bucket",
     "Busy",
+    "Canary",
     "ColumnDifference",
     "Comparison",
     "DatabaseRefused",
@@ -142,6 +144,7 @@ _MODULES = {
     "Bucket": "prescore.comparison.differences",
     "ColumnDifference": "prescore.comparison.differences",
     "Comparison": "prescore.public.comparison",
+    "Canary": "prescore.public.results",
     "Event": "prescore.public.results",
     "ExportResult": "prescore.public.export",
     "ExportedOutput": "prescore.public.export",

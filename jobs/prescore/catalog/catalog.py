@@ -49,6 +49,8 @@ class Model(TypedDict):
     published_version: int | None
     parent_name: str | None
     reads_deltas: bool
+    canary_version: int | None
+    canary_share: float | None
     last_version: int
     held_at: datetime | None
     held_by: str | None

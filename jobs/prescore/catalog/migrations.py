@@ -23,6 +23,8 @@ _OBJECTS = (
     "objects_own_relations",
     "objects_table_fault",
     "objects_visible",
+    "objects_canaries",
+    "objects_canary_bucket",
     "objects_columns_changed",
     "objects_freshness",
 )

@@ -27,6 +27,8 @@ SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 """Columns that every Postgres table has."""
 UPKEEP_DAGS = ("watch", "retire")
 """Names of prescore's own DAGs, without the prefix."""
+CANARY = "_canary"
+"""How the names of views end that show a model's canary."""
 _LONGEST_COLUMN = 63
 
 
@@ -42,6 +44,8 @@ def require_model_name(value: str) -> str:
         raise ValueError("predictions.freshness is a view of prescore's own; give the model another name")
     if value in UPKEEP_DAGS:
         raise ValueError(f"prescore_{value} is a DAG of prescore's own; give the model another name")
+    if value.endswith(CANARY):
+        raise ValueError("a name must not end like churn_canary, the view of the canary of churn")
     if re.search(r"_v\d+$", value):
         raise ValueError("a name must not end like churn_v2, the table name of version 2 of churn")
     return value

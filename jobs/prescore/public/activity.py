@@ -151,6 +151,7 @@ class ModelActivity(Result):
         """Return a line for each thing that there is to say: name → text."""
         lines = {
             "served": self._served(),
+            "canary": self._canary(),
             "on hold": self.status.hold_reason,
             "run": self._run(),
             "lease": None if self.lease is None else self.lease.sentence(),
@@ -171,6 +172,10 @@ class ModelActivity(Result):
             return text
         state = "stale: " if status.stale else ""
         return f"{text} ({state}max age {age(status.max_age_seconds)})"
+
+    def _canary(self) -> str | None:
+        canary = self.status.canary()
+        return None if canary is None else f"version {canary}"
 
     def _run(self) -> str | None:
         if self.run is None:

@@ -46,6 +46,11 @@ def format_age(seconds: float | None) -> str | None:
     return None if seconds is None else age(seconds)
 
 
+def format_share(share: float) -> str:
+    """Return the share of the keys that a canary is served to as text."""
+    return "in shadow" if share == 0 else f"for {100 * share:.6g}% of the keys"
+
+
 def format_seconds(seconds: Mapping[str, float]) -> str:
     """Return the durations of a run's steps as text, with what the total has beside them."""
     steps = {name: duration for name, duration in seconds.items() if name != "total"}

@@ -19,6 +19,7 @@ from prescore.public import estimator_files, extras, progress
 from prescore.public.activity import ModelActivity
 from prescore.public.comparison import Comparison
 from prescore.public.results import (
+    Canary,
     Event,
     Finding,
     LookupResult,
@@ -32,7 +33,7 @@ from prescore.public.results import (
 from prescore.public.session import Session
 from prescore.public.status import ModelStatus
 from prescore.store.store import Store
-from prescore.versions import hold, lease, pointer, removal, retention, rollback
+from prescore.versions import canary, hold, lease, pointer, removal, retention, rollback
 from prescore.versions.options import PublishOptions, RunOptions
 
 if TYPE_CHECKING:
@@ -200,8 +201,9 @@ class Project:
     def versions(self, name: str) -> Results[ModelVersion]:
         """Return all versions of a model, newest first; raises NotFound for a model that was never run."""
         with self._session.catalog() as catalog:
-            catalog.model(name)
-            return Results(ModelVersion.from_row(row) for row in catalog.versions(name))
+            canary = catalog.model(name)["canary_version"]
+            rows = catalog.versions(name)
+        return Results(ModelVersion.from_row(row, canary=row["version"] == canary) for row in rows)
 
     def compare(self, name: str, a: int | None = None, b: int | None = None) -> Comparison:
         """Compare version `b` of a model with version `a`: keys, and every column that both have.
@@ -342,8 +344,40 @@ class Project:
             rows = pointer.publish_together(catalog.connection, options)
         return Results(map(ModelVersion.from_row, rows))
 
+    def canary(self, name: str) -> Canary | None:
+        """Return the version that is tried beside the published one, None if there is none; raises NotFound."""
+        with self._session.catalog() as catalog:
+            return _canary(catalog, name)
+
+    def start_canary(
+        self, name: str, version: int, *, share: float, allow_older: bool = False, reason: str | None = None
+    ) -> Canary:
+        """Try a version beside the published one, or change the share of the one that is tried.
+
+        `share` is the share of the keys, from 0 to 1, that the lookup API answers from it: always the same keys, by
+        their hash. With 0, in shadow, it answers none. The view `predictions.<name>_canary` shows the version. It must
+        be one that could be published. Raises NotFound, NotAllowed for any other, Mistake for a share that is none, and
+        Busy when another publication is in the way.
+        """
+        spec = self._session.files.spec(name)
+        options = PublishOptions.from_spec(spec, allow_older=allow_older)
+        with self._session.catalog() as catalog:
+            published = canary.start(catalog.connection, name, version, share, options, reason)
+        return Canary(name, version, share, published)
+
+    def drop_canary(self, name: str, *, reason: str | None = None) -> int:
+        """End the canary, which stays a checked version, and return its number; raises NotAllowed without a canary."""
+        with self._session.catalog() as catalog:
+            return canary.drop(catalog.connection, name, reason)
+
+    def promote(self, name: str, *, allow_older: bool = False) -> ModelVersion:
+        """Publish the canary, and return the version that is served now; raises as `publish`, and without a canary."""
+        options = PublishOptions.from_spec(self._session.files.spec(name), allow_older=allow_older)
+        with self._session.catalog() as catalog:
+            return ModelVersion.from_row(canary.promote(catalog.connection, name, options))
+
     def rollback(self, name: str, *, to: int | None = None, reason: str | None = None) -> ModelVersion:
-        """Roll back to the last good earlier version, or to version `to`, and put the model on hold.
+        """Roll back to the last good earlier version, or to version `to`, and put the model on hold; end its canary.
 
         Returns the version that is served now. `release` lets new versions through again. Raises NotFound, and
         NotAllowed when there is no version to roll back to.
@@ -468,6 +502,14 @@ def _planned(inventory: Inventory, name: str) -> RetirementResult:
 
 def _numbers(versions: Iterable[Version]) -> tuple[int, ...]:
     return tuple(version["version"] for version in versions)
+
+
+def _canary(catalog: Catalog, name: str) -> Canary | None:
+    row = catalog.model(name)
+    version, share, published = row["canary_version"], row["canary_share"], row["published_version"]
+    if version is None or share is None or published is None:
+        return None
+    return Canary(name, version, share, published)
 
 
 def _chosen(name: str | Mapping[str, int], version: int | None) -> dict[str, int]:

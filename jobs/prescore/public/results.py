@@ -13,7 +13,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 from prescore.catalog.catalog import CheckResult, Version
 from prescore.checks.results import sentence
 from prescore.public import html
-from prescore.public.formatting import first_line, format_age
+from prescore.public.formatting import first_line, format_age, format_share
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ class ModelVersion(Result):
 
     `state` is one of building, staged, checked, published, superseded, refused, failed, retired. `data_as_of` is the
     time that the inputs describe. `pinned` versions are kept whatever retention says; `withdrawn` ones were rolled
-    back from. `checks` are the check results, each `{name, passed, observed, expected}`.
+    back from. `canary` is set by `Project.versions` alone. `checks` are the check results, each `{name, passed,
+    observed, expected}`.
     """
 
     model: str
@@ -116,13 +117,14 @@ class ModelVersion(Result):
     withdrawn: bool
     trial_rows: int | None
     as_of: datetime | None
+    canary: bool
     error: str | None
     checks: Sequence[CheckResult] = field(repr=False)
     row: Version = field(repr=False, compare=False)
     """The whole row of `prescore.versions`."""
 
     @classmethod
-    def from_row(cls, row: Version) -> Self:
+    def from_row(cls, row: Version, *, canary: bool = False) -> Self:
         """Return the version that a row of `prescore.versions` describes."""
         return cls(
             model=row["model"],
@@ -137,6 +139,7 @@ class ModelVersion(Result):
             withdrawn=row["withdrawn_at"] is not None,
             trial_rows=row["trial_rows"],
             as_of=row["as_of"],
+            canary=canary,
             error=row["error"],
             checks=tuple(row["checks"] or ()),
             row=row,
@@ -154,9 +157,9 @@ class ModelVersion(Result):
 
     @property
     def marked_state(self) -> str:
-        """The state, followed by `trial`, `withdrawn` and `pinned` where they apply, such as `superseded, pinned`."""
+        """The state and the marks `trial`, `canary`, `withdrawn` and `pinned` that apply: `superseded, pinned`."""
         is_trial = self.trial_rows is not None
-        return mark_state(self.state, trial=is_trial, withdrawn=self.withdrawn, pinned=self.pinned)
+        return mark_state(self.state, trial=is_trial, canary=self.canary, withdrawn=self.withdrawn, pinned=self.pinned)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the whole row of `prescore.versions`."""
@@ -202,6 +205,26 @@ class Event(Result):
 
     def _repr_html_(self) -> str:
         return html.record({"model": self.model, **self.summary()})
+
+
+@dataclass(frozen=True)
+class Canary(Result):
+    """A version that is tried beside the published one.
+
+    The lookup API answers `share` of the keys from it, from 0 to 1; 0 for a canary in shadow.
+    """
+
+    model: str
+    version: int
+    share: float
+    published_version: int
+
+    def sentence(self) -> str:
+        """Return the canary as people read it."""
+        return (
+            f"{self.model} version {self.version} is the canary {format_share(self.share)}; "
+            f"version {self.published_version} is published."
+        )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from prescore.public.formatting import format_age
+from prescore.public.formatting import format_age, format_share
 from prescore.public.results import Result, mark_state
 
 
@@ -15,7 +15,8 @@ class ModelStatus(Result):
 
     `version` and the four fields after it are None before the first publication; `max_age_seconds` is None for a
     model without a max age. `table_fault` says what happened by hand to the table of the served version: `was dropped
-    or renamed`, `was truncated` or `was detached from the model's table`; None if nothing did.
+    or renamed`, `was truncated` or `was detached from the model's table`; None if nothing did. `canary_version` is the
+    version that is tried beside the served one, None without a canary, and `canary_share` its share of the keys.
     """
 
     model: str
@@ -27,6 +28,8 @@ class ModelStatus(Result):
     stale: bool | None
     held: bool
     hold_reason: str | None
+    canary_version: int | None
+    canary_share: float | None
     newest_version: int | None
     newest_state: str | None
     newest_started_at: datetime | None
@@ -49,7 +52,15 @@ class ModelStatus(Result):
     def _version(self) -> str | None:
         if self.version is None:
             return None
-        return f"{self.version}" if self.table_fault is None else f"{self.version}, whose table {self.table_fault}"
+        text = f"{self.version}" if self.table_fault is None else f"{self.version}, whose table {self.table_fault}"
+        canary = self.canary()
+        return text if canary is None else f"{text}; canary {canary}"
+
+    def canary(self) -> str | None:
+        """Return the canary and what it is served to, None without one."""
+        if self.canary_version is None or self.canary_share is None:
+            return None
+        return f"{self.canary_version} {format_share(self.canary_share)}"
 
     def last_run(self) -> str | None:
         """Return what became of the newest version, None without one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prescore.catalog import migrations
-from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.catalog import Catalog, Model, Version
 from prescore.checks import expectations
 from prescore.errors import NotAllowed
 from prescore.project.spec import Spec
@@ -40,6 +40,7 @@ def check_again(job: Job, version: int) -> Report:
         with timed(leased, version, "check") as (catalog, row):
             # A run or a retirement may have had the lease since.
             _require_checkable(row, job.spec)
+            _require_no_canary(catalog.model(job.model), version)
             require_table(catalog, row)
             if row["state"] == "refused":
                 # Otherwise the next run would take it for its own unfinished version, and publish it.
@@ -74,3 +75,10 @@ def _require_checkable(version: Version, spec: Spec) -> None:
             "since, so that the checks may not fit its table. "
             f"`prescore run {version['model']}` makes a version by the present one."
         )
+
+
+def _require_no_canary(model: Model, version: int) -> None:
+    """Raise NotAllowed for the canary: readers may have it, and the checks may refuse it."""
+    if model["canary_version"] == version:
+        name = model["model"]
+        raise NotAllowed(f"{name} version {version} is the canary. `prescore canary {name} --drop` ends that first.")

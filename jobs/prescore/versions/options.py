@@ -16,7 +16,7 @@ class PublishOptions:
     `grants` are roles that may read the view. `checks` is the fingerprint of the checks that the version must have
     passed; None accepts any. `allow_older` accepts inputs older than those of the published version, and
     `allow_breaking` accepts columns that break readers. `instead_of` is the version that must still be the published
-    one: 0 means that none is, None accepts any.
+    one: 0 means that none is, None accepts any. `promotes` requires that the version is the model's canary.
     """
 
     grants: tuple[str, ...] = ()
@@ -24,6 +24,7 @@ class PublishOptions:
     allow_older: bool = False
     allow_breaking: bool = False
     instead_of: int | None = None
+    promotes: bool = False
 
     @classmethod
     def from_spec(

@@ -17,7 +17,7 @@ from prescore.catalog.catalog import Catalog, Model, Version
 from prescore.catalog.columns import column_definitions
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
-from prescore.errors import Busy
+from prescore.errors import Busy, NotAllowed
 from prescore.versions import compatibility, open_transactions, table, views
 
 Grants = Mapping[str, tuple[str, ...]]
@@ -51,16 +51,38 @@ def attach(
     for version in versions:
         roles = grants.get(version["model"], ())
         attached += _attach_one(connection, version, roles, breaking=version["model"] in breaking)
+    _record_attached(connection, attached)
+    redirected = [version for version in versions if _needs_redirect(connection, version)]
+    for version in redirected:
+        _require_no_older_transactions(connection, version)
+    return {version["model"] for version in redirected}
+
+
+def attach_canary(connection: Connection, version: Version, grants: tuple[str, ...] = ()) -> None:
+    """Attach a version to the parent of the published one, for the view of the model's canary.
+
+    The model's own view does not change. Raises NotAllowed for columns that break readers, Busy when a lock is in the
+    way.
+    """
+    with connection.transaction(), _limited_wait(connection, version):
+        model = Catalog(connection).model(version["model"], lock=True)
+        parent, attached = _attach_parts(connection, model, version, breaking=False)
+        if parent != current_parent(model):
+            raise NotAllowed(
+                f"{version['model']} version {version['version']} was published with other columns than those of "
+                f"predictions.{version['model']} now, so it cannot be its canary."
+            )
+        views.create_canary(connection, version, parent, grants)
+    _record_attached(connection, attached)
+
+
+def _record_attached(connection: Connection, attached: Sequence[Version]) -> None:
     if attached:
         Catalog(connection).execute(
             "versions_attached",
             models=[version["model"] for version in attached],
             versions=[version["version"] for version in attached],
         )
-    redirected = [version for version in versions if _needs_redirect(connection, version)]
-    for version in redirected:
-        _require_no_older_transactions(connection, version)
-    return {version["model"] for version in redirected}
 
 
 def redirect(
@@ -139,21 +161,29 @@ def _attach_one(
     breaking: bool,
 ) -> list[Version]:
     """Attach one version, after those that it shares rows with; return those for which that is to be recorded."""
-    to_record = []
     with connection.transaction(), _limited_wait(connection, version):
         # The lock admits one publisher at a time.
         model = Catalog(connection).model(version["model"], lock=True)
-        parent = None
-        for part in [*_shared(connection, version), version]:
-            attached = attachment(connection, part)
-            # A version that shares rows has the columns of the others, and stands beside them.
-            if parent is None:
-                parent = _choose_parent(connection, model, part, attached, breaking=breaking)
-            if _attach_part(connection, part, attached, parent) or part["attached_at"] is None:
-                to_record.append(part)
+        parent, to_record = _attach_parts(connection, model, version, breaking=breaking)
         if parent == current_parent(model):
             views.create(connection, version, parent, grants)
     return to_record
+
+
+def _attach_parts(
+    connection: Connection, model: Model, version: Version, *, breaking: bool
+) -> tuple[str, list[Version]]:
+    """Attach a version and those that it shares rows with; return their parent, and those to be recorded."""
+    parent = None
+    to_record = []
+    for part in [*_shared(connection, version), version]:
+        attached = attachment(connection, part)
+        # A version that shares rows has the columns of the others, and stands beside them.
+        if parent is None:
+            parent = _choose_parent(connection, model, part, attached, breaking=breaking)
+        if _attach_part(connection, part, attached, parent) or part["attached_at"] is None:
+            to_record.append(part)
+    return parent or current_parent(model), to_record
 
 
 def _shared(connection: Connection, version: Version) -> list[Version]:

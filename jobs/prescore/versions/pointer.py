@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.catalog import Catalog, Model, Version
 from prescore.catalog.database import Connection
 from prescore.errors import Busy
 from prescore.versions import partitions
@@ -19,13 +19,15 @@ class Move:
     """One movement of the pointer.
 
     `event` is its name in the history, `before` the version that was published, `together` the versions of all models
-    that are published in the same transaction. `withdraw` marks the version that is left as not to be rolled back to.
+    that are published in the same transaction. `withdraw` marks the version that is left as not to be rolled back to,
+    and `ends_canary` is why the model's canary ends: without that, it stays one unless it is published itself.
     """
 
     event: str
     before: int | None
     together: Mapping[str, int]
     withdraw: bool = False
+    ends_canary: str | None = None
     reason: str | None = None
 
 
@@ -69,7 +71,7 @@ def publish_together(
     redirected = partitions.attach(connection, versions, grants, breaking)
     with connection.transaction():
         for model, (version, options) in ordered:
-            published = catalog.model(model, lock=True)["published_version"]
+            before = catalog.model(model, lock=True)
             # The versions or the models may have changed before the models were locked.
             row = require_publishable(catalog, model, version, options)
             partitions.redirect(connection, row, redirected, options.grants)
@@ -78,13 +80,21 @@ def publish_together(
                 row,
                 Move(
                     event="published",
-                    before=published,
+                    before=before["published_version"],
                     together=together,
+                    # The canary has the columns that the model's view has had so far.
+                    ends_canary=f"version {version} has other columns" if model in redirected else None,
+                    reason=_reason(before, version),
                 ),
             )
         if lease is not None:
             lease.check(connection)
     return [catalog.version(model, version) for model, version in together.items()]
+
+
+def _reason(before: Model, version: int) -> str | None:
+    """Return why a version is published, for the history: only that of a canary is known."""
+    return "promoted: it was the canary" if before["canary_version"] == version else None
 
 
 def move(catalog: Catalog, version: Version, moved: Move) -> None:
@@ -94,7 +104,11 @@ def move(catalog: Catalog, version: Version, moved: Move) -> None:
     published = catalog.execute("versions_publish", model=model, version=number)
     if not published:
         raise Busy(f"{version_label(version)} changed while it was being published. Try again.")
-    catalog.execute("models_point", model=model, version=number)
+    canary = catalog.model(model)["canary_version"]
+    ends_canary = moved.ends_canary is not None and canary not in (None, number)
+    if ends_canary:
+        catalog.record_event(model, canary, "canary ended", moved.ends_canary)
+    catalog.execute("models_point", model=model, version=number, ends_canary=ends_canary)
     catalog.execute(
         "models_record_publication",
         model=model,

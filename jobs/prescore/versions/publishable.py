@@ -42,6 +42,8 @@ def require_publishable(
     _require_whole(chosen)
     _require_checks(chosen, options)
     _require_expected(chosen, row, options)
+    if options.promotes:
+        require_canary(row, version)
     published = row["published_version"]
     if published is not None and not options.allow_older:
         _require_newer(chosen, catalog.version(model, published))
@@ -67,6 +69,16 @@ def _require_no_hold(model: Model) -> None:
         f"{name} has been on hold since {since} by {model['held_by']} ({model['hold_reason']}). "
         f"Nothing is published until `prescore release {name}`."
     )
+
+
+def require_canary(model: Model, version: int | None = None) -> int:
+    """Return the number of a model's canary; raise NotAllowed if there is none, or if another version is meant."""
+    name, canary = model["model"], model["canary_version"]
+    if canary is None:
+        raise NotAllowed(f"{name} has no canary. `prescore canary {name} VERSION --share 0.1` starts one.")
+    if version not in (None, canary):
+        raise NotAllowed(f"Version {canary} has become the canary of {name} in place of version {version}. Try again.")
+    return canary
 
 
 def _require_whole(version: Version) -> None:

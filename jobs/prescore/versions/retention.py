@@ -40,13 +40,15 @@ _ELSEWHERE = (
 class Inventory:
     """The versions of one model, newest first, and what decides which of them are kept.
 
-    `visible` is the version that new transactions read, `now` the time by the database's clock.
+    `visible` is the version that new transactions read, `canary` the one that is tried beside it, `now` the time by the
+    database's clock.
     """
 
     versions: Sequence[Version]
     retention: Retention
     now: datetime
     visible: int | None
+    canary: int | None = None
 
     @classmethod
     def from_catalog(cls, catalog: Catalog, model: str, retention: Retention) -> Self:
@@ -56,6 +58,7 @@ class Inventory:
             retention=retention,
             now=catalog.now(),
             visible=catalog.one("models_visible", model=model)["version"],
+            canary=catalog.model(model)["canary_version"],
         )
 
     def existing(self) -> list[Version]:
@@ -81,6 +84,8 @@ class Inventory:
             return "it is unfinished"
         if state == "published":
             return "it is published"
+        if version["version"] == self.canary:
+            return "it is the canary"
         if version["pinned_at"] is not None:
             return "it is pinned"
         if version["version"] == self.visible:
@@ -304,8 +309,7 @@ def _drop(connection: Connection, version: Version) -> bool:
         return False
     # Detaching waits for transactions that have read the version, but first hides it from them, and from others that
     # have yet to read it.
-    was_visible = version["attached_at"] is not None and version["superseded_at"] is not None
-    if was_visible and open_transactions.still_open(connection, version["retired_at"]):
+    if version["attached_at"] is not None and open_transactions.still_open(connection, version["retired_at"]):
         return False
     connection.execute(query("tables_retire_timeout"))
     try:

@@ -18,8 +18,8 @@ def rollback(
 ) -> Version:
     """Publish the last good earlier version, or version `to`, put the model on hold, and return the version's row.
 
-    The version that is left is marked as withdrawn, so that a second rollback goes further back. Raises NotAllowed
-    when there is no version to go back to.
+    The version that is left is marked as withdrawn, so that a second rollback goes further back. A canary ends. Raises
+    NotAllowed when there is no version to go back to.
     """
     catalog = Catalog(connection)
     target = _target(catalog, catalog.model(model), to)
@@ -37,6 +37,7 @@ def rollback(
             before=left,
             together={model: number},
             withdraw=True,
+            ends_canary=f"rolled back to version {number}",
             reason=reason,
         )
         pointer.move(catalog, target, move)

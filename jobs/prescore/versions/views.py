@@ -5,7 +5,7 @@ The view is extended as outputs are added, and replaced only when a version is p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from psycopg import errors as pg
@@ -14,6 +14,7 @@ from psycopg import sql
 from prescore.catalog.catalog import Catalog, Column, Version
 from prescore.catalog.columns import column_definition, identifiers
 from prescore.catalog.database import Connection
+from prescore.catalog.naming import CANARY
 from prescore.catalog.queries import query
 from prescore.errors import Mistake, NotAllowed
 from prescore.versions import table
@@ -21,6 +22,16 @@ from prescore.versions.compatibility import columns
 
 # The view has these columns of its own, between the key and the outputs.
 _OWN_COLUMNS = ["version", "data_as_of", "published_at"]
+_PUBLISHED = {
+    "visible": sql.Identifier("prescore", "visible"),
+    "clocks": sql.Identifier("predictions", "freshness"),
+}
+"""Where a model's view finds the version to show, and its times."""
+_CANARY = {
+    "visible": sql.Identifier("prescore", "canaries"),
+    "clocks": sql.Identifier("prescore", "canaries"),
+}
+"""The same for the view of its canary."""
 
 
 def align(connection: Connection, version: Version, parent: str) -> None:
@@ -52,32 +63,63 @@ def create(
 ) -> None:
     """Create or extend the model's view where needed. A view that stays the same is not locked against its readers."""
     model = version["model"]
-    keys = table.key_names(version)
-    available = columns(connection, "prescore_versions", parent)
-    outputs = [name for name in available if name not in keys and name != "version"]
-    current = list(columns(connection, "predictions", model))
+    expected = _expected_columns(connection, version, parent)
     catalog = Catalog(connection)
     reads_deltas = catalog.model(model)["reads_deltas"]
     must_read_deltas = reads_deltas or table.is_view(version)
-    if current != [*keys, *_OWN_COLUMNS, *outputs] or must_read_deltas != reads_deltas:
-        parts: dict[str, sql.Composable] = {
-            "model": sql.Identifier(model),
-            "name": sql.Literal(model),
-            "parent": sql.Identifier(parent),
-            "parent_name": sql.Literal(parent),
-            "keys": identifiers(keys, "p"),
-            "outputs": identifiers(outputs, "p"),
-        }
-        if must_read_deltas:
-            statement = query("views_create_with_deltas", same_key=same_key(keys, "d", "p"), **parts)
-        else:
-            statement = query("views_create", **parts)
-        connection.execute(statement)
+    if list(columns(connection, "predictions", model)) != expected or must_read_deltas != reads_deltas:
+        parts = _parts(version, parent, expected) | _PUBLISHED
+        name = "views_create_with_deltas" if must_read_deltas else "views_create"
+        connection.execute(query(name, view=sql.Identifier(model), **parts))
     if must_read_deltas != reads_deltas:
         catalog.execute("models_set_reads_deltas", model=model)
-    _comment(connection, version)
+    _comment(connection, version, model, catalog.model(model)["description"])
     for role in grants:
         _grant(connection, model, role)
+
+
+def create_canary(
+    connection: Connection,
+    version: Version,
+    parent: str,
+    grants: tuple[str, ...],
+) -> None:
+    """Create or extend the view of the model's canary where needed. It has no rows while there is no canary."""
+    view = canary_view(version["model"])
+    expected = _expected_columns(connection, version, parent)
+    if list(columns(connection, "predictions", view)) != expected:
+        parts = _parts(version, parent, expected) | _CANARY
+        connection.execute(query("views_create_with_deltas", view=sql.Identifier(view), **parts))
+    _comment(connection, version, view, f"the canary of {version['model']}")
+    for role in grants:
+        _grant(connection, view, role)
+
+
+def canary_view(model: str) -> str:
+    """Return the name of the view that shows a model's canary."""
+    return f"{model}{CANARY}"
+
+
+def _expected_columns(connection: Connection, version: Version, parent: str) -> list[str]:
+    """Return the columns of a view over a parent, in order."""
+    keys = table.key_names(version)
+    available = columns(connection, "prescore_versions", parent)
+    outputs = [name for name in available if name not in keys and name != "version"]
+    return [*keys, *_OWN_COLUMNS, *outputs]
+
+
+def _parts(version: Version, parent: str, expected: Sequence[str]) -> dict[str, sql.Composable]:
+    """Return the parts of a view's statement that say what it reads, and which columns it has."""
+    keys = table.key_names(version)
+    outputs = expected[len(keys) + len(_OWN_COLUMNS) :]
+    return {
+        "name": sql.Literal(version["model"]),
+        "parent": sql.Identifier(parent),
+        "parent_name": sql.Literal(parent),
+        "keys": identifiers(keys, "p"),
+        "outputs": identifiers(outputs, "p"),
+        "same_key": same_key(keys, "d", "p"),
+    }
 
 
 def same_key(keys: Sequence[str], one: str, other: str) -> sql.Composed:
@@ -87,16 +129,23 @@ def same_key(keys: Sequence[str], one: str, other: str) -> sql.Composed:
 
 
 def restore(connection: Connection) -> list[str]:
-    """Create the views of published models that are gone, and return their names."""
+    """Create the views of published models and of canaries that are gone, and return their names."""
     catalog = Catalog(connection)
     restored = []
     for row in catalog.all("views_missing"):
-        version = catalog.version(row["model"], row["version"])
-        with connection.transaction():
-            connection.execute(query("views_become_owner", owner=sql.Identifier(row["owner"])))
-            create(connection, version, row["parent"], ())
+        _restore(connection, row, create)
         restored.append(f"view predictions.{row['model']}")
+    for row in catalog.all("views_missing_canaries"):
+        _restore(connection, row, create_canary)
+        restored.append(f"view predictions.{canary_view(row['model'])}")
     return restored
+
+
+def _restore(connection: Connection, row: dict[str, Any], create_view: Callable[..., None]) -> None:
+    version = Catalog(connection).version(row["model"], row["version"])
+    with connection.transaction():
+        connection.execute(query("views_become_owner", owner=sql.Identifier(row["owner"])))
+        create_view(connection, version, row["parent"], ())
 
 
 def replace(
@@ -105,9 +154,9 @@ def replace(
     parent: str,
     grants: tuple[str, ...],
 ) -> None:
-    """Drop the model's view and create it over another parent, with the same grants.
+    """Drop the model's view and create it over another parent, with the same grants; drop the view of its canary.
 
-    Raises NotAllowed while other objects in the database depend on the view.
+    Raises NotAllowed while other objects in the database depend on one of the views.
     """
     catalog = Catalog(connection)
     model = version["model"]
@@ -115,6 +164,7 @@ def replace(
     connection.execute(query("views_lock", model=sql.Identifier(model)))
     grants_before = catalog.all("views_readers", view=_view(connection, model))
     try:
+        connection.execute(query("views_drop", model=sql.Identifier(canary_view(model))))
         connection.execute(query("views_drop", model=sql.Identifier(model)))
     except pg.DependentObjectsStillExist as error:
         raise _dependents_error(version, error) from error
@@ -188,17 +238,16 @@ def _grant(connection: Connection, model: str, role: str) -> None:
     connection.execute(query("views_grant", model=sql.Identifier(model), role=grantee))
 
 
-def _comment(connection: Connection, version: Version) -> None:
-    """Copy the descriptions of model and columns into the view's comments."""
-    model = sql.Identifier(version["model"])
-    description = Catalog(connection).model(version["model"])["description"]
-    connection.execute(query("views_comment", model=model, comment=sql.Literal(description)))
+def _comment(connection: Connection, version: Version, view: str, description: str) -> None:
+    """Copy the descriptions of a view and of the version's columns into the view's comments."""
+    relation = sql.Identifier(view)
+    connection.execute(query("views_comment", model=relation, comment=sql.Literal(description)))
     for column in table.columns(version):
         if not column["comment"]:
             continue
         statement = query(
             "views_comment_column",
-            model=model,
+            model=relation,
             column=sql.Identifier(column["name"]),
             comment=sql.Literal(column["comment"]),
         )

@@ -27,12 +27,16 @@ create table prescore.models (
   published_version integer,
   parent_name       text,
   reads_deltas      boolean not null default false,
+  canary_version    integer,
+  canary_share      double precision check (canary_share between 0 and 1),
   last_version      integer not null default 0,
   held_at           timestamptz,
   held_by           text,
   hold_reason       text,
   created_at        timestamptz not null default now(),
-  check ((held_at is null) = (hold_reason is null))
+  check ((held_at is null) = (hold_reason is null)),
+  check ((canary_version is null) = (canary_share is null)),
+  check (canary_version <> published_version)
 );
 comment on table prescore.models is 'one row for each model; published_version is the pointer that readers follow';
 comment on column prescore.models.published_version
@@ -41,6 +45,10 @@ comment on column prescore.models.parent_name
   is 'the partitioned table, in schema prescore_versions, that the view reads; null: the one with the model''s name';
 comment on column prescore.models.reads_deltas
   is 'whether the view can show deltas: it is replaced once, when the first one is published';
+comment on column prescore.models.canary_version
+  is 'the version that is tried beside the published one; predictions.<model>_canary shows it; null without one';
+comment on column prescore.models.canary_share
+  is 'the share of the keys that the lookup API answers from the canary, from 0 to 1; 0 for one in shadow';
 comment on column prescore.models.last_version is 'the number of the newest version';
 comment on column prescore.models.held_at
   is 'when the model was put on hold: runs continue, but nothing is published; null when it is not on hold';
@@ -189,7 +197,8 @@ comment on column prescore.versions.pinned_at
 create unique index versions_one_published on prescore.versions (model) where state = 'published';
 
 alter table prescore.models
-  add foreign key (model, published_version) references prescore.versions (model, version);
+  add foreign key (model, published_version) references prescore.versions (model, version),
+  add foreign key (model, canary_version) references prescore.versions (model, version);
 
 create table prescore.chunks (
   model        text not null,

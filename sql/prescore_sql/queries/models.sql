@@ -8,7 +8,7 @@ on conflict (model) do update set description = excluded.description
 
 -- name: models_get
 -- A model's pointer and hold.
-select model, description, published_version, parent_name, reads_deltas, last_version, held_at, held_by, hold_reason
+select model, description, published_version, parent_name, reads_deltas, canary_version, canary_share, last_version, held_at, held_by, hold_reason
 from prescore.models where model = %(model)s;
 
 -- name: models_names
@@ -17,7 +17,7 @@ select model from prescore.models order by model;
 
 -- name: models_lock
 -- The same, locked: everything that publishes, holds or rolls back a model waits here for its turn.
-select model, description, published_version, parent_name, reads_deltas, last_version, held_at, held_by, hold_reason
+select model, description, published_version, parent_name, reads_deltas, canary_version, canary_share, last_version, held_at, held_by, hold_reason
 from prescore.models where model = %(model)s for no key update;
 
 -- name: models_visible
@@ -25,8 +25,16 @@ from prescore.models where model = %(model)s for no key update;
 select version from prescore.visible where model = %(model)s;
 
 -- name: models_point
--- Publish a version: readers follow this pointer.
-update prescore.models set published_version = %(version)s where model = %(model)s;
+-- Publish a version: readers follow this pointer. A canary ends when it is published, or with `ends_canary`.
+update prescore.models
+set published_version = %(version)s,
+    canary_version = case when not %(ends_canary)s and canary_version <> %(version)s then canary_version end,
+    canary_share = case when not %(ends_canary)s and canary_version <> %(version)s then canary_share end
+where model = %(model)s;
+
+-- name: models_set_canary
+-- Set the canary and its share of the keys, or end it.
+update prescore.models set canary_version = %(version)s, canary_share = %(share)s where model = %(model)s;
 
 -- name: models_record_publication
 -- Record a publication, which lets transactions that began earlier keep seeing the previous version. Versions that are

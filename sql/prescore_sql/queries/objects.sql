@@ -7,6 +7,8 @@ select name from (values
   ('schema predictions', to_regnamespace('predictions')::oid),
   ('view prescore.visible', to_regclass('prescore.visible')::oid),
   ('view predictions.freshness', to_regclass('predictions.freshness')::oid),
+  ('view prescore.canaries', to_regclass('prescore.canaries')::oid),
+  ('function prescore.canary_bucket', to_regproc('prescore.canary_bucket')::oid),
   ('function prescore.raise_columns_changed', to_regproc('prescore.raise_columns_changed')::oid),
   ('function prescore.table_fault', to_regproc('prescore.table_fault')::oid),
   ('function prescore.stored_tables', to_regproc('prescore.stored_tables')::oid),
@@ -95,6 +97,27 @@ left join prescore.versions s
   );
 comment on view prescore.visible
   is 'the version of each model that the current transaction sees, its id, and the partitions that hold its rows';
+
+-- name: objects_canaries
+-- A transaction that began before the canary was attached may have a list of partitions without it, so it sees none.
+create or replace view prescore.canaries as
+select m.model, v.version, v.id as version_id, m.canary_share as share,
+       coalesce(m.parent_name, m.model) as parent_name, v.rows_version, v.base_version,
+       v.data_as_of, v.published_at
+from prescore.models m
+join prescore.versions v on v.model = m.model and v.version = m.canary_version
+where v.attached_at < now();
+comment on view prescore.canaries is 'the canary of each model that has one, as the current transaction sees it';
+
+-- name: objects_canary_bucket
+-- The lookup API computes the same in Python.
+create or replace function prescore.canary_bucket(model text, variadic key text[]) returns double precision
+language sql immutable strict parallel safe as $$
+  select ('x' || substr(encode(sha256(convert_to(model || '/' || array_to_string(key, '/'), 'UTF8')), 'hex'), 1, 8))
+         ::bit(32)::bigint / 4294967296.0::double precision
+$$;
+comment on function prescore.canary_bucket
+  is 'where a key is between 0 and 1, by its hash: a canary takes the keys below its share';
 
 -- name: objects_columns_changed
 -- A breaking change of a model's columns gives it a new partitioned table and a new view. A transaction whose snapshot

@@ -1,10 +1,10 @@
 -- name: removal_relations
--- Everything of a model in the database: its view, its partitioned tables, and the tables and views of its versions. The
+-- Everything of a model in the database: its views, its partitioned tables, and the tables and views of its versions. The
 -- model's view comes first, then other views, the newest first, as they may read older ones, then tables from the top
 -- down: the order in which readers lock them.
 select c.oid, n.nspname as schema, c.relname as name, c.relkind = 'v' as is_view, pg_table_size(c.oid) as bytes
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where (n.nspname = 'predictions' and c.relkind = 'v' and c.relname = %(model)s)
+where (n.nspname = 'predictions' and c.relkind = 'v' and c.relname in (%(model)s::text, %(model)s::text || '_canary'))
    or (n.nspname = 'prescore_versions' and c.relkind = 'p' and c.relname ~ ('^' || %(model)s::text || '(_V[0-9]+)?$'))
    or (n.nspname = 'prescore_versions' and c.relkind in ('r', 'v')
        and c.relname in (select unnest(array[v.table_name, v.rows_table]) from prescore.versions v

@@ -7,7 +7,7 @@ grant usage, create on schema prescore_versions to {role};
 grant create on schema predictions to {role};
 grant usage on schema predictions to {role} with grant option;
 grant select on predictions.freshness to {role} with grant option;
-grant select on prescore.migrations, prescore.catalog, prescore.visible to {role};
+grant select on prescore.migrations, prescore.catalog, prescore.visible, prescore.canaries to {role};
 grant select, update on prescore.locks to {role};
 grant select, insert, update on prescore.model_files to {role};
 grant select, insert on prescore.chunks, prescore.events, prescore.publications to {role};
@@ -20,7 +20,7 @@ grant usage on sequence prescore.lease_token to {role};
 -- The rights that the lookup API and the reading commands need.
 grant usage on schema prescore, predictions, prescore_versions to {role};
 grant select on prescore.migrations, prescore.catalog, prescore.models, prescore.versions, prescore.visible,
-  prescore.events, prescore.chunks, prescore.leases, prescore.api_keys to {role};
+  prescore.canaries, prescore.events, prescore.chunks, prescore.leases, prescore.api_keys to {role};
 grant select on all tables in schema predictions to {role};
 
 -- name: roles_open_views

@@ -24,7 +24,7 @@ order by m.model;
 -- name: status_models
 -- Every model that has been run, or one of them: the served version with its age, and the state of the newest version.
 select m.model, f.version, f.data_as_of, f.published_at, f.age_seconds, f.max_age_seconds, f.stale,
-       m.held_at is not null as held, m.hold_reason,
+       m.held_at is not null as held, m.hold_reason, m.canary_version, m.canary_share,
        v.version as newest_version, v.state as newest_state, v.started_at as newest_started_at,
        v.withdrawn_at is not null as newest_withdrawn, v.trial_rows as newest_trial_rows,
        case when p.version is not null then prescore.table_fault(p) end as table_fault

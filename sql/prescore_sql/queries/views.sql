@@ -1,45 +1,45 @@
 -- name: views_create
 -- Create the view under the model's stable name. The subqueries run once for each statement, and partitions of other
 -- versions are pruned when it starts.
-create or replace view predictions.{model} as
+create or replace view predictions.{view} as
 select {keys},
        p.version,
-       (select f.data_as_of from predictions.freshness f where f.model = {name}) as data_as_of,
-       (select f.published_at from predictions.freshness f where f.model = {name}) as published_at,
+       (select f.data_as_of from {clocks} f where f.model = {name}) as data_as_of,
+       (select f.published_at from {clocks} f where f.model = {name}) as published_at,
        {outputs}
 from prescore_versions.{parent} p
 where p.version = (
   select case s.parent_name when {parent_name} then s.version else prescore.raise_columns_changed(s.model) end
-  from prescore.visible s where s.model = {name}
+  from {visible} s where s.model = {name}
 );
 
 -- name: views_create_with_deltas
--- The same for a model that has deltas: rows of the version, then those of its base whose keys the version neither has
--- nor hides. A full version has no base, and the second part then reads nothing.
-create or replace view predictions.{model} as
+-- The same for a model that has deltas, and for a canary: rows of the version, then those of its base whose keys the
+-- version neither has nor hides. A full version has no base, and the second part then reads nothing.
+create or replace view predictions.{view} as
 select {keys},
-       (select s.version from prescore.visible s where s.model = {name}) as version,
-       (select f.data_as_of from predictions.freshness f where f.model = {name}) as data_as_of,
-       (select f.published_at from predictions.freshness f where f.model = {name}) as published_at,
+       (select s.version from {visible} s where s.model = {name}) as version,
+       (select f.data_as_of from {clocks} f where f.model = {name}) as data_as_of,
+       (select f.published_at from {clocks} f where f.model = {name}) as published_at,
        {outputs}
 from prescore_versions.{parent} p
 where p.version = (
   select case s.parent_name when {parent_name} then s.rows_version else prescore.raise_columns_changed(s.model) end
-  from prescore.visible s where s.model = {name}
+  from {visible} s where s.model = {name}
 )
 union all
 select {keys},
-       (select s.version from prescore.visible s where s.model = {name}) as version,
-       (select f.data_as_of from predictions.freshness f where f.model = {name}) as data_as_of,
-       (select f.published_at from predictions.freshness f where f.model = {name}) as published_at,
+       (select s.version from {visible} s where s.model = {name}) as version,
+       (select f.data_as_of from {clocks} f where f.model = {name}) as data_as_of,
+       (select f.published_at from {clocks} f where f.model = {name}) as published_at,
        {outputs}
 from prescore_versions.{parent} p
-where p.version = (select s.base_version from prescore.visible s where s.model = {name})
+where p.version = (select s.base_version from {visible} s where s.model = {name})
   and not exists (
     select from prescore_versions.{parent} d
     where {same_key}
-      and d.version in ((select s.rows_version from prescore.visible s where s.model = {name}),
-                        (select -s.rows_version from prescore.visible s where s.model = {name}))
+      and d.version in ((select s.rows_version from {visible} s where s.model = {name}),
+                        (select -s.rows_version from {visible} s where s.model = {name}))
   );
 
 -- name: views_missing
@@ -49,6 +49,15 @@ select m.model, m.published_version as version, coalesce(m.parent_name, m.model)
 from prescore.models m
 join pg_class c on c.oid = to_regclass(format('prescore_versions.%%I', coalesce(m.parent_name, m.model)))
 where m.published_version is not null and to_regclass(format('predictions.%%I', m.model)) is null
+order by m.model;
+
+-- name: views_missing_canaries
+-- The same for models with a canary, whose view is gone.
+select m.model, m.canary_version as version, coalesce(m.parent_name, m.model) as parent,
+       pg_get_userbyid(c.relowner)::text as owner
+from prescore.models m
+join pg_class c on c.oid = to_regclass(format('prescore_versions.%%I', coalesce(m.parent_name, m.model)))
+where m.canary_version is not null and to_regclass(format('predictions.%%I', m.model || '_canary')) is null
 order by m.model;
 
 -- name: views_become_owner
