@@ -60,6 +60,7 @@ test-toolkits: install .venv-toolkits/installed  ## run the pages about exportin
 	  $$(grep -o 'torch==[0-9.]*' pyproject.toml)
 	@touch $@
 
+# PRESCORE_TEST_CRDS names a folder with the engines' custom resource definitions: see tests/oip/test_crds.py.
 test-oip: install $(OIP:%=.venv-oip/%/installed)  ## run the clients of the Open Inference Protocol: 2 minutes
 	$(BIN)/pytest -o norecursedirs=".*" tests/oip
 

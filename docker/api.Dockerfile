@@ -2,7 +2,7 @@
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
 COPY docker/install.sh pyproject.toml requirements.lock ./
-RUN sh install.sh --extra api
+RUN sh install.sh --extra oip
 COPY README.md LICENSE ./
 COPY jobs jobs
 COPY lookup_api lookup_api
@@ -17,5 +17,5 @@ RUN useradd --uid 50001 --no-create-home prescore
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
 USER prescore
-EXPOSE 8000
+EXPOSE 8000 8001
 CMD ["prescore", "serve", "--host", "0.0.0.0"]
