@@ -25,6 +25,8 @@ TOLERANCE = 1e-6
 class Manifest:
     """What a version was made from, as the catalog records it. Fingerprints are SHA-256 in hexadecimal.
 
+    `changes` says what an incremental run reused, and `base_version` is the version whose rows a delta carries over.
+
     `history` is what happened to the version, newest first: who published it, and when.
     """
 
@@ -34,6 +36,8 @@ class Manifest:
     state: str
     rows: int
     rejected: int
+    base_version: int | None
+    changes: dict[str, Any] | None
     data_as_of: datetime | None
     started_at: datetime
     published_at: datetime | None
@@ -165,6 +169,8 @@ def _manifest(catalog: Catalog, row: Version) -> Manifest:
         state=row["state"],
         rows=row["rows"] or 0,
         rejected=row["rejected"] or 0,
+        base_version=row["base_version"],
+        changes=row["changes"],
         data_as_of=row["data_as_of"],
         started_at=row["started_at"],
         published_at=row["published_at"],

@@ -36,13 +36,13 @@ def require_room(connection: Connection, job: Job) -> None:
     raise NotAllowed(
         f"The disk budget of {budget} has no room for another version of {job.model}: the tables take "
         f"{_size(usage.tables)}, the store takes {_size(usage.store)}, and the next version needs about "
-        f"{_size(usage.next)}, as much as the previous one. Nothing was written. Keep fewer versions ([retention] in "
+        f"{_size(usage.next)}, as much as the last full one. Nothing was written. Keep fewer versions ([retention] in "
         f"the specs, then `prescore retire {job.model}`), or raise disk_budget in prescore.toml."
     )
 
 
 def estimate(connection: Connection, job: Job) -> Usage:
-    """Return the bytes in use, and an estimate for the next version: as many as the newest complete one takes.
+    """Return the bytes in use, and an estimate for the next version: as many as the newest full one takes.
 
     A run either resumes an unfinished version or drops it first, so the next version needs that much less.
     """

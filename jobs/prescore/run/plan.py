@@ -146,12 +146,16 @@ def _chosen(catalog: Catalog, model: str, backtest: int) -> list[Version]:
     served = catalog.model(model)["published_version"]
     if served is None:
         raise NotFound(f"{model} has no published version. `prescore run {model}` makes the first one.")
-    earlier = [
-        version
-        for version in catalog.versions(model)
-        if version["state"] in _CAN_BE_READ and version["version"] < served and version["trial_rows"] is None
-    ]
-    return [catalog.version(model, served), *earlier[:backtest]]
+    chosen = [catalog.version(model, served)]
+    # A version with the same predictions as a later one stands for the same night.
+    seen = {chosen[0]["content_version"]}
+    for version in catalog.versions(model):
+        if version["version"] >= served or version["content_version"] in seen:
+            continue
+        if version["state"] in _CAN_BE_READ and version["trial_rows"] is None:
+            chosen.append(version)
+            seen.add(version["content_version"])
+    return chosen[: 1 + backtest]
 
 
 def _compare(job: Job, connection: Connection, version: Version, predictor: Predictor) -> Night:
