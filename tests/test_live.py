@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from onnx import TensorProto, helper
 
-from fix_api import serving
+from fix_api import scraped, serving
 from fix_client import ClientCall, address
-from fix_project import SPEC, Sandbox, customers, linear
+from fix_project import SPEC, Sandbox, customers, linear, model
 from prescore.run import materialize
 from prescore_api.client import Invalid
 from prescore_api.http.app import ServerSettings, build
 from prescore_api.http.dispatcher import Dispatcher
+from prescore_api.live.bounds import LiveBounds
+from prescore_api.live.scoring import open_live
+from prescore_api.service.service import Service, ServiceSettings
 
 LIVE = SPEC + "\n[live]\nallowed = true\n"
 WITHOUT_CHECKS = LIVE[: LIVE.index("[[checks]]")] + LIVE[LIVE.index("[freshness]") :]
@@ -203,3 +210,91 @@ def test_the_client_scores_lists_and_frames(project: Sandbox, live: httpx.Client
         call(url, "score", "churn", [rows[0], {"visits": 1}])
     with pytest.raises(Invalid, match="rows\\[10000\\]: customer must be"):
         call(url, "score", "churn", [{"features": features(1)}] * 10_000 + [{"key": {"customer": "x"}}])
+
+
+def _model_file(project: Sandbox) -> Path:
+    (file,) = (project.root / ".prescore" / "store" / "models").glob("*.onnx")
+    return file
+
+
+def test_without_its_model_file_a_model_is_refused_until_the_file_is_back(project: Sandbox) -> None:
+    """The table is served all the while, and a model that was loaded answers without the store."""
+    file, row = _model_file(project), {"features": features(1)}
+    content = file.read_bytes()
+    file.write_bytes(linear([9.0, 9.0]))
+    with serving(app(project)) as client:
+        refused = client.post(PATH, json={"rows": [row]})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "live_unavailable")
+        assert refused.headers["Retry-After"]
+        file.unlink()
+        assert client.post(PATH, json={"rows": [row]}).status_code == 503
+        (table,) = score(client, [{"key": {"customer": 1}, **row}])
+        assert table["source"] == "table"
+        assert scraped(client, "prescore_live_refused_total", model="churn", reason="unavailable") == 2
+        file.write_bytes(content)
+        answer = _until_status(client, row, 200).json()["answers"][0]
+        assert answer["prediction"]["score"] == pytest.approx(table["prediction"]["score"], abs=1e-6)
+        file.unlink()
+        assert score(client, [row])[0]["source"] == "live"
+
+
+def test_a_store_that_hangs_delays_neither_lookups_nor_the_refusal(project: Sandbox) -> None:
+    file = _model_file(project)
+    content = file.read_bytes()
+    file.unlink()
+    # Opening it waits for a writer.
+    os.mkfifo(file)
+    store, bounds = project.root / ".prescore" / "store", LiveBounds(load_seconds=0.2)
+    service = Service(project.database, ServiceSettings(open_to_all=True), open_live(store, bounds))
+    with serving(Dispatcher(service)) as client:
+        for _ in range(3):
+            refused = client.post(PATH, json={"rows": [{"features": features(1)}]})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "live_unavailable")
+            assert client.get("/v1/predictions/churn/1").json()["found"]
+        file.write_bytes(content)
+        _until_status(client, {"features": features(1)}, 200)
+
+
+def test_answers_are_repeated_for_as_long_as_the_spec_says_and_not_for_another_version(sandbox: Sandbox) -> None:
+    sandbox.spec(WITHOUT_CHECKS + 'cache = "1h"\n')
+    assert materialize.run(sandbox.job()).published
+    row, other = {"features": {"visits": 1, "spend": 0.5}}, {"features": {"visits": 2, "spend": 0.5}}
+    with serving(app(sandbox)) as client:
+        (first,) = score(client, [row])
+        turned = {"features": {"spend": 0.5, "visits": 1}}
+        new, again, same, rejected = score(client, [other, row, turned, {"features": {}}])
+        assert first["data_as_of"] == again["data_as_of"] == same["data_as_of"] < new["data_as_of"]
+        assert again["prediction"] == same["prediction"] == first["prediction"] != new["prediction"]
+        assert again["age_seconds"] > first["age_seconds"]
+        assert rejected["rejected"]["reason"] == "Feature visits is missing."
+        assert score(client, [{"features": {"visits": "1", "spend": 0.5}}])[0]["rejected"]
+        assert scraped(client, "prescore_live_rows_total", model="churn", result="cached") == 2
+        sandbox.onnx(linear([-2.0, 0.5]))
+        assert materialize.run(sandbox.job()).published
+        expected = {version: 1 / (1 + np.exp(-score)) for version, score in ((1, 0.75), (2, -1.75))}
+        _until_version(client, row, 2, expected)
+
+
+def test_rows_on_which_the_model_fails_are_rejected_alone(sandbox: Sandbox) -> None:
+    """ONNX Runtime fails for a whole call when one of its rows has a text that is not a number."""
+    cast = helper.make_node("Cast", ["visits"], ["score"], to=TensorProto.FLOAT)
+    sandbox.onnx(model([cast], [("visits", TensorProto.STRING, [None])], [("score", TensorProto.FLOAT, [None])]))
+    sandbox.spec(WITHOUT_CHECKS.replace('features = ["visits", "spend"]', 'visits = "visits"'))
+    sandbox.data(pa.table({"customer": range(100), "visits": [f"{n / 100}" for n in range(100)], "spend": [0.0] * 100}))
+    assert materialize.run(sandbox.job()).published
+    with serving(app(sandbox)) as client:
+        rows = [{"features": {"visits": text}} for text in ("1.5", "many", "0.25", "NaN")]
+        answers = score(client, rows)
+        predictions = [answer["prediction"] and answer["prediction"]["score"] for answer in answers]
+        assert predictions == [1.5, None, 0.25, None]
+        assert "failed in ONNX Runtime" in answers[1]["rejected"]["reason"]
+        assert answers[3]["rejected"] == {"column": "score", "reason": "Prediction score is NaN or infinite."}
+
+
+def _until_status(client: httpx.Client, row: dict[str, Any], status: int) -> httpx.Response:
+    """Score a row until the server answers with a status."""
+    for _ in range(10_000):
+        response = client.post(PATH, json={"rows": [row]})
+        if response.status_code == status:
+            return response
+    raise AssertionError(f"{response.status_code} {response.text}")

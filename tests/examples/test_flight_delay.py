@@ -10,9 +10,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
+import prescore
+from fix_api import serving
 from fix_project import Sandbox
+from prescore_api.http.app import ServerSettings, build
 
 # The example is not part of the installed package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "jobs"))
@@ -55,7 +59,10 @@ def flights(sandbox: Sandbox) -> Sandbox:
     """Return a sandbox with the flight example and its data, but no model yet."""
     for name in ("specs/flight_delay.toml", "sql/domains/flight_delay.sql"):
         shutil.copy(ROOT / name, sandbox.root / name)
-    sandbox.settings("")
+    # A chunk then has as many rows as a request for live answers may have.
+    sandbox.settings("chunk_rows = 10_000\n")
+    first_check = '[[checks]]\nname = "probabilities are probabilities"'
+    sandbox.edit(first_check, f"[live]\nallowed = true\n\n{first_check}", "flight_delay")
     data.ensure_data(sandbox.root)
     return sandbox
 
@@ -66,6 +73,34 @@ def _train(flights: Sandbox) -> Any:
     flights.onnx(model.onnx, "flight_delay")
     train.write_examples(model.pipeline, rows, flights.root / "models/flight_delay.onnx")
     return model.pipeline
+
+
+def _require_the_same_live_and_embedded(flights: Sandbox, served: pd.DataFrame) -> None:
+    """Score every flight again, live and in this process, in the chunks of the run: bit by bit what the table holds."""
+    key = ["carrier", "flight", "origin", "date"]
+    outputs = ["late_probability", "late"]
+    scorer = prescore.Scorer.from_version("flight_delay", project=flights.root)
+    row = flights.rows("select snapshot_location from prescore.versions where version = 1")[0]
+    store = flights.root / ".prescore" / "store"
+    snapshot = pq.ParquetFile(store / row[0])
+    embedded, live = [], []
+    app = build(flights.database, ServerSettings(open_to_all=True, store=store))
+    with serving(app) as client:
+        for number in range(snapshot.num_row_groups):
+            chunk = snapshot.read_row_group(number).combine_chunks().to_batches()[0]
+            keys = chunk.select(key).to_pandas()
+            embedded.append(keys.join(scorer.score(chunk.to_pandas())[outputs]))
+            rows = [{"features": features} for features in chunk.select(list(scorer.features)).to_pylist()]
+            content = json.dumps({"rows": rows}, separators=(",", ":"))
+            answers = client.post("/v1/predictions/flight_delay/score", content=content).json()["answers"]
+            assert {(answer["version"], answer["source"]) for answer in answers} == {(1, "live")}
+            live.append(keys.join(pd.DataFrame([answer["prediction"] for answer in answers])))
+    for scored in (pd.concat(embedded), pd.concat(live)):
+        compared = served.merge(scored, on=key, validate="one_to_one", suffixes=("", "_again"))
+        assert len(compared) == 336_776
+        probability = compared["late_probability"].astype(np.float32)
+        assert (probability == compared["late_probability_again"].astype(np.float32)).all()
+        assert (compared["late"] == compared["late_again"]).all()
 
 
 def test_every_score_equals_scikit_learns_and_broken_models_change_none(flights: Sandbox) -> None:
@@ -91,6 +126,8 @@ def test_every_score_equals_scikit_learns_and_broken_models_change_none(flights:
     assert (compared["late_probability"] - compared["expected"]).abs().max() < 1e-5
     is_clear = (compared["expected"] - 0.5).abs() > 1e-5
     assert (compared["late"] == (compared["expected"] > 0.5))[is_clear].all()
+
+    _require_the_same_live_and_embedded(flights, served)
 
     for kind in broken.KINDS:
         good = flights.root / "models/flight_delay.onnx"

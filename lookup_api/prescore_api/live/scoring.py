@@ -41,6 +41,7 @@ from prescore_api.service.live import (
     ScoreAnswer,
     ScoreRow,
     Source,
+    aside,
     too_many_rows,
 )
 from prescore_api.service.lookup import KeyColumns, Lookup
@@ -115,10 +116,12 @@ class Live:
                 # A publication came in between.
                 await self._models.current(model)
                 continue
-            parsed = _parse_keys(version, rows)
             scorable = [number for number in rest if rows[number].features is not None]
-            scored = await self._score(live, loaded, _features(live, [rows[number] for number in scorable]))
-            table |= self._live_answers(scored, scorable, parsed, options)
+            chosen = [rows[number] for number in scorable]
+            parsed = await aside(len(rows), partial(_parse_keys, version, rows))
+            features = await aside(len(rows), partial(_features, live, chosen))
+            scored = await self._score(live, loaded, features)
+            table |= await aside(len(rows), partial(self._live_answers, scored, scorable, parsed, options))
             table |= {number: self._unknown(version, parsed[number]) for number in rest if number not in table}
             return [table[number] for number in range(len(rows))]
         raise Transient(f"{model} is published more often than a request can follow. Try again.")
@@ -236,16 +239,25 @@ def _features(live: LiveModel, rows: Sequence[ScoreRow]) -> Features:
 
 def _parse_keys(version: TableVersion, rows: Sequence[ScoreRow]) -> list[dict[str, Any] | None]:
     """Return the keys of rows as the key of a version; raise KeyInvalid with the number of the row."""
-    parsed: list[dict[str, Any] | None] = []
-    for number, row in enumerate(rows):
-        if row.key is None:
-            parsed.append(None)
-            continue
-        try:
-            parsed.append(keys.parse(version.key, row.key))
-        except KeyInvalid as error:
-            raise KeyInvalid(f"rows[{number}]: {error}") from error
+    numbers = [number for number, row in enumerate(rows) if row.key is not None]
+    try:
+        columns = keys.parse_many(version.key, [rows[number].key for number in numbers])
+    except KeyInvalid:
+        for number in numbers:
+            _require_key(version, number, rows[number].key or {})
+        raise
+    names = [column["name"] for column in version.key]
+    parsed: list[dict[str, Any] | None] = [None] * len(rows)
+    for number, values in zip(numbers, zip(*columns, strict=True), strict=True):
+        parsed[number] = dict(zip(names, values, strict=True))
     return parsed
+
+
+def _require_key(version: TableVersion, number: int, key: Key) -> None:
+    try:
+        keys.parse(version.key, key)
+    except KeyInvalid as error:
+        raise KeyInvalid(f"rows[{number}]: {error}") from error
 
 
 def _table_answers(answers: Answers, numbers: Sequence[int]) -> dict[int, ScoreAnswer]:

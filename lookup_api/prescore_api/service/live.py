@@ -5,10 +5,11 @@ The package `prescore_api.live` computes them; this module needs no model and no
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import pyarrow as pa
 
@@ -18,7 +19,10 @@ from prescore_api.service.answers import Age
 from prescore_api.service.options import DEFAULTS, LookupOptions
 from prescore_api.tables.version import TableVersion
 
+T = TypeVar("T")
+
 MAX_ROWS = 10_000
+_MANY_ROWS = 256
 MISSING: Any = ...
 """Stands for the value of a feature that a row does not have."""
 
@@ -126,6 +130,13 @@ class LiveScoring(Protocol):
         With `prefer` "table", rows whose keys are in the table are not scored, unless the table is older than the
         options allow. Otherwise raises like `score` and `Lookup.many`.
         """
+
+
+async def aside(rows: int, function: Callable[[], T]) -> T:
+    """Return what a function returns, called in a thread for many rows, so that lookups need not wait for them."""
+    if rows < _MANY_ROWS:
+        return function()
+    return await asyncio.to_thread(function)
 
 
 def too_many_rows(rows: int) -> TooLarge:
