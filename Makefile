@@ -36,7 +36,7 @@ airflow: install models/flight_delay.onnx  ## start Airflow on this machine with
 models/flight_delay.onnx: .venv/installed
 	$(BIN)/python jobs/flights/train.py
 
-test-examples: install  ## run the flights, the demo, the notebook and the worked examples: 3 minutes
+test-examples: install  ## run the flights, live answers under load, the demo, the notebook and the worked examples: 6 minutes
 	$(BIN)/pytest -n 2 -o norecursedirs=".*" tests/examples
 
 test-acceptance: install  ## run end-to-end tests of Airflow: standalone, in a browser, with Celery and Redis: 15 minutes

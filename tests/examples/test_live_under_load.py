@@ -1,0 +1,175 @@
+"""Live answers under load, while versions are published and rolled back, workers are killed and the store is away.
+
+Whatever happens, an answer has the number of the version whose model computed it, and no request waits for long.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from fix_project import SPEC, Sandbox, linear
+
+LIVE = SPEC[: SPEC.index("[[checks]]")] + SPEC[SPEC.index("[freshness]") :] + "[live]\nallowed = true\n"
+PRESCORE = str(Path(sys.executable).with_name("prescore"))
+CLIENTS = 4
+ROUNDS = 4
+# Loading, waiting for others and computing are bounded by 17 s together; the machine may be busy with other tests.
+LONGEST = 25.0
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def _served(project: Sandbox) -> Iterator[tuple[str, psutil.Process]]:
+    """Run `prescore serve --live` with two workers; yield its URL and its process."""
+    environment = os.environ | {"PRESCORE_STORE": str(project.root / ".prescore" / "store")}
+    arguments = ["serve", "--no-auth", "--no-access-log", "--live", "--workers", "2", "--port", "0"]
+    log = project.root / "server.log"
+    with log.open("w") as err:
+        process = subprocess.Popen([PRESCORE, *arguments], env=environment, stderr=err)
+    try:
+        _until(lambda: "http://" in log.read_text())
+        url = log.read_text().split()[3]
+        _until(lambda: httpx.get(f"{url}/health/ready").status_code == 200)
+        yield url, psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        with suppress(httpx.TransportError):
+            if condition():
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _weight(version: int) -> float:
+    """Return the first weight of the model of a version: no two versions have a score in common."""
+    return 0.25 * version
+
+
+class Load:
+    """Clients that send rows without pause, and verify every answer."""
+
+    def __init__(self, url: str) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.longest = 0.0
+        self._url = url
+        self._done = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(CLIENTS)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, number: int) -> None:
+        random = np.random.default_rng(number)
+        # Another connection for every request, so that a worker that has just started gets some.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(base_url=self._url, timeout=60, limits=limits) as client:
+            while not self._done.is_set():
+                visits = random.normal(size=random.integers(1, 20)).astype(np.float32).tolist()
+                began = time.monotonic()
+                try:
+                    self._send(client, visits)
+                # A worker was killed during the request.
+                except httpx.TransportError as error:
+                    self.outcomes[type(error).__name__] += 1
+                self.longest = max(self.longest, time.monotonic() - began)
+
+    def _send(self, client: httpx.Client, visits: list[float]) -> None:
+        rows = [{"features": {"visits": value, "spend": 0.0}} for value in visits]
+        response = client.post("/v1/predictions/churn/score", json={"rows": rows})
+        if response.status_code != 200:
+            code = response.json()["error"]["code"]
+            self.outcomes[code] += 1
+            if code not in ("live_unavailable", "overloaded", "database_unavailable", "transient"):
+                self.wrong.append(response.text)
+            return
+        answers = response.json()["answers"]
+        self.outcomes[f"version {answers[0]['version']}"] += 1
+        for value, answer in zip(visits, answers, strict=True):
+            expected = 1 / (1 + np.exp(-_weight(answer["version"]) * value))
+            if answer["version"] != answers[0]["version"] or abs(answer["prediction"]["score"] - expected) > 1e-6:
+                self.wrong.append(f"{value} {answer}")
+
+
+@pytest.fixture
+def project(sandbox: Sandbox) -> Sandbox:
+    """The churn project, whose version N has the weight of N."""
+    sandbox.spec(LIVE)
+    _publish(sandbox, 1)
+    return sandbox
+
+
+def _publish(project: Sandbox, version: int) -> None:
+    project.onnx(linear([_weight(version), 0.0]))
+    _command("run", "churn")
+    assert project.rows("select published_version from prescore.models") == [(version,)]
+
+
+def _command(*arguments: str) -> None:
+    """Run a command in a process of its own, so that the clients measure the server alone."""
+    subprocess.run([PRESCORE, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_live_answers_are_right_whatever_happens(project: Sandbox) -> None:
+    store = project.root / ".prescore" / "store"
+    with _served(project) as (url, server), Load(url) as load:
+        for round_number in range(ROUNDS):
+            _publish(project, round_number + 2)
+            _kill_a_worker(server)
+            if round_number % 2:
+                _command("rollback", "churn")
+                _command("release", "churn")
+            away = store.with_name("away")
+            store.rename(away)
+            _kill_a_worker(server)
+            _until_counted(load, "live_unavailable")
+            away.rename(store)
+            load.outcomes["live_unavailable"] = 0
+        served = project.rows("select published_version from prescore.models")[0][0]
+        load.outcomes[f"version {served}"] = 0
+        _until_counted(load, f"version {served}")
+    assert load.wrong == []
+    assert load.longest < LONGEST
+    _log.info("%s, longest %.2f s", dict(load.outcomes), load.longest)
+
+
+def _kill_a_worker(server: psutil.Process) -> None:
+    workers = [child for child in server.children() if "spawn_main" in " ".join(child.cmdline())]
+    workers[0].send_signal(signal.SIGKILL)
+    # The other worker serves meanwhile, and the server replaces the one that was killed.
+    workers[0].wait(30)
+
+
+def _until_counted(load: Load, outcome: str) -> None:
+    deadline = time.monotonic() + 60
+    while not load.outcomes[outcome]:
+        assert time.monotonic() < deadline, load.outcomes
+        time.sleep(0.05)
