@@ -30,6 +30,15 @@ class GrpcClient:
         """Return a method's response; raise grpc.RpcError."""
         return self.call_with_trailer(method, **fields)[0]
 
+    def is_serving(self) -> bool:
+        """Return what the health service says, which is of another name than the others."""
+        send = self._channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=MESSAGES["HealthCheckRequest"].SerializeToString,
+            response_deserializer=MESSAGES["HealthCheckResponse"].FromString,
+        )
+        return bool(send(MESSAGES["HealthCheckRequest"](), timeout=30).status == 1)
+
     def call_with_trailer(self, method: str, **fields: Any) -> tuple[Any, Mapping[str, str]]:
         """Return a method's response and its trailing metadata; raise grpc.RpcError."""
         send = self._channel.unary_unary(

@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fix_api import Api
+from prescore_api.oip.datatypes import DATATYPES
+from test_oip import binary_body, infer, outputs
 
 STREAM = "application/vnd.apache.arrow.stream"
 _TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=40)
@@ -58,6 +60,21 @@ def _responses(client: httpx.Client, model: str, key: dict[str, Any]) -> list[di
     return [body["answers"][0] if "answers" in body else body for body in bodies]
 
 
+def _inferred(client: httpx.Client, model: str, key: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the outputs of a key that was sent in tensors: in JSON, then in binary."""
+    written = {name: value if isinstance(value, int) else _written(value) for name, value in key.items()}
+    inputs, heads, parts = [], [], []
+    for name, value in written.items():
+        datatype = "INT64" if isinstance(value, int) else "BYTES"
+        parts.append(DATATYPES[datatype].pack([value]))
+        head = {"name": name, "datatype": datatype, "shape": [1]}
+        inputs.append({**head, "data": [value]})
+        heads.append({**head, "parameters": {"binary_data_size": len(parts[-1])}})
+    path = f"/v2/models/{model}/infer"
+    responses = [infer(client, model, *inputs), client.post(path, **binary_body({"inputs": heads}, *parts))]
+    return list(map(outputs, responses))
+
+
 @pytest.mark.parametrize("in_memory", [False, True])
 @pytest.mark.parametrize("kind", KEYS)
 def test_a_key_of_one_column(api: Api, kind: str, in_memory: bool) -> None:
@@ -74,6 +91,7 @@ def test_a_key_of_one_column(api: Api, kind: str, in_memory: bool) -> None:
                 assert (answer["found"], answer["prediction"]) == (True, {"n": i})
                 returned = answer["key"]["k"]
                 assert returned == (value if isinstance(value, int) else _written(value))
+            assert _inferred(api.client, m, {"k": value}) == [{"n": [i], "found": [True], "stale": [False]}] * 2
 
     round_trip()
 

@@ -364,7 +364,9 @@ def test_a_version_in_memory_is_answered_alike(api: Api) -> None:
 def test_a_request_has_at_most_as_many_keys_as_under_v1(oip: httpx.Client) -> None:
     most = list(range(MAX_KEYS))
     assert sum(outputs(infer(oip, "mistakes", tensor("k", "INT64", most)))["found"]) == 1
-    assert "10,001 keys; the limit is 10,000" in error(infer(oip, "mistakes", tensor("k", "INT64", [*most, 0])), 413)
+    assert "has 10,001 elements; the limit is 10,000 rows" in error(
+        infer(oip, "mistakes", tensor("k", "INT64", [*most, 0])), 413
+    )
 
 
 def test_stale_predictions_are_marked_or_refused(api: Api) -> None:

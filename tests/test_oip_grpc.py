@@ -200,6 +200,7 @@ def test_keys_metrics_and_log(database: Database, capfd: pytest.CaptureFixture[s
         before = scraped(http, "prescore_lookup_keys_total", model="m", result="hit") or 0
         assert client.call("ServerLive").live
         assert client.call("ServerReady").ready
+        assert client.is_serving()
         for method, more in (("ServerMetadata", {}), ("ModelReady", {"name": "m"}), ("ModelInfer", fields)):
             code, message, _ = failure(client, method, **more)
             assert (code, "An API key is required" in message) == (grpc.StatusCode.UNAUTHENTICATED, True)

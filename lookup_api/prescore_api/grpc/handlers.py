@@ -22,6 +22,9 @@ from prescore_api.service.access_log import AccessLog
 from prescore_api.service.service import Service
 
 SERVICE = "inference.GRPCInferenceService"
+HEALTH = "grpc.health.v1.Health"
+"""The service that Kubernetes probes. https://github.com/grpc/grpc/blob/master/doc/health-checking.md"""
+_SERVING, _NOT_SERVING = 1, 2
 
 _log = logging.getLogger("prescore_api")
 
@@ -36,6 +39,14 @@ async def _server_ready(call: Call, _: Message) -> Message:
     except PrescoreError:
         return MESSAGES["ServerReadyResponse"](ready=False)
     return MESSAGES["ServerReadyResponse"](ready=True)
+
+
+async def _check(call: Call, _: Message) -> Message:
+    try:
+        call.service.require_ready()
+    except PrescoreError:
+        return MESSAGES["HealthCheckResponse"](status=_NOT_SERVING)
+    return MESSAGES["HealthCheckResponse"](status=_SERVING)
 
 
 async def _server_metadata(_: Call, __: Message) -> Message:
@@ -62,19 +73,25 @@ async def _model_infer(call: Call, request: Message) -> Message:
 
 
 class _Method(NamedTuple):
+    """A method. `messages` is what the names of its messages begin with, its own name by default."""
+
     name: str
     answer: Callable[[Call, Message], Awaitable[Message]]
     open: bool = False
+    messages: str = ""
 
 
-_METHODS = (
-    _Method("ServerLive", _server_live, open=True),
-    _Method("ServerReady", _server_ready, open=True),
-    _Method("ServerMetadata", _server_metadata),
-    _Method("ModelReady", _model_ready),
-    _Method("ModelMetadata", _model_metadata),
-    _Method("ModelInfer", _model_infer),
-)
+_SERVICES = {
+    SERVICE: (
+        _Method("ServerLive", _server_live, open=True),
+        _Method("ServerReady", _server_ready, open=True),
+        _Method("ServerMetadata", _server_metadata),
+        _Method("ModelReady", _model_ready),
+        _Method("ModelMetadata", _model_metadata),
+        _Method("ModelInfer", _model_infer),
+    ),
+    HEALTH: (_Method("Check", _check, open=True, messages="HealthCheck"),),
+}
 
 
 class Handlers:
@@ -84,17 +101,20 @@ class Handlers:
         self._service = service
         self._access_log = access_log
 
-    def generic(self) -> grpc.GenericRpcHandler:
-        """Return them as a server takes them."""
-        handlers = {
-            method.name: grpc.unary_unary_rpc_method_handler(
-                partial(self._handle, method),
-                request_deserializer=MESSAGES[f"{method.name}Request"].FromString,
-                response_serializer=MESSAGES[f"{method.name}Response"].SerializeToString,
-            )
-            for method in _METHODS
-        }
-        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+    def generic(self) -> list[grpc.GenericRpcHandler]:
+        """Return them as a server takes them, by service."""
+        return [
+            grpc.method_handlers_generic_handler(service, {method.name: self._handler(method) for method in methods})
+            for service, methods in _SERVICES.items()
+        ]
+
+    def _handler(self, method: _Method) -> grpc.RpcMethodHandler:
+        messages = method.messages or method.name
+        return grpc.unary_unary_rpc_method_handler(
+            partial(self._handle, method),
+            request_deserializer=MESSAGES[f"{messages}Request"].FromString,
+            response_serializer=MESSAGES[f"{messages}Response"].SerializeToString,
+        )
 
     async def _handle(self, method: _Method, request: Message, context: Any) -> Message:
         call = Call(self._service, f"grpc_{method.name}", context.invocation_metadata(), context.peer())

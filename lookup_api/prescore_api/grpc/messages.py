@@ -64,6 +64,9 @@ _MESSAGES: dict[str, Mapping[str, str]] = {
         "outputs": "repeated InferTensor",
         "raw_output_contents": "repeated bytes",
     },
+    # The status is an enumeration, which is sent like an integer.
+    "HealthCheckRequest": {"service": "string"},
+    "HealthCheckResponse": {"status": "int32"},
     "InferTensor": _TENSOR,
     "InferParameter": {
         "bool_param": "one of bool",

@@ -39,7 +39,7 @@ class GrpcServer:
     def __init__(self, service: Service, address: GrpcAddress, access_log: AccessLog | None) -> None:
         limits = [("grpc.max_receive_message_length", LARGEST_MESSAGE), ("grpc.so_reuseport", 1)]
         self._server = aio.server(options=limits)
-        self._server.add_generic_rpc_handlers((Handlers(service, access_log).generic(),))
+        self._server.add_generic_rpc_handlers(Handlers(service, access_log).generic())
         self._address = address
 
     async def __aenter__(self) -> Self:

@@ -68,9 +68,10 @@ def _input(item: Message, raw: bytes | None) -> Tensor:
 def _typed(item: Message, datatype: Datatype, count: int) -> Values:
     if not datatype.contents:
         raise ValueError("it has no typed contents. Send it in raw_input_contents")
-    values = list(getattr(item.contents, datatype.contents))
-    if len(values) != count:
-        raise ValueError(f"its shape has {count:,} elements, and there are {len(values):,} in {datatype.contents}")
+    contents = getattr(item.contents, datatype.contents)
+    if len(contents) != count:
+        raise ValueError(f"its shape has {count:,} elements, and there are {len(contents):,} in {datatype.contents}")
+    values = list(contents)
     if datatype.kind == "bytes":
         return [decode(value, position) for position, value in enumerate(values)]
     return datatype.parse(values)

@@ -25,7 +25,7 @@ from prescore_api.oip.tensors import (
     describe,
     inputs_by_name,
 )
-from prescore_api.service.live import MAX_ROWS, Features, LiveAnswers, LiveModel, too_many_rows
+from prescore_api.service.live import Features, LiveAnswers, LiveModel
 
 SUFFIX = ".live"
 """How the name ends under which a model is scored. No model's own name has a point."""
@@ -69,8 +69,6 @@ async def infer(call: Call, model: str, number: int | None, request: InferReques
     call.caller.require(model)
     inputs = inputs_by_name(request)
     count = count_rows(request)
-    if count > MAX_ROWS:
-        raise too_many_rows(count)
 
     def parse(live: LiveModel) -> Features:
         return _parse_features(live, inputs, count)

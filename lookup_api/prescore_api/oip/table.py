@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from prescore.catalog import keys
-from prescore.errors import KeyInvalid, RequestInvalid, TooLarge
+from prescore.errors import KeyInvalid, RequestInvalid
 from prescore_api.oip import outputs
 from prescore_api.oip.call import Call
 from prescore_api.oip.outputs import Outputs, Rows
@@ -23,7 +23,7 @@ from prescore_api.oip.tensors import (
     inputs_by_name,
 )
 from prescore_api.service.answers import Age
-from prescore_api.service.lookup import MAX_KEYS, KeyColumns
+from prescore_api.service.lookup import KeyColumns
 from prescore_api.service.options import LookupOptions
 from prescore_api.tables.version import TableVersion
 
@@ -84,8 +84,6 @@ async def infer(call: Call, model: str, number: int | None, request: InferReques
     call.caller.require(model)
     inputs = inputs_by_name(request)
     count = call.keys = count_rows(request)
-    if count > MAX_KEYS:
-        raise TooLarge(f"The request has {count:,} keys; the limit is {MAX_KEYS:,} per request. Send several requests.")
     options = LookupOptions(number, _max_age(request.parameters))
 
     def parse(version: TableVersion) -> KeyColumns:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
-from prescore.errors import RequestInvalid
+from prescore.errors import RequestInvalid, TooLarge
 from prescore_api.oip.datatypes import DATATYPES, Datatype, Values
+from prescore_api.service.lookup import MAX_KEYS
 
 Shape = Sequence[int]
 Parameters = Mapping[str, Any]
@@ -71,13 +72,19 @@ def datatype_of(name: str, datatype: Any) -> Datatype:
 
 
 def count_elements(name: str, shape: Any) -> int:
-    """Return how many elements a shape has; raise RequestInvalid for what is not a shape."""
+    """Return how many elements a shape has; raise RequestInvalid for what is not a shape, and TooLarge."""
     is_shape = isinstance(shape, Sequence) and 0 < len(shape) <= _MOST_DIMENSIONS
-    if not is_shape or not all(type(size) is int and 0 <= size < 2**31 for size in shape):
+    if not is_shape or not all(type(size) is int and size >= 0 for size in shape):
         raise RequestInvalid(
             f"Input {name!r} has the shape {shape!r}. A shape is a list of sizes, such as [2] or [2, 1]."
         )
-    return math.prod(shape)
+    count: int = math.prod(shape)
+    # No input has several values per row. Checked here, this bounds the work before anything is read.
+    if count > MAX_KEYS:
+        raise TooLarge(
+            f"Input {name!r} has {count:,} elements; the limit is {MAX_KEYS:,} rows per request. Send several requests."
+        )
+    return count
 
 
 def describe(descriptions: Sequence[TensorDescription]) -> list[dict[str, Any]]:
