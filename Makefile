@@ -4,7 +4,7 @@ BIN := .venv/bin
 export GX_ANALYTICS_ENABLED := False
 OIP := triton kserve mlserver open-inference
 
-.PHONY: help install demo airflow test test-examples test-acceptance test-compose test-toolkits test-oip bench-api docs pictures check faults lock clean
+.PHONY: help install demo airflow test test-examples test-acceptance test-compose test-toolkits test-oip bench-api docs pictures check faults soak lock clean
 install: .venv/installed  ## install everything into .venv
 	@$(if $(filter-out install,$(MAKECMDGOALS)),:,echo "Installed in .venv. Next: make demo, or: . .venv/bin/activate && prescore --help")
 
@@ -72,6 +72,9 @@ test-oip: install $(OIP:%=.venv-oip/%/installed)  ## run the clients of the Open
 
 faults: install  ## kill runs in every step, twenty times each, and verify what they leave: 30 minutes
 	$(BIN)/python tests/fault_matrix.py --kills 20
+
+soak: install  ## run long random sequences of incremental nights, operators and refusals: half an hour
+	PRESCORE_SOAK=60 $(BIN)/pytest -q tests/test_incremental_states.py
 
 bench-api: install  ## measure the lookup API's requests per second with wrk (apt-get install wrk): 7 minutes
 	$(BIN)/python benchmarks/lookups.py

@@ -14,7 +14,7 @@ from pathlib import Path
 
 # When a script is run, Python searches only the script's own folder for modules.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import faults, memory, naive, scheduled, speed, swap, verification, world
+from benchmarks import faults, incremental, memory, naive, scheduled, speed, swap, verification, world
 from benchmarks.meter import Row
 from benchmarks.models import KINDS
 
@@ -84,6 +84,14 @@ def _verification(arguments: argparse.Namespace) -> tuple[list[Row], str]:
     return rows, verification.tables(rows)
 
 
+def _incremental(arguments: argparse.Namespace) -> tuple[list[Row], str]:
+    rows: list[Row] = []
+    for kind in arguments.model:
+        with _world(arguments) as where:
+            rows += incremental.measure(where, kind, (arguments.rows or [5_000_000])[0], arguments.repeat)
+    return rows, incremental.tables(rows)
+
+
 FIGURES: dict[str, Callable[[argparse.Namespace], tuple[list[Row], str]]] = {
     "speed": _speed,
     "memory": _memory,
@@ -92,6 +100,7 @@ FIGURES: dict[str, Callable[[argparse.Namespace], tuple[list[Row], str]]] = {
     "faults": _faults,
     "airflow": _airflow,
     "verification": _verification,
+    "incremental": _incremental,
 }
 
 

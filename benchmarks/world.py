@@ -130,7 +130,7 @@ class World:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(name))
             connection.execute(sql.SQL("create database {}").format(name))
-        self._flush()
+        self.flush()
 
     def run(self, name: str, *, watch_memory: bool = False) -> Run:
         """Measure `prescore run NAME --json` as on any night: with a spec that has run before, here on few rows."""
@@ -140,7 +140,7 @@ class World:
         path.write_text(f"select * from ({whole}) limit 1000")
         self.prescore("run", name)
         path.write_text(whole)
-        self._flush()
+        self.flush()
         with measured(self.server) as work:
             out, peak = self._command("run", name, "--json", watch_memory=watch_memory)
         return Run(json.loads(out), work, peak)
@@ -160,7 +160,7 @@ class World:
             raise SystemExit(f"prescore {' '.join(arguments)} failed with exit code {process.returncode}: {out}{err}")
         return out, peak.stop() if peak else 0.0
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Write everything to disk now, so that nothing is written during a measurement."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute("checkpoint")

@@ -12,6 +12,7 @@ import pytest
 from fix_project import SPEC, Sandbox, customers
 from prescore.run import audit, materialize
 from prescore.run.report import Report
+from prescore.versions.options import DEFAULTS, RunOptions
 
 WITHOUT_CHECKS = SPEC[: SPEC.index("[[checks]]")] + SPEC[SPEC.index("[freshness]") :]
 INCREMENTAL = (
@@ -29,13 +30,17 @@ class Nights:
     project: Sandbox
     frame: Any
 
-    def run(self) -> Report:
-        """Write tonight's customers, in another order, and make a version of them."""
+    def run(self, options: RunOptions = DEFAULTS) -> Report:
+        """Make a version of tonight's customers."""
+        self.write()
+        return materialize.run(self.project.job(), options)
+
+    def write(self) -> None:
+        """Write tonight's customers, in another order."""
         shuffled = self.frame.sample(frac=1, random_state=len(self.frame))
         table = pa.Table.from_pandas(shuffled.reset_index(), preserve_index=False)
         types = {"customer": pa.int64(), "visits": pa.float32(), "spend": pa.float32(), "note": pa.string()}
         self.project.data(table.select(list(types)).cast(pa.schema(types)))
-        return materialize.run(self.project.job())
 
     def changes(self) -> tuple[int, ...]:
         """Make and verify a version, and return its numbers of carried, changed, new and vanished rows."""

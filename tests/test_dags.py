@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from fix_airflow import Airflow, start_airflow
 from fix_postgres import recreate
-from fix_project import SPEC, Sandbox, linear
+from fix_project import SPEC, Sandbox, customers, linear
 from prescore.catalog import migrations
 from prescore.catalog.database import Database
 from prescore.errors import Busy
@@ -211,6 +211,33 @@ def test_a_check_that_is_cleared_after_the_publication_changes_nothing(airflow: 
     assert airflow.run()["state"] == "success"
     assert airflow.run_task("check")["states"]["check"] == "success"
     assert sandbox.rows(STATES) == [(1, "published")]
+
+
+def test_incremental_runs_score_nothing_or_what_changed_and_rebase(airflow: Airflow, sandbox: Sandbox) -> None:
+    _without_checks(sandbox)
+    with (sandbox.root / "specs/churn.toml").open("a") as spec:
+        spec.write("[incremental]\nrebase = 0.001\n")
+    sandbox.cli("run", "churn")
+    nothing = airflow.run()
+    # One empty share keeps the tasks in their order.
+    assert (nothing["state"], nothing["states"]["score[0]"], "score[1]" in nothing["states"]) == (
+        "success",
+        "success",
+        False,
+    )
+    assert "churn version 2: scored 0 chunks; 0 were done before" in airflow.log()
+    (event,) = nothing["events"]
+    assert (event["version"], event["rows"]) == (2, 1000)
+    sandbox.data(customers().slice(2))
+    # The two rows that have vanished are more than a thousandth.
+    assert airflow.run()["state"] == "success"
+    published = [(1, "superseded"), (2, "superseded"), (3, "superseded"), (4, "published")]
+    assert sandbox.rows(STATES) == published
+    for task in ("check", "publish"):
+        assert airflow.run_task(task)["states"][task] == "success"
+    assert sandbox.rows(STATES) == published
+    assert sandbox.rows("select count(*), min(version) from predictions.churn") == [(998, 4)]
+    assert sandbox.rows(LEASES) == [(0,)]
 
 
 def test_a_misspelt_form_field_fails_the_run_and_is_named(airflow: Airflow, sandbox: Sandbox) -> None:

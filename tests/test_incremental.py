@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from fix_incremental import Nights
 from fix_project import linear
+from prescore.errors import DomainInvalid
 from prescore.run import audit
 from prescore.versions import rollback
+from prescore.versions.options import RunOptions
 
 
 def test_each_night_scores_what_differs_from_the_base(nights: Nights) -> None:
@@ -110,3 +115,60 @@ def test_a_duplicate_key_is_refused_as_in_a_full_run(nights: Nights) -> None:
     with pytest.raises(Exception, match=r"duplicate keys: \(7\) 2 times"):
         nights.run()
     assert nights.catalog("version, state") == [(1, "published"), (2, "refused")]
+
+
+def test_a_source_that_has_not_changed_is_not_read(nights: Nights) -> None:
+    project = nights.project
+    stamp = "select max(day) from read_parquet('data/log.parquet')"
+    project.data(pa.table({"day": [1, 2]}), "log")
+    project.edit("[key]", f'unchanged_if = "{stamp}"\n[key]')
+    nights.frame.loc[0, "spend"] += 1
+    assert nights.changes() == (999, 1, 0, 0)
+    shown = nights.expected()
+    # The value is the same: these customers are not read.
+    nights.frame.loc[1, "spend"] += 1
+    report = nights.run()
+    assert (report.changes or {})["unchanged_since"] == 2
+    assert project.rows("select customer, score, note from predictions.churn order by customer") == shown
+    assert project.rows(
+        "select snapshot_location from prescore.versions where version > 1 group by 1 having count(*) = 2"
+    )
+    # Another value, another query with the same value, no value: they are read.
+    project.data(pa.table({"day": [1, 3]}), "log")
+    assert nights.changes() == (998, 2, 0, 0)
+    nights.frame.loc[2, "spend"] += 1
+    project.edit("select max(day)", "select min(day) + 2")
+    assert nights.changes() == (997, 3, 0, 0)
+    nights.frame.loc[3, "spend"] += 1
+    project.data(pa.table({"day": pa.array([None], pa.int64())}), "log")
+    assert nights.changes() == (996, 4, 0, 0)
+    nights.frame.loc[4, "spend"] += 1
+    assert nights.changes() == (995, 5, 0, 0)
+    project.data(pa.table({"day": []}), "log")
+    project.edit("select min(day) + 2", "select day + 2")
+    with pytest.raises(DomainInvalid, match="unchanged_if must return one row with one value"):
+        nights.run()
+
+
+def test_other_parameters_or_another_time_are_a_change_of_the_source(nights: Nights) -> None:
+    project = nights.project
+    project.edit("[key]", 'unchanged_if = "select 1"\nparameters = { least = -9.0 }\n[key]')
+    project.query(
+        "select customer, visits, spend, note from read_parquet('data/customers.parquet') where visits > $least"
+    )
+    nights.run()
+    project.edit("least = -9.0", "least = 0.0")
+    report = nights.run()
+    nights.frame = nights.frame[nights.frame["visits"] > 0]
+    nights.verify(report.version)
+    project.query(
+        "select customer, visits, spend, note from read_parquet('data/customers.parquet') "
+        "where visits > $least and customer < date_part('year', $as_of)"
+    )
+    nights.run()
+    past = RunOptions(as_of=datetime(500, 1, 1, tzinfo=UTC))
+    report = nights.run(past)
+    nights.frame = nights.frame[nights.frame.index < 500]
+    assert report.backfill
+    assert report.rows == len(nights.frame)
+    assert audit.verify(project.job(), report.version).identical

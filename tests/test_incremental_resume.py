@@ -8,11 +8,13 @@ import pytest
 
 from fix_incremental import Nights
 from prescore.catalog.catalog import Catalog
-from prescore.errors import Busy
+from prescore.errors import Busy, NotAllowed
 from prescore.project.spec import Retention
-from prescore.run import materialize
+from prescore.run import materialize, rebase, tasks
+from prescore.run.tasks import Request, Work
 from prescore.steps import changes, stage
-from prescore.versions import delta, pointer, retention
+from prescore.versions import delta, pointer, repetition, retention
+from prescore.versions.options import PublishOptions
 
 KEEP_NOTHING = Retention.model_validate({"versions": 1, "grace": "0s", "candidates": "0s"})
 
@@ -63,6 +65,51 @@ def test_a_version_that_is_retired_while_it_is_compared_is_not_reused(
             nights.run()
     assert nights.changes() == (999, 1, 0, 0)
     assert nights.catalog("version, state, base_version")[2:] == [(3, "published", 2)]
+
+
+@pytest.mark.parametrize("place", ["copied", "committed"])
+def test_an_interrupted_rebase_leaves_the_delta_published(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    module, name = {"copied": (repetition, "copy_rows"), "committed": (rebase, "query")}[place]
+    nights.frame.loc[:119, "spend"] += 1
+    with monkeypatch.context() as patched:
+        patched.setattr(module, name, interrupted(getattr(module, name)))
+        report = nights.run()
+    assert (report.version, report.published, report.rebased_to) == (2, True, None)
+    nights.verify(2)
+    # The next night has nothing to score, and tries again. A copy that was committed stays until retention drops it.
+    report = nights.run()
+    copied = int(place == "committed")
+    assert (report.version, report.rebased_to) == (3 + copied, 4 + copied)
+    assert (report.changes or {})["unchanged_since"] == 2
+    nights.verify(4 + copied)
+    assert stray(nights) == []
+
+
+def test_a_version_published_by_hand_meanwhile_is_not_replaced_without_approval(nights: Nights) -> None:
+    """The delta that was approved stands on its own base, but it was compared with another version."""
+    root = str(nights.project.root)
+    nights.project.cli("run", "churn", "--full", "--no-publish")
+    nights.frame.loc[:119, "spend"] += 1
+    nights.write()
+    request = Request(publish=False, approval=True, full=False, trial_rows=None, as_of=None, due=None)
+    shares = tasks.snapshot("churn", root, "a test", 2, request)
+    assert [tasks.score("churn", root, share) for share in shares] == [1, 1]
+    work = tasks.stage("churn", root, Work(version=3, token=shares[0]["token"]))
+    checked = tasks.check("churn", root, work)
+    approval: Any = {"version": 3, "user": "ann"}
+    with nights.project.database.connect() as connection:
+        pointer.publish(connection, "churn", 2)
+    with pytest.raises(NotAllowed, match="version 3 was compared with version 1, and version 2 is served now"):
+        tasks.publish("churn", root, "a test", checked, request, approval)
+    with nights.project.database.connect() as connection:
+        pointer.publish(connection, "churn", 1, PublishOptions(allow_older=True))
+    # It is published, and rebased by the same task.
+    tasks.publish("churn", root, "a test", checked, request, approval)
+    assert nights.catalog("version, state, base_version")[2:] == [(3, "superseded", 1), (4, "published", None)]
+    nights.verify(4)
+    assert stray(nights) == []
 
 
 def interrupted(function: Any) -> Any:
