@@ -88,25 +88,42 @@ def render_lines(page: Page) -> bytes:
 
 
 def render_scores(answers: Sequence[ScoreAnswer]) -> bytes:
-    """Return `{"answers": […]}` with one answer for each row of a request for scores."""
+    """Return `{"answers": […]}` with one answer for each row of a request for scores.
+
+    What several answers share, as most do, is rendered once.
+    """
+    heads: dict[tuple[int, str], bytes] = {}
+    tails: dict[tuple[int, float, Age], bytes] = {}
     rendered = []
     for answer in answers:
-        version, rejection = answer.table_version, answer.rejection
-        rendered.append(
-            {
-                "model": version.model,
-                "version": version.version,
-                "source": answer.source,
-                "key": answer.key,
-                "prediction": answer.prediction,
-                "rejected": None if rejection is None else rejection._asdict(),
-                "data_as_of": datetime.fromtimestamp(answer.data_as_of, UTC),
-                "published_at": version.row["published_at"],
-                "age_seconds": round(answer.age.seconds, 3),
-                "stale": answer.age.stale,
-            }
-        )
-    return orjson.dumps({"answers": rendered})
+        version = answer.table_version
+        head_key, tail_key = (id(version), answer.source), (id(version), answer.data_as_of, answer.age)
+        if head_key not in heads:
+            heads[head_key] = _score_head(version, answer.source)
+        if tail_key not in tails:
+            tails[tail_key] = _score_tail(version, answer)
+        rejected = b"null" if answer.rejection is None else orjson.dumps(answer.rejection._asdict())
+        parts = (
+            heads[head_key], orjson.dumps(answer.key), b',"prediction":', orjson.dumps(answer.prediction),
+            b',"rejected":', rejected, tails[tail_key],
+        )  # fmt: skip
+        rendered.append(b"".join(parts))
+    return b'{"answers":[%b]}' % b",".join(rendered)
+
+
+def _score_head(version: TableVersion, source: str) -> bytes:
+    head = orjson.dumps({"model": version.model, "version": version.version, "source": source})
+    return head[:-1] + b',"key":'
+
+
+def _score_tail(version: TableVersion, answer: ScoreAnswer) -> bytes:
+    times = {
+        "data_as_of": datetime.fromtimestamp(answer.data_as_of, UTC),
+        "published_at": version.row["published_at"],
+        "age_seconds": round(answer.age.seconds, 3),
+        "stale": answer.age.stale,
+    }
+    return b"," + orjson.dumps(times)[1:]
 
 
 def _tombstone(tombstone: Tombstone | None) -> bytes:

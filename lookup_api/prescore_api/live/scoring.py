@@ -195,13 +195,15 @@ class Live:
         names = [name for _, name in version.select_outputs(options.outputs)]
         lists = answers.to_lists()
         columns = {name: lists[name] for name in names if name in lists}
+        ages = {scored_at: Age(max(now - scored_at, 0.0), stale=False) for scored_at in set(answers.scored_at)}
         found = {}
         for place, number in enumerate(numbers):
             rejection = answers.rejections.get(place)
             prediction = None if rejection else {name: column[place] for name, column in columns.items()}
             scored_at = answers.scored_at[place]
-            age = Age(max(now - scored_at, 0.0), stale=False)
-            found[number] = ScoreAnswer(version, "live", parsed[number], prediction, rejection, scored_at, age)
+            found[number] = ScoreAnswer(
+                version, "live", parsed[number], prediction, rejection, scored_at, ages[scored_at]
+            )
         return found
 
     def _unknown(self, version: TableVersion, key: Key | None) -> ScoreAnswer:
