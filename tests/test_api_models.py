@@ -22,6 +22,7 @@ PATHS = {
     "/v1/predictions/{model}/{key}": ["get"],
     "/v1/predictions/{model}/rows": ["get"],
     "/v1/predictions/{model}/lookup": ["post"],
+    "/v1/predictions/{model}/score": ["post"],
     "/health/live": ["get"],
     "/health/ready": ["get"],
     "/metrics": ["get"],
@@ -52,7 +53,9 @@ def test_a_model_is_described_with_its_columns(shelf: Shelf, client: httpx.Clien
         {"name": "score", "type": "real", "comment": "the score", "role": "output"},
         {"name": "dest", "type": "text", "comment": "airport", "role": "passthrough"},
     ]
-    assert set(description) - {"key", "outputs", "versions"} == set(client.get("/v1/models").json()["models"][0])
+    assert set(description) - {"key", "outputs", "live", "versions"} == set(
+        client.get("/v1/models").json()["models"][0]
+    )
 
 
 def test_models_refuse_parameters_and_health_ignores_them(shelf: Shelf, client: httpx.Client) -> None:

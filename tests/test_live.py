@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 from fix_api import scraped, serving
 from fix_client import ClientCall, address
 from fix_project import SPEC, Sandbox, customers, linear, model
+from fix_store import S3
 from prescore.run import materialize
 from prescore_api.client import Invalid
 from prescore_api.http.app import ServerSettings, build
@@ -81,6 +82,10 @@ def test_rows_are_answered_from_the_table_or_live_with_the_same_numbers(project:
     assert table["age_seconds"] > scored["age_seconds"] >= 0
     assert scored["published_at"] == table["published_at"]
     assert scored["data_as_of"] > table["data_as_of"]
+
+    described = live.get("/v1/models/churn").json()["live"]
+    listed = [{"name": name, "dtype": "float32", "nullable": False} for name in ("visits", "spend")]
+    assert described == {"features": listed, "cache_seconds": 0}
 
     (preferred,) = score(live, [keyed], prefer="live")
     assert (preferred["source"], preferred["key"], preferred["prediction"]) == (
@@ -298,3 +303,33 @@ def _until_status(client: httpx.Client, row: dict[str, Any], status: int) -> htt
         if response.status_code == status:
             return response
     raise AssertionError(f"{response.status_code} {response.text}")
+
+
+def test_the_store_may_be_at_a_url(sandbox: Sandbox, s3: S3) -> None:
+    sandbox.settings(f'store = "{s3.url}"\n')
+    sandbox.spec(WITHOUT_CHECKS)
+    assert materialize.run(sandbox.job()).published
+    (name,) = [name for name in s3.objects() if name.endswith(".onnx")]
+    content = s3.get(name)
+    s3.remove(name)
+    s3.requests()
+    with serving(build(sandbox.database, ServerSettings(open_to_all=True, store=s3.url))) as client:
+        row = {"features": features(5)}
+        refused = client.post(PATH, json={"rows": [row]})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "live_unavailable")
+        # A server only reads.
+        assert {request.split()[0] for request in s3.requests()} <= {"GET", "HEAD"}
+        s3.put(name, content)
+        answer = _until_status(client, row, 200).json()["answers"][0]
+    ((stored,),) = sandbox.rows("select score from predictions.churn where customer = 5")
+    assert answer["prediction"]["score"] == pytest.approx(stored, abs=1e-6)
+
+
+def test_a_server_needs_to_know_the_store(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = sandbox.cli("serve", "--live", "--port", "0")
+    assert (result.code, "PRESCORE_STORE names none" in result.err) == (2, True)
+    monkeypatch.setenv("PRESCORE_STORE", "elsewhere/store")
+    result = sandbox.cli("serve", "--live", "--port", "0")
+    assert (result.code, "elsewhere/store, which is not a folder" in result.err) == (2, True)
+    monkeypatch.setenv("PRESCORE_STORE", "s3:/bucket")
+    assert "PRESCORE_STORE is 's3:/bucket': it must be a path, or a URL" in sandbox.cli("serve", "--live").err

@@ -163,9 +163,23 @@ _MODEL_SUMMARY = _object(
     in_memory=_nullable(reference("InMemoryVersion"), "null for a model that is not configured to be in memory"),
 )
 
+_FEATURE = _object(
+    "A feature of live answers.",
+    name=_STRING,
+    dtype=_typed("string", "such as float32, int64, bool or string"),
+    nullable=_typed("boolean", "whether null is scored; otherwise it rejects the row"),
+)
+
+_LIVE_ANSWERS = _object(
+    "What live answers take.",
+    features=_array(_FEATURE),
+    cache_seconds=_typed("number", "how long a server may repeat an answer for the same features"),
+)
+
 _MODEL = _object(
     "A published model with its columns and versions.",
     **_MODEL_SUMMARY["properties"],
+    live=_nullable(_LIVE_ANSWERS, "null for a model that does not allow live answers"),
     key=_array(reference("Column")),
     outputs=_array(reference("Output")),
     versions=_array(reference("Version"), description="versions that ?version= can select, newest first"),

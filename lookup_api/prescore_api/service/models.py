@@ -133,8 +133,24 @@ class Models:
         return {
             **self._summary(version),
             **version.describe_columns(),
+            "live": await self._describe_live(version),
             "versions": versions,
         }
+
+    async def _describe_live(self, version: TableVersion) -> Description | None:
+        """Return the features that live answers take; None if the version does not allow live answers."""
+        if not version.row["live"]:
+            return None
+        rows = await self._rows("lookup_signature", version.model, version=version.version, id=version.id)
+        signature = rows[0]["signature"] if rows else None
+        if signature is None:
+            return None
+        features = [
+            {"name": name, "dtype": node["dtype"], "nullable": name in signature["nullable"]}
+            for node in signature["inputs"]
+            for name in node["features"]
+        ]
+        return {"features": features, "cache_seconds": version.row["live_cache_seconds"]}
 
     def gauges(self) -> list[Description]:
         """Return every model as of the last reading with its age now; needs no database."""
