@@ -188,6 +188,20 @@ def test_flips_are_the_confusion_table(connection: Connection, nights: tuple[pd.
         assert table == expected.tolist()
 
 
+def test_classes_are_labels_and_not_numbers(connection: Connection, nights: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    first, second = nights
+    a = _table(connection, 1, _rows(first), TYPES)
+    b = _table(connection, 2, _rows(second), TYPES)
+    as_number = _column(compare(connection, a, b), "visits")
+    assert as_number.shift is not None
+    for version in (a, b):
+        version["signature"] = {"outputs": [{"name": "visits", "is_label": True}, {"name": "score", "is_label": False}]}
+    as_class = _column(compare(connection, a, b), "visits")
+    assert (as_class.shift, as_class.labels) == (None, as_number.labels)
+    assert as_class.changed == as_number.changed > 0
+    assert _shift(compare(connection, a, b), "score").psi is not None
+
+
 def test_the_rows_that_moved_most_come_first(connection: Connection, nights: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     first, second = nights
     comparison = _compare(connection, _rows(first), _rows(second))

@@ -123,6 +123,21 @@ def test_an_output_that_the_model_does_not_have_is_reported(sandbox: Sandbox, ou
     assert (result.code, message in result.err) == (2, True), result.err
 
 
+def test_a_class_that_is_an_integer_has_no_limits_of_numbers(sandbox: Sandbox) -> None:
+    _, content = _classifier([0, 1], zipmap=False)
+    sandbox.onnx(content)
+    sandbox.edit('from = "score", type = "real"', 'from = "label", type = "bigint"')
+    sandbox.edit("[freshness]", "[comparison.columns.score]\nchanged.warn = 0.1\n[freshness]")
+    assert sandbox.cli("validate", "churn").code == 0
+    sandbox.edit("changed.warn = 0.1", "changed.warn = 0.1\npsi.warn = 0.1\ntolerance = 1")
+    result = sandbox.cli("validate", "churn")
+    assert result.code == 2
+    assert (
+        "comparison.columns.score: score is the class that the model chooses, which has no psi, tolerance."
+        in result.err
+    )
+
+
 def test_names_that_can_only_mean_one_thing_are_left_out(sandbox: Sandbox) -> None:
     squeeze = helper.make_node("Squeeze", ["p", "ax"], ["score"])
     sandbox.onnx(model([GEMM, SIGMOID, squeeze], [MATRIX], [("score", FLOAT, [None])], WEIGHTS | COLUMN))
@@ -159,8 +174,9 @@ def test_the_catalog_records_the_signature_of_a_version(sandbox: Sandbox) -> Non
     assert (content["nullable"], content["allow_precision_loss"]) == (["spend"], [])
     assert content["outputs"][0] == {
         "name": "score", "type": "real", "from": "probabilities", "dtype": "float32", "index": 1, "columns": None,
-        "classes": ["a", "b", "c"],
+        "is_label": False, "classes": ["a", "b", "c"],
     }  # fmt: skip
+    assert [output["is_label"] for output in content["outputs"]] == [False, False, True]
     signature = Signature.from_content(content)
     assert signature.to_content() == content
     assert signature == SpecScorer(ModelFile(exported), sandbox.job().spec).signature

@@ -19,12 +19,14 @@ class SharedColumn:
     """An output column that both versions have with the same type.
 
     `number` distinguishes its measures in a statement. `tolerance` is how far a number may move without being counted.
+    With `is_class`, its values are classes that a model chose: integers are then labels, and not numbers.
     """
 
     number: int
     name: str
     type: str
     tolerance: float | None
+    is_class: bool = False
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -39,7 +41,7 @@ class SharedColumn:
     @property
     def is_number(self) -> bool:
         """Whether its values are numbers."""
-        return self.type in NUMBERS
+        return self.type in NUMBERS and not self.is_class
 
     @property
     def has_elements(self) -> bool:
@@ -64,8 +66,9 @@ class SharedColumn:
 def shared_columns(a: Version, b: Version, tolerances: Mapping[str, float]) -> list[SharedColumn]:
     """Return the output columns that both versions have with the same type."""
     types_in_b = _output_types(b)
+    classes = _classes(a) | _classes(b)
     return [
-        SharedColumn(number, name, type_name, tolerances.get(name))
+        SharedColumn(number, name, type_name, tolerances.get(name), name in classes)
         for number, (name, type_name) in enumerate(_output_types(a).items())
         if types_in_b.get(name) == type_name
     ]
@@ -88,3 +91,9 @@ def not_compared(a: Version, b: Version) -> dict[str, str]:
 
 def _output_types(version: Version) -> dict[str, str]:
     return {column["name"]: column["type"] for column in version["output_columns"]}
+
+
+def _classes(version: Version) -> set[str]:
+    """Return the output columns that hold the class that a model chose."""
+    signature = version.get("signature") or {"outputs": ()}
+    return {output["name"] for output in signature["outputs"] if output["is_label"]}

@@ -18,10 +18,10 @@ from prescore.comparison.differences import Distribution
 from prescore.comparison.histogram import Bin, Histogram
 from prescore.comparison.relation import Pair, Relation
 
-STEPS = 1024
-"""The number of equally frequent steps between the edges of a histogram."""
-STEPS_OF_SMALL = 4096
-"""The same in a version that is read whole in place of a sample, so that more values have a bin of their own."""
+EXACT_ROWS = 16_384
+"""The number of rows up to which each value has a bin of its own."""
+_STEPS = 1024
+"""The number of equally frequent steps between the edges of the histogram of a larger version."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Distributions:
 
 def read_sample(connection: Connection, relation: Relation, columns: Sequence[SharedColumn]) -> Sample:
     """Return what a sample of a version shows of its columns."""
-    steps = STEPS if relation.is_sampled else STEPS_OF_SMALL
+    # A power of two, with which the places of percentile_disc are computed without rounding.
+    steps = 1 << (relation.rows - 1).bit_length() if relation.rows <= EXACT_ROWS else _STEPS
     measures = []
     for column in columns:
         if column.is_number:

@@ -11,6 +11,7 @@ from typing import Any
 
 from prescore.catalog.types import ARRAYS, FLOATS, NUMBERS, OUTPUT_TYPES, TYPES
 from prescore.project.fields import BY_NAME
+from prescore.project.limits import OF_ELEMENTS, OF_NUMBERS
 from prescore.wording import guess
 
 # Postgres' limit for a view is 1,600 columns, and three are version, data_as_of and published_at.
@@ -18,8 +19,6 @@ _MOST_COLUMNS = 1_597
 # A row must fit into a page of 8 kB, beside the headers of both and the column `version`.
 _LARGEST_ROW = 8_132
 _COLUMN_SECTIONS = ("key", "outputs", "passthrough")
-_OF_NUMBERS = ("psi", "ks", "mean_shift", "quantile_shift")
-_OF_ELEMENTS = ("moved", "tolerance")
 _PAIRS = (("key", "outputs"), ("key", "passthrough"), ("outputs", "passthrough"))
 
 
@@ -159,9 +158,9 @@ def _given(measures: object) -> list[str]:
 
 
 def _is_measured(kind: str, measure: str) -> bool:
-    if measure in _OF_NUMBERS:
+    if measure in OF_NUMBERS:
         return kind in NUMBERS
-    if measure in _OF_ELEMENTS:
+    if measure in OF_ELEMENTS:
         return kind in NUMBERS or TYPES[kind].element in NUMBERS
     return True
 

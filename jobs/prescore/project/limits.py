@@ -9,6 +9,10 @@ from pydantic import Field, StrictBool, model_validator
 from prescore.project.fields import ColumnName
 from prescore.project.section import Section
 
+OF_NUMBERS = ("psi", "ks", "mean_shift", "quantile_shift")
+"""Limits that only numbers have."""
+OF_ELEMENTS = ("moved", "tolerance")
+"""Limits that numbers and arrays of numbers have."""
 Bound = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -43,6 +47,11 @@ class ColumnLimits(Section):
     quantile_shift: Limits | None = Field(
         None, description="the largest distance of the 5, 25, 50, 75 and 95 % quantiles, in the unit of the column"
     )
+
+    @property
+    def of_numbers(self) -> list[str]:
+        """The limits that the column has and that only numbers can have, alone or in arrays."""
+        return [name for name in (*OF_NUMBERS, *OF_ELEMENTS) if getattr(self, name) is not None]
 
 
 class ComparisonLimits(Section):

@@ -79,9 +79,22 @@ def _try_predictions(predictor: Predictor, rows: pa.RecordBatch, *, first: bool)
 
 
 def check_predictor(job: Definition, predictor: Predictor) -> None:
-    """Check what makes the predictions against the examples of the spec, if it is a model file."""
+    """Check what makes the predictions against the limits and the examples of the spec, if it is a model file."""
     if isinstance(predictor, SpecScorer):
+        _require_limits_fit(job.spec, predictor)
         check_examples(job, predictor)
+
+
+def _require_limits_fit(spec: Spec, scorer: SpecScorer) -> None:
+    """Raise SpecInvalid for a limit of numbers on a column whose integers are the classes that the model chooses."""
+    for name, column in spec.comparison.columns.items():
+        selection = scorer.signature.outputs.get(name)
+        if selection is not None and selection.is_label and column.of_numbers:
+            listed = ", ".join(column.of_numbers)
+            raise SpecInvalid(
+                f"comparison.columns.{name}: {name} is the class that the model chooses, which has no {listed}. Use "
+                "changed, or set the limit on the probability of a class."
+            )
 
 
 def check_examples(job: Definition, scorer: SpecScorer) -> None:

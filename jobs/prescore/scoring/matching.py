@@ -187,7 +187,17 @@ class _Matching:
             if len(known) == len(wanted):
                 index, columns = (known[0], None) if output.label is not None else (None, tuple(known))
         dtype = TENSOR_DTYPES[self._given[source].type]
-        return Selection(name, output.type, source, dtype, index, columns, classes, bool(wanted))
+        return Selection(
+            name=name,
+            type=output.type,
+            source=source,
+            dtype=dtype,
+            index=index,
+            columns=columns,
+            classes=classes,
+            by_class=bool(wanted),
+            is_label=self._graph.label_classes(source) is not None,
+        )
 
     @property
     def _only_output(self) -> str | None:

@@ -70,7 +70,7 @@ class Selection:
     `type` is the Postgres type of the column, `dtype` that of the model's output. `index` is the column of a single
     value, and `columns` are those of an array; None stands for the only one and for all. `classes` are what the columns
     of the output stand for, if that is known. `by_class` says that the spec chose by class, so that the output must
-    have a column for each of them.
+    have a column for each of them. `is_label` says that the output is the class that a classifier chose.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Selection:
     columns: tuple[int, ...] | None = None
     classes: tuple[Label, ...] = ()
     by_class: bool = False
+    is_label: bool = False
 
     def error(self, fault: str) -> ModelInvalid:
         """Return the error for an output that the model returned: `fault` says what is wrong with it."""
@@ -160,7 +161,7 @@ class Signature:
 
 
 def _selection_content(selection: Selection) -> dict[str, Any]:
-    content = _plain(vars(selection), "name", "type", "dtype", "index", "columns")
+    content = _plain(vars(selection), "name", "type", "dtype", "index", "columns", "is_label")
     content["from"] = selection.source
     # The classes of an output whose columns were chosen by number are nothing to verify.
     content["classes"] = list(selection.classes) if selection.by_class else None
@@ -178,6 +179,7 @@ def _selection(content: Mapping[str, Any]) -> Selection:
         columns=_tuple(content["columns"]),
         classes=classes or (),
         by_class=classes is not None,
+        is_label=content["is_label"],
     )
 
 
