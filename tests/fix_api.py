@@ -79,12 +79,14 @@ class Shelf:
         rows: Sequence[tuple[Any, ...]],
         share: float,
         outputs: dict[str, str] = SCORE,
+        *,
+        data_as_of: datetime | None = None,
         **more: Any,
     ) -> int:
         """Make a version of rows the canary of its model for a share of the keys, and return it."""
         spec = spec_of(model, key, outputs, {}, more)
         with self.database.connect() as connection:
-            version = self._stage(connection, spec, rows, datetime.now(UTC))["version"]
+            version = self._stage(connection, spec, rows, data_as_of or datetime.now(UTC))["version"]
             canary.start(connection, model, version, share)
         return version
 

@@ -24,6 +24,8 @@ STATUS_KEYS = [
     "stale",
     "held",
     "hold_reason",
+    "canary_version",
+    "canary_share",
     "newest_version",
     "newest_state",
     "newest_started_at",

@@ -60,6 +60,8 @@ class VersionRow(TypedDict):
     base_version: int | None
     base_table: str | None
     tombstones: bool
+    canary_version: int | None
+    canary_share: float | None
     changes: int
     is_attached: bool
 

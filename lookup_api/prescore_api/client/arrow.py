@@ -68,13 +68,18 @@ def read_key_names(response: Response) -> list[str]:
 
 
 def version_of(answers: pa.Table) -> int:
-    """Return the version of a table of answers; raise LookupError, TypeError or ValueError if it names none."""
+    """Return the published version of a table of answers; raise LookupError, TypeError or ValueError without one."""
     metadata = answers.schema.metadata or {}
     return int(metadata[b"version"])
 
 
+def only_version_of(answers: pa.Table) -> int | None:
+    """Return the version of all answers; None while the model has a canary."""
+    return None if "version" in answers.column_names else version_of(answers)
+
+
 def concatenate(parts: Sequence[pa.Table]) -> pa.Table:
-    """Return parts of one version as one table.
+    """Return flat parts as one table.
 
     The metadata is that of the last part, so that the age is not understated for any of them.
     """
@@ -97,8 +102,11 @@ def flatten(answers: pa.Table) -> pa.Table:
         columns |= zip(_field_names(answers, struct), answers.column(struct).flatten(), strict=True)
     data_as_of = datetime.fromisoformat(answers.schema.metadata[b"data_as_of"].decode())
     columns["found"] = answers.column("found")
-    columns["version"] = pa.repeat(pa.scalar(version_of(answers), pa.int32()), answers.num_rows)
-    columns["data_as_of"] = pa.repeat(pa.scalar(data_as_of, pa.timestamp("us", "UTC")), answers.num_rows)
+    if only_version_of(answers) is None:
+        columns |= {name: answers.column(name) for name in ("version", "data_as_of")}
+    else:
+        columns["version"] = pa.repeat(pa.scalar(version_of(answers), pa.int32()), answers.num_rows)
+        columns["data_as_of"] = pa.repeat(pa.scalar(data_as_of, pa.timestamp("us", "UTC")), answers.num_rows)
     return pa.table(columns, metadata=answers.schema.metadata)
 
 

@@ -76,8 +76,8 @@ def lookup_table(server: Server, model: str, keys: ArrowTable, options: LookupOp
     """Return the answers to the keys in a table's rows, as a flat table; raise TypeError or ApiError."""
     table = arrow.to_table(keys)
     lookup_part = partial(_lookup_table_part, server, model, table, options)
-    parts = yield from in_parts(table.num_rows, options.version, lookup_part, arrow.version_of)
-    return arrow.flatten(arrow.concatenate(parts))
+    parts = yield from in_parts(table.num_rows, options.version, lookup_part, arrow.only_version_of)
+    return arrow.concatenate(list(map(arrow.flatten, parts)))
 
 
 def score(
@@ -158,8 +158,10 @@ def _lookup_table_part(
     return _send(server, request, arrow.read_answers)
 
 
-def _version_of(answers: list[Answer]) -> int:
-    return answers[0].version
+def _version_of(answers: list[Answer]) -> int | None:
+    """Return the version of all answers; None if a canary answered some of them."""
+    versions = {answer.version for answer in answers}
+    return versions.pop() if len(versions) == 1 else None
 
 
 def _send(server: Server, request: Request, read: Callable[[Response], T]) -> Call[T]:

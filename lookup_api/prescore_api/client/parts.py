@@ -19,10 +19,13 @@ class _VersionGone(Invalid):
     """The version of the first part was retired before the last part was looked up."""
 
 
-def in_parts(size: int, version: int | None, lookup: LookupPart[P], version_of: Callable[[P], int]) -> Call[list[P]]:
+def in_parts(
+    size: int, version: int | None, lookup: LookupPart[P], version_of: Callable[[P], int | None]
+) -> Call[list[P]]:
     """Return the parts in order, all from one version: the given one, or the one that answers the first part.
 
-    If that version is retired in between, all parts are looked up again, once. Raises what `lookup` raises.
+    If that version is retired in between, all parts are looked up again, once. `version_of` returns None for a part
+    that a canary has answered as well; all parts are then looked up like the first one. Raises what `lookup` raises.
     """
     try:
         return (yield from _from_one_version(size, version, lookup, version_of))
@@ -31,7 +34,7 @@ def in_parts(size: int, version: int | None, lookup: LookupPart[P], version_of: 
 
 
 def _from_one_version(
-    size: int, version: int | None, lookup: LookupPart[P], version_of: Callable[[P], int]
+    size: int, version: int | None, lookup: LookupPart[P], version_of: Callable[[P], int | None]
 ) -> Call[list[P]]:
     first = yield from lookup(0, version)
     parts = [first]

@@ -2,7 +2,8 @@
 
 A request has a column for each key column, with the same name. A response has three columns: the structs `key` and
 `prediction`, whose fields cannot clash with other names, and the boolean `found`, which pages of rows do not need. The
-schema's metadata holds what all answers share.
+schema's metadata holds what all answers share. While a model has a canary, answers to many keys also have the columns
+`version` and `data_as_of`.
 
 The format: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format.
 """
@@ -10,6 +11,7 @@ The format: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-for
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import pyarrow as pa
@@ -18,9 +20,9 @@ from prescore.catalog import keys
 from prescore.catalog.catalog import Column
 from prescore.catalog.types import ARRAYS, INTEGERS, TIMES, TYPES
 from prescore.errors import KeyInvalid
-from prescore_api.service.answers import Age, Answers
+from prescore_api.service.answers import Age, Answers, MixedAnswers
 from prescore_api.service.row_pages import Page
-from prescore_api.tables.version import TableVersion
+from prescore_api.tables.version import OutputSelection, TableVersion
 
 MEDIA_TYPE = b"application/vnd.apache.arrow.stream"
 _SCALARS = {
@@ -106,29 +108,55 @@ def _require_time(kind: str, data_type: pa.DataType) -> None:
         raise KeyInvalid(f"a timestamp takes times without a time zone, not {data_type}.")
 
 
-def render(answers: Answers) -> bytes:
+def render(answers: Answers | MixedAnswers) -> bytes:
     """Return the answers as an Arrow IPC stream with one record batch, in the order of the request."""
+    if isinstance(answers, MixedAnswers):
+        return _stream(_mixed(answers))
+    batch = _batch(answers, answers.selection)
+    return _stream(batch.replace_schema_metadata(_metadata(answers.table_version, answers.age)))
+
+
+def _mixed(answers: MixedAnswers) -> pa.RecordBatch:
+    """Return answers of two versions with the columns `version` and `data_as_of`, and the outputs of the published one.
+
+    The metadata is that of the published version, too.
+    """
+    published, canary = answers.published, answers.canary
+    names = [name for _, name in published.selection]
+    parts = [
+        _with_version(_batch(published, published.selection), published.table_version),
+        # It has these outputs with the same types. Otherwise, it would break readers, and be no canary.
+        _with_version(_batch(canary, canary.table_version.select_outputs(names)), canary.table_version),
+    ]
+    (batch,) = pa.Table.from_batches(parts).combine_chunks().to_batches() or parts[:1]
+    ordered = batch.take(pa.array(_order(answers.is_canary), pa.int64()))
+    return ordered.replace_schema_metadata(_metadata(published.table_version, published.age))
+
+
+def _order(is_canary: Sequence[bool]) -> list[int]:
+    """Return where the answer to each key is, if those of the canary follow all others."""
+    published, canary = count(), count(is_canary.count(False))
+    return [next(canary if taken else published) for taken in is_canary]
+
+
+def _with_version(batch: pa.RecordBatch, version: TableVersion) -> pa.RecordBatch:
+    number = pa.repeat(pa.scalar(version.version, pa.int32()), batch.num_rows)
+    data_as_of = pa.repeat(pa.scalar(version.row["data_as_of"], _TYPES["timestamptz"]), batch.num_rows)
+    return batch.append_column("version", number).append_column("data_as_of", data_as_of)
+
+
+def _batch(answers: Answers, selection: OutputSelection) -> pa.RecordBatch:
+    """Return answers with these outputs of their version, as the columns `key`, `found` and `prediction`."""
     version = answers.table_version
     found = pa.array(answers.found, pa.bool_()).fill_null(False)
     key = _struct(version.key, answers.keys)
-
-    positions = [position for position, _ in answers.selection]
+    positions = [position for position, _ in selection]
     selected = [version.outputs[position] for position in positions]
     outputs = answers.outputs.to_arrays(positions)
     # A prediction is null as a whole if its key was not found.
     not_found = pa.compute.invert(found)
     prediction = _struct(selected, outputs, mask=not_found)
-
-    schema = pa.schema(
-        {
-            "key": key.type,
-            "found": found.type,
-            "prediction": prediction.type,
-        },
-        metadata=_metadata(version, answers.age),
-    )
-    batch = pa.record_batch([key, found, prediction], schema=schema)
-    return _stream(batch)
+    return pa.record_batch([key, found, prediction], names=["key", "found", "prediction"])
 
 
 def render_page(page: Page) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from prescore.catalog.lookup import Row
-from prescore_api.service.answers import Age, Answers
+from prescore_api.service.answers import Age, Answers, MixedAnswers
 from prescore_api.service.live import ScoreAnswer
 from prescore_api.service.row_pages import Page
 from prescore_api.service.tombstones import Tombstone
@@ -47,8 +47,18 @@ def render_one(
     return b"".join((head, key_json, _FOUND, prediction_json, end))
 
 
-def render(answers: Answers) -> bytes:
-    """Return `{"answers": […]}` with one answer for each key, in the order of the request.
+def render(answers: Answers | MixedAnswers) -> bytes:
+    """Return `{"answers": […]}` with one answer for each key, in the order of the request."""
+    if isinstance(answers, MixedAnswers):
+        published, canary = iter(_rendered(answers.published)), iter(_rendered(answers.canary))
+        rendered = [next(canary if is_canary else published) for is_canary in answers.is_canary]
+    else:
+        rendered = _rendered(answers)
+    return b'{"answers":[%b]}' % b",".join(rendered)
+
+
+def _rendered(answers: Answers) -> list[bytes]:
+    """Return each answer.
 
     What all answers share is rendered once, into a bytes template with a `%b` for each value. Filling it in is several
     times faster than serializing a dictionary for each row.
@@ -73,8 +83,7 @@ def render(answers: Answers) -> bytes:
             rendered.append(found_template % values)
         else:
             rendered.append(missing_template % values[:key_width])
-    joined = b",".join(rendered)
-    return b'{"answers":[%b]}' % joined
+    return rendered
 
 
 def render_lines(page: Page) -> bytes:

@@ -112,6 +112,8 @@ class Dispatcher:
         counter.inc()
         histogram.observe(seconds)
         metrics.count_lookups(request.model, request.version, request.keys, request.found)
+        if request.canary is not None and request.model is not None:
+            metrics.count_canary(request.model, request.canary)
         if self._access_log is not None:
             failed_login = response.status == HTTPStatus.UNAUTHORIZED
             self._access_log.add(request, response.status, len(response.body), seconds, failed_login=failed_login)

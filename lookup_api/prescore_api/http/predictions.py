@@ -10,8 +10,9 @@ from prescore_api.formats import arrow, json
 from prescore_api.http import bulk_body, caching, media_types
 from prescore_api.http.request import Request
 from prescore_api.http.response import JSON, NO_STORE, VARY, Header, Response
-from prescore_api.service.answers import Answer, Answers, FetchedOutputs
+from prescore_api.service.answers import Answer, Answers, FetchedOutputs, MixedAnswers
 from prescore_api.service.lookup import KeyColumns, ParseKeys
+from prescore_api.service.metrics import CanaryKeys
 from prescore_api.service.options import DEFAULTS, LookupOptions, refuse_unknown
 from prescore_api.service.tombstones import Tombstone
 from prescore_api.tables.version import OutputSelection, TableVersion
@@ -57,28 +58,40 @@ async def predict_by_name(request: Request) -> Response:
 
 
 async def predict_many(request: Request) -> Response:
-    """Look up the keys in the body, all in one version."""
+    """Look up the keys in the body, all in one version, or in the published one and its canary."""
     (model,) = request.path_values
     _authorize(request, model)
     options, others = LookupOptions.parse(request.parameters())
     refuse_unknown(others)
     form = _form(request)
     parse = bulk_body.parse(request, await request.body())
-    answers = await request.service.lookup.many(model, parse, options)
-    request.version = answers.table_version.version
-    request.found = answers.found.count(True)
+    answers = await request.service.canary_lookup.many(model, parse, options)
+    _record(request, answers)
     if form == arrow.MEDIA_TYPE:
         return Response(200, arrow.render(answers), [_ARROW, VARY, NO_STORE])
     return Response(200, json.render(answers), [JSON, VARY, NO_STORE])
 
 
+def _record(request: Request, answers: Answers | MixedAnswers) -> None:
+    """Note what was found, for the metrics and the access log."""
+    if isinstance(answers, MixedAnswers):
+        canary, found = answers.canary, answers.canary.found.count(True)
+        request.canary = CanaryKeys(canary.table_version.version, len(canary.found), found)
+        request.found = found
+        answers = answers.published
+    request.version = answers.table_version.version
+    request.found += answers.found.count(True)
+
+
 async def _one(request: Request, model: str, parse: ParseKeys, options: LookupOptions) -> Response:
     form = _form(request)
-    answer = await request.service.lookup.one(model, parse, options)
+    answer, is_canary = await request.service.canary_lookup.one(model, parse, options)
     version, is_found = answer.table_version, answer.is_found
     request.version = version.version
     request.keys = 1
     request.found = int(is_found)
+    if is_canary:
+        request.canary = CanaryKeys(version.version, 1, request.found)
     tag = caching.etag(version, answer.age, options, _TAGS[form])
     cache_control = caching.cache_control(version, answer.age, options)
     headers = [VARY, (b"etag", tag), (b"cache-control", cache_control)]

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from prescore.errors import Malformed, RequestInvalid, TooLarge, UnsupportedMediaType
 from prescore_api.service.auth import UNAUTHENTICATED, Caller
+from prescore_api.service.metrics import CanaryKeys
 from prescore_api.service.request_ids import request_id, trace
 from prescore_api.service.service import Service
 
@@ -37,14 +38,14 @@ class Request:
     `path` is as the client sent it, without the root path. Only values are percent-decoded: a proxy that restricts
     access by path must not read a path in another way than the router.
 
-    The dispatcher sets `caller`, `route` and `path_values`, handlers set `model`, `version`, `keys` and `found` for the
-    metrics and the access log.
+    The dispatcher sets `caller`, `route` and `path_values`, handlers set `model`, `version`, `keys`, `found` and
+    `canary`, the keys that a canary answered, for the metrics and the access log.
     """
 
     __slots__ = (
-        "_raw_headers", "_receive", "_root_path", "_scope", "began", "caller", "client", "found", "headers", "id",
-        "keys", "method", "model", "parent", "path", "path_values", "query", "raw_path", "route", "service", "trace",
-        "version",
+        "_raw_headers", "_receive", "_root_path", "_scope", "began", "caller", "canary", "client", "found", "headers",
+        "id", "keys", "method", "model", "parent", "path", "path_values", "query", "raw_path", "route", "service",
+        "trace", "version",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, service: Service, root_path: str = "") -> None:
@@ -68,6 +69,7 @@ class Request:
         self.model: str | None = None
         self.version: int | None = None
         self.keys = self.found = 0
+        self.canary: CanaryKeys | None = None
 
     @property
     def authorization(self) -> bytes | None:

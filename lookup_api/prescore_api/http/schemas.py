@@ -70,7 +70,7 @@ _ANSWER["properties"] |= {
 }
 
 _ANSWERS = _object(
-    "One answer for each key, in the order of the request, all from one version.",
+    "One answer for each key, in the order of the request, all from one version, or from it and its canary.",
     answers=_array(reference("Answer")),
 )
 
@@ -139,6 +139,12 @@ _IN_MEMORY = _object(
     refused=_nullable(_STRING, "why no version is in memory; null if one is"),
 )
 
+_CANARY = _object(
+    "A version that is tried beside the published one.",
+    version=_INTEGER,
+    share=_typed("number", "the share of the keys that are answered from it, from 0 to 1"),
+)
+
 _VERSION = _object(
     "A retained version.",
     version=_INTEGER,
@@ -160,6 +166,7 @@ _MODEL_SUMMARY = _object(
     max_age_seconds=_nullable(_typed("number"), "the model's max age; null if it has none"),
     stale=_STALE,
     held=_typed("boolean", "whether the model is on hold, so that runs do not publish"),
+    canary=_nullable(reference("Canary"), "null for a model without a canary"),
     in_memory=_nullable(reference("InMemoryVersion"), "null for a model that is not configured to be in memory"),
 )
 
@@ -207,6 +214,7 @@ _ERROR = _object(
 SCHEMAS: dict[str, Schema] = {
     "Answer": _ANSWER,
     "Answers": _ANSWERS,
+    "Canary": _CANARY,
     "Column": _COLUMN,
     "Error": _ERROR,
     "Health": _HEALTH,

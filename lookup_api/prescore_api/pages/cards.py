@@ -46,6 +46,7 @@ class Published:
     age_bar: Markup | None
     age: str
     consequence: str
+    canary: str
     times: str
     charts: Sequence[Chart]
     left_out: int
@@ -132,6 +133,7 @@ def _published(row: Row, statistics: StatisticsByColumn, cache: ChartCache) -> P
         age_bar=render_age(row["age_seconds"], max_age) if max_age else None,
         age=_age(row["age_seconds"], max_age),
         consequence=_consequence(row),
+        canary=_canary(row),
         times=f"Data as of {data_as_of}, published {published_at}.",
         charts=charts,
         left_out=len(predictions(row["output_columns"])) - len(charts),
@@ -157,6 +159,15 @@ def _consequence(row: Row) -> str:
     if row["refuse_stale"]:
         return "Lookups are refused until a newer version is published."
     return "Answers are marked as stale until a newer version is published."
+
+
+def _canary(row: Row) -> str:
+    """Return what the canary is served to."""
+    if row["canary_version"] is None:
+        return ""
+    share = row["canary_share"]
+    served = f"answers {100 * share:.6g}% of the keys" if share else "is tried in shadow"
+    return f"Version {row['canary_version']} is the canary and {served}."
 
 
 def _charts(row: Row, statistics: StatisticsByColumn, cache: ChartCache) -> Iterator[Chart]:

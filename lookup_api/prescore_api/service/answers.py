@@ -30,7 +30,8 @@ class Age:
         """Raise TooOld beyond the caller's bound, or beyond the max age if the model refuses stale lookups."""
         if options.max_age is not None and self.seconds > options.max_age:
             raise _too_old(version, self.seconds, f"max_age={options.max_age:g} allows {options.max_age:g} s")
-        refuses_stale = version.row["refuse_stale"] and options.version is None
+        is_pinned = options.version is not None and not options.canary
+        refuses_stale = version.row["refuse_stale"] and not is_pinned
         if self.stale and refuses_stale:
             raise _too_old(version, self.seconds, f"the model's max age is {version.max_age:g} s")
 
@@ -96,3 +97,16 @@ class Answers:
     found: Sequence[bool | None]
     outputs: Outputs
     selection: OutputSelection
+
+
+@dataclass(frozen=True)
+class MixedAnswers:
+    """The answers to a request's keys while the model has a canary.
+
+    `is_canary` says for each key, in the order of the request, whether its answer is the next one of `canary` or of
+    `published`.
+    """
+
+    published: Answers
+    canary: Answers
+    is_canary: Sequence[bool]

@@ -38,6 +38,12 @@ grpc_seconds = Histogram(
     registry=_registry,
 )
 keys = Counter("prescore_lookup_keys", "Keys looked up, by hit or miss.", ["model", "result"], registry=_registry)
+canary_keys = Counter(
+    "prescore_canary_keys",
+    "Those of the keys looked up that a canary answered, by its version, and by hit or miss.",
+    ["model", "version", "result"],
+    registry=_registry,
+)
 pool = Gauge(
     "prescore_pool_connections",
     "Postgres connections, open and idle.",
@@ -113,6 +119,8 @@ _MODEL_GAUGES = {
     "held": "1 if the model is on hold, so that runs do not publish, 0 otherwise.",
     "version": "Number of the published version.",
     "rows": "Rows in the published version.",
+    "canary_version": "Number of the canary. Missing for models without one.",
+    "canary_share": "The share of the keys that the canary answers, from 0 to 1; 0 in shadow.",
 }
 
 
@@ -153,6 +161,21 @@ def count_lookups(model: str | None, version: int | None, sent: int, found: int)
         hits.inc(found)
     if sent > found:
         misses.inc(sent - found)
+
+
+class CanaryKeys(NamedTuple):
+    """The keys of a request that a canary answered: its version, how many they were, and how many of them it has."""
+
+    version: int
+    sent: int
+    found: int
+
+
+def count_canary(model: str, answered: CanaryKeys) -> None:
+    """Count the keys that a canary answered."""
+    for result, number in (("hit", answered.found), ("miss", answered.sent - answered.found)):
+        if number:
+            canary_keys.labels(model, str(answered.version), result).inc(number)
 
 
 @cache

@@ -71,6 +71,11 @@ class Models:
         """Return the published version of every model, as of the last reading."""
         return [reading.version for reading in self._published.values()]
 
+    def last_reading(self, model: str) -> TableVersion | None:
+        """Return a model's published version as of the last reading, None if it was not read or is not published."""
+        reading = self._published.get(model)
+        return None if reading is None else reading.version
+
     async def published(self, model: str) -> TableVersion:
         """Return a model's published version, as of at most TRUSTED_SECONDS ago; raises NotFound."""
         reading = self._published.get(model)
@@ -116,10 +121,11 @@ class Models:
         return await self.numbered(version.model, version.version)
 
     def all_in_memory(self) -> bool:
-        """Return whether every published model is in memory, as of the last reading."""
-        if not self._published:
+        """Return whether lookups in every published model are answered from memory; those in a canary are not."""
+        versions = self.latest()
+        if any(version.row["canary_share"] for version in versions):
             return False
-        return all(self._in_memory.get(model) for model in self._published)
+        return bool(versions) and all(self._in_memory.get(version.model) for version in versions)
 
     async def list_models(self) -> list[Description]:
         """Return every published model and its age, ordered by name."""
@@ -157,7 +163,8 @@ class Models:
         gauges = []
         for version in self.latest():
             published_seconds = self._seconds_since(version.row["published_at"])
-            gauges.append({**self._summary(version), "published_seconds": published_seconds})
+            canary = {name: version.row[name] for name in ("canary_version", "canary_share")}
+            gauges.append({**self._summary(version), "published_seconds": published_seconds, **canary})
         return gauges
 
     def _summary(self, version: TableVersion) -> Description:
@@ -174,6 +181,7 @@ class Models:
             "max_age_seconds": version.max_age,
             "stale": age.stale,
             "held": row["held"],
+            "canary": _canary(row),
             "in_memory": self._in_memory.status(version.model),
         }
 
@@ -240,3 +248,9 @@ class Models:
         if when is None:
             return None
         return self._clock.now() - when.timestamp()
+
+
+def _canary(row: lookup.VersionRow) -> dict[str, Any] | None:
+    if row["canary_version"] is None:
+        return None
+    return {"version": row["canary_version"], "share": row["canary_share"]}

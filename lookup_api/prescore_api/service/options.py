@@ -23,12 +23,14 @@ _QUOTED_CHARACTERS = 60
 class LookupOptions:
     """What a lookup takes besides keys.
 
-    `version` None is the published version, `max_age` (in seconds) None any age, `outputs` empty all outputs.
+    `version` None is the published version, `max_age` (in seconds) None any age, `outputs` empty all outputs. With
+    `canary`, the version was not selected by the caller, but by the key.
     """
 
     version: int | None = None
     max_age: float | None = None
     outputs: tuple[str, ...] = ()
+    canary: bool = False
 
     @classmethod
     def parse(cls, parameters: Parameters) -> tuple[Self, dict[str, str]]:

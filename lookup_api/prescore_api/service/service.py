@@ -11,6 +11,7 @@ from prescore.catalog.database import Database
 from prescore.errors import Forbidden, NotAllowed, PrescoreError, Transient
 from prescore_api.service import metrics
 from prescore_api.service.auth import Caller
+from prescore_api.service.canary import CanaryLookup
 from prescore_api.service.clock import Clock
 from prescore_api.service.live import LiveScoring
 from prescore_api.service.lookup import Lookup
@@ -59,6 +60,7 @@ class Service:
         self._models = Models(self.reader, in_memory, clock)
         self._poller = Poller(self.reader, self._models, in_memory, clock, open_to_all=settings.open_to_all)
         self.lookup = Lookup(self.reader, self._models, in_memory, clock)
+        self.canary_lookup = CanaryLookup(self.lookup, self._models, in_memory)
         self._live = open_live(self.reader, self._models, self.lookup, clock) if open_live else None
         self.rows = RowPages(self.reader, self._models, clock)
         self.tombstones = Tombstones(self.reader, self._models)

@@ -35,10 +35,12 @@ select now() as now, m.model, m.description, m.held_at is not null as held, v.ve
        v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
        v.cache_seconds, v.in_memory, v.live, v.live_cache_seconds, v.model_fingerprint,
        v.rows_version, v.rows_table, v.base_version, v.base_table, v.tombstones,
+       canary.version as canary_version, canary.share as canary_share,
        coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached
 from prescore.models m
 join prescore.visible s on s.model = m.model
 join prescore.versions v on v.model = m.model and v.version = s.version
+left join prescore.canaries canary on canary.model = m.model
 cross join lateral (
   select sum(pg_stat_get_tuples_deleted(c.oid) + pg_stat_get_tuples_updated(c.oid)
              + greatest(pg_stat_get_tuples_inserted(c.oid) - c.rows, 0))::bigint as changes,
@@ -54,9 +56,11 @@ select now() as now, m.model, m.description, m.held_at is not null as held, v.ve
        v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
        v.cache_seconds, v.in_memory, v.live, v.live_cache_seconds, v.model_fingerprint,
        v.rows_version, v.rows_table, v.base_version, v.base_table, v.tombstones,
+       canary.version as canary_version, canary.share as canary_share,
        coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached
 from prescore.models m
 join prescore.versions v on v.model = m.model
+left join prescore.canaries canary on canary.model = m.model
 cross join lateral (
   select sum(pg_stat_get_tuples_deleted(c.oid) + pg_stat_get_tuples_updated(c.oid)
              + greatest(pg_stat_get_tuples_inserted(c.oid) - c.rows, 0))::bigint as changes,

@@ -15,7 +15,7 @@ order by stale desc, failed desc, held desc, unpublished desc, m.model;
 -- the hold, the version published before it, and the last runs. One statement, so that no publication happens in
 -- between.
 select now() as now, m.model, left(m.description, 500) as description, m.held_at, m.held_by,
-       left(m.hold_reason, 500) as hold_reason,
+       left(m.hold_reason, 500) as hold_reason, m.canary_version, m.canary_share,
        v.version, coalesce(v.base_table, v.rows_table) as table_name, v.started_at, v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at,
        v.max_age_seconds, v.refuse_stale, v.model_fingerprint is not null and v.examples_fingerprint is null as unverified, f.age_seconds, coalesce(f.stale, false) as stale,
        b.version as before_version, coalesce(b.base_table, b.rows_table) as before_table, b.started_at as before_started_at,
