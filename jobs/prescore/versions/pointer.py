@@ -82,14 +82,25 @@ def publish_together(
                     event="published",
                     before=before["published_version"],
                     together=together,
-                    # The canary has the columns that the model's view has had so far.
-                    ends_canary=f"version {version} has other columns" if model in redirected else None,
+                    ends_canary=_reason_to_end(catalog, before, row, redirected=model in redirected),
                     reason=_reason(before, version),
                 ),
             )
         if lease is not None:
             lease.check(connection)
     return [catalog.version(model, version) for model, version in together.items()]
+
+
+def _reason_to_end(catalog: Catalog, before: Model, version: Version, *, redirected: bool) -> str | None:
+    """Return why the canary ends when a version is published: it must have the columns of that version, too."""
+    if before["canary_version"] is None:
+        return None
+    canary = catalog.version(before["model"], before["canary_version"])
+    has = {column["name"] for column in canary["output_columns"]}
+    lacks = [column["name"] for column in version["output_columns"] if column["name"] not in has]
+    if redirected or lacks:
+        return f"version {version['version']} has other columns"
+    return None
 
 
 def _reason(before: Model, version: int) -> str | None:

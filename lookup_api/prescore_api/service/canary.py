@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from prescore.catalog import canary
+from prescore.catalog.catalog import Column
 from prescore.errors import NotFound
 from prescore_api.service.answers import Answer, Answers, MixedAnswers
 from prescore_api.service.lookup import KeyColumns, Lookup, ParseKeys
@@ -62,7 +63,7 @@ class CanaryLookup:
                 pass
         return await self._lookup.many(model, parse, options)
 
-    async def _mixed(self, found: Canary, parse: ParseKeys, options: LookupOptions) -> MixedAnswers:
+    async def _mixed(self, found: Canary, parse: ParseKeys, options: LookupOptions) -> Answers | MixedAnswers:
         is_canary = found.takes(parse(found.published))
         others = [not taken for taken in is_canary]
         model = found.published.model
@@ -70,7 +71,10 @@ class CanaryLookup:
             self._lookup.many(model, _selecting(parse, others), options),
             self._lookup.many(model, _selecting(parse, is_canary), found.options(options)),
         )
-        return MixedAnswers(published, tried, is_canary)
+        if _fits(published.table_version, tried.table_version):
+            return MixedAnswers(published, tried, is_canary)
+        # A version with columns that the canary does not have was published since the last reading, and ended it.
+        return await self._lookup.many(model, parse, options)
 
     def _canary(self, model: str, options: LookupOptions) -> Canary | None:
         """Return the model's canary, as of the last reading, unless the caller wants a certain version."""
@@ -84,6 +88,15 @@ class CanaryLookup:
         # meanwhile, and one that was dropped does not.
         is_current = version in (published.row["canary_version"], published.version)
         return Canary(answering, version, share) if version and share and is_current else None
+
+
+def _fits(published: TableVersion, tried: TableVersion) -> bool:
+    """Return whether a canary has the key and all outputs of the published version."""
+    return _types(published.key) == _types(tried.key) and _types(published.outputs) <= _types(tried.outputs)
+
+
+def _types(columns: Sequence[Column]) -> set[tuple[str, str]]:
+    return {(column["name"], column["type"]) for column in columns}
 
 
 def _selecting(parse: ParseKeys, selected: Sequence[bool]) -> ParseKeys:
