@@ -174,7 +174,7 @@ def test_request_ids_are_unique(client: httpx.Client) -> None:
 def test_an_error_is_logged_with_its_request_id(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     app = build(database, OPEN)
     with serving(app) as client:
-        app.service.lookup = None  # type: ignore[assignment] # a bug of ours
+        app.service.canary_lookup = None  # type: ignore[assignment] # a bug of ours
         response = client.get("/v1/predictions/m/1")
     assert (response.status_code, response.json()["error"]["code"]) == (500, "internal")
     assert response.headers["x-request-id"] in caplog.text
