@@ -25,7 +25,7 @@ from prescore.catalog.database import Connection
 from prescore.errors import NotAllowed
 from prescore.project.spec import Retention
 from prescore.store.store import Store
-from prescore.versions import hold, lifecycle, pointer, retention
+from prescore.versions import canary, hold, lifecycle, pointer, retention
 from prescore.versions.options import PublishOptions
 from prescore.versions.rollback import rollback
 
@@ -96,6 +96,28 @@ class Versions(RuleBasedStateMachine):
             options = PublishOptions(allow_older=True)
             self.attempt(allowed, lambda: pointer.publish(self.connection, self.model, version["version"], options))
 
+    @rule(number=Numbers, share=st.sampled_from([0.0, 0.1]))
+    def try_out(self, number: int, share: float) -> None:
+        """Make any version the canary."""
+        if version := self.pick(number):
+            row = self.catalog.model(self.model)
+            is_eligible = version["state"] in ("checked", "superseded")
+            allowed = is_eligible and row["held_at"] is None and row["published_version"] is not None
+            options = PublishOptions(allow_older=True)
+            self.attempt(allowed, lambda: canary.start(self.connection, self.model, version["version"], share, options))
+
+    @rule(promoted=st.booleans())
+    def end_canary(self, promoted: bool) -> None:
+        """Promote or drop the canary."""
+        row = self.catalog.model(self.model)
+        if promoted:
+            allowed = row["canary_version"] is not None and row["held_at"] is None
+            options = PublishOptions(allow_older=True)
+            self.attempt(allowed, lambda: canary.promote(self.connection, self.model, options))
+            assert not allowed or self.catalog.model(self.model)["published_version"] == row["canary_version"]
+        else:
+            self.attempt(row["canary_version"] is not None, lambda: canary.drop(self.connection, self.model))
+
     @rule(number=st.none() | Numbers)
     def roll_back(self, number: int | None) -> None:
         """Roll back, if there is a version to roll back to."""
@@ -157,6 +179,24 @@ class Versions(RuleBasedStateMachine):
         if pointer is not None:
             row = self.connection.execute(f"select version, score from predictions.{self.model}".encode()).fetchall()
             assert row == [{"version": pointer, "score": pointer}]
+
+    @invariant()
+    def the_canary_was_checked_and_has_its_table(self) -> None:
+        """The canary is another version than the published one, and its view shows it, or nothing without one."""
+        if (
+            not hasattr(self, "model")
+            or not self.connection.execute(
+                "select from pg_views where schemaname = 'predictions' and viewname = %s", (f"{self.model}_canary",)
+            ).fetchone()
+        ):
+            return
+        number = self.catalog.model(self.model)["canary_version"]
+        rows = self.connection.execute(
+            f"select version, score from predictions.{self.model}_canary".encode()
+        ).fetchall()
+        assert rows == ([] if number is None else [{"version": number, "score": number}])
+        assert number is None or self.catalog.version(self.model, number)["state"] in ("checked", "superseded")
+        assert {number} <= self.passed | {None}
 
 
 def test_no_order_of_events_publishes_two_versions_or_an_unchecked_one(shelf: Shelf, tmp_path: Path) -> None:

@@ -74,11 +74,13 @@ from (select coalesce(sum(c.rows), 0) as rows, coalesce(sum(c.rejected), 0) as r
 where v.model = %(model)s and v.version = %(version)s and v.state = 'building';
 
 -- name: versions_check
--- Record the results of the checks. A version that failed them is refused, and kept for inspection.
+-- Record the results of the checks. A version that failed them is refused, and kept for inspection. Readers have the
+-- canary, so that it must not be refused.
 update prescore.versions
 set state = %(state)s, checked_at = now(), checks = %(checks)s, checks_fingerprint = %(checks_fingerprint)s,
     comparison = %(comparison)s, to_publish = to_publish and not %(withhold)s
-where model = %(model)s and version = %(version)s and state in ('staged', 'checked', 'refused');
+where (select m.canary_version from prescore.models m where m.model = %(model)s) is distinct from %(version)s
+  and model = %(model)s and version = %(version)s and state in ('staged', 'checked', 'refused');
 
 -- name: versions_supersede
 -- Replace the published version. A rollback also marks it as withdrawn.
