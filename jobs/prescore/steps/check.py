@@ -185,8 +185,8 @@ def _record(
     )
     if updated != 1:
         raise NotAllowed(
-            f"The checks of {model} version {number} cannot be recorded: it was {version['state']} when they began, and "
-            "was published, retired or made the canary meanwhile."
+            f"The checks of {model} version {number} cannot be recorded: it was {version['state']} when they began, "
+            "and was published, retired or made the canary meanwhile."
         )
     detail = "; ".join(sentence(result) for result in failed)
     lifecycle.record_end(catalog, version, state, detail or None)
