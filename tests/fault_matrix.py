@@ -23,15 +23,17 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
 from psycopg.rows import dict_row
 
 from fix_project import QUERY, SPEC, customers, linear
 from prescore.checks import expectations
 from prescore.embedded import server
 from prescore.project.project import Project
-from prescore.run import materialize
-from prescore.steps import publish, snapshot, stage
-from prescore.versions import partitions, retention, table
+from prescore.run import materialize, rebase
+from prescore.steps import changes, publish, snapshot, stage
+from prescore.versions import delta, partitions, repetition, retention, table
 
 STEPS = ("snapshot", "score", "stage", "check", "publish")
 VICTIMS = ("job", "server", "both")
@@ -48,6 +50,22 @@ BOUNDARIES: dict[str, tuple[Any, str]] = {
     "published": (publish, "publish"),
     "retirement decided": (retention, "undropped"),
 }
+INCREMENTAL: dict[str, tuple[Any, str]] = {
+    "rows to score written": (changes, "write"),
+    "delta created, not recorded": (delta, "create"),
+    "delta recorded": (materialize, "reuse_rows"),
+    "first chunk of a delta": (stage, "copy_chunk"),
+    "delta keyed": (stage, "add_key"),
+    "delta staged": (materialize, "finish_table"),
+    "delta published": (publish, "publish"),
+    "copied, not recorded": (repetition, "copy_rows"),
+    # The statement that vacuums the copy is the first after its transaction.
+    "copied, not published": (rebase, "query"),
+    "copy published": (rebase, "_copy"),
+}
+"""Boundaries in an incremental night on which a tenth of the rows changed, so that the delta is rebased."""
+STILL_CURRENT: dict[str, tuple[Any, str]] = {"rows shared": (materialize, "reuse_rows")}
+"""Boundaries in an incremental night on which nothing changed."""
 COMMAND = Path(sys.executable).with_name("prescore")
 
 
@@ -69,7 +87,7 @@ def child(root: Path, place: str) -> None:
     if place in STEPS:
         _stop_inside(place)
     else:
-        _stop_after(*BOUNDARIES[place])
+        _stop_after(*{**BOUNDARIES, **INCREMENTAL, **STILL_CURRENT}[place])
     os.chdir(root)
     sys.argv = ["prescore", "run", "churn"]
     from prescore.cli import main
@@ -119,14 +137,43 @@ class World:
         for name in ("specs", "sql/domains", "models", "data"):
             (root / name).mkdir(parents=True)
         (root / "prescore.toml").write_text(f'database = "embedded"\nchunk_rows = {chunk_rows}\n')
-        (root / "specs/churn.toml").write_text(SPEC.replace("versions = 3", 'versions = 2\ngrace = "0s"'))
-        (root / "sql/domains/churn.sql").write_text(QUERY)
+        kept_short = SPEC.replace("versions = 3", 'versions = 2\ngrace = "0s"')
+        self.spec = kept_short.replace("[onnx]\n", '[passthrough]\nnote = "bigint"\n[onnx]\n')
+        (root / "specs/churn.toml").write_text(self.spec)
+        (root / "sql/domains/churn.sql").write_text(QUERY.replace("spend from", "spend, note from"))
         (root / "models/churn.onnx").write_bytes(linear([1.0, -0.5]))
-        import pyarrow.parquet as pq
-
-        pq.write_table(customers(rows), root / "data/customers.parquet", row_group_size=chunk_rows)
+        self.chunk_rows, self.night = chunk_rows, 0
+        self.write_customers()
         for command in (["run", "churn"], ["pin", "churn", "1"], ["run", "churn"]):
             self.prescore(*command)
+
+    def write_customers(self) -> None:
+        """Write the customers of tonight, of which a tenth has another note. Predictions are as they were."""
+        notes = [self.night if row % 10 == 0 else 0 for row in range(self.rows)]
+        table = customers(self.rows).append_column("note", pa.array(notes, pa.int64()))
+        pq.write_table(table, self.root / "data/customers.parquet", row_group_size=self.chunk_rows)
+
+    @contextmanager
+    def incremental(self, *, changed: bool) -> Iterator[None]:
+        """Make the next runs incremental, with deltas that are large enough for a rebase, after customers changed."""
+        (self.root / "specs/churn.toml").write_text(f"{self.spec}[incremental]\nrebase = 0.05\n")
+        self.night += int(changed)
+        self.write_customers()
+        yield
+        (self.root / "specs/churn.toml").write_text(self.spec)
+
+    def stray(self) -> list[str]:
+        """Return the snapshots that no version needs, and the tables and views that no version has."""
+        versions = self.query("select * from prescore.versions where state not in ('failed', 'retired')")
+        needed = {version["snapshot_location"] for version in versions}
+        needed |= {version[name] for version in versions for name in ("table_name", "rows_table")} | {"churn"}
+        tables = self.query(
+            "select relname from pg_class where relnamespace = 'prescore_versions'::regnamespace "
+            "and relkind in ('r', 'v', 'p')"
+        )
+        store = self.root / ".prescore/store"
+        files = [str(path.relative_to(store)) for path in store.glob("snapshots/churn/*")]
+        return [name for name in [*files, *(table["relname"] for table in tables)] if name not in needed]
 
     def prescore(self, *arguments: str) -> str:
         """Run a command that must succeed, and return its output."""
@@ -161,7 +208,7 @@ def strike(world: World, place: str, victim: str, delay: float, tally: Tally) ->
         world,
         tally,
         f"after killing the {victim} in {place}",
-        {before, left["version"]} if where == "over" else {before},
+        set(range(before, left["version"] + 1)) if where == "over" else {before},
     )
     report = json.loads(world.prescore("run", "churn", "--json"))
     if where not in ("over", "nowhere") and report["version"] != left["version"]:
@@ -169,7 +216,9 @@ def strike(world: World, place: str, victim: str, delay: float, tally: Tally) ->
     after = _ledger(world, report["version"])
     if where not in ("over", "nowhere"):
         tally.scored_again += sum(after.get(chunk) != at for chunk, at in ledger.items())
-    _look(world, tally, f"after the run that followed {place}, {victim}", {report["version"]})
+    _look(world, tally, f"after the run that followed {place}, {victim}", {report["rebased_to"] or report["version"]})
+    if stray := world.stray():
+        tally.wrong.append(f"{place}, {victim}: the run that followed left {stray}")
 
 
 def _kill(world: World, place: str, victim: str, delay: float, tally: Tally) -> None:
@@ -200,9 +249,11 @@ def _ledger(world: World, version: int) -> dict[int, Any]:
 
 
 def _where(left: dict[str, Any], ledger: dict[int, Any], before: int) -> str:
-    """Return the step that the newest version is in according to the catalog."""
+    """Return the step that the newest version is in according to the catalog; the copy of a rebase comes last."""
     if left["version"] == before:
         return "nowhere"
+    if "copy_of" in (left["changes"] or {}):
+        return "over"
     if left["state"] == "building":
         if left["snapshot_rows"] is None:
             return "snapshot"
@@ -235,6 +286,11 @@ def matrix(world: World, kills: int, seed: int, on_kill: Callable[[str], object]
         for victim in VICTIMS[: 3 if kills > 1 else 1]:
             strike(world, place, victim, 0.0, tally)
             on_kill(f"{place}: {victim}")
+    for place in (*INCREMENTAL, *STILL_CURRENT):
+        for victim in VICTIMS[: 3 if kills > 1 else 1]:
+            with world.incremental(changed=place in INCREMENTAL):
+                strike(world, place, victim, 0.0, tally)
+            on_kill(f"{place}: {victim}")
     for step in STEPS:
         tried = 0
         while sum(n for (place, _), n in tally.hits.items() if place == step) < kills and tried < 5 * kills:
@@ -246,7 +302,7 @@ def matrix(world: World, kills: int, seed: int, on_kill: Callable[[str], object]
 
 def markdown_table(tally: Tally) -> str:
     """Return the table of docs/faults.md."""
-    places = [*STEPS, *BOUNDARIES]
+    places = [*STEPS, *BOUNDARIES, *INCREMENTAL, *STILL_CURRENT]
     lines = ["| killed in | job | server | both |", "|---|---|---|---|"]
     lines += [f"| {place} | {' | '.join(str(tally.hits[place, victim]) for victim in VICTIMS)} |" for place in places]
     lines.append(f"\n{sum(tally.hits.values())} kills where they were meant to be, {tally.missed} elsewhere.")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from fault_matrix import Tally, World, strike
+from fault_matrix import INCREMENTAL, Tally, World, strike
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +29,12 @@ def world() -> Iterator[World]:
         ("keyed, not vacuumed", "server"),
         ("attached, not published", "job"),
         ("published", "both"),
+        ("delta recorded", "job"),
+        ("copied, not published", "both"),
     ],
 )
 def test_a_kill_costs_no_more_than_a_chunk(world: World, place: str, victim: str) -> None:
     tally = Tally()
-    strike(world, place, victim, 0.0, tally)
+    with world.incremental(changed=True) if place in INCREMENTAL else nullcontext():
+        strike(world, place, victim, 0.0, tally)
     assert (tally.wrong, tally.scored_again, sum(tally.hits.values())) == ([], 0, 1)
