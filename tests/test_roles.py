@@ -20,7 +20,7 @@ from fix_airflow import Airflow
 from fix_api import OPEN, serving
 from fix_page import status_page
 from fix_postgres import at
-from fix_project import Sandbox, linear
+from fix_project import Sandbox, customers, linear
 from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
@@ -387,6 +387,34 @@ def test_a_reader_reads_the_tables_of_versions_that_passed_their_checks(granted:
     assert_denied(reader, "select * from prescore_versions.churn_v2", "select * from prescore_versions.churn_v3")
     assert statistics(reader) == ["churn_v1"]
     assert run(granted, 0.1) == 0
+    assert reads(reader, 3)
+
+
+def test_deltas_need_no_other_rights(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
+    with (granted.root / "specs/churn.toml").open("a") as spec:
+        spec.write("[incremental]\n")
+    assert granted.cli("run", "churn").code == 0
+    granted.data(customers().slice(5))
+    assert granted.cli("run", "churn").code == 0
+    reader = roles.database("reader")
+    assert reads(reader, 2)
+    with reader.connect() as connection:
+        rows = connection.execute('select count(*) from prescore_versions."churn_v2_DELTA"').fetchone()
+        assert rows is not None
+    granted.data(customers().slice(9))
+    granted.interrupted("check_table")
+    assert_denied(
+        reader, "select * from prescore_versions.churn_v3", 'select * from prescore_versions."churn_v3_DELTA"'
+    )
+    with roles.database("owner").connect() as connection:
+        connection.execute("drop view predictions.churn")
+    become("owner")
+    assert granted.cli("db", "migrate").code == 0
+    with reader.connect() as connection:
+        shown = connection.execute("select count(*) as rows, min(version) as version from predictions.churn").fetchone()
+        assert shown == {"rows": 995, "version": 2}
+    become("writer")
+    assert granted.cli("run", "churn").code == 0
     assert reads(reader, 3)
 
 

@@ -173,8 +173,11 @@ def _shift(
 
 
 def _key_kinds(version: Version) -> list[tuple[str, str]]:
-    """Return name and category of each key column: Postgres compares integers of any size, but not text and a UUID."""
-    return [(column["name"], TYPES[column["type"]].category) for column in version["key_columns"]]
+    """Return name and category of each key column, by name: their order means nothing to a comparison.
+
+    Postgres compares integers of any size, but not text and a UUID.
+    """
+    return sorted((column["name"], TYPES[column["type"]].category) for column in version["key_columns"])
 
 
 def _listed_key(version: Version) -> str:
