@@ -4,9 +4,9 @@
     mlserver/bin/pip install 'mlserver==1.7.1' 'mlserver-sklearn==1.7.1' 'scikit-learn==1.9.1'
     .venv/bin/python benchmarks/inference.py --mlserver mlserver/bin/mlserver
 
-wrk requests one row at a time in JSON: a key from prescore, the twelve features of a row from MLServer. Each server is
-one process: MLServer 1.7.1 cannot start its inference workers with the uvloop that pip installs today. A client in
-Python, which uses more of the machine than the server, calls prescore over gRPC.
+wrk requests one row, then a hundred rows at a time, in JSON: keys from prescore, rows of twelve features from MLServer.
+Each server is one process: MLServer 1.7.1 cannot start its inference workers with the uvloop that pip installs today.
+A client in Python, which uses more of the machine than the server, calls prescore over gRPC.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import grpc
@@ -38,6 +39,7 @@ from prescore_api.grpc.handlers import SERVICE
 from prescore_api.grpc.messages import MESSAGES
 
 _PORT, _GRPC_PORT = 8089, 8090
+_COUNTS = (1, 100)
 _OUTPUTS = "select i as id, {features} from range(1, {rows} + 1) as t(i)"
 _PORTS = {"http_port": _PORT, "grpc_port": _PORT + 2, "metrics_port": _PORT + 3}
 _SETTINGS = {**_PORTS, "parallel_workers": 0, "debug": False}
@@ -50,12 +52,15 @@ _REQUESTS = """
 math.randomseed(os.time())
 wrk.headers["Content-Type"] = "application/json"
 request = function()
-  local body = '{{"inputs": [{tensor}]}}'
-  return wrk.format("POST", "/v2/models/{model}/infer", nil, body)
+  local values = {{}}
+  for row = 1, {rows} do {value} end
+  local data = table.concat(values, ", ")
+  local head = '{{"inputs": [{{"name": "{name}", "shape": {shape}, "datatype": "{datatype}", "data": ['
+  return wrk.format("POST", "/v2/models/{model}/infer", nil, head .. data .. ']}}]}}')
 end
 """
-_KEY = '{{"name": "id", "shape": [1], "datatype": "INT64", "data": [\' .. math.random(1, {rows}) .. \']}}'
-_FEATURES = '{{"name": "predict", "shape": [1, 12], "datatype": "FP32", "data": [{values}]}}'
+_KEY = "values[row] = math.random(1, {keys})"
+_FEATURES = "values[row] = '{features}'"
 
 
 def main() -> None:
@@ -83,22 +88,25 @@ def _round(where: World, arguments: argparse.Namespace) -> list[Row]:
     rows = []
     with Server.prescore(where, "--grpc-port", str(_GRPC_PORT)) as server:
         server.wait_until_in_memory("held")
-        for model in ("stored", "held"):
-            tensor = _KEY.format(rows=arguments.rows)
-            rows.append({"subject": f"prescore, REST, {model}", **_load(where, server, model, tensor, arguments)})
+        for model, count in product(("stored", "held"), _COUNTS):
+            tensor = {"name": "id", "datatype": "INT64", "shape": [count], "value": _KEY.format(keys=arguments.rows)}
+            rows.append(_load(where, server, f"prescore, REST, {model}", model, tensor, arguments))
         calls = _calls(server.headers["Authorization"], arguments)
-        rows.append({"subject": "prescore, gRPC, stored", **asyncio.run(calls)})
+        rows.append({"subject": "prescore, gRPC, stored", "rows": 1, **asyncio.run(calls)})
     if arguments.mlserver:
         with _mlserver(where, arguments.mlserver) as server:
-            values = ", ".join(str(n / 12) for n in range(len(FEATURES)))
-            tensor = _FEATURES.format(values=values)
-            rows.append({"subject": "MLServer, REST", **_load(where, server, "logistic", tensor, arguments)})
+            value = _FEATURES.format(features=", ".join(str(n / 12) for n in range(len(FEATURES))))
+            for count in _COUNTS:
+                tensor = {"name": "predict", "datatype": "FP32", "shape": [count, len(FEATURES)], "value": value}
+                rows.append(_load(where, server, "MLServer, REST", "logistic", tensor, arguments))
     return rows
 
 
-def _load(where: World, server: Server, model: str, tensor: str, arguments: argparse.Namespace) -> Row:
-    script = _REQUESTS.format(model=model, tensor=tensor)
-    return server.load(script, arguments.connections, arguments.seconds, where.root)
+def _load(where: World, server: Server, subject: str, model: str, tensor: Row, arguments: argparse.Namespace) -> Row:
+    rows = tensor["shape"][0]
+    script = _REQUESTS.format(model=model, rows=rows, **tensor)
+    measured = server.load(script, arguments.connections, arguments.seconds, where.root)
+    return {"subject": subject, "rows": rows, **measured}
 
 
 async def _calls(authorization: str, arguments: argparse.Namespace) -> Row:
@@ -148,11 +156,12 @@ def _mlserver(where: World, command: Path) -> Iterator[Server]:
 
 def _lines(rows: list[Row]) -> list[Row]:
     lines = []
-    for subject in dict.fromkeys(row["subject"] for row in rows):
-        measured = [row for row in rows if row["subject"] == subject]
+    for subject, count in dict.fromkeys((row["subject"], row["rows"]) for row in rows):
+        measured = [row for row in rows if (row["subject"], row["rows"]) == (subject, count)]
         line = {
             "": subject,
-            "per second": spread([row["rate"] for row in measured], 0),
+            "rows a request": count,
+            "rows per second": spread([count * row["rate"] for row in measured], 0),
             "p50, ms": spread([row["p50"] for row in measured], 2),
             "p99, ms": spread([row["p99"] for row in measured], 2),
             "errors": sum(row["errors"] for row in measured),
