@@ -61,7 +61,7 @@ def _statement(where: World, arguments: argparse.Namespace) -> float:
     database = Database(where.database)
     with database.connect() as connection:
         version = Catalog(connection).one("lookup_published", model="stored")
-        statement = lookup.published_statement("stored", version["key_columns"], version["output_columns"]).as_bytes()
+        statement = lookup.published_statement(version).as_bytes()
     with psycopg.connect(where.database, autocommit=True) as plain:
         keys = _keys(arguments.rows, _KEYS)
         end, count = time.monotonic() + arguments.seconds, 0

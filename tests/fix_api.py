@@ -122,9 +122,9 @@ class Shelf:
         with connection.transaction():
             roles.grant_version(connection, version["table_name"], readable=True)
         connection.execute(
-            "update prescore.versions set state = 'checked', checked_at = now(), data_as_of = %s, rows = %s "
-            "where model = %s and version = %s",
-            (clock, len(rows), spec.model, number),
+            "update prescore.versions set state = 'checked', checked_at = now(), data_as_of = %s, rows = %s, "
+            "rows_stored = %s where model = %s and version = %s",
+            (clock, len(rows), len(rows), spec.model, number),
         )
         return version
 

@@ -98,9 +98,9 @@ class Scene:
         self.execute(
             "insert into prescore.versions (model, version, table_name, rows_version, rows_table, content_version, "
             "model_fingerprint, domain_fingerprint, spec_fingerprint, spec, key_columns, output_columns, rows, "
-            "rejected, data_as_of) "
+            "rows_stored, rejected, data_as_of) "
             "select model, version + 1, table_name || 'x', version + 1, table_name || 'x', version + 1, 'x', 'x', 'x', "
-            "spec, key_columns, output_columns, rows, 3, now() "
+            "spec, key_columns, output_columns, rows, rows, 3, now() "
             "from prescore.versions where model = %s order by version desc limit 1",
             model,
         )

@@ -28,8 +28,7 @@ def test_a_lookup_uses_the_primary_key_and_touches_one_version(sandbox: Sandbox)
         materialize.run(sandbox.job())
     with sandbox.database.connect() as connection:
         published = Catalog(connection).one("lookup_published", model="churn")
-        keys, outputs = published["key_columns"], published["output_columns"]
-        statement = lookup.published_statement("churn", keys, outputs).as_string(connection)
+        statement = lookup.published_statement(published).as_string(connection)
         values = lookup.parameters([range(0, 50_000, 5_000)])
         cursor = RawCursor(connection, row_factory=dict_row)
         explained = cursor.execute(f"explain (analyze, format json) {statement}".encode(), values).fetchone()

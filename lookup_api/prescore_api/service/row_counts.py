@@ -22,12 +22,12 @@ class RowCounts:
         self._counts: WeakKeyDictionary[TableVersion, asyncio.Future[int]] = WeakKeyDictionary()
 
     async def require_all(self, version: TableVersion) -> None:
-        """Raise DatabaseRefused unless a version's table has as many rows as the catalog says."""
+        """Raise DatabaseRefused unless a version's tables have as many rows as the catalog says."""
         counting = self._counts.get(version)
         if counting is None:
             counting = asyncio.ensure_future(self._count(version))
             self._counts[version] = counting
-        lookup.require_count(version.row, await asyncio.shield(counting))
+        lookup.require_stored(version.row, await asyncio.shield(counting))
 
     async def _count(self, version: TableVersion) -> int:
         try:
@@ -35,7 +35,7 @@ class RowCounts:
         except DatabaseUnavailable as error:
             # A large table takes longer than a lookup may. Nothing is known to be wrong with it.
             _log.warning("the rows of %s version %d were not counted: %s", version.model, version.version, error)
-            return version.row["rows"]
+            return sum(table["rows"] for table in version.row["stored"])
         except DatabaseRefused:
             self._counts.pop(version, None)
             raise

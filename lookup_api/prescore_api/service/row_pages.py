@@ -18,6 +18,7 @@ from prescore_api.service.answers import Age
 from prescore_api.service.clock import Clock
 from prescore_api.service.models import Models
 from prescore_api.service.options import LookupOptions
+from prescore_api.service.row_counts import RowCounts
 from prescore_api.tables.database import ReaderPool
 from prescore_api.tables.version import OutputSelection, TableVersion
 
@@ -75,6 +76,7 @@ class RowPages:
         self._reader = reader
         self._models = models
         self._clock = clock
+        self._counts = RowCounts(reader)
 
     async def page(self, model: str, options: LookupOptions, after: Cursor | None, limit: int) -> Page:
         """Return at most `limit` rows, from the beginning of a version or after a cursor.
@@ -87,6 +89,9 @@ class RowPages:
         age.require(version, options)
         selection = version.select_outputs(options.outputs)
         rows = await self._rows(version, after, limit + 1)
+        # Where rows of a delta are missing, a page has those of its base.
+        if lookup.is_delta(version.row) and version.row["changes"]:
+            await self._counts.require_all(version)
         before = after.rows if after else 0
         if len(rows) <= limit:
             lookup.require_count(version.row, before + len(rows))
@@ -131,6 +136,9 @@ class RowPages:
         except (DatabaseRefused, psycopg.Error):
             await self._require_current(version)
             raise
+        if any(row[0] is None for row in rows):
+            await self._require_current(version)
+            raise lookup.missing_rows(version.row, None)
         if any(row[0] != version.id for row in rows):
             raise await self._retired(version.model, version.version)
         return rows

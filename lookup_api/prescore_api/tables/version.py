@@ -42,11 +42,10 @@ class TableVersion:
 
     @classmethod
     def from_row(cls, row: lookup.VersionRow, *, by_number: bool = False) -> Self:
-        """Build it from its catalog row. `by_number`: read the version's own table, whether it is published or not."""
+        """Build it from its catalog row. `by_number`: look keys up in it whether it is published or not."""
         model, version = row["model"], row["version"]
         key, outputs = row["key_columns"], row["output_columns"]
-        by_name = lookup.published_statement(model, key, outputs)
-        statement = lookup.version_statement(row) if by_number else by_name
+        statement = lookup.version_statement(row) if by_number else lookup.published_statement(row)
         data_as_of = row["data_as_of"]
         published_at = row["published_at"]
         published_seconds = published_at.timestamp() if published_at else 0
@@ -83,8 +82,8 @@ class TableVersion:
         return self.row["id"]
 
     def has_same_rows(self, other: TableVersion) -> bool:
-        """Return whether another instance describes the same rows."""
-        return self.id == other.id
+        """Return whether another instance describes the same rows, as a version for which nothing had changed does."""
+        return _stored_ids(self.row) == _stored_ids(other.row)
 
     def select_outputs(self, names: Sequence[str]) -> OutputSelection:
         """Return the outputs with these names, or all of them if there are no names; raise RequestInvalid."""
@@ -104,6 +103,10 @@ class TableVersion:
             "key": list(map(_describe_key, self.key)),
             "outputs": list(map(_describe_output, self.outputs)),
         }
+
+
+def _stored_ids(row: lookup.VersionRow) -> list[str]:
+    return [table["id"] for table in row["stored"]]
 
 
 def _describe_key(column: Column) -> dict[str, str]:

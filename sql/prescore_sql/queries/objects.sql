@@ -26,14 +26,14 @@ create schema if not exists predictions;
 comment on schema predictions is 'one view for each model, which shows its published version';
 
 -- name: objects_stored_tables
--- The tables that hold the rows of a version: one, or that of a delta and that of its base.
+-- The tables that hold the rows of a version: one, or that of a delta and, with `is_base`, that of its base. The id is that
+-- of the version whose own table it is.
 create or replace function prescore.stored_tables(v prescore.versions)
-returns table (name text, oid oid, rows bigint)
+returns table (name text, oid oid, rows bigint, id uuid, is_base boolean)
 language sql stable as $$
-  select v.rows_table, to_regclass(format('prescore_versions.%I', v.rows_table))::oid, v.rows_stored
-  union all
-  select v.base_table, to_regclass(format('prescore_versions.%I', v.base_table))::oid, b.rows_stored
-  from prescore.versions b where b.model = v.model and b.version = v.base_version
+  select s.rows_table, to_regclass(format('prescore_versions.%I', s.rows_table))::oid, s.rows_stored, s.id,
+         s.version is not distinct from v.base_version
+  from prescore.versions s where s.model = v.model and s.version in (v.rows_version, v.base_version)
 $$;
 comment on function prescore.stored_tables is 'the tables that hold the rows of a version, with the rows that each should have';
 

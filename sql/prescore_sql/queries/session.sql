@@ -40,6 +40,8 @@ set {scope} idle_in_transaction_session_timeout = '60s';
 set {scope} idle_session_timeout = 0
 
 -- name: session_reader_limits
--- Limits of connections that only read.
+-- Limits of connections that only read. The plan of a lookup does not depend on its keys, and with custom plans, which
+-- Postgres prefers for one key, planning takes several times as long as running.
 set {scope} default_transaction_read_only = on;
+set {scope} plan_cache_mode = force_generic_plan;
 set {scope} statement_timeout = {statement_timeout}
