@@ -86,6 +86,9 @@ def look_up(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, An
                 f"Model {model!r} is not published here.{did_you_mean(model, known)} `prescore status` lists published "
                 "models."
             )
+        # The view would show the other rows of a delta.
+        if not published["is_attached"]:
+            raise lost_rows(published)
         key = _parse_key(published, values)
         statement = shown_statement(published)
         try:
@@ -119,7 +122,7 @@ def is_from(version: VersionRow, rows: Sequence[Row]) -> bool:
         if version_id != version["id"]:
             return False
         if found is None and version["rows"]:
-            raise missing_rows(version, None if is_delta(version) else 0)
+            raise lost_rows(version)
     return True
 
 
@@ -175,6 +178,11 @@ def missing_rows(version: VersionRow | Version, rows: int | None = 0) -> errors.
         f"changed by hand? `prescore run {version['model']} --full` makes a new version, and `prescore rollback "
         f"{version['model']}` goes back to an earlier one."
     )
+
+
+def lost_rows(version: VersionRow) -> errors.DatabaseRefused:
+    """Return the error for a version of which a table was lost: all rows, or some of a delta's."""
+    return missing_rows(version, None if is_delta(version) else 0)
 
 
 def published_statement(row: VersionRow) -> sql.Composed:

@@ -120,7 +120,7 @@ class RowPages:
         version = await self._models.current(model)
         # Pages are read from the version's own table, but what is published is what the model's view shows.
         if not version.row["is_attached"]:
-            raise lookup.missing_rows(version.row)
+            raise lookup.lost_rows(version.row)
         return version
 
     async def _rows(self, version: TableVersion, after: Cursor | None, limit: int) -> list[lookup.Row]:
@@ -138,7 +138,7 @@ class RowPages:
             raise
         if any(row[0] is None for row in rows):
             await self._require_current(version)
-            raise lookup.missing_rows(version.row, None)
+            raise lookup.lost_rows(version.row)
         if any(row[0] != version.id for row in rows):
             raise await self._retired(version.model, version.version)
         return rows
