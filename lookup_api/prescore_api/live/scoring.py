@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -52,6 +53,7 @@ from prescore_api.tables.database import ReaderPool
 from prescore_api.tables.version import TableVersion
 
 _ATTEMPTS = 10
+_ByNumber = dict[int, ScoreAnswer]
 
 _log = logging.getLogger("prescore_api")
 
@@ -107,24 +109,35 @@ class Live:
             raise too_many_rows(len(rows))
         for _ in range(_ATTEMPTS):
             table = await self._look_up(model, rows, options) if prefer == "table" else {}
-            rest = [number for number in range(len(rows)) if number not in table]
-            if not rest:
+            if len(table) == len(rows):
                 return list(table.values())
             live, loaded = await self._model(model, options.version)
-            version = live.table_version
-            if table and next(iter(table.values())).table_version.id != version.id:
-                # A publication came in between.
-                await self._models.current(model)
-                continue
-            scorable = [number for number in rest if rows[number].features is not None]
-            chosen = [rows[number] for number in scorable]
-            parsed = await aside(len(rows), partial(_parse_keys, version, rows))
-            features = await aside(len(rows), partial(_features, live, chosen))
-            scored = await self._score(live, loaded, features)
-            table |= await aside(len(rows), partial(self._live_answers, scored, scorable, parsed, options))
-            table |= {number: self._unknown(version, parsed[number]) for number in rest if number not in table}
-            return [table[number] for number in range(len(rows))]
+            if _is_from(live.table_version, table):
+                answers = table | await self._score_rest(live, loaded, rows, table, options)
+                return [answers[number] for number in range(len(rows))]
+            # A publication came in between.
+            await self._models.current(model)
         raise Transient(f"{model} is published more often than a request can follow. Try again.")
+
+    async def _score_rest(
+        self,
+        live: LiveModel,
+        loaded: LoadedModel,
+        rows: Sequence[ScoreRow],
+        table: _ByNumber,
+        options: LookupOptions,
+    ) -> _ByNumber:
+        """Return the answers to the rows that the table does not answer: scored, or rejected without features."""
+        version = live.table_version
+        rest = [number for number in range(len(rows)) if number not in table]
+        scorable = [number for number in rest if rows[number].features is not None]
+        chosen = [rows[number] for number in scorable]
+        parsed = await aside(len(rows), partial(_parse_keys, version, rows))
+        features = await aside(len(rows), partial(_features, live, chosen))
+        scored = await self._score(live, loaded, features)
+        answers = await aside(len(rows), partial(self._live_answers, scored, scorable, parsed, options))
+        unknown = [number for number in rest if rows[number].features is None]
+        return answers | {number: self._unknown(version, parsed[number]) for number in unknown}
 
     async def _model(self, model: str, number: int | None) -> tuple[LiveModel, LoadedModel]:
         version = await self._models.last_known(model)
@@ -141,35 +154,39 @@ class Live:
         return LiveModel(version, loaded.signature), loaded
 
     async def _score(self, live: LiveModel, loaded: LoadedModel, features: Features) -> LiveAnswers:
-        """Score rows, except those whose answers are cached."""
-        model, now = live.table_version.model, self._clock.now()
+        """Score rows, or repeat their answers if the spec allows that."""
+        now = self._clock.now()
         cache_seconds = live.table_version.row["live_cache_seconds"]
-        if not cache_seconds:
-            scored = await loaded.scoring.submit(features.columns, features.rows)
-            _count(model, features.rows, scored)
-            return _answers(live, scored, [now] * features.rows)
-        names = list(live.features)
-        cache_keys = loaded.cache.keys(features)
-        cached = loaded.cache.find(cache_keys, now - cache_seconds)
-        rest = [number for number in range(features.rows) if number not in cached]
+        if cache_seconds:
+            return await self._score_uncached(live, loaded, features, now, now - cache_seconds)
+        scored = await loaded.scoring.submit(features.columns, features.rows)
+        _count(live, features.rows, scored)
+        return _answers(live, scored, [now] * features.rows)
+
+    async def _score_uncached(
+        self, live: LiveModel, loaded: LoadedModel, features: Features, now: float, not_before: float
+    ) -> LiveAnswers:
+        """Score the rows whose answers are not in the cache, or were computed before `not_before`."""
+        keys_of_rows = loaded.cache.keys(features)
+        answers = loaded.cache.find(keys_of_rows, not_before)
+        metrics.live_rows.labels(live.table_version.model, "cached").inc(len(answers))
+        rest = [number for number in range(features.rows) if number not in answers]
+        # Arrow arrays are never answered from the cache.
         columns = features.columns
-        if cached:
-            columns = {name: [columns[name][number] for number in rest] for name in names}
-        metrics.live_rows.labels(model, "cached").inc(len(cached))
+        if answers:
+            columns = {name: [columns[name][number] for number in rest] for name in live.features}
         scored = await loaded.scoring.submit(columns, len(rest))
-        _count(model, len(rest), scored)
-        values = list(zip(*(column.to_pylist() for column in scored.predictions.columns), strict=True))
-        answers: dict[int, CachedAnswer] = dict(cached)
-        for place, number in enumerate(rest):
-            answers[number] = CachedAnswer(values[place] if values else (), now)
-            if place not in scored.rejections:
-                loaded.cache.add(cache_keys[number], answers[number])
+        _count(live, len(rest), scored)
         rejections = {rest[place]: rejection for place, rejection in scored.rejections.items()}
+        for number, values in zip(rest, _rows(scored.predictions), strict=True):
+            answers[number] = CachedAnswer(values, now)
+            if number not in rejections:
+                loaded.cache.add(keys_of_rows[number], answers[number])
         ordered = [answers[number] for number in range(features.rows)]
         predictions = _batch(scored.predictions.schema, [answer.values for answer in ordered])
         return _answers(live, ScoredRows(predictions, rejections), [answer.scored_at for answer in ordered])
 
-    async def _look_up(self, model: str, rows: Sequence[ScoreRow], options: LookupOptions) -> dict[int, ScoreAnswer]:
+    async def _look_up(self, model: str, rows: Sequence[ScoreRow], options: LookupOptions) -> _ByNumber:
         """Return the answers that the table has, by row number; none while it is too old or cannot be read."""
         numbers = [number for number, row in enumerate(rows) if row.key is not None]
         if not numbers:
@@ -190,7 +207,7 @@ class Live:
 
     def _live_answers(
         self, answers: LiveAnswers, numbers: Sequence[int], parsed: Sequence[Any], options: LookupOptions
-    ) -> dict[int, ScoreAnswer]:
+    ) -> _ByNumber:
         version, now = answers.model.table_version, self._clock.now()
         names = [name for _, name in version.select_outputs(options.outputs)]
         lists = answers.to_lists()
@@ -233,6 +250,11 @@ def open_live(place: Path | str, bounds: LiveBounds | None = None) -> Callable[.
     return make
 
 
+def _is_from(version: TableVersion, answers: _ByNumber) -> bool:
+    """Return whether all answers are from a version, as they are from one."""
+    return all(answer.table_version.id == version.id for answer in islice(answers.values(), 1))
+
+
 def _features(live: LiveModel, rows: Sequence[ScoreRow]) -> Features:
     names = list(live.features)
     given = [row.features or {} for row in rows]
@@ -262,7 +284,7 @@ def _require_key(version: TableVersion, number: int, key: Key) -> None:
         raise KeyInvalid(f"rows[{number}]: {error}") from error
 
 
-def _table_answers(answers: Answers, numbers: Sequence[int]) -> dict[int, ScoreAnswer]:
+def _table_answers(answers: Answers, numbers: Sequence[int]) -> _ByNumber:
     version, names = answers.table_version, [column["name"] for column in answers.table_version.key]
     positions = [position for position, _ in answers.selection]
     outputs = zip(*answers.outputs.to_lists(positions), strict=True)
@@ -281,12 +303,17 @@ def _answers(live: LiveModel, scored: ScoredRows, scored_at: Sequence[float]) ->
     return LiveAnswers(live, scored.predictions, rejections, scored_at, partial(to_lists, scored.predictions))
 
 
-def _count(model: str, rows: int, scored: ScoredRows) -> None:
+def _count(live: LiveModel, rows: int, scored: ScoredRows) -> None:
+    model = live.table_version.model
     rejected = len(scored.rejections)
     if rows > rejected:
         metrics.live_rows.labels(model, "scored").inc(rows - rejected)
     if rejected:
         metrics.live_rows.labels(model, "rejected").inc(rejected)
+
+
+def _rows(predictions: pa.RecordBatch) -> Iterable[tuple[Any, ...]]:
+    return zip(*(column.to_pylist() for column in predictions.columns), strict=True)
 
 
 def _batch(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
