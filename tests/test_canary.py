@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from fix_project import SPEC, Sandbox, linear
+from fix_incremental import WITHOUT_CHECKS, Nights
+from fix_project import Sandbox, linear
 from prescore.catalog import canary
 from prescore.catalog.database import Connection
 from prescore.catalog.naming import require_model_name
 from prescore.errors import Mistake, NotAllowed
 from prescore.public.project import Project
 from prescore.versions import pointer
-from prescore.versions.options import PublishOptions
+from prescore.versions.options import PublishOptions, RunOptions
 from prescore.versions.views import restore
 
 PUBLISHED = "select distinct version from predictions.churn"
@@ -25,14 +25,13 @@ COLUMNS = """
 select string_agg(column_name, ' ' order by ordinal_position) from information_schema.columns
 where table_schema = 'predictions' and table_name = 'churn'
 """
-# Great Expectations takes longer than everything else in these runs.
-WITHOUT_CHECKS = re.sub(r"\[\[checks\]\].*?(?=\[freshness\])", "", SPEC, flags=re.DOTALL)
 KEYS = range(100_000)
 
 
 @pytest.fixture
 def two(sandbox: Sandbox) -> Sandbox:
     """A project in which version 1 is published, and version 2 passed its checks."""
+    # Great Expectations takes longer than everything else in these runs.
     sandbox.spec(WITHOUT_CHECKS)
     assert sandbox.cli("run", "churn").code == 0
     _check(sandbox, bias=0.2)
@@ -217,6 +216,23 @@ def test_a_published_version_with_more_outputs_ends_the_canary(two: Sandbox) -> 
     assert ("canary ended", "version 3 has other columns") in [
         (event.event, event.reason) for event in project.history("churn")
     ]
+
+
+def test_a_delta_can_be_the_canary(nights: Nights) -> None:
+    nights.frame.loc[3, "spend"] += 1
+    nights.frame = nights.frame.drop(index=[5])
+    assert nights.run(RunOptions(publish=False)).version == 2
+    sandbox, project = nights.project, Project()
+    project.start_canary("churn", 2, share=0.1)
+    columns = "customer, score, note"
+    shown = f"select {columns} from %s order by customer"
+    whole = sandbox.rows(shown % "prescore_versions.churn_v2")
+    assert sandbox.rows("select base_version from prescore.canaries") == [(1,)]
+    assert (sandbox.rows(CANARY), sandbox.rows(shown % "predictions.churn_canary")) == ([(2, 999)], whole)
+    assert sandbox.rows("select version, count(*) from predictions.churn group by version") == [(1, 1000)]
+    project.promote("churn")
+    assert sandbox.rows(shown % "predictions.churn") == whole
+    assert sandbox.rows(CANARY) == []
 
 
 def test_a_transaction_keeps_the_canary_that_it_began_with(two: Sandbox) -> None:
