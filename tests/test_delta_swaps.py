@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
 
 from fix_api import OPEN, serving, until_in_memory
 from fix_incremental import Nights
@@ -94,7 +96,8 @@ def _http(client: httpx.Client) -> Read:
     return read
 
 
-def test_every_reader_sees_one_whole_version_through_deltas(nights: Nights) -> None:
+def test_every_reader_sees_one_whole_version_through_deltas(nights: Nights, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "prescore_api")
     database = nights.project.database
     url = database.url
     nights.project.edit("[incremental]", "[lookup]\nin_memory = true\n[incremental]")
@@ -119,6 +122,9 @@ def test_every_reader_sees_one_whole_version_through_deltas(nights: Nights) -> N
         finally:
             readers.stop()
     assert readers.failures == []
+    # Nothing had changed in version 4, so its rows were in memory already.
+    assert "churn version 3 is in memory" in caplog.text
+    assert "churn version 4 is in memory" not in caplog.text
     versions = {version for version, _ in nights.catalog("version, state")}
     whole = {version: _whole(nights, version) for version in versions}
     for name, seen in readers.seen.items():
