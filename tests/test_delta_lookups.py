@@ -8,10 +8,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from fix_api import OPEN, serving
+from fix_api import OPEN, serving, until_in_memory
 from fix_incremental import Nights
+from prescore.versions import pointer
+from prescore.versions.options import RunOptions
 from prescore_api.http.app import build
 
 PATH = "/v1/predictions/churn"
@@ -82,3 +85,38 @@ def test_a_key_is_never_answered_from_half_a_delta(delta: Nights, change: str) -
     assert {reply.status_code for reply in replies} == {503}, [reply.text for reply in replies]
     looked_up = delta.project.cli("lookup", "churn", "7")
     assert (looked_up.code, "not all of them can be read" in looked_up.err or "and 0" in looked_up.err) == (2, True)
+
+
+def test_only_the_delta_is_loaded_into_memory(nights: Nights) -> None:
+    project = nights.project
+    project.spec((project.root / "specs/churn.toml").read_text() + "[lookup]\nin_memory = true\n")
+    nights.run()
+    with serving(build(project.database, OPEN)) as client:
+        until_in_memory(client, "churn", 2)
+        frame = nights.frame
+        frame.loc[3, "spend"] += 1
+        frame.loc[4, "note"] = "by phone"
+        frame.loc[11, "spend"] = np.nan
+        nights.frame = pd.concat([frame.drop(index=[5, 6]), frame.loc[[7]].rename(index={7: 5000})])
+        version = nights.run(RunOptions(publish=False)).version
+        read = "select pg_stat_get_tuples_returned('prescore_versions.churn_v1'::regclass)"
+        before = project.rows(read)
+        with project.database.connect() as connection:
+            pointer.publish(connection, "churn", version)
+        until_in_memory(client, "churn", version)
+        expected = {key: {"score": score, "note": note} for key, score, note in nights.expected()}
+        assert _bulk(client, [*expected, *GONE]) == expected | dict.fromkeys(GONE)
+        # Keys of the base alone, and of the delta alone.
+        for keys in ([7, 8], [3, 5000], GONE):
+            assert _bulk(client, keys) == {key: expected.get(key) for key in keys}
+        for key in (3, 4, 7, 5000):
+            assert client.get(f"{PATH}/{key}").json()["prediction"] == expected[key]
+        assert [client.get(f"{PATH}/{key}").status_code for key in GONE] == [404] * len(GONE)
+        reply = client.post(
+            f"{PATH}/lookup",
+            json={"keys": [{"customer": key} for key in (3, 7, 5)]},
+            headers={"Accept": "application/vnd.apache.arrow.stream"},
+        )
+        rows = pa.ipc.open_stream(reply.content).read_all().to_pylist()
+        assert [row["prediction"] for row in rows] == [expected[3], expected[7], None]
+        assert project.rows(read) == before

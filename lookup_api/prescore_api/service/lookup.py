@@ -14,13 +14,13 @@ from prescore.catalog import lookup
 from prescore.errors import DatabaseRefused, Transient
 from prescore_api.service.answers import Age, Answer, Answers, FetchedOutputs
 from prescore_api.service.clock import Clock
-from prescore_api.service.memory import InMemoryVersions
+from prescore_api.service.memory import InMemory, InMemoryVersions
 from prescore_api.service.models import Models
 from prescore_api.service.options import LookupOptions
 from prescore_api.service.row_counts import RowCounts
 from prescore_api.tables.batching import BatchedLookup, Key
 from prescore_api.tables.database import ReaderPool
-from prescore_api.tables.in_memory import InMemoryOutputs, InMemoryVersion
+from prescore_api.tables.in_memory import InMemoryOutputs
 from prescore_api.tables.version import TableVersion
 
 MAX_KEYS = 10_000
@@ -92,7 +92,7 @@ class Lookup:
         loaded = self._in_memory.get(version.model)
         return loaded is not None and loaded.table_version is version
 
-    def _many_in_memory(self, loaded: InMemoryVersion, parse: ParseKeys, options: LookupOptions) -> Answers:
+    def _many_in_memory(self, loaded: InMemory, parse: ParseKeys, options: LookupOptions) -> Answers:
         version = loaded.table_version
         keys = parse(version)
         age = self._age(version, options)
@@ -102,11 +102,11 @@ class Lookup:
             age=age,
             keys=keys,
             found=is_found.tolist(),
-            outputs=InMemoryOutputs(loaded, places),
+            outputs=InMemoryOutputs(loaded.outputs, places),
             selection=version.select_outputs(options.outputs),
         )
 
-    def _loaded(self, model: str, options: LookupOptions) -> InMemoryVersion | None:
+    def _loaded(self, model: str, options: LookupOptions) -> InMemory | None:
         """Return the model's version in memory if it is the one that the request wants."""
         loaded = self._in_memory.get(model)
         if loaded is None:

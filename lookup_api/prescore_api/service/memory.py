@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 from prescore.catalog.database import Database
 from prescore.errors import DatabaseRefused, PrescoreError
 from prescore_api.tables.in_memory import InMemoryVersion
+from prescore_api.tables.in_memory_delta import InMemoryDelta
 from prescore_api.tables.loader_process import LoaderProcess
 from prescore_api.tables.loading import DoesNotFit
 from prescore_api.tables.version import TableVersion
+
+InMemory = InMemoryVersion | InMemoryDelta
 
 _log = logging.getLogger("prescore_api")
 
@@ -30,15 +33,15 @@ class InMemoryVersions:
     def __init__(self, database: Database, limit: int) -> None:
         self._database = database
         self.limit = limit
-        self._loaded: dict[str, InMemoryVersion] = {}
+        self._loaded: dict[str, InMemory] = {}
         self.refused: dict[str, Refusal] = {}
         self._loader = LoaderProcess()
 
-    def get(self, model: str) -> InMemoryVersion | None:
+    def get(self, model: str) -> InMemory | None:
         """Return the version of a model that is in memory."""
         return self._loaded.get(model)
 
-    def loaded(self) -> Iterable[InMemoryVersion]:
+    def loaded(self) -> Iterable[InMemory]:
         """Return all versions in memory."""
         return self._loaded.values()
 
@@ -110,7 +113,7 @@ class InMemoryVersions:
             self._loaded[version.model] = loaded
             _log.info("%s is in memory", name)
 
-    async def _load(self, version: TableVersion) -> InMemoryVersion:
+    async def _load(self, version: TableVersion) -> InMemory:
         """Read a version while the one before it serves on; if both do not fit, drop that one first."""
         try:
             return await asyncio.to_thread(self._read, version)
@@ -119,12 +122,28 @@ class InMemoryVersions:
                 raise
         return await asyncio.to_thread(self._read, version)
 
-    def _read(self, version: TableVersion) -> InMemoryVersion:
+    def _read(self, version: TableVersion) -> InMemory:
+        """Read a version: a delta without its base, if that is in memory already."""
         available = self.limit
         for other in self._loaded.values():
             available -= other.nbytes
-        table = self._loader.load(self._database, version, available)
-        loaded = InMemoryVersion.build(version, table)
-        if loaded.nbytes > available:
-            raise DoesNotFit(f"it takes {loaded.nbytes:,} bytes, and {available:,} bytes of --memory-limit are left")
+        base = self._base(version)
+        table = self._loader.load(self._database, version, available, delta_alone=base is not None)
+        loaded: InMemory
+        if base is None:
+            loaded = InMemoryVersion.build(version, table)
+            added = loaded.nbytes
+        else:
+            loaded = InMemoryDelta.build(version, base, table)
+            added = loaded.own_bytes
+        if added > available:
+            raise DoesNotFit(f"it takes {added:,} bytes, and {available:,} bytes of --memory-limit are left")
         return loaded
+
+    def _base(self, version: TableVersion) -> InMemoryVersion | None:
+        """Return the base of a delta, if the version in memory is it or has the same."""
+        loaded = self._loaded.get(version.model)
+        base = loaded.base if isinstance(loaded, InMemoryDelta) else loaded
+        if base is None or not version.is_delta or not version.has_base(base.table_version):
+            return None
+        return base

@@ -72,10 +72,19 @@ class InMemoryVersion:
             size += column.nbytes
         return size
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.index)
+
+    def position(self, key: Sequence[Any]) -> int:
+        """Return the position of a key, or -1."""
+        return self._find_by_hash(key) if self.hashed else self._find_integer(key[0])
+
     def row(self, key: Sequence[Any]) -> Row:
         """Return the row of a key, as a statement would return it."""
         version = self.table_version.id
-        position = self._find_by_hash(key) if self.hashed else self._find_integer(key[0])
+        position = self.position(key)
         if position < 0:
             return (version, False)
         values = [column.value(position) for column in self.outputs]
@@ -143,16 +152,16 @@ class InMemoryVersion:
 class InMemoryOutputs:
     """The outputs at some positions of a version in memory; undefined in rows whose key does not exist."""
 
-    rows: InMemoryVersion
+    columns: Sequence[Column]
     positions: Integers
 
     def to_lists(self, outputs: Sequence[int]) -> list[list[Any]]:
         """Return these outputs as Python values."""
-        return [self.rows.outputs[output].to_list(self.positions) for output in outputs]
+        return [self.columns[output].to_list(self.positions) for output in outputs]
 
     def to_arrays(self, outputs: Sequence[int]) -> list[pa.Array]:
         """Return these outputs as Arrow arrays."""
-        return [self.rows.outputs[output].to_array(self.positions) for output in outputs]
+        return [self.columns[output].to_array(self.positions) for output in outputs]
 
 
 def _key_columns(keys: Sequence[pa.Array], order: Integers) -> list[Column]:

@@ -27,11 +27,11 @@ class LoaderProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
-    def load(self, database: Database, version: TableVersion, max_bytes: int) -> pa.Table:
+    def load(self, database: Database, version: TableVersion, max_bytes: int, *, delta_alone: bool = False) -> pa.Table:
         """Return what `loading.load` returns, and raise what it raises; raise Transient if the process dies."""
         with scratch_folder("prescore-in-memory-") as folder:
             file = folder / "table.arrow"
-            job = pickle.dumps((file, database, version, max_bytes))
+            job = pickle.dumps((file, database, version, max_bytes, delta_alone))
             error = self._run(job)
             if error is not None:
                 raise error
@@ -67,10 +67,11 @@ class LoaderProcess:
 
 def _main() -> None:
     """Load the table named on standard input into a file, and write the error, or None, to standard output."""
-    file, database, version, max_bytes = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own process wrote it
+    file, database, version, max_bytes, delta_alone = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own process wrote it
     error: Exception | None = None
     try:
-        table = loading.load(database, version, max_bytes)
+        load = loading.load_delta if delta_alone else loading.load
+        table = load(database, version, max_bytes)
         with pa.ipc.new_file(str(file), table.schema) as writer:
             writer.write_table(table)
     except (PrescoreError, DoesNotFit) as raised:

@@ -57,13 +57,39 @@ def load(database: Database, version: TableVersion, max_bytes: int) -> pa.Table:
         table=sql.Identifier(version.row["table_name"]),
         columns=copy_columns(columns),
     )
+    table = _read(database, version, statement, types, max_bytes)
+    lookup.require_count(version.row, table.num_rows)
+    return table
+
+
+def load_delta(database: Database, version: TableVersion, max_bytes: int) -> pa.Table:
+    """Return the rows of a delta's own table as `load` does; a last column says which of them only hide a key."""
+    columns = [*version.key, *version.outputs]
+    types = {f"f{i}": _TYPES[column["type"]] for i, column in enumerate(columns)}
+    own, _ = version.row["stored"]
+    statement = query(
+        "lookup_copy_delta",
+        table=sql.Identifier(own["name"]),
+        columns=copy_columns(columns),
+    )
+    table = _read(database, version, statement, types | {"hidden": pa.bool_()}, max_bytes)
+    if table.num_rows != own["rows"]:
+        raise lookup.missing_rows(version.row, None)
+    return table
+
+
+def _read(
+    database: Database,
+    version: TableVersion,
+    statement: sql.Composed,
+    types: dict[str, pa.DataType],
+    max_bytes: int,
+) -> pa.Table:
     # One snapshot for the version's id and its rows.
     with database.read() as connection:
         _require_same(connection, version)
         with connection.cursor().copy(statement) as copy:
-            table = _read_csv(CopyFile(iter(copy)), types, max_bytes)
-    lookup.require_count(version.row, table.num_rows)
-    return table
+            return _read_csv(CopyFile(iter(copy)), types, max_bytes)
 
 
 def _require_same(connection: Connection, version: TableVersion) -> None:

@@ -85,6 +85,17 @@ class TableVersion:
         """Return whether another instance describes the same rows, as a version for which nothing had changed does."""
         return _stored_ids(self.row) == _stored_ids(other.row)
 
+    @property
+    def is_delta(self) -> bool:
+        """Whether its rows are in a table of its own and in that of a base."""
+        return lookup.is_delta(self.row)
+
+    def has_base(self, full: TableVersion) -> bool:
+        """Return whether another version has the rows of a delta's base, and the same columns."""
+        *_, base = self.row["stored"]
+        is_base = [base["id"]] == _stored_ids(full.row)
+        return is_base and (self.key, self.outputs) == (full.key, full.outputs)
+
     def select_outputs(self, names: Sequence[str]) -> OutputSelection:
         """Return the outputs with these names, or all of them if there are no names; raise RequestInvalid."""
         if not names:

@@ -165,3 +165,7 @@ select count(*) as models from predictions.freshness;
 -- name: lookup_copy
 -- Copy a whole version out, for a server that holds it in memory.
 copy (select {columns} from prescore_versions.{table}) to stdout (format csv);
+
+-- name: lookup_copy_delta
+-- Copy the rows of a delta's own table out, each with whether it only hides a row of the base.
+copy (select {columns}, version < 0 from prescore_versions.{table}) to stdout (format csv);
