@@ -1,10 +1,11 @@
-"""Readers of every kind in loops, through 200 publications and rollbacks, attachments and retirements.
+"""Readers of every kind in loops, through publications and rollbacks, attachments and retirements.
 
 Every prediction of version N is N, so the numbers of a read show whether it mixed versions or missed rows.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -24,7 +25,8 @@ from prescore.versions import hold, pointer, retention
 from prescore.versions.options import PublishOptions
 from prescore.versions.rollback import rollback
 
-ROWS, SWAPS, EPOCH = 200, 200, 10
+ROWS, EPOCH = 200, 10
+SWAPS = 200 if "PRESCORE_SOAK" in os.environ else 40
 KEY = {"k": "bigint"}
 SEEN = "count(*), min(version), max(version), min(score)::int, max(score)::int"
 RETENTION = Retention.model_validate({"versions": 3, "grace": "0s", "candidates": "0s"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from prescore.store.store import Store
 from prescore.versions import canary, hold, lifecycle, pointer, retention
 from prescore.versions.options import PublishOptions
 from prescore.versions.rollback import rollback
+
+EXAMPLES = 80 if "PRESCORE_SOAK" in os.environ else 25
 
 _models = itertools.count()
 RETENTION = Retention.model_validate({"versions": 2, "grace": "0s", "candidates": "0s"})
@@ -202,4 +205,6 @@ class Versions(RuleBasedStateMachine):
 def test_no_order_of_events_publishes_two_versions_or_an_unchecked_one(shelf: Shelf, tmp_path: Path) -> None:
     with shelf.database.connect() as connection:
         machine = type("Machine", (Versions,), {"connection": connection, "store": Store(tmp_path)})
-        run_state_machine_as_test(machine, settings=settings(deadline=None, max_examples=80, stateful_step_count=50))
+        run_state_machine_as_test(
+            machine, settings=settings(deadline=None, max_examples=EXAMPLES, stateful_step_count=50)
+        )
