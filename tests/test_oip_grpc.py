@@ -84,7 +84,8 @@ def test_keys_are_inputs_and_columns_are_outputs(shared: tuple[Shelf, GrpcClient
     assert parameters["source"].string_param == "table"
     assert parameters["version"].int64_param == 1
     assert parameters["data_as_of"].string_param == OLD.isoformat()
-    assert 7200 <= parameters["age_seconds"].double_param < 7260
+    age = (datetime.now(UTC) - OLD).total_seconds()
+    assert parameters["age_seconds"].double_param == pytest.approx(age, abs=60)
     assert typed_outputs(response) == {
         "score": ("FP32", [2], [0.5, 0.0]),
         "counts": ("INT64", [2, 2], [1, 2, 0, 0]),

@@ -50,7 +50,7 @@ STOPPED_IN_A_COPY = """
 import os, signal, sys
 from pathlib import Path
 from prescore.cli import main
-from prescore.steps import stage
+from prescore.versions import rows
 
 class Stopping:
     def __init__(self, schema):
@@ -61,7 +61,7 @@ class Stopping:
             os.kill(os.getpid(), signal.SIGSTOP)  # the rows have been sent, their end has not
         return getattr(self._encoder, name)
 
-Encoder, stage.ArrowToPostgresBinaryEncoder = stage.ArrowToPostgresBinaryEncoder, Stopping
+Encoder, rows.ArrowToPostgresBinaryEncoder = rows.ArrowToPostgresBinaryEncoder, Stopping
 sys.argv = ["prescore", "run", "churn"]
 main.main()
 """
