@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from fix_airflow import Airflow, start_airflow
 from fix_postgres import recreate
 from fix_project import SPEC, Sandbox, customers, linear
+from fix_soak import soak
 from prescore.catalog import migrations
 from prescore.catalog.database import Database
 from prescore.errors import Busy
@@ -394,6 +395,7 @@ def test_an_environment_that_does_not_work_is_an_error_and_one_that_is_killed_is
     assert message.format(python=python) in airflow.log()
 
 
+@soak
 def test_an_airflow_without_our_dependencies_runs_tasks_in_another_environment(
     bare_airflow: Airflow, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

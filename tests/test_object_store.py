@@ -16,6 +16,7 @@ import pytest
 
 from fix_airflow import Airflow
 from fix_project import Sandbox, customers, linear
+from fix_soak import soak
 from fix_store import S3
 from prescore.catalog.catalog import Catalog, Version
 from prescore.errors import Busy, Mistake, NotFound, StoreRefused, StoreUnavailable
@@ -284,6 +285,7 @@ def test_an_unreachable_store_is_not_mistaken_for_a_missing_file(shared: Sandbox
     assert json.loads(shared.cli("run", "churn", "--json").out)["chunks_before"] == 1
 
 
+@soak
 def test_a_dag_uses_the_object_store_and_fails_at_once_if_there_is_none(shared: Sandbox, airflow: Airflow) -> None:
     assert airflow.run()["state"] == "success"
     assert len(shared.rows(SCORES)) == 1000

@@ -5,7 +5,6 @@ Every prediction of version N is N, so the numbers of a read show whether it mix
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ import httpx
 import psycopg
 
 from fix_api import Shelf
+from fix_soak import SOAK
 from prescore.catalog.catalog import Catalog
 from prescore.project.spec import Retention
 from prescore.store.store import Store
@@ -26,7 +26,7 @@ from prescore.versions.options import PublishOptions
 from prescore.versions.rollback import rollback
 
 ROWS, EPOCH = 200, 10
-SWAPS = 200 if "PRESCORE_SOAK" in os.environ else 40
+SWAPS = 200 if SOAK else 40
 KEY = {"k": "bigint"}
 SEEN = "count(*), min(version), max(version), min(score)::int, max(score)::int"
 RETENTION = Retention.model_validate({"versions": 3, "grace": "0s", "candidates": "0s"})

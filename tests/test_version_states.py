@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from hypothesis.stateful import (
 from psycopg.types.json import Jsonb
 
 from fix_api import Shelf, spec_of
+from fix_soak import SOAK
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.database import Connection
 from prescore.errors import NotAllowed
@@ -30,7 +30,7 @@ from prescore.versions import canary, hold, lifecycle, pointer, retention
 from prescore.versions.options import PublishOptions
 from prescore.versions.rollback import rollback
 
-EXAMPLES = 80 if "PRESCORE_SOAK" in os.environ else 25
+EXAMPLES = 80 if SOAK else 25
 
 _models = itertools.count()
 RETENTION = Retention.model_validate({"versions": 2, "grace": "0s", "candidates": "0s"})
