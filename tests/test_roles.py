@@ -416,6 +416,10 @@ def test_deltas_need_no_other_rights(granted: Sandbox, roles: Roles, become: Cal
     become("writer")
     assert granted.cli("run", "churn").code == 0
     assert reads(reader, 3)
+    # A large delta, version 4, is copied into a full version.
+    granted.data(customers().slice(300))
+    assert granted.cli("run", "churn").code == 0
+    assert reads(reader, 5)
 
 
 def test_a_version_that_fails_its_new_checks_is_closed_to_readers(granted: Sandbox, roles: Roles) -> None:

@@ -29,10 +29,10 @@ def keep(
     Rows that were rejected, by the keys in `rejected`, have not vanished. Rows stay for as long as their inputs are at
     most `keep_for` older than those of the version. It can be repeated.
     """
-    times = {
-        "clock": served["data_as_of"],
-        "since": None if keep_for is None else version["data_as_of"] - keep_for if version["data_as_of"] else None,
-    }
+    since = None
+    if keep_for is not None and version["data_as_of"] is not None:
+        since = version["data_as_of"] - keep_for
+    times = {"clock": served["data_as_of"], "since": since}
     with connection.transaction():
         connection.execute(query("kept_rejected", table=_REJECTED, columns=column_definitions(version["key_columns"])))
         for batch in rejected.to_batches():
