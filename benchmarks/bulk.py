@@ -16,7 +16,7 @@ from benchmarks.http_load import Server
 from benchmarks.meter import Row
 from benchmarks.world import World
 
-from prescore.catalog import lookup
+from prescore.catalog import lookup_statements
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
 
@@ -60,14 +60,14 @@ def _statement(where: World, arguments: argparse.Namespace) -> float:
     """Run the prepared statement on one connection; the rows are fetched and not used."""
     database = Database(where.database)
     with database.connect() as connection:
-        version = Catalog(connection).one("lookup_published", model="stored")
-        statement = lookup.published_statement(version).as_bytes()
+        version = Catalog(connection).one("lookup_version", model="stored", version=None)
+        statement = lookup_statements.published_statement(version).as_bytes()
     with psycopg.connect(where.database, autocommit=True) as plain:
         keys = _keys(arguments.rows, _KEYS)
         end, count = time.monotonic() + arguments.seconds, 0
         cursor = psycopg.RawCursor(plain)
         while time.monotonic() < end:
-            cursor.execute(statement, lookup.parameters([keys[count % _BODIES]])).fetchall()
+            cursor.execute(statement, lookup_statements.parameters([keys[count % _BODIES]])).fetchall()
             count += 1
         return float(count * _KEYS) / float(arguments.seconds)
 

@@ -19,7 +19,7 @@ import duckdb
 import psycopg
 from psycopg import sql
 
-from prescore.catalog import lookup, session
+from prescore.catalog import lookup_statements, session
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
 
@@ -87,12 +87,14 @@ def _write_night(where: World, rows: int, share: int) -> None:
 def _measure(connection: psycopg.Connection[Any], url: str, repeat: int) -> list[dict[str, Any]]:
     connection.execute(session.reader_settings(0))
     with Database(url).connect() as described:
-        versions = {model: Catalog(described).one("lookup_published", model=model) for model in SHARES}
+        versions = {model: Catalog(described).one("lookup_version", model=model, version=None) for model in SHARES}
     count = versions["full"]["rows"]
     rows = []
     for number in _KEYS:
         by_name = {
-            model: partial(_look_up, connection, lookup.published_statement(version).as_bytes(), number, count)
+            model: partial(
+                _look_up, connection, lookup_statements.published_statement(version).as_bytes(), number, count
+            )
             for model, version in versions.items()
         }
         rows.append(_row(f"the lookup API's statement, {number:,} keys", by_name, repeat))
@@ -128,7 +130,7 @@ def _row(name: str, reads: Mapping[str, Read], repeat: int) -> dict[str, Any]:
 
 def _look_up(connection: psycopg.Connection[Any], statement: bytes, number: int, count: int) -> None:
     keys = random.sample(range(count), number)
-    psycopg.RawCursor(connection).execute(statement, lookup.parameters([keys])).fetchall()
+    psycopg.RawCursor(connection).execute(statement, lookup_statements.parameters([keys])).fetchall()
 
 
 def _select(connection: psycopg.Connection[Any], model: str, number: int, count: int) -> None:

@@ -103,7 +103,7 @@ def test_a_key_is_not_missing_if_rows_were_deleted_by_hand(
 
 def _changes(database: Database, model: str) -> int:
     with database.connect() as connection:
-        row = Catalog(connection).one("lookup_published", model=model)
+        row = Catalog(connection).one("lookup_version", model=model, version=None)
         return int(row["changes"])
 
 

@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 
 from fix_api import Shelf
 from fix_project import Sandbox, customers, linear
-from prescore.catalog import lookup
+from prescore.catalog import lookup_statements
 from prescore.catalog.catalog import Catalog
 from prescore.run import materialize
 
@@ -27,9 +27,9 @@ def test_a_lookup_uses_the_primary_key_and_touches_one_version(sandbox: Sandbox)
         sandbox.onnx(linear([1.0, -0.5], bias))
         materialize.run(sandbox.job())
     with sandbox.database.connect() as connection:
-        published = Catalog(connection).one("lookup_published", model="churn")
-        statement = lookup.published_statement(published).as_string(connection)
-        values = lookup.parameters([range(0, 50_000, 5_000)])
+        published = Catalog(connection).one("lookup_version", model="churn", version=None)
+        statement = lookup_statements.published_statement(published).as_string(connection)
+        values = lookup_statements.parameters([range(0, 50_000, 5_000)])
         cursor = RawCursor(connection, row_factory=dict_row)
         explained = cursor.execute(f"explain (analyze, format json) {statement}".encode(), values).fetchone()
     assert explained is not None

@@ -14,8 +14,8 @@ from doc_pages import ROOT
 from prescore.catalog.api_keys import ApiKey
 from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Connection
-from prescore.catalog.lookup import VersionRow
 from prescore.catalog.queries import query, statements
+from prescore.catalog.version_row import VersionRow
 
 SOURCES = ("jobs", "lookup_api", "dags")
 METHODS = {"one", "all", "execute"}
@@ -124,7 +124,6 @@ def _typed_rows() -> Iterator[tuple[str, Any]]:
             for row_type in get_args(hints["return"]):
                 if is_typeddict(row_type):
                     yield from ((name, row_type) for name in get_args(hints["name"]))
-    yield "lookup_published", VersionRow
     yield "lookup_version", VersionRow
     yield "api_keys_list", ApiKey
 

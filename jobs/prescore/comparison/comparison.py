@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from psycopg import sql
 
-from prescore.catalog import lookup
+from prescore.catalog import version_row
 from prescore.catalog.catalog import Version
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
@@ -100,8 +100,8 @@ def _read_pair(connection: Connection, a: Version, b: Version, schema: str) -> P
         b=sql.Identifier(schema, b["table_name"]),
     )
     (rows,) = connection.execute(statement).fetchall()
-    lookup.require_count(a, rows["a"])
-    lookup.require_count(b, rows["b"])
+    version_row.require_count(a, rows["a"])
+    version_row.require_count(b, rows["b"])
     return Pair(
         Relation.from_version(a, VERSIONS, rows["a"]),
         Relation.from_version(b, schema, rows["b"]),

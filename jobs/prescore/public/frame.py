@@ -14,7 +14,7 @@ import pyarrow.csv
 from psycopg import IsolationLevel, sql
 
 from prescore import errors
-from prescore.catalog import lookup, session
+from prescore.catalog import session, version_row
 from prescore.catalog.catalog import Catalog, Column, Version
 from prescore.catalog.columns import copy_columns
 from prescore.catalog.copy_file import CopyFile
@@ -52,7 +52,7 @@ def read(catalog: Catalog, model: str, version: int | None, names: Sequence[str]
         _require_table(row)
         columns = _columns(row, names)
         table = _copy(catalog, row, columns)
-    lookup.require_count(row, table.num_rows)
+    version_row.require_count(row, table.num_rows)
     frame = _frame(row, columns, table)
     return frame if names is None else frame[list(names)]
 
@@ -74,7 +74,7 @@ def _columns(version: Version, names: Sequence[str] | None) -> list[Column]:
 
 
 def _published(catalog: Catalog, model: str) -> Version:
-    published = catalog.one("lookup_published", model=model)
+    published = catalog.one("lookup_version", model=model, version=None)
     if published is None:
         raise errors.NotFound(
             f"{model} has no published version here. `prescore status` lists the models and what is served."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from prescore.catalog import lookup, roles
+from prescore.catalog import roles, version_row
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.queries import query
 from prescore.errors import DatabaseRefused, LeaseLost, NotAllowed, NotFound, StoreRefused, Transient
@@ -49,7 +49,7 @@ def _copy(job: Job, lease: Lease, catalog: Catalog, version: Version) -> int:
         number: int = catalog.one("versions_number", model=job.model)["version"]
         location = job.store.copy_snapshot(version, number)
         copied = repetition.copy_rows(reader, connection, version, number, location)
-        lookup.require_count(version, copied["rows_stored"] or 0)
+        version_row.require_count(version, copied["rows_stored"] or 0)
         table.index(connection, copied, job.spec.indexes)
         # It has passed the checks of the delta, after which readers may read a version.
         roles.grant_version(connection, copied["table_name"], readable=True)

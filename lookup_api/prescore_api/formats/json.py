@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from prescore.catalog.lookup import Row
+from prescore.catalog.version_row import Row
 from prescore_api.service.answers import Age, Answers, MixedAnswers
 from prescore_api.service.live import ScoreAnswer
 from prescore_api.service.row_pages import Page

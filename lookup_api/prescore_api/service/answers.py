@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from prescore import wording
-from prescore.catalog import lookup
+from prescore.catalog import version_row
 from prescore.errors import TooOld
 from prescore_api.service.options import LookupOptions
 from prescore_api.tables.version import OutputSelection, TableVersion
@@ -24,7 +24,7 @@ class Age:
     def at(cls, version: TableVersion, now: float) -> Age:
         """Compute a version's age; `now` is in seconds since 1970 by the database's clock."""
         seconds = now - version.data_as_of
-        return cls(seconds, lookup.is_stale(seconds, version.max_age))
+        return cls(seconds, version_row.is_stale(seconds, version.max_age))
 
     def require(self, version: TableVersion, options: LookupOptions) -> None:
         """Raise TooOld beyond the caller's bound, or beyond the max age if the model refuses stale lookups."""
@@ -75,7 +75,7 @@ class Answer(NamedTuple):
     table_version: TableVersion
     age: Age
     key: Sequence[Sequence[Any]]
-    row: lookup.Row
+    row: version_row.Row
 
     @property
     def is_found(self) -> bool:

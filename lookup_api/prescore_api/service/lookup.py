@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 
-from prescore.catalog import lookup
+from prescore.catalog import lookup, lookup_statements, version_row
 from prescore.errors import DatabaseRefused, Transient
 from prescore_api.service.answers import Age, Answer, Answers, FetchedOutputs
 from prescore_api.service.clock import Clock
@@ -151,7 +151,7 @@ class Lookup:
         age.require(version, options)
         return age
 
-    async def _row(self, version: TableVersion, key: KeyColumns) -> lookup.Row | None:
+    async def _row(self, version: TableVersion, key: KeyColumns) -> version_row.Row | None:
         """Fetch a key's row, batched with concurrent lookups; return None if another version is published."""
         batched = self._batched.get(version)
         if batched is None:
@@ -161,35 +161,35 @@ class Lookup:
         try:
             row = await batched.submit(tuple(values))
         except lookup.UnspellableKey:
-            row = lookup.missing(version.row)
+            row = version_row.missing(version.row)
         return row if await self._is_usable(version, [row]) else None
 
-    async def _rows(self, version: TableVersion, keys: KeyColumns) -> list[lookup.Row] | None:
+    async def _rows(self, version: TableVersion, keys: KeyColumns) -> list[version_row.Row] | None:
         """Fetch the rows of many keys; return None if any of them is from another version."""
         parts = await asyncio.gather(*(self._part(version, part) for part in _parts(keys)))
         rows = list(chain.from_iterable(parts))
         return rows if await self._is_usable(version, rows) else None
 
-    async def _is_usable(self, version: TableVersion, rows: list[lookup.Row]) -> bool:
+    async def _is_usable(self, version: TableVersion, rows: list[version_row.Row]) -> bool:
         """Return whether rows are from a version; raise DatabaseRefused if the table has lost some."""
-        if not lookup.is_from(version.row, rows):
+        if not version_row.is_from(version.row, rows):
             return False
-        if lookup.is_doubtful(version.row, rows):
+        if version_row.is_doubtful(version.row, rows):
             await self._counts.require_all(version)
         return True
 
-    async def _part(self, version: TableVersion, keys: KeyColumns) -> list[lookup.Row]:
+    async def _part(self, version: TableVersion, keys: KeyColumns) -> list[version_row.Row]:
         """Fetch the rows of keys; halve them until a key that no row can have is by itself."""
         try:
-            return await self._reader.tuples(version.statement, lookup.parameters(keys))
+            return await self._reader.tuples(version.statement, lookup_statements.parameters(keys))
         except lookup.UnspellableKey:
             if len(keys[0]) == 1:
-                return [lookup.missing(version.row)]
+                return [version_row.missing(version.row)]
         halves = [await self._part(version, half) for half in _halves(keys)]
         return list(chain.from_iterable(halves))
 
 
-def _columns(rows: list[lookup.Row], outputs: int) -> tuple[Sequence[bool | None], Sequence[Sequence[Any]]]:
+def _columns(rows: list[version_row.Row], outputs: int) -> tuple[Sequence[bool | None], Sequence[Sequence[Any]]]:
     """Transpose rows: return whether each key was found, and one column for each output."""
     if not rows:
         return (), [()] * outputs
@@ -222,6 +222,6 @@ class _Fetch:
         self._reader = reader
         self._statement = version.statement
 
-    async def __call__(self, keys: Sequence[Key]) -> list[lookup.Row]:
-        parameters = lookup.parameters(zip(*keys, strict=True))
+    async def __call__(self, keys: Sequence[Key]) -> list[version_row.Row]:
+        parameters = lookup_statements.parameters(zip(*keys, strict=True))
         return await self._reader.tuples(self._statement, parameters)

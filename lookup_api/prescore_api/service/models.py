@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from prescore.catalog import lookup
+from prescore.catalog import version_row
 from prescore.catalog.queries import query
 from prescore.errors import DatabaseUnavailable, NotFound
 from prescore_api.service.answers import Age
@@ -56,7 +56,7 @@ class Models:
     async def refresh(self) -> None:
         """Read all published models; raises DatabaseUnavailable or DatabaseRefused."""
         queried_at = time.monotonic()
-        rows: list[Any] = await self._reader.rows(query("lookup_published"), {"model": None})
+        rows: list[Any] = await self._reader.rows(query("lookup_version"), {"model": None, "version": None})
         readings = {}
         for row in rows:
             self._clock.set(row["now"], queried_at)
@@ -190,7 +190,7 @@ class Models:
 
     async def _query_published(self, model: str) -> TableVersion:
         queried_at = time.monotonic()
-        rows = await self._rows("lookup_published", model)
+        rows = await self._rows("lookup_version", model, version=None)
         if not rows:
             self._published.pop(model, None)
             raise NotFound(f"No model {model!r} is published. GET /v1/models lists the published models.")
@@ -221,7 +221,7 @@ class Models:
         self._numbered[model, number] = _Reading(version, time.monotonic())
         return version
 
-    def _reading(self, row: lookup.VersionRow) -> _Reading:
+    def _reading(self, row: version_row.VersionRow) -> _Reading:
         """Reuse the version of the last reading if the row has not changed: batches and memory are kept by version."""
         before = self._published.get(row["model"])
         now = time.monotonic()
@@ -250,7 +250,7 @@ class Models:
         return self._clock.now() - when.timestamp()
 
 
-def _canary(row: lookup.VersionRow) -> dict[str, Any] | None:
+def _canary(row: version_row.VersionRow) -> dict[str, Any] | None:
     if row["canary_version"] is None:
         return None
     return {"version": row["canary_version"], "share": row["canary_share"]}

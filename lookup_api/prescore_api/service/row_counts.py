@@ -6,7 +6,7 @@ import asyncio
 import logging
 from weakref import WeakKeyDictionary
 
-from prescore.catalog import lookup
+from prescore.catalog import lookup_statements, version_row
 from prescore.errors import DatabaseRefused, DatabaseUnavailable
 from prescore_api.tables.database import ReaderPool
 from prescore_api.tables.version import TableVersion
@@ -27,11 +27,11 @@ class RowCounts:
         if counting is None:
             counting = asyncio.ensure_future(self._count(version))
             self._counts[version] = counting
-        lookup.require_stored(version.row, await asyncio.shield(counting))
+        version_row.require_stored(version.row, await asyncio.shield(counting))
 
     async def _count(self, version: TableVersion) -> int:
         try:
-            (row,) = await self._reader.rows(lookup.count_statement(version.row), {})
+            (row,) = await self._reader.rows(lookup_statements.count_statement(version.row), {})
         except DatabaseUnavailable as error:
             # A large table takes longer than a lookup may. Nothing is known to be wrong with it.
             _log.warning("the rows of %s version %d were not counted: %s", version.model, version.version, error)

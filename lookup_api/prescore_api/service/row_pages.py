@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import orjson
 import psycopg
 
-from prescore.catalog import lookup
+from prescore.catalog import lookup_statements, version_row
 from prescore.errors import DatabaseRefused, NotFound, RequestInvalid, VersionRetired
 from prescore_api.service.answers import Age
 from prescore_api.service.clock import Clock
@@ -90,11 +90,11 @@ class RowPages:
         selection = version.select_outputs(options.outputs)
         rows = await self._rows(version, after, limit + 1)
         # Where rows of a delta are missing, a page has those of its base.
-        if lookup.is_delta(version.row) and version.row["changes"]:
+        if version_row.is_delta(version.row) and version.row["changes"]:
             await self._counts.require_all(version)
         before = after.rows if after else 0
         if len(rows) <= limit:
-            lookup.require_count(version.row, before + len(rows))
+            version_row.require_count(version.row, before + len(rows))
         return _page(version, age, selection, rows, before, limit)
 
     async def _version(self, model: str, options: LookupOptions, after: Cursor | None) -> TableVersion:
@@ -120,12 +120,12 @@ class RowPages:
         version = await self._models.current(model)
         # Pages are read from the version's own table, but what is published is what the model's view shows.
         if not version.row["is_attached"]:
-            raise lookup.lost_rows(version.row)
+            raise version_row.lost_rows(version.row)
         return version
 
-    async def _rows(self, version: TableVersion, after: Cursor | None, limit: int) -> list[lookup.Row]:
+    async def _rows(self, version: TableVersion, after: Cursor | None, limit: int) -> list[version_row.Row]:
         """Fetch rows, each of which begins with the version's id."""
-        statement = lookup.page_statement(version.row, has_start=after is not None).as_bytes()
+        statement = lookup_statements.page_statement(version.row, has_start=after is not None).as_bytes()
         start = after.key if after else []
         try:
             rows = await self._reader.tuples(statement, [*start, limit])
@@ -138,7 +138,7 @@ class RowPages:
             raise
         if any(row[0] is None for row in rows):
             await self._require_current(version)
-            raise lookup.lost_rows(version.row)
+            raise version_row.lost_rows(version.row)
         if any(row[0] != version.id for row in rows):
             raise await self._retired(version.model, version.version)
         return rows
@@ -162,7 +162,7 @@ class RowPages:
 
 
 def _page(
-    version: TableVersion, age: Age, selection: OutputSelection, rows: list[lookup.Row], before: int, limit: int
+    version: TableVersion, age: Age, selection: OutputSelection, rows: list[version_row.Row], before: int, limit: int
 ) -> Page:
     width = len(version.key)
     served = rows[:limit]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from prescore.catalog import lookup
+from prescore.catalog import lookup, lookup_statements
 from prescore.catalog.queries import query
 from prescore.errors import NotFound
 from prescore_api.service.models import Models
@@ -45,7 +45,7 @@ class Tombstones:
 
     async def _has(self, version: TableVersion, key: Sequence[Sequence[Any]]) -> bool:
         try:
-            ((_, found, *_),) = await self._reader.tuples(version.statement, lookup.parameters(key))
+            ((_, found, *_),) = await self._reader.tuples(version.statement, lookup_statements.parameters(key))
         except lookup.UnspellableKey:
             return False
         return found is True

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from psycopg import DataError
 
-from prescore.catalog.lookup import Row
+from prescore.catalog.version_row import Row
 from prescore.errors import DatabaseUnavailable, Transient
 
 Key = tuple[Any, ...]

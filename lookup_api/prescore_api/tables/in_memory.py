@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from prescore.catalog.lookup import Row
 from prescore.catalog.types import INTEGERS
+from prescore.catalog.version_row import Row
 from prescore_api.tables import columns
 from prescore_api.tables.columns import ArrowColumn, Column, Integers
 from prescore_api.tables.version import TableVersion

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prescore.catalog.lookup import Row
+from prescore.catalog.version_row import Row
 from prescore_api.tables.columns import Column, Integers
 from prescore_api.tables.in_memory import Flags, InMemoryVersion
 from prescore_api.tables.version import TableVersion

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 from psycopg import sql
 
-from prescore.catalog import lookup
+from prescore.catalog import version_row
 from prescore.catalog.columns import copy_columns
 from prescore.catalog.copy_file import CopyFile
 from prescore.catalog.database import Connection, Database
@@ -58,7 +58,7 @@ def load(database: Database, version: TableVersion, max_bytes: int) -> pa.Table:
         columns=copy_columns(columns),
     )
     table = _read(database, version, statement, types, max_bytes)
-    lookup.require_count(version.row, table.num_rows)
+    version_row.require_count(version.row, table.num_rows)
     return table
 
 
@@ -74,7 +74,7 @@ def load_delta(database: Database, version: TableVersion, max_bytes: int) -> pa.
     )
     table = _read(database, version, statement, types | {"hidden": pa.bool_()}, max_bytes)
     if table.num_rows != own["rows"]:
-        raise lookup.missing_rows(version.row, None)
+        raise version_row.missing_rows(version.row, None)
     return table
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import orjson
 
 from prescore import wording
-from prescore.catalog import lookup
+from prescore.catalog import lookup_statements, version_row
 from prescore.catalog.catalog import Column
 from prescore.errors import RequestInvalid
 
@@ -30,7 +30,7 @@ class TableVersion:
 
     model: str
     version: int
-    row: lookup.VersionRow
+    row: version_row.VersionRow
     key: list[Column]
     outputs: list[Column]
     all_outputs: OutputSelection
@@ -41,11 +41,13 @@ class TableVersion:
     stamp: bytes
 
     @classmethod
-    def from_row(cls, row: lookup.VersionRow, *, by_number: bool = False) -> Self:
+    def from_row(cls, row: version_row.VersionRow, *, by_number: bool = False) -> Self:
         """Build it from its catalog row. `by_number`: look keys up in it whether it is published or not."""
         model, version = row["model"], row["version"]
         key, outputs = row["key_columns"], row["output_columns"]
-        statement = lookup.version_statement(row) if by_number else lookup.published_statement(row)
+        statement = (
+            lookup_statements.version_statement(row) if by_number else lookup_statements.published_statement(row)
+        )
         data_as_of = row["data_as_of"]
         published_at = row["published_at"]
         published_seconds = published_at.timestamp() if published_at else 0
@@ -71,7 +73,7 @@ class TableVersion:
         """The model's max age in seconds; None if it has none."""
         return self.row["max_age_seconds"]
 
-    def matches(self, row: lookup.VersionRow) -> bool:
+    def matches(self, row: version_row.VersionRow) -> bool:
         """Return whether a catalog row, read later, has the same values."""
         as_of_then = {**row, "now": self.row["now"]}
         return as_of_then == self.row
@@ -88,7 +90,7 @@ class TableVersion:
     @property
     def is_delta(self) -> bool:
         """Whether its rows are in a table of its own and in that of a base."""
-        return lookup.is_delta(self.row)
+        return version_row.is_delta(self.row)
 
     def has_base(self, full: TableVersion) -> bool:
         """Return whether another version has the rows of a delta's base, and the same columns."""
@@ -116,7 +118,7 @@ class TableVersion:
         }
 
 
-def _stored_ids(row: lookup.VersionRow) -> list[str]:
+def _stored_ids(row: version_row.VersionRow) -> list[str]:
     return [table["id"] for table in row["stored"]]
 
 

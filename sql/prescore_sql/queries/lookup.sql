@@ -78,38 +78,13 @@ from (
 order by {key}
 limit {limit}::bigint;
 
--- name: lookup_published
--- Everything that readers need to serve the published version: its columns, its times and its max age. `changes` is the
--- number of rows that were deleted, updated or inserted since the version was complete, by the server's statistics: a
--- reason to count the rows, and not proof, as the changes may have been rolled back. So is a table of a delta or its base
--- without pages, which was truncated, or restored. `stored` are the tables with the version's rows: first that of a delta,
--- unless it has no rows, and last the full one. `is_readable`: this role may read them by their names.
-select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.id::text as id, v.state, v.table_name,
-       v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
-       v.cache_seconds, v.in_memory, v.live, v.live_cache_seconds, v.model_fingerprint,
-       v.tombstones, canary.version as canary_version, canary.share as canary_share, t.stored,
-       coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached,
-       coalesce(t.is_readable, false) as is_readable
-from prescore.models m
-join prescore.visible s on s.model = m.model
-join prescore.versions v on v.model = m.model and v.version = s.version
-left join prescore.canaries canary on canary.model = m.model
-cross join lateral (
-  select jsonb_agg(jsonb_build_object('name', c.name, 'rows', c.rows, 'id', c.id) order by c.is_base)
-           filter (where c.rows > 0 or c.is_base or v.base_version is null) as stored,
-         sum(pg_stat_get_tuples_deleted(c.oid) + pg_stat_get_tuples_updated(c.oid)
-             + greatest(pg_stat_get_tuples_inserted(c.oid) - c.rows, 0)
-             + case when v.base_version is not null and p.relpages = 0 then c.rows else 0 end)::bigint as changes,
-         bool_and(exists (select from pg_inherits i where i.inhrelid = c.oid)) as is_attached,
-         bool_and(has_schema_privilege('prescore_versions', 'usage') and has_table_privilege(c.oid, 'select')
-                  and not row_security_active(c.oid)) as is_readable
-  from prescore.stored_tables(v) c left join pg_class p on p.oid = c.oid
-) t
-where %(model)s::text is null or m.model = %(model)s
-order by m.model;
-
 -- name: lookup_version
--- The same for any version of a model that can be looked up by its number.
+-- Everything that readers need to serve a version, by its number or, if that is null, the published one, of one model or of
+-- all: its columns, its times and its max age. `changes` is the number of rows that were deleted, updated or inserted since
+-- the version was complete, by the server's statistics: a reason to count the rows, and not proof, as the changes may have
+-- been rolled back. So is a table of a delta or its base without pages, which was truncated, or restored. `stored` are the
+-- tables with the version's rows: first that of a delta, unless it has no rows, and last the full one. `is_readable`: this
+-- role may read them by their names.
 select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.id::text as id, v.state, v.table_name,
        v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
        v.cache_seconds, v.in_memory, v.live, v.live_cache_seconds, v.model_fingerprint,
@@ -117,7 +92,8 @@ select now() as now, m.model, m.description, m.held_at is not null as held, v.ve
        coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached,
        coalesce(t.is_readable, false) as is_readable
 from prescore.models m
-join prescore.versions v on v.model = m.model
+left join prescore.visible s on s.model = m.model
+join prescore.versions v on v.model = m.model and v.version = coalesce(%(version)s::integer, s.version)
 left join prescore.canaries canary on canary.model = m.model
 cross join lateral (
   select jsonb_agg(jsonb_build_object('name', c.name, 'rows', c.rows, 'id', c.id) order by c.is_base)
@@ -130,8 +106,10 @@ cross join lateral (
                   and not row_security_active(c.oid)) as is_readable
   from prescore.stored_tables(v) c left join pg_class p on p.oid = c.oid
 ) t
-where m.model = %(model)s and v.version = %(version)s
-  and v.state in ('published', 'superseded', 'checked') and v.trial_rows is null;
+where (%(model)s::text is null or m.model = %(model)s)
+  and (%(version)s::integer is null
+       or (v.state in ('published', 'superseded', 'checked') and v.trial_rows is null))
+order by m.model;
 
 -- name: lookup_signature
 -- What a version's model file takes and gives.
