@@ -81,7 +81,7 @@ def _http(
             (Path(folder) / str(number)).write_bytes(_arrow(chosen) if media_type == _STREAM else _json(chosen))
         more = "".join(f', ["{name}"] = "{value}"' for name, value in server.headers.items())
         script = _REQUESTS.format(folder=folder, bodies=_BODIES, model=model, media_type=media_type, more=more)
-        measured = server.load(script, connections, arguments.seconds, Path(folder))
+        measured = server.load(script, connections, arguments.seconds)
     if measured["errors"]:
         raise SystemExit(f"{measured['errors']} bulk requests failed")
     return float(measured["rate"]) * keys

@@ -1,118 +1,86 @@
 """Lookups per second through the Open Inference Protocol, beside MLServer with the same scikit-learn model:
 
-    python3 -m venv mlserver
-    mlserver/bin/pip install 'mlserver==1.7.1' 'mlserver-sklearn==1.7.1' 'scikit-learn==1.9.1'
     .venv/bin/python benchmarks/inference.py --mlserver mlserver/bin/mlserver
 
-wrk requests one row, then a hundred rows at a time, in JSON: keys from prescore, rows of twelve features from MLServer.
-Each server is one process: MLServer 1.7.1 cannot start its inference workers with the uvloop that pip installs today.
-A client in Python, which uses more of the machine than the server, calls prescore over gRPC.
+mlserver.py says how to install MLServer. wrk requests one row, then a hundred rows at a time, in JSON: keys from
+prescore, rows of twelve features from MLServer. A client in Python, which uses more of the machine than the server,
+calls prescore over gRPC.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
 import random
-import shutil
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 
 import grpc
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import models, world
-from benchmarks.http_load import Server, until_ready
+from benchmarks import mlserver, twins, world
+from benchmarks.http_load import Server, free_ports
 from benchmarks.meter import Row
 from benchmarks.tables import markdown, spread
-from benchmarks.world import FEATURES, World
+from benchmarks.world import World
 
 from prescore_api.grpc.handlers import SERVICE
 from prescore_api.grpc.messages import MESSAGES
 
-_PORT, _GRPC_PORT = 8089, 8090
 _COUNTS = (1, 100)
-_OUTPUTS = "select i as id, {features} from range(1, {rows} + 1) as t(i)"
-_PORTS = {"http_port": _PORT, "grpc_port": _PORT + 2, "metrics_port": _PORT + 3}
-_SETTINGS = {**_PORTS, "parallel_workers": 0, "debug": False}
-_MODEL = {
-    "name": "logistic",
-    "implementation": "mlserver_sklearn.SKLearnModel",
-    "parameters": {"uri": "./logistic.joblib", "version": "1"},
-}
 _REQUESTS = """
 math.randomseed(os.time())
 wrk.headers["Content-Type"] = "application/json"
 request = function()
   local values = {{}}
-  for row = 1, {rows} do {value} end
+  for row = 1, {rows} do values[row] = math.random(1, {keys}) end
   local data = table.concat(values, ", ")
-  local head = '{{"inputs": [{{"name": "{name}", "shape": {shape}, "datatype": "{datatype}", "data": ['
+  local head = '{{"inputs": [{{"name": "id", "shape": [{rows}], "datatype": "INT64", "data": ['
   return wrk.format("POST", "/v2/models/{model}/infer", nil, head .. data .. ']}}]}}')
 end
 """
-_KEY = "values[row] = math.random(1, {keys})"
-_FEATURES = "values[row] = '{features}'"
 
 
 def main() -> None:
     """Measure, and print the table of docs/benchmarks.md."""
     arguments = _arguments()
     with world.opened({}) as where:
-        _publish(where, arguments.rows)
+        twins.publish(where, arguments.rows)
         rows = [row for _ in range(arguments.repeat) for row in _round(where, arguments)]
     print(markdown(_lines(rows)))
 
 
-def _publish(where: World, rows: int) -> None:
-    where.fresh_database()
-    models.train(where.root / "models", "logistic", len(FEATURES))
-    features = ", ".join(f"sin(i * {n + 1})::float as {name}" for n, name in enumerate(FEATURES))
-    for name in ("stored", "held"):
-        where.model(name, "logistic", _OUTPUTS.format(features=features, rows=rows))
-    held = where.root / "specs/held.toml"
-    held.write_text(held.read_text() + "[lookup]\nin_memory = true\n")
-    for name in ("stored", "held"):
-        where.prescore("run", name)
-
-
 def _round(where: World, arguments: argparse.Namespace) -> list[Row]:
     rows = []
-    with Server.prescore(where, "--grpc-port", str(_GRPC_PORT)) as server:
-        server.wait_until_in_memory("held")
-        for model, count in product(("stored", "held"), _COUNTS):
-            tensor = {"name": "id", "datatype": "INT64", "shape": [count], "value": _KEY.format(keys=arguments.rows)}
-            rows.append(_load(where, server, f"prescore, REST, {model}", model, tensor, arguments))
-        calls = _calls(server.headers["Authorization"], arguments)
-        rows.append({"subject": "prescore, gRPC, stored", "rows": 1, **asyncio.run(calls)})
+    (port,) = free_ports(1)
+    with Server.prescore(where, "--grpc-port", str(port)) as server:
+        server.wait_until_in_memory(twins.HELD)
+        for model, count in product((twins.STORED, twins.HELD), _COUNTS):
+            script = _REQUESTS.format(model=model, rows=count, keys=arguments.rows)
+            rows.append(_load(server, f"prescore, REST, {model}", script, count, arguments))
+        before = server.cpu_seconds()
+        calls = asyncio.run(_calls(port, server.headers["Authorization"], arguments))
+        cpu = (server.cpu_seconds() - before) / (calls["rate"] * arguments.seconds) * 1e6
+        rows.append({"subject": "prescore, gRPC, stored", "rows": 1, **calls, "cpu": cpu})
     if arguments.mlserver:
-        with _mlserver(where, arguments.mlserver) as server:
-            value = _FEATURES.format(features=", ".join(str(n / 12) for n in range(len(FEATURES))))
+        with mlserver.started(where, arguments.mlserver, "logistic") as server:
             for count in _COUNTS:
-                tensor = {"name": "predict", "datatype": "FP32", "shape": [count, len(FEATURES)], "value": value}
-                rows.append(_load(where, server, "MLServer, REST", "logistic", tensor, arguments))
+                script = mlserver.script("logistic", count)
+                rows.append(_load(server, "MLServer, REST", script, count, arguments))
     return rows
 
 
-def _load(where: World, server: Server, subject: str, model: str, tensor: Row, arguments: argparse.Namespace) -> Row:
-    rows = tensor["shape"][0]
-    script = _REQUESTS.format(model=model, rows=rows, **tensor)
-    measured = server.load(script, arguments.connections, arguments.seconds, where.root)
-    return {"subject": subject, "rows": rows, **measured}
+def _load(server: Server, subject: str, script: str, rows: int, arguments: argparse.Namespace) -> Row:
+    return {"subject": subject, "rows": rows, **server.load(script, arguments.connections, arguments.seconds)}
 
 
-async def _calls(authorization: str, arguments: argparse.Namespace) -> Row:
+async def _calls(port: int, authorization: str, arguments: argparse.Namespace) -> Row:
     """Call prescore from as many tasks as there are connections; return what wrk returns."""
     latencies: list[float] = []
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{_GRPC_PORT}") as channel:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         infer = channel.unary_unary(
             f"/{SERVICE}/ModelInfer",
             request_serializer=MESSAGES["ModelInferRequest"].SerializeToString,
@@ -133,27 +101,6 @@ async def _calls(authorization: str, arguments: argparse.Namespace) -> Row:
     return {"rate": len(latencies) / arguments.seconds, "p50": p50, "p99": p99, "errors": 0}
 
 
-@contextmanager
-def _mlserver(where: World, command: Path) -> Iterator[Server]:
-    folder = where.root / "mlserver"
-    folder.mkdir(exist_ok=True)
-    shutil.copy(where.root / "models/logistic.joblib", folder)
-    (folder / "settings.json").write_text(json.dumps(_SETTINGS))
-    (folder / "model-settings.json").write_text(json.dumps(_MODEL))
-    path = f"{command.resolve().parent}:{os.environ['PATH']}"
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [command.resolve(), "start", "."], cwd=folder, env={**os.environ, "PATH": path}, stdout=log, stderr=log
-        )
-    try:
-        url = f"http://127.0.0.1:{_PORT}"
-        until_ready(f"{url}/v2/models/logistic/ready")
-        yield Server(url)
-    finally:
-        process.kill()
-        process.wait()
-
-
 def _lines(rows: list[Row]) -> list[Row]:
     lines = []
     for subject, count in dict.fromkeys((row["subject"], row["rows"]) for row in rows):
@@ -164,6 +111,7 @@ def _lines(rows: list[Row]) -> list[Row]:
             "rows per second": spread([count * row["rate"] for row in measured], 0),
             "p50, ms": spread([row["p50"] for row in measured], 2),
             "p99, ms": spread([row["p99"] for row in measured], 2),
+            "server CPU, µs a request": spread([row["cpu"] for row in measured], 0),
             "errors": sum(row["errors"] for row in measured),
         }
         lines.append(line)

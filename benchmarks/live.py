@@ -13,7 +13,6 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import models, world
@@ -84,8 +83,7 @@ def _lookups(server: Server, arguments: argparse.Namespace) -> Row:
 
 
 def _load(server: Server, script: str, connections: int, arguments: argparse.Namespace) -> Row:
-    with TemporaryDirectory(prefix="prescore-wrk-") as folder:
-        return server.load(script, connections, arguments.seconds, Path(folder))
+    return server.load(script, connections, arguments.seconds)
 
 
 def _lines(rows: list[Row]) -> list[Row]:

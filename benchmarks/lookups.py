@@ -16,18 +16,17 @@ from pathlib import Path
 
 # When a script is run, Python searches only the script's own folder for modules.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import bulk, models, singles, swapped, world
+from benchmarks import bulk, singles, swapped, twins, world
 from benchmarks.http_load import Server
 from benchmarks.meter import Row
 from benchmarks.tables import markdown, spread
-from benchmarks.world import FEATURES, World
+from benchmarks.world import World
 
-_OUTPUTS = "select i as id, {features} from range(1, {rows} + 1) as t(i)"
 _NAMES = {
     "pgbench": "pgbench, without HTTP",
     "plain": "FastAPI and psycopg",
-    "stored": "prescore, from Postgres",
-    "held": "prescore, from memory",
+    twins.STORED: "prescore, from Postgres",
+    twins.HELD: "prescore, from memory",
 }
 
 
@@ -35,7 +34,7 @@ def main() -> None:
     """Measure, and print the tables of docs/benchmarks.md."""
     arguments = _arguments()
     with world.opened({}) as where:
-        _publish(where, arguments.rows)
+        twins.publish(where, arguments.rows)
         rows = [row for _ in range(arguments.repeat) for row in _round(where, arguments)]
         swaps = swapped.measure(where, arguments.rows, arguments.swaps) if arguments.swaps else []
     if arguments.out is not None:
@@ -50,24 +49,11 @@ def _round(where: World, arguments: argparse.Namespace) -> list[Row]:
         measured += [singles.http(server, "plain", connections, arguments) for connections in (16, 64)]
     with Server.prescore(where) as server:
         measured.append({"figure": "start", "seconds": server.start})
-        server.wait_until_in_memory("held")
-        for model in ("stored", "held"):
+        server.wait_until_in_memory(twins.HELD)
+        for model in (twins.STORED, twins.HELD):
             measured += [singles.http(server, model, connections, arguments) for connections in (16, 64)]
         measured += bulk.measure(where, server, arguments)
     return measured
-
-
-def _publish(where: World, rows: int) -> None:
-    """Publish the same predictions as two models: one served from Postgres, one from memory."""
-    where.fresh_database()
-    models.train(where.root / "models", "logistic", len(FEATURES))
-    features = ", ".join(f"sin(i * {n + 1})::float as {name}" for n, name in enumerate(FEATURES))
-    for name in ("stored", "held"):
-        where.model(name, "logistic", _OUTPUTS.format(features=features, rows=rows))
-    held = where.root / "specs/held.toml"
-    held.write_text(held.read_text() + "[lookup]\nin_memory = true\n")
-    for name in ("stored", "held"):
-        where.prescore("run", name)
 
 
 def _tables(rows: list[Row], swaps: list[Row]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,7 @@ def http(server: Server, subject: str, connections: int, arguments: argparse.Nam
     """Measure requests for random keys, all of which exist."""
     path = "/predictions/" if subject == "plain" else f"/v1/predictions/{subject}/"
     script = _REQUESTS.format(path=path, rows=arguments.rows)
-    with tempfile.TemporaryDirectory(prefix="prescore-wrk-") as folder:
-        return _row(subject, connections, server.load(script, connections, arguments.seconds, Path(folder)))
+    return _row(subject, connections, server.load(script, connections, arguments.seconds))
 
 
 def pgbench(where: World, connections: int, arguments: argparse.Namespace) -> Row:
