@@ -24,7 +24,7 @@ from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.driver_errors import is_connection_lost
 from prescore.checks import expectations
 from prescore.errors import DatabaseRefused, DatabaseUnavailable, NotAllowed, StoreRefused, Transient
-from prescore.run import failure, preflight, rebase, registration, reuse
+from prescore.run import completion, failure, preflight, rebase, registration, reuse
 from prescore.run.job import Job
 from prescore.run.report import Report
 from prescore.scoring import domain_conversion, rejects
@@ -300,7 +300,7 @@ def pending_chunks(job: Job, version: int) -> list[int]:
         row = catalog.version(job.model, version)
         ledger = catalog.all("chunks_finished", model=job.model, version=version)
     finished = {entry["chunk"] for entry in ledger}
-    chunks = range(reuse.chunks_to_score(row))
+    chunks = range(completion.chunks_to_score(row))
     return [chunk for chunk in chunks if chunk not in finished]
 
 
@@ -354,7 +354,7 @@ def _score_remaining(
                 seconds = time.perf_counter() - began
                 stage.copy_chunk(connection, lease, version, chunk, scored, seconds)
                 rows = scored.rows.num_rows + scored.rejected
-                job.on_progress("score", rows, reuse.rows_to_score(version))
+                job.on_progress("score", rows, completion.rows_to_score(version))
     except BaseException:
         stop.set()
         raise
@@ -368,7 +368,7 @@ def finish_table(job: Job, lease: Lease, version: int) -> None:
         if row["state"] != "building":
             return
         if row["base_version"] is not None or job.spec.vanished.policy == "keep":
-            reuse.complete_table(job, lease, catalog, row)
+            completion.complete_table(job, lease, catalog, row)
             row = catalog.version(job.model, version)
         stage.finish(catalog.connection, lease, row, job.spec.indexes)
         job.store.discard(row["changes_location"])

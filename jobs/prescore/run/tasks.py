@@ -22,7 +22,7 @@ from prescore.catalog.datetimes import parse_datetime
 from prescore.checks import expectations
 from prescore.errors import LeaseLost, NotAllowed
 from prescore.project.project import Project
-from prescore.run import failure, materialize, preflight, rebase, registration, reuse, review, shares
+from prescore.run import completion, failure, materialize, preflight, rebase, registration, review, shares
 from prescore.run.job import Job
 from prescore.run.report import STEPS, Report
 from prescore.steps.check import is_decided
@@ -380,7 +380,7 @@ def _shares(job: Job, lease: Lease, version: int, groups: int) -> list[Share]:
     row = _version_row(job, version)
     result = []
     # Without a chunk to score, one empty share keeps the scheduler's tasks in their order.
-    for chunks in shares.split_chunks(reuse.chunks_to_score(row), groups) or [range(0)]:
+    for chunks in shares.split_chunks(completion.chunks_to_score(row), groups) or [range(0)]:
         share = Share(
             version=version,
             token=lease.token,

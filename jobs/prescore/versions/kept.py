@@ -55,8 +55,7 @@ def _statements(version: Version, served: Version) -> list[sql.Composed]:
     parts: dict[str, sql.Composable] = {
         "table": table.identifier(version),
         "version": sql.Literal(version["version"]),
-        "rejected": _REJECTED,
-        "same_rejected": views.same_key(key, "r", "s"),
+        "is_kept": query("kept_condition", rejected=_REJECTED, same_rejected=views.same_key(key, "r", "s")),
     }
     copied: dict[str, sql.Composable] = {
         **parts,

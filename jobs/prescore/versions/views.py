@@ -68,9 +68,11 @@ def create(
     reads_deltas = catalog.model(model)["reads_deltas"]
     must_read_deltas = reads_deltas or table.is_view(version)
     if list(columns(connection, "predictions", model)) != expected or must_read_deltas != reads_deltas:
-        parts = _parts(version, parent, expected) | _PUBLISHED
-        name = "views_create_with_deltas" if must_read_deltas else "views_create"
-        connection.execute(query(name, view=sql.Identifier(model), **parts))
+        if must_read_deltas:
+            statement = _with_deltas(version, parent, expected, model, _PUBLISHED)
+        else:
+            statement = _without_deltas(version, parent, expected)
+        connection.execute(statement)
     if must_read_deltas != reads_deltas:
         catalog.execute("models_set_reads_deltas", model=model)
     _comment(connection, version, model, catalog.model(model)["description"])
@@ -88,8 +90,7 @@ def create_canary(
     view = canary_view(version["model"])
     expected = _expected_columns(connection, version, parent)
     if list(columns(connection, "predictions", view)) != expected:
-        parts = _parts(version, parent, expected) | _CANARY
-        connection.execute(query("views_create_with_deltas", view=sql.Identifier(view), **parts))
+        connection.execute(_with_deltas(version, parent, expected, view, _CANARY))
     _comment(connection, version, view, f"the canary of {version['model']}")
     for role in grants:
         _grant(connection, view, role)
@@ -108,17 +109,49 @@ def _expected_columns(connection: Connection, version: Version, parent: str) -> 
     return [*keys, *_OWN_COLUMNS, *outputs]
 
 
-def _parts(version: Version, parent: str, expected: Sequence[str]) -> dict[str, sql.Composable]:
-    """Return the parts of a view's statement that say what it reads, and which columns it has."""
+def _without_deltas(version: Version, parent: str, expected: Sequence[str]) -> sql.Composed:
+    """Return the statement of the model's view over full versions, whose rows have the number of their version."""
+    return query(
+        "views_create",
+        view=sql.Identifier(version["model"]),
+        shown=_shown(version, expected, sql.Identifier("p", "version"), _PUBLISHED["clocks"]),
+        **_parts(version, parent, _PUBLISHED["visible"]),
+    )
+
+
+def _with_deltas(
+    version: Version, parent: str, expected: Sequence[str], view: str, where: dict[str, sql.Identifier]
+) -> sql.Composed:
+    """Return the statement of a view that shows the rows of a base under the number of the version that readers see."""
+    shown_version = query("views_version", visible=where["visible"], name=sql.Literal(version["model"]))
+    return query(
+        "views_create_with_deltas",
+        view=sql.Identifier(view),
+        shown=_shown(version, expected, shown_version, where["clocks"]),
+        same_key=same_key(table.key_names(version), "d", "p"),
+        **_parts(version, parent, where["visible"]),
+    )
+
+
+def _shown(version: Version, expected: Sequence[str], number: sql.Composable, clocks: sql.Identifier) -> sql.Composed:
     keys = table.key_names(version)
     outputs = expected[len(keys) + len(_OWN_COLUMNS) :]
+    return query(
+        "views_shown",
+        keys=identifiers(keys, "p"),
+        version=number,
+        clocks=clocks,
+        name=sql.Literal(version["model"]),
+        outputs=identifiers(outputs, "p"),
+    )
+
+
+def _parts(version: Version, parent: str, visible: sql.Identifier) -> dict[str, sql.Composable]:
     return {
         "name": sql.Literal(version["model"]),
         "parent": sql.Identifier(parent),
         "parent_name": sql.Literal(parent),
-        "keys": identifiers(keys, "p"),
-        "outputs": identifiers(outputs, "p"),
-        "same_key": same_key(keys, "d", "p"),
+        "visible": visible,
     }
 
 

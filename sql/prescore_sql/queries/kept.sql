@@ -2,14 +2,18 @@
 -- A temporary table for the keys of rejected rows, which ends with the transaction.
 create temporary table {table} ({columns}) on commit drop;
 
+-- name: kept_condition
+-- Whether a row of the served version is to be kept: it was not rejected, and its inputs are not too old.
+not exists (select from {rejected} r where {same_rejected})
+  and coalesce(coalesce(s.kept_data_as_of, %(clock)s) >= %(since)s::timestamptz, true);
+
 -- name: kept_copy
 -- Copy the rows of the served version whose keys a full version does not have.
 insert into prescore_versions.{table} ({columns}, kept_data_as_of, version)
 select {served_columns}, coalesce(s.kept_data_as_of, %(clock)s), {version}
 from prescore_versions.{source} s
 where not exists (select from prescore_versions.{table} t where {same_key})
-  and not exists (select from {rejected} r where {same_rejected})
-  and coalesce(coalesce(s.kept_data_as_of, %(clock)s) >= %(since)s::timestamptz, true);
+  and {is_kept};
 
 -- name: kept_restore
 -- Show the rows of the base that a delta hides because their keys have vanished, as they were served.
@@ -17,8 +21,7 @@ update prescore_versions.{table} d
 set {assignments}, kept_data_as_of = coalesce(s.kept_data_as_of, %(clock)s), version = {version}
 from prescore_versions.{source} s
 where d.version = -{version} and {same_key}
-  and not exists (select from {rejected} r where {same_rejected})
-  and coalesce(coalesce(s.kept_data_as_of, %(clock)s) >= %(since)s::timestamptz, true);
+  and {is_kept};
 
 -- name: kept_copy_from_delta
 -- Copy the rows of the served delta whose keys neither the new delta nor the base has.
@@ -28,8 +31,7 @@ from prescore_versions.{source} s
 where s.version = {source_version}
   and not exists (select from prescore_versions.{table} t where {same_key})
   and not exists (select from prescore_versions.{base} b where {same_base_key})
-  and not exists (select from {rejected} r where {same_rejected})
-  and coalesce(coalesce(s.kept_data_as_of, %(clock)s) >= %(since)s::timestamptz, true);
+  and {is_kept};
 
 -- name: kept_count
 -- The number of kept rows of a version, of those with inputs of a time or later if it is given.

@@ -1,12 +1,20 @@
+-- name: views_shown
+-- The columns of the view, and of both parts of one with deltas.
+{keys},
+       {version} as version,
+       (select f.data_as_of from {clocks} f where f.model = {name}) as data_as_of,
+       (select f.published_at from {clocks} f where f.model = {name}) as published_at,
+       {outputs};
+
+-- name: views_version
+-- The version that readers see; a row of a base has another number.
+(select s.version from {visible} s where s.model = {name});
+
 -- name: views_create
 -- Create the view under the model's stable name. The subqueries run once for each statement, and partitions of other
 -- versions are pruned when it starts.
 create or replace view predictions.{view} as
-select {keys},
-       p.version,
-       (select f.data_as_of from {clocks} f where f.model = {name}) as data_as_of,
-       (select f.published_at from {clocks} f where f.model = {name}) as published_at,
-       {outputs}
+select {shown}
 from prescore_versions.{parent} p
 where p.version = (
   select case s.parent_name when {parent_name} then s.version else prescore.raise_columns_changed(s.model) end
@@ -17,22 +25,14 @@ where p.version = (
 -- The same for a model that has deltas, and for a canary: rows of the version, then those of its base whose keys the
 -- version neither has nor hides. A full version has no base, and the second part then reads nothing.
 create or replace view predictions.{view} as
-select {keys},
-       (select s.version from {visible} s where s.model = {name}) as version,
-       (select f.data_as_of from {clocks} f where f.model = {name}) as data_as_of,
-       (select f.published_at from {clocks} f where f.model = {name}) as published_at,
-       {outputs}
+select {shown}
 from prescore_versions.{parent} p
 where p.version = (
   select case s.parent_name when {parent_name} then s.rows_version else prescore.raise_columns_changed(s.model) end
   from {visible} s where s.model = {name}
 )
 union all
-select {keys},
-       (select s.version from {visible} s where s.model = {name}) as version,
-       (select f.data_as_of from {clocks} f where f.model = {name}) as data_as_of,
-       (select f.published_at from {clocks} f where f.model = {name}) as published_at,
-       {outputs}
+select {shown}
 from prescore_versions.{parent} p
 where p.version = (select s.base_version from {visible} s where s.model = {name})
   and not exists (
