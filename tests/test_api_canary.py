@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
 from fix_api import OPEN, Api, scraped, serving
-from fix_client import address
+from fix_client import ClientCall, InterleavingTransport, address
 from prescore.catalog import canary as buckets
+from prescore.catalog.database import Connection
 from prescore.versions import canary
 from prescore.versions.options import PublishOptions
-from prescore_api.client import Client
+from prescore_api.client import MAX_KEYS, Client
 from prescore_api.formats.arrow import MEDIA_TYPE
 from prescore_api.http.app import build
 
@@ -92,6 +93,32 @@ def test_a_caller_can_pin_either_version(api: Api) -> None:
         assert {answer["version"] for answer in _bulk(api.client, model, query=f"?version={version}")} == {version}
 
 
+def test_a_caller_can_pin_the_canary_beside_its_version(api: Api) -> None:
+    model = _start(api)
+    url, body = f"/v1/predictions/{model}/lookup", {"keys": [{"k": key} for key in KEYS]}
+    sent = api.client.post(url, json=body)
+    pins = {"version": sent.headers["Prescore-Version"], "canary": sent.headers["Prescore-Canary"]}
+    assert pins == {"version": "1", "canary": f"2:{SHARE}"}
+    with api.shelf.database.connect() as connection:
+        canary.promote(connection, model, PublishOptions())
+    _read(api.client, model)
+    again = api.client.post(url, json=body, params=pins)
+    assert (again.headers["Prescore-Version"], again.headers["Prescore-Canary"]) == ("1", f"2:{SHARE}")
+    versions = [[answer["version"] for answer in response.json()["answers"]] for response in (sent, again)]
+    assert versions[0] == versions[1]
+    assert "Prescore-Canary" not in api.client.post(url, json=body).headers
+    api.shelf.publish(model, KEY, [(7, 0.5, True)], {"score": "real", "likely": "boolean"})
+    for query, status, message in [
+        ("canary=2:0.3", 422, "canary needs the version beside it"),
+        ("version=1&canary=2:1.5", 422, "canary takes what the header Prescore-Canary has"),
+        ("version=1&canary=2", 422, "canary takes what the header Prescore-Canary has"),
+        ("version=1&canary=9:0.3", 404, "has no version 9"),
+        ("version=3&canary=2:0.3", 422, f"{model} version 2 was no canary beside version 3"),
+    ]:
+        refused = api.client.post(f"{url}?{query}", json=body)
+        assert (refused.status_code, message in refused.text) == (status, True), refused.text
+
+
 def test_many_keys_are_answered_by_both_versions_in_their_order(api: Api) -> None:
     model = _start(api)
     taken = _taken(model)
@@ -127,19 +154,46 @@ def test_arrow_has_a_version_for_each_row_while_there_is_a_canary(api: Api) -> N
     assert pa.ipc.open_stream(pinned).read_all().column_names == ["key", "found", "prediction"]
 
 
-def test_the_client_shows_the_version_of_each_key(api: Api) -> None:
+def _in_parts(taken: set[int]) -> list[int]:
+    """Return keys that are sent in two parts, of which only the second has keys of the canary."""
+    others = [key for key in KEYS if key not in taken]
+    return [*(others * MAX_KEYS)[:MAX_KEYS], *KEYS]
+
+
+def test_the_client_answers_each_of_many_keys_from_its_version(api: Api, call: ClientCall) -> None:
     model = _start(api)
     taken = _taken(model)
-    # Three parts, the second of which is answered by both versions as well.
-    keys = np.arange(25_000) % len(KEYS)
-    expected = [2 if key in taken else 1 for key in keys.tolist()]
-    with Client(address(api.client)) as client:
-        listed = client.lookup(model, [{"k": key} for key in keys.tolist()])
-        frame = client.lookup(model, pd.DataFrame({"k": keys}))
+    keys = _in_parts(taken)
+    expected = [2 if key in taken else 1 for key in keys]
+    url = address(api.client)
+    listed = call(url, "lookup", model, [{"k": key} for key in keys])
+    frame = call(url, "lookup", model, pd.DataFrame({"k": keys}))
+    pinned = call(url, "lookup", model, [{"k": key} for key in keys], version=1)
+    assert {answer.version for answer in pinned} == {1}
     assert [answer.version for answer in listed] == expected
     assert frame["version"].tolist() == expected
     assert set(frame.groupby("version")["score"].unique().explode().items()) == {(1, 0.25), (2, 0.75)}
     assert (frame["data_as_of"].nunique(), frame.attrs["version"]) == (2, 1)
+
+
+def test_all_parts_are_answered_by_the_versions_of_the_first_part(api: Api) -> None:
+    def end(connection: Connection, model: str) -> None:
+        canary.promote(connection, model, PublishOptions())
+        api.shelf.publish(model, KEY, OLD)
+
+    for change in (canary.drop, end):
+        model = _start(api)
+        taken = _taken(model)
+        keys = _in_parts(taken)
+
+        def interfere(model: str = model, change: Callable[[Connection, str], Any] = change) -> None:
+            with api.shelf.database.connect() as connection:
+                change(connection, model)
+            _read(api.client, model)
+
+        with Client(address(api.client), transport=InterleavingTransport({1: interfere})) as client:
+            answers = client.lookup(model, [{"k": key} for key in keys])
+        assert [answer.version for answer in answers] == [2 if key in taken else 1 for key in keys]
 
 
 def test_every_server_and_a_restarted_one_answer_the_same_keys(api: Api) -> None:

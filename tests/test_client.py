@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from typing import Any
@@ -17,8 +19,26 @@ from hypothesis import given, settings
 from fix_api import Api, Shelf, serving
 from fix_client import ClientCall, address, publish
 from prescore.catalog.database import Database
-from prescore_api.client import MAX_KEYS, Answer, AsyncClient, Client, Column, Invalid, TooOld, Unavailable, Version
+from prescore_api.client import (
+    MAX_KEYS,
+    Answer,
+    AsyncClient,
+    Canary,
+    Client,
+    Column,
+    Feature,
+    InMemory,
+    Invalid,
+    Live,
+    Model,
+    Rejection,
+    ScoreAnswer,
+    TooOld,
+    Unavailable,
+    Version,
+)
 from prescore_api.http.app import ServerSettings, build
+from prescore_api.http.schemas import SCHEMAS
 from prescore_api.service import lookup
 from prescore_api.tables.database import Bounds
 from test_api_lookup import FLIGHT, ID, NASTY, NOON
@@ -253,6 +273,37 @@ def test_a_model_is_described_with_its_columns_and_versions(api: Api, call: Clie
     assert model.versions == (Version(1, "published", data_as_of, model.published_at, 1),)
     models = {entry.model: entry for entry in call(address(api.client), "models")}
     assert (models[name].published_at, models[name].outputs, models[name].versions) == (model.published_at, (), ())
+
+
+def test_a_model_has_the_values_of_the_response(api: Api) -> None:
+    in_memory: Any = {"lookup": {"in_memory": True}, "freshness": {"max_age": "1h"}}
+    name = api.publish({"k": "bigint"}, [(7, 0.5)], **in_memory)
+    api.until_in_memory(name)
+    api.shelf.try_out(name, {"k": "bigint"}, [(7, 0.5)], 0.25)
+    with Client(address(api.client)) as client:
+        model = client.model(name)
+        (listed,) = (entry for entry in client.models() if entry.model == name)
+    sent = api.client.get(f"/v1/models/{name}").json()
+    assert (model.canary, listed.canary, listed.in_memory) == (Canary(2, 0.25), model.canary, model.in_memory)
+    assert model.in_memory is not None
+    assert _json(model) == sent | {"age_seconds": model.age_seconds, "key": [sent["key"][0] | {"role": "key"}]}
+
+
+def _json(answer: Any) -> Any:
+    """Return an object of the client as the API sends it."""
+    return json.loads(json.dumps(asdict(answer), default=datetime.isoformat))
+
+
+def test_the_client_has_every_field_that_the_api_sends() -> None:
+    kinds = (Answer, Canary, Column, Feature, InMemory, Live, Model, Rejection, ScoreAnswer, Version)
+    known = {kind.__name__: {field.name for field in fields(kind)} for kind in kinds}
+    # The classes that stand for two schemas each.
+    known |= {"Output": known["Column"], "Column": known["Column"] - {"role"}}
+    known["ModelSummary"] = known["Model"] - {"live", "key", "outputs", "versions"}
+    # Neither are requests answers, nor are errors, nor objects that hold nothing but a list of answers.
+    others = {"Answers", "Error", "Health", "Keys", "Models", "ScoreAnswers", "ScoreRows"}
+    sent = {name: set(schema["properties"]) for name, schema in SCHEMAS.items() if name not in others}
+    assert known == sent
 
 
 def test_ready_reports_whether_the_api_can_answer(api: Api, call: ClientCall) -> None:

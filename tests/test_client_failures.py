@@ -38,7 +38,7 @@ def test_a_request_is_retried_after_the_time_in_retry_after(start_server: StartS
 
 
 def test_a_lookup_is_retried_although_it_is_a_post(start_server: StartServer, call: ClientCall) -> None:
-    server = start_server(DATABASE_UNAVAILABLE, Response(body={"answers": [ANSWER]}))
+    server = start_server(DATABASE_UNAVAILABLE, Response(body={"answers": [ANSWER]}, headers={"Prescore-Version": "3"}))
     assert call(server.url, "lookup", "m", [{"k": 7}])[0]["score"] == 0.5
     assert [(method, body) for method, _, _, body in server.requests] == [("POST", b'{"keys":[{"k":7}]}')] * 2
 

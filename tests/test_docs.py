@@ -40,7 +40,19 @@ from prescore.cli.errors import exit_code
 from prescore.project import spec
 from prescore.project.project import Settings
 from prescore.public.project import Project
-from prescore_api.client import Answer, ApiError, Client, Column, Model, ScoreAnswer
+from prescore_api.client import (
+    Answer,
+    ApiError,
+    Canary,
+    Client,
+    Column,
+    Feature,
+    InMemory,
+    Live,
+    Model,
+    ScoreAnswer,
+    Version,
+)
 from prescore_api.http import openapi
 
 REFERENCE = ROOT / "docs/reference"
@@ -284,7 +296,7 @@ def test_every_endpoint_is_documented() -> None:
 
 def test_the_client_is_documented() -> None:
     documented = {heading: set(rows(text)) for heading, text in sections(REFERENCE / "client.md").items()}
-    kinds: tuple[type, ...] = (Answer, ScoreAnswer, Model, Column)
+    kinds: tuple[type, ...] = (Answer, ScoreAnswer, Model, Canary, InMemory, Live, Feature, Column, Version)
     known = {kind.__name__: {field.name for field in fields(kind)} for kind in kinds}
     known["Methods"] = {method for method in vars(Client) if not method.startswith("_")}
     known["Errors"] = {"ApiError"} | {kind.__name__ for kind in ApiError.__subclasses__()}

@@ -14,7 +14,18 @@ except ModuleNotFoundError as error:
     message = "The client needs the extra 'client' of prescore, which is not installed (no module httpx). "
     raise ModuleNotFoundError(f"{message}Run: pip install 'prescore[client]'", name="httpx") from error
 
-from prescore_api.client.answers import Answer, Column, Model, Rejection, ScoreAnswer, Version
+from prescore_api.client.answers import (
+    Answer,
+    Canary,
+    Column,
+    Feature,
+    InMemory,
+    Live,
+    Model,
+    Rejection,
+    ScoreAnswer,
+    Version,
+)
 from prescore_api.client.clients import AsyncClient, Client
 from prescore_api.client.errors import ApiError, Invalid, NotAllowed, TooOld, Unavailable
 from prescore_api.client.requests import MAX_KEYS, Key, KeyValue, ScoreRow
@@ -24,11 +35,15 @@ __all__ = [
     "Answer",
     "ApiError",
     "AsyncClient",
+    "Canary",
     "Client",
     "Column",
+    "Feature",
+    "InMemory",
     "Invalid",
     "Key",
     "KeyValue",
+    "Live",
     "Model",
     "NotAllowed",
     "Rejection",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,8 +15,8 @@ class Answer:
     """The prediction for one key, with its version and the age of its data.
 
     Values are as in JSON: dates, times and UUIDs are text. `prediction` is None if the key was not `found`. If the
-    model has tombstones and one key was looked up, `last_version` is the last version that had it, and
-    `last_data_as_of` the time of its inputs.
+    model has tombstones and the key has vanished, `last_version` is the last version that had it, and `last_data_as_of`
+    the time of its inputs.
     """
 
     model: str
@@ -80,6 +82,11 @@ class Rejection:
     column: str | None
     reason: str
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Build a rejection from decoded JSON; raise LookupError or TypeError if it is not a rejection."""
+        return cls(column=content["column"], reason=content["reason"])
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreAnswer:
@@ -102,14 +109,13 @@ class ScoreAnswer:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """Build an answer from decoded JSON; raise LookupError, TypeError or ValueError if it is not an answer."""
-        rejected = content["rejected"]
         return cls(
             model=content["model"],
             version=content["version"],
             source=content["source"],
             key=content["key"],
             prediction=content["prediction"],
-            rejected=None if rejected is None else Rejection(rejected["column"], rejected["reason"]),
+            rejected=_parse(Rejection.from_json, content["rejected"]),
             data_as_of=datetime.fromisoformat(content["data_as_of"]),
             published_at=_parse_time(content["published_at"]),
             age_seconds=content["age_seconds"],
@@ -172,8 +178,69 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """A version that is tried beside the published one, and the share of the keys that it answers, from 0 to 1."""
+
+    version: int
+    share: float
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Build a canary from decoded JSON; raise LookupError or TypeError if it is not a canary."""
+        return cls(version=content["version"], share=content["share"])
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """What the server process that answered has in memory of a model: a version, its `bytes`, or why it has none."""
+
+    version: int | None
+    bytes: int
+    refused: str | None
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Build it from decoded JSON; raise LookupError or TypeError if it is not that."""
+        return cls(version=content["version"], bytes=content["bytes"], refused=content["refused"])
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A feature of live answers. Null rejects a row, unless the feature is `nullable`."""
+
+    name: str
+    dtype: str
+    nullable: bool
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Build a feature from decoded JSON; raise LookupError or TypeError if it is not a feature."""
+        return cls(name=content["name"], dtype=content["dtype"], nullable=content["nullable"])
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What live answers take, and for how many seconds a server may repeat one."""
+
+    features: tuple[Feature, ...]
+    cache_seconds: float
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Build it from decoded JSON; raise LookupError or TypeError if it is not that."""
+        return cls(
+            features=tuple(map(Feature.from_json, content["features"])),
+            cache_seconds=content["cache_seconds"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
-    """A published model and the age of its data. `key`, `outputs` and `versions` are empty in a list of models."""
+    """A published model and the age of its data.
+
+    `canary`, `in_memory` and `live` are None for a model without. In a list of models, `live` is None, and `key`,
+    `outputs` and `versions` are empty.
+    """
 
     model: str
     description: str
@@ -185,6 +252,9 @@ class Model:
     max_age_seconds: float | None
     stale: bool
     held: bool
+    canary: Canary | None = None
+    in_memory: InMemory | None = None
+    live: Live | None = None
     key: tuple[Column, ...] = ()
     outputs: tuple[Column, ...] = ()
     versions: tuple[Version, ...] = ()
@@ -203,10 +273,17 @@ class Model:
             max_age_seconds=content["max_age_seconds"],
             stale=content["stale"],
             held=content["held"],
+            canary=_parse(Canary.from_json, content["canary"]),
+            in_memory=_parse(InMemory.from_json, content["in_memory"]),
+            live=_parse(Live.from_json, content.get("live")),
             key=tuple(map(Column.from_json, content.get("key", ()))),
             outputs=tuple(map(Column.from_json, content.get("outputs", ()))),
             versions=tuple(map(Version.from_json, content.get("versions", ()))),
         )
+
+
+def _parse(from_json: Callable[[Mapping[str, Any]], T], content: Mapping[str, Any] | None) -> T | None:
+    return None if content is None else from_json(content)
 
 
 def _parse_time(text: str | None) -> datetime | None:

@@ -73,11 +73,6 @@ def version_of(answers: pa.Table) -> int:
     return int(metadata[b"version"])
 
 
-def only_version_of(answers: pa.Table) -> int | None:
-    """Return the version of all answers; None while the model has a canary."""
-    return None if "version" in answers.column_names else version_of(answers)
-
-
 def concatenate(parts: Sequence[pa.Table]) -> pa.Table:
     """Return flat parts as one table.
 
@@ -102,7 +97,8 @@ def flatten(answers: pa.Table) -> pa.Table:
         columns |= zip(_field_names(answers, struct), answers.column(struct).flatten(), strict=True)
     data_as_of = datetime.fromisoformat(answers.schema.metadata[b"data_as_of"].decode())
     columns["found"] = answers.column("found")
-    if only_version_of(answers) is None:
+    # While the model has a canary.
+    if "version" in answers.column_names:
         columns |= {name: answers.column(name) for name in ("version", "data_as_of")}
     else:
         columns["version"] = pa.repeat(pa.scalar(version_of(answers), pa.int32()), answers.num_rows)

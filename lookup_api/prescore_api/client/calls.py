@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -14,7 +14,7 @@ from prescore_api.client.arrow import ArrowTable
 from prescore_api.client.attempts import Call, Server, attempts
 from prescore_api.client.errors import Unavailable
 from prescore_api.client.parts import in_parts
-from prescore_api.client.requests import MAX_KEYS, JsonKey, Key, KeyValue, LookupOptions, Request, ScoreRow
+from prescore_api.client.requests import MAX_KEYS, Key, KeyValue, LookupOptions, Request, ScoreRow
 from prescore_api.client.responses import Response
 
 if TYPE_CHECKING:
@@ -56,8 +56,12 @@ def lookup_list(server: Server, model: str, keys: Iterable[Key], options: Lookup
     """Return the answers to any number of keys, in their order; raise TypeError or ApiError."""
     # Convert all keys first, so that a wrong one raises before anything is sent.
     json_keys = requests.to_json_keys(keys)
-    lookup_part = partial(_lookup_part, server, model, json_keys, options)
-    parts = yield from in_parts(len(json_keys), options.version, lookup_part, _version_of)
+
+    def lookup_part(start: int, options: LookupOptions) -> Call[tuple[list[Answer], LookupOptions]]:
+        request = requests.lookup(model, json_keys[start : start + MAX_KEYS], options)
+        return _send_part(server, request, responses.answers, options)
+
+    parts = yield from in_parts(len(json_keys), options, lookup_part)
     return list(chain.from_iterable(parts))
 
 
@@ -75,8 +79,12 @@ def lookup_frame(server: Server, model: str, frame: pd.DataFrame, options: Looku
 def lookup_table(server: Server, model: str, keys: ArrowTable, options: LookupOptions) -> Call[pa.Table]:
     """Return the answers to the keys in a table's rows, as a flat table; raise TypeError or ApiError."""
     table = arrow.to_table(keys)
-    lookup_part = partial(_lookup_table_part, server, model, table, options)
-    parts = yield from in_parts(table.num_rows, options.version, lookup_part, arrow.only_version_of)
+
+    def lookup_part(start: int, options: LookupOptions) -> Call[tuple[pa.Table, LookupOptions]]:
+        stream = arrow.serialize(table.slice(start, MAX_KEYS))
+        return _send_part(server, requests.lookup_stream(model, stream, options), arrow.read_answers, options)
+
+    parts = yield from in_parts(table.num_rows, options, lookup_part)
     return arrow.concatenate(list(map(arrow.flatten, parts)))
 
 
@@ -98,12 +106,12 @@ def score_list(
     """Return the answers to any number of rows, in their order; raise TypeError or ApiError."""
     json_rows = requests.to_json_rows(rows)
 
-    def score_part(start: int, version: int | None) -> Call[list[ScoreAnswer]]:
-        part = json_rows[start : start + MAX_KEYS]
-        request = requests.score(model, part, prefer, replace(options, version=version))
-        return _send(server, request, responses.scores)
+    def score_part(start: int, options: LookupOptions) -> Call[tuple[list[ScoreAnswer], LookupOptions]]:
+        request = requests.score(model, json_rows[start : start + MAX_KEYS], prefer, options)
+        answers = yield from _send(server, request, responses.scores)
+        return answers, replace(options, version=answers[0].version if answers else None)
 
-    parts = yield from in_parts(len(json_rows), options.version, score_part, lambda part: part[0].version)
+    parts = yield from in_parts(len(json_rows), options, score_part)
     return list(chain.from_iterable(parts))
 
 
@@ -132,36 +140,11 @@ def ready(server: Server) -> Call[bool]:
         return False
 
 
-def _lookup_part(
-    server: Server,
-    model: str,
-    keys: Sequence[JsonKey],
-    options: LookupOptions,
-    start: int,
-    version: int | None,
-) -> Call[list[Answer]]:
-    part = keys[start : start + MAX_KEYS]
-    request = requests.lookup(model, part, replace(options, version=version))
-    return _send(server, request, responses.answers)
-
-
-def _lookup_table_part(
-    server: Server,
-    model: str,
-    table: pa.Table,
-    options: LookupOptions,
-    start: int,
-    version: int | None,
-) -> Call[pa.Table]:
-    stream = arrow.serialize(table.slice(start, MAX_KEYS))
-    request = requests.lookup_stream(model, stream, replace(options, version=version))
-    return _send(server, request, arrow.read_answers)
-
-
-def _version_of(answers: list[Answer]) -> int | None:
-    """Return the version of all answers; None if a canary answered some of them."""
-    versions = {answer.version for answer in answers}
-    return versions.pop() if len(versions) == 1 else None
+def _send_part(
+    server: Server, request: Request, read: Callable[[Response], T], options: LookupOptions
+) -> Call[tuple[T, LookupOptions]]:
+    response = yield from attempts(request, server)
+    return read(response), responses.pinned(response, options)
 
 
 def _send(server: Server, request: Request, read: Callable[[Response], T]) -> Call[T]:

@@ -114,9 +114,9 @@ class Client:
         `published_at`, `age_seconds` and `stale`. This needs pyarrow.
 
         More than 10,000 keys are sent in parts, each with its own `timeout`. All answers are from one version, the one
-        that answers the first part; if it is retired in between, all parts are sent again, once. While the model has a
-        canary, each answer is from the version that its key has. The ages of the answers are those at the time of their
-        part. Raises as `predict` does, with the position of a wrong key.
+        that answers the first part, or, while the model has a canary, each is from the one of the two that answers its
+        key; if one is retired in between, all parts are sent again, once. The ages of the answers are those at the time
+        of their part. Raises as `predict` does, with the position of a wrong key.
         """
         options = LookupOptions.from_arguments(version, max_age, outputs)
         return self._run(calls.lookup(self._server, model, keys, options))

@@ -1,4 +1,4 @@
-"""Lookups of more keys than a request may hold: sent in parts, and answered by a single version."""
+"""Lookups of more keys than a request may hold: sent in parts, and answered by what answers the first."""
 
 from __future__ import annotations
 
@@ -8,41 +8,36 @@ from typing import TypeVar
 
 from prescore_api.client.attempts import Call
 from prescore_api.client.errors import Invalid
-from prescore_api.client.requests import MAX_KEYS
+from prescore_api.client.requests import MAX_KEYS, LookupOptions
 
 P = TypeVar("P")
-LookupPart = Callable[[int, int | None], Call[P]]
-"""Looks up the part that starts at a position, in a version (None: the published one)."""
+LookupPart = Callable[[int, LookupOptions], Call[tuple[P, LookupOptions]]]
+"""Looks up the part that starts at a position; returns it, and the options that pin what has answered it."""
 
 
 class _VersionGone(Invalid):
-    """The version of the first part was retired before the last part was looked up."""
+    """A version that answered the first part was retired before the last part was looked up."""
 
 
-def in_parts(
-    size: int, version: int | None, lookup: LookupPart[P], version_of: Callable[[P], int | None]
-) -> Call[list[P]]:
-    """Return the parts in order, all from one version: the given one, or the one that answers the first part.
+def in_parts(size: int, options: LookupOptions, lookup: LookupPart[P]) -> Call[list[P]]:
+    """Return the parts in order, all answered by what answers the first part: a version, or it and its canary.
 
-    If that version is retired in between, all parts are looked up again, once. `version_of` returns None for a part
-    that a canary has answered as well; all parts are then looked up like the first one. Raises what `lookup` raises.
+    If one of these is retired in between, all parts are looked up again, once. Raises what `lookup` raises.
     """
     try:
-        return (yield from _from_one_version(size, version, lookup, version_of))
+        return (yield from _pinned_to_first(size, options, lookup))
     except _VersionGone:
-        return (yield from _from_one_version(size, version, lookup, version_of))
+        return (yield from _pinned_to_first(size, options, lookup))
 
 
-def _from_one_version(
-    size: int, version: int | None, lookup: LookupPart[P], version_of: Callable[[P], int | None]
-) -> Call[list[P]]:
-    first = yield from lookup(0, version)
+def _pinned_to_first(size: int, options: LookupOptions, lookup: LookupPart[P]) -> Call[list[P]]:
+    first, pinned = yield from lookup(0, options)
     parts = [first]
     for start in range(MAX_KEYS, size, MAX_KEYS):
         try:
-            part = yield from lookup(start, version_of(first))
+            part, _ = yield from lookup(start, pinned)
         except Invalid as error:
-            gone = error.code == "not_found" and version is None
+            gone = error.code == "not_found" and options.version is None
             raise _with_position(error, start, _VersionGone if gone else Invalid) from error
         parts.append(part)
     return parts

@@ -48,12 +48,15 @@ class Request:
 class LookupOptions:
     """Which version, how old its data may be in seconds, and which outputs.
 
-    `version` None is the published version, `max_age` None allows any age, no `outputs` selects all of them.
+    `version` None is the published version, `max_age` None allows any age, no `outputs` selects all of them. `canary`
+    is what the server sent for the canary that answers its share of the keys beside the version; without a version,
+    that is the model's own.
     """
 
     version: int | None
     max_age: float | None
     outputs: tuple[str, ...]
+    canary: str | None = None
 
     @classmethod
     def from_arguments(cls, version: int | None, max_age: float | None, outputs: Iterable[str]) -> Self:
@@ -66,6 +69,8 @@ class LookupOptions:
         parameters = []
         if self.version is not None:
             parameters.append(("version", str(self.version)))
+        if self.canary is not None:
+            parameters.append(("canary", self.canary))
         if self.max_age is not None:
             # The server accepts no exponent.
             parameters.append(("max_age", f"{self.max_age:.9f}".rstrip("0").rstrip(".")))

@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from prescore_api.client.answers import Answer, Model, ScoreAnswer
 from prescore_api.client.errors import ApiError, Invalid, NotAllowed, TooOld, Unavailable
+from prescore_api.client.requests import LookupOptions
 
 T = TypeVar("T")
 
@@ -48,6 +49,14 @@ def answer(response: Response) -> Answer:
 def answers(response: Response) -> list[Answer]:
     """Return the answers to many keys; raise ApiError."""
     return read(response, _parse_answers)
+
+
+def pinned(response: Response, options: LookupOptions) -> LookupOptions:
+    """Return options for further keys, which the version and the canary that answered a request answer as well.
+
+    Raises ApiError.
+    """
+    return read(response, partial(_parse_pinned, options))
 
 
 def scores(response: Response) -> list[ScoreAnswer]:
@@ -97,6 +106,11 @@ def _parse_answer(response: Response) -> Answer:
 def _parse_answers(response: Response) -> list[Answer]:
     content = response.json()
     return [Answer.from_json(answer) for answer in content["answers"]]
+
+
+def _parse_pinned(options: LookupOptions, response: Response) -> LookupOptions:
+    version, canary = int(response.headers["Prescore-Version"]), response.headers.get("Prescore-Canary")
+    return replace(options, version=version, canary=canary)
 
 
 def _parse_scores(response: Response) -> list[ScoreAnswer]:

@@ -12,8 +12,9 @@ from prescore_api.http.response import Header, Response
 
 _ALL = b"*"
 _EXPOSED_NAMES = (
-    b"ETag", b"Link", b"Retry-After", b"X-Request-Id", b"Prescore-Version", b"Prescore-Rows", b"Prescore-Data-As-Of",
-    b"Prescore-Published-At", b"Prescore-Age-Seconds", b"Prescore-Stale", b"Inference-Header-Content-Length",
+    b"ETag", b"Link", b"Retry-After", b"X-Request-Id", b"Prescore-Version", b"Prescore-Canary", b"Prescore-Rows",
+    b"Prescore-Data-As-Of", b"Prescore-Published-At", b"Prescore-Age-Seconds", b"Prescore-Stale",
+    b"Inference-Header-Content-Length",
 )  # fmt: skip
 _EXPOSED: Header = (b"access-control-expose-headers", b", ".join(_EXPOSED_NAMES))
 _PREFLIGHT: tuple[Header, ...] = (

@@ -51,6 +51,13 @@ _VERSION: Node = {
     "description": "a retained version to use instead of the published one",
     "schema": {"type": "integer", "minimum": 1},
 }
+_CANARY: Node = {
+    "name": "canary",
+    "in": "query",
+    "description": "the canary that answers its share of the keys beside this version, as Prescore-Canary names it",
+    "schema": {"type": "string", "pattern": r"^[1-9][0-9]{0,8}:(1|0\.[0-9]{1,9})$"},
+    "example": "8:0.1",
+}
 _MAX_AGE: Node = {
     "name": "max_age",
     "in": "query",
@@ -141,11 +148,17 @@ _PREDICT: Node = {
     "parameters": [_MODEL, _KEY, *_OPTIONS, _IF_NONE_MATCH],
     "responses": _ONE_ANSWER,
 }
+_ANSWERING: Node = {
+    "Prescore-Version": _header("the version that answered, which version= pins in another request", "integer"),
+    "Prescore-Canary": _header(
+        "its canary and the share of the keys, which canary= pins; absent without one", "string"
+    ),
+}
 _PREDICT_MANY: Node = {
     "operationId": "predict_many",
-    "summary": "Look up the predictions for many keys, all from one version.",
+    "summary": "Look up the predictions for many keys, all from one version, or from it and its canary.",
     "tags": ["predictions"],
-    "parameters": [_MODEL, *_OPTIONS],
+    "parameters": [_MODEL, _CANARY, *_OPTIONS],
     "requestBody": {
         "required": True,
         "content": {
@@ -158,7 +171,7 @@ _PREDICT_MANY: Node = {
     },
     "responses": {
         **_LOOKUP_ERRORS,
-        "200": _content("One answer for each key.", reference("Answers"), _ARROW),
+        "200": {**_content("One answer for each key.", reference("Answers"), _ARROW), "headers": _ANSWERING},
         "415": _error("The body has a type or a coding that is not supported."),
         "413": _error(
             f"The request has more than {MAX_KEYS:,} keys or {LARGEST_BODY:,} bytes, "

@@ -11,6 +11,7 @@ from prescore_api.http import bulk_body, caching, media_types
 from prescore_api.http.request import Request
 from prescore_api.http.response import JSON, NO_STORE, VARY, Header, Response
 from prescore_api.service.answers import Answer, Answers, FetchedOutputs, MixedAnswers
+from prescore_api.service.canary import Pin
 from prescore_api.service.lookup import KeyColumns, ParseKeys
 from prescore_api.service.metrics import CanaryKeys
 from prescore_api.service.options import DEFAULTS, LookupOptions, refuse_unknown
@@ -58,18 +59,29 @@ async def predict_by_name(request: Request) -> Response:
 
 
 async def predict_many(request: Request) -> Response:
-    """Look up the keys in the body, all in one version, or in the published one and its canary."""
+    """Look up the keys in the body, all in one version, or in it and a canary; the headers say in which."""
     (model,) = request.path_values
     _authorize(request, model)
     options, others = LookupOptions.parse(request.parameters())
-    refuse_unknown(others)
+    pinned = others.pop("canary", None)
+    pin = None if pinned is None else Pin.parse(pinned, options)
+    refuse_unknown(others, "canary")
     form = _form(request)
     parse = bulk_body.parse(request, await request.body())
-    answers = await request.service.canary_lookup.many(model, parse, options)
+    answers = await request.service.canary_lookup.many(model, parse, options, pin)
     _record(request, answers)
+    headers = [VARY, NO_STORE, *_versions(answers)]
     if form == arrow.MEDIA_TYPE:
-        return Response(200, arrow.render(answers), [_ARROW, VARY, NO_STORE])
-    return Response(200, json.render(answers), [JSON, VARY, NO_STORE])
+        return Response(200, arrow.render(answers), [_ARROW, *headers])
+    return Response(200, json.render(answers), [JSON, *headers])
+
+
+def _versions(answers: Answers | MixedAnswers) -> list[Header]:
+    """Return the headers that pin the same versions in another request."""
+    if isinstance(answers, Answers):
+        return [(b"prescore-version", b"%d" % answers.table_version.version)]
+    pin = Pin(answers.canary.table_version.version, answers.share)
+    return [*_versions(answers.published), (b"prescore-canary", str(pin).encode())]
 
 
 def _record(request: Request, answers: Answers | MixedAnswers) -> None:

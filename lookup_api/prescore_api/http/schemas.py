@@ -167,7 +167,7 @@ _MODEL_SUMMARY = _object(
     stale=_STALE,
     held=_typed("boolean", "whether the model is on hold, so that runs do not publish"),
     canary=_nullable(reference("Canary"), "null for a model without a canary"),
-    in_memory=_nullable(reference("InMemoryVersion"), "null for a model that is not configured to be in memory"),
+    in_memory=_nullable(reference("InMemory"), "null for a model that is not configured to be in memory"),
 )
 
 _FEATURE = _object(
@@ -177,16 +177,16 @@ _FEATURE = _object(
     nullable=_typed("boolean", "whether null is scored; otherwise it rejects the row"),
 )
 
-_LIVE_ANSWERS = _object(
+_LIVE = _object(
     "What live answers take.",
-    features=_array(_FEATURE),
+    features=_array(reference("Feature")),
     cache_seconds=_typed("number", "how long a server may repeat an answer for the same features"),
 )
 
 _MODEL = _object(
     "A published model with its columns and versions.",
     **_MODEL_SUMMARY["properties"],
-    live=_nullable(_LIVE_ANSWERS, "null for a model that does not allow live answers"),
+    live=_nullable(reference("Live"), "null for a model that does not allow live answers"),
     key=_array(reference("Column")),
     outputs=_array(reference("Output")),
     versions=_array(reference("Version"), description="versions that ?version= can select, newest first"),
@@ -217,9 +217,11 @@ SCHEMAS: dict[str, Schema] = {
     "Canary": _CANARY,
     "Column": _COLUMN,
     "Error": _ERROR,
+    "Feature": _FEATURE,
     "Health": _HEALTH,
-    "InMemoryVersion": _IN_MEMORY,
+    "InMemory": _IN_MEMORY,
     "Keys": _KEYS,
+    "Live": _LIVE,
     "Model": _MODEL,
     "ModelSummary": _MODEL_SUMMARY,
     "Models": _MODELS,

@@ -101,7 +101,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class MixedAnswers:
-    """The answers to a request's keys while the model has a canary.
+    """The answers to a request's keys while the model has a canary, which takes a `share` of the keys.
 
     `is_canary` says for each key, in the order of the request, whether its answer is the next one of `canary` or of
     `published`.
@@ -109,4 +109,5 @@ class MixedAnswers:
 
     published: Answers
     canary: Answers
+    share: float
     is_canary: Sequence[bool]

@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Self
 
 from prescore.catalog import canary
 from prescore.catalog.catalog import Column
-from prescore.errors import NotFound
+from prescore.errors import NotFound, RequestInvalid
 from prescore_api.service.answers import Answer, Answers, MixedAnswers
 from prescore_api.service.lookup import KeyColumns, Lookup, ParseKeys
 from prescore_api.service.memory import InMemoryVersions
 from prescore_api.service.models import Models
 from prescore_api.service.options import LookupOptions
 from prescore_api.tables.version import TableVersion
+
+_PIN = re.compile(r"([1-9][0-9]{0,8}):([0-9](\.[0-9]{1,20})?(e-[0-9]{1,3})?)")
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A canary and its share, which a caller names so that several requests are answered alike."""
+
+    version: int
+    share: float
+
+    @classmethod
+    def parse(cls, text: str, options: LookupOptions) -> Self:
+        """Read what `str` gives; raise RequestInvalid for another text, or without a version beside the canary."""
+        match = _PIN.fullmatch(text)
+        if match is None or float(match[2]) > 1:
+            raise RequestInvalid(f"canary takes what the header Prescore-Canary has, such as 8:0.1, not {text[:60]!r}.")
+        if options.version is None:
+            raise RequestInvalid("canary needs the version beside it: version=N, from the header Prescore-Version.")
+        return cls(int(match[1]), float(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.version}:{self.share}"
 
 
 @dataclass(frozen=True)
@@ -30,8 +56,8 @@ class Canary:
         return canary.takes(self.published.model, self.share, keys)
 
     def options(self, options: LookupOptions) -> LookupOptions:
-        """Return the same options for a lookup in the canary."""
-        return replace(options, version=self.version, canary=True)
+        """Return the same options for a lookup in the canary, whose version the key selects unless one is pinned."""
+        return replace(options, version=self.version, canary=options.version is None)
 
 
 class CanaryLookup:
@@ -53,17 +79,35 @@ class CanaryLookup:
                 pass
         return await self._lookup.one(model, parse, options), False
 
-    async def many(self, model: str, parse: ParseKeys, options: LookupOptions) -> Answers | MixedAnswers:
-        """Look up keys; raises as `Lookup.many`."""
+    async def many(
+        self, model: str, parse: ParseKeys, options: LookupOptions, pin: Pin | None = None
+    ) -> Answers | MixedAnswers:
+        """Look up keys; raises as `Lookup.many`. With a pin, its canary answers its share of them, published or not."""
+        if pin is not None and options.version is not None:
+            return await self._pinned(model, options.version, parse, options, pin)
         found = self._canary(model, options)
+        mixed = None
         if found is not None:
-            try:
-                return await self._mixed(found, parse, options)
-            except NotFound:
-                pass
-        return await self._lookup.many(model, parse, options)
+            # The canary may have ended, and its version may have been retired.
+            with suppress(NotFound):
+                mixed = await self._mixed(found, parse, options)
+        # Or a version with columns that the canary does not have was published since the last reading, and ended it.
+        return mixed or await self._lookup.many(model, parse, options)
 
-    async def _mixed(self, found: Canary, parse: ParseKeys, options: LookupOptions) -> Answers | MixedAnswers:
+    async def _pinned(
+        self, model: str, version: int, parse: ParseKeys, options: LookupOptions, pin: Pin
+    ) -> MixedAnswers:
+        published = await self._models.numbered(model, version)
+        mixed = await self._mixed(Canary(published, pin.version, pin.share), parse, options)
+        if mixed is None:
+            raise RequestInvalid(
+                f"{model} version {pin.version} was no canary beside version {version}: it does not have the same key "
+                "and all of its outputs."
+            )
+        return mixed
+
+    async def _mixed(self, found: Canary, parse: ParseKeys, options: LookupOptions) -> MixedAnswers | None:
+        """Look up each key in its version; return None if the canary does not have the columns of the other one."""
         is_canary = found.takes(parse(found.published))
         others = [not taken for taken in is_canary]
         model = found.published.model
@@ -71,10 +115,9 @@ class CanaryLookup:
             self._lookup.many(model, _selecting(parse, others), options),
             self._lookup.many(model, _selecting(parse, is_canary), found.options(options)),
         )
-        if _fits(published.table_version, tried.table_version):
-            return MixedAnswers(published, tried, is_canary)
-        # A version with columns that the canary does not have was published since the last reading, and ended it.
-        return await self._lookup.many(model, parse, options)
+        if not _fits(published.table_version, tried.table_version):
+            return None
+        return MixedAnswers(published, tried, found.share, is_canary)
 
     def _canary(self, model: str, options: LookupOptions) -> Canary | None:
         """Return the model's canary, as of the last reading, unless the caller wants a certain version."""
