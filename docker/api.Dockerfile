@@ -2,7 +2,9 @@
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
 COPY docker/install.sh pyproject.toml requirements.lock ./
-RUN sh install.sh --extra oip
+# More of prescore's extras, as in --build-arg EXTRAS="oip live s3".
+ARG EXTRAS="oip"
+RUN sh install.sh $(printf -- '--extra %s ' $EXTRAS)
 COPY README.md LICENSE ./
 COPY jobs jobs
 COPY lookup_api lookup_api

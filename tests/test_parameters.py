@@ -63,6 +63,17 @@ def test_parameters_and_variables_without_a_value_are_mistakes(few: Sandbox, old
     assert (refused.code, message in refused.err) == (2, True), refused.err
 
 
+@pytest.mark.parametrize("key", ["unchanged_if", "data_as_of.query"])
+def test_other_queries_use_parameters_too_and_have_their_own_names_in_messages(few: Sandbox, key: str) -> None:
+    few.edit("most = 4", "most = 4\nday = 2026-01-01")
+    few.edit("[domain.parameters]", f'{key} = "select $day"\n[domain.parameters]')
+    few.edit("[freshness]", "[incremental]\n[freshness]")
+    assert few.cli("run", "churn").code == 0
+    few.edit("select $day", "select day from")
+    refused = few.cli("run", "churn")
+    assert (refused.code, f"domain.{key} failed: " in refused.err) == (2, True), refused.err
+
+
 def test_a_default_counts_if_a_variable_is_not_set_or_empty(few: Sandbox) -> None:
     few.edit("${FOLDER}", "${FOLDER:-../data/}")
     for value, path in ((None, "data/../data/"), ("", "data/../data/"), ("./", "data/./")):

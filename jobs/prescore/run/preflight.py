@@ -25,7 +25,7 @@ from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Reject
 from prescore.scoring.spec_scorer import SpecScorer
-from prescore.sources import data_as_of
+from prescore.sources import data_as_of, unchanged
 from prescore.steps import score, snapshot
 from prescore.store.model_file import ModelFile
 from prescore.versions import compatibility, table
@@ -131,9 +131,12 @@ def _require_dated(job: Definition, as_of: datetime) -> None:
 
 def _require_used_parameters(job: Definition) -> None:
     """Raise SpecInvalid for a parameter that no query of the spec uses: one of the two names is probably misspelt."""
-    clock = job.spec.domain.data_as_of
-    queries = [job.query, *([clock.query] if clock is not None and clock.query is not None else [])]
-    used = set().union(*(job.source.parameter_names(query) for query in queries))
+    domain = job.spec.domain
+    used = job.source.parameter_names(job.query)
+    if domain.data_as_of is not None and domain.data_as_of.query is not None:
+        used |= job.source.parameter_names(domain.data_as_of.query, data_as_of.LABEL)
+    if domain.unchanged_if is not None:
+        used |= job.source.parameter_names(domain.unchanged_if, unchanged.LABEL)
     for name in sorted(set(job.spec.domain.parameters) - used):
         raise SpecInvalid(
             f"domain.parameters.{name}: the domain query {job.spec.domain.query} does not use ${name}."

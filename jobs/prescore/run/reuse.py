@@ -14,7 +14,7 @@ from prescore.catalog.catalog import Catalog, Version
 from prescore.errors import Busy, NotFound
 from prescore.run.job import Job
 from prescore.scoring import rejects
-from prescore.sources import data_as_of, domain
+from prescore.sources import data_as_of, domain, unchanged
 from prescore.steps import changes
 from prescore.steps.changes import Changes
 from prescore.versions import delta, repetition, table
@@ -81,7 +81,9 @@ def _reads_the_same(job: Job, version: Version, served: Version) -> bool:
     """
     if version["parameters"] != served["parameters"]:
         return False
-    return not job.source.uses_as_of(job.query) or job.source.uses_as_of(job.spec.domain.unchanged_if or "")
+    if not job.source.uses_as_of(job.query):
+        return True
+    return job.source.uses_as_of(job.spec.domain.unchanged_if or "", unchanged.LABEL)
 
 
 def _served(catalog: Catalog, version: Version) -> Version | None:

@@ -11,6 +11,8 @@ from prescore.sources.source import Needed, Source
 from prescore.sources.values import Reader, Unfit
 from prescore.wording import utc
 
+LABEL = "domain.data_as_of.query"
+"""The name of its query in messages."""
 # How far the clocks of a source and of this machine may differ.
 _CLOCK_SKEW = timedelta(minutes=5)
 
@@ -23,18 +25,11 @@ def query(source: Source, spec: Spec) -> datetime | None:
     clock = spec.domain.data_as_of
     if clock is None or clock.query is None:
         return None
-    rows: list[dict[str, Any]] = []
-    with source.open(clock.query, 2, label="domain.data_as_of.query") as stream:
-        for batch in stream.batches:
-            if batch.unreadable:
-                raise DomainInvalid(f"domain.data_as_of.query: {batch.unreadable[0].reason}")
-            rows += batch.rows.to_pylist()
-    values: list[Any] = []
-    for row in rows:
-        values += row.values()
+    rows = source.rows(clock.query, LABEL)
+    values = [value for row in rows for value in row.values()]
     if len(values) != 1 or None in values:
         examples = rows[:2] or "no row"
-        raise DomainInvalid(f"domain.data_as_of.query must return one row with one time, but returned {examples}.")
+        raise DomainInvalid(f"{LABEL} must return one row with one time, but returned {examples}.")
     return to_datetime(_read_time(values[0]))
 
 
@@ -43,7 +38,7 @@ def _read_time(value: Any) -> Any:
     try:
         return Reader(Needed(None)).read(value)
     except Unfit as unfit:
-        raise DomainInvalid(f"domain.data_as_of.query returned {value}, {unfit}. Cast it in the query.") from unfit
+        raise DomainInvalid(f"{LABEL} returned {value}, {unfit}. Cast it in the query.") from unfit
 
 
 def to_datetime(value: Any) -> datetime | None:

@@ -58,8 +58,7 @@ class DatabaseSource(Source):
         """What is particular to this kind of database."""
         return dialects.by_name(engines.dialect_name(self.url))
 
-    def parameter_names(self, query: str) -> set[str]:
-        """Return the parameters in a query, in lower case."""
+    def _find_parameters(self, query: str) -> set[str]:
         return sql_text.parameters(query, mysql=self.dialect.is_mysql)
 
     @contextmanager
@@ -77,7 +76,7 @@ class DatabaseSource(Source):
             with database_errors.translated(self.name, query.label, connecting=True):
                 connection = engine.connect().execution_options(**options)
             with closing(connection):
-                values = self._values(self.parameter_names(text), query.label)
+                values = self._values(self._find_parameters(text), query.label)
                 with database_errors.translated(self.name, query.label):
                     plan = self._plan(connection, query, text, values)
                     result = self._execute(connection, plan.text, values)

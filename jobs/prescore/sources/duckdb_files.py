@@ -47,15 +47,14 @@ class DuckDBSource(Source):
         """Return the same text for every project: the paths in a query are relative to it."""
         return "duckdb"
 
-    def parameter_names(self, query: str) -> set[str]:
-        """Return the parameters that DuckDB finds in a query; raise DomainInvalid if it cannot parse it."""
+    def _find_parameters(self, query: str) -> set[str]:
         import duckdb
 
         with duckdb.connect(":memory:") as connection:
             try:
                 statements = connection.extract_statements(query)
             except duckdb.Error as error:
-                raise DomainInvalid(f"The domain query {self.query_file} failed: {error}") from error
+                raise DomainInvalid(str(error)) from error
         return _parameter_names(statements)
 
     @contextmanager

@@ -140,12 +140,32 @@ class Source(ABC):
         """Return a text that identifies the source, without its password."""
 
     @abstractmethod
-    def parameter_names(self, query: str) -> set[str]:
-        """Return the parameters in a query, in lower case; raise DomainInvalid if the query cannot be parsed."""
+    def _find_parameters(self, query: str) -> set[str]:
+        """Return the parameters in a query, in lower case; raise DomainInvalid with the fault if there is one."""
 
-    def uses_as_of(self, query: str) -> bool:
+    def parameter_names(self, query: str, label: str | None = None) -> set[str]:
+        """Return the parameters in a query, in lower case; raise DomainInvalid if the query cannot be parsed.
+
+        `label` is as in `open`.
+        """
+        try:
+            return self._find_parameters(query)
+        except DomainInvalid as error:
+            raise DomainInvalid(f"{label or self._domain_label} failed: {error}") from error
+
+    def uses_as_of(self, query: str, label: str | None = None) -> bool:
         """Return whether a query has the parameter `$as_of`; raise DomainInvalid if the query cannot be parsed."""
-        return "as_of" in self.parameter_names(query)
+        return "as_of" in self.parameter_names(query, label)
+
+    def rows(self, query: str, label: str) -> list[dict[str, Any]]:
+        """Run a query of few rows and return them all, by column; raise as `open`, and for an unreadable value."""
+        rows: list[dict[str, Any]] = []
+        with self.open(query, 2, label=label) as stream:
+            for batch in stream.batches:
+                if batch.unreadable:
+                    raise DomainInvalid(f"{label}: {batch.unreadable[0].reason}")
+                rows += batch.rows.to_pylist()
+        return rows
 
     @abstractmethod
     def _open(self, query: Query) -> AbstractContextManager[Stream]:
@@ -175,8 +195,11 @@ class Source(ABC):
         be reached, and StoreFull if the rows fit neither in memory nor on disk; each of them also while batches are
         read.
         """
-        label = label or f"The domain query {self.query_file}"
-        return self._open(Query(query, batch_rows, label, limit, needed, sample))
+        return self._open(Query(query, batch_rows, label or self._domain_label, limit, needed, sample))
+
+    @property
+    def _domain_label(self) -> str:
+        return f"The domain query {self.query_file}"
 
     def _values(self, names: Iterable[str], label: str) -> dict[str, Any]:
         """Return the values of parameters in the query called `label`; raise DomainInvalid for one without a value."""

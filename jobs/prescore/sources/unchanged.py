@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from prescore.errors import DomainInvalid
 from prescore.project.spec import Spec
 from prescore.sources.source import Source
 
-_LABEL = "domain.unchanged_if"
+LABEL = "domain.unchanged_if"
+"""The name of its query in messages."""
 
 
 def query(source: Source, spec: Spec) -> str | None:
@@ -19,13 +18,8 @@ def query(source: Source, spec: Spec) -> str | None:
     """
     if spec.domain.unchanged_if is None:
         return None
-    rows: list[dict[str, Any]] = []
-    with source.open(spec.domain.unchanged_if, 2, label=_LABEL) as stream:
-        for batch in stream.batches:
-            if batch.unreadable:
-                raise DomainInvalid(f"{_LABEL}: {batch.unreadable[0].reason}")
-            rows += batch.rows.to_pylist()
+    rows = source.rows(spec.domain.unchanged_if, LABEL)
     values = [value for row in rows for value in row.values()]
     if len(values) != 1:
-        raise DomainInvalid(f"{_LABEL} must return one row with one value, but returned {rows[:2] or 'no row'}.")
+        raise DomainInvalid(f"{LABEL} must return one row with one value, but returned {rows[:2] or 'no row'}.")
     return None if values[0] is None else f"{spec.domain.unchanged_if}: {values[0]}"
