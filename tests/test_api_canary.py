@@ -196,6 +196,18 @@ def test_all_parts_are_answered_by_the_versions_of_the_first_part(api: Api) -> N
         assert [answer.version for answer in answers] == [2 if key in taken else 1 for key in keys]
 
 
+def test_a_tombstone_of_the_canary_is_of_a_version_before_it(api: Api) -> None:
+    tombstones: Any = {"vanished": {"policy": "tombstone"}}
+    model = api.publish(KEY, OLD[:3], **tombstones)
+    api.shelf.publish(model, KEY, OLD[:2], **tombstones)
+    api.shelf.try_out(model, KEY, OLD[:1], 1, **tombstones)
+    _read(api.client, model)
+    answers = _bulk(api.client, model, range(4))
+    assert [(answer["version"], answer.get("last_version")) for answer in answers] == [
+        (3, n) for n in (None, 2, 1, None)
+    ]
+
+
 def test_every_server_and_a_restarted_one_answer_the_same_keys(api: Api) -> None:
     model = _start(api)
     answers = [answer["version"] for answer in _bulk(api.client, model)]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from fix_client import address
 from fix_project import SPEC, Sandbox, customers
 from prescore.run import audit, materialize
 from prescore.run.report import Report
+from prescore_api.client import Client
 
 WITHOUT_CHECKS = SPEC[: SPEC.index("[[checks]]")] + SPEC[SPEC.index("[freshness]") :]
 
@@ -88,3 +91,9 @@ def test_a_tombstone_names_the_last_version_with_the_key(sandbox: Sandbox, clien
     assert answer["last_data_as_of"] < answer["data_as_of"]
     assert "last_version" not in client.get("/v1/predictions/churn/99").json()
     assert "last_version" not in client.get("/v1/predictions/churn/1").json()
+    looked_up = (1, 5, 99, 6, 5)
+    with Client(address(client)) as python_client:
+        answers = python_client.lookup("churn", [{"customer": customer} for customer in looked_up])
+        singles = [python_client.predict("churn", customer) for customer in looked_up]
+    assert [answer.last_version for answer in answers] == [None, 1, None, 2, 1]
+    assert [replace(answer, age_seconds=0) for answer in answers] == [replace(one, age_seconds=0) for one in singles]

@@ -14,10 +14,9 @@ from typing import Any
 import orjson
 
 from prescore.catalog.version_row import Row
-from prescore_api.service.answers import Age, Answers, MixedAnswers
+from prescore_api.service.answers import Age, Answers, MixedAnswers, Tombstone
 from prescore_api.service.live import ScoreAnswer
 from prescore_api.service.row_pages import Page
-from prescore_api.service.tombstones import Tombstone
 from prescore_api.tables.version import OutputSelection, TableVersion
 
 _FOUND = b',"found":true,"prediction":'
@@ -69,9 +68,8 @@ def _rendered(answers: Answers) -> list[bytes]:
     head = _literal(version.json_head)
     head += _object_template(key_names)
     end = _end(version, answers.age)
-    end = _literal(end)
-    found_template = head + _FOUND + _object_template(output_names) + end
-    missing_template = head + _NOT_FOUND + end
+    found_template = head + _FOUND + _object_template(output_names) + _literal(end)
+    missing_template = head + _NOT_FOUND + _literal(end)
 
     positions = [position for position, _ in answers.selection]
     outputs = answers.outputs.to_lists(positions)
@@ -83,6 +81,9 @@ def _rendered(answers: Answers) -> list[bytes]:
             rendered.append(found_template % values)
         else:
             rendered.append(missing_template % values[:key_width])
+    for position, tombstone in answers.tombstones.items():
+        key = head % tuple(column[position] for column in columns[:key_width])
+        rendered[position] = b"".join((key, _NOT_FOUND, _tombstone(tombstone), end))
     return rendered
 
 

@@ -10,12 +10,11 @@ from prescore_api.formats import arrow, json
 from prescore_api.http import bulk_body, caching, media_types
 from prescore_api.http.request import Request
 from prescore_api.http.response import JSON, NO_STORE, VARY, Header, Response
-from prescore_api.service.answers import Answer, Answers, FetchedOutputs, MixedAnswers
+from prescore_api.service.answers import Answer, Answers, FetchedOutputs, MixedAnswers, Tombstone
 from prescore_api.service.canary import Pin
 from prescore_api.service.lookup import KeyColumns, ParseKeys
 from prescore_api.service.metrics import CanaryKeys
 from prescore_api.service.options import DEFAULTS, LookupOptions, refuse_unknown
-from prescore_api.service.tombstones import Tombstone
 from prescore_api.tables.version import OutputSelection, TableVersion
 
 _ARROW: Header = (b"content-type", arrow.MEDIA_TYPE)
@@ -73,6 +72,7 @@ async def predict_many(request: Request) -> Response:
     headers = [VARY, NO_STORE, *_versions(answers)]
     if form == arrow.MEDIA_TYPE:
         return Response(200, arrow.render(answers), [_ARROW, *headers])
+    answers = await request.service.tombstones.add_to(answers)
     return Response(200, json.render(answers), [JSON, *headers])
 
 
@@ -114,7 +114,7 @@ async def _one(request: Request, model: str, parse: ParseKeys, options: LookupOp
     if form == media_types.JSON:
         tombstone = None
         if not is_found and version.row["tombstones"]:
-            tombstone = await request.service.tombstones.find(version, answer.key)
+            tombstone = (await request.service.tombstones.find(version, answer.key, [0])).get(0)
         return Response(status, _json(answer, selection, tombstone), [JSON, *headers])
     return Response(status, _arrow(answer, selection), [_ARROW, *headers])
 

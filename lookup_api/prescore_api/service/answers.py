@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from prescore import wording
@@ -83,12 +83,20 @@ class Answer(NamedTuple):
         return self.row[1] is True
 
 
+class Tombstone(NamedTuple):
+    """The last retained version with a key, and the time of its inputs in seconds since 1970."""
+
+    version: int
+    data_as_of: float
+
+
 @dataclass(frozen=True)
 class Answers:
     """The answers to a request's keys, as columns in the order of the request.
 
     `keys` has one column per key column, `found` says for each row whether the key exists, and `selection` names the
-    outputs that the answers contain.
+    outputs that the answers contain. `tombstones` are those of keys that were not found, by position, where they were
+    looked for.
     """
 
     table_version: TableVersion
@@ -97,6 +105,7 @@ class Answers:
     found: Sequence[bool | None]
     outputs: Outputs
     selection: OutputSelection
+    tombstones: Mapping[int, Tombstone] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class Service:
         self.canary_lookup = CanaryLookup(self.lookup, self._models, in_memory)
         self._live = open_live(self.reader, self._models, self.lookup, clock) if open_live else None
         self.rows = RowPages(self.reader, self._models, clock)
-        self.tombstones = Tombstones(self.reader, self._models)
+        self.tombstones = Tombstones(self.reader, self._models, self.lookup)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as starting:

@@ -1,51 +1,81 @@
-"""Tombstones: the last version that had a key which the published version does not have."""
+"""Tombstones: the last version that had a key which a version does not have."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
-from prescore.catalog import lookup, lookup_statements
 from prescore.catalog.queries import query
-from prescore.errors import NotFound
+from prescore.errors import DatabaseRefused, DatabaseUnavailable, NotFound
+from prescore_api.service.answers import Answers, MixedAnswers, Tombstone
+from prescore_api.service.lookup import KeyColumns, Lookup
 from prescore_api.service.models import Models
+from prescore_api.service.options import LookupOptions
 from prescore_api.tables.database import ReaderPool
 from prescore_api.tables.version import TableVersion
 
 
-class Tombstone(NamedTuple):
-    """The last retained version with a key, and the time of its inputs in seconds since 1970."""
-
-    version: int
-    data_as_of: float
-
-
 class Tombstones:
-    """Finds the last version that had a key, among the retained versions that were served before."""
+    """Finds the last versions that had keys, among the retained versions that were served before."""
 
-    def __init__(self, reader: ReaderPool, models: Models) -> None:
+    def __init__(self, reader: ReaderPool, models: Models, lookup: Lookup) -> None:
         self._reader = reader
         self._models = models
+        self._lookup = lookup
 
-    async def find(self, version: TableVersion, key: Sequence[Sequence[Any]]) -> Tombstone | None:
-        """Return the tombstone of a key, given by column, that a version does not have; None if it never had it.
+    async def add_to(self, answers: Answers | MixedAnswers) -> Answers | MixedAnswers:
+        """Return answers with the tombstones of the keys that were not found; raises as `find`."""
+        if isinstance(answers, Answers):
+            return await self._add_to(answers)
+        published, canary = await self._add_to(answers.published), await self._add_to(answers.canary)
+        return replace(answers, published=published, canary=canary)
 
-        Raises DatabaseUnavailable or Transient.
+    async def _add_to(self, answers: Answers) -> Answers:
+        version = answers.table_version
+        if not version.row["tombstones"] or all(answers.found):
+            return answers
+        missing = [position for position, is_found in enumerate(answers.found) if not is_found]
+        return replace(answers, tombstones=await self.find(version, answers.keys, missing))
+
+    async def find(
+        self, version: TableVersion, keys: Sequence[Sequence[Any]], missing: Sequence[int]
+    ) -> dict[int, Tombstone]:
+        """Return the tombstones of the keys at these positions, which a version does not have, by position.
+
+        It looks up all keys together, version by version. A key that no earlier version has is left out. Raises
+        DatabaseUnavailable or Transient. A version in memory, which answers without the database, has no tombstones
+        then.
         """
-        names = {"model": version.model, "version": version.version}
-        for row in await self._reader.rows(query("lookup_earlier"), names):
-            try:
-                earlier = await self._models.numbered(version.model, row["version"])
-            except NotFound:
-                # It has been retired meanwhile.
-                continue
-            if earlier.key == version.key and await self._has(earlier, key):
-                return Tombstone(earlier.version, earlier.data_as_of)
-        return None
-
-    async def _has(self, version: TableVersion, key: Sequence[Sequence[Any]]) -> bool:
+        found: dict[int, Tombstone] = {}
         try:
-            ((_, found, *_),) = await self._reader.tuples(version.statement, lookup_statements.parameters(key))
-        except lookup.UnspellableKey:
-            return False
-        return found is True
+            for number in await self._earlier(version):
+                rest = [position for position in missing if position not in found]
+                if not rest:
+                    break
+                found |= await self._find_in(number, version, keys, rest)
+        except DatabaseUnavailable:
+            if not self._lookup.is_in_memory(version):
+                raise
+        return found
+
+    async def _earlier(self, version: TableVersion) -> list[int]:
+        names = {"model": version.model, "version": version.version}
+        rows = await self._reader.rows(query("lookup_earlier"), names)
+        return [row["version"] for row in rows]
+
+    async def _find_in(
+        self, number: int, version: TableVersion, keys: Sequence[Sequence[Any]], positions: Sequence[int]
+    ) -> dict[int, Tombstone]:
+        """Return tombstones for the keys that an earlier version has; none if it has another key or is gone."""
+        chosen: KeyColumns = [[column[position] for position in positions] for column in keys]
+        try:
+            earlier = await self._models.numbered(version.model, number)
+            if earlier.key != version.key:
+                return {}
+            answers = await self._lookup.many(version.model, lambda _: chosen, LookupOptions(number))
+        # It has been retired meanwhile, or rows were deleted by hand.
+        except (NotFound, DatabaseRefused):
+            return {}
+        tombstone = Tombstone(number, answers.table_version.data_as_of)
+        return {position: tombstone for position, has in zip(positions, answers.found, strict=True) if has}

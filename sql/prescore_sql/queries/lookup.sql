@@ -125,7 +125,7 @@ order by v.version desc;
 -- name: lookup_earlier
 -- The retained versions of a model that were served before a version, newest first.
 select v.version from prescore.versions v
-where v.model = %(model)s and v.version < %(version)s and v.state = 'superseded'
+where v.model = %(model)s and v.version < %(version)s and v.state in ('published', 'superseded')
 order by v.version desc;
 
 -- name: lookup_count
