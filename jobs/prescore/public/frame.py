@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
 from psycopg import IsolationLevel, sql
 
 from prescore import errors
+from prescore.arrow.copy_csv import read_batches
 from prescore.catalog import session, version_row
 from prescore.catalog.catalog import Catalog, Column, Version
 from prescore.catalog.columns import copy_columns
-from prescore.catalog.copy_file import CopyFile
 from prescore.catalog.queries import query
 from prescore.catalog.types import ARRAYS
 from prescore.scoring.conversion import ARROW
 
-_BLOCK = 4 << 20
 _CSV_TYPES = ARROW | dict.fromkeys(("uuid", *ARRAYS), pa.string())
 """Postgres type name → the Arrow type that its text is parsed as. Arrays are JSON."""
 # A passthrough column may hold NULLs: numpy's integers and booleans have no room for them.
@@ -100,33 +97,13 @@ def _copy(catalog: Catalog, version: Version, columns: list[Column]) -> pa.Table
     types = {str(i): _CSV_TYPES[column["type"]] for i, column in enumerate(columns)}
     with catalog.connection.cursor().copy(statement) as copy:
         try:
-            batches = list(_parse(CopyFile(iter(copy)), types))
+            batches = list(read_batches(copy, types))
         except pa.ArrowInvalid as error:
             raise errors.NotAllowed(
                 f"{version['model']} version {version['version']} has a value that a DataFrame cannot hold, such as an "
                 f"infinite time: {error}. Read it with SQL instead."
             ) from error
     return pa.Table.from_batches(batches, pa.schema(list(types.items())))
-
-
-def _parse(stream: io.RawIOBase, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    buffered = io.BufferedReader(stream, _BLOCK)
-    # Arrow refuses an empty file.
-    if not buffered.peek(1):
-        return
-    yield from pyarrow.csv.open_csv(
-        buffered,
-        pyarrow.csv.ReadOptions(column_names=list(types), block_size=_BLOCK),
-        pyarrow.csv.ParseOptions(newlines_in_values=True),
-        pyarrow.csv.ConvertOptions(
-            column_types=types,
-            null_values=[""],
-            true_values=["t"],
-            false_values=["f"],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
-    )
 
 
 def _frame(version: Version, columns: list[Column], table: pa.Table) -> pd.DataFrame:

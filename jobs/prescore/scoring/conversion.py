@@ -14,23 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from prescore.catalog.types import ARRAYS, TYPES, UUID_PATTERN
+from prescore.arrow.types import arrow_types
+from prescore.catalog.types import UUID_PATTERN
 from prescore.errors import DomainInvalid
 
-_SCALARS: dict[str, pa.DataType] = {
-    "smallint": pa.int16(),
-    "integer": pa.int32(),
-    "bigint": pa.int64(),
-    "real": pa.float32(),
-    "double precision": pa.float64(),
-    "boolean": pa.bool_(),
-    "text": pa.string(),
-    "uuid": pa.binary(16),
-    "date": pa.date32(),
-    "timestamp": pa.timestamp("us"),
-    "timestamptz": pa.timestamp("us", "UTC"),
-}
-ARROW = _SCALARS | {name: pa.list_(_SCALARS[TYPES[name].element]) for name in ARRAYS}
+ARROW = arrow_types({"uuid": pa.binary(16)})
 """Postgres type name → the Arrow type of its values. A uuid is its 16 bytes."""
 
 # The first of two Postgres types with the same Arrow type wins: real[], and not vector.

@@ -16,29 +16,17 @@ from typing import Any
 
 import pyarrow as pa
 
+from prescore.arrow.types import arrow_types
 from prescore.catalog import keys
 from prescore.catalog.catalog import Column
-from prescore.catalog.types import ARRAYS, INTEGERS, TIMES, TYPES
+from prescore.catalog.types import INTEGERS, TIMES
 from prescore.errors import KeyInvalid
 from prescore_api.service.answers import Age, Answers, MixedAnswers
 from prescore_api.service.row_pages import Page
 from prescore_api.tables.version import OutputSelection, TableVersion
 
 MEDIA_TYPE = b"application/vnd.apache.arrow.stream"
-_SCALARS = {
-    "smallint": pa.int16(),
-    "integer": pa.int32(),
-    "bigint": pa.int64(),
-    "real": pa.float32(),
-    "double precision": pa.float64(),
-    "boolean": pa.bool_(),
-    "text": pa.string(),
-    "uuid": pa.string(),
-    "date": pa.date32(),
-    "timestamp": pa.timestamp("us"),
-    "timestamptz": pa.timestamp("us", tz="UTC"),
-}
-_TYPES = _SCALARS | {name: pa.list_(_SCALARS[TYPES[name].element]) for name in ARRAYS}
+_TYPES = arrow_types()
 
 
 def parse(version: TableVersion, table: pa.Table) -> list[list[Any]]:

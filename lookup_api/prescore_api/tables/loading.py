@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.csv
 from psycopg import sql
 
+from prescore.arrow.copy_csv import read_batches
+from prescore.arrow.types import arrow_types
 from prescore.catalog import version_row
 from prescore.catalog.columns import copy_columns
-from prescore.catalog.copy_file import CopyFile
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
-from prescore.catalog.types import ARRAYS, TYPES
 from prescore.errors import Transient
 from prescore_api.tables.version import TableVersion
 
 # A real is loaded as the double nearest to its shortest text, because that is the number JSON shows. Arrow answers cast
 # it back to a float.
-_SCALARS = {
-    "smallint": pa.int64(),
-    "integer": pa.int64(),
-    "bigint": pa.int64(),
-    "real": pa.float64(),
-    "double precision": pa.float64(),
-    "boolean": pa.bool_(),
-    "text": pa.string(),
-    "uuid": pa.string(),
-    "date": pa.date32(),
-    "timestamp": pa.timestamp("us"),
-    "timestamptz": pa.timestamp("us", tz="UTC"),
-}
-_TYPES = _SCALARS | {name: pa.large_list(_SCALARS[TYPES[name].element]) for name in ARRAYS}
-_BLOCK_BYTES = 4 << 20
+_TYPES = arrow_types(
+    {
+        "smallint": pa.int64(),
+        "integer": pa.int64(),
+        "real": pa.float64(),
+    },
+    list_type=pa.large_list,
+)
 
 
 class DoesNotFit(Exception):
@@ -89,7 +80,7 @@ def _read(
     with database.read() as connection:
         _require_same(connection, version)
         with connection.cursor().copy(statement) as copy:
-            return _read_csv(CopyFile(iter(copy)), types, max_bytes)
+            return _read_csv(copy, types, max_bytes)
 
 
 def _require_same(connection: Connection, version: TableVersion) -> None:
@@ -108,11 +99,11 @@ def _require_room(version: TableVersion, max_bytes: int) -> None:
         raise DoesNotFit(f"{rows:,} rows take more than the {max_bytes:,} bytes left of --memory-limit")
 
 
-def _read_csv(stream: io.RawIOBase, types: dict[str, pa.DataType], max_bytes: int) -> pa.Table:
+def _read_csv(blocks: Iterable[Any], types: dict[str, pa.DataType], max_bytes: int) -> pa.Table:
     batches = []
     size = 0
     try:
-        for batch in _batches(stream, types):
+        for batch in _batches(blocks, types):
             batches.append(batch)
             size += batch.nbytes
             if size > max_bytes:
@@ -123,27 +114,10 @@ def _read_csv(stream: io.RawIOBase, types: dict[str, pa.DataType], max_bytes: in
     return pa.Table.from_batches(batches, schema)
 
 
-def _batches(stream: io.RawIOBase, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    buffered: Any = io.BufferedReader(stream, _BLOCK_BYTES)
-    # Arrow raises an error for an empty file.
-    if not buffered.peek(1):
-        return
+def _batches(blocks: Iterable[Any], types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
     # Arrays are JSON in the CSV.
     texts = {name: pa.string() if pa.types.is_large_list(kind) else kind for name, kind in types.items()}
-    reader = pyarrow.csv.open_csv(
-        buffered,
-        pyarrow.csv.ReadOptions(column_names=list(types), block_size=_BLOCK_BYTES, use_threads=False),
-        pyarrow.csv.ParseOptions(newlines_in_values=True),
-        pyarrow.csv.ConvertOptions(
-            column_types=texts,
-            null_values=[""],
-            true_values=["t"],
-            false_values=["f"],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
-    )
-    for batch in reader:
+    for batch in read_batches(blocks, texts, use_threads=False):
         columns = map(_parse_arrays, batch.columns, types.values())
         yield pa.record_batch(list(columns), names=list(types))
 
