@@ -662,5 +662,5 @@ def _connection(database: Database) -> str:
 
 
 def _without_checks(sandbox: Sandbox) -> None:
-    """Remove the spec's own checks, so that Great Expectations is imported only for the compulsory ones."""
+    """Remove the spec's own checks, so that Great Expectations is not imported."""
     sandbox.spec(SPEC[: SPEC.index("[[checks]]")] + SPEC[SPEC.index("[freshness]") :])

@@ -179,8 +179,9 @@ def test_a_connection_lost_during_the_checks_is_worth_a_retry(sandbox: Sandbox) 
     materialize.run(sandbox.job())
     with sandbox.database.connect() as connection:
         version = Catalog(connection).version("churn", 1)
+    own = expectations.build(sandbox.job().spec)
     with pytest.raises(DatabaseUnavailable, match="Lost the connection to the database during the checks"):
-        expectations.validate(Database("postgresql://unknown@localhost:1/nothing"), version, [])
+        expectations.validate(Database("postgresql://unknown@localhost:1/nothing"), version, own)
 
 
 def test_a_commit_that_waits_for_a_standby_is_logged(

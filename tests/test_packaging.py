@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from fix_incremental import WITHOUT_CHECKS
+from fix_project import Sandbox
+
 ROOT = Path(__file__).parents[1]
 HEAVY = (
     "pandas",
@@ -95,8 +98,11 @@ def test_applications_score_without_the_jobs() -> None:
     assert _imports("import prescore.scoring.scorer") <= {"pyarrow", "numpy", "onnxruntime", "pandas"}
 
 
-def test_the_flow_runs_without_airflow() -> None:
-    assert "airflow" not in _imports("import prescore.run.materialize, prescore.checks.expectations")
+def test_a_run_loads_no_airflow_and_great_expectations_only_for_checks_of_the_spec(sandbox: Sandbox) -> None:
+    sandbox.spec(WITHOUT_CHECKS)
+    loaded = _imports(f"import prescore; assert prescore.Project({str(sandbox.root)!r}).run('churn').published")
+    assert "onnxruntime" in loaded
+    assert not {"airflow", "great_expectations"} & loaded
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,1 @@
-"""Checks on staged versions: Great Expectations, their results, and comparisons of versions."""
+"""Checks on staged versions: those that every version must pass, those of the spec, and their results."""

@@ -168,7 +168,7 @@ def _publish(
 
 def _load_expectations(job: Job, version: int) -> list[Any]:
     """Return the spec's own checks, or none if the version needs none of them."""
-    return [] if is_repetition(job, version) else expectations.load(job.spec)
+    return [] if is_repetition(job, version) else expectations.build(job.spec)
 
 
 def is_repetition(job: Job, version: int) -> bool:

@@ -8,12 +8,11 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from prescore.catalog import roles
-from prescore.catalog.catalog import Catalog, CheckResult, Column, Version
+from prescore.catalog.catalog import Catalog, CheckResult, Version
 from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
-from prescore.catalog.types import ARRAYS, FLOATS, TYPES
-from prescore.checks import expectations
+from prescore.checks import compulsory, expectations
 from prescore.checks.results import sentence
 from prescore.comparison import limits
 from prescore.comparison.differences import Comparison
@@ -23,7 +22,6 @@ from prescore.project.spec import Spec
 from prescore.scoring import rejects
 from prescore.versions import kept, lifecycle, table, withheld
 from prescore.versions.lease import Lease
-from prescore.wording import count
 
 _UNIQUE = "unique and not null"
 
@@ -54,18 +52,14 @@ def check_version(
     if version["trial_rows"] is not None:
         left_out = expectations.needing_all_rows(spec)
         own_expectations = [wanted for wanted in own_expectations if wanted.meta["title"] not in left_out]
-    compulsory = _build_compulsory(connection, version)
-    rows, finite, *own = expectations.validate(
-        database,
-        version,
-        [*compulsory, *own_expectations],
-    )
+    measures = compulsory.measure(connection, version)
+    rows, *others = compulsory.results(measures, _expected_rows(version))
+    own = expectations.validate(database, version, own_expectations)
     results = [
         rows,
         rejects.check(connection, version, spec.max_rejects),
         _check_keys(connection, version),
-        _with_count(connection, version, finite),
-        *_check_lengths(connection, version),
+        *others,
         *own,
     ]
     compared = None
@@ -192,49 +186,9 @@ def _record(
     lifecycle.record_end(catalog, version, state, detail or None)
 
 
-def _build_compulsory(connection: Connection, version: Version) -> list[Any]:
-    rows = version["snapshot_rows"] or 0
-    rejected = version["rejected"] or 0
-    conditions = _not_finite(version)
-    statement = query("checks_not_finite", conditions=conditions)
-    text = statement.as_string(connection)
-    return expectations.build_compulsory(rows - rejected + version["kept"], _escape(text))
-
-
-def _escape(statement: str) -> str:
-    """Escape a statement for Great Expectations and SQLAlchemy; `{batch}` stays the placeholder of the table."""
-    # Great Expectations formats the text, so that any other brace, as in a column's name, must be doubled.
-    doubled = statement.replace("{", "{{").replace("}", "}}")
-    formatted = doubled.replace("{{batch}}", "{batch}")
-    # SQLAlchemy takes a colon for the beginning of a parameter.
-    return formatted.replace(":", "\\:")
-
-
-def _not_finite(version: Version) -> sql.Composed:
-    """Return a condition that is true for a null, NaN or infinite prediction. Passed-through columns may be null."""
-    conditions = []
-    for column in version["output_columns"]:
-        if column["role"] == "output":
-            condition = _column_not_finite(column["name"], column["type"])
-            conditions.append(condition)
-    return sql.SQL(" or ").join(conditions)
-
-
-def _column_not_finite(name: str, type_name: str) -> sql.Composed:
-    column_type = TYPES[type_name]
-    if type_name in FLOATS:
-        condition = sql.SQL("{0} is null or {0} in ('NaN', 'Infinity', '-Infinity')")
-    elif column_type.element in FLOATS:
-        # Two arrays overlap when they have an element in common.
-        condition = sql.SQL(
-            "{0} is null or array_position({0}::{1}, null) is not null"
-            " or {0}::{1} && array['NaN', 'Infinity', '-Infinity']::{1}"
-        )
-    elif column_type.is_array:
-        condition = sql.SQL("{0} is null or array_position({0}, null) is not null")
-    else:
-        condition = sql.SQL("{0} is null")
-    return condition.format(sql.Identifier(name), column_type.readable)
+def _expected_rows(version: Version) -> int:
+    """Return the number of rows that a version must have: those of its snapshot but for rejects, and kept ones."""
+    return (version["snapshot_rows"] or 0) - (version["rejected"] or 0) + version["kept"]
 
 
 def _check_keys(connection: Connection, version: Version) -> CheckResult:
@@ -271,70 +225,3 @@ def _duplicate_keys(connection: Connection, version: Version) -> list[str]:
         key = ", ".join(row["key"])
         examples.append(f"({key}) {row['times']} times")
     return examples
-
-
-def _check_lengths(connection: Connection, version: Version) -> list[CheckResult]:
-    """Check that an array has the same number of elements in every row; without arrays, there is no such check."""
-    observed = []
-    passed = True
-    for column in version["output_columns"]:
-        if column["type"] not in ARRAYS:
-            continue
-        lengths = _lengths(connection, version, column)
-        passed = passed and lengths["shortest"] == lengths["longest"]
-        observed.append(_describe_lengths(column["name"], lengths))
-    if not observed:
-        return []
-    result: CheckResult = {
-        "name": "lengths",
-        "passed": passed,
-        "observed": "; ".join(observed),
-        "expected": "arrays of one length in each column",
-    }
-    return [result]
-
-
-def _lengths(connection: Connection, version: Version, column: Column) -> dict[str, Any]:
-    """Return the smallest and the largest number of elements in an array column; None in a table without rows."""
-    statement = query(
-        "checks_lengths",
-        table=table.whole(version),
-        column=sql.Identifier(column["name"]),
-        type=TYPES[column["type"]].readable,
-    )
-    return connection.execute(statement).fetchone() or {}
-
-
-def _describe_lengths(name: str, lengths: dict[str, Any]) -> str:
-    shortest, longest = lengths["shortest"], lengths["longest"]
-    if shortest == longest:
-        return f"{name} has {count(longest or 0, 'element')}"
-    return f"{name} has {shortest:,} to {count(longest, 'element')}"
-
-
-def _with_count(
-    connection: Connection,
-    version: Version,
-    finite: CheckResult,
-) -> CheckResult:
-    """Return the result of the check `finite` with the number of rows that failed it."""
-    failed = 0 if finite["passed"] else _count_not_finite(connection, version)
-    observed = finite["observed"]
-    # A failed check without such a row is one that could not run: it already observed an error.
-    if finite["passed"] or failed > 0:
-        observed = f"{count(failed, 'row')} with a null, NaN or infinite prediction"
-    return {
-        **finite,
-        "observed": observed,
-        "expected": "no row with a null, NaN or infinite prediction",
-    }
-
-
-def _count_not_finite(connection: Connection, version: Version) -> int:
-    statement = query(
-        "checks_count_not_finite",
-        table=table.whole(version),
-        conditions=_not_finite(version),
-    )
-    row = connection.execute(statement).fetchone() or {}
-    return int(row["rows"])

@@ -1,15 +1,11 @@
--- name: checks_not_finite
--- One row when any prediction is null, NaN or infinite. It holds a count, since there may be millions of such rows.
-select count(*) as rows from {{batch}} where {conditions} having count(*) > 0;
-
--- name: checks_count_not_finite
--- The number of rows whose prediction is null, NaN or infinite.
-select count(*) as rows from prescore_versions.{table} where {conditions};
-
--- name: checks_lengths
--- The smallest and the largest number of elements in an array column.
-select min(cardinality({column}::{type})) as shortest, max(cardinality({column}::{type})) as longest
+-- name: checks_measure
+-- The number of rows, of those whose prediction is null, NaN or infinite, and the lengths of arrays, in one pass.
+select count(*) as rows, count(*) filter (where {not_finite}) as not_finite, {lengths} as lengths
 from prescore_versions.{table};
+
+-- name: checks_length
+-- The smallest and the largest number of elements in an array column; NULL without rows.
+array[min(cardinality({column}::{type})), max(cardinality({column}::{type}))];
 
 -- name: checks_search_path
 -- Let a session that runs checks find tables of versions by their plain names, and types where the role finds them.
