@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +213,12 @@ def _require_scores(project: Sandbox, call: ClientCall, url: str) -> None:
     again = call(url, "score", "churn", customers().to_pandas(), prefer="live")
     assert np.allclose(again["score"], stored["s"], atol=1e-6)
     assert set(call(url, "score", "churn", customers().to_pandas())["source"]) == {"table"}
+    (pinned,) = call(url, "score", "churn", rows[:1], version=1, prefer="live", outputs="score")
+    assert (pinned.version, pinned.source, list(pinned.prediction)) == (1, "live", ["score"])
+    with pytest.raises(Invalid, match="version 2 cannot score rows"):
+        call(url, "score", "churn", rows[:1], version=2, prefer="live")
+    sent = httpx.get(f"{url}/v1/models/churn").json()["live"]
+    assert json.loads(json.dumps(asdict(call(url, "model", "churn").live))) == sent
     with pytest.raises(TypeError, match="rows\\[1\\]: pass each row as"):
         call(url, "score", "churn", [rows[0], {"visits": 1}])
     with pytest.raises(Invalid, match="rows\\[10000\\]: customer must be"):

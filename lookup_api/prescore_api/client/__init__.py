@@ -28,7 +28,7 @@ from prescore_api.client.answers import (
 )
 from prescore_api.client.clients import AsyncClient, Client
 from prescore_api.client.errors import ApiError, Invalid, NotAllowed, TooOld, Unavailable
-from prescore_api.client.requests import MAX_KEYS, Key, KeyValue, ScoreRow
+from prescore_api.client.requests import MAX_KEYS, Key, KeyValue, Options, ScoreRow
 
 __all__ = [
     "MAX_KEYS",
@@ -46,6 +46,7 @@ __all__ = [
     "Live",
     "Model",
     "NotAllowed",
+    "Options",
     "Rejection",
     "ScoreAnswer",
     "ScoreRow",

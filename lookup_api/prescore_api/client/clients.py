@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack, cast, overload
 
 import httpx
 
@@ -15,7 +15,7 @@ from prescore_api.client import calls, requests
 from prescore_api.client.answers import Answer, Model, ScoreAnswer
 from prescore_api.client.arrow import ArrowTable
 from prescore_api.client.attempts import Attempt, Call, Outcome, Server
-from prescore_api.client.requests import Key, KeyValue, LookupOptions, Request, ScoreRow
+from prescore_api.client.requests import Key, KeyValue, LookupOptions, Options, Request, ScoreRow
 from prescore_api.client.responses import Response
 
 if TYPE_CHECKING:
@@ -73,39 +73,19 @@ class Client:
         published one, `max_age` is the maximum age of the data in seconds, and `outputs` selects outputs by name.
         Raises an ApiError (Invalid, NotAllowed, TooOld or Unavailable), or TypeError if the key cannot be one.
         """
-        options = LookupOptions.from_arguments(version, max_age, outputs)
+        options = LookupOptions.build(version, max_age, outputs)
         return self._run(calls.predict(self._server, model, key, columns, options))
 
     @overload
-    def lookup(
-        self,
-        model: str,
-        keys: Iterable[Key],
-        *,
-        version: int | None = None,
-        max_age: float | None = None,
-        outputs: Iterable[str] = (),
-    ) -> list[Answer]: ...
+    def lookup(self, model: str, keys: Iterable[Key], **options: Unpack[Options]) -> list[Answer]: ...
     @overload
+    def lookup(self, model: str, keys: pd.DataFrame, **options: Unpack[Options]) -> pd.DataFrame: ...
     def lookup(
-        self,
-        model: str,
-        keys: pd.DataFrame,
-        *,
-        version: int | None = None,
-        max_age: float | None = None,
-        outputs: Iterable[str] = (),
-    ) -> pd.DataFrame: ...
-    def lookup(
-        self,
-        model: str,
-        keys: Iterable[Key] | pd.DataFrame,
-        *,
-        version: int | None = None,
-        max_age: float | None = None,
-        outputs: Iterable[str] = (),
+        self, model: str, keys: Iterable[Key] | pd.DataFrame, **options: Unpack[Options]
     ) -> list[Answer] | pd.DataFrame:
         """Return the predictions for any number of keys, in their order, duplicate and unknown keys included.
+
+        `options` are `version`, `max_age` and `outputs`, as in `predict`.
 
         Keys are mappings in a list or another iterable, and the answers are a list, or they are the rows of a pandas
         DataFrame. Such a frame has the key's columns among its columns or the levels of its index; other columns are
@@ -118,18 +98,9 @@ class Client:
         key; if one is retired in between, all parts are sent again, once. The ages of the answers are those at the time
         of their part. Raises as `predict` does, with the position of a wrong key.
         """
-        options = LookupOptions.from_arguments(version, max_age, outputs)
-        return self._run(calls.lookup(self._server, model, keys, options))
+        return self._run(calls.lookup(self._server, model, keys, LookupOptions.build(**options)))
 
-    def lookup_table(
-        self,
-        model: str,
-        table: ArrowTable,
-        *,
-        version: int | None = None,
-        max_age: float | None = None,
-        outputs: Iterable[str] = (),
-    ) -> pa.Table:
+    def lookup_table(self, model: str, table: ArrowTable, **options: Unpack[Options]) -> pa.Table:
         """Look up an Arrow table of keys, as `lookup` does; return a flat table with one row per key.
 
         `table` is a pyarrow table with the key's columns, or a table of another library that exports it to Arrow, such
@@ -137,28 +108,15 @@ class Client:
         `version` and `data_as_of`. The schema's metadata holds what all answers share, as text: the model, the
         version, its times, its age and whether it is stale.
         """
-        options = LookupOptions.from_arguments(version, max_age, outputs)
-        return self._run(calls.lookup_table(self._server, model, table, options))
+        return self._run(calls.lookup_table(self._server, model, table, LookupOptions.build(**options)))
 
     @overload
     def score(
-        self,
-        model: str,
-        rows: Iterable[ScoreRow],
-        *,
-        prefer: str = "table",
-        max_age: float | None = None,
-        outputs: Iterable[str] = (),
+        self, model: str, rows: Iterable[ScoreRow], *, prefer: str = "table", **options: Unpack[Options]
     ) -> list[ScoreAnswer]: ...
     @overload
     def score(
-        self,
-        model: str,
-        rows: pd.DataFrame,
-        *,
-        prefer: str = "table",
-        max_age: float | None = None,
-        outputs: Iterable[str] = (),
+        self, model: str, rows: pd.DataFrame, *, prefer: str = "table", **options: Unpack[Options]
     ) -> pd.DataFrame: ...
     def score(
         self,
@@ -166,8 +124,7 @@ class Client:
         rows: Iterable[ScoreRow] | pd.DataFrame,
         *,
         prefer: str = "table",
-        max_age: float | None = None,
-        outputs: Iterable[str] = (),
+        **options: Unpack[Options],
     ) -> list[ScoreAnswer] | pd.DataFrame:
         """Return a prediction for each row, from the table by its key, or by scoring its features.
 
@@ -177,29 +134,21 @@ class Client:
         null.
 
         With `prefer` "table", a row whose key is in the table is answered from it, unless it is older than `max_age`;
-        with "live", every row that has features is scored. All answers are from one version. Rows that cannot be scored
-        are `rejected`, each with its reason. Raises as `predict` does.
+        with "live", every row that has features is scored. All answers are from one version, and only the published
+        one is scored. Rows that cannot be scored are `rejected`, each with its reason. `options` and errors are those
+        of `predict`.
         """
-        options = LookupOptions.from_arguments(None, max_age, outputs)
-        return self._run(calls.score(self._server, model, rows, prefer, options))
+        return self._run(calls.score(self._server, model, rows, prefer, LookupOptions.build(**options)))
 
-    def rows(
-        self,
-        model: str,
-        *,
-        version: int | None = None,
-        max_age: float | None = None,
-        outputs: Iterable[str] = (),
-        page_size: int = 1000,
-    ) -> Iterator[Answer]:
+    def rows(self, model: str, *, page_size: int = 1000, **options: Unpack[Options]) -> Iterator[Answer]:
         """Iterate over all rows of a version in the order of their keys, by default of the published one.
 
         They are read in pages of `page_size`, at most 10,000, each with its own `timeout`. All of them are from the
         version of the first page, even if another one is published meanwhile. If that version is retired before the
-        last page, Invalid with the code `version_retired` is raised. Otherwise raises as `predict` does.
+        last page, Invalid with the code `version_retired` is raised. Otherwise, `options` and errors are those of
+        `predict`.
         """
-        options = LookupOptions.from_arguments(version, max_age, outputs)
-        request: Request | None = requests.rows(model, options, page_size)
+        request: Request | None = requests.rows(model, LookupOptions.build(**options), page_size)
         while request is not None:
             answers, request = self._run(calls.rows(self._server, request, model))
             yield from answers
@@ -275,74 +224,30 @@ class AsyncClient:
         **columns: KeyValue,
     ) -> Answer:
         """Do the same as `Client.predict`."""
-        options = LookupOptions.from_arguments(version, max_age, outputs)
+        options = LookupOptions.build(version, max_age, outputs)
         return await self._run(calls.predict(self._server, model, key, columns, options))
 
     @overload
-    async def lookup(
-        self,
-        model: str,
-        keys: Iterable[Key],
-        *,
-        version: int | None = None,
-        max_age: float | None = None,
-        outputs: Iterable[str] = (),
-    ) -> list[Answer]: ...
+    async def lookup(self, model: str, keys: Iterable[Key], **options: Unpack[Options]) -> list[Answer]: ...
     @overload
+    async def lookup(self, model: str, keys: pd.DataFrame, **options: Unpack[Options]) -> pd.DataFrame: ...
     async def lookup(
-        self,
-        model: str,
-        keys: pd.DataFrame,
-        *,
-        version: int | None = None,
-        max_age: float | None = None,
-        outputs: Iterable[str] = (),
-    ) -> pd.DataFrame: ...
-    async def lookup(
-        self,
-        model: str,
-        keys: Iterable[Key] | pd.DataFrame,
-        *,
-        version: int | None = None,
-        max_age: float | None = None,
-        outputs: Iterable[str] = (),
+        self, model: str, keys: Iterable[Key] | pd.DataFrame, **options: Unpack[Options]
     ) -> list[Answer] | pd.DataFrame:
         """Do the same as `Client.lookup`."""
-        options = LookupOptions.from_arguments(version, max_age, outputs)
-        return await self._run(calls.lookup(self._server, model, keys, options))
+        return await self._run(calls.lookup(self._server, model, keys, LookupOptions.build(**options)))
 
-    async def lookup_table(
-        self,
-        model: str,
-        table: ArrowTable,
-        *,
-        version: int | None = None,
-        max_age: float | None = None,
-        outputs: Iterable[str] = (),
-    ) -> pa.Table:
+    async def lookup_table(self, model: str, table: ArrowTable, **options: Unpack[Options]) -> pa.Table:
         """Do the same as `Client.lookup_table`."""
-        options = LookupOptions.from_arguments(version, max_age, outputs)
-        return await self._run(calls.lookup_table(self._server, model, table, options))
+        return await self._run(calls.lookup_table(self._server, model, table, LookupOptions.build(**options)))
 
     @overload
     async def score(
-        self,
-        model: str,
-        rows: Iterable[ScoreRow],
-        *,
-        prefer: str = "table",
-        max_age: float | None = None,
-        outputs: Iterable[str] = (),
+        self, model: str, rows: Iterable[ScoreRow], *, prefer: str = "table", **options: Unpack[Options]
     ) -> list[ScoreAnswer]: ...
     @overload
     async def score(
-        self,
-        model: str,
-        rows: pd.DataFrame,
-        *,
-        prefer: str = "table",
-        max_age: float | None = None,
-        outputs: Iterable[str] = (),
+        self, model: str, rows: pd.DataFrame, *, prefer: str = "table", **options: Unpack[Options]
     ) -> pd.DataFrame: ...
     async def score(
         self,
@@ -350,25 +255,14 @@ class AsyncClient:
         rows: Iterable[ScoreRow] | pd.DataFrame,
         *,
         prefer: str = "table",
-        max_age: float | None = None,
-        outputs: Iterable[str] = (),
+        **options: Unpack[Options],
     ) -> list[ScoreAnswer] | pd.DataFrame:
         """Do the same as `Client.score`."""
-        options = LookupOptions.from_arguments(None, max_age, outputs)
-        return await self._run(calls.score(self._server, model, rows, prefer, options))
+        return await self._run(calls.score(self._server, model, rows, prefer, LookupOptions.build(**options)))
 
-    async def rows(
-        self,
-        model: str,
-        *,
-        version: int | None = None,
-        max_age: float | None = None,
-        outputs: Iterable[str] = (),
-        page_size: int = 1000,
-    ) -> AsyncIterator[Answer]:
+    async def rows(self, model: str, *, page_size: int = 1000, **options: Unpack[Options]) -> AsyncIterator[Answer]:
         """Do the same as `Client.rows`."""
-        options = LookupOptions.from_arguments(version, max_age, outputs)
-        request: Request | None = requests.rows(model, options, page_size)
+        request: Request | None = requests.rows(model, LookupOptions.build(**options), page_size)
         while request is not None:
             answers, request = await self._run(calls.rows(self._server, request, model))
             for answer in answers:

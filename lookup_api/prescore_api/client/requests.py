@@ -7,7 +7,7 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import Any, Self, SupportsIndex
+from typing import Any, Self, SupportsIndex, TypedDict
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
@@ -44,6 +44,17 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=lambda: _JSON)
 
 
+class Options(TypedDict, total=False):
+    """The keyword arguments of a call, by default the published version at any age, with all outputs.
+
+    `max_age` is the maximum age of the data in seconds, and `outputs` has the names of those to return.
+    """
+
+    version: int | None
+    max_age: float | None
+    outputs: Iterable[str]
+
+
 @dataclass(frozen=True)
 class LookupOptions:
     """Which version, how old its data may be in seconds, and which outputs.
@@ -59,7 +70,7 @@ class LookupOptions:
     canary: str | None = None
 
     @classmethod
-    def from_arguments(cls, version: int | None, max_age: float | None, outputs: Iterable[str]) -> Self:
+    def build(cls, version: int | None = None, max_age: float | None = None, outputs: Iterable[str] = ()) -> Self:
         """Build the options from a call's arguments. `outputs` may be the name of a single output."""
         names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
         return cls(version, max_age, names)
