@@ -71,6 +71,8 @@ def _row(number: int, rows: int, types: dict[str, str]) -> Any:
         "version": number,
         "state": "checked",
         "table_name": f"churn_v{number}",
+        "rows_version": number,
+        "base_version": None,
         "rows": rows,
         "key_columns": [{"name": "customer", "type": "bigint"}],
         "output_columns": [{"name": column, "type": kind, "role": "output"} for column, kind in types.items()],

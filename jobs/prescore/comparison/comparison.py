@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from psycopg import sql
-
-from prescore.catalog import version_row
 from prescore.catalog.catalog import Version
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
 from prescore.catalog.types import TYPES
-from prescore.comparison.columns import SharedColumn, not_compared, shared_columns
+from prescore.comparison import derived, shared_base, whole
+from prescore.comparison.columns import not_compared, shared_columns
 from prescore.comparison.differences import ColumnDifference, Comparison, ElementShift, KeyCounts, Mover, Shift, psi
-from prescore.comparison.distribution import Distributions, read_distributions, read_sample
-from prescore.comparison.movement import Measured, Movement, Movements, read_movements, read_movers
-from prescore.comparison.relation import Pair, Relation
+from prescore.comparison.distribution import Distributions
+from prescore.comparison.measurement import Measurement
+from prescore.comparison.movement import Measured, Movement
+from prescore.comparison.relation import VERSIONS
 from prescore.errors import NotAllowed
 
-VERSIONS = "prescore_versions"
-"""The schema of the versions' tables and views."""
 WITHOUT_TABLE = ("building", "failed", "retired")
-_TOLERANCE = 0.1
-"""How far a number may move without being counted by default, as a share of the standard deviation in version `a`."""
 
 
 def compare(
@@ -47,19 +42,15 @@ def compare(
     columns = shared_columns(a, b, tolerances or {})
     with connection.transaction():
         connection.execute(query("comparison_memory"))
-        pair = _read_pair(connection, a, b, schema)
-        sample = read_sample(connection, pair.a, columns)
-        distributions = {
-            column.name: read_distributions(connection, pair, column, sample.edges[column.name])
-            for column in columns
-            if column.is_number
-        }
-        measured = [_measured(column, distributions.get(column.name), pair) for column in columns]
-        movements = read_movements(connection, pair, measured, sample.labels)
-        movers_by_column = _read_movers(connection, pair, measured, movements) if movers else {}
+        shared = shared_base.find(connection, a, b) if schema == VERSIONS else None
+        if shared is None:
+            measurement = whole.measure(connection, a, b, columns, schema=schema, movers=movers)
+        else:
+            measurement = derived.measure(connection, shared, columns, movers=movers)
+    movements = measurement.movements
     keys = KeyCounts(
-        added=pair.b.rows - movements.common,
-        vanished=pair.a.rows - movements.common,
+        added=measurement.rows_b - movements.common,
+        vanished=measurement.rows_a - movements.common,
         common=movements.common,
         changed=movements.changed,
     )
@@ -68,10 +59,7 @@ def compare(
         a=a["version"],
         b=b["version"],
         keys=keys,
-        columns=tuple(
-            _difference(each, movements.columns[each.column.name], movers_by_column.get(each.column.name, ()))
-            for each in measured
-        ),
+        columns=tuple(_difference(each, measurement) for each in measurement.columns),
         not_compared=not_compared(a, b),
     )
 
@@ -92,50 +80,11 @@ def _require_comparable(a: Version, b: Version) -> None:
         )
 
 
-def _read_pair(connection: Connection, a: Version, b: Version, schema: str) -> Pair:
-    """Count the rows of both versions; raise DatabaseRefused unless they are as many as the catalog says."""
-    statement = query(
-        "comparison_rows",
-        a=sql.Identifier(VERSIONS, a["table_name"]),
-        b=sql.Identifier(schema, b["table_name"]),
-    )
-    (rows,) = connection.execute(statement).fetchall()
-    version_row.require_count(a, rows["a"])
-    version_row.require_count(b, rows["b"])
-    return Pair(
-        Relation.from_version(a, VERSIONS, rows["a"]),
-        Relation.from_version(b, schema, rows["b"]),
-    )
-
-
-def _measured(column: SharedColumn, distributions: Distributions | None, pair: Pair) -> Measured:
-    if distributions is None:
-        return Measured(column, None, tolerance=column.tolerance or 0.0, is_finite=False)
-    tolerance = column.tolerance
-    deviation = distributions.a.deviation
-    if tolerance is None and deviation is not None:
-        tolerance = _TOLERANCE * deviation
-    is_finite = (distributions.a.count, distributions.b.count) == (pair.a.rows, pair.b.rows)
-    return Measured(column, distributions, tolerance, is_finite)
-
-
-def _read_movers(
-    connection: Connection,
-    pair: Pair,
-    measured: Sequence[Measured],
-    movements: Movements,
-) -> dict[str, tuple[Mover, ...]]:
-    """Return the rows in which each number moved most, of the numbers that moved."""
-    return {
-        each.column.name: read_movers(connection, pair, each)
-        for each in measured
-        if each.column.is_number and movements.columns[each.column.name].largest
-    }
-
-
-def _difference(each: Measured, movement: Movement, movers: Sequence[Mover]) -> ColumnDifference:
+def _difference(each: Measured, measurement: Measurement) -> ColumnDifference:
     """Return how a column differs, from what was measured."""
     column = each.column
+    movement = measurement.movements.columns[column.name]
+    movers = measurement.movers.get(column.name, ())
     shift = elements = None
     if each.distributions is not None:
         shift = _shift(each.distributions, each.tolerance, movement, movers)

@@ -39,8 +39,8 @@ class KeyCounts:
 class Distribution:
     """The values of a number in one version; None where there is no value.
 
-    `count` excludes NULL, NaN, infinite and enormous values. `quantiles` are the values at `POINTS`, each one that
-    occurs (`percentile_disc`).
+    `count` excludes NULL, NaN, infinite and enormous values. `quantiles` are the values at `POINTS`: each one occurs
+    (`percentile_disc`), unless the distribution is derived from a profile. They are then interpolated within a bin.
     """
 
     count: int

@@ -12,10 +12,11 @@ from psycopg import sql
 
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
-from prescore.comparison import histogram
+from prescore.comparison import bins, histogram
+from prescore.comparison.bins import Bin
 from prescore.comparison.columns import SharedColumn
 from prescore.comparison.differences import Distribution
-from prescore.comparison.histogram import Bin, Histogram
+from prescore.comparison.histogram import Histogram
 from prescore.comparison.relation import Pair, Relation
 
 EXACT_ROWS = 16_384
@@ -72,11 +73,32 @@ def read_sample(connection: Connection, relation: Relation, columns: Sequence[Sh
     )
     (row,) = connection.execute(statement).fetchall()
     return Sample(
-        edges={
-            column.name: histogram.edges(row[column.measure("edges")] or ()) for column in columns if column.is_number
-        },
+        edges={column.name: bins.edges(row[column.measure("edges")] or ()) for column in columns if column.is_number},
         labels={column.name: row[column.measure("labels")] for column in columns if column.may_be_label},
     )
+
+
+def read_bins(
+    connection: Connection,
+    relations: Sequence[sql.Identifier],
+    column: SharedColumn,
+    edges: Sequence[float],
+) -> list[list[Bin]]:
+    """Return the values of a number in each of these relations, counted between edges, in order."""
+    numbers = [
+        query("comparison_numbers", value=column.value(), part=sql.Literal(part), relation=relation)
+        for part, relation in enumerate(relations)
+    ]
+    statement = query(
+        "comparison_histogram",
+        numbers=sql.SQL(" union all ").join(numbers),
+        edges=sql.Literal(list(edges)),
+    )
+    found: list[list[Bin]] = [[] for _ in relations]
+    for row in connection.execute(statement):
+        if row["bucket"] is not None:
+            found[row.pop("part")].append(Bin(**row))
+    return [sorted(each, key=lambda one: one.bucket) for each in found]
 
 
 def read_distributions(
@@ -86,38 +108,33 @@ def read_distributions(
     edges: Sequence[float],
 ) -> Distributions:
     """Return the distributions of a number in two versions, counted between edges."""
-    statement = query(
-        "comparison_histogram",
-        a=pair.a.name,
-        b=pair.b.name,
-        value=column.value(),
-        edges=sql.Literal(list(edges)),
-    )
-    bins: dict[bool, list[Bin]] = {True: [], False: []}
-    for row in connection.execute(statement):
-        if row["bucket"] is not None:
-            bins[row.pop("in_a")].append(Bin(**row))
-    bins_a, bins_b = (sorted(bins[in_a], key=lambda each: each.bucket) for in_a in (True, False))
+    bins_a, bins_b = read_bins(connection, (pair.a.name, pair.b.name), column, edges)
     return Distributions(
-        a=_distribution(connection, pair.a, column, bins_a),
-        b=_distribution(connection, pair.b, column, bins_b),
+        a=_distribution(bins_a, _read_quantiles(connection, pair.a, column, bins_a)),
+        b=_distribution(bins_b, _read_quantiles(connection, pair.b, column, bins_b)),
         histogram=Histogram.from_bins(bins_a, bins_b),
     )
 
 
-def _distribution(
-    connection: Connection, relation: Relation, column: SharedColumn, bins: Sequence[Bin]
-) -> Distribution:
-    count, mean, deviation = histogram.moments(bins)
-    quantiles = _read_quantiles(connection, relation, column, bins)
+def estimate_distributions(bins_a: Sequence[Bin], bins_b: Sequence[Bin]) -> Distributions:
+    """Return the distributions that follow from the bins of two versions alone: their quantiles are interpolated."""
+    return Distributions(
+        a=_distribution(bins_a, [place.estimate for place in histogram.places(bins_a)]),
+        b=_distribution(bins_b, [place.estimate for place in histogram.places(bins_b)]),
+        histogram=Histogram.from_bins(bins_a, bins_b),
+    )
+
+
+def _distribution(found: Sequence[Bin], quantiles: Sequence[float]) -> Distribution:
+    count, mean, deviation = bins.moments(found)
     return Distribution(count=count, mean=mean, deviation=deviation, quantiles=quantiles or None)
 
 
 def _read_quantiles(
-    connection: Connection, relation: Relation, column: SharedColumn, bins: Sequence[Bin]
+    connection: Connection, relation: Relation, column: SharedColumn, found: Sequence[Bin]
 ) -> list[float]:
     """Return the quantiles. Those within a bin of different values are read from the version."""
-    places = histogram.places(bins)
+    places = histogram.places(found)
     bounds, ranks = histogram.bounds(places)
     values: dict[int, float] = {}
     if ranks:

@@ -7,42 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from prescore.comparison.bins import Bin
 from prescore.comparison.differences import POINTS, Bucket
 
 _DECILES = 10
 
 
 @dataclass(frozen=True)
-class Bin:
-    """The values of one version between two edges: how many, their moments, the smallest and the largest."""
-
-    bucket: int
-    rows: int
-    mean: float
-    deviation: float
-    low: float
-    high: float
-
-
-def edges(values: Iterable[float]) -> list[float]:
-    """Return edges that give each of these values a bin of its own, and one to the values between two of them."""
-    return sorted({edge for value in values for edge in (value, math.nextafter(value, math.inf))})
-
-
-def moments(bins: Sequence[Bin]) -> tuple[int, float | None, float | None]:
-    """Return the number of values, their mean and their standard deviation; None for these without a value."""
-    rows = sum(each.rows for each in bins)
-    if not rows:
-        return 0, None, None
-    mean = math.fsum(each.rows * each.mean for each in bins) / rows
-    # The variance within the bins, and between them.
-    squares = math.fsum(each.rows * (each.deviation**2 + (each.mean - mean) ** 2) for each in bins)
-    return rows, mean, math.sqrt(squares / rows)
-
-
-@dataclass(frozen=True)
 class Place:
-    """Where a quantile is: a each, and which of its values in order, from 1."""
+    """Where a quantile is: a bin, and which of its values in order, from 1."""
 
     bin: Bin
     place: int
@@ -55,6 +28,14 @@ class Place:
         if self.place == self.bin.rows or self.bin.low == self.bin.high:
             return self.bin.high
         return None
+
+    @property
+    def estimate(self) -> float:
+        """The quantile, by linear interpolation within a bin of different values."""
+        if self.value is not None:
+            return self.value
+        share = (self.place - 1) / (self.bin.rows - 1)
+        return self.bin.low + share * (self.bin.high - self.bin.low)
 
 
 def places(bins: Sequence[Bin]) -> list[Place]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -66,6 +66,15 @@ class Movement:
     def mean(self) -> float | None:
         """The mean difference; None without a number to compare."""
         return self.total / self.compared if self.compared else None
+
+    def add_equal(self, rows: int, labels: Mapping[Any, int]) -> None:
+        """Add rows whose numbers or arrays are equal in both versions, and the rows of labels that are."""
+        self.compared += rows
+        if rows:
+            self.largest = self.largest or 0.0
+        if self.pairs is not None:
+            for value, count in labels.items():
+                self.pairs[value, value] += count
 
     def labels(self) -> tuple[LabelPair, ...] | None:
         """Return the pairs of values, most frequent first; None if there are too many, or if they are not labels."""

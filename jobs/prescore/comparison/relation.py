@@ -10,6 +10,8 @@ from prescore.catalog.catalog import Version
 from prescore.catalog.queries import query
 from prescore.catalog.types import INTEGERS
 
+VERSIONS = "prescore_versions"
+"""The schema of the versions' tables and views."""
 SAMPLE_ROWS = 100_000
 """The number of rows of a sample; a smaller version is read whole."""
 _HASHES = 1 << 20

@@ -209,8 +209,8 @@ class Project:
         """Compare version `b` of a model with version `a`: keys, and every column that both have.
 
         Without `b`, the newest version that has a table is compared; without `a`, with the published one, or with the
-        one before it if it is the published one itself. Reads both tables whole. Raises NotFound, and NotAllowed when a
-        version has no table or the keys differ.
+        one before it if it is the published one itself. Reads both tables whole, unless they share a base. Raises
+        NotFound, and NotAllowed when a version has no table or the keys differ.
         """
         with self._session.catalog() as catalog:
             versions = selection.choose(catalog, name, a, b)

@@ -215,6 +215,7 @@ def retire(
             model=model,
             seconds=retention.candidates.total_seconds(),
         )
+        catalog.execute("profiles_sweep", model=model)
     # An older version may lend its rows to a newer one.
     for version in reversed(undropped(connection, model)):
         if _drop(connection, version):

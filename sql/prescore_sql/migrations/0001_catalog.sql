@@ -233,6 +233,34 @@ comment on column prescore.rejects.column_name
   is 'the column that caused the rejection; null when the model failed on the row';
 create index rejects_by_version on prescore.rejects (model, version);
 
+create table prescore.profiles (
+  model       text not null,
+  version     integer not null,
+  column_name text not null,
+  edges       double precision[],
+  buckets     integer[] not null,
+  rows        bigint[] not null,
+  means       double precision[] not null,
+  deviations  double precision[] not null,
+  lows        double precision[] not null,
+  highs       double precision[] not null,
+  labels      jsonb,
+  primary key (model, version, column_name),
+  foreign key (model, version) references prescore.versions
+);
+comment on table prescore.profiles
+  is 'the profiles of full versions, by column: a comparison of deltas over a version starts from its profile';
+comment on column prescore.profiles.edges
+  is 'the edges of the histogram, each of which belongs to the values above it; null unless the column has numbers';
+comment on column prescore.profiles.buckets
+  is 'the bins that have values: how many edges are below or at their values, as width_bucket returns it';
+comment on column prescore.profiles.rows is 'how many values each of these bins has';
+comment on column prescore.profiles.means is 'the mean of the values of each bin';
+comment on column prescore.profiles.deviations is 'the standard deviation of the values of each bin';
+comment on column prescore.profiles.lows is 'the smallest value of each bin';
+comment on column prescore.profiles.highs is 'the largest value of each bin';
+comment on column prescore.profiles.labels is '[[value, rows]] of a column with few values, otherwise null';
+
 create table prescore.leases (
   model      text primary key,
   token      bigint not null,

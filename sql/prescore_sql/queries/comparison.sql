@@ -7,6 +7,43 @@ where pg_size_bytes(current_setting('work_mem')) < pg_size_bytes('64MB');
 -- How many rows two versions have.
 select (select count(*) from {a}) as a, (select count(*) from {b}) as b;
 
+-- name: comparison_count
+-- How many rows the table of a delta has.
+select count(*) as rows from {relation};
+
+-- name: comparison_rights
+-- Whether this session may create temporary tables and keep profiles.
+select has_database_privilege(current_database(), 'temporary')
+       and has_table_privilege('prescore.profiles', 'insert')
+       and not current_setting('transaction_read_only')::boolean as granted;
+
+-- name: comparison_affected
+-- Copy rows into a temporary table.
+create temporary table {table} on commit drop as {rows};
+
+-- name: comparison_keys
+-- The keys of a delta, with those that only hide a row of the base.
+select {key} from {relation};
+
+-- name: comparison_no_keys
+-- No key.
+select {key} from {relation} where false;
+
+-- name: comparison_base_rows
+-- The rows of a base that have one of these keys.
+select {columns} from {base} join ({keys}) keys using ({key});
+
+-- name: comparison_delta_rows
+-- The rows of a version over a base: those of its delta, and those of the base whose keys the delta does not have.
+select {columns} from {delta} where version = {version}
+union all
+select {columns} from {base} left join (select {key}, version from {delta}) delta using ({key})
+ where delta.version is null;
+
+-- name: comparison_labels
+-- How many rows have each value of a column.
+select {column} as value, count(*) as rows from {relation} group by {column};
+
 -- name: comparison_finite
 -- A number that can be averaged and squared; NULL for NaN, infinities and numbers near the limit of the type.
 case when abs({value}::double precision) < 1e150 then {value}::double precision end;
@@ -36,21 +73,28 @@ hash_record_extended(row({keys}), 0);
 percentile_disc((select array_agg(n / {steps}::double precision order by n) from generate_series(0, {steps}) n))
   within group (order by {value}) as {name};
 
+-- name: comparison_tails
+-- The smallest and the largest values of a number.
+(select {value} as value from {relation} where {value} is not null order by 1 limit {limit})
+union all
+(select {value} from {relation} where {value} is not null order by 1 desc limit {limit});
+
 -- name: comparison_distinct
 -- How many values a column has.
 count(distinct {value}::text collate "C") as {name};
 
 -- name: comparison_histogram
--- The values of a number in two versions, counted between edges, each of which belongs to the values above it. Values
--- that are not finite have no bucket. Of a union, Postgres assumes few buckets: it then counts them without sorting.
-select in_a, width_bucket(value, {edges}::double precision[]) as bucket, count(*) as rows, avg(value) as mean,
+-- The values of a number in parts, such as two versions, counted between edges, each of which belongs to the values above
+-- it. Values that are not finite have no bucket. With OFFSET, Postgres assumes few buckets: it then counts the values
+-- without sorting them.
+select part, width_bucket(value, {edges}::double precision[]) as bucket, count(*) as rows, avg(value) as mean,
        stddev_pop(value) as deviation, min(value) as low, max(value) as high
-  from (
-    select {value} as value, true as in_a from {a}
-    union all
-    select {value}, false from {b}
-  ) numbers
+  from ({numbers} offset 0) numbers
  group by 1, 2;
+
+-- name: comparison_numbers
+-- The values of a number in one part.
+select {value} as value, {part} as part from {relation};
 
 -- name: comparison_places
 -- The values at some places in order. Only values within bounds are sorted, which alternate: from, below, from, below, …

@@ -37,6 +37,7 @@ drop view {schema}.{view};
 -- name: removal_delete
 -- Delete the model from the catalog. Its history stays.
 with rejects as (delete from prescore.rejects where model = %(model)s),
+     profiles as (delete from prescore.profiles where model = %(model)s),
      chunks as (delete from prescore.chunks where model = %(model)s),
      publications as (delete from prescore.publications where model = %(model)s),
      versions as (delete from prescore.versions where model = %(model)s)

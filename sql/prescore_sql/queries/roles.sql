@@ -12,7 +12,7 @@ grant select, update on prescore.locks to {role};
 grant select, insert, update on prescore.model_files to {role};
 grant select, insert on prescore.chunks, prescore.events, prescore.publications to {role};
 grant select, insert, update on prescore.models, prescore.versions, prescore.leases to {role};
-grant select, insert, delete on prescore.rejects to {role};
+grant select, insert, delete on prescore.rejects, prescore.profiles to {role};
 grant select, insert, update (revoked_at, revoked_by) on prescore.api_keys to {role};
 grant usage on sequence prescore.lease_token to {role};
 

@@ -1,0 +1,129 @@
+"""The measurement of two versions over one base, derived from the base's profile and the rows that may differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prescore.catalog import version_row
+from prescore.catalog.database import Connection
+from prescore.comparison import affected, bins, profile
+from prescore.comparison.affected import AffectedRows
+from prescore.comparison.bins import Bin
+from prescore.comparison.columns import SharedColumn
+from prescore.comparison.distribution import (
+    Distributions,
+    estimate_distributions,
+    read_bins,
+    read_distributions,
+    read_sample,
+)
+from prescore.comparison.measurement import Measurement, measured, read_movers_by_column
+from prescore.comparison.movement import read_movements
+from prescore.comparison.profile import ColumnProfile, Labels
+from prescore.comparison.relation import VERSIONS, Pair, Relation
+from prescore.comparison.shared_base import SharedBase
+
+
+@dataclass(frozen=True)
+class _Derived:
+    """What follows for a column of two versions.
+
+    `equal_numbers` are the rows outside of the deltas with a number or an array, `equal_labels` those with each label.
+    `labels` is the number of labels in the first version.
+    """
+
+    distributions: Distributions | None = None
+    equal_numbers: int = 0
+    equal_labels: Labels | None = None
+    labels: int = 0
+
+
+def measure(
+    connection: Connection,
+    shared: SharedBase,
+    columns: Sequence[SharedColumn],
+    *,
+    movers: bool = True,
+) -> Measurement:
+    """Measure two versions without reading their base, unless it has no profile yet.
+
+    Raises DatabaseRefused if rows of a version are missing.
+    """
+    rows = affected.read(connection, shared, columns)
+    equal = (shared.base["rows"] or 0) - rows.base.rows
+    rows_a, rows_b = equal + rows.a.rows, equal + rows.b.rows
+    version_row.require_count(shared.a, rows_a)
+    version_row.require_count(shared.b, rows_b)
+    profiles = profile.get(connection, shared.base, columns)
+    derived = {
+        column.name: _derive(connection, shared, rows, column, profiles.get(column.name), equal) for column in columns
+    }
+    found = [measured(column, derived[column.name].distributions, rows_a, rows_b) for column in columns]
+    labels = {name: each.labels for name, each in derived.items() if each.equal_labels is not None}
+    movements = read_movements(connection, rows.pair, found, labels)
+    movements.common += equal
+    for name, each in derived.items():
+        movements.columns[name].add_equal(each.equal_numbers, each.equal_labels or {})
+    measurement = Measurement(
+        rows_a=rows_a,
+        rows_b=rows_b,
+        columns=found,
+        movements=movements,
+        movers=read_movers_by_column(connection, rows.pair, found, movements) if movers else {},
+    )
+    affected.discard(connection, rows)
+    return measurement
+
+
+def _derive(
+    connection: Connection,
+    shared: SharedBase,
+    rows: AffectedRows,
+    column: SharedColumn,
+    profiled: ColumnProfile | None,
+    equal: int,
+) -> _Derived:
+    if profiled is None:
+        return _Derived(equal_numbers=equal if column.has_elements else 0)
+    distributions, equal_numbers = None, 0
+    if column.is_number:
+        distributions, equal_numbers = _derive_distributions(connection, shared, rows, column, profiled)
+    if profiled.labels is None:
+        return _Derived(distributions, equal_numbers)
+    equal_labels = profiled.labels - profile.read_labels(connection, rows.base.name, column)
+    in_a = equal_labels + profile.read_labels(connection, rows.a.name, column)
+    return _Derived(distributions, equal_numbers, equal_labels, labels=len(in_a.keys() - {None}))
+
+
+def _derive_distributions(
+    connection: Connection,
+    shared: SharedBase,
+    rows: AffectedRows,
+    column: SharedColumn,
+    profiled: ColumnProfile,
+) -> tuple[Distributions, int]:
+    """Return the distributions of a number, and how many rows outside of the deltas have a number."""
+    removed, *added = read_bins(
+        connection,
+        [rows.base.name, rows.a.name, rows.b.name],
+        column,
+        profiled.edges or (),
+    )
+    equal_numbers = _count(profiled.bins) - _count(removed)
+    bins_a, bins_b = (bins.replaced(profiled.bins, removed, each) for each in added)
+    if bins_a is None or bins_b is None or bins.are_coarse(bins_a) or bins.are_coarse(bins_b):
+        return _read_whole(connection, shared, column), equal_numbers
+    return estimate_distributions(bins_a, bins_b), equal_numbers
+
+
+def _read_whole(connection: Connection, shared: SharedBase, column: SharedColumn) -> Distributions:
+    """Return the distributions of a number from all rows, as the rows that changed are too far from the profile."""
+    relations = [Relation.from_version(version, VERSIONS, version["rows"] or 0) for version in (shared.a, shared.b)]
+    pair = Pair(*relations)
+    sample = read_sample(connection, pair.a, [column])
+    return read_distributions(connection, pair, column, sample.edges[column.name])
+
+
+def _count(found: Sequence[Bin]) -> int:
+    return sum(each.rows for each in found)

@@ -1,0 +1,121 @@
+"""The profile of a full version: a histogram of each number and the count of each label, kept in the catalog.
+
+What a delta over the version shows follows from the profile and the rows in which the two differ.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.database import Connection
+from prescore.catalog.queries import query
+from prescore.comparison.bins import Bin
+from prescore.comparison.bins import edges as edges_of
+from prescore.comparison.columns import SharedColumn
+from prescore.comparison.distribution import read_bins, read_sample
+from prescore.comparison.movement import MAX_LABEL_PAIRS
+from prescore.comparison.relation import VERSIONS, Relation
+
+_TAIL = 64
+"""How many of the smallest and of the largest numbers have bins of their own."""
+
+Labels = Counter[Any]
+"""How many rows have a value, by value."""
+
+
+@dataclass(frozen=True)
+class ColumnProfile:
+    """The bins of a column's values between `edges`, None if they are not numbers, and how many rows have each label.
+
+    `labels` is None if there are too many for a confusion table.
+    """
+
+    edges: Sequence[float] | None
+    bins: Sequence[Bin]
+    labels: Labels | None
+
+
+Profile = Mapping[str, ColumnProfile]
+"""The profile of each number, and of each column whose values may be labels, by its name."""
+
+
+def get(connection: Connection, version: Version, columns: Sequence[SharedColumn]) -> Profile:
+    """Return the profile of a full version. What the catalog lacks of it is read from the version's table and kept."""
+    catalog = Catalog(connection)
+    key = {"model": version["model"], "version": version["version"]}
+    found = {row["column_name"]: _from_row(row) for row in catalog.all("profiles_get", **key)}
+    missing = [column for column in columns if _lacks(found.get(column.name), column)]
+    if missing:
+        made = _read(connection, version, missing)
+        for name, profile in made.items():
+            catalog.execute("profiles_add", **key, column_name=name, **_to_row(profile))
+        found.update(made)
+    return found
+
+
+def read_labels(connection: Connection, relation: sql.Identifier, column: SharedColumn) -> Labels:
+    """Return how many rows of a relation have each value of a column."""
+    statement = query("comparison_labels", column=column.identifier, relation=relation)
+    return Counter({row["value"]: row["rows"] for row in connection.execute(statement)})
+
+
+def _lacks(profile: ColumnProfile | None, column: SharedColumn) -> bool:
+    if profile is None:
+        return column.is_number or column.may_be_label
+    return column.is_number and profile.edges is None
+
+
+def _read(connection: Connection, version: Version, columns: Sequence[SharedColumn]) -> dict[str, ColumnProfile]:
+    relation = Relation.from_version(version, VERSIONS, version["rows"] or 0)
+    sample = read_sample(connection, relation, columns)
+    found = {}
+    for column in columns:
+        edges = None
+        bins: list[Bin] = []
+        if column.is_number:
+            edges = sorted({*sample.edges[column.name], *_read_tails(connection, relation, column)})
+            (bins,) = read_bins(connection, [relation.name], column, edges)
+        has_labels = column.may_be_label and sample.labels[column.name] <= MAX_LABEL_PAIRS
+        labels = read_labels(connection, relation.name, column) if has_labels else None
+        found[column.name] = ColumnProfile(edges, bins, labels)
+    return found
+
+
+def _read_tails(connection: Connection, relation: Relation, column: SharedColumn) -> list[float]:
+    """Return edges that give the smallest and the largest numbers bins of their own.
+
+    When some of them are removed, it is known which are the smallest and the largest then.
+    """
+    statement = query(
+        "comparison_tails",
+        value=column.value(),
+        relation=relation.name,
+        limit=sql.Literal(_TAIL),
+    )
+    return edges_of(row["value"] for row in connection.execute(statement))
+
+
+def _from_row(row: dict[str, Any]) -> ColumnProfile:
+    arrays = (row["buckets"], row["rows"], row["means"], row["deviations"], row["lows"], row["highs"])
+    return ColumnProfile(
+        edges=row["edges"],
+        bins=[Bin(*values) for values in zip(*arrays, strict=True)],
+        labels=None if row["labels"] is None else Counter(dict(row["labels"])),
+    )
+
+
+def _to_row(profile: ColumnProfile) -> dict[str, Any]:
+    names = ("buckets", "rows", "means", "deviations", "lows", "highs")
+    arrays = [list(values) for values in zip(*map(astuple, profile.bins), strict=True)] or [[] for _ in names]
+    return {
+        "edges": profile.edges,
+        **dict(zip(names, arrays, strict=True)),
+        "labels": None if profile.labels is None else Jsonb(list(profile.labels.items())),
+    }

@@ -1,0 +1,219 @@
+"""Comparing versions over one base: the measures follow from its profile, and equal those of all rows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from psycopg import sql
+from psycopg.types.json import Jsonb
+from scipy import stats
+
+from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.database import Connection
+from prescore.comparison import shared_base
+from prescore.comparison.bins import COARSE
+from prescore.comparison.comparison import compare
+from prescore.comparison.differences import POINTS, Comparison
+from prescore.comparison.distribution import EXACT_ROWS
+from prescore.versions import delta, table
+
+ROWS = EXACT_ROWS + 1000
+KEY = {"customer": "bigint", "shop": "text"}
+OUTPUTS = {
+    "score": "real",
+    "price": "double precision",
+    "visits": "bigint",
+    "late": "boolean",
+    "band": "text",
+    "note": "text",
+    "embedding": "real[]",
+    "Extra day": "date",
+}
+NUMBERS = ("score", "price", "visits")
+
+Row = tuple[Any, ...]
+Rows = dict[tuple[int, str], Row]
+"""The rows of a version, by their keys."""
+
+
+_NO_PRICE = (math.nan, math.inf, None, 1e300)
+
+
+def _values(random: np.random.Generator, count: int) -> list[Row]:
+    """Return rows with skewed numbers and frequent ones, and with values that no number is measured from."""
+    score = random.beta(2, 5, count).astype(np.float32).tolist()
+    price = np.where(random.random(count) < 0.5, np.exp(6 * random.normal(size=count)), random.integers(3, size=count))
+    visits, kind = random.poisson(3, count).tolist(), random.integers(40, size=count).tolist()
+    return [
+        (
+            score[i],
+            _NO_PRICE[kind[i]] if kind[i] < len(_NO_PRICE) else float(price[i]),
+            visits[i],
+            score[i] > 0.4,
+            None if kind[i] > 36 else "high" if score[i] > 0.3 else "low",
+            f"note {kind[i] * visits[i]} {i % 1000}",
+            None if kind[i] == 5 else [score[i], float(visits[i])],
+            f"2026-01-{1 + visits[i]:02}",
+        )
+        for i in range(count)
+    ]
+
+
+def _first(random: np.random.Generator) -> Rows:
+    return {_key(customer): row for customer, row in enumerate(_values(random, ROWS))}
+
+
+def _key(customer: int) -> tuple[int, str]:
+    return customer, "ab"[customer % 2]
+
+
+def _night(random: np.random.Generator, before: Rows, share: float) -> Rows:
+    """Return the rows after a night: a share of them has changed or vanished, and a fifth as many are new."""
+    after = dict(before)
+    count = int(share * ROWS)
+    for customer, row in zip(_some(random, count), _values(random, count), strict=True):
+        old = after.pop(_key(customer), None)
+        if old is not None and customer % 5:
+            # Only some of the columns differ.
+            kept = customer % len(OUTPUTS)
+            after[_key(customer)] = (*row[:kept], *old[kept:])
+    for customer, row in zip(_some(random, count // 5), _values(random, count // 5), strict=True):
+        after[customer, "c"] = row
+    return after
+
+
+def _some(random: np.random.Generator, count: int) -> list[int]:
+    customers: list[int] = random.choice(ROWS, count, replace=False).tolist()
+    return customers
+
+
+class Versions:
+    """Versions of a model in the catalog and in tables, without the runs that would make them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.count = 0
+        connection.execute("insert into prescore.models (model) values ('churn')")
+
+    def full(self, rows: Rows) -> Version:
+        """Make a full version."""
+        version = self._begin()
+        self._copy(version, rows)
+        return self._finish(version, len(rows), len(rows))
+
+    def delta(self, base: Version, rows_of_base: Rows, rows: Rows) -> Version:
+        """Make a delta over a base. It also has some rows that are equal."""
+        version = self._begin()
+        vanished = [key for key in rows_of_base if key not in rows]
+        keys = pa.table({"customer": [key[0] for key in vanished], "shop": [key[1] for key in vanished]})
+        keys = keys.cast(pa.schema({"customer": pa.int64(), "shop": pa.string()}))
+        delta.create(self.connection, version, base, keys, changes={}, location=None)
+        version = Catalog(self.connection).version("churn", version["version"])
+        own = {key: row for key, row in rows.items() if rows_of_base.get(key) != row or key[0] % 997 == 0}
+        self._copy(version, own)
+        return self._finish(version, len(rows), len(own) + len(vanished))
+
+    def _begin(self) -> Version:
+        self.count += 1
+        name = f"churn_v{self.count}"
+        columns = [
+            Jsonb([{"name": column, "type": kind, "comment": "", "role": role} for column, kind in types.items()])
+            for types, role in ((KEY, "key"), (OUTPUTS, "output"))
+        ]
+        self.connection.execute(
+            """insert into prescore.versions (model, version, table_name, rows_version, rows_table, content_version,
+                 domain_fingerprint, spec_fingerprint, spec, key_columns, output_columns)
+               values ('churn', %(n)s, %(name)s, %(n)s, %(name)s, %(n)s, '', '', '{}', %(key)s, %(outputs)s)""",
+            {"n": self.count, "name": name, "key": columns[0], "outputs": columns[1]},
+        )
+        version = Catalog(self.connection).version("churn", self.count)
+        table.create(self.connection, version)
+        return version
+
+    def _copy(self, version: Version, rows: Rows) -> None:
+        names = sql.SQL(", ").join(map(sql.Identifier, (*KEY, *OUTPUTS)))
+        statement = sql.SQL("copy prescore_versions.{} ({}) from stdin").format(table.identifier(version), names)
+        with self.connection.cursor().copy(statement) as copy:
+            for key, row in rows.items():
+                copy.write_row((*key, *row))
+
+    def _finish(self, version: Version, rows: int, stored: int) -> Version:
+        table.index(self.connection, version, [])
+        self.connection.execute(
+            "update prescore.versions set state = 'checked', rows = %s, rows_stored = %s where version = %s",
+            (rows, stored, version["version"]),
+        )
+        return Catalog(self.connection).version("churn", version["version"])
+
+
+@pytest.fixture
+def versions(connection: Connection) -> Versions:
+    return Versions(connection)
+
+
+def _derived(connection: Connection, a: Version, b: Version, **options: Any) -> Comparison:
+    """Compare two versions over one base."""
+    assert shared_base.find(connection, a, b) is not None
+    return compare(connection, a, b, **options)
+
+
+def _whole(connection: Connection, a: Version, b: Version) -> Comparison:
+    """Compare two versions with all of their rows, as if their tables were not known to be whole."""
+    return compare(connection, a, {**b, "rows_stored": None})
+
+
+def _numbers(rows: Rows, column: str) -> np.ndarray[Any, Any]:
+    values = [row[list(OUTPUTS).index(column)] for row in rows.values()]
+    return np.array([value for value in values if value is not None and abs(value) < 1e150], float)
+
+
+def _require_equal(found: Comparison, expected: Comparison, rows_a: Rows, rows_b: Rows) -> None:
+    """Require the measures of all rows: exactly, or for distributions within the bounds that the docs give."""
+    assert found.keys == expected.keys
+    for column, other in zip(found.columns, expected.columns, strict=True):
+        assert (column.column, column.changed, column.labels) == (other.column, other.changed, other.labels)
+        assert column.elements == other.elements
+        if column.shift is None or other.shift is None:
+            assert column.shift is other.shift is None
+            continue
+        one, two = column.shift, other.shift
+        assert (one.moved, one.largest_difference) == (two.moved, two.largest_difference)
+        assert one.mean_difference == pytest.approx(two.mean_difference, rel=1e-9)
+        assert one.movers == two.movers
+        values = _numbers(rows_a, column.column), _numbers(rows_b, column.column)
+        ks = stats.ks_2samp(*values).statistic
+        assert ks - COARSE <= one.ks <= ks + 1e-12
+        assert one.psi == pytest.approx(two.psi, abs=1e-3)
+        for side, exact, numbers in ((one.a, two.a, values[0]), (one.b, two.b, values[1])):
+            assert (side.count, exact.count) == (len(numbers), len(numbers))
+            assert (side.mean, side.deviation) == pytest.approx((exact.mean, exact.deviation), rel=1e-9)
+            _require_quantiles(side.quantiles or (), numbers)
+
+
+def _require_quantiles(quantiles: Any, numbers: np.ndarray[Any, Any]) -> None:
+    assert (quantiles[0], quantiles[-1]) == (numbers.min(), numbers.max())
+    points = np.array(POINTS)
+    low = np.quantile(numbers, np.maximum(points - COARSE, 0), method="inverted_cdf")
+    high = np.quantile(numbers, np.minimum(points + COARSE, 1), method="inverted_cdf")
+    assert (low <= quantiles).all()
+    assert (quantiles <= high).all()
+
+
+@pytest.mark.parametrize(("seed", "shares"), [(1, (0.001, 0.01)), (2, (0.05, 0.3))])
+def test_the_measures_are_those_of_all_rows(versions: Versions, seed: int, shares: tuple[float, float]) -> None:
+    random = np.random.default_rng(seed)
+    nights = [_first(random)]
+    for share in shares:
+        nights.append(_night(random, nights[-1], share))
+    # What has vanished is back, as it was.
+    nights[2] |= {key: row for key, row in nights[0].items() if key not in nights[1] and key[0] % 2}
+    base = versions.full(nights[0])
+    found = [base, *(versions.delta(base, nights[0], rows) for rows in nights[1:])]
+    for one, other in ((0, 1), (1, 2), (2, 0)):
+        a, b = found[one], found[other]
+        comparison = _derived(versions.connection, a, b)
+        _require_equal(comparison, _whole(versions.connection, a, b), nights[one], nights[other])
