@@ -39,10 +39,11 @@ def parse_many(columns: Sequence[Column], keys: Sequence[Any]) -> list[list[Any]
 
 def parse_columns(columns: Sequence[Column], values: Sequence[list[Any]]) -> list[list[Any]]:
     """Parse keys that are given as one list of values for each key column, in key order; otherwise as `parse_many`."""
-    with suppress(TypeError, ValueError, OverflowError):
+    try:
         return [_parse_all(column["type"], texts) for column, texts in zip(columns, values, strict=True)]
-    names = [column["name"] for column in columns]
-    keys = [dict(zip(names, key, strict=True)) for key in zip(*values, strict=True)]
+    except (TypeError, ValueError, OverflowError):
+        names = [column["name"] for column in columns]
+        keys = [dict(zip(names, key, strict=True)) for key in zip(*values, strict=True)]
     return parse_many(columns, keys)
 
 

@@ -45,12 +45,12 @@ def render(response: InferResponse, *, raw: bool) -> Message:
     """Return the ModelInferResponse."""
     message = MESSAGES["ModelInferResponse"](model_name=response.model, model_version=response.version, id=response.id)
     _set_parameters(message.parameters, response.parameters)
-    for tensor in response.outputs:
-        output = message.outputs.add(name=tensor.name, datatype=tensor.datatype.name, shape=tensor.shape)
+    for (name, datatype, _), shape, values in response.outputs:
+        output = message.outputs.add(name=name, datatype=datatype.name, shape=shape)
         if raw:
-            message.raw_output_contents.append(tensor.datatype.pack(tensor.values))
+            message.raw_output_contents.append(datatype.pack(values))
         else:
-            getattr(output.contents, tensor.datatype.contents).extend(_contents(tensor))
+            getattr(output.contents, datatype.contents).extend(_contents(datatype, values))
     return message
 
 
@@ -77,8 +77,8 @@ def _typed(item: Message, datatype: Datatype, count: int) -> Values:
     return datatype.parse(values)
 
 
-def _contents(tensor: Tensor) -> Values:
-    return [value.encode() for value in tensor.values] if tensor.datatype.kind == "bytes" else tensor.values
+def _contents(datatype: Datatype, values: Values) -> Values:
+    return [value.encode() for value in values] if datatype.kind == "bytes" else values
 
 
 def _value(parameter: Message) -> Any:

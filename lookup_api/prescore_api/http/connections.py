@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from prescore.errors import Malformed
 from prescore_api.http import errors
-from prescore_api.http.request import LONGEST_HEADERS, LONGEST_URL, Request, Scope
+from prescore_api.http.request import BODY_ARRIVED, LONGEST_HEADERS, LONGEST_URL, Request, Scope
 from prescore_api.http.response import CLOSE
 
 # A client may be sending its next request just when the server begins to shut down.
@@ -125,6 +125,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Complete the request. For the parser, one that offers an upgrade ends with its head, which is wrong here."""
         if not self.parser.should_upgrade():
+            self.scope[BODY_ARRIVED] = True  # type: ignore[literal-required]
             super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:

@@ -24,6 +24,8 @@ LONGEST_HEADERS = 32_768
 LARGEST_BODY = 8 << 20
 # As for the head, a byte now and then must not occupy the server forever.
 BODY_SECONDS = 60.0
+BODY_ARRIVED = "prescore.body_arrived"
+"""What a connection sets in a request's scope as soon as it has the whole body."""
 _MOST_PARAMETERS = 1000
 _PLAIN_CODINGS = ((b"content-encoding", b"identity"), (b"transfer-encoding", b"chunked"))
 
@@ -139,6 +141,9 @@ class Request:
         self._require_uncompressed()
         if int(self.headers.get(b"content-length", b"0") or 0) > LARGEST_BODY:
             raise _body_too_large()
+        # Most bodies arrive with their head. A time limit costs more than reading them.
+        if BODY_ARRIVED in self._scope:
+            return await self._read_body()
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 return await self._read_body()

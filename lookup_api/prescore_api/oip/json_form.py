@@ -14,8 +14,11 @@ import orjson
 from prescore.errors import RequestInvalid
 from prescore_api.oip.datatypes import Values
 from prescore_api.oip.tensors import (
+    NO_PARAMETERS,
     InferRequest,
     InferResponse,
+    OutputTensor,
+    Parameters,
     RequestedOutput,
     Tensor,
     count_elements,
@@ -45,7 +48,7 @@ def parse(body: bytes, length_header: str | None) -> InferRequest:
     """Read a request; `length_header` is the value of LENGTH_HEADER. Raises RequestInvalid."""
     length = _length(body, length_header)
     content = _object(body[:length], "The body", has_length=length_header is not None)
-    binary = _Binary(body[length:])
+    binary = _Binary(body, length)
     inputs = [_input(item, binary) for item in _objects(content, "inputs")]
     binary.require_end()
     if not inputs:
@@ -60,16 +63,9 @@ def parse(body: bytes, length_header: str | None) -> InferRequest:
 
 def render(response: InferResponse, request: InferRequest) -> Body:
     """Return the response's body, with binary tensors where the request wants them."""
-    wanted = {output.name: output.binary for output in request.outputs}
-    default = request.parameters.get("binary_data_output") is True
-    outputs, parts = [], []
-    for tensor in response.outputs:
-        chosen = wanted.get(tensor.name)
-        part = None
-        if default if chosen is None else chosen:
-            part = tensor.datatype.pack(tensor.values)
-            parts.append(part)
-        outputs.append(_output(tensor, part))
+    binary = _wanted_in_binary(request, response)
+    parts: list[bytes] = []
+    outputs = [_output(tensor, parts if tensor[0].name in binary else None) for tensor in response.outputs]
     content: dict[str, Any] = {
         "model_name": response.model,
         "model_version": response.version,
@@ -85,9 +81,9 @@ def render(response: InferResponse, request: InferRequest) -> Body:
 class _Binary:
     """The bytes after the JSON, from which tensors are taken in order."""
 
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self._position = 0
+    def __init__(self, body: bytes, position: int) -> None:
+        self._content = body
+        self._position = position
 
     def take(self, name: str, size: Any) -> bytes:
         if type(size) is not int or size < 0:
@@ -135,19 +131,22 @@ def _objects(content: dict[str, Any], name: str) -> list[dict[str, Any]]:
     items = content.get(name)
     if items is None:
         return []
-    if not isinstance(items, list) or not all(isinstance(item, dict) and _has_name(item) for item in items):
-        raise RequestInvalid(f"{name} must be a list of objects, each of which has a name.")
+    if not isinstance(items, list):
+        raise _unnamed(name)
+    for item in items:
+        if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+            raise _unnamed(name)
     return items
 
 
-def _has_name(item: dict[str, Any]) -> bool:
-    return isinstance(item.get("name"), str)
+def _unnamed(name: str) -> RequestInvalid:
+    return RequestInvalid(f"{name} must be a list of objects, each of which has a name.")
 
 
-def _parameters(item: dict[str, Any]) -> dict[str, Any]:
+def _parameters(item: dict[str, Any]) -> Parameters:
     parameters = item.get("parameters")
     if parameters is None:
-        return {}
+        return NO_PARAMETERS
     if not isinstance(parameters, dict):
         raise RequestInvalid("parameters must be an object.")
     return parameters
@@ -182,8 +181,23 @@ def _requested(item: dict[str, Any]) -> RequestedOutput:
     return RequestedOutput(item["name"], binary if isinstance(binary, bool) else None)
 
 
-def _output(tensor: Tensor, binary: bytes | None) -> dict[str, Any]:
-    head: dict[str, Any] = {"name": tensor.name, "shape": tensor.shape, "datatype": tensor.datatype.name}
-    if binary is None:
-        return {**head, "data": tensor.values}
-    return {**head, "parameters": {_SIZE: len(binary)}}
+def _wanted_in_binary(request: InferRequest, response: InferResponse) -> set[str]:
+    """Return the names of the outputs that the request wants in binary, one by one or all of them."""
+    is_default = request.parameters.get("binary_data_output") is True
+    names = {description.name for description, *_ in response.outputs} if is_default else set()
+    for name, is_binary in request.outputs:
+        if is_binary is True:
+            names.add(name)
+        elif is_binary is False:
+            names.discard(name)
+    return names
+
+
+def _output(tensor: OutputTensor, parts: list[bytes] | None) -> dict[str, Any]:
+    """Return a tensor as JSON has it: with its data, or with the size of the binary part that is added to `parts`."""
+    (name, datatype, _), shape, values = tensor
+    if parts is None:
+        return {"name": name, "shape": shape, "datatype": datatype.name, "data": values}
+    part = datatype.pack(values)
+    parts.append(part)
+    return {"name": name, "shape": shape, "datatype": datatype.name, "parameters": {_SIZE: len(part)}}

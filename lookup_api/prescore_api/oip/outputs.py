@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from prescore import wording
@@ -18,7 +17,7 @@ from prescore.catalog.naming import IS_NULL
 from prescore.catalog.types import FLOATS, TYPES
 from prescore.errors import NotAllowed, RequestInvalid
 from prescore_api.oip.datatypes import DATATYPES, Datatype
-from prescore_api.oip.tensors import Shape, Tensor, TensorDescription
+from prescore_api.oip.tensors import OutputTensor, Shape, TensorDescription
 
 _NAMES = {
     "smallint": "INT16",
@@ -36,8 +35,7 @@ _NAMES = {
 _FILL = {"bool": False, "int": 0, "float": 0.0, "bytes": ""}
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """The rows that answer a request.
 
     `answered` says which of them have values in `columns`, whose other values are undefined. `flags` are tensors beside
@@ -53,7 +51,7 @@ class Output(NamedTuple):
     """An output tensor and how it is computed from rows: its shape after the number of rows, and its values."""
 
     description: TensorDescription
-    compute: Callable[[Rows], tuple[Shape, list[Any]]]
+    compute: Callable[[Rows], tuple[Shape, Sequence[Any]]]
 
 
 class Outputs:
@@ -67,17 +65,19 @@ class Outputs:
                 outputs.append(_is_null(position, column))
         outputs += [_flag(name, kind) for name, kind in flags.items()]
         self._by_name = {output.description.name: output for output in outputs}
+        self._all = list(self._by_name.values())
         self.descriptions = [output.description for output in outputs]
 
-    def select(self, names: Sequence[str]) -> list[Output]:
+    def select(self, names: Sequence[str]) -> Sequence[Output]:
         """Return the outputs with these names, or all of them if there are no names; raise RequestInvalid."""
         if not names:
-            return list(self._by_name.values())
-        unknown = [name for name in names if name not in self._by_name]
-        if unknown:
+            return self._all
+        try:
+            return [self._by_name[name] for name in names]
+        except KeyError as error:
+            unknown = [name for name in names if name not in self._by_name]
             existing = ", ".join(self._by_name)
-            raise RequestInvalid(f"The model has no output {wording.names(unknown)}; it has {existing}.")
-        return [self._by_name[name] for name in names]
+            raise RequestInvalid(f"The model has no output {wording.names(unknown)}; it has {existing}.") from error
 
 
 def datatype(kind: str) -> Datatype:
@@ -85,12 +85,13 @@ def datatype(kind: str) -> Datatype:
     return DATATYPES[_NAMES[TYPES[kind].element or kind]]
 
 
-def compute(outputs: Sequence[Output], rows: Rows) -> list[Tensor]:
+def compute(outputs: Sequence[Output], rows: Rows) -> list[OutputTensor]:
     """Return the output tensors; raise NotAllowed for values that no tensor can have."""
-    tensors = []
-    for (name, kind, _), compute_values in outputs:
+    count = len(rows.answered)
+    tensors: list[OutputTensor] = []
+    for description, compute_values in outputs:
         shape, values = compute_values(rows)
-        tensors.append(Tensor(name, kind, [len(rows.answered), *shape], values))
+        tensors.append((description, [count, *shape], values))
     return tensors
 
 
@@ -105,13 +106,15 @@ def _values(position: int, column: Column) -> Output:
     fill = _FILL[description.datatype.kind]
     as_text = description.datatype.kind == "bytes" and TYPES[kind].category not in ("text", "array")
 
-    def compute_values(rows: Rows) -> tuple[Shape, list[Any]]:
+    def compute_values(rows: Rows) -> tuple[Shape, Sequence[Any]]:
         present = _present(column, rows.answered, rows.columns[position])
         if is_array:
             return _matrix(column, present, fill)
         if as_text:
             return (), [fill if value is None else _text(value) for value in present]
-        return (), [fill if value is None else value for value in present]
+        if None in present:
+            return (), [fill if value is None else value for value in present]
+        return (), present
 
     return Output(description, compute_values)
 
@@ -127,13 +130,19 @@ def _flag(name: str, kind: str) -> Output:
     return Output(TensorDescription(name, DATATYPES[kind], (-1,)), lambda rows: ((), rows.flags[name]))
 
 
-def _present(column: Column, answered: Sequence[bool], values: Sequence[Any]) -> list[Any]:
+def _present(column: Column, answered: Sequence[bool], values: Sequence[Any]) -> Sequence[Any]:
     """Return the values of a column, None where a row has no answer or its value is null; raise NotAllowed."""
-    if _may_be_null(column):
-        present = [value if is_answered else None for value, is_answered in zip(values, answered, strict=True)]
-        if column["type"] in FLOATS:
-            present = [None if value is None or not math.isfinite(value) else value for value in present]
-        return present
+    if not _may_be_null(column):
+        return _never_null(column, answered, values)
+    present = [value if is_answered else None for value, is_answered in zip(values, answered, strict=True)]
+    if column["type"] in FLOATS:
+        return [None if value is None or not math.isfinite(value) else value for value in present]
+    return present
+
+
+def _never_null(column: Column, answered: Sequence[bool], values: Sequence[Any]) -> Sequence[Any]:
+    if all(answered) and None not in values:
+        return values
     present = []
     for position, (value, is_answered) in enumerate(zip(values, answered, strict=True)):
         if is_answered and value is None:
@@ -145,7 +154,7 @@ def _present(column: Column, answered: Sequence[bool], values: Sequence[Any]) ->
     return present
 
 
-def _matrix(column: Column, lists: list[Any], fill: Any) -> tuple[Shape, list[Any]]:
+def _matrix(column: Column, lists: Sequence[Any], fill: Any) -> tuple[Shape, list[Any]]:
     """Return lists of one length as the rows of a matrix; raise NotAllowed for lists of several lengths."""
     widths = {len(value) for value in lists if value is not None}
     if len(widths) > 1:

@@ -24,7 +24,7 @@ from prescore_api.oip.tensors import (
 )
 from prescore_api.service.answers import Age
 from prescore_api.service.lookup import KeyColumns
-from prescore_api.service.options import LookupOptions
+from prescore_api.service.options import DEFAULTS, LookupOptions
 from prescore_api.tables.version import TableVersion
 
 _FLAGS = {"found": "BOOL", "stale": "BOOL"}
@@ -40,6 +40,7 @@ class Signature:
         self.inputs = [
             TensorDescription(column["name"], outputs.datatype(column["type"]), (-1,)) for column in version.key
         ]
+        self.input_names = frozenset(description.name for description in self.inputs)
         self.outputs = Outputs(version.outputs, _FLAGS)
         data_as_of, published_at = version.row["data_as_of"], version.row["published_at"]
         self.clocks: dict[str, Any] = {"source": "table", "version": version.version}
@@ -84,7 +85,7 @@ async def infer(call: Call, model: str, number: int | None, request: InferReques
     call.caller.require(model)
     inputs = inputs_by_name(request)
     count = call.keys = count_rows(request)
-    options = LookupOptions(number, _max_age(request.parameters))
+    options = _options(number, request.parameters)
 
     def parse(version: TableVersion) -> KeyColumns:
         return _parse_keys(version, inputs)
@@ -117,8 +118,9 @@ def _response(model: str, version: TableVersion, age: Age, rows: Rows, request: 
 
 def _parse_keys(version: TableVersion, inputs: Mapping[str, Tensor]) -> list[list[Any]]:
     """Return the keys in a request's inputs as columns of Python values, in the order of the key; raise KeyInvalid."""
-    expected = signature(version).inputs
-    if inputs.keys() != {description.name for description in expected}:
+    tensors = signature(version)
+    expected = tensors.inputs
+    if inputs.keys() != tensors.input_names:
         sent = ", ".join(inputs)
         wanted = ", ".join(f"{description.name} ({description.datatype.name})" for description in expected)
         raise KeyInvalid(f"The request has the inputs {sent}. Send the key of {version.model}: {wanted}.")
@@ -136,6 +138,12 @@ def _key_values(description: TensorDescription, tensor: Tensor) -> list[Any]:
         )
     values = tensor.values
     return values if isinstance(values, list) else values.tolist()
+
+
+def _options(number: int | None, parameters: Parameters) -> LookupOptions:
+    if number is None and not parameters:
+        return DEFAULTS
+    return LookupOptions(number, _max_age(parameters))
 
 
 def _max_age(parameters: Parameters) -> float | None:

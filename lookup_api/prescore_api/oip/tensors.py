@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from prescore.errors import RequestInvalid, TooLarge
@@ -15,6 +14,7 @@ from prescore_api.service.lookup import MAX_KEYS
 Shape = Sequence[int]
 Parameters = Mapping[str, Any]
 """Parameters by name: booleans, numbers and text."""
+NO_PARAMETERS: Parameters = MappingProxyType({})
 _MOST_DIMENSIONS = 8
 
 
@@ -42,24 +42,26 @@ class TensorDescription(NamedTuple):
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class InferRequest:
+OutputTensor = tuple[TensorDescription, Shape, Values]
+"""An output as it is described, with its shape in this response; the values are as those of `Tensor`."""
+
+
+class InferRequest(NamedTuple):
     """A request for an inference. Without `outputs`, the response has all of them."""
 
     inputs: Sequence[Tensor]
     outputs: Sequence[RequestedOutput] = ()
     id: str = ""
-    parameters: Parameters = field(default_factory=dict)
+    parameters: Parameters = NO_PARAMETERS
 
 
-@dataclass(frozen=True)
-class InferResponse:
+class InferResponse(NamedTuple):
     """The response to one, with the outputs in the order of the request."""
 
     model: str
     version: str
     parameters: Parameters
-    outputs: Sequence[Tensor]
+    outputs: Sequence[OutputTensor]
     id: str = ""
 
 
@@ -73,18 +75,23 @@ def datatype_of(name: str, datatype: Any) -> Datatype:
 
 def count_elements(name: str, shape: Any) -> int:
     """Return how many elements a shape has; raise RequestInvalid for what is not a shape, and TooLarge."""
-    is_shape = isinstance(shape, Sequence) and 0 < len(shape) <= _MOST_DIMENSIONS
-    if not is_shape or not all(type(size) is int and size >= 0 for size in shape):
-        raise RequestInvalid(
-            f"Input {name!r} has the shape {shape!r}. A shape is a list of sizes, such as [2] or [2, 1]."
-        )
-    count: int = math.prod(shape)
+    if not isinstance(shape, list) or not 0 < len(shape) <= _MOST_DIMENSIONS:
+        raise _not_a_shape(name, shape)
+    count = 1
+    for size in shape:
+        if type(size) is not int or size < 0:
+            raise _not_a_shape(name, shape)
+        count *= size
     # No input has several values per row. Checked here, this bounds the work before anything is read.
     if count > MAX_KEYS:
         raise TooLarge(
             f"Input {name!r} has {count:,} elements; the limit is {MAX_KEYS:,} rows per request. Send several requests."
         )
     return count
+
+
+def _not_a_shape(name: str, shape: Any) -> RequestInvalid:
+    return RequestInvalid(f"Input {name!r} has the shape {shape!r}. A shape is a list of sizes, such as [2] or [2, 1].")
 
 
 def describe(descriptions: Sequence[TensorDescription]) -> list[dict[str, Any]]:
@@ -102,16 +109,15 @@ def inputs_by_name(request: InferRequest) -> dict[str, Tensor]:
 
 def count_rows(request: InferRequest) -> int:
     """Return the number of rows, which all inputs share; raise RequestInvalid if one is not a single column."""
-    for tensor in request.inputs:
-        if len(tensor.shape) > 2 or (len(tensor.shape) == 2 and tensor.shape[1] != 1):
-            raise RequestInvalid(
-                f"Input {tensor.name!r} has the shape {list(tensor.shape)}. Send one value per row: [n] or [n, 1]."
-            )
-    counts = {tensor.name: tensor.shape[0] for tensor in request.inputs}
-    if len(set(counts.values())) > 1:
-        sizes = ", ".join(f"{name} has {count:,}" for name, count in counts.items())
+    counts = set()
+    for name, _, shape, _ in request.inputs:
+        if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
+            raise RequestInvalid(f"Input {name!r} has the shape {shape}. Send one value per row: [n] or [n, 1].")
+        counts.add(shape[0])
+    if len(counts) > 1:
+        sizes = ", ".join(f"{tensor.name} has {tensor.shape[0]:,}" for tensor in request.inputs)
         raise RequestInvalid(f"The inputs differ in their number of rows: {sizes}.")
-    return request.inputs[0].shape[0]
+    return counts.pop()
 
 
 def flatten(name: str, shape: Shape, count: int, data: Any) -> list[Any]:
