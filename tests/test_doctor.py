@@ -89,6 +89,15 @@ def test_a_published_table_that_was_dropped_is_a_fault(sandbox: Sandbox) -> None
     assert (lost.code, "was dropped or renamed by hand" in lost.err) == (2, True), lost.err
 
 
+def test_another_onnx_runtime_than_that_of_a_live_model_is_a_finding(sandbox: Sandbox) -> None:
+    assert sandbox.cli("run", "churn").code == 0
+    with psycopg.connect(sandbox.database.url, autocommit=True) as admin:
+        admin.execute("update prescore.versions set runtime = 'ONNX Runtime 1.0.0'")
+        assert _notable(sandbox) == {}
+        admin.execute("update prescore.versions set live = true")
+    assert "warning: was scored with ONNX Runtime 1.0.0, and this process has" in _notable(sandbox)["churn version 1"]
+
+
 def test_an_exclusive_lock_on_a_table_blinds_neither_status_nor_doctor(sandbox: Sandbox) -> None:
     assert sandbox.cli("run", "churn").code == 0
     with psycopg.connect(sandbox.database.url) as other:

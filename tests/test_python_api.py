@@ -510,6 +510,10 @@ def test_a_scorer_of_a_version_predicts_in_every_form_what_the_version_holds(
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda _: np.allclose(scorer.score(frame)["score"], stored, atol=1e-6), range(50)))
 
+    sandbox.rows("update prescore.versions set runtime = 'ONNX Runtime 1.0.0' where version = 1 returning true")
+    with pytest.warns(prescore.RuntimeDiffers, match="^churn version 1 was scored with ONNX Runtime 1.0.0, "):
+        prescore.Scorer.from_version("churn", 1)
+
 
 @pytest.mark.parametrize(
     ("values", "message"),

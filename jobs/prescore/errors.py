@@ -195,3 +195,7 @@ class Overloaded(Transient):
 
 class Busy(Transient):
     """Another run of this model is in progress."""
+
+
+class RuntimeDiffers(UserWarning):
+    """A version is scored in this process with another release of ONNX Runtime than the one that scored its table."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 
 from prescore.catalog.catalog import Catalog
 from prescore.doctor.finding import Finding, fault, ok, warning
@@ -14,6 +15,7 @@ def examine(catalog: Catalog, specs: Sequence[str] | None) -> Iterator[Finding]:
     yield _role(catalog)
     yield from _models(catalog, specs)
     yield from _lost_tables(catalog)
+    yield from _runtimes(catalog)
     yield from _leftovers(catalog)
 
 
@@ -81,6 +83,24 @@ def _lost_tables(catalog: Catalog) -> Iterator[Finding]:
             "the view was dropped by hand: readers get an error",
             "`prescore db migrate` restores it.",
         )
+
+
+def _runtimes(catalog: Catalog) -> Iterator[Finding]:
+    """Yield the versions that are scored live, and whose tables another release of ONNX Runtime has scored."""
+    rows = catalog.all("doctor_runtimes")
+    if not rows or find_spec("onnxruntime") is None:
+        return
+    # Only now: a machine that scores nothing does not have ONNX Runtime.
+    from prescore.scoring.session import runtime_difference
+
+    for row in rows:
+        if difference := runtime_difference(row["runtime"]):
+            yield warning(
+                f"{row['model']} version {row['version']}",
+                difference,
+                f"Install that release where the model is scored live, or score it with this one: `prescore run "
+                f"{row['model']}`.",
+            )
 
 
 def _leftovers(catalog: Catalog) -> Iterator[Finding]:

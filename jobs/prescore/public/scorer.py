@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import pyarrow as pa
 
-from prescore.errors import DomainInvalid, Mistake, ModelFailed, ModelInvalid, NotAllowed, NotFound
+from prescore.errors import DomainInvalid, Mistake, ModelFailed, ModelInvalid, NotAllowed, NotFound, RuntimeDiffers
 from prescore.project.project import STORE, environment_store
 from prescore.public.session import Session
 from prescore.scoring import conversion, matching, predictions, rows
 from prescore.scoring.feature_values import MISSING
 from prescore.scoring.rows import FeatureColumns
 from prescore.scoring.scorer import Scorer as BatchScorer
-from prescore.scoring.session import ModelSession
+from prescore.scoring.session import ModelSession, runtime_difference
 from prescore.scoring.signature import Signature
 from prescore.store.model_file import ModelFile
 from prescore.store.store import Store
@@ -81,7 +82,8 @@ class Scorer:
 
         Without a project, PRESCORE_DATABASE_URL names the database and PRESCORE_STORE the store. Raises NotFound for a
         version that does not exist or whose model file is gone, NotAllowed for one that has no signature, and
-        Mistake without a database or a store.
+        Mistake without a database or a store. Warns with RuntimeDiffers of another release of ONNX Runtime than that
+        with which the version's table was scored.
         """
         session = Session(_path(project))
         with session.catalog() as catalog:
@@ -100,6 +102,8 @@ class Scorer:
         if row["signature"] is None:
             raise NotAllowed(f"{label} has no signature in the catalog. Make another version: prescore run {name}")
         model = ModelSession(store.model(row["model_fingerprint"]), label, threads)
+        if difference := runtime_difference(row["runtime"]):
+            warnings.warn(f"{label} {difference}.", RuntimeDiffers, stacklevel=2)
         return cls(model, Signature.from_content(row["signature"]))
 
     @overload

@@ -72,6 +72,13 @@ select m.model from prescore.models m
 where m.published_version is not null and to_regclass(format('predictions.%%I', m.model)) is null
 order by m.model;
 
+-- name: doctor_runtimes
+-- The published versions that are scored live as well, and what scored their tables.
+select v.model, v.version, v.runtime
+from prescore.models m join prescore.versions v on v.model = m.model and v.version = m.published_version
+where v.live and v.runtime is not null
+order by v.model;
+
 -- name: doctor_files
 -- The files that the catalog needs in the store: snapshots of unfinished and retained versions, and model files.
 select v.model, v.version, v.state, v.snapshot_location, v.changes_location, v.model_fingerprint
