@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import psycopg
 import pytest
 import uvicorn
@@ -186,6 +187,11 @@ def until_in_memory(client: httpx.Client, model: str, version: int = 1) -> None:
     deadline = time.monotonic() + 20
     while ((description := client.get(f"/v1/models/{model}").json())["in_memory"] or {}).get("version") != version:
         assert time.monotonic() < deadline, description
+
+
+def scoring_processes(server: psutil.Process) -> list[psutil.Process]:
+    """Return the scoring processes of a server."""
+    return [child for child in server.children() if "prescore_api.live.worker" in child.cmdline()]
 
 
 def scraped(client: httpx.Client, name: str, **labels: str) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
 
-from fix_api import scraped, serving
+from fix_api import scoring_processes, scraped, serving
 from fix_client import ClientCall, address
 from fix_project import SPEC, Sandbox, customers, linear, model
 from fix_store import S3
@@ -97,6 +99,14 @@ def test_rows_are_answered_from_the_table_or_live_with_the_same_numbers(project:
     )
     (fresh,) = score(live, [keyed], max_age="0")
     assert fresh["source"] == "live"
+
+    # A body of this size is parsed by the scoring process.
+    rows: list[dict[str, Any]] = [keyed, {"key": {"customer": 8}}, {"key": {"customer": -1}}, unknown]
+    for prefer in ("table", "live"):
+        answers = score(live, rows * 100, prefer=prefer)
+        assert [answer["source"] for answer in answers] == [prefer, "table", "table", "live"] * 100
+        assert [answer["key"]["customer"] for answer in answers] == [7, 8, -1, 70_000] * 100
+        assert [answer["rejected"] is None for answer in answers] == [True, True, False, True] * 100
 
 
 def test_a_row_that_cannot_be_scored_is_rejected_with_its_reason_and_the_others_are_scored(live: httpx.Client) -> None:
@@ -302,6 +312,33 @@ def test_rows_on_which_the_model_fails_are_rejected_alone(sandbox: Sandbox) -> N
         assert predictions == [1.5, None, 0.25, None]
         assert "failed in ONNX Runtime" in answers[1]["rejected"]["reason"]
         assert answers[3]["rejected"] == {"column": "score", "reason": "Prediction score is NaN or infinite."}
+
+
+def test_a_scoring_process_that_is_killed_fails_its_requests_and_no_others(
+    live: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = {"features": features(1)}
+    (before,) = score(live, [row])
+    (process,) = scoring_processes(psutil.Process())
+    batches = _batches(live)
+    process.suspend()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(live.post, PATH, json={"rows": [row]})
+        while _batches(live) == batches:
+            assert not waiting.done()
+            assert live.get("/v1/predictions/churn/1").json()["found"]
+        process.kill()
+        failed = waiting.result()
+    assert (failed.status_code, failed.json()["error"]["code"]) == (503, "live_unavailable")
+    assert failed.headers["Retry-After"]
+    assert score(live, [{"key": {"customer": 1}, **row}])[0]["source"] == "table"
+    after = _until_status(live, row, 200).json()["answers"][0]
+    assert after["prediction"] == before["prediction"]
+    assert f"scoring process {process.pid} ended with status -9; another replaces it" in caplog.text
+
+
+def _batches(client: httpx.Client) -> float | None:
+    return scraped(client, "prescore_live_batch_rows_count", model="churn")
 
 
 def _until_status(client: httpx.Client, row: dict[str, Any], status: int) -> httpx.Response:

@@ -7,15 +7,14 @@ null, and outputs never contain them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from prescore.catalog.version_row import Row
+from prescore_api.formats.json_template import column_json, literal, object_template
 from prescore_api.service.answers import Age, Answers, MixedAnswers, Tombstone
-from prescore_api.service.live import ScoreAnswer
 from prescore_api.service.row_pages import Page
 from prescore_api.tables.version import OutputSelection, TableVersion
 
@@ -23,7 +22,6 @@ _FOUND = b',"found":true,"prediction":'
 _NOT_FOUND = b',"found":false,"prediction":null'
 _END_FRESH = b',"stale":false}'
 _END_STALE = b',"stale":true}'
-_NUMBERS = {int, float, type(None)}
 
 
 def render_one(
@@ -65,15 +63,15 @@ def _rendered(answers: Answers) -> list[bytes]:
     version = answers.table_version
     key_names = [column["name"] for column in version.key]
     output_names = [name for _, name in answers.selection]
-    head = _literal(version.json_head)
-    head += _object_template(key_names)
+    head = literal(version.json_head)
+    head += object_template(key_names)
     end = _end(version, answers.age)
-    found_template = head + _FOUND + _object_template(output_names) + _literal(end)
-    missing_template = head + _NOT_FOUND + _literal(end)
+    found_template = head + _FOUND + object_template(output_names) + literal(end)
+    missing_template = head + _NOT_FOUND + literal(end)
 
     positions = [position for position, _ in answers.selection]
     outputs = answers.outputs.to_lists(positions)
-    columns = [_column_json(column) for column in (*answers.keys, *outputs)]
+    columns = [column_json(column) for column in (*answers.keys, *outputs)]
     key_width = len(key_names)
     rendered = []
     for found, values in zip(answers.found, zip(*columns, strict=True), strict=True):
@@ -90,50 +88,11 @@ def _rendered(answers: Answers) -> list[bytes]:
 def render_lines(page: Page) -> bytes:
     """Return a page of rows as JSON lines: `{"key": {…}, "prediction": {…}}` for each row."""
     names = [name for _, name in page.selection]
-    key_template = _object_template([column["name"] for column in page.table_version.key])
-    template = b'{"key":' + key_template + b',"prediction":' + _object_template(names) + b"}\n"
+    key_template = object_template([column["name"] for column in page.table_version.key])
+    template = b'{"key":' + key_template + b',"prediction":' + object_template(names) + b"}\n"
     outputs = [page.outputs[position] for position, _ in page.selection]
-    columns = [_column_json(column) for column in (*page.keys, *outputs)]
+    columns = [column_json(column) for column in (*page.keys, *outputs)]
     return b"".join([template % values for values in zip(*columns, strict=True)])
-
-
-def render_scores(answers: Sequence[ScoreAnswer]) -> bytes:
-    """Return `{"answers": […]}` with one answer for each row of a request for scores.
-
-    What several answers share, as most do, is rendered once.
-    """
-    heads: dict[tuple[int, str], bytes] = {}
-    tails: dict[tuple[int, float, Age], bytes] = {}
-    rendered = []
-    for answer in answers:
-        version = answer.table_version
-        head_key, tail_key = (id(version), answer.source), (id(version), answer.data_as_of, answer.age)
-        if head_key not in heads:
-            heads[head_key] = _score_head(version, answer.source)
-        if tail_key not in tails:
-            tails[tail_key] = _score_tail(version, answer)
-        rejected = b"null" if answer.rejection is None else orjson.dumps(answer.rejection._asdict())
-        parts = (
-            heads[head_key], orjson.dumps(answer.key), b',"prediction":', orjson.dumps(answer.prediction),
-            b',"rejected":', rejected, tails[tail_key],
-        )  # fmt: skip
-        rendered.append(b"".join(parts))
-    return b'{"answers":[%b]}' % b",".join(rendered)
-
-
-def _score_head(version: TableVersion, source: str) -> bytes:
-    head = orjson.dumps({"model": version.model, "version": version.version, "source": source})
-    return head[:-1] + b',"key":'
-
-
-def _score_tail(version: TableVersion, answer: ScoreAnswer) -> bytes:
-    times = {
-        "data_as_of": datetime.fromtimestamp(answer.data_as_of, UTC),
-        "published_at": version.row["published_at"],
-        "age_seconds": round(answer.age.seconds, 3),
-        "stale": answer.age.stale,
-    }
-    return b"," + orjson.dumps(times)[1:]
 
 
 def _tombstone(tombstone: Tombstone | None) -> bytes:
@@ -151,28 +110,3 @@ def _end(version: TableVersion, age: Age) -> bytes:
     """Return the end of every answer: the version's times, its age, and whether it is stale."""
     stale = _END_STALE if age.stale else _END_FRESH
     return b"%b%.3f%b" % (version.json_times, age.seconds, stale)
-
-
-def _column_json(values: Sequence[Any]) -> list[bytes]:
-    """Return each value as JSON. Numbers contain no comma, so a column of them is serialized at once and split."""
-    if not values:
-        return []
-    types = set(map(type, values))
-    if types <= _NUMBERS:
-        array = orjson.dumps(values)
-        return array[1:-1].split(b",")
-    return list(map(orjson.dumps, values))
-
-
-def _object_template(names: Sequence[str]) -> bytes:
-    """Return a template of a JSON object with these names and a `%b` for each value."""
-    members = []
-    for name in names:
-        name_json = orjson.dumps(name)
-        members.append(_literal(name_json) + b":%b")
-    return b"{%b}" % b",".join(members)
-
-
-def _literal(text: bytes) -> bytes:
-    """Escape text for a bytes template."""
-    return text.replace(b"%", b"%%")

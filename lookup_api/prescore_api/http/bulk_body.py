@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
 from contextlib import suppress
 from itertools import chain
 from typing import Any
 
-import orjson
-
-from prescore import wording
 from prescore.catalog import keys
-from prescore.errors import RequestInvalid, TooLarge, UnsupportedMediaType
-from prescore_api.formats import arrow, arrow_validation
+from prescore.errors import TooLarge, UnsupportedMediaType
+from prescore_api.formats import arrow, arrow_validation, json_body
 from prescore_api.http import media_types
 from prescore_api.http.request import Request
 from prescore_api.service.lookup import MAX_KEYS, ParseKeys
@@ -66,33 +61,9 @@ def content_type(request: Request) -> bytes:
 
 
 def _json_keys(body: bytes) -> list[Any]:
-    keys_by_name = json_list(body, "keys", '{"keys": [{column: value, …}, …]}')
+    keys_by_name = json_body.parse_list(body, "keys", '{"keys": [{column: value, …}, …]}')
     _require_unique_names(body, keys_by_name)
     return keys_by_name
-
-
-def json_list(body: bytes, name: str, form: str) -> list[Any]:
-    """Return the list in a body that is an object with nothing else; raise RequestInvalid, which shows the `form`."""
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise RequestInvalid(f"The body is not valid JSON: {_fault(body, error)}.") from error
-    if not isinstance(content, dict) or not isinstance(content.get(name), list):
-        raise RequestInvalid(f"The body must be {form}.")
-    if unknown := sorted(set(content) - {name}):
-        raise RequestInvalid(f"Unknown in the body: {wording.names(unknown)}. It takes {name}.")
-    return list(content[name])
-
-
-def _fault(body: bytes, error: orjson.JSONDecodeError) -> str:
-    """Return what is wrong with a body that is not JSON, where the parser would say it in its own terms."""
-    if not body:
-        return "it is empty"
-    try:
-        body.decode()
-    except UnicodeDecodeError as undecodable:
-        return f"it is not UTF-8 at byte {undecodable.start:,}"
-    return str(error)
 
 
 def _require_unique_names(body: bytes, objects: list[Any]) -> None:
@@ -105,15 +76,7 @@ def _require_unique_names(body: bytes, objects: list[Any]) -> None:
         kept = 1 + sum(map(len, objects))
         if body.count(b":") == kept or _count_names(body, objects) == kept:
             return
-    require_unique_names(body)
-
-
-def require_unique_names(body: bytes) -> None:
-    """Raise RequestInvalid for a name that an object of a body has twice, which takes parsing it again."""
-    try:
-        json.loads(body, object_pairs_hook=_unique)
-    except (RecursionError, ValueError) as error:
-        raise RequestInvalid("The body is nested too deeply, or contains a number of thousands of digits.") from error
+    json_body.require_unique_names(body)
 
 
 def _count_names(body: bytes, objects: list[Any]) -> int | None:
@@ -123,12 +86,3 @@ def _count_names(body: bytes, objects: list[Any]) -> int | None:
     if b"\\" in body or dict in types or list in types:
         return None
     return body.count(b'"') // 2 - types.count(str)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = dict(pairs)
-    if len(names) < len(pairs):
-        counts = Counter(name for name, _ in pairs)
-        repeated = [name for name, count in counts.items() if count > 1]
-        raise RequestInvalid(f"An object of the body has a name more than once: {wording.names(repeated)}.")
-    return names

@@ -3,57 +3,46 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
-from prescore_api.service.live import MISSING, Features
-
 _CAPACITY = 10_000
 _LONGEST_KEY = 4096
+
+Values = tuple[Any, ...]
 
 
 class CachedAnswer(NamedTuple):
     """The outputs of a row, and when they were computed, in seconds since 1970."""
 
-    values: tuple[Any, ...]
+    values: Values
     scored_at: float
 
 
 class AnswerCache:
-    """The answers of one version, by the features of their rows; the least recently used ones are dropped."""
+    """The answers of one version, by the features of their rows; the least recently used ones are dropped.
 
-    def __init__(self, features: Sequence[str]) -> None:
-        self._features = features
+    An answer is repeated for `seconds`.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._answers: OrderedDict[bytes, CachedAnswer] = OrderedDict()
 
-    def keys(self, features: Features) -> list[bytes | None]:
-        """Return what identifies the features of each row, None for a row that cannot be cached.
-
-        JSON keeps 1, 1.0 and true apart, as the conversion of features does.
-        """
-        columns = [features.columns[name] for name in self._features]
-        if not all(isinstance(column, list) for column in columns):
-            return [None] * features.rows
-        return list(map(_key, zip(*columns, strict=True)))
-
-    def find(self, keys: Iterable[bytes | None], not_before: float) -> dict[int, CachedAnswer]:
-        """Return the answers that are not older than `not_before`, by the position of their keys."""
-        found = {}
-        for position, key in enumerate(keys):
-            answer = None if key is None else self._answers.get(key)
-            if key is None or answer is None:
-                continue
-            if answer.scored_at < not_before:
-                del self._answers[key]
-                continue
-            self._answers.move_to_end(key)
-            found[position] = answer
+    def find(self, rows: Sequence[Values], times: Sequence[float]) -> dict[int, CachedAnswer]:
+        """Return the answers to rows of features, by place; `times` are now, in seconds since 1970."""
+        found: dict[int, CachedAnswer] = {}
+        for place, (row, now) in enumerate(zip(rows, times, strict=True)):
+            answer = self._find(_key(row), now - self._seconds)
+            if answer is not None:
+                found[place] = answer
         return found
 
-    def add(self, key: bytes | None, answer: CachedAnswer) -> None:
-        """Keep an answer."""
+    def add(self, row: Values, answer: CachedAnswer) -> None:
+        """Keep the answer to a row of features."""
+        key = _key(row)
         if key is None:
             return
         self._answers[key] = answer
@@ -61,12 +50,24 @@ class AnswerCache:
         if len(self._answers) > _CAPACITY:
             self._answers.popitem(last=False)
 
+    def _find(self, key: bytes | None, not_before: float) -> CachedAnswer | None:
+        answer = None if key is None else self._answers.get(key)
+        if key is None or answer is None:
+            return None
+        if answer.scored_at < not_before:
+            del self._answers[key]
+            return None
+        self._answers.move_to_end(key)
+        return answer
 
-def _key(values: tuple[Any, ...]) -> bytes | None:
-    if MISSING in values:
-        return None
+
+def _key(row: Values) -> bytes | None:
+    """Return what identifies the features of a row, None if it cannot be cached.
+
+    JSON keeps 1, 1.0 and true apart, as the conversion of features does. It has no form for a feature that is missing.
+    """
     try:
-        key = orjson.dumps(values)
+        key = orjson.dumps(row)
     except TypeError:
         return None
     return key if len(key) <= _LONGEST_KEY else None

@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import weakref
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from itertools import count
+from pathlib import Path
+from typing import Any
 
+from prescore.catalog.queries import query
 from prescore.errors import LiveUnavailable, NotAllowed, PrescoreError
-from prescore.scoring import rows
+from prescore_api.formats.scores import ScoreFrame
 from prescore_api.live.batching import BatchedScoring
 from prescore_api.live.bounds import LiveBounds
-from prescore_api.live.cache import AnswerCache
-from prescore_api.live.loading import ModelFiles
+from prescore_api.live.messages import ModelLocation
+from prescore_api.live.process import ScoringProcess
+from prescore_api.service.live import LiveModel
+from prescore_api.tables.database import ReaderPool
 from prescore_api.tables.version import TableVersion
 
 _RETRY_SECONDS = 1.0
@@ -22,22 +29,35 @@ _RETRY_SECONDS = 1.0
 _log = logging.getLogger("prescore_api")
 
 
-class LoadedModel(NamedTuple):
-    """The model of one version. A request keeps the one that it began with."""
+class LoadedModel:
+    """The model of one version in the scoring process. A request keeps the one that it began with."""
 
-    signature: dict[str, Any]
-    scoring: BatchedScoring
-    cache: AnswerCache
+    def __init__(self, signature: dict[str, Any], scoring: BatchedScoring) -> None:
+        self._signature = signature
+        self.scoring = scoring
+        self._described: tuple[LiveModel, ScoreFrame] | None = None
+
+    def describe(self, version: TableVersion) -> tuple[LiveModel, ScoreFrame]:
+        """Return its version as the catalog describes it now, and the frame of its answers."""
+        if self._described is None or self._described[0].table_version is not version:
+            self._described = LiveModel(version, self._signature), ScoreFrame.of_version(version, "live")
+        return self._described
 
 
 class LoadedModels:
-    """Models by the id of their version. A model is kept while its version is published, or a request uses it."""
+    """Models by the id of their version. A model is kept while its version is published, or a request uses it.
 
-    def __init__(self, files: ModelFiles, bounds: LiveBounds) -> None:
-        self._files = files
+    Their files are in the store at `place`, a folder or a URL.
+    """
+
+    def __init__(self, reader: ReaderPool, place: Path | str, bounds: LiveBounds) -> None:
+        self._reader = reader
+        self._place = place
         self._bounds = bounds
+        self._numbers = count()
         self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
         self._failed_at: dict[str, float] = {}
+        self.process = ScoringProcess(self.forget)
 
     async def get(self, version: TableVersion) -> LoadedModel:
         """Return the model of a version, loaded if it is not yet; concurrent requests wait for the same load.
@@ -45,7 +65,10 @@ class LoadedModels:
         Raises NotAllowed if the version does not allow live answers, and LiveUnavailable if it cannot be loaded, or not
         in time.
         """
-        name = f"{version.model} version {version.version}"
+        task = self._loading.get(version.id)
+        if task is not None and task.done() and not task.cancelled() and task.exception() is None:
+            return task.result()
+        name = _name(version)
         if not version.row["live"]:
             raise NotAllowed(
                 f"{name} does not allow live answers. The model owner can allow them in the spec, with live.allowed."
@@ -66,18 +89,14 @@ class LoadedModels:
         wanted = {version.id: version for version in published if version.row["live"]}
         for version_id in list(self._loading):
             if version_id not in wanted:
-                self._drop(version_id)
+                self._failed_at.pop(version_id, None)
+                self._loading.pop(version_id)
         for version in wanted.values():
             self._start(version)
 
-    def stop(self) -> None:
-        """Drop all models."""
-        for version_id in list(self._loading):
-            self._drop(version_id)
-
-    def _drop(self, version_id: str) -> None:
-        self._failed_at.pop(version_id, None)
-        self._loading.pop(version_id)
+    def forget(self) -> None:
+        """Drop all models, as the process that had loaded them did when it ended."""
+        self._loading.clear()
 
     def _start(self, version: TableVersion) -> asyncio.Task[LoadedModel]:
         """Return the task that loads a version; one that has failed is repeated, but not with every request."""
@@ -93,22 +112,62 @@ class LoadedModels:
         return task
 
     async def _load(self, version: TableVersion) -> LoadedModel:
-        loaded = await self._files.load(version)
-        score = partial(rows.score, loaded.scorer)
-        features = list(loaded.scorer.features)
-        scoring = BatchedScoring(version.model, features, score, self._bounds)
-        return LoadedModel(loaded.signature, scoring, AnswerCache(features))
+        """Load a model; raises NotAllowed if it has no signature or file, and what the scoring process raises."""
+        signature = await self._signature(version)
+        fingerprint = version.row["model_fingerprint"]
+        if fingerprint is None:
+            raise NotAllowed(
+                f"The predictions of {version.model} were made elsewhere: there is no model to score with."
+            )
+        (catalog,) = await self._reader.rows(query("catalog_name"), {})
+        cache_seconds = version.row["live_cache_seconds"]
+        location = ModelLocation(_name(version), self._place, catalog["name"], fingerprint, signature, cache_seconds)
+        await self.process.ready()
+        number = next(self._numbers)
+        await self.process.call("load", number, location)
+        scoring = BatchedScoring(version.model, partial(self.process.call, "score", number), self._bounds)
+        # A request may use the model for longer than its version is published.
+        weakref.finalize(scoring, self._drop, asyncio.get_running_loop(), number).atexit = False
+        return LoadedModel(signature, scoring)
+
+    def _drop(self, loop: asyncio.AbstractEventLoop, number: int) -> None:
+        """Have the scoring process drop a model; any thread may call this, whenever it collects garbage."""
+        # The loop is closed if its process is ending.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._send_drop, number)
+
+    def _send_drop(self, number: int) -> None:
+        with suppress(LiveUnavailable):
+            self.process.send("drop", number)
+
+    async def _signature(self, version: TableVersion) -> dict[str, Any]:
+        parameters = {"model": version.model, "version": version.version, "id": version.id}
+        rows = await self._reader.rows(query("lookup_signature"), parameters)
+        if not rows:
+            raise LiveUnavailable(f"{_name(version)} is not in the catalog any more.")
+        if rows[0]["signature"] is None:
+            raise NotAllowed(
+                f"{_name(version)} has no signature in the catalog, so that nothing can be "
+                f"scored with it. Make another version with `prescore run {version.model}`."
+            )
+        signature: dict[str, Any] = rows[0]["signature"]
+        return signature
 
     def _note(self, version: TableVersion, task: asyncio.Task[LoadedModel]) -> None:
         """Log how a load ended; a failure that repeats is logged once."""
-        name = f"{version.model} version {version.version}"
-        if task.cancelled() or version.id not in self._loading:
+        if task.cancelled():
             return
         error = task.exception()
+        if self._loading.get(version.id) is not task:
+            return
         if error is None:
             self._failed_at.pop(version.id, None)
-            _log.info("%s answers live", name)
+            _log.info("%s answers live", _name(version))
             return
         if version.id not in self._failed_at:
-            _log.error("%s cannot answer live: %s", name, error)
+            _log.error("%s cannot answer live: %s", _name(version), error)
         self._failed_at[version.id] = time.monotonic()
+
+
+def _name(version: TableVersion) -> str:
+    return f"{version.model} version {version.version}"

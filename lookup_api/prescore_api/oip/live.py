@@ -139,10 +139,9 @@ def _require_flag(answers: LiveAnswers, names: Sequence[str]) -> None:
 def _rows(answers: LiveAnswers, count: int) -> Rows:
     rejections = answers.rejections
     scored = [number not in rejections for number in range(count)]
-    lists = answers.to_lists()
     reasons = [rejections[number].reason if number in rejections else "" for number in range(count)]
     return Rows(
         scored,
-        [lists[column["name"]] for column in answers.model.outputs],
+        [answers.predictions[column["name"]] for column in answers.model.outputs],
         {"rejected": [not is_scored for is_scored in scored], "rejected.reason": reasons},
     )

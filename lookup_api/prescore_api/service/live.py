@@ -5,29 +5,21 @@ The package `prescore_api.live` computes them; this module needs no model and no
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import pyarrow as pa
 
 from prescore.catalog.catalog import Column
 from prescore.errors import TooLarge
-from prescore_api.service.answers import Age
 from prescore_api.service.options import DEFAULTS, LookupOptions
 from prescore_api.tables.version import TableVersion
 
-T = TypeVar("T")
-
 MAX_ROWS = 10_000
-_MANY_ROWS = 256
-MISSING: Any = ...
-"""Stands for the value of a feature that a row does not have."""
 
 Source = Literal["table", "live"]
-Key = Mapping[str, Any]
 
 
 class Features(NamedTuple):
@@ -68,37 +60,24 @@ class Rejection(NamedTuple):
 
 @dataclass(frozen=True)
 class LiveAnswers:
-    """Predictions in the order of the rows, as Arrow columns, null where a row was rejected.
+    """Predictions by output, in the order of the rows, None where a row was rejected.
 
-    `to_lists` returns them by output as values of Python, those that a lookup returns: a real is the shortest decimal.
+    The values are those that a lookup returns: a real is the shortest decimal. `rejections` are by row number.
     `scored_at` is when each row was scored, in seconds since 1970: earlier than the request for an answer from the
-    cache. `rejections` are by row number.
+    cache.
     """
 
     model: LiveModel
-    predictions: pa.RecordBatch
+    predictions: Mapping[str, Sequence[Any]]
     rejections: Mapping[int, Rejection]
     scored_at: Sequence[float]
-    to_lists: Callable[[], dict[str, list[Any]]]
 
 
-class ScoreRow(NamedTuple):
-    """A row of a request: features by name, and the key if it has one. Either may be None."""
+class RenderedAnswers(NamedTuple):
+    """The answers to the rows of a request as JSON, `{"answers": […]}`, all from one version."""
 
-    features: Mapping[str, Any] | None
-    key: Key | None
-
-
-class ScoreAnswer(NamedTuple):
-    """The answer to one row. `data_as_of` is in seconds since 1970; the prediction is None if the row was rejected."""
-
-    table_version: TableVersion
-    source: Source
-    key: Key | None
-    prediction: dict[str, Any] | None
-    rejection: Rejection | None
-    data_as_of: float
-    age: Age
+    version: int
+    content: bytes
 
 
 class LiveScoring(Protocol):
@@ -123,22 +102,17 @@ class LiveScoring(Protocol):
         """
 
     async def answer(
-        self, model: str, rows: Sequence[ScoreRow], prefer: Source, options: LookupOptions = DEFAULTS
-    ) -> list[ScoreAnswer]:
-        """Answer rows from the table, by their keys, and by scoring their features; all from one version.
+        self, model: str, body: bytes, prefer: Source, options: LookupOptions = DEFAULTS
+    ) -> RenderedAnswers:
+        """Answer the rows in a body from the table, by their keys, and by scoring their features.
 
         With `prefer` "table", rows whose keys are in the table are not scored, unless the table is older than the
-        options allow. Otherwise raises like `score` and `Lookup.many`.
+        options allow; with "live", only rows without features are looked up. Otherwise raises like `score` and
+        `Lookup.many`.
         """
 
 
-async def aside(rows: int, function: Callable[[], T]) -> T:
-    """Return what a function returns, called in a thread for many rows, so that lookups need not wait for them."""
-    if rows < _MANY_ROWS:
-        return function()
-    return await asyncio.to_thread(function)
-
-
-def too_many_rows(rows: int) -> TooLarge:
-    """Return the error for a request with too many rows."""
-    return TooLarge(f"The request has {rows:,} rows; the limit is {MAX_ROWS:,} per request. Send several requests.")
+def require_few(rows: int) -> None:
+    """Raise TooLarge for a request with too many rows."""
+    if rows > MAX_ROWS:
+        raise TooLarge(f"The request has {rows:,} rows; the limit is {MAX_ROWS:,} per request. Send several requests.")

@@ -187,6 +187,9 @@ def _lookup_counters(model: str) -> tuple[Any, Any]:
 class LiveMetrics(NamedTuple):
     """The metrics of a model's live answers."""
 
+    scored: Any
+    cached: Any
+    rejected: Any
     refused: Any
     queue_rows: Any
     batch_rows: Any
@@ -197,6 +200,9 @@ class LiveMetrics(NamedTuple):
 def live_metrics(model: str) -> LiveMetrics:
     """Return the metrics of a model's live answers."""
     return LiveMetrics(
+        scored=live_rows.labels(model, "scored"),
+        cached=live_rows.labels(model, "cached"),
+        rejected=live_rows.labels(model, "rejected"),
         refused=live_refused.labels(model, "overloaded"),
         queue_rows=live_queue_rows.labels(model),
         batch_rows=live_batch_rows.labels(model),

@@ -1,0 +1,54 @@
+"""The JSON body of a request: an object with one list, in which no object has a name twice."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import orjson
+
+from prescore import wording
+from prescore.errors import RequestInvalid
+
+
+def parse_list(body: bytes, name: str, form: str) -> list[Any]:
+    """Return the list in a body that is an object with nothing else; raise RequestInvalid, which shows the `form`."""
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RequestInvalid(f"The body is not valid JSON: {_fault(body, error)}.") from error
+    if not isinstance(content, dict) or not isinstance(content.get(name), list):
+        raise RequestInvalid(f"The body must be {form}.")
+    if unknown := sorted(set(content) - {name}):
+        raise RequestInvalid(f"Unknown in the body: {wording.names(unknown)}. It takes {name}.")
+    values: list[Any] = content[name]
+    return values
+
+
+def require_unique_names(body: bytes) -> None:
+    """Raise RequestInvalid for a name that an object of a body has twice, which takes parsing it again."""
+    try:
+        json.loads(body, object_pairs_hook=_unique)
+    except (RecursionError, ValueError) as error:
+        raise RequestInvalid("The body is nested too deeply, or contains a number of thousands of digits.") from error
+
+
+def _fault(body: bytes, error: orjson.JSONDecodeError) -> str:
+    """Return what is wrong with a body that is not JSON, where the parser would say it in its own terms."""
+    if not body:
+        return "it is empty"
+    try:
+        body.decode()
+    except UnicodeDecodeError as undecodable:
+        return f"it is not UTF-8 at byte {undecodable.start:,}"
+    return str(error)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        repeated = [name for name, count in counts.items() if count > 1]
+        raise RequestInvalid(f"An object of the body has a name more than once: {wording.names(repeated)}.")
+    return names

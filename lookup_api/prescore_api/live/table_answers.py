@@ -1,0 +1,85 @@
+"""The answers that the table has for the rows of a request for scores."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from prescore.errors import DatabaseUnavailable, LiveUnavailable, TooOld
+from prescore_api.formats import score_rows, scores
+from prescore_api.formats.score_rows import NOTHING_KEYED, KeyedRows
+from prescore_api.live.bounds import LiveBounds
+from prescore_api.live.process import ScoringProcess
+from prescore_api.service.answers import Answers
+from prescore_api.service.live import Source
+from prescore_api.service.lookup import KeyColumns, Lookup
+from prescore_api.service.options import LookupOptions
+from prescore_api.tables.version import TableVersion
+
+_LONG = 16_384
+"""A body of more bytes is parsed by the scoring process, so that lookups need not wait for it."""
+
+
+class TableAnswers(NamedTuple):
+    """Answers as JSON, by row number, all from one version; None if no key was looked up."""
+
+    version: TableVersion | None
+    rendered: dict[int, bytes]
+
+
+NO_ANSWERS = TableAnswers(None, {})
+
+
+class TableLookup:
+    """Looks up the keys of requests for scores."""
+
+    def __init__(self, lookup: Lookup, process: ScoringProcess, bounds: LiveBounds) -> None:
+        self._lookup = lookup
+        self._process = process
+        self._bounds = bounds
+
+    async def keyed_rows(self, body: bytes, prefer: Source) -> KeyedRows:
+        """Return the rows in a body that are looked up; raises RequestInvalid, TooLarge or LiveUnavailable."""
+        if not score_rows.may_have_keys(body):
+            return NOTHING_KEYED
+        if len(body) <= _LONG:
+            return score_rows.parse_keyed(body, prefer)
+        bounds = self._bounds
+        try:
+            async with asyncio.timeout(bounds.load_seconds + bounds.call_seconds):
+                await self._process.ready()
+                keyed: KeyedRows = await self._process.call("parse_keyed", body, prefer)
+        except TimeoutError as error:
+            raise LiveUnavailable("The scoring process has not parsed the rows in time.") from error
+        return keyed
+
+    async def answers(self, model: str, keyed: KeyedRows, options: LookupOptions) -> TableAnswers:
+        """Return the answers that the table has; none while it is too old or cannot be read. Raises as `Lookup.many`.
+
+        They include those to keys that it does not have, in rows that cannot be scored.
+        """
+        if not keyed.numbers:
+            return NO_ANSWERS
+
+        def parse(version: TableVersion) -> KeyColumns:
+            return score_rows.parse_keys(version.key, keyed.keys, keyed.numbers)
+
+        try:
+            answers = await self._lookup.many(model, parse, options)
+        except (TooOld, DatabaseUnavailable):
+            if keyed.unscorable:
+                raise
+            return NO_ANSWERS
+        return TableAnswers(answers.table_version, _render(answers, keyed))
+
+
+def _render(answers: Answers, keyed: KeyedRows) -> dict[int, bytes]:
+    found = zip(keyed.numbers, scores.render_found(answers), strict=True)
+    rendered = {number: answer for number, answer in found if answer is not None}
+    unknown = [place for place, number in enumerate(keyed.numbers) if number not in rendered]
+    places: Sequence[int] = [place for place in unknown if keyed.numbers[place] in keyed.unscorable]
+    if places:
+        unknown_answers = scores.render_unknown(answers, places)
+        rendered |= zip((keyed.numbers[place] for place in places), unknown_answers, strict=True)
+    return rendered

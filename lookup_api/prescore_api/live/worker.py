@@ -1,0 +1,125 @@
+"""The scoring process: loads models, and scores with them, as its server calls for.
+
+It has a lower priority than the server, so that lookups keep their latency where cores are scarce.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prescore_api.live.scored_model import ScoredModel
+
+READY = 0
+"""The number of the reply that the process sends once it takes calls."""
+_NICENESS = 10
+_log = logging.getLogger("prescore_api")
+
+
+class Worker:
+    """Runs the calls that arrive on a connection, and sends their replies.
+
+    A model scores in a thread of its own, so that a slow one holds up no other. Every other call has its own thread,
+    too: a store that hangs must not keep others from loading.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+        self._models: dict[int, ScoredModel] = {}
+        self._threads: dict[int, ThreadPoolExecutor] = {}
+
+    def run(self) -> None:
+        """Run calls until the server closes its end of the connection, or ends."""
+        self._send(READY, None, is_error=False)
+        while True:
+            try:
+                number, name, arguments = pickle.loads(self._connection.recv_bytes())  # noqa: S301 - our own server's
+            except (EOFError, OSError):
+                return
+            function: Callable[..., Any] = getattr(self, name)
+            if name == "score":
+                self._thread(arguments[0]).submit(self._reply, number, function, arguments)
+            elif name == "drop":
+                self.drop(*arguments)
+            else:
+                threading.Thread(target=self._reply, args=(number, function, arguments), daemon=True).start()
+
+    def load(self, model: int, location: Any) -> None:
+        """Load a model, which later calls refer to by a number."""
+        from prescore_api.live.loading import load
+        from prescore_api.live.scored_model import ScoredModel
+
+        self._models[model] = ScoredModel(load(location), location.cache_seconds)
+
+    def score(self, model: int, requests: Any) -> Any:
+        """Return the outcomes of requests."""
+        return self._models[model].score(requests)
+
+    def parse_keyed(self, body: bytes, prefer: Any) -> Any:
+        """Return the rows of a body that are looked up in the table."""
+        from prescore_api.formats import score_rows
+
+        return score_rows.parse_keyed(body, prefer)
+
+    def drop(self, model: int) -> None:
+        """Forget a model, and end its thread after the calls that have arrived."""
+        self._models.pop(model, None)
+        thread = self._threads.pop(model, None)
+        if thread is not None:
+            thread.shutdown(wait=False)
+
+    def _thread(self, model: int) -> ThreadPoolExecutor:
+        if model not in self._threads:
+            self._threads[model] = ThreadPoolExecutor(1)
+        return self._threads[model]
+
+    def _reply(self, number: int, function: Callable[..., Any], arguments: Any) -> None:
+        from prescore.errors import PrescoreError
+
+        try:
+            result = function(*arguments)
+        except PrescoreError as error:
+            self._send(number, error, is_error=True)
+        # A bug of ours: the server logs it with the traceback, which an exception loses between processes.
+        except Exception:
+            self._send(number, RuntimeError(f"in the scoring process: {traceback.format_exc()}"), is_error=True)
+        else:
+            self._send(number, result, is_error=False)
+
+    def _send(self, number: int, result: Any, *, is_error: bool) -> None:
+        content = pickle.dumps((number, is_error, result), protocol=pickle.HIGHEST_PROTOCOL)
+        with self._sending:
+            try:
+                self._connection.send_bytes(content)
+            except OSError:
+                _log.debug("the server has ended")
+
+
+def _main() -> None:
+    """Serve the socket on standard input."""
+    # The server ends this process, by closing the socket: requests that have arrived are answered before.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(_NICENESS)
+    # Imports take most of a second of a core, which lookups must not wait for.
+    import prescore_api.live.loading
+    import prescore_api.live.scored_model  # noqa: F401
+
+    Worker(Connection(sys.stdin.fileno())).run()
+    # A model or a store may be stuck, and its thread would be waited for.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _main()
