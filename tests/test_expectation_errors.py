@@ -7,6 +7,8 @@ import json
 import pytest
 
 from fix_project import QUERY, Sandbox
+from prescore.checks import expectations
+from prescore.checks.row_expectations import ROW_EXPECTATIONS
 
 REPLACEMENTS = [
     ("min_value = 0", "min = 0", "min: unknown argument; did you mean min_value?"),
@@ -54,6 +56,12 @@ REPLACEMENTS = [
         "min_value = 0",
         "min_value = 0\nrow_condition = 'col(\"score\") > 0'\ncondition_parser = 'pandas'",
         "condition_parser: leave it out",
+    ),
+    (
+        'column_values_to_be_between"\ncolumn = "score"\nmin_value = 0\nmax_value = 1',
+        """column_pair_values_to_be_in_set"\ncolumn_A = "score"\ncolumn_B = "score"\nvalue_pairs_set = [[0, 0]]
+        row_condition = 'col("score") > 0'""",
+        "row_condition: Great Expectations ignores it here; use unexpected_rows_expectation instead",
     ),
 ]
 
@@ -107,6 +115,39 @@ COLUMNS = (
     "customer, date '2026-01-01' + (customer % 10)::integer as day, 'a or \"b\"' as plan, customer = 7 as is_seventh,"
     " null as gap"
 )
+
+
+def test_each_expectation_on_rows_is_known_to_judge_them_by_themselves_or_not_to(sandbox: Sandbox) -> None:
+    expectations.build(sandbox.job().spec)
+    from great_expectations.expectations import expectation, registry
+
+    kinds = (
+        expectation.ColumnMapExpectation,
+        expectation.ColumnPairMapExpectation,
+        expectation.MulticolumnMapExpectation,
+    )
+    registered = registry.list_registered_expectation_implementations()
+    on_rows = {name for name in registered if issubclass(registry.get_expectation_impl(name), kinds)}
+    assert on_rows - ROW_EXPECTATIONS == {
+        # They look at all rows.
+        "expect_column_value_z_scores_to_be_less_than",
+        "expect_column_values_to_be_decreasing",
+        "expect_column_values_to_be_increasing",
+        "expect_column_values_to_be_unique",
+        "expect_column_values_to_not_be_outliers",
+        "expect_compound_columns_to_be_unique",
+        # They look at the column's type.
+        "expect_column_values_to_be_in_type_list",
+        "expect_column_values_to_be_of_type",
+        # It ignores conditions.
+        "expect_column_pair_values_to_be_in_set",
+        # They do not run in SQL.
+        "expect_column_values_to_be_dateutil_parseable",
+        "expect_column_values_to_be_json_parseable",
+        "expect_column_values_to_match_json_schema",
+        "expect_column_values_to_match_strftime_format",
+    }
+    assert on_rows >= ROW_EXPECTATIONS
 
 
 def test_a_check_may_apply_to_some_rows_only(sandbox: Sandbox) -> None:

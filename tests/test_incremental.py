@@ -11,10 +11,29 @@ import pytest
 
 from fix_incremental import Nights
 from fix_project import linear
-from prescore.errors import DomainInvalid
+from prescore.errors import DomainInvalid, Refused
 from prescore.run import audit
 from prescore.versions import rollback
 from prescore.versions.options import RunOptions
+
+CHECKS = """
+[[checks]]
+name = "bounded"
+expect = "column_values_to_be_between"
+column = "score"
+max_value = 0.5 # strict
+[[checks]]
+name = "mean"
+expect = "column_mean_to_be_between"
+column = "score"
+max_value = 0.53
+[[checks]]
+name = "mostly"
+expect = "column_values_to_not_be_null"
+column = "note"
+mostly = 0
+[incremental]
+"""
 
 
 def test_each_night_scores_what_differs_from_the_base(nights: Nights) -> None:
@@ -115,6 +134,60 @@ def test_a_duplicate_key_is_refused_as_in_a_full_run(nights: Nights) -> None:
     with pytest.raises(Exception, match=r"duplicate keys: \(7\) 2 times"):
         nights.run()
     assert nights.catalog("version, state") == [(1, "published"), (2, "refused")]
+
+
+def test_rows_of_a_base_that_passed_the_same_checks_are_not_checked_again(nights: Nights) -> None:
+    project = nights.project
+    nights.frame.loc[3, "spend"] += 1
+    project.edit("[incremental]", CHECKS)
+    # The base passed other checks.
+    with pytest.raises(Refused, match=r"bounded: observed 4\d\d unexpected values, such as"):
+        nights.run()
+    project.edit("max_value = 0.5 # strict", "max_value = 0.99")
+    nights.run(RunOptions(full=True))
+    nights.frame.loc[3, "spend"] += 1
+    nights.frame = pd.concat([nights.frame, nights.frame.loc[[7]].rename(index={7: 5000})]).drop(index=8)
+    checks = {result["name"]: result["observed"] for result in nights.run().checks}
+    assert checks == {
+        "rows": 1000,
+        "rejects": "0 rejected rows",
+        "keys": "unique and not null",
+        "finite": "0 rows with a null, NaN or infinite prediction in the 2 rows that differ from version 3",
+        "bounded": "0 unexpected values in the 2 rows that differ from version 3",
+        "mean": pytest.approx(0.5, abs=0.01),
+        "mostly": "1,000 unexpected values, such as null",
+    }
+    # One row has too high a score. The others have the same mean as before, and raise the mean of the whole version.
+    nights.frame.loc[nights.frame["visits"].nsmallest(400).index, ["visits", "spend"]] = 0.0
+    nights.frame.loc[1, "spend"] = -50.0
+    with pytest.raises(Refused) as refused:
+        nights.run()
+    lines = str(refused.value).splitlines()
+    assert lines[0] == "churn version 5 was refused by 2 of 7 checks:"
+    assert lines[1].startswith("  bounded: observed 1 unexpected value in the 4")
+    assert "rows that differ from version 3, such as 1; expected at most 0.99" in lines[1]
+    assert lines[2].startswith("  mean: observed 0.5")
+    # Other checks are about all rows again.
+    project.edit("max_value = 0.99", "max_value = 1")
+    project.edit("max_value = 0.53", "max_value = 1")
+    done = project.cli("check-again", "churn", "5")
+    assert (done.code, "bounded: 0 unexpected values\n" in done.out) == (0, True), done.out
+
+
+def test_rows_of_a_delta_that_were_changed_by_hand_fail_its_checks(nights: Nights) -> None:
+    nights.frame.loc[3, "spend"] += 1
+    nights.frame = pd.concat([nights.frame.drop(index=5), nights.frame.loc[[7]].rename(index={7: 5000})])
+    nights.write()
+    nights.project.interrupted("check_table")
+    with nights.project.database.connect() as connection:
+        connection.execute('delete from prescore_versions."churn_v2_DELTA" where customer = 5000')
+        connection.execute("update prescore_versions.\"churn_v2_DELTA\" set score = 'NaN' where customer = 3")
+    with pytest.raises(Refused) as refused:
+        nights.run()
+    assert [result["observed"] for result in refused.value.checks if not result["passed"]] == [
+        999,
+        "1 row with a null, NaN or infinite prediction in the 1 row that differs from version 1",
+    ]
 
 
 def test_a_source_that_has_not_changed_is_not_read(nights: Nights) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from fix_project import Sandbox
 from fix_store import S3
+from prescore.errors import Refused
 from prescore.run import audit, materialize
 
 SPEC = """
@@ -36,7 +38,7 @@ select ('00000000-0000-0000-0000-' || lpad(i::text, 12, '0'))::uuid as account,
        (i % 100)::smallint as number,
        score,
        i + 0.25::double as exact,
-       [score, 0.5]::float[] as embedding,
+       if(score < 0, [score], [score, 0.5])::float[] as embedding,
        ['a', 'b ' || i] as tags,
        'l' || i as label
 from read_parquet('data/customers.parquet')
@@ -92,3 +94,7 @@ def test_keys_and_outputs_of_every_type(sandbox: Sandbox, s3: S3) -> None:
         f"{location}" for (location,) in sandbox.rows("select distinct snapshot_location from prescore.versions")
     )
     assert found[4] == (None, None, None, None)
+    # A changed row has an array of another length than the rows of the base.
+    _write(sandbox, scores | {5: -1.0})
+    with pytest.raises(Refused, match="embedding has 1 to 2 elements; tags has 2 elements"):
+        materialize.run(sandbox.job())

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
 from psycopg import sql
 
 from fix_project import Sandbox, linear
 from prescore.catalog import session
+from prescore.catalog.catalog import Catalog
+from prescore.checks import expectations
+from prescore.errors import DatabaseUnavailable
 
 STATES = "select version, state, to_publish from prescore.versions order by version"
 TOO_HIGH = linear([1.0, -0.5], add=5.0)
@@ -80,6 +84,9 @@ def test_a_lock_that_stops_the_checks_is_named_with_its_session(sandbox: Sandbox
         holder.execute("lock table prescore_versions.churn_v1")
         busy = sandbox.cli("check-again", "churn", "1")
         pid = holder.info.backend_pid
+        own = expectations.build(sandbox.job().spec)
+        with pytest.raises(DatabaseUnavailable, match="Another session holds a lock"):
+            expectations.validate(sandbox.database, Catalog(holder).version("churn", 1), own)
     assert (busy.code, "Another session holds a lock" in busy.err) == (3, True), busy.err
     assert f"held by session {pid} (postgres, nightly vacuum), in a transaction for" in busy.err
     assert f"select pg_terminate_backend({pid})" in busy.err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 
@@ -16,9 +16,9 @@ from prescore.wording import count, short
 
 @dataclass(frozen=True)
 class Measures:
-    """What the rows of a version are: their number, that of bad predictions, and the lengths of arrays by column.
+    """What was measured of rows: their number, that of bad predictions, and the lengths of arrays by column.
 
-    The lengths are the smallest and the largest; None in a table without rows.
+    The lengths are the smallest and the largest; None without rows.
     """
 
     rows: int
@@ -27,13 +27,32 @@ class Measures:
 
 
 def measure(connection: Connection, version: Version) -> Measures:
-    """Read the rows of a version once."""
+    """Read all rows of a version once."""
+    return _measure(connection, version, sql.Identifier("prescore_versions", version["table_name"]))
+
+
+def measure_delta(connection: Connection, version: Version, base: Version) -> Measures:
+    """Read the rows of a delta that differ from its base once, and the length of arrays in one row of the base."""
+    own_rows = query(
+        "checks_own_rows",
+        table=sql.Identifier(version["rows_table"]),
+        version=sql.Literal(version["rows_version"]),
+    )
+    found = _measure(connection, version, own_rows)
+    if not found.lengths:
+        return found
+    in_base = _measure(connection, base, query("checks_one_row", table=sql.Identifier(base["rows_table"]))).lengths
+    lengths = {name: _span(*found.lengths[name], *in_base[name]) for name in found.lengths}
+    return replace(found, lengths=lengths)
+
+
+def _measure(connection: Connection, version: Version, rows: sql.Composable) -> Measures:
     arrays = [column for column in version["output_columns"] if column["type"] in ARRAYS]
     statement = query(
         "checks_measure",
         not_finite=_any_not_finite(version["output_columns"]),
         lengths=sql.SQL("array[{}]::integer[]").format(sql.SQL(", ").join(map(_length, arrays))),
-        table=sql.Identifier(version["table_name"]),
+        rows=rows,
     )
     row = connection.execute(statement).fetchone() or {}
     names = [column["name"] for column in arrays]
@@ -41,12 +60,18 @@ def measure(connection: Connection, version: Version) -> Measures:
     return Measures(row["rows"], row["not_finite"], lengths)
 
 
-def results(measures: Measures, expected_rows: int) -> list[CheckResult]:
+def _span(*lengths: int | None) -> tuple[int | None, int | None]:
+    known = [length for length in lengths if length is not None]
+    return min(known, default=None), max(known, default=None)
+
+
+def results(measures: Measures, rows: int, expected_rows: int, differing: str | None = None) -> list[CheckResult]:
     """Return the results of the checks `rows`, `finite` and, if there are arrays, `lengths`.
 
-    There must be exactly `expected_rows` rows, or at least one if that is 0.
+    A version has `rows` rows. There must be exactly `expected_rows`, or at least one if that is 0. `differing` says
+    which rows were measured, None if all were.
     """
-    found = [_rows_result(measures.rows, expected_rows), _finite_result(measures.not_finite)]
+    found = [_rows_result(rows, expected_rows), _finite_result(measures.not_finite, differing)]
     return [*found, _lengths_result(measures.lengths)] if measures.lengths else found
 
 
@@ -59,11 +84,12 @@ def _rows_result(rows: int, expected: int) -> CheckResult:
     }
 
 
-def _finite_result(not_finite: int) -> CheckResult:
+def _finite_result(not_finite: int, differing: str | None) -> CheckResult:
+    observed = f"{count(not_finite, 'row')} with a null, NaN or infinite prediction"
     return {
         "name": "finite",
         "passed": not not_finite,
-        "observed": f"{count(not_finite, 'row')} with a null, NaN or infinite prediction",
+        "observed": observed if differing is None else f"{observed} {differing}",
         "expected": "no row with a null, NaN or infinite prediction",
     }
 

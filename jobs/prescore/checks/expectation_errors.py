@@ -50,7 +50,7 @@ def build_expectation(check: Check, spec: Spec) -> Any:
             *_reserved_arguments(arguments),
             *_unknown_columns(arguments, spec),
             *_rewritten_columns(check, arguments),
-            *_unusable_condition(arguments, spec),
+            *_unusable_condition(check, arguments, spec),
         ]
     )
     expectation = _instantiate(expectation_class, arguments, check.title, spec)
@@ -250,13 +250,15 @@ def _is_above(low: Any, high: Any) -> bool:
         return False
 
 
-def _unusable_condition(arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
+def _unusable_condition(check: Check, arguments: Mapping[str, Any], spec: Spec) -> Iterator[str]:
     """Yield what is wrong with a row condition, and an argument that says how to read it: there is one way."""
     if "condition_parser" in arguments:
         yield "condition_parser: leave it out"
     condition = arguments.get("row_condition")
     if condition is None:
         return
+    if check.expect == "column_pair_values_to_be_in_set":
+        yield "row_condition: Great Expectations ignores it here; use unexpected_rows_expectation instead"
     try:
         row_conditions.parse(str(condition), _types(spec))
     except ValueError as error:

@@ -19,7 +19,7 @@ from psycopg.rows import tuple_row
 from prescore.catalog.catalog import Catalog, CheckResult, Version
 from prescore.catalog.database import Database
 from prescore.catalog.driver_errors import LOST, embedded_stopped
-from prescore.checks import expectation_errors
+from prescore.checks import expectation_errors, row_expectations
 from prescore.checks.results import exceptions, from_validation
 from prescore.errors import DatabaseUnavailable, SpecInvalid
 from prescore.project.spec import Spec
@@ -94,36 +94,54 @@ def validate(
     database: Database,
     version: Version,
     expectations: list[Any],
+    differing: str | None = None,
 ) -> list[CheckResult]:
     """Run expectations on a version's table; return their results in the same order. Without any, import nothing.
+
+    With `differing`, which describes the rows of a delta that differ from its base, expectations that judge each row by
+    itself read those alone: the rows of the base have met them.
 
     Raises DatabaseUnavailable when the connection is lost, another session holds a lock, or the server cancels a
     statement.
     """
     if not expectations:
         return []
-    import great_expectations as gx
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {
-        "globally": False,
-        "metric_calculations": False,
-    }
+    whole: list[Any] = []
+    by_row: list[Any] = []
+    for expectation in expectations:
+        if differing is not None and row_expectations.judges_rows(expectation):
+            by_row.append(row_expectations.restricted(expectation, version))
+        else:
+            whole.append(expectation)
     failures: list[psycopg.OperationalError] = []
     try:
-        with _table_batch(context, database, version["table_name"], failures) as batch:
-            suite = gx.ExpectationSuite(name="checks", expectations=expectations)
-            validation = batch.validate(suite, result_format="SUMMARY")
+        with _source(database, failures) as source:
+            # One validation reads as many measures as possible in one scan.
+            of_all_rows = _validate(source, version["table_name"], whole)
+            of_differing_rows = _validate(source, version["rows_table"], by_row)
     except (ConnectionError, DatabaseUnavailable) as error:
         _raise_first(database, failures)
         raise _connection_lost(database, str(error)) from error
-    # Great Expectations returns results in an order of its own.
-    results: dict[str, CheckResult] = {}
-    for result in validation.results:
+    for result in (*of_all_rows, *of_differing_rows):
         _require_connection(database, result.exception_info, failures)
-        converted = from_validation(result)
-        results[converted["name"]] = converted
+    # Great Expectations returns results in an order of its own.
+    converted = [from_validation(result) for result in of_all_rows]
+    converted += [from_validation(result, differing) for result in of_differing_rows]
+    results = {result["name"]: result for result in converted}
     return [results[expectation.meta["title"]] for expectation in expectations]
+
+
+def _validate(source: Any, table: str, expectations: list[Any]) -> list[Any]:
+    """Validate a table or view, and return a result for each expectation."""
+    import great_expectations as gx
+
+    if not expectations:
+        return []
+    # Without quotes, Great Expectations reads the name in lower case.
+    asset = source.add_table_asset(table, table_name=f'"{table}"')
+    batch = asset.add_batch_definition_whole_table("whole").get_batch()
+    suite = gx.ExpectationSuite(name=table, expectations=expectations)
+    return list(batch.validate(suite, result_format="SUMMARY").results)
 
 
 def _require_connection(
@@ -145,13 +163,17 @@ def _raise_first(database: Database, failures: list[psycopg.OperationalError]) -
 
 
 @contextmanager
-def _table_batch(
-    context: Any, database: Database, name: str, failures: list[psycopg.OperationalError]
-) -> Iterator[Any]:
-    """Yield a table as Great Expectations sees it; errors of its connection are added to `failures`."""
+def _source(database: Database, failures: list[psycopg.OperationalError]) -> Iterator[Any]:
+    """Yield a database as Great Expectations sees it; errors of its connections are added to `failures`."""
+    import great_expectations as gx
     from sqlalchemy import TEXT, event
     from sqlalchemy.dialects.postgresql import base as postgres
 
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {
+        "globally": False,
+        "metric_calculations": False,
+    }
     # Great Expectations cannot handle a column whose type SQLAlchemy does not know.
     postgres.ischema_names["vector"] = TEXT
     source = context.data_sources.add_postgres(
@@ -166,9 +188,7 @@ def _table_batch(
 
     event.listen(source.get_engine(), "handle_error", note)
     try:
-        asset = source.add_table_asset("staged", table_name=name)
-        definition = asset.add_batch_definition_whole_table("whole")
-        yield definition.get_batch()
+        yield source
     finally:
         with suppress(ConnectionError):
             source.get_execution_engine().close()

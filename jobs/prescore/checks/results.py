@@ -29,13 +29,19 @@ def sentence(result: CheckResult) -> str:
     return f"{text}; expected {expected}"
 
 
-def from_validation(validation: Any) -> CheckResult:
-    """Convert a Great Expectations validation result."""
+def differing_rows(rows: int, base: int) -> str:
+    """Return where a check looked that read the rows of a delta alone, as the other rows of its base have passed it."""
+    verb = "differs" if rows == 1 else "differ"
+    return f"in the {count(rows, 'row')} that {verb} from version {base}"
+
+
+def from_validation(validation: Any, differing: str | None = None) -> CheckResult:
+    """Convert a Great Expectations validation result; `differing` says which rows it is about, None if all."""
     config = validation.expectation_config
     return {
         "name": config.meta["title"],
         "passed": bool(validation.success),
-        "observed": _observed(validation),
+        "observed": _observed(validation, differing),
         "expected": describe(config.type.removeprefix("expect_"), config.kwargs, config.meta.get("row_condition")),
     }
 
@@ -51,7 +57,7 @@ def exceptions(exception_info: dict[str, Any]) -> list[dict[str, Any]]:
     return raised
 
 
-def _observed(validation: Any) -> Any:
+def _observed(validation: Any, differing: str | None) -> Any:
     raised = exceptions(validation.exception_info)
     if raised:
         first = raised[0]
@@ -62,7 +68,7 @@ def _observed(validation: Any) -> Any:
         return "as expected" if validation.success else "not as expected"
     value = result.get("observed_value")
     if value is None:
-        return _without_value(result)
+        return _without_value(result, differing)
     if validation.expectation_config.type == ROWS_EXPECTATION:
         return count(value, "unexpected row")
     if isinstance(value, dict) and value.keys() == _QUANTILES:
@@ -82,14 +88,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _without_value(result: dict[str, Any]) -> str:
+def _without_value(result: dict[str, Any], differing: str | None) -> str:
     """Describe what an expectation observed that counts values instead of observing one."""
     parts = []
     if "partial_missing_list" in result:
         parts.append(_missing(result["missing_count"], result["partial_missing_list"]))
     # The absence of unexpected values says nothing beside the values that are missing.
     if result.get("unexpected_count") or ("unexpected_count" in result and not parts):
-        parts.append(_unexpected(result))
+        parts.append(_unexpected(result, differing))
     # Such as the mean of no rows at all.
     return ", ".join(parts) or "no value"
 
@@ -104,9 +110,11 @@ def _missing(number: int, values: Iterable[Any]) -> str:
     return f"{count(number, 'value')} are missing, such as {examples}"
 
 
-def _unexpected(result: dict[str, Any]) -> str:
+def _unexpected(result: dict[str, Any], differing: str | None) -> str:
     number = result["unexpected_count"] or 0
     counted = count(number, "unexpected value")
+    if differing is not None:
+        counted = f"{counted} {differing}"
     values = result.get("partial_unexpected_list", [])
     distinct = list(dict.fromkeys(map(_shown_exactly, values)))
     if not distinct:

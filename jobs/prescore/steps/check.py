@@ -13,14 +13,14 @@ from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
 from prescore.checks import compulsory, expectations
-from prescore.checks.results import sentence
+from prescore.checks.results import differing_rows, sentence
 from prescore.comparison import limits
 from prescore.comparison.differences import Comparison
 from prescore.comparison.served import compare_with_served
 from prescore.errors import NotAllowed, Refused
 from prescore.project.spec import Spec
 from prescore.scoring import rejects
-from prescore.versions import kept, lifecycle, table, withheld
+from prescore.versions import delta, kept, lifecycle, table, withheld
 from prescore.versions.lease import Lease
 
 _UNIQUE = "unique and not null"
@@ -52,15 +52,22 @@ def check_version(
     if version["trial_rows"] is not None:
         left_out = expectations.needing_all_rows(spec)
         own_expectations = [wanted for wanted in own_expectations if wanted.meta["title"] not in left_out]
-    measures = compulsory.measure(connection, version)
-    rows, *others = compulsory.results(measures, _expected_rows(version))
-    own = expectations.validate(database, version, own_expectations)
+    base = _passed_base(connection, version, spec)
+    if base is None:
+        differing = None
+        measures = compulsory.measure(connection, version)
+        rows = measures.rows
+    else:
+        measures = compulsory.measure_delta(connection, version, base)
+        differing = differing_rows(measures.rows, base["version"])
+        rows = measures.rows + (base["rows_stored"] or 0) - delta.count_replaced(connection, version, base)
+    rows_result, *others = compulsory.results(measures, rows, _expected_rows(version), differing)
     results = [
-        rows,
+        rows_result,
         rejects.check(connection, version, spec.max_rejects),
         _check_keys(connection, version),
         *others,
-        *own,
+        *expectations.validate(database, version, own_expectations, differing),
     ]
     compared = None
     if not _failed(results):
@@ -84,6 +91,19 @@ def repeated_version(catalog: Catalog, version: Version, spec: Spec) -> Version 
         return None
     earlier = catalog.version(version["model"], since)
     return earlier if earlier["checks_fingerprint"] == spec.checks_fingerprint else None
+
+
+def _passed_base(connection: Connection, version: Version, spec: Spec) -> Version | None:
+    """Return the base of a delta if its rows passed these same checks and are still there: they are not read again."""
+    if version["base_version"] is None or not table.has_key(connection, version):
+        return None
+    catalog = Catalog(connection)
+    model, number = version["model"], version["base_version"]
+    base = catalog.version(model, number)
+    if base["checks_fingerprint"] != spec.checks_fingerprint or _failed(base["checks"] or []):
+        return None
+    fault = catalog.one("versions_table_fault", model=model, version=number)["fault"]
+    return base if fault is None else None
 
 
 def _record_repeated(

@@ -83,6 +83,18 @@ def count_rows(connection: Connection, version: Version) -> int:
     return int(row["rows"])
 
 
+def count_replaced(connection: Connection, version: Version, base: Version) -> int:
+    """Return how many rows of the base the delta replaces or hides; both have their primary keys."""
+    statement = query(
+        "deltas_count_replaced",
+        delta=table.identifier(version),
+        base=table.identifier(base),
+        same_key=views.same_key(table.key_names(version), "d", "b"),
+    )
+    row = connection.execute(statement).fetchone() or {}
+    return int(row["rows"])
+
+
 def flatten(reader: Connection, writer: Connection, version: Version) -> None:
     """Turn a delta that is not staged yet into a full version, in the writer's transaction.
 

@@ -70,6 +70,13 @@ from prescore.rejects r where r.model = %(model)s and r.version = %(earlier)s an
 -- The number of rows in a table.
 select count(*) as rows from prescore_versions.{table};
 
+-- name: deltas_count_replaced
+-- The number of rows of the base that a delta replaces or hides. LIMIT has each key looked up in the base's index: the
+-- base is not read as a whole.
+select count(*) as rows
+from prescore_versions.{delta} d
+cross join lateral (select from prescore_versions.{base} b where {same_key} limit 1) b;
+
 -- name: deltas_keys
 -- A temporary table for keys, which ends with the transaction.
 create temporary table {table} ({columns}) on commit drop;
