@@ -4,7 +4,7 @@
 
 mlserver.py says how to install MLServer. wrk requests one row, then a hundred rows at a time, in JSON: keys from
 prescore, rows of twelve features from MLServer. A client in Python, which uses more of the machine than the server,
-calls prescore over gRPC.
+calls prescore over gRPC. prescore is one process, except where the table says two. MLServer is two by default.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ from prescore_api.grpc.handlers import SERVICE
 from prescore_api.grpc.messages import MESSAGES
 
 _COUNTS = (1, 100)
+_NAMES = {twins.STORED: "from Postgres", twins.HELD: "from memory"}
+_MLSERVERS: dict[str, dict[str, int]] = {
+    "MLServer, REST": {},
+    "MLServer, REST, without a worker": {"parallel_workers": 0},
+}
 _REQUESTS = """
 math.randomseed(os.time())
 wrk.headers["Content-Type"] = "application/json"
@@ -54,23 +59,31 @@ def main() -> None:
 
 
 def _round(where: World, arguments: argparse.Namespace) -> list[Row]:
-    rows = []
+    rows = _one_process(where, arguments)
+    with Server.prescore(where, "--workers", "2") as server:
+        server.wait_until_in_memory(twins.HELD, answers=20)
+        rows.append(_look_up(server, twins.HELD, 1, "two workers, ", arguments))
+    for subject, settings in _MLSERVERS.items() if arguments.mlserver else ():
+        with mlserver.started(where, arguments.mlserver, "logistic", **settings) as server:
+            rows += [_load(server, subject, mlserver.script("logistic", count), count, arguments) for count in _COUNTS]
+    return rows
+
+
+def _one_process(where: World, arguments: argparse.Namespace) -> list[Row]:
     (port,) = free_ports(1)
     with Server.prescore(where, "--grpc-port", str(port)) as server:
         server.wait_until_in_memory(twins.HELD)
-        for model, count in product((twins.STORED, twins.HELD), _COUNTS):
-            script = _REQUESTS.format(model=model, rows=count, keys=arguments.rows)
-            rows.append(_load(server, f"prescore, REST, {model}", script, count, arguments))
+        cases = product((twins.STORED, twins.HELD), _COUNTS)
+        rows = [_look_up(server, model, count, "", arguments) for model, count in cases]
         before = server.cpu_seconds()
         calls = asyncio.run(_calls(port, server.headers["Authorization"], arguments))
         cpu = (server.cpu_seconds() - before) / (calls["rate"] * arguments.seconds) * 1e6
-        rows.append({"subject": "prescore, gRPC, stored", "rows": 1, **calls, "cpu": cpu})
-    if arguments.mlserver:
-        with mlserver.started(where, arguments.mlserver, "logistic") as server:
-            for count in _COUNTS:
-                script = mlserver.script("logistic", count)
-                rows.append(_load(server, "MLServer, REST", script, count, arguments))
-    return rows
+    return [*rows, {"subject": "prescore, gRPC, from Postgres", "rows": 1, **calls, "cpu": cpu}]
+
+
+def _look_up(server: Server, model: str, count: int, how: str, arguments: argparse.Namespace) -> Row:
+    script = _REQUESTS.format(model=model, rows=count, keys=arguments.rows)
+    return _load(server, f"prescore, REST, {how}{_NAMES[model]}", script, count, arguments)
 
 
 def _load(server: Server, subject: str, script: str, rows: int, arguments: argparse.Namespace) -> Row:
