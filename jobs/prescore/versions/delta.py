@@ -89,6 +89,7 @@ def count_replaced(connection: Connection, version: Version, base: Version) -> i
         "deltas_count_replaced",
         delta=table.identifier(version),
         base=table.identifier(base),
+        keys=identifiers(table.key_names(version)),
         same_key=views.same_key(table.key_names(version), "d", "b"),
     )
     row = connection.execute(statement).fetchone() or {}

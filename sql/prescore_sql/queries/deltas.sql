@@ -72,9 +72,9 @@ select count(*) as rows from prescore_versions.{table};
 
 -- name: deltas_count_replaced
 -- The number of rows of the base that a delta replaces or hides. LIMIT has each key looked up in the base's index: the
--- base is not read as a whole.
+-- base is not read as a whole. In the order of the keys, this takes half the time.
 select count(*) as rows
-from prescore_versions.{delta} d
+from (select {keys} from prescore_versions.{delta} order by {keys}) d
 cross join lateral (select from prescore_versions.{base} b where {same_key} limit 1) b;
 
 -- name: deltas_keys
