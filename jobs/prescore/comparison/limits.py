@@ -33,6 +33,20 @@ def results(compared: Comparison, limits: ComparisonLimits, *, kept: int = 0) ->
     return found
 
 
+def unmeasured(limits: ComparisonLimits, reason: str) -> list[CheckResult]:
+    """Return a check result with a warning if there are limits, none of which could be measured."""
+    if not (limits.rows or limits.added or limits.vanished or limits.columns):
+        return []
+    result: CheckResult = {
+        "name": "comparison",
+        "passed": True,
+        "observed": f"not possible: {reason}",
+        "expected": "a served version against which the limits can be measured",
+        "warning": True,
+    }
+    return [result]
+
+
 def _key_results(keys: KeyCounts, limits: ComparisonLimits, kept: int) -> Iterator[CheckResult]:
     measures = (
         ("change in the number of rows", abs(keys.rows_b - keys.rows_a), keys.rows_a, limits.rows),

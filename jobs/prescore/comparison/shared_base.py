@@ -8,6 +8,7 @@ from psycopg import sql
 
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.database import Connection
+from prescore.catalog.edits import may_be_edited
 from prescore.catalog.queries import query
 from prescore.catalog.version_row import missing_rows
 from prescore.comparison.distribution import EXACT_ROWS
@@ -49,7 +50,7 @@ def find(connection: Connection, a: Version, b: Version) -> SharedBase | None:
     if not catalog.one("comparison_rights")["granted"]:
         return None
     for version in (a, b):
-        if version["rows_stored"] is None or _is_changed(catalog, version):
+        if version["rows_stored"] is None or may_be_edited(catalog, version):
             return None
         _require_delta(connection, version)
     return SharedBase(base, a, b)
@@ -66,12 +67,6 @@ def _has_columns_of(base: Version, a: Version, b: Version) -> bool:
         for version in (a, b)
         for part in ("key_columns", "output_columns")
     )
-
-
-def _is_changed(catalog: Catalog, version: Version) -> bool:
-    """Return whether a table of a version was changed by hand."""
-    row = catalog.one("versions_table_fault", model=version["model"], version=version["version"])
-    return row["fault"] is not None
 
 
 def _require_delta(connection: Connection, version: Version) -> None:

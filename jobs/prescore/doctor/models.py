@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from prescore.catalog.catalog import Catalog
 from prescore.doctor.finding import Finding, fault, ok, warning
-from prescore.wording import age, utc
+from prescore.wording import age, count, utc
 
 
 def examine(catalog: Catalog, specs: Sequence[str] | None) -> Iterator[Finding]:
@@ -76,6 +76,13 @@ def _lost_tables(catalog: Catalog) -> Iterator[Finding]:
             )
         else:
             yield ok(f"{model} version {row['version']}", f"{observed}, so that it cannot be published again")
+    for row in catalog.all("doctor_edited_tables"):
+        model = row["model"]
+        yield warning(
+            f"{model} version {row['version']}",
+            f"up to {count(row['rows'], 'row')} of its tables were updated or deleted by hand",
+            f"`prescore verify {model}` shows what differs, and `prescore run {model} --full` makes a new version.",
+        )
     for row in catalog.all("doctor_lost_views"):
         model = row["model"]
         yield fault(

@@ -11,6 +11,7 @@ import pyarrow as pa
 from psycopg.types.json import Jsonb
 
 from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.edits import may_be_edited
 from prescore.errors import Busy, NotFound
 from prescore.run.job import Job
 from prescore.scoring import rejects
@@ -109,8 +110,8 @@ def _reason_against(job: Job, catalog: Catalog, version: Version, served: Versio
         return f"the domain query or its source is not the one that {label} was made with"
     if served["prescore_version"] != release("prescore"):
         return f"{label} was made by another release of prescore"
-    if catalog.one("versions_table_fault", model=job.model, version=served["version"])["fault"] is not None:
-        return f"the table of {label} was changed by hand"
+    if may_be_edited(catalog, served):
+        return f"the table of {label} was changed by hand, or an update of it was rolled back"
     base = catalog.version(job.model, served["base_version"] or served["rows_version"])
     if not rejects.all_written(catalog.connection, base) or not job.store.is_snapshot_intact(base):
         return f"the snapshot or the rejects of version {base['version']} are not complete any more"

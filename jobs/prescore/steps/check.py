@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from psycopg import sql
@@ -11,19 +12,21 @@ from prescore.catalog import roles
 from prescore.catalog.catalog import Catalog, CheckResult, Version
 from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection, Database
+from prescore.catalog.edits import may_be_edited
 from prescore.catalog.queries import query
 from prescore.checks import compulsory, expectations
 from prescore.checks.results import differing_rows, sentence
 from prescore.comparison import limits
 from prescore.comparison.differences import Comparison
 from prescore.comparison.served import compare_with_served
-from prescore.errors import NotAllowed, Refused
+from prescore.errors import DatabaseRefused, NotAllowed, Refused
 from prescore.project.spec import Spec
 from prescore.scoring import rejects
 from prescore.versions import delta, kept, lifecycle, table, withheld
 from prescore.versions.lease import Lease
 
 _UNIQUE = "unique and not null"
+_log = logging.getLogger("prescore")
 
 
 def check_version(
@@ -71,7 +74,12 @@ def check_version(
     ]
     compared = None
     if not _failed(results):
-        compared = _compare(connection, version, spec)
+        try:
+            compared = _compare(connection, version, spec)
+        # A run must not stop because what it replaces is not whole.
+        except DatabaseRefused as error:
+            _log.warning("%s version %s is not compared: %s", version["model"], version["version"], error)
+            results += limits.unmeasured(spec.comparison, str(error))
         results += _limit_results(connection, version, spec, compared) if compared else []
     failed = _failed(results)
     with connection.transaction():
@@ -102,8 +110,7 @@ def _passed_base(connection: Connection, version: Version, spec: Spec) -> Versio
     base = catalog.version(model, number)
     if base["checks_fingerprint"] != spec.checks_fingerprint or _failed(base["checks"] or []):
         return None
-    fault = catalog.one("versions_table_fault", model=model, version=number)["fault"]
-    return base if fault is None else None
+    return None if may_be_edited(catalog, base) else base
 
 
 def _record_repeated(

@@ -66,6 +66,13 @@ from prescore.versions v
 where v.state in ('checked', 'published', 'superseded') and prescore.table_fault(v) is not null
 order by v.model, v.version;
 
+-- name: doctor_edited_tables
+-- Published versions with rows that were updated or deleted by hand, by the server's statistics.
+select v.model, v.version, sum(t.edited)::bigint as rows
+from prescore.versions v cross join lateral prescore.stored_tables(v) t
+where v.state = 'published' group by v.model, v.version having sum(t.edited) > 0
+order by v.model;
+
 -- name: doctor_lost_views
 -- Models with a published version whose view is gone.
 select m.model from prescore.models m

@@ -98,8 +98,7 @@ left join prescore.canaries canary on canary.model = m.model
 cross join lateral (
   select jsonb_agg(jsonb_build_object('name', c.name, 'rows', c.rows, 'id', c.id) order by c.is_base)
            filter (where c.rows > 0 or c.is_base or v.base_version is null) as stored,
-         sum(pg_stat_get_tuples_deleted(c.oid) + pg_stat_get_tuples_updated(c.oid)
-             + greatest(pg_stat_get_tuples_inserted(c.oid) - c.rows, 0)
+         sum(c.edited + greatest(pg_stat_get_tuples_inserted(c.oid) - c.rows, 0)
              + case when v.base_version is not null and p.relpages = 0 then c.rows else 0 end)::bigint as changes,
          bool_and(exists (select from pg_inherits i where i.inhrelid = c.oid)) as is_attached,
          bool_and(has_schema_privilege('prescore_versions', 'usage') and has_table_privilege(c.oid, 'select')

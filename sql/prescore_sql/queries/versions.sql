@@ -119,6 +119,13 @@ order by v.version desc limit 1;
 select prescore.table_fault(v) as fault from prescore.versions v
 where v.model = %(model)s and v.version = %(version)s;
 
+-- name: versions_edits
+-- The tables with a version's rows, how many were edited by hand, and how many were inserted beyond those that it should
+-- have, by the server's statistics.
+select t.name, t.rows, t.edited, greatest(pg_stat_get_tuples_inserted(t.oid) - t.rows, 0) as inserted
+from prescore.versions v cross join lateral prescore.stored_tables(v) t
+where v.model = %(model)s and v.version = %(version)s;
+
 -- name: versions_time
 -- Add to the time that a step took, over all its attempts and tasks.
 update prescore.versions

@@ -1,0 +1,28 @@
+"""Changes by hand to the tables of a version, which nothing changes once it is complete."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.queries import query
+
+
+def may_be_edited(catalog: Catalog, version: Version) -> bool:
+    """Return whether a table of a version was changed by hand since it was complete, or may have been.
+
+    By the server's statistics, which count changes that were rolled back, too, and are lost in a crash.
+    """
+    which = {"model": version["model"], "version": version["version"]}
+    if catalog.one("versions_table_fault", **which)["fault"] is not None:
+        return True
+    for table in catalog.all("versions_edits", **which):
+        # An interrupted run has inserted rows that were rolled back.
+        if table["edited"] or (table["inserted"] and _count(catalog, table["name"]) != table["rows"]):
+            return True
+    return False
+
+
+def _count(catalog: Catalog, table: str) -> int:
+    (row,) = catalog.connection.execute(query("deltas_count", table=sql.Identifier(table))).fetchall()
+    return int(row["rows"])
