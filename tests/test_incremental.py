@@ -129,7 +129,7 @@ def test_rows_changed_by_hand_are_scored_again_and_never_carried_over(nights: Ni
     report = nights.run()
     assert "the table of version 1 was changed by hand" in (report.changes or {})["reason"]
     if "delete" in statement:
-        # Nobody knows how many keys have vanished from a table that lacks some of its rows.
+        # It is unknown how many keys have vanished from a table that lacks some of its rows.
         assert (report.served, nights.project.cli("publish", "churn", "2").code) == (1, 0)
     nights.verify(2)
 
