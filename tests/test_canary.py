@@ -147,7 +147,7 @@ def test_a_canary_stays_one_while_another_version_is_published(two: Sandbox) -> 
     project.publish("churn", 3)
     assert (two.rows(PUBLISHED), two.rows(CANARY)) == ([(3,)], [(2, 1000)])
     # Its inputs are older than those that are served now.
-    with pytest.raises(NotAllowed, match="--allow-older"):
+    with pytest.raises(NotAllowed, match="run `prescore promote churn --allow-older`"):
         project.promote("churn")
     assert project.promote("churn", allow_older=True).version == 2
     project.start_canary("churn", 3, share=1)
@@ -170,7 +170,7 @@ def test_what_cannot_be_published_cannot_be_a_canary(two: Sandbox) -> None:
     project.release("churn")
     two.edit("score = {", "chance = {")
     assert two.cli("run", "churn", "--no-publish").code == 0
-    with pytest.raises(NotAllowed, match="score is removed"):
+    with pytest.raises(NotAllowed, match=r"score is removed.*cannot be a canary\.$"):
         project.start_canary("churn", 3, share=0.1)
     usage = two.cli("canary", "churn", "2")
     assert (usage.code, "--share 0.1" in usage.err) == (2, True)

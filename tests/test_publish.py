@@ -18,6 +18,7 @@ from prescore.run import materialize
 from prescore.versions import hold, partitions, pointer
 from prescore.versions.rollback import rollback
 
+HOLD = "select hold_reason from prescore.models"
 VERSION = b"select min(version) as low, max(version) as high, count(*) as rows from predictions.churn"
 
 
@@ -39,8 +40,11 @@ def test_rolling_back_twice_goes_further_back(sandbox: Sandbox) -> None:
     first = sandbox.cli("rollback", "churn", "--reason", "scores look odd")
     assert first.code == 0
     assert sandbox.rows("select distinct version from predictions.churn") == [(2,)]
+    assert sandbox.rows(HOLD) == [("scores look odd",)]
     assert sandbox.cli("rollback", "churn").code == 0
     assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
+    # The reason of the earlier rollback does not explain this one.
+    assert sandbox.rows(HOLD) == [("rolled back from version 2 to 1",)]
     third = sandbox.cli("rollback", "churn")
     assert third.code == 2
     assert "no earlier good version" in third.err
@@ -95,6 +99,13 @@ def test_older_inputs_are_published_only_with_allow_older(sandbox: Sandbox) -> N
     older = sandbox.cli("run", "churn")
     assert older.code == 2
     assert "churn version 2 has data as of" in older.err
+    # What follows concerns a version that was never published, so that a rollback does not lead to it.
+    assert older.err.endswith("To publish it anyway, run `prescore publish churn 2 --allow-older`.\n")
+    assert "rollback" not in older.err
+    tried = sandbox.cli("canary", "churn", "2", "--share", "0.1")
+    assert tried.code == 2
+    assert tried.err.endswith("run `prescore canary churn 2 --share 0.1 --allow-older`.\n")
+    assert "publish churn 2" not in tried.err
     assert sandbox.rows("select distinct version from predictions.churn") == [(1,)]
     assert sandbox.cli("publish", "churn", "2").code == 2
     assert sandbox.cli("publish", "churn", "2", "--allow-older").code == 0
@@ -274,7 +285,7 @@ def test_a_hold_keeps_its_reason_through_a_rollback(sandbox: Sandbox) -> None:
     _run(sandbox, 0.2)
     sandbox.cli("hold", "churn", "--reason", "frozen by audit")
     assert sandbox.cli("rollback", "churn", "--reason", "looks odd").code == 0
-    assert sandbox.rows("select hold_reason from prescore.models") == [("frozen by audit",)]
+    assert sandbox.rows(HOLD) == [("frozen by audit",)]
 
 
 def test_the_swap_needs_no_lock_that_readers_hold(sandbox: Sandbox) -> None:

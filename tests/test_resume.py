@@ -162,7 +162,7 @@ def test_a_version_that_no_run_meant_to_publish_is_left_alone(sandbox: Sandbox, 
     if why == "other checks now":
         sandbox.edit("max_value = 1", "max_value = 0.9999")
         refused = sandbox.cli("publish", "churn", "1")
-        assert (refused.code, "passed other checks than the spec has now" in refused.err) == (2, True)
+        assert (refused.code, "`prescore check-again churn 1` runs those on it." in refused.err) == (2, True)
     report = json.loads(sandbox.cli("run", "churn", "--json").out)
     assert (report["version"], report["resumed"]) == (waiting + 1, False)
     assert sandbox.rows(f"select state from prescore.versions where version = {waiting}") == [("checked",)]

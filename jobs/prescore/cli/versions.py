@@ -18,7 +18,7 @@ Model = Annotated[str, typer.Argument(metavar="NAME", help="The model: specs/NAM
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Reason = Annotated[str | None, typer.Option(help="The reason, for the history.")]
 Number = Annotated[int, typer.Argument(metavar="VERSION", help="A version of the model.")]
-AllowOlder = Annotated[bool, typer.Option("--allow-older", help="Publish inputs older than those that are served.")]
+AllowOlder = Annotated[bool, typer.Option("--allow-older", help="Accept inputs older than those that are served.")]
 Pairs = Annotated[
     list[str], typer.Argument(metavar="NAME VERSION...", help="A model and a checked or earlier version of it.")
 ]

@@ -28,7 +28,8 @@ def start(
     if not 0 <= share <= 1:
         raise Mistake(f"The share is {share:g}. Use a number from 0 to 1: 0.1 is a tenth of the keys.")
     catalog = Catalog(connection)
-    options = options or PublishOptions()
+    served = f"--share {share:g}" if share else "--shadow"
+    options = replace(options or PublishOptions(), command=f"prescore canary {model} {version} {served}")
     row = require_publishable(catalog, model, version, options)
     _require_eligible(catalog.model(model), row)
     partitions.attach_canary(connection, row, options.grants)
@@ -49,7 +50,8 @@ def start(
 def promote(connection: Connection, model: str, options: PublishOptions) -> Version:
     """Publish the canary, which then is none any more, and return its row; raise NotAllowed or Busy."""
     canary = require_canary(Catalog(connection).model(model))
-    return pointer.publish(connection, model, canary, replace(options, promotes=True))
+    promoting = replace(options, promotes=True, command=f"prescore promote {model}")
+    return pointer.publish(connection, model, canary, promoting)
 
 
 def drop(connection: Connection, model: str, reason: str | None = None) -> int:

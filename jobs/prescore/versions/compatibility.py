@@ -111,12 +111,15 @@ def breaking_changes(
     return messages
 
 
-def breaking_error(subject: str, changes: Sequence[str], command: str) -> NotAllowed:
-    """Return the error for columns that would break readers."""
-    return NotAllowed(
+def breaking_error(subject: str, changes: Sequence[str], command: str | None) -> NotAllowed:
+    """Return the error for columns that would break readers; `command` can allow that, None for a canary."""
+    message = (
         f"{subject} would break its readers: {'; '.join(changes)}. Keep the old columns and add new ones beside them, "
-        f"or publish under another model name. If the readers are ready for this, run `{command} --allow-breaking`."
+        "or publish under another model name."
     )
+    if command is None:
+        return NotAllowed(f"{message} Such a version cannot be a canary.")
+    return NotAllowed(f"{message} If the readers are ready for this, run `{command} --allow-breaking`.")
 
 
 def columns(connection: Connection, schema: str, name: str) -> dict[str, str]:

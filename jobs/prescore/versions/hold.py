@@ -7,12 +7,12 @@ from prescore.catalog.database import Connection
 from prescore.errors import NotAllowed
 
 
-def hold(connection: Connection, model: str, reason: str) -> None:
-    """Put a model on hold."""
+def hold(connection: Connection, model: str, reason: str, *, rolled_back: bool = False) -> None:
+    """Put a model on hold, or give its hold another reason; `rolled_back` says that a rollback does."""
     catalog = Catalog(connection)
     with connection.transaction():
         catalog.model(model, lock=True)
-        catalog.record_event(model, None, "held", reason)
+        catalog.record_event(model, None, "held", reason, rolled_back=rolled_back)
         catalog.execute(
             "models_hold",
             model=model,

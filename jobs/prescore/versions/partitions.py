@@ -66,7 +66,7 @@ def attach_canary(connection: Connection, version: Version, grants: tuple[str, .
     """
     with connection.transaction(), _limited_wait(connection, version):
         model = Catalog(connection).model(version["model"], lock=True)
-        parent, attached = _attach_parts(connection, model, version, breaking=False)
+        parent, attached = _attach_parts(connection, model, version, breaking=False, canary=True)
         if parent != current_parent(model):
             raise NotAllowed(
                 f"{version['model']} version {version['version']} was published with other columns than those of "
@@ -171,7 +171,7 @@ def _attach_one(
 
 
 def _attach_parts(
-    connection: Connection, model: Model, version: Version, *, breaking: bool
+    connection: Connection, model: Model, version: Version, *, breaking: bool, canary: bool = False
 ) -> tuple[str, list[Version]]:
     """Attach a version and those that it shares rows with; return their parent, and those to be recorded."""
     parent = None
@@ -180,7 +180,7 @@ def _attach_parts(
         attached = attachment(connection, part)
         # A version that shares rows has the columns of the others, and stands beside them.
         if parent is None:
-            parent = _choose_parent(connection, model, part, attached, breaking=breaking)
+            parent = _choose_parent(connection, model, part, attached, breaking=breaking, canary=canary)
         if _attach_part(connection, part, attached, parent) or part["attached_at"] is None:
             to_record.append(part)
     return parent or current_parent(model), to_record
@@ -212,6 +212,7 @@ def _choose_parent(
     attached: Attachment | None,
     *,
     breaking: bool,
+    canary: bool,
 ) -> str:
     """Return the parent to attach to: the version's present one, the one that the view reads, or a new one.
 
@@ -230,7 +231,9 @@ def _choose_parent(
     )
     if changes and not breaking and model["published_version"] is not None:
         subject = f"{name} version {number}"
-        raise compatibility.breaking_error(subject, changes, f"prescore publish {name} {number}")
+        # A canary's columns must be those of the view, whatever readers are ready for.
+        command = None if canary else f"prescore publish {name} {number}"
+        raise compatibility.breaking_error(subject, changes, command)
     if attached is not None:
         return attached["parent"]
     return f"{name}_V{number}" if changes else current

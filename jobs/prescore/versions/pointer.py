@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prescore.catalog.catalog import Catalog, Model, Version
 from prescore.catalog.database import Connection
@@ -63,6 +63,9 @@ def publish_together(
     versions = []
     grants = {}
     breaking = set()
+    if len(ordered) > 1:
+        command = " ".join(["prescore publish", *(f"{model} {version}" for model, version in together.items())])
+        ordered = [(model, (version, replace(options, command=command))) for model, (version, options) in ordered]
     for model, (version, options) in ordered:
         versions.append(require_publishable(catalog, model, version, options))
         grants[model] = options.grants

@@ -46,7 +46,7 @@ def require_publishable(
         require_canary(row, version)
     published = row["published_version"]
     if published is not None and not options.allow_older:
-        _require_newer(chosen, catalog.version(model, published))
+        _require_newer(chosen, catalog.version(model, published), options)
     return chosen
 
 
@@ -96,7 +96,7 @@ def _require_checks(version: Version, options: PublishOptions) -> None:
     if options.checks != version["checks_fingerprint"]:
         raise NotAllowed(
             f"{version_label(version)} passed other checks than the spec has now. "
-            f"`prescore run {version['model']}` makes a version that must pass the current ones."
+            f"`prescore check-again {version['model']} {version['version']}` runs those on it."
         )
 
 
@@ -112,17 +112,25 @@ def _require_expected(version: Version, model: Model, options: PublishOptions) -
     )
 
 
-def _require_newer(chosen: Version, published: Version) -> None:
+def _require_newer(chosen: Version, published: Version, options: PublishOptions) -> None:
     chosen_at, published_at = chosen["data_as_of"], published["data_as_of"]
     if chosen_at is None or published_at is None or chosen_at >= published_at:
         return
-    model = chosen["model"]
     raise NotAllowed(
         f"{version_label(chosen)} has data as of {utc(chosen_at)}, and the published version {published['version']} "
-        f"has data as of {utc(published_at)}. Was older data loaded into the source? "
-        f"To go back, run `prescore rollback {model}`; "
-        f"to publish it anyway, run `prescore publish {model} {chosen['version']} --allow-older`."
+        f"has data as of {utc(published_at)}. {_advice_on_older(chosen, options)}"
     )
+
+
+def _advice_on_older(version: Version, options: PublishOptions) -> str:
+    """Return what to do about inputs that are older than the published ones, as the caller meant the version."""
+    model, number = version["model"], version["version"]
+    if options.command is not None:
+        return f"To accept its older data, run `{options.command} --allow-older`."
+    cause = "Was older data loaded into the source?"
+    if version["state"] == "superseded":
+        cause = f"To go back to it, run `prescore rollback {model} --to {number}`."
+    return f"{cause} To publish it anyway, run `prescore publish {model} {number} --allow-older`."
 
 
 def version_label(version: Version) -> str:

@@ -41,9 +41,9 @@ def rollback(
             reason=reason,
         )
         pointer.move(catalog, target, move)
-        # An existing hold keeps its own reason.
-        if row["held_at"] is None:
-            hold(connection, model, reason or f"rolled back from version {left} to {number}")
+        # A hold by hand keeps its own reason; that of an earlier rollback is out of date.
+        if row["held_at"] is None or catalog.one("events_hold_by_rollback", model=model)["found"]:
+            hold(connection, model, reason or f"rolled back from version {left} to {number}", rolled_back=True)
     return catalog.version(model, number)
 
 

@@ -12,6 +12,11 @@ select at, model, version, event, actor, reason, detail from prescore.events whe
 select detail from prescore.events
 where model = %(model)s and version = %(version)s and event = 'resumed' order by id desc limit 1;
 
+-- name: events_hold_by_rollback
+-- Whether the model's last hold came with a rollback, and not by hand.
+select coalesce((select (e.detail ->> 'rolled_back')::boolean from prescore.events e
+                 where e.model = %(model)s and e.event = 'held' order by e.id desc limit 1), false) as found;
+
 -- name: events_started_from_scratch
 -- Whether a run, named by the event's reason, has already started a version from scratch that is not published yet.
 select exists (select from prescore.events e join prescore.versions v on v.model = e.model and v.version = e.version
