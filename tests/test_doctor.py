@@ -95,7 +95,10 @@ def test_another_onnx_runtime_than_that_of_a_live_model_is_a_finding(sandbox: Sa
         admin.execute("update prescore.versions set runtime = 'ONNX Runtime 1.0.0'")
         assert _notable(sandbox) == {}
         admin.execute("update prescore.versions set live = true")
-    assert "warning: was scored with ONNX Runtime 1.0.0, and this process has" in _notable(sandbox)["churn version 1"]
+    assert (
+        "warning: was scored with ONNX Runtime 1.0.0, and is scored here with ONNX Runtime 1."
+        in _notable(sandbox)["churn version 1"]
+    )
 
 
 def test_an_exclusive_lock_on_a_table_blinds_neither_status_nor_doctor(sandbox: Sandbox) -> None:

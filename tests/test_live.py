@@ -23,6 +23,7 @@ from fix_client import ClientCall, address
 from fix_project import SPEC, Sandbox, customers, linear, model
 from fix_store import S3
 from prescore.run import materialize
+from prescore.scoring.session import RUNTIME
 from prescore_api.client import Invalid
 from prescore_api.http.app import ServerSettings, build
 from prescore_api.http.dispatcher import Dispatcher
@@ -89,7 +90,7 @@ def test_rows_are_answered_from_the_table_or_live_with_the_same_numbers(project:
 
     described = live.get("/v1/models/churn").json()["live"]
     listed = [{"name": name, "dtype": "float32", "nullable": False} for name in ("visits", "spend")]
-    assert described == {"features": listed, "cache_seconds": 0}
+    assert described == {"features": listed, "cache_seconds": 0, "runtime": RUNTIME, "server_runtime": RUNTIME}
 
     (preferred,) = score(live, [keyed], prefer="live")
     assert (preferred["source"], preferred["key"], preferred["prediction"]) == (
@@ -240,8 +241,15 @@ def _model_file(project: Sandbox) -> Path:
     return file
 
 
-def test_without_its_model_file_a_model_is_refused_until_the_file_is_back(project: Sandbox) -> None:
-    """The table is served all the while, and a model that was loaded answers without the store."""
+def test_without_its_model_file_a_model_is_refused_until_the_file_is_back(
+    project: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table is served all the while, and a model that was loaded answers without the store.
+
+    The log says once that another release of ONNX Runtime scored the table.
+    """
+    older = "ONNX Runtime 1.0.0"
+    project.rows(f"update prescore.versions set runtime = '{older}' returning true")
     file, row = _model_file(project), {"features": features(1)}
     content = file.read_bytes()
     file.write_bytes(linear([9.0, 9.0]))
@@ -249,6 +257,7 @@ def test_without_its_model_file_a_model_is_refused_until_the_file_is_back(projec
         refused = client.post(PATH, json={"rows": [row]})
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "live_unavailable")
         assert refused.headers["Retry-After"]
+        assert client.get("/v1/models/churn").json()["live"]["server_runtime"] is None
         file.unlink()
         assert client.post(PATH, json={"rows": [row]}).status_code == 503
         (table,) = score(client, [{"key": {"customer": 1}, **row}])
@@ -259,6 +268,9 @@ def test_without_its_model_file_a_model_is_refused_until_the_file_is_back(projec
         assert answer["prediction"]["score"] == pytest.approx(table["prediction"]["score"], abs=1e-6)
         file.unlink()
         assert score(client, [row])[0]["source"] == "live"
+        described = client.get("/v1/models/churn").json()["live"]
+        assert (described["runtime"], described["server_runtime"]) == (older, RUNTIME)
+    assert caplog.text.count(f"churn version 1 was scored with {older}, and is scored here with {RUNTIME}") == 1
 
 
 def test_a_store_that_hangs_delays_neither_lookups_nor_the_refusal(project: Sandbox) -> None:

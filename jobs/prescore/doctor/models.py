@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 from prescore.catalog.catalog import Catalog
 from prescore.doctor.finding import Finding, fault, ok, warning
+from prescore.scoring import runtime
 from prescore.wording import age, count, utc
 
 
@@ -98,10 +99,10 @@ def _runtimes(catalog: Catalog) -> Iterator[Finding]:
     if not rows or find_spec("onnxruntime") is None:
         return
     # Only now: a machine that scores nothing does not have ONNX Runtime.
-    from prescore.scoring.session import runtime_difference
+    from prescore.scoring.session import RUNTIME
 
     for row in rows:
-        if difference := runtime_difference(row["runtime"]):
+        if difference := runtime.difference(row["runtime"], RUNTIME):
             yield warning(
                 f"{row['model']} version {row['version']}",
                 difference,

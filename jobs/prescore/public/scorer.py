@@ -14,11 +14,11 @@ import pyarrow as pa
 from prescore.errors import DomainInvalid, Mistake, ModelFailed, ModelInvalid, NotAllowed, NotFound, RuntimeDiffers
 from prescore.project.project import STORE, environment_store
 from prescore.public.session import Session
-from prescore.scoring import conversion, matching, predictions, rows
+from prescore.scoring import conversion, matching, predictions, rows, runtime
 from prescore.scoring.feature_values import MISSING
 from prescore.scoring.rows import FeatureColumns
 from prescore.scoring.scorer import Scorer as BatchScorer
-from prescore.scoring.session import ModelSession, runtime_difference
+from prescore.scoring.session import RUNTIME, ModelSession
 from prescore.scoring.signature import Signature
 from prescore.store.model_file import ModelFile
 from prescore.store.store import Store
@@ -102,7 +102,7 @@ class Scorer:
         if row["signature"] is None:
             raise NotAllowed(f"{label} has no signature in the catalog. Make another version: prescore run {name}")
         model = ModelSession(store.model(row["model_fingerprint"]), label, threads)
-        if difference := runtime_difference(row["runtime"]):
+        if difference := runtime.difference(row["runtime"], RUNTIME):
             warnings.warn(f"{label} {difference}.", RuntimeDiffers, stacklevel=2)
         return cls(model, Signature.from_content(row["signature"]))
 

@@ -79,19 +79,6 @@ def _open(model: ModelFile, graph: Graph, name: str, threads: int) -> ort.Infere
         raise ModelInvalid(f"{name} cannot be loaded as an ONNX model: {error}{advice}") from error
 
 
-def runtime_difference(runtime: str | None) -> str:
-    """Return, as a clause about a version that `runtime` scored, why scores of this process may differ from its table.
-
-    Empty if it was scored with this release, or elsewhere.
-    """
-    if runtime in (None, RUNTIME):
-        return ""
-    return (
-        f"was scored with {runtime}, and this process has {RUNTIME}: what it computes may differ from the table in the "
-        "last digits"
-    )
-
-
 def declared_width(node: Any) -> int | None:
     """Return the number of columns of a node, or None where the model leaves it open."""
     if len(node.shape) == 1:

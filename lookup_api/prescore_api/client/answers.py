@@ -220,10 +220,16 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What live answers take, and for how many seconds a server may repeat one."""
+    """What live answers take, and for how many seconds a server may repeat one.
+
+    `runtime` is the release of ONNX Runtime that scored the table, and `server_runtime` the one with which the server
+    scores, None if it has not loaded a model.
+    """
 
     features: tuple[Feature, ...]
     cache_seconds: float
+    runtime: str
+    server_runtime: str | None
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -231,6 +237,8 @@ class Live:
         return cls(
             features=tuple(map(Feature.from_json, content["features"])),
             cache_seconds=content["cache_seconds"],
+            runtime=content["runtime"],
+            server_runtime=content["server_runtime"],
         )
 
 

@@ -181,6 +181,8 @@ _LIVE = _object(
     "What live answers take.",
     features=_array(reference("Feature")),
     cache_seconds=_typed("number", "how long a server may repeat an answer for the same features"),
+    runtime=_typed("string", "the release of ONNX Runtime that scored the table"),
+    server_runtime=_nullable(_STRING, "the one with which this server scores; null if it has not loaded a model"),
 )
 
 _MODEL = _object(

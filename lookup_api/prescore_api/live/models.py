@@ -15,6 +15,7 @@ from typing import Any
 
 from prescore.catalog.queries import query
 from prescore.errors import LiveUnavailable, NotAllowed, PrescoreError
+from prescore.scoring import runtime
 from prescore_api.formats.scores import ScoreFrame
 from prescore_api.live.batching import BatchedScoring
 from prescore_api.live.bounds import LiveBounds
@@ -47,7 +48,8 @@ class LoadedModel:
 class LoadedModels:
     """Models by the id of their version. A model is kept while its version is published, or a request uses it.
 
-    Their files are in the store at `place`, a folder or a URL.
+    Their files are in the store at `place`, a folder or a URL. `runtime` is the release of ONNX Runtime that scores
+    them, None before the first one is loaded.
     """
 
     def __init__(self, reader: ReaderPool, place: Path | str, bounds: LiveBounds) -> None:
@@ -58,6 +60,7 @@ class LoadedModels:
         self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
         self._failed_at: dict[str, float] = {}
         self.process = ScoringProcess(self.forget)
+        self.runtime: str | None = None
 
     async def get(self, version: TableVersion) -> LoadedModel:
         """Return the model of a version, loaded if it is not yet; concurrent requests wait for the same load.
@@ -113,7 +116,7 @@ class LoadedModels:
 
     async def _load(self, version: TableVersion) -> LoadedModel:
         """Load a model; raises NotAllowed if it has no signature or file, and what the scoring process raises."""
-        signature = await self._signature(version)
+        described = await self._describe(version)
         fingerprint = version.row["model_fingerprint"]
         if fingerprint is None:
             raise NotAllowed(
@@ -121,10 +124,13 @@ class LoadedModels:
             )
         (catalog,) = await self._reader.rows(query("catalog_name"), {})
         cache_seconds = version.row["live_cache_seconds"]
+        signature = described["signature"]
         location = ModelLocation(_name(version), self._place, catalog["name"], fingerprint, signature, cache_seconds)
         await self.process.ready()
         number = next(self._numbers)
-        await self.process.call("load", number, location)
+        self.runtime = await self.process.call("load", number, location)
+        if difference := runtime.difference(described["runtime"], self.runtime):
+            _log.warning("%s %s", _name(version), difference)
         scoring = BatchedScoring(version.model, partial(self.process.call, "score", number), self._bounds)
         # A request may use the model for longer than its version is published.
         weakref.finalize(scoring, self._drop, asyncio.get_running_loop(), number).atexit = False
@@ -140,7 +146,8 @@ class LoadedModels:
         with suppress(LiveUnavailable):
             self.process.send("drop", number)
 
-    async def _signature(self, version: TableVersion) -> dict[str, Any]:
+    async def _describe(self, version: TableVersion) -> dict[str, Any]:
+        """Return a version's `signature`, and the `runtime` that scored its table."""
         parameters = {"model": version.model, "version": version.version, "id": version.id}
         rows = await self._reader.rows(query("lookup_signature"), parameters)
         if not rows:
@@ -150,8 +157,8 @@ class LoadedModels:
                 f"{_name(version)} has no signature in the catalog, so that nothing can be "
                 f"scored with it. Make another version with `prescore run {version.model}`."
             )
-        signature: dict[str, Any] = rows[0]["signature"]
-        return signature
+        described: dict[str, Any] = rows[0]
+        return described
 
     def _note(self, version: TableVersion, task: asyncio.Task[LoadedModel]) -> None:
         """Log how a load ended; a failure that repeats is logged once."""

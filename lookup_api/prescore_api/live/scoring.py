@@ -69,6 +69,11 @@ class Live:
             await end(self._following)
         await self._loaded.process.stop()
 
+    @property
+    def runtime(self) -> str | None:
+        """The release of ONNX Runtime that scores here, None before a model is loaded."""
+        return self._loaded.runtime
+
     async def describe(self, model: str, version: int | None = None) -> LiveModel:
         """Return a model as it is scored now; raises NotFound, NotAllowed or LiveUnavailable."""
         published, loaded = await self._model(model, version)

@@ -55,12 +55,14 @@ class Worker:
             else:
                 threading.Thread(target=self._reply, args=(number, function, arguments), daemon=True).start()
 
-    def load(self, model: int, location: Any) -> None:
-        """Load a model, which later calls refer to by a number."""
+    def load(self, model: int, location: Any) -> str:
+        """Load a model, which later calls refer to by a number; return the release of ONNX Runtime."""
+        from prescore.scoring.session import RUNTIME
         from prescore_api.live.loading import load
         from prescore_api.live.scored_model import ScoredModel
 
         self._models[model] = ScoredModel(load(location), location.cache_seconds)
+        return RUNTIME
 
     def score(self, model: int, requests: Any) -> Any:
         """Return the outcomes of requests."""

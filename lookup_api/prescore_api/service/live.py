@@ -92,6 +92,10 @@ class LiveScoring(Protocol):
     async def __aexit__(self, *_: object) -> None:
         """Stop for good."""
 
+    @property
+    def runtime(self) -> str | None:
+        """The release of ONNX Runtime that scores here, None before a model is loaded."""
+
     async def describe(self, model: str, version: int | None = None) -> LiveModel:
         """Return a model as it is scored now; raise NotFound for a version that is not the published one."""
 

@@ -148,15 +148,15 @@ class Models:
         if not version.row["live"]:
             return None
         rows = await self._rows("lookup_signature", version.model, version=version.version, id=version.id)
-        signature = rows[0]["signature"] if rows else None
-        if signature is None:
+        if not rows or rows[0]["signature"] is None:
             return None
+        signature, runtime = rows[0]["signature"], rows[0]["runtime"]
         features = [
             {"name": name, "dtype": node["dtype"], "nullable": name in signature["nullable"]}
             for node in signature["inputs"]
             for name in node["features"]
         ]
-        return {"features": features, "cache_seconds": version.row["live_cache_seconds"]}
+        return {"features": features, "cache_seconds": version.row["live_cache_seconds"], "runtime": runtime}
 
     def gauges(self) -> list[Description]:
         """Return every model as of the last reading with its age now; needs no database."""

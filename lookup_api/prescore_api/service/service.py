@@ -101,7 +101,10 @@ class Service:
     async def describe_model(self, caller: Caller, model: str) -> Description:
         """Return one published model; raises Forbidden, NotFound or DatabaseUnavailable."""
         caller.require(model)
-        return await self._models.describe(model)
+        description = await self._models.describe(model)
+        if description["live"] is not None:
+            description["live"]["server_runtime"] = None if self._live is None else self._live.runtime
+        return description
 
     async def version(self, caller: Caller, model: str, options: LookupOptions) -> TableVersion:
         """Return the version that lookups are answered from; raises Forbidden, NotFound or DatabaseUnavailable."""

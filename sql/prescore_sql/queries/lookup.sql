@@ -111,8 +111,8 @@ where (%(model)s::text is null or m.model = %(model)s)
 order by m.model;
 
 -- name: lookup_signature
--- What a version's model file takes and gives.
-select signature from prescore.versions where model = %(model)s and version = %(version)s and id = %(id)s;
+-- What a version's model file takes and gives, and what scored its table with it.
+select signature, runtime from prescore.versions where model = %(model)s and version = %(version)s and id = %(id)s;
 
 -- name: lookup_versions
 -- The versions of a model that can be looked up by number, newest first.
