@@ -38,7 +38,7 @@ from prescore_api.client import (
     Version,
 )
 from prescore_api.http.app import ServerSettings, build
-from prescore_api.http.schemas import SCHEMAS
+from prescore_api.http.openapi.schemas import SCHEMAS
 from prescore_api.service import lookup
 from prescore_api.tables.database import Bounds
 from test_api_lookup import FLIGHT, ID, NASTY, NOON

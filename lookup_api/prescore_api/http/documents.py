@@ -7,6 +7,7 @@ from http import HTTPStatus
 import orjson
 
 from prescore_api.http import openapi
+from prescore_api.http.openapi.schemas import Node
 from prescore_api.http.request import Request
 from prescore_api.http.response import JSON, NO_STORE, VARY, Header, Response, html, json
 from prescore_api.pages import api_docs
@@ -46,7 +47,7 @@ async def openapi_json(request: Request) -> Response:
     return json(_document(request))
 
 
-def _document(request: Request) -> openapi.Node:
+def _document(request: Request) -> Node:
     document = openapi.document(open_metrics=request.service.settings.open_metrics)
     # Without servers, the paths follow the host of the document's own URL.
     return {**document, "servers": [{"url": request.root_path}]} if request.root_path else document

@@ -1,4 +1,4 @@
-"""The JSON schemas of request and response bodies, for the OpenAPI document."""
+"""The JSON schemas of request and response bodies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 from prescore_api.service.live import MAX_ROWS
 from prescore_api.service.lookup import MAX_KEYS
 
-Schema = dict[str, Any]
+Node = dict[str, Any]
+"""A part of the document."""
+Schema = Node
 
 
 def reference(name: str) -> Schema:
@@ -39,9 +41,9 @@ def _typed(name: str, description: str = "") -> Schema:
 
 _STRING = _typed("string")
 _INTEGER = _typed("integer")
-_BOOLEAN = _typed("boolean")
 _TIME = {"type": "string", "format": "date-time"}
 _DATA_AS_OF = {**_TIME, "description": "the time that the inputs describe"}
+_PUBLISHED_AT = _nullable(_TIME, "null for a version that was never published")
 _AGE = _typed("number", "now - data_as_of, in seconds")
 _STALE = _typed("boolean", "whether the data is older than the model's max age")
 _VALUE = {"anyOf": [_typed(name) for name in ("string", "integer", "number", "boolean", "null")]}
@@ -57,7 +59,7 @@ _ANSWER = _object(
     found=_typed("boolean", "whether the version has the key"),
     prediction=_nullable(_PREDICTION, "the outputs by name; null if the key was not found"),
     data_as_of=_DATA_AS_OF,
-    published_at=_nullable(_TIME, "null for a version that was never published"),
+    published_at=_PUBLISHED_AT,
     age_seconds=_AGE,
     stale=_STALE,
 )
@@ -107,7 +109,7 @@ _SCORE_ANSWER = _object(
     prediction=_nullable(_PREDICTION, "the outputs by name; null if the row was rejected"),
     rejected=_nullable(reference("Rejection"), "null if the row has a prediction"),
     data_as_of={**_TIME, "description": "the time that the inputs describe; of a live answer, when it was computed"},
-    published_at=_nullable(_TIME, "null for a version that was never published"),
+    published_at=_PUBLISHED_AT,
     age_seconds=_AGE,
     stale=_STALE,
 )
@@ -126,9 +128,7 @@ _COLUMN = _object(
 
 _OUTPUT = _object(
     "An output column.",
-    name=_STRING,
-    type=_typed("string", "a Postgres type"),
-    comment=_typed("string", "the description from the spec"),
+    **_COLUMN["properties"],
     role=_typed("string", "output for a prediction, passthrough for a column copied from the inputs"),
 )
 
@@ -150,7 +150,7 @@ _VERSION = _object(
     version=_INTEGER,
     state=_typed("string", "published, superseded, or checked if it was never published"),
     data_as_of=_DATA_AS_OF,
-    published_at=_nullable(_TIME, "null for a version that was never published"),
+    published_at=_PUBLISHED_AT,
     rows=_INTEGER,
 )
 
