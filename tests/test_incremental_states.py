@@ -20,6 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from fix_incremental import INCREMENTAL, Nights
 from fix_project import Sandbox, linear
 from prescore.catalog.catalog import Catalog
+from prescore.comparison import distribution
+from prescore.comparison.comparison import compare
 from prescore.errors import NotAllowed, NotFound, Refused
 from prescore.project.spec import Retention
 from prescore.run import audit
@@ -122,6 +124,7 @@ class Machine(RuleBasedStateMachine):
             self.truth[number] = self.expected()
             assert audit.verify(self.project.job(), number).identical
         self.compare_numbers(report, served)
+        self.compare_with_served(report.version, served)
 
     @rule(what=st.sampled_from(["duplicate", "rejects"]))
     def refuse(self, what: str) -> None:
@@ -186,6 +189,21 @@ class Machine(RuleBasedStateMachine):
             new, vanished = len(self.frame) - len(common), len(base) - len(common)
             assert self.nights.numbers(report) == (int(same.sum()), int((~same).sum()), new, vanished)
 
+    def compare_with_served(self, number: int, served: int | None) -> None:
+        """Compare what the catalog has of the differences from the served version with those of all rows."""
+        with self.connected() as connection:
+            version = Catalog(connection).version("churn", number)
+            if served is None or version["comparison"] is None:
+                return
+            before = Catalog(connection).version("churn", served)
+            # It is then compared by all rows.
+            whole = compare(connection, before, {**version, "rows_stored": None}).as_dict()
+        assert version["comparison"]["keys"] == whole["keys"]
+        for found, expected in zip(version["comparison"]["columns"], whole["columns"], strict=True):
+            assert found["changed"] == expected["changed"]
+            if expected["shift"] is not None:
+                assert found["shift"]["b"] == pytest.approx(expected["shift"]["b"], rel=1e-9)
+
     def expected(self) -> Rows:
         """Return what a version of tonight's customers shows."""
         return [
@@ -213,7 +231,9 @@ class Machine(RuleBasedStateMachine):
         return self.project.database.connect
 
 
-def test_each_version_is_and_stays_what_a_full_run_gives(sandbox: Sandbox) -> None:
+def test_each_version_is_and_stays_what_a_full_run_gives(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Versions with as few rows have profiles, too.
+    monkeypatch.setattr(distribution, "EXACT_ROWS", 10)
     machine = type("Machine", (Machine,), {"project": sandbox})
     limits = settings(
         deadline=None,

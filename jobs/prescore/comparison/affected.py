@@ -18,6 +18,9 @@ from prescore.comparison.columns import SharedColumn
 from prescore.comparison.relation import VERSIONS, Pair, Relation
 from prescore.comparison.shared_base import SharedBase, delta
 
+_SMALL = 0.04
+"""The share of a base's rows below which looking them up by their keys takes less work than reading all of them."""
+
 
 @dataclass(frozen=True)
 class AffectedRows:
@@ -37,7 +40,12 @@ def read(connection: Connection, shared: SharedBase, columns: Sequence[SharedCol
     """Copy the affected rows into temporary tables. Pass them to `discard` before the end of the transaction."""
     key = [column["name"] for column in shared.base["key_columns"]]
     names = {"key": identifiers(key), "columns": identifiers([*key, *(column.name for column in columns)])}
+    is_small = shared.rows_stored < _SMALL * (shared.base["rows"] or 0)
+    if is_small:
+        connection.execute(query("comparison_use_index"))
     base = _create(connection, shared.base, "base", _base_rows(shared, names))
+    if is_small:
+        connection.execute(query("comparison_use_any_join"))
     relations = []
     for name, version in (("a", shared.a), ("b", shared.b)):
         table = delta(version)

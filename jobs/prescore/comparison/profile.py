@@ -16,9 +16,9 @@ from psycopg.types.json import Jsonb
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
+from prescore.comparison import bins, distribution
 from prescore.comparison.bins import Bin
-from prescore.comparison.bins import edges as edges_of
-from prescore.comparison.columns import SharedColumn
+from prescore.comparison.columns import SharedColumn, shared_columns
 from prescore.comparison.distribution import read_bins, read_sample
 from prescore.comparison.movement import MAX_LABEL_PAIRS
 from prescore.comparison.relation import VERSIONS, Relation
@@ -60,6 +60,20 @@ def get(connection: Connection, version: Version, columns: Sequence[SharedColumn
     return found
 
 
+def keep(connection: Connection, version: Version) -> None:
+    """Make the profile of a full version that deltas may be based on, unless it has one or is small."""
+    if version["base_version"] is not None or version["trial_rows"] is not None or not is_large(version):
+        return
+    owner = Catalog(connection).version(version["model"], version["rows_version"])
+    with connection.transaction():
+        get(connection, owner, shared_columns(version, version, {}))
+
+
+def is_large(version: Version) -> bool:
+    """Return whether a version has more rows than a histogram that gives each value a bin of its own."""
+    return (version["rows"] or 0) > distribution.EXACT_ROWS
+
+
 def read_labels(connection: Connection, relation: sql.Identifier, column: SharedColumn) -> Labels:
     """Return how many rows of a relation have each value of a column."""
     statement = query("comparison_labels", column=column.identifier, relation=relation)
@@ -78,28 +92,37 @@ def _read(connection: Connection, version: Version, columns: Sequence[SharedColu
     found = {}
     for column in columns:
         edges = None
-        bins: list[Bin] = []
+        counted: list[Bin] = []
         if column.is_number:
-            edges = sorted({*sample.edges[column.name], *_read_tails(connection, relation, column)})
-            (bins,) = read_bins(connection, [relation.name], column, edges)
+            edges = _read_edges(connection, relation, column, sample.edges[column.name])
+            (counted,) = read_bins(connection, [relation.name], column, edges)
         has_labels = column.may_be_label and sample.labels[column.name] <= MAX_LABEL_PAIRS
         labels = read_labels(connection, relation.name, column) if has_labels else None
-        found[column.name] = ColumnProfile(edges, bins, labels)
+        found[column.name] = ColumnProfile(edges, counted, labels)
     return found
 
 
-def _read_tails(connection: Connection, relation: Relation, column: SharedColumn) -> list[float]:
-    """Return edges that give the smallest and the largest numbers bins of their own.
+def _read_edges(
+    connection: Connection, relation: Relation, column: SharedColumn, sampled: Sequence[float]
+) -> list[float]:
+    """Return the edges of a sample, and others that give the smallest and the largest numbers bins of their own.
 
-    When some of them are removed, it is known which are the smallest and the largest then.
+    When some of these numbers are removed, it is known which are the smallest and the largest then.
     """
+    if not sampled:
+        return []
+    # Few values are beyond these edges, unless they are frequent.
+    inner = len(sampled) // 100
     statement = query(
         "comparison_tails",
         value=column.value(),
         relation=relation.name,
-        limit=sql.Literal(_TAIL),
+        low=sql.Literal(sampled[inner]),
+        high=sql.Literal(sampled[-1 - inner]),
+        count=sql.Literal(_TAIL),
     )
-    return edges_of(row["value"] for row in connection.execute(statement))
+    tails = bins.edges(row["value"] for row in connection.execute(statement))
+    return sorted({*sampled, *tails})
 
 
 def _from_row(row: dict[str, Any]) -> ColumnProfile:

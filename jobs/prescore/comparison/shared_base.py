@@ -11,7 +11,7 @@ from prescore.catalog.database import Connection
 from prescore.catalog.edits import may_be_edited
 from prescore.catalog.queries import query
 from prescore.catalog.version_row import missing_rows
-from prescore.comparison.distribution import EXACT_ROWS
+from prescore.comparison import profile
 from prescore.comparison.relation import VERSIONS
 
 
@@ -29,6 +29,11 @@ class SharedBase:
         found = [delta(version) for version in (self.a, self.b)]
         return [table for table in found if table is not None]
 
+    @property
+    def rows_stored(self) -> int:
+        """The number of rows of the deltas."""
+        return sum(version["rows_stored"] or 0 for version in (self.a, self.b) if delta(version) is not None)
+
 
 def delta(version: Version) -> sql.Identifier | None:
     """Return the table with the rows in which a version differs from its base, None if it has none."""
@@ -45,7 +50,7 @@ def find(connection: Connection, a: Version, b: Version) -> SharedBase | None:
         return None
     catalog = Catalog(connection)
     base = catalog.version(a["model"], _base_number(a))
-    if (base["rows"] or 0) <= EXACT_ROWS or not _has_columns_of(base, a, b):
+    if not profile.is_large(base) or not _has_columns_of(base, a, b):
         return None
     if not catalog.one("comparison_rights")["granted"]:
         return None

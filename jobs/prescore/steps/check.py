@@ -16,7 +16,7 @@ from prescore.catalog.edits import may_be_edited
 from prescore.catalog.queries import query
 from prescore.checks import compulsory, expectations
 from prescore.checks.results import differing_rows, sentence
-from prescore.comparison import limits
+from prescore.comparison import limits, profile
 from prescore.comparison.differences import Comparison
 from prescore.comparison.served import compare_with_served
 from prescore.errors import DatabaseRefused, NotAllowed, Refused
@@ -138,6 +138,9 @@ def _compare(connection: Connection, version: Version, spec: Spec) -> Comparison
     catalog = Catalog(connection)
     if withheld.is_backfill(catalog, version):
         return None
+    if spec.incremental is not None and spec.incremental.rebase and not spec.comparison.skip:
+        # The next versions will be compared by it.
+        profile.keep(connection, version)
     return compare_with_served(catalog, version, spec.comparison)
 
 

@@ -17,6 +17,15 @@ select has_database_privilege(current_database(), 'temporary')
        and has_table_privilege('prescore.profiles', 'insert')
        and not current_setting('transaction_read_only')::boolean as granted;
 
+-- name: comparison_use_index
+-- Look rows up by their keys. Postgres assumes that pages are on disk, and would read a table whole for a hundredth of its
+-- rows. Valid until the transaction ends.
+select set_config(name, 'off', true) from pg_settings where name in ('enable_hashjoin', 'enable_mergejoin');
+
+-- name: comparison_use_any_join
+-- Leave the kind of join to Postgres again.
+select set_config(name, reset_val, true) from pg_settings where name in ('enable_hashjoin', 'enable_mergejoin');
+
 -- name: comparison_affected
 -- Copy rows into a temporary table.
 create temporary table {table} on commit drop as {rows};
@@ -74,10 +83,11 @@ percentile_disc((select array_agg(n / {steps}::double precision order by n) from
   within group (order by {value}) as {name};
 
 -- name: comparison_tails
--- The smallest and the largest values of a number.
-(select {value} as value from {relation} where {value} is not null order by 1 limit {limit})
-union all
-(select {value} from {relation} where {value} is not null order by 1 desc limit {limit});
+-- The smallest and the largest values of a number, all of which are outside of these limits.
+with numbers as (
+  select distinct {value} as value from {relation} where {value} < {low} or {value} > {high}
+)
+(select value from numbers order by value limit {count}) union (select value from numbers order by value desc limit {count});
 
 -- name: comparison_distinct
 -- How many values a column has.
