@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pandas as pd
+import pyarrow as pa
 import pytest
 
+from fix_api import serving, until_in_memory
 from fix_client import address
 from fix_project import SPEC, Sandbox, customers
 from prescore.run import audit, materialize
 from prescore.run.report import Report
-from prescore_api.client import Client
+from prescore_api.client import Answer, Client, ScoreAnswer, TooOld
+from prescore_api.formats import arrow
+from prescore_api.http.app import ServerSettings, build
 
+BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+DATA_AS_OF = """
+select distinct extract(epoch from data_as_of - '2026-01-01 00:00Z')::integer / 3600 from predictions.churn order by 1
+"""
 WITHOUT_CHECKS = SPEC[: SPEC.index("[[checks]]")] + SPEC[SPEC.index("[freshness]") :]
 
 
 @pytest.fixture(params=["full", "incremental", "rebase = 0"])
 def project(sandbox: Sandbox, request: Any) -> Sandbox:
     incremental = {"full": "", "incremental": "[incremental]\n", "rebase = 0": "[incremental]\nrebase = 0\n"}
+    return keeping(sandbox, incremental[request.param])
+
+
+def keeping(sandbox: Sandbox, more: str) -> Sandbox:
+    """Return a project that keeps rows for 50 hours, with more in its spec."""
     clock = "[domain]\ndata_as_of = { query = \"select max(loaded) from read_csv('data/loaded.csv')\" }\n"
     spec = WITHOUT_CHECKS.replace("[domain]\n", clock)
-    sandbox.spec(spec + incremental[request.param] + '[vanished]\npolicy = "keep"\nkeep_for = "50h"\n')
+    sandbox.spec(spec + more + '[vanished]\npolicy = "keep"\nkeep_for = "50h"\n')
     (sandbox.root / "data").mkdir(exist_ok=True)
     return sandbox
 
@@ -32,8 +47,8 @@ def run(project: Sandbox, absent: set[int], hour: int) -> Report:
     """Publish a hundred customers but for some, with inputs of this hour."""
     present = [customer for customer in range(100) if customer not in absent]
     project.data(customers(100).take(present))
-    day, hours = divmod(hour, 24)
-    (project.root / "data" / "loaded.csv").write_text(f"loaded\n2026-01-{1 + day:02} {hours:02}:00:00\n")
+    loaded = BEGINNING + timedelta(hours=hour)
+    (project.root / "data" / "loaded.csv").write_text(f"loaded\n{loaded:%Y-%m-%d %H:%M:%S}\n")
     return materialize.run(project.job())
 
 
@@ -60,8 +75,90 @@ def test_a_kept_row_has_the_age_of_its_own_inputs(project: Sandbox) -> None:
         assert (report.rows, kept(project)) == (100 - len(absent - set(expected)), expected)
         verification = audit.verify(project.job())
         assert (verification.identical, verification.differences) == (True, ())
+        assert [row[0] for row in project.rows(DATA_AS_OF)] == sorted({hour, *expected.values()})
         if 5 in expected:
+            old, new = (json.loads(project.cli("lookup", "churn", key, "--json").out) for key in ("5", "1"))
+            assert (old["data_as_of"][:13], new["data_as_of"][:10]) == ("2026-01-01T00", f"2026-01-{1 + hour // 24:02}")
+            assert round((old["age_seconds"] - new["age_seconds"]) / 3600) == hour
             assert project.rows("select score from predictions.churn where customer = 5") == before
+
+
+@pytest.mark.parametrize("in_memory", ["true", "false"])
+def test_every_answer_has_the_age_of_a_kept_row(sandbox: Sandbox, in_memory: str) -> None:
+    project = keeping(sandbox, f"[incremental]\n[live]\nallowed = true\n[lookup]\nin_memory = {in_memory}\n")
+    hour = int((datetime.now(UTC) - BEGINNING) / timedelta(hours=1))
+    run(project, set(), hour - 30)
+    run(project, {5}, hour)
+    old, new = (BEGINNING + timedelta(hours=at) for at in (hour - 30, hour))
+    settings = ServerSettings(open_to_all=True, store=project.root / ".prescore" / "store")
+    with serving(build(project.database, settings)) as http, Client(address(http)) as client:
+        if in_memory == "true":
+            until_in_memory(http, "churn", 2)
+        path = "/v1/predictions/churn"
+        keys = [{"customer": customer} for customer in (4, 5, 4)]
+        expected = [(new, False), (old, True), (new, False)]
+
+        # JSON, and an answer of /score from the table.
+        assert [aged(client.predict("churn", key)) for key in keys] == expected
+        assert [aged(answer) for answer in client.lookup("churn", keys)] == expected
+        (scored,) = client.score("churn", [{"key": keys[1]}])
+        assert (scored.source, *aged(scored)) == ("table", old, True)
+
+        # Arrow, CSV and JSON lines.
+        times = client.lookup("churn", pd.DataFrame(keys))["data_as_of"].tolist()
+        assert times == [new, old, new]
+        single = http.get(f"{path}/5", headers={"Accept": arrow.MEDIA_TYPE.decode()})
+        metadata = pa.ipc.open_stream(single.content).read_all().schema.metadata
+        assert (datetime.fromisoformat(metadata[b"data_as_of"].decode()), metadata[b"stale"]) == (old, b"true")
+        rows = {answer.key["customer"]: aged(answer) for answer in client.rows("churn")}
+        assert (len(rows), rows[4], rows[5]) == (100, *expected[:2])
+        csv = http.get(f"{path}/rows?output=score", headers={"Accept": "text/csv"}).text.splitlines()
+        assert csv[0] == '"customer","score","data_as_of"'
+        assert [datetime.fromisoformat(csv[1 + customer].split(",")[2]) for customer in (4, 5)] == [new, old]
+        page = http.get(f"{path}/rows", headers={"Accept": arrow.MEDIA_TYPE.decode()}).content
+        assert pa.ipc.open_stream(page).read_all()["data_as_of"].to_pylist()[4:6] == [new, old]
+
+        # Tensors: the age is that of the oldest row.
+        answer = inferred(http, [4, 5, 4])
+        stale = next(output for output in answer["outputs"] if output["name"] == "stale")
+        assert stale["data"] == [False, True, False]
+        assert answer["parameters"]["data_as_of"] == inferred(http, [5])["parameters"]["data_as_of"] == old.isoformat()
+
+        # The caller's limit is for the row, too.
+        limit = 60 * 60 * 29
+        assert client.predict("churn", 4, max_age=limit).found
+        for call in (
+            lambda: client.predict("churn", 5, max_age=limit),
+            lambda: client.lookup("churn", keys, max_age=limit),
+            lambda: list(client.rows("churn", max_age=limit)),
+            lambda: client.score("churn", [{"key": keys[1]}], max_age=limit),
+        ):
+            with pytest.raises(TooOld, match="The row of customer=5 in churn version 2 is too old"):
+                call()
+        features = {"visits": 1.0, "spend": 2.0}
+        answers = client.score("churn", [{"key": key, "features": features} for key in keys], max_age=limit)
+        assert [answer.source for answer in answers] == ["table", "live", "table"]
+
+        # Each key in the published version or in a canary.
+        project.cli("run", "churn", "--no-publish")
+        project.cli("canary", "churn", "3", "--share", "0.5")
+        http.get("/v1/models/churn")
+        mixed = client.lookup("churn", keys)
+        assert ({answer.version for answer in mixed} <= {2, 3}, [aged(answer) for answer in mixed]) == (True, expected)
+        assert client.lookup("churn", pd.DataFrame(keys))["data_as_of"].tolist() == times
+
+
+def aged(answer: Answer | ScoreAnswer) -> tuple[datetime, bool]:
+    """Return the time of an answer's inputs, which its age must fit, and whether it is stale."""
+    age = (datetime.now(UTC) - answer.data_as_of).total_seconds()
+    assert abs(age - answer.age_seconds) < 600
+    return answer.data_as_of, answer.stale
+
+
+def inferred(http: httpx.Client, customers: list[int]) -> Any:
+    """Return the answer to keys through the Open Inference Protocol."""
+    tensor = {"name": "customer", "datatype": "INT64", "shape": [len(customers)], "data": customers}
+    return http.post("/v2/models/churn/infer", json={"inputs": [tensor]}).json()
 
 
 def test_a_kept_row_counts_as_vanished(project: Sandbox) -> None:

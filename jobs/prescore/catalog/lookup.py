@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from psycopg import Cursor, DataError, ProgrammingError, RawCursor, sql
@@ -91,8 +92,8 @@ def _fetch(connection: Connection, statement: sql.Composed, key: Mapping[str, An
     return cursor.execute(statement, values).fetchall()
 
 
-def _tombstone(catalog: Catalog, published: VersionRow, key: Mapping[str, Any]) -> VersionRow | None:
-    """Return the last retained version before the published one that has a key, None if there is none."""
+def _tombstone(catalog: Catalog, published: VersionRow, key: Mapping[str, Any]) -> tuple[int, datetime] | None:
+    """Return the last retained version before the published one that has a key, and the time of its inputs."""
     model = published["model"]
     for row in catalog.all("lookup_earlier", model=model, version=published["version"]):
         earlier: VersionRow | None = catalog.one("lookup_version", model=model, version=row["version"])
@@ -100,26 +101,30 @@ def _tombstone(catalog: Catalog, published: VersionRow, key: Mapping[str, Any]) 
             continue
         statement = lookup_statements.version_statement(earlier)
         with suppress(UnspellableKey):
-            ((_, found, *_),) = _fetch(catalog.connection, statement, key)
-            if found:
-                return earlier
+            (found,) = _fetch(catalog.connection, statement, key)
+            if found[1]:
+                return earlier["version"], version_row.kept_data_as_of(earlier, found) or earlier["data_as_of"]
     return None
 
 
-def _answer(published: VersionRow, key: Mapping[str, Any], row: Row, tombstone: VersionRow | None) -> dict[str, Any]:
+def _answer(
+    published: VersionRow, key: Mapping[str, Any], row: Row, tombstone: tuple[int, datetime] | None
+) -> dict[str, Any]:
     _, found, *outputs = row
     names = [column["name"] for column in published["output_columns"]]
-    age = version_row.age_seconds(published)
+    data_as_of = version_row.kept_data_as_of(published, row) or published["data_as_of"]
+    age = version_row.age_seconds(published, data_as_of)
+    last_version, last_data_as_of = tombstone or (None, None)
     return {
         "model": published["model"],
         "version": published["version"],
         "key": dict(key),
         "found": bool(found),
         "prediction": dict(zip(names, outputs, strict=True)) if found else None,
-        "data_as_of": published["data_as_of"],
+        "data_as_of": data_as_of,
         "published_at": published["published_at"],
         "age_seconds": age,
         "stale": version_row.is_stale(age, published["max_age_seconds"]),
-        "last_version": None if tombstone is None else tombstone["version"],
-        "last_data_as_of": None if tombstone is None else tombstone["data_as_of"],
+        "last_version": last_version,
+        "last_data_as_of": last_data_as_of,
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+KEPT_CLOCK = "kept_data_as_of"
+"""The column that has the `data_as_of` of a row that is kept after its key has vanished, and NULL in other rows."""
 RESERVED_COLUMNS = frozenset(
     {
         "version",
@@ -13,7 +15,7 @@ RESERVED_COLUMNS = frozenset(
         "max_age",
         "found",
         "stale",
-        "kept_data_as_of",
+        KEPT_CLOCK,
         "rejected",
         "rejected.reason",
     }

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from prescore import errors
 from prescore.catalog.catalog import Column, Version
+from prescore.catalog.naming import KEPT_CLOCK
 
 Row = tuple[Any, ...]
 """A row of a lookup: the id of the version that answered, whether the key exists, then the outputs.
@@ -39,6 +40,7 @@ class VersionRow(TypedDict):
     state: str
     table_name: str
     rows: int
+    kept: int
     key_columns: list[Column]
     output_columns: list[Column]
     data_as_of: datetime
@@ -119,9 +121,25 @@ def lost_rows(version: VersionRow) -> errors.DatabaseRefused:
     return missing_rows(version, None if is_delta(version) else 0)
 
 
-def age_seconds(published: VersionRow) -> float:
-    """Return the age of the inputs in seconds, at the time the row was read."""
-    return (published["now"] - published["data_as_of"]).total_seconds()
+def kept_position(version: VersionRow) -> int | None:
+    """Return which output has the times of rows that are kept although their keys have vanished; None without any."""
+    if not version["kept"]:
+        return None
+    return [column["name"] for column in version["output_columns"]].index(KEPT_CLOCK)
+
+
+def kept_data_as_of(version: VersionRow, row: Row) -> datetime | None:
+    """Return the time of a row's own inputs if its key has vanished and the version keeps it, otherwise None."""
+    position = kept_position(version)
+    if position is None or not row[1]:
+        return None
+    time: datetime | None = row[2 + position]
+    return time
+
+
+def age_seconds(published: VersionRow, data_as_of: datetime) -> float:
+    """Return the age in seconds of inputs of a time, at the time the version's row was read."""
+    return (published["now"] - data_as_of).total_seconds()
 
 
 def is_stale(age: float, max_age: float | None) -> bool:

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from prescore.catalog.catalog import Column
+from prescore.catalog.naming import KEPT_CLOCK
 from prescore.catalog.types import KEY_TYPES, OUTPUT_TYPES, PASSTHROUGH_TYPES
 from prescore.errors import NotFound, SpecInvalid
 from prescore.project import consistency, validation_messages
@@ -58,8 +59,6 @@ else:
     PassthroughType = Literal[PASSTHROUGH_TYPES]
 
 
-KEPT_CLOCK = "kept_data_as_of"
-"""The column that has the `data_as_of` of a row that is kept after its key has vanished, and NULL in other rows."""
 _CONTENT = {"domain", "key", "passthrough", "onnx", "outputs", "indexes", "vanished"}
 """The sections that decide the content of a version's table."""
 

@@ -11,9 +11,9 @@ from psycopg import sql
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.database import Connection
 from prescore.catalog.driver_errors import first_line
+from prescore.catalog.naming import KEPT_CLOCK
 from prescore.catalog.queries import query
 from prescore.errors import Busy, DomainInvalid
-from prescore.project.spec import KEPT_CLOCK
 from prescore.scoring import rejects
 from prescore.scoring.rejects import Scored
 from prescore.versions import delta, kept, rows, table

@@ -10,8 +10,8 @@ from psycopg import sql
 from prescore.catalog.catalog import Version
 from prescore.catalog.columns import column_definitions, identifiers
 from prescore.catalog.database import Connection
+from prescore.catalog.naming import KEPT_CLOCK
 from prescore.catalog.queries import query
-from prescore.project.spec import KEPT_CLOCK
 from prescore.versions import rows, table, views
 
 _REJECTED = sql.Identifier("prescore_rejected_keys")

@@ -14,7 +14,7 @@ from psycopg import sql
 from prescore.catalog.catalog import Catalog, Column, Version
 from prescore.catalog.columns import column_definition, identifiers
 from prescore.catalog.database import Connection
-from prescore.catalog.naming import CANARY
+from prescore.catalog.naming import CANARY, KEPT_CLOCK
 from prescore.catalog.queries import query
 from prescore.errors import Mistake, NotAllowed
 from prescore.versions import table
@@ -136,12 +136,18 @@ def _with_deltas(
 def _shown(version: Version, expected: Sequence[str], number: sql.Composable, clocks: sql.Identifier) -> sql.Composed:
     keys = table.key_names(version)
     outputs = expected[len(keys) + len(_OWN_COLUMNS) :]
+    name = sql.Literal(version["model"])
+    if KEPT_CLOCK in outputs:
+        data_as_of = query("views_own_data_as_of", clock=sql.Identifier(KEPT_CLOCK), clocks=clocks, name=name)
+    else:
+        data_as_of = query("views_data_as_of", clocks=clocks, name=name)
     return query(
         "views_shown",
         keys=identifiers(keys, "p"),
         version=number,
+        data_as_of=data_as_of,
         clocks=clocks,
-        name=sql.Literal(version["model"]),
+        name=name,
         outputs=identifiers(outputs, "p"),
     )
 

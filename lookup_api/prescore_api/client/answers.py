@@ -60,10 +60,11 @@ class Answer:
             key=content["key"],
             found=True,
             prediction=content["prediction"],
-            data_as_of=datetime.fromisoformat(headers["Prescore-Data-As-Of"]),
+            # A kept row has its own.
+            data_as_of=datetime.fromisoformat(content.get("data_as_of", headers["Prescore-Data-As-Of"])),
             published_at=_parse_time(headers["Prescore-Published-At"] or None),
-            age_seconds=float(headers["Prescore-Age-Seconds"]),
-            stale=headers["Prescore-Stale"] == "true",
+            age_seconds=float(content.get("age_seconds", headers["Prescore-Age-Seconds"])),
+            stale=content.get("stale", headers["Prescore-Stale"] == "true"),
         )
 
     def __getitem__(self, output: str) -> Any:

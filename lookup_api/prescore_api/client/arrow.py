@@ -96,13 +96,15 @@ def flatten(answers: pa.Table) -> pa.Table:
     for struct in ("key", "prediction"):
         columns |= zip(_field_names(answers, struct), answers.column(struct).flatten(), strict=True)
     data_as_of = datetime.fromisoformat(answers.schema.metadata[b"data_as_of"].decode())
+    shared = {
+        "version": pa.scalar(version_of(answers), pa.int32()),
+        "data_as_of": pa.scalar(data_as_of, pa.timestamp("us", "UTC")),
+    }
     columns["found"] = answers.column("found")
-    # While the model has a canary.
-    if "version" in answers.column_names:
-        columns |= {name: answers.column(name) for name in ("version", "data_as_of")}
-    else:
-        columns["version"] = pa.repeat(pa.scalar(version_of(answers), pa.int32()), answers.num_rows)
-        columns["data_as_of"] = pa.repeat(pa.scalar(data_as_of, pa.timestamp("us", "UTC")), answers.num_rows)
+    for name, value in shared.items():
+        # Rows have their own while the model has a canary, or `data_as_of` alone if it keeps rows.
+        has_own = name in answers.column_names
+        columns[name] = answers.column(name) if has_own else pa.repeat(value, answers.num_rows)
     return pa.table(columns, metadata=answers.schema.metadata)
 
 

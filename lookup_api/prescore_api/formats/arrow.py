@@ -3,14 +3,14 @@
 A request has a column for each key column, with the same name. A response has three columns: the structs `key` and
 `prediction`, whose fields cannot clash with other names, and the boolean `found`, which pages of rows do not need. The
 schema's metadata holds what all answers share. While a model has a canary, answers to many keys also have the columns
-`version` and `data_as_of`.
+`version` and `data_as_of`. In a version that keeps rows whose keys have vanished, all rows have `data_as_of`.
 
 The format: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -101,7 +101,10 @@ def render(answers: Answers | MixedAnswers) -> bytes:
     if isinstance(answers, MixedAnswers):
         return _stream(_mixed(answers))
     batch = _batch(answers, answers.selection)
-    return _stream(batch.replace_schema_metadata(_metadata(answers.table_version, answers.age)))
+    version = answers.table_version
+    if version.kept_position is not None:
+        batch = _with_data_as_of(batch, version, answers.age, answers.kept_ages)
+    return _stream(batch.replace_schema_metadata(_metadata(version, answers.age)))
 
 
 def _mixed(answers: MixedAnswers) -> pa.RecordBatch:
@@ -112,9 +115,9 @@ def _mixed(answers: MixedAnswers) -> pa.RecordBatch:
     published, canary = answers.published, answers.canary
     names = [name for _, name in published.selection]
     parts = [
-        _with_version(_batch(published, published.selection), published.table_version),
+        _with_version(_batch(published, published.selection), published),
         # It has these outputs with the same types. Otherwise, it would break readers, and be no canary.
-        _with_version(_batch(canary, canary.table_version.select_outputs(names)), canary.table_version),
+        _with_version(_batch(canary, canary.table_version.select_outputs(names)), canary),
     ]
     (batch,) = pa.Table.from_batches(parts).combine_chunks().to_batches() or parts[:1]
     ordered = batch.take(pa.array(_order(answers.is_canary), pa.int64()))
@@ -127,10 +130,20 @@ def _order(is_canary: Sequence[bool]) -> list[int]:
     return [next(canary if taken else published) for taken in is_canary]
 
 
-def _with_version(batch: pa.RecordBatch, version: TableVersion) -> pa.RecordBatch:
+def _with_version(batch: pa.RecordBatch, answers: Answers) -> pa.RecordBatch:
+    version = answers.table_version
     number = pa.repeat(pa.scalar(version.version, pa.int32()), batch.num_rows)
-    data_as_of = pa.repeat(pa.scalar(version.row["data_as_of"], _TYPES["timestamptz"]), batch.num_rows)
-    return batch.append_column("version", number).append_column("data_as_of", data_as_of)
+    return _with_data_as_of(batch.append_column("version", number), version, answers.age, answers.kept_ages)
+
+
+def _with_data_as_of(
+    batch: pa.RecordBatch, version: TableVersion, age: Age, kept_ages: Mapping[int, Age]
+) -> pa.RecordBatch:
+    """Return rows with the column `data_as_of`: the time of the version's inputs, or of those of a kept row."""
+    times = [age.data_as_of(version)] * batch.num_rows
+    for position, own in kept_ages.items():
+        times[position] = own.data_as_of(version)
+    return batch.append_column("data_as_of", pa.array(times, _TYPES["timestamptz"]))
 
 
 def _batch(answers: Answers, selection: OutputSelection) -> pa.RecordBatch:
@@ -153,8 +166,10 @@ def render_page(page: Page) -> bytes:
     selected = [version.outputs[position] for position, _ in page.selection]
     key = _struct(version.key, page.keys)
     prediction = _struct(selected, [page.outputs[position] for position, _ in page.selection])
-    schema = pa.schema({"key": key.type, "prediction": prediction.type}, metadata=_metadata(version, page.age))
-    return _stream(pa.record_batch([key, prediction], schema=schema))
+    batch = pa.record_batch([key, prediction], names=["key", "prediction"])
+    if version.kept_position is not None:
+        batch = _with_data_as_of(batch, version, page.age, page.kept_ages)
+    return _stream(batch.replace_schema_metadata(_metadata(version, page.age)))
 
 
 def _stream(batch: pa.RecordBatch) -> bytes:
@@ -166,7 +181,7 @@ def _stream(batch: pa.RecordBatch) -> bytes:
 
 def _metadata(version: TableVersion, age: Age) -> dict[bytes, str]:
     """Return what all answers share, as text. A version that was never published has an empty `published_at`."""
-    data_as_of = version.row["data_as_of"]
+    data_as_of = age.data_as_of(version)
     published_at = version.row["published_at"]
     return {
         b"model": version.model,

@@ -18,10 +18,15 @@ _END = b"\r\n"
 
 
 def render(page: Page) -> bytes:
-    """Return a page with its key columns and its outputs, in this order."""
-    names = [column["name"] for column in page.table_version.key] + [name for _, name in page.selection]
-    outputs = [page.outputs[position] for position, _ in page.selection]
-    columns = [_cells(column) for column in (*page.keys, *outputs)]
+    """Return a page with its key columns and its outputs, in this order, and `data_as_of` if the version keeps rows."""
+    version = page.table_version
+    names = [column["name"] for column in version.key] + [name for _, name in page.selection]
+    values = [*page.keys, *(page.outputs[position] for position, _ in page.selection)]
+    if version.kept_position is not None:
+        names.append("data_as_of")
+        ages = [page.kept_ages.get(position, page.age) for position in range(len(page.keys[0]))]
+        values.append([age.data_as_of(version) for age in ages])
+    columns = [_cells(column) for column in values]
     lines = [b",".join(_quote(name.encode()) for name in names)]
     lines += map(b",".join, zip(*columns, strict=True))
     return _END.join(lines) + _END

@@ -82,17 +82,34 @@ def _rendered(answers: Answers) -> list[bytes]:
     for position, tombstone in answers.tombstones.items():
         key = head % tuple(column[position] for column in columns[:key_width])
         rendered[position] = b"".join((key, _NOT_FOUND, _tombstone(tombstone), end))
+    for position, age in answers.kept_ages.items():
+        rendered[position] = rendered[position].removesuffix(end) + _end(version, age)
     return rendered
 
 
 def render_lines(page: Page) -> bytes:
-    """Return a page of rows as JSON lines: `{"key": {…}, "prediction": {…}}` for each row."""
+    """Return a page of rows as JSON lines: `{"key": {…}, "prediction": {…}}` for each row.
+
+    A kept row has its own `data_as_of`, `age_seconds` and `stale` besides; those of all others are in the headers.
+    """
     names = [name for _, name in page.selection]
     key_template = object_template([column["name"] for column in page.table_version.key])
     template = b'{"key":' + key_template + b',"prediction":' + object_template(names) + b"}\n"
     outputs = [page.outputs[position] for position, _ in page.selection]
     columns = [column_json(column) for column in (*page.keys, *outputs)]
-    return b"".join([template % values for values in zip(*columns, strict=True)])
+    lines = [template % values for values in zip(*columns, strict=True)]
+    for position, age in page.kept_ages.items():
+        lines[position] = lines[position].removesuffix(b"}\n") + _own_times(page.table_version, age)
+    return b"".join(lines)
+
+
+def _own_times(version: TableVersion, age: Age) -> bytes:
+    members = {
+        "data_as_of": age.data_as_of(version),
+        "age_seconds": round(age.seconds, 3),
+        "stale": age.stale,
+    }
+    return b"," + orjson.dumps(members)[1:] + b"\n"
 
 
 def _tombstone(tombstone: Tombstone | None) -> bytes:
@@ -107,6 +124,8 @@ def _tombstone(tombstone: Tombstone | None) -> bytes:
 
 
 def _end(version: TableVersion, age: Age) -> bytes:
-    """Return the end of every answer: the version's times, its age, and whether it is stale."""
+    """Return the end of an answer: its times, its age, and whether it is stale."""
     stale = _END_STALE if age.stale else _END_FRESH
-    return b"%b%.3f%b" % (version.json_times, age.seconds, stale)
+    kept = age.kept_data_as_of
+    times = version.json_times if kept is None else version.json_times_of(kept)
+    return b"%b%.3f%b" % (times, age.seconds, stale)

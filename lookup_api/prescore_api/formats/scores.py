@@ -73,7 +73,11 @@ def render_found(answers: Answers) -> list[bytes | None]:
     outputs = answers.outputs.to_lists([position for position, _ in answers.selection])
     columns = [column_json(column) for column in (*answers.keys, *outputs)]
     rows = zip(answers.found, zip(*columns, strict=True), strict=True)
-    return [template % values if found else None for found, values in rows]
+    rendered = [template % values if found else None for found, values in rows]
+    for position, age in answers.kept_ages.items():
+        own_end = _ACCEPTED + frame.end(age.data_as_of(version).timestamp(), age)
+        rendered[position] = (rendered[position] or b"").removesuffix(end) + own_end
+    return rendered
 
 
 def render_unknown(answers: Answers, places: Sequence[int]) -> list[bytes]:

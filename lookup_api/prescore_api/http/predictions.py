@@ -135,6 +135,7 @@ def _arrow(answer: Answer, selection: OutputSelection) -> bytes:
         found=[answer.is_found],
         outputs=FetchedOutputs([[value] for value in values]),
         selection=selection,
+        kept_ages={} if answer.age.kept_data_as_of is None else {0: answer.age},
     )
     return arrow.render(answers)
 

@@ -11,6 +11,7 @@ from prescore_api.formats import score_rows, scores
 from prescore_api.formats.score_rows import NOTHING_KEYED, KeyedRows
 from prescore_api.live.bounds import LiveBounds
 from prescore_api.live.process import ScoringProcess
+from prescore_api.service import kept
 from prescore_api.service.answers import Answers
 from prescore_api.service.live import Source
 from prescore_api.service.lookup import KeyColumns, Lookup
@@ -57,7 +58,8 @@ class TableLookup:
     async def answers(self, model: str, keyed: KeyedRows, options: LookupOptions) -> TableAnswers:
         """Return the answers that the table has; none while it is too old or cannot be read. Raises as `Lookup.many`.
 
-        They include those to keys that it does not have, in rows that cannot be scored.
+        They include those to keys that it does not have, in rows that cannot be scored. Kept rows that are too old are
+        left out.
         """
         if not keyed.numbers:
             return NO_ANSWERS
@@ -66,12 +68,19 @@ class TableLookup:
             return score_rows.parse_keys(version.key, keyed.keys, keyed.numbers)
 
         try:
-            answers = await self._lookup.many(model, parse, options)
+            answers = await self._lookup.find(model, parse, options)
         except (TooOld, DatabaseUnavailable):
             if keyed.unscorable:
                 raise
             return NO_ANSWERS
-        return TableAnswers(answers.table_version, _render(answers, keyed))
+        version = answers.table_version
+        too_old = {place: age for place, age in answers.kept_ages.items() if age.exceeded(version, options) is not None}
+        final = {place: age for place, age in too_old.items() if keyed.numbers[place] in keyed.unscorable}
+        kept.require(version, final, answers.keys, options)
+        rendered = _render(answers, keyed)
+        for place in too_old:
+            del rendered[keyed.numbers[place]]
+        return TableAnswers(version, rendered)
 
 
 def _render(answers: Answers, keyed: KeyedRows) -> dict[int, bytes]:

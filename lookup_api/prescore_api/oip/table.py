@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -94,26 +95,37 @@ async def infer(call: Call, model: str, number: int | None, request: InferReques
     if count == 1:
         answer = await call.service.lookup.one(model, parse, options)
         version, age, found = answer.table_version, answer.age, [answer.is_found]
+        stale = [age.stale]
         columns: Sequence[Sequence[Any]] = [[value] for value in answer.row[2:] or [None] * len(version.outputs)]
     else:
         answers = await call.service.lookup.many(model, parse, options)
         version, age, found = answers.table_version, answers.age, [is_found is True for is_found in answers.found]
+        stale = [age.stale] * count
+        for position, own in answers.kept_ages.items():
+            stale[position] = own.stale
+            age = max(age, own, key=attrgetter("seconds"))
         columns = answers.outputs.to_lists(range(len(version.outputs)))
     call.version, call.found = version.version, found.count(True)
-    rows = Rows(found, columns, {"found": found, "stale": [age.stale] * len(found)})
+    rows = Rows(found, columns, {"found": found, "stale": stale})
     return _response(model, version, age, rows, request)
 
 
 def _response(model: str, version: TableVersion, age: Age, rows: Rows, request: InferRequest) -> InferResponse:
+    """Return the rows as tensors; `age` is that of the oldest one."""
     tensors = signature(version)
     selected = tensors.outputs.select([output.name for output in request.outputs])
     return InferResponse(
         model=model,
         version=str(version.version),
-        parameters={**tensors.clocks, "age_seconds": round(age.seconds, 3)},
+        parameters={**tensors.clocks, **_own_time(age), "age_seconds": round(age.seconds, 3)},
         outputs=outputs.compute(selected, rows),
         id=request.id,
     )
+
+
+def _own_time(age: Age) -> dict[str, Any]:
+    kept = age.kept_data_as_of
+    return {} if kept is None else {"data_as_of": kept.isoformat()}
 
 
 def _parse_keys(version: TableVersion, inputs: Mapping[str, Tensor]) -> list[list[Any]]:

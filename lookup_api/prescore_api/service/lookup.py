@@ -12,7 +12,8 @@ import psycopg
 
 from prescore.catalog import lookup, lookup_statements, version_row
 from prescore.errors import DatabaseRefused, Transient
-from prescore_api.service.answers import Age, Answer, Answers, FetchedOutputs
+from prescore_api.service import kept
+from prescore_api.service.answers import Age, Answer, Answers, FetchedOutputs, Outputs
 from prescore_api.service.clock import Clock
 from prescore_api.service.memory import InMemory, InMemoryVersions
 from prescore_api.service.models import Models
@@ -60,23 +61,25 @@ class Lookup:
             row = loaded.row(values)
         else:
             version, age, key, row = await self._consistent(model, parse, options, self._row)
+        if version.kept_position is not None:
+            age = kept.own_age(version, age, row)
+            kept.require(version, {0: age}, key, options)
         return Answer(version, age, key, row)
 
     async def many(self, model: str, parse: ParseKeys, options: LookupOptions) -> Answers:
         """Look up keys and return their answers in the same order; raises like `one`."""
+        answers = await self.find(model, parse, options)
+        kept.require(answers.table_version, answers.kept_ages, answers.keys, options)
+        return answers
+
+    async def find(self, model: str, parse: ParseKeys, options: LookupOptions) -> Answers:
+        """Look up keys as `many` does, but leave it to the caller what to do with kept rows that are too old."""
         loaded = self._loaded(model, options)
         if loaded is not None:
             return self._many_in_memory(loaded, parse, options)
         version, age, keys, rows = await self._consistent(model, parse, options, self._rows)
         found, columns = _columns(rows, len(version.outputs))
-        return Answers(
-            table_version=version,
-            age=age,
-            keys=keys,
-            found=found,
-            outputs=FetchedOutputs(columns),
-            selection=version.select_outputs(options.outputs),
-        )
+        return _answers(version, age, keys, found, FetchedOutputs(columns), options)
 
     async def version(self, model: str, options: LookupOptions) -> TableVersion:
         """Return the version that lookups are answered from, of any age; raises NotFound or DatabaseUnavailable."""
@@ -97,14 +100,8 @@ class Lookup:
         keys = parse(version)
         age = self._age(version, options)
         places, is_found = loaded.find(keys)
-        return Answers(
-            table_version=version,
-            age=age,
-            keys=keys,
-            found=is_found.tolist(),
-            outputs=InMemoryOutputs(loaded.outputs, places),
-            selection=version.select_outputs(options.outputs),
-        )
+        outputs = InMemoryOutputs(loaded.outputs, places)
+        return _answers(version, age, keys, is_found.tolist(), outputs, options)
 
     def _loaded(self, model: str, options: LookupOptions) -> InMemory | None:
         """Return the model's version in memory if it is the one that the request wants."""
@@ -187,6 +184,25 @@ class Lookup:
                 return [version_row.missing(version.row)]
         halves = [await self._part(version, half) for half in _halves(keys)]
         return list(chain.from_iterable(halves))
+
+
+def _answers(
+    version: TableVersion,
+    age: Age,
+    keys: KeyColumns,
+    found: Sequence[bool | None],
+    outputs: Outputs,
+    options: LookupOptions,
+) -> Answers:
+    return Answers(
+        table_version=version,
+        age=age,
+        keys=keys,
+        found=found,
+        outputs=outputs,
+        selection=version.select_outputs(options.outputs),
+        kept_ages=kept.own_ages(version, age, found, outputs),
+    )
 
 
 def _columns(rows: list[version_row.Row], outputs: int) -> tuple[Sequence[bool | None], Sequence[Sequence[Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple, Self
@@ -14,7 +14,8 @@ import psycopg
 
 from prescore.catalog import lookup_statements, version_row
 from prescore.errors import DatabaseRefused, NotFound, RequestInvalid, VersionRetired
-from prescore_api.service.answers import Age
+from prescore_api.service import kept
+from prescore_api.service.answers import Age, FetchedOutputs
 from prescore_api.service.clock import Clock
 from prescore_api.service.models import Models
 from prescore_api.service.options import LookupOptions
@@ -59,13 +60,17 @@ class Cursor(NamedTuple):
 
 @dataclass(frozen=True)
 class Page:
-    """Consecutive rows of a version, by column; `next` is where the next page begins, None after the last one."""
+    """Consecutive rows of a version, by column; `next` is where the next page begins, None after the last one.
+
+    `kept_ages` are those of kept rows, which are older than `age`, by position.
+    """
 
     table_version: TableVersion
     age: Age
     keys: Columns
     outputs: Columns
     selection: OutputSelection
+    kept_ages: Mapping[int, Age]
     next: Cursor | None
 
 
@@ -95,7 +100,9 @@ class RowPages:
         before = after.rows if after else 0
         if len(rows) <= limit:
             version_row.require_count(version.row, before + len(rows))
-        return _page(version, age, selection, rows, before, limit)
+        page = _page(version, age, selection, rows, before, limit)
+        kept.require(version, page.kept_ages, page.keys, options)
+        return page
 
     async def _version(self, model: str, options: LookupOptions, after: Cursor | None) -> TableVersion:
         if after is None:
@@ -171,7 +178,9 @@ def _page(
     if len(rows) > limit:
         last_key = served[-1][1 : 1 + width]
         cursor = Cursor(version.version, version.id, before + limit, list(map(_text, last_key)))
-    return Page(version, age, columns[1 : 1 + width], columns[1 + width :], selection, cursor)
+    outputs = columns[1 + width :]
+    kept_ages = kept.own_ages(version, age, [True] * len(served), FetchedOutputs(outputs))
+    return Page(version, age, columns[1 : 1 + width], outputs, selection, kept_ages, cursor)
 
 
 def _checksum(content: bytes) -> bytes:

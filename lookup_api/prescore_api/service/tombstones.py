@@ -78,4 +78,8 @@ class Tombstones:
         except (NotFound, DatabaseRefused):
             return {}
         tombstone = Tombstone(number, answers.table_version.data_as_of)
-        return {position: tombstone for position, has in zip(positions, answers.found, strict=True) if has}
+        found = {position: tombstone for position, has in zip(positions, answers.found, strict=True) if has}
+        for place, age in answers.kept_ages.items():
+            data_as_of = age.data_as_of(answers.table_version)
+            found[positions[place]] = Tombstone(number, data_as_of.timestamp())
+        return found

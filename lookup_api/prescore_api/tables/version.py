@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self
 
 import orjson
@@ -26,6 +27,7 @@ class TableVersion:
 
     The rest is rendered once for all lookups: `statement` selects rows by key; an answer in JSON begins with
     `json_head`, and `json_times` follows its prediction; `stamp` is unique among the model's publications.
+    `kept_position` is that of the output with the times of kept rows; None if the version keeps no row.
     """
 
     model: str
@@ -39,6 +41,7 @@ class TableVersion:
     json_head: bytes
     json_times: bytes
     stamp: bytes
+    kept_position: int | None
 
     @classmethod
     def from_row(cls, row: version_row.VersionRow, *, by_number: bool = False) -> Self:
@@ -52,7 +55,6 @@ class TableVersion:
         published_at = row["published_at"]
         published_seconds = published_at.timestamp() if published_at else 0
         head = orjson.dumps({"model": model, "version": version})
-        times = orjson.dumps({"data_as_of": data_as_of, "published_at": published_at})
         return cls(
             model=model,
             version=version,
@@ -64,14 +66,19 @@ class TableVersion:
             statement=statement.as_bytes(),
             data_as_of=data_as_of.timestamp(),
             json_head=head[:-1] + b',"key":',
-            json_times=b"," + times[1:-1] + b',"age_seconds":',
+            json_times=_json_times(row, data_as_of),
             stamp=f"{version}-{published_seconds:.6f}".encode(),
+            kept_position=version_row.kept_position(row),
         )
 
     @property
     def max_age(self) -> float | None:
         """The model's max age in seconds; None if it has none."""
         return self.row["max_age_seconds"]
+
+    def json_times_of(self, data_as_of: datetime) -> bytes:
+        """Return `json_times` for a row whose inputs are of another time."""
+        return _json_times(self.row, data_as_of)
 
     def matches(self, row: version_row.VersionRow) -> bool:
         """Return whether a catalog row, read later, has the same values."""
@@ -116,6 +123,11 @@ class TableVersion:
             "key": list(map(_describe_key, self.key)),
             "outputs": list(map(_describe_output, self.outputs)),
         }
+
+
+def _json_times(row: version_row.VersionRow, data_as_of: datetime) -> bytes:
+    times = orjson.dumps({"data_as_of": data_as_of, "published_at": row["published_at"]})
+    return b"," + times[1:-1] + b',"age_seconds":'
 
 
 def _stored_ids(row: version_row.VersionRow) -> list[str]:

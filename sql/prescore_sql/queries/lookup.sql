@@ -86,7 +86,7 @@ limit {limit}::bigint;
 -- tables with the version's rows: first that of a delta, unless it has no rows, and last the full one. `is_readable`: this
 -- role may read them by their names.
 select now() as now, m.model, m.description, m.held_at is not null as held, v.version, v.id::text as id, v.state, v.table_name,
-       v.rows, v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
+       v.rows, v.kept, v.key_columns, v.output_columns, v.data_as_of, v.published_at, v.max_age_seconds, v.refuse_stale,
        v.cache_seconds, v.in_memory, v.live, v.live_cache_seconds, v.model_fingerprint,
        v.tombstones, canary.version as canary_version, canary.share as canary_share, t.stored,
        coalesce(t.changes, 0) as changes, coalesce(t.is_attached, false) as is_attached,

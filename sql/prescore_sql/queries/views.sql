@@ -2,9 +2,17 @@
 -- The columns of the view, and of both parts of one with deltas.
 {keys},
        {version} as version,
-       (select f.data_as_of from {clocks} f where f.model = {name}) as data_as_of,
+       {data_as_of} as data_as_of,
        (select f.published_at from {clocks} f where f.model = {name}) as published_at,
        {outputs};
+
+-- name: views_data_as_of
+-- The time of the inputs of all rows of the version that readers see.
+(select f.data_as_of from {clocks} f where f.model = {name});
+
+-- name: views_own_data_as_of
+-- The same in a model that keeps rows whose keys have vanished: such a row has the time of its own inputs.
+coalesce(p.{clock}, (select f.data_as_of from {clocks} f where f.model = {name}));
 
 -- name: views_version
 -- The version that readers see; a row of a base has another number.
