@@ -93,7 +93,7 @@ class Server:
             "rate": float(_search(r"Requests/sec:\s+([\d.]+)", run.stdout)),
             "p50": _milliseconds(run.stdout, "50%"),
             "p99": _milliseconds(run.stdout, "99%"),
-            "cpu": used / int(_search(r"(\d+) requests in", run.stdout)) * 1e6,
+            "cpu": used / max(int(_search(r"(\d+) requests in", run.stdout)), 1) * 1e6,
             "errors": _errors(run.stdout),
         }
 

@@ -1,6 +1,7 @@
-"""Live answers under load, while versions are published and rolled back, workers are killed and the store is away.
+"""Live answers under load, while versions are published and rolled back, processes are killed and the store is away.
 
-Whatever happens, an answer has the number of the version whose model computed it, and no request waits for long.
+Whatever happens, an answer has the number of the version whose model or table it is from, lookups are answered, no
+request waits for long, and no process outlives its server.
 """
 
 from __future__ import annotations
@@ -15,18 +16,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import psutil
 import pytest
 
-from fix_project import SPEC, Sandbox, linear
+from fix_api import scoring_processes
+from fix_project import SPEC, Sandbox, customers, linear
 
 LIVE = SPEC[: SPEC.index("[[checks]]")] + SPEC[SPEC.index("[freshness]") :] + "[live]\nallowed = true\n"
 PRESCORE = str(Path(sys.executable).with_name("prescore"))
 CLIENTS = 4
+CUSTOMER = 7
 ROUNDS = 4
 # Loading, waiting for others and computing are bounded by 17 s together; the machine may be busy with other tests.
 LONGEST = 25.0
@@ -54,11 +59,18 @@ def _served(project: Sandbox) -> Iterator[tuple[str, psutil.Process]]:
 def _until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while True:
-        with suppress(httpx.TransportError):
+        # The process may be starting, or ending.
+        with suppress(httpx.TransportError, psutil.NoSuchProcess):
             if condition():
                 return
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+@cache
+def _visits() -> float:
+    """Return the visits of the customer, as the domain has them; the weight of `spend` is 0."""
+    return float(customers().column("visits")[CUSTOMER].as_py())
 
 
 def _weight(version: int) -> float:
@@ -96,14 +108,23 @@ class Load:
                 visits = random.normal(size=random.integers(1, 20)).astype(np.float32).tolist()
                 began = time.monotonic()
                 try:
-                    self._send(client, visits)
+                    self._score(client, visits)
+                    self._look_up(client)
                 # A worker was killed during the request.
                 except httpx.TransportError as error:
                     self.outcomes[type(error).__name__] += 1
                 self.longest = max(self.longest, time.monotonic() - began)
 
-    def _send(self, client: httpx.Client, visits: list[float]) -> None:
-        rows = [{"features": {"visits": value, "spend": 0.0}} for value in visits]
+    def _look_up(self, client: httpx.Client) -> None:
+        """Look a customer up: a request that reaches a worker is answered, whatever happens to its scoring process."""
+        response = client.get(f"/v1/predictions/churn/{CUSTOMER}")
+        if response.status_code != 200 or not response.json()["found"]:
+            self.wrong.append(response.text)
+
+    def _score(self, client: httpx.Client, visits: list[float]) -> None:
+        """Score rows of features, and one that the table has by its key."""
+        rows: list[dict[str, Any]] = [{"features": {"visits": value, "spend": 0.0}} for value in visits]
+        rows.append({"key": {"customer": CUSTOMER}, "features": {"visits": 0.0, "spend": 0.0}})
         response = client.post("/v1/predictions/churn/score", json={"rows": rows})
         if response.status_code != 200:
             code = response.json()["error"]["code"]
@@ -113,7 +134,10 @@ class Load:
             return
         answers = response.json()["answers"]
         self.outcomes[f"version {answers[0]['version']}"] += 1
-        for value, answer in zip(visits, answers, strict=True):
+        sources = [answer["source"] for answer in answers]
+        if sources != ["live"] * len(visits) + ["table"]:
+            self.wrong.append(f"{sources}")
+        for value, answer in zip([*visits, _visits()], answers, strict=True):
             expected = 1 / (1 + np.exp(-_weight(answer["version"]) * value))
             if answer["version"] != answers[0]["version"] or abs(answer["prediction"]["score"] - expected) > 1e-6:
                 self.wrong.append(f"{value} {answer}")
@@ -141,6 +165,7 @@ def _command(*arguments: str) -> None:
 def test_live_answers_are_right_whatever_happens(project: Sandbox) -> None:
     store = project.root / ".prescore" / "store"
     with _served(project) as (url, server), Load(url) as load:
+        _until_counted(load, "version 1")
         for round_number in range(ROUNDS):
             _publish(project, round_number + 2)
             _kill_a_worker(server)
@@ -153,6 +178,7 @@ def test_live_answers_are_right_whatever_happens(project: Sandbox) -> None:
             _until_counted(load, "live_unavailable")
             away.rename(store)
             load.outcomes["live_unavailable"] = 0
+            _kill_scoring(server)
         served = project.rows("select published_version from prescore.models")[0][0]
         load.outcomes[f"version {served}"] = 0
         _until_counted(load, f"version {served}")
@@ -162,10 +188,26 @@ def test_live_answers_are_right_whatever_happens(project: Sandbox) -> None:
 
 
 def _kill_a_worker(server: psutil.Process) -> None:
-    workers = [child for child in server.children() if "spawn_main" in " ".join(child.cmdline())]
-    workers[0].send_signal(signal.SIGKILL)
+    worker = _workers(server)[0]
+    scoring = scoring_processes(worker)
+    worker.send_signal(signal.SIGKILL)
     # The other worker serves meanwhile, and the server replaces the one that was killed.
-    workers[0].wait(30)
+    worker.wait(30)
+    _, alive = psutil.wait_procs(scoring, 30)
+    assert not alive
+
+
+def _kill_scoring(server: psutil.Process) -> None:
+    """Kill the scoring process of a worker, and wait until another replaces it."""
+    worker = _workers(server)[-1]
+    _until(lambda: bool(scoring_processes(worker)))
+    (scoring,) = scoring_processes(worker)
+    scoring.send_signal(signal.SIGKILL)
+    _until(lambda: [process.pid for process in scoring_processes(worker)] not in ([], [scoring.pid]))
+
+
+def _workers(server: psutil.Process) -> list[psutil.Process]:
+    return [child for child in server.children() if "spawn_main" in " ".join(child.cmdline())]
 
 
 def _until_counted(load: Load, outcome: str) -> None:

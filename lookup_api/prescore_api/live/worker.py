@@ -110,9 +110,11 @@ class Worker:
 
 def _main() -> None:
     """Serve the socket on standard input."""
-    # The server ends this process, by closing the socket: requests that have arrived are answered before.
+    # The server ends this process, by closing the socket. A terminal and a service manager send signals to both, and
+    # requests that have arrived are answered before.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    # In a session of its own, a niceness would not count on a Linux that shares the cores between sessions first.
     os.nice(_NICENESS)
     # Imports take most of a second of a core, which lookups must not wait for.
     import prescore_api.live.loading
