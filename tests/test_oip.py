@@ -241,6 +241,7 @@ def test_keys_are_never_guessed(api: Api, kind: str, input_tensor: dict[str, Any
         ({"inputs": [tensor("k", "INT128", [1])]}, "has the datatype 'INT128'"),
         ({"inputs": [{"name": "k", "datatype": "INT64", "data": [1]}]}, "has the shape None"),
         ({"inputs": [tensor("k", "INT64", [1], [-1])]}, "has the shape [-1]"),
+        ({"inputs": [tensor("k", "INT64", [1], [True])]}, "has the shape [True]"),
         ({"inputs": [tensor("k", "INT64", [1], [2])]}, "has 1 elements, and its shape [2] has 2"),
         ({"inputs": [tensor("k", "INT64", [[1, 2]], [2, 1])]}, "not nested as its shape [2, 1] is"),
         ({"inputs": [tensor("k", "INT64", [[1], 2], [2, 1])]}, "not nested as its shape [2, 1] is"),
@@ -311,10 +312,18 @@ def test_mistakes_in_binary_tensors(
     assert message in found
 
 
-def test_outputs_are_in_binary_where_the_request_wants_them(oip: httpx.Client) -> None:
+@pytest.mark.parametrize(
+    ("found", "score", "default"),
+    [({}, {"binary_data": True}, None), ({"binary_data": False}, {}, True)],
+    ids=["one output", "all but one"],
+)
+def test_outputs_are_in_binary_where_the_request_wants_them(
+    oip: httpx.Client, found: dict[str, bool], score: dict[str, bool], default: bool | None
+) -> None:
     request = {
         "inputs": [tensor("k", "INT64", [1])],
-        "outputs": [{"name": "found"}, {"name": "score", "parameters": {"binary_data": True}}],
+        "outputs": [{"name": "found", "parameters": found}, {"name": "score", "parameters": score}],
+        "parameters": {"binary_data_output": default},
     }
     response = oip.post("/v2/models/mistakes/infer", json=request)
     length = int(response.headers[LENGTH])
