@@ -18,7 +18,7 @@ from prescore.comparison.columns import SharedColumn
 from prescore.comparison.relation import VERSIONS, Pair, Relation
 from prescore.comparison.shared_base import SharedBase, delta
 
-_SMALL = 0.04
+_SMALL = 0.1
 """The share of a base's rows below which looking them up by their keys takes less work than reading all of them."""
 
 
@@ -40,12 +40,11 @@ def read(connection: Connection, shared: SharedBase, columns: Sequence[SharedCol
     """Copy the affected rows into temporary tables. Pass them to `discard` before the end of the transaction."""
     key = [column["name"] for column in shared.base["key_columns"]]
     names = {"key": identifiers(key), "columns": identifiers([*key, *(column.name for column in columns)])}
-    is_small = shared.rows_stored < _SMALL * (shared.base["rows"] or 0)
-    if is_small:
-        connection.execute(query("comparison_use_index"))
+    if shared.largest_delta < _SMALL * (shared.base["rows"] or 0):
+        table_name = sql.Identifier(VERSIONS, shared.base["rows_table"]).as_string()
+        connection.execute(query("comparison_use_index", base=sql.Literal(table_name)))
     base = _create(connection, shared.base, "base", _base_rows(shared, names))
-    if is_small:
-        connection.execute(query("comparison_use_any_join"))
+    connection.execute(query("comparison_use_any_join"))
     relations = []
     for name, version in (("a", shared.a), ("b", shared.b)):
         table = delta(version)

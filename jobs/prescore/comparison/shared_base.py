@@ -30,9 +30,9 @@ class SharedBase:
         return [table for table in found if table is not None]
 
     @property
-    def rows_stored(self) -> int:
-        """The number of rows of the deltas."""
-        return sum(version["rows_stored"] or 0 for version in (self.a, self.b) if delta(version) is not None)
+    def largest_delta(self) -> int:
+        """The number of rows of the larger delta, which most often has the keys of the other one, too."""
+        return max((version["rows_stored"] or 0 if delta(version) else 0) for version in (self.a, self.b))
 
 
 def delta(version: Version) -> sql.Identifier | None:
@@ -55,9 +55,11 @@ def find(connection: Connection, a: Version, b: Version) -> SharedBase | None:
     if not catalog.one("comparison_rights")["granted"]:
         return None
     for version in (a, b):
-        if version["rows_stored"] is None or may_be_edited(catalog, version):
+        if version["rows_stored"] is None:
             return None
         _require_delta(connection, version)
+        if may_be_edited(catalog, version):
+            return None
     return SharedBase(base, a, b)
 
 

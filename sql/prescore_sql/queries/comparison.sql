@@ -18,9 +18,11 @@ select has_database_privilege(current_database(), 'temporary')
        and not current_setting('transaction_read_only')::boolean as granted;
 
 -- name: comparison_use_index
--- Look rows up by their keys. Postgres assumes that pages are on disk, and would read a table whole for a hundredth of its
--- rows. Valid until the transaction ends.
-select set_config(name, 'off', true) from pg_settings where name in ('enable_hashjoin', 'enable_mergejoin');
+-- Look rows up by their keys if the table can be in memory. Postgres assumes that pages are on disk, and would read all of
+-- them for a hundredth of the rows. Valid until the transaction ends.
+select set_config(name, 'off', true) from pg_settings
+where name in ('enable_hashjoin', 'enable_mergejoin')
+  and pg_total_relation_size({base}::regclass) < pg_size_bytes(current_setting('effective_cache_size'));
 
 -- name: comparison_use_any_join
 -- Leave the kind of join to Postgres again.
