@@ -26,6 +26,8 @@ STATUS_KEYS = [
     "hold_reason",
     "canary_version",
     "canary_share",
+    "waiting_version",
+    "awaits",
     "newest_version",
     "newest_state",
     "newest_started_at",

@@ -61,7 +61,19 @@ def test_a_version_above_a_warning_waits_until_it_is_published(project: Sandbox)
     assert done.code == 0, done.err
     assert "warning PSI of score: 0.0" in done.out
     assert "not published: it waits for approval; `prescore publish churn 2` approves and publishes it" in done.out
+    assert "  checks   6 of 8 passed, 2 warnings\n" in done.out
     assert project.rows(STATES) == [(1, "published", False), (2, "checked", False)]
+    waits = "waits for approval by `prescore publish churn 2`: rows whose score moved"
+    # A later run that fails hides nothing of it.
+    project.query("select * from read_parquet('data/customers.parquet') where false")
+    assert project.cli("run", "churn").code == 4
+    assert waits in project.cli("versions", "churn").out
+    assert "1; 2 waits for approval" in project.cli("status").out
+    assert f"version 2 {waits}" in project.cli("status", "churn").out
+    status = json.loads(project.cli("status", "churn", "--json").out)
+    awaits = json.loads(project.cli("versions", "churn", "--json").out)[1]["awaits"]
+    assert (status["waiting_version"], status["awaits"]) == (2, awaits)
+    assert [result["name"] for result in awaits] == ["rows whose score moved", "PSI of score"]
     with project.database.connect() as connection:
         catalog = Catalog(connection)
         lines = review.report(catalog, catalog.version("churn", 2)).markdown()
@@ -71,7 +83,8 @@ def test_a_version_above_a_warning_waits_until_it_is_published(project: Sandbox)
         True,
     ]
     assert project.cli("publish", "churn", "2").code == 0
-    assert project.rows(STATES) == [(1, "superseded", False), (2, "published", False)]
+    assert project.rows(STATES)[:2] == [(1, "superseded", False), (2, "published", False)]
+    assert "approval" not in project.cli("status", "churn").out + project.cli("versions", "churn").out
 
 
 def test_a_version_above_a_limit_is_refused_until_the_limit_changes(project: Sandbox) -> None:

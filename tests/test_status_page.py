@@ -207,6 +207,7 @@ def test_a_card_shows_what_a_run_waits_for(scene: Scene) -> None:
     with status_page(scene.shelf.database) as client:
         card = card_text(client, "churn")
     assert "It waits for approval, because it differs from the served version: PSI of score: 0.13." in card
+    assert "0 of 1 passed, 1 warning" in card
 
 
 def test_a_refused_trial_run_needs_no_attention(scene: Scene) -> None:

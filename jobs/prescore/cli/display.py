@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prescore.public.formatting import format_seconds, format_value
+from prescore.versions import withheld
 from prescore.wording import age, count, utc
 
 if TYPE_CHECKING:
@@ -117,7 +118,9 @@ def report(run: RunReport) -> None:
         line(f"  resumed  version {run.version}: {finished} were finished already")
     line(f"  seconds  {format_seconds(run.seconds)}")
     passed = [result for result in run.checks if result["passed"]]
-    line(f"  checks   {len(passed)} of {len(run.checks)} passed")
+    warned = len(withheld.warnings(passed))
+    also = f", {count(warned, 'warning')}" if warned else ""
+    line(f"  checks   {len(passed) - warned} of {len(run.checks)} passed{also}")
     # The error message lists the checks that failed, with what they allow.
     for result in passed:
         _passed_check(result)

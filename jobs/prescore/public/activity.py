@@ -152,6 +152,7 @@ class ModelActivity(Result):
         lines = {
             "served": self._served(),
             "canary": self._canary(),
+            "approval": self.status.waiting(),
             "on hold": self.status.hold_reason,
             "run": self._run(),
             "lease": None if self.lease is None else self.lease.sentence(),

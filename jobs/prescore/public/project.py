@@ -201,9 +201,9 @@ class Project:
     def versions(self, name: str) -> Results[ModelVersion]:
         """Return all versions of a model, newest first; raises NotFound for a model that was never run."""
         with self._session.catalog() as catalog:
-            canary = catalog.model(name)["canary_version"]
+            model = catalog.model(name)
             rows = catalog.versions(name)
-        return Results(ModelVersion.from_row(row, canary=row["version"] == canary) for row in rows)
+        return Results(ModelVersion.from_row(row, model) for row in rows)
 
     def compare(self, name: str, a: int | None = None, b: int | None = None) -> Comparison:
         """Compare version `b` of a model with version `a`: keys, and every column that both have.

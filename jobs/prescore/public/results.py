@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar, overload
 
-from prescore.catalog.catalog import CheckResult, Version
+from prescore.catalog.catalog import CheckResult, Model, Version
 from prescore.checks.results import sentence
 from prescore.public import html
 from prescore.public.formatting import first_line, format_age, format_share
+from prescore.versions import withheld
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ class ModelVersion(Result):
 
     `state` is one of building, staged, checked, published, superseded, refused, failed, retired. `data_as_of` is the
     time that the inputs describe. `pinned` versions are kept whatever retention says; `withdrawn` ones were rolled
-    back from. `canary` is set by `Project.versions` alone. `checks` are the check results, each `{name, passed,
-    observed, expected}`.
+    back from. `checks` are the check results, each `{name, passed, observed, expected}`. `canary` and `awaits`, the
+    results for which the version waits for a person's approval, are set by `Project.versions` alone.
     """
 
     model: str
@@ -118,14 +119,15 @@ class ModelVersion(Result):
     trial_rows: int | None
     as_of: datetime | None
     canary: bool
+    awaits: Sequence[CheckResult] = field(repr=False)
     error: str | None
     checks: Sequence[CheckResult] = field(repr=False)
     row: Version = field(repr=False, compare=False)
     """The whole row of `prescore.versions`."""
 
     @classmethod
-    def from_row(cls, row: Version, *, canary: bool = False) -> Self:
-        """Return the version that a row of `prescore.versions` describes."""
+    def from_row(cls, row: Version, model: Model | None = None) -> Self:
+        """Return the version that a row of `prescore.versions` describes, with `model` also its place beside others."""
         return cls(
             model=row["model"],
             version=row["version"],
@@ -139,7 +141,8 @@ class ModelVersion(Result):
             withdrawn=row["withdrawn_at"] is not None,
             trial_rows=row["trial_rows"],
             as_of=row["as_of"],
-            canary=canary,
+            canary=model is not None and model["canary_version"] == row["version"],
+            awaits=() if model is None else tuple(withheld.awaited(row, model)),
             error=row["error"],
             checks=tuple(row["checks"] or ()),
             row=row,
@@ -150,7 +153,9 @@ class ModelVersion(Result):
 
     @property
     def reason(self) -> str | None:
-        """Why the version failed or was refused: its error, or the checks that it failed; None for any other."""
+        """Why the version failed, was refused or waits for approval: its error or its checks; None for any other."""
+        if self.awaits:
+            return approval(self.model, self.version, self.awaits)
         if self.error or self.state != "refused":
             return self.error
         return "; ".join(sentence(result) for result in self.checks if not result["passed"])
@@ -162,8 +167,8 @@ class ModelVersion(Result):
         return mark_state(self.state, trial=is_trial, canary=self.canary, withdrawn=self.withdrawn, pinned=self.pinned)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the whole row of `prescore.versions`."""
-        return dict(self.row)
+        """Return the whole row of `prescore.versions`, and `awaits`."""
+        return {**self.row, "awaits": list(self.awaits)}
 
     def summary(self) -> dict[str, object]:
         """Return what tables show of the version: heading → value."""
@@ -348,6 +353,12 @@ def mark_state(state: str, **marks: bool) -> str:
     """Return a state, followed by the marks that apply, such as `superseded, pinned`."""
     applicable = [mark for mark, applies in marks.items() if applies]
     return ", ".join([state, *applicable])
+
+
+def approval(model: str, version: int, warnings: Iterable[CheckResult]) -> str:
+    """Return what a version waits for, and the command that approves it."""
+    reasons = "; ".join(map(sentence, warnings))
+    return f"waits for approval by `prescore publish {model} {version}`: {reasons}"
 
 
 def _listed(versions: Sequence[int]) -> str | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from prescore.catalog.catalog import CheckResult
 from prescore.public.formatting import format_age, format_share
-from prescore.public.results import Result, mark_state
+from prescore.public.results import Result, approval, mark_state
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,8 @@ class ModelStatus(Result):
     model without a max age. `table_fault` says what happened by hand to the table of the served version: `was dropped
     or renamed`, `was truncated` or `was detached from the model's table`; None if nothing did. `canary_version` is the
     version that is tried beside the served one, None without a canary, and `canary_share` its share of the keys.
+    `waiting_version` is the newest version that waits for a person's approval, None without one, and `awaits` has the
+    check results for which it does.
     """
 
     model: str
@@ -30,6 +34,8 @@ class ModelStatus(Result):
     hold_reason: str | None
     canary_version: int | None
     canary_share: float | None
+    waiting_version: int | None
+    awaits: Sequence[CheckResult] = field(hash=False)
     newest_version: int | None
     newest_state: str | None
     newest_started_at: datetime | None
@@ -54,13 +60,23 @@ class ModelStatus(Result):
             return None
         text = f"{self.version}" if self.table_fault is None else f"{self.version}, whose table {self.table_fault}"
         canary = self.canary()
-        return text if canary is None else f"{text}; canary {canary}"
+        if canary is not None:
+            text = f"{text}; canary {canary}"
+        if self.waiting_version is not None:
+            text = f"{text}; {self.waiting_version} waits for approval"
+        return text
 
     def canary(self) -> str | None:
         """Return the canary and what it is served to, None without one."""
         if self.canary_version is None or self.canary_share is None:
             return None
         return f"{self.canary_version} {format_share(self.canary_share)}"
+
+    def waiting(self) -> str | None:
+        """Return which version waits for approval, why, and how to approve it; None without one."""
+        if self.waiting_version is None:
+            return None
+        return f"version {self.waiting_version} {approval(self.model, self.waiting_version, self.awaits)}"
 
     def last_run(self) -> str | None:
         """Return what became of the newest version, None without one."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prescore.catalog.catalog import Catalog, CheckResult, Version, precedes
+from prescore.catalog.catalog import Catalog, CheckResult, Model, Version, precedes
 from prescore.catalog.database import Connection
 from prescore.versions import lifecycle
 
@@ -26,6 +26,14 @@ def waits(connection: Connection, model: str, version: int) -> bool:
 def warnings(results: Iterable[CheckResult]) -> list[CheckResult]:
     """Return the check results that require a person's approval."""
     return [result for result in results if result.get("warning")]
+
+
+def awaited(version: Version, model: Model) -> list[CheckResult]:
+    """Return the warnings for which a version waits for approval: none if it is tried as the canary, or overtaken."""
+    is_newer = version["version"] > (model["published_version"] or 0)
+    if version["state"] != "checked" or not is_newer or version["version"] == model["canary_version"]:
+        return []
+    return warnings(version["checks"] or ())
 
 
 def is_backfill(catalog: Catalog, version: Version) -> bool:

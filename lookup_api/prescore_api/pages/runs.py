@@ -8,7 +8,7 @@ from datetime import datetime
 from textwrap import shorten
 from typing import Any
 
-from prescore.wording import age, short
+from prescore.wording import age, count, short
 
 _FAILURES = 10
 # How many characters of a text from outside a card shows.
@@ -42,20 +42,23 @@ class Run:
     error: str
 
 
-def describe(run: Mapping[str, Any], *, newest: bool) -> Run:
-    """Describe one of the `runs` of `page_cards`. Only the newest run lists the checks that passed."""
+def describe(run: Mapping[str, Any], *, newest: bool, waits: bool) -> Run:
+    """Describe one of the `runs` of `page_cards`. Only the newest run lists the checks that passed.
+
+    With `waits`, a version that passed its checks with warnings still waits for approval.
+    """
     results = run["results"] or []
     passed = [_result(result) for result in results if result["passed"]]
     failures = [_result(result) for result in results if not result["passed"]][:_FAILURES]
     return Run(
         version=run["version"],
         state=run["state"],
-        remark=_remark(run),
+        remark=_remark(run, waits=waits),
         started_at=datetime.fromisoformat(run["started_at"]),
         started=f"{age(max(0, run['age_seconds']))} ago",
         took="-" if run["seconds"] is None else age(run["seconds"]),
         rows=_rows(run["rows"], run["rejected"]),
-        checks=_checks(run["checks"], run["failed"]),
+        checks=_checks(run["checks"], run["failed"], run["warned"]),
         failures=failures,
         more=run["failed"] - len(failures),
         passed=passed if newest else [],
@@ -68,11 +71,11 @@ def shorten_text(text: str) -> str:
     return shorten(text, _TEXT_CHARACTERS, placeholder=" …")
 
 
-def _remark(run: Mapping[str, Any]) -> str:
+def _remark(run: Mapping[str, Any], *, waits: bool) -> str:
     if run["trial_rows"] is not None:
         return f"A trial run with at most {run['trial_rows']:,} rows, which is never published."
     warnings = [_result(result) for result in run["results"] or () if result.get("warning")]
-    if run["state"] != "checked" or not warnings:
+    if run["state"] != "checked" or not warnings or not waits:
         return ""
     reasons = "; ".join(f"{result.name}: {result.observed}" for result in warnings)
     return f"It waits for approval, because it differs from the served version: {reasons}."
@@ -99,7 +102,9 @@ def _rows(rows: int | None, rejected: int) -> str:
     return f"{rows:,} ({rejected:,} rejected)" if rejected else f"{rows:,}"
 
 
-def _checks(count: int, failed: int) -> str:
-    if not count:
+def _checks(total: int, failed: int, warned: int) -> str:
+    if not total:
         return "-"
-    return f"{failed} of {count} failed" if failed else f"{count} passed"
+    if failed:
+        return f"{failed} of {total} failed"
+    return f"{total - warned} of {total} passed, {count(warned, 'warning')}" if warned else f"{total} passed"

@@ -41,10 +41,11 @@ left join lateral (
              'seconds', (select sum(s.value::double precision) from jsonb_each_text(n.seconds) s),
              'checks', (select count(*) from jsonb_array_elements(n.checks)),
              'failed', (select count(*) from jsonb_array_elements(n.checks) c where c -> 'passed' = 'false'),
+             'warned', (select count(*) from jsonb_array_elements(n.checks) c where c -> 'warning' = 'true'),
              'results', (select jsonb_agg(c.value order by c.ordinality)
                          from (select c.value, c.ordinality
                                from jsonb_array_elements(n.checks) with ordinality c
-                               order by c.value -> 'passed' = 'true', c.ordinality
+                               order by c.value -> 'passed' = 'true', c.value -> 'warning' is null, c.ordinality
                                limit %(checks)s) c))
            order by n.version desc) as runs
   from (select * from prescore.versions n where n.model = m.model order by n.version desc limit %(runs)s) n
