@@ -85,10 +85,11 @@ def _compare(
     second: Rows,
     types: dict[str, str] | None = None,
     tolerances: dict[str, float] | None = None,
+    precision: float | None = None,
 ) -> Comparison:
     a = _table(connection, 1, first, types or TYPES)
     b = _table(connection, 2, second, types or TYPES)
-    return compare(connection, a, b, tolerances)
+    return compare(connection, a, b, tolerances, precision=precision)
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +242,26 @@ def test_null_nan_and_enormous_values_are_left_out_of_numbers(connection: Connec
     assert (shift.a.count, shift.b.count, shift.largest_difference, shift.moved) == (2, 2, 1.0, 1)
     assert _column(comparison, "price").changed == 2
     json.dumps(comparison.as_dict(), allow_nan=False)
+
+
+def test_numbers_within_a_precision_have_not_changed(connection: Connection) -> None:
+    types = {"price": "double precision", "visits": "bigint", "embedding": "real[]"}
+    first = [
+        (1, 0.5, 7, [0.0, 1.0]),
+        (2, None, 7, [1.0]),
+        (3, 1000.0, 10_000_000, [1.0, 1.0]),
+        (4, 1.0, 7, [1.0, None]),
+    ]
+    # A number may differ by a millionth of the largest price, 1000.
+    second = [
+        (1, 0.5009, 7, [0.0, 1.0000005]),
+        (2, 1.0, 7, [1.1]),
+        (3, 1000.0, 10_000_001, [1.0]),
+        (4, math.nan, 7, [1.0, 1.0]),
+    ]
+    comparison = _compare(connection, first, second, types, precision=1e-6)
+    assert [column.changed for column in comparison.columns] == [2, 1, 3]
+    assert comparison.keys.changed == 3
 
 
 def test_a_constant_number_has_one_bucket(connection: Connection) -> None:

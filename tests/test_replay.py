@@ -103,6 +103,23 @@ def test_a_plan_beyond_a_limit_fails_and_its_markdown_says_why(project: Sandbox)
     assert any(line.startswith("- refused: KS distance of score: observed 0.") for line in lines)
 
 
+def test_a_plan_does_not_count_the_last_digits_of_numbers(project: Sandbox) -> None:
+    limit = "[comparison.columns.score]\nchanged.refuse = 0\n"
+    project.spec((project.root / "specs" / "churn.toml").read_text() + limit)
+    with project.database.connect() as connection:
+        connection.execute("update prescore_versions.churn_v1 set score = score + 2e-7")
+    planned = json.loads(project.cli("plan", "churn", "--json").out)
+    (column,) = planned["nights"][0]["comparison"]["columns"]
+    assert planned["nights"][0]["outcome"] == "within the limits"
+    assert (planned["nights"][0]["comparison"]["keys"]["changed"], column["changed"]) == (0, 0)
+    assert 1e-7 < column["shift"]["largest_difference"] < 1e-6
+    assert column["shift"]["movers"] == []
+    with project.database.connect() as connection:
+        connection.execute("update prescore_versions.churn_v1 set score = score + 2e-6 where customer = 7")
+    done = project.cli("plan", "churn", "--markdown")
+    assert (done.code, "1 of 1,000 rows would change" in done.out) == (4, True)
+
+
 def test_a_backtest_scores_earlier_nights_too(project: Sandbox) -> None:
     for customers in (900, 800):
         project.query(f"select * from read_parquet('data/customers.parquet') where customer < {customers}")

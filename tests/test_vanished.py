@@ -168,6 +168,12 @@ def test_a_kept_row_counts_as_vanished(project: Sandbox) -> None:
     with pytest.raises(Exception, match="vanished keys"):
         run(project, {1, 2, 3, 4, 5}, 48)
     assert kept(project) == {1: 0, 2: 0}
+    # A plan scores the rows of a snapshot again, and these are in none.
+    planned = json.loads(project.cli("plan", "churn", "--backtest", "1", "--json").out)
+    counts = [night["comparison"]["keys"] for night in planned["nights"]]
+    assert [(keys["vanished"], keys["common"], keys["changed"]) for keys in counts] == [(0, 98, 0), (0, 100, 0)]
+    done = project.cli("plan", "churn", "--markdown")
+    assert (done.code, "0 of 98 rows would change; 0 would be rejected." in done.out) == (0, True)
 
 
 def test_a_tombstone_names_the_last_version_with_the_key(sandbox: Sandbox, client: httpx.Client) -> None:

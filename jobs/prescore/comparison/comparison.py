@@ -26,13 +26,15 @@ def compare(
     b: Version,
     tolerances: Mapping[str, float] | None = None,
     *,
-    schema: str = VERSIONS,
+    schemas: tuple[str, str] = (VERSIONS, VERSIONS),
+    precision: float | None = None,
     movers: bool = True,
 ) -> Comparison:
     """Compare version `b` with version `a`: keys, and every column that both have with the same type.
 
     `tolerances` are, by column, how far a number may move without being counted as moved, in its own unit. By default
-    it is a tenth of the standard deviation in version `a`, and 0 for arrays. `schema` is that of version `b`'s table.
+    it is a tenth of the standard deviation in version `a`, and 0 for arrays. `schemas` are those of the tables. With a
+    `precision`, floating-point numbers have not changed if they differ by no more than `allowance` returns for it.
     Without `movers`, the rows that moved most are not read.
 
     Raises NotAllowed when one of them has no table or when their key columns differ, DatabaseRefused when not all of
@@ -42,9 +44,9 @@ def compare(
     columns = shared_columns(a, b, tolerances or {})
     with connection.transaction():
         connection.execute(query("comparison_memory"))
-        shared = shared_base.find(connection, a, b) if schema == VERSIONS else None
+        shared = shared_base.find(connection, a, b) if schemas == (VERSIONS, VERSIONS) else None
         if shared is None:
-            measurement = whole.measure(connection, a, b, columns, schema=schema, movers=movers)
+            measurement = whole.measure(connection, a, b, columns, schemas=schemas, precision=precision, movers=movers)
         else:
             measurement = derived.measure(connection, shared, columns, movers=movers)
     movements = measurement.movements

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prescore.catalog.database import Connection
+from prescore.catalog.types import FLOATS
 from prescore.comparison.columns import SharedColumn
 from prescore.comparison.differences import Mover
 from prescore.comparison.distribution import Distributions
 from prescore.comparison.movement import Measured, Movements, read_movers
+from prescore.comparison.precision import allowance
 from prescore.comparison.relation import Pair
 
 _TOLERANCE = 0.1
@@ -40,6 +42,14 @@ def measured(column: SharedColumn, distributions: Distributions | None, rows_a: 
         tolerance = _TOLERANCE * deviation
     is_finite = (distributions.a.count, distributions.b.count) == (rows_a, rows_b)
     return Measured(column, distributions, tolerance, is_finite)
+
+
+def with_allowance(each: Measured, precision: float) -> Measured:
+    """Return a column whose floating-point numbers count as equal if they differ by no more than a precision allows."""
+    if (each.column.kind.element or each.column.type) not in FLOATS:
+        return each
+    quantiles = None if each.distributions is None else each.distributions.a.quantiles
+    return replace(each, allowance=allowance(quantiles, precision))
 
 
 def read_movers_by_column(

@@ -32,6 +32,7 @@ Row = dict[str, Any]
 class Measured:
     """A column as it is compared, with the distributions of a number, and how far it may move without being counted.
 
+    Numbers that differ by no more than the `allowance` have not changed; without one, only equal numbers have not.
     `is_finite` says whether all numbers of both versions are finite.
     """
 
@@ -39,6 +40,7 @@ class Measured:
     distributions: Distributions | None
     tolerance: float | None
     is_finite: bool
+    allowance: float | None = None
 
     def difference(self) -> sql.Composed:
         """Return how far a number moved in a common row."""
@@ -139,7 +141,7 @@ def _passes(columns: Iterable[SharedColumn], labels: dict[str, int]) -> list[lis
 
 
 def _statement(pair: Pair, columns: Sequence[Measured], labels: Sequence[SharedColumn]) -> sql.Composed:
-    changed = sql.SQL(" or ").join(_changed(each.column) for each in columns)
+    changed = sql.SQL(" or ").join(_changed(each) for each in columns)
     rows = query("comparison_movement_rows", changed=changed if columns else sql.SQL("false"))
     measures = [rows, *_selected_labels(labels)]
     for each in columns:
@@ -150,7 +152,7 @@ def _statement(pair: Pair, columns: Sequence[Measured], labels: Sequence[SharedC
         a=pair.a.name,
         b=pair.b.name,
         matches=pair.matches(),
-        elements=sql.SQL(" ").join(_elements(each.column) for each in columns if each.column.has_elements),
+        elements=sql.SQL(" ").join(_elements(each) for each in columns if each.column.has_elements),
         labels=_COMMA.join(_grouped_labels(labels)) if labels else sql.SQL("()"),
     )
 
@@ -168,14 +170,25 @@ def _grouped_labels(labels: Iterable[SharedColumn]) -> Iterator[sql.Identifier]:
             yield sql.Identifier(side, column.name)
 
 
-def _changed(column: SharedColumn) -> sql.Composed:
-    return query("comparison_changed", column=column.identifier)
+def _changed(each: Measured) -> sql.Composed:
+    changed = query("comparison_changed", column=each.column.identifier)
+    if each.allowance is None:
+        return changed
+    if each.column.has_elements:
+        beyond: sql.Composable = sql.Identifier(each.column.measure("elements"), "beyond")
+    else:
+        beyond = _beyond(each, each.difference())
+    return query("comparison_changed_beyond", changed=changed, beyond=beyond)
+
+
+def _beyond(each: Measured, difference: sql.Composable) -> sql.Composed:
+    return query("comparison_beyond", difference=difference, allowance=sql.Literal(each.allowance))
 
 
 def _measures(each: Measured) -> Iterator[sql.Composed]:
     column = each.column
     name = sql.Identifier(column.measure("changed"))
-    yield query("comparison_changed_rows", changed=_changed(column), changed_name=name)
+    yield query("comparison_changed_rows", changed=_changed(each), changed_name=name)
     if column.is_number:
         yield query(
             "comparison_number_movement",
@@ -196,14 +209,21 @@ def _measures(each: Measured) -> Iterator[sql.Composed]:
         )
 
 
-def _elements(column: SharedColumn) -> sql.Composed:
+def _elements(each: Measured) -> sql.Composed:
+    column = each.column
+    value_a = query("comparison_finite", value=sql.Identifier("element", "a"))
+    value_b = query("comparison_finite", value=sql.Identifier("element", "b"))
+    difference = sql.SQL("({} - {})").format(value_b, value_a)
+    beyond: sql.Composable = sql.SQL("")
+    if each.allowance is not None:
+        beyond = query("comparison_elements_beyond", beyond=_beyond(each, difference))
     return query(
         "comparison_elements",
         column=column.identifier,
         type=column.kind.readable,
-        value_a=query("comparison_finite", value=sql.Identifier("element", "a")),
-        value_b=query("comparison_finite", value=sql.Identifier("element", "b")),
-        changed=_changed(column),
+        difference=difference,
+        beyond=beyond,
+        changed=query("comparison_changed", column=column.identifier),
         name=sql.Identifier(column.measure("elements")),
     )
 
@@ -244,6 +264,7 @@ def read_movers(connection: Connection, pair: Pair, each: Measured) -> tuple[Mov
         b=pair.b.name,
         matches=pair.matches(),
         difference=each.difference(),
+        allowance=sql.Literal(each.allowance or 0.0),
         limit=sql.Literal(MOVERS),
     )
     return tuple(Mover(**row) for row in connection.execute(statement))

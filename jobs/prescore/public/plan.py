@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
+from prescore.comparison.precision import PRECISION
 from prescore.public import html
 from prescore.public.comparison import Comparison
 from prescore.run import audit
@@ -47,7 +48,7 @@ class Verification(audit.Verification):
         subject = f"{self.model} version {self.version}"
         if not self.verified:
             return f"{subject} is not what its snapshot and its model file give"
-        exactness = "bit by bit" if self.identical else f"to {audit.TOLERANCE:g}"
+        exactness = "bit by bit" if self.identical else f"to {PRECISION:g}"
         return (
             f"{subject} is proven: its {self.rows:,} rows equal what its snapshot and its model file give, {exactness}"
         )

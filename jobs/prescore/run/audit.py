@@ -9,6 +9,8 @@ from typing import Any
 from prescore.catalog.catalog import Catalog, CheckResult, Event, Version
 from prescore.comparison.comparison import WITHOUT_TABLE, compare
 from prescore.comparison.differences import ColumnDifference, Comparison
+from prescore.comparison.precision import allowance
+from prescore.comparison.relation import VERSIONS
 from prescore.errors import NotAllowed, NotFound, Refused
 from prescore.project.spec import Spec
 from prescore.run import preflight, replay
@@ -16,9 +18,6 @@ from prescore.run.job import Job
 from prescore.scoring.session import RUNTIME
 from prescore.versions.publishable import require_table, version_label
 from prescore.wording import count
-
-TOLERANCE = 1e-6
-"""How far a number may be from the one scored again, as a share of the largest number, or of 1 if that is larger."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def verify(job: Job, version: int | None = None) -> Verification:
         model = None if fingerprint is None else job.store.model(fingerprint)
         predictor = preflight.open_predictor(model, spec)
         with replay.replayed(connection, job.store, row, predictor, job.on_progress) as again:
-            compared = compare(connection, row, again, schema=replay.SCHEMA)
+            compared = compare(connection, row, again, schemas=(VERSIONS, replay.SCHEMA))
         differences = tuple(_differences(compared, row["kept"]))
         changed = compared.keys.added + compared.keys.vanished - row["kept"] + compared.keys.changed
         return Verification(
@@ -149,15 +148,14 @@ def _is_equal(column: ColumnDifference) -> bool:
         # A value that became NULL or NaN has no difference that could be measured.
         if column.shift.a.count != column.shift.b.count:
             return False
-        size = max(1.0, *map(abs, column.shift.a.quantiles or ()))
-        return _is_within(column.shift.largest_difference, size)
+        return _is_within(column.shift.largest_difference, allowance(column.shift.a.quantiles))
     if column.elements is not None:
-        return _is_within(column.elements.largest_difference, 1.0)
+        return _is_within(column.elements.largest_difference, allowance())
     return False
 
 
-def _is_within(difference: float | None, size: float) -> bool:
-    return difference is not None and 0 < difference <= TOLERANCE * size
+def _is_within(difference: float | None, allowed: float) -> bool:
+    return difference is not None and 0 < difference <= allowed
 
 
 def _manifest(catalog: Catalog, row: Version) -> Manifest:

@@ -12,11 +12,12 @@ from prescore.checks.results import sentence
 from prescore.comparison import limits
 from prescore.comparison.comparison import compare
 from prescore.comparison.differences import Comparison
+from prescore.comparison.precision import PRECISION
 from prescore.errors import NotFound, Refused
 from prescore.run import preflight, replay
 from prescore.run.job import Job
 from prescore.scoring.predictor import Predictor
-from prescore.versions import compatibility
+from prescore.versions import compatibility, kept
 from prescore.versions.publishable import require_table
 from prescore.versions.withheld import warnings
 from prescore.wording import count, short
@@ -159,7 +160,18 @@ def _chosen(catalog: Catalog, model: str, backtest: int) -> list[Version]:
 
 
 def _compare(job: Job, connection: Connection, version: Version, predictor: Predictor) -> Night:
+    """Score a version's snapshot again, and compare it with the version, but for its kept rows: they have no inputs."""
     require_table(Catalog(connection), version)
-    with replay.replayed(connection, job.store, version, predictor, job.on_progress) as again:
-        compared = compare(connection, version, again, job.spec.comparison.tolerances, schema=replay.SCHEMA)
+    with (
+        replay.replayed(connection, job.store, version, predictor, job.on_progress) as again,
+        kept.left_out(connection, version) as (scored, schema),
+    ):
+        compared = compare(
+            connection,
+            scored,
+            again,
+            job.spec.comparison.tolerances,
+            schemas=(schema, replay.SCHEMA),
+            precision=PRECISION,
+        )
     return Night(version["version"], compared, limits.results(compared, job.spec.comparison))

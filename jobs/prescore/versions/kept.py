@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import pyarrow as pa
@@ -15,6 +17,8 @@ from prescore.catalog.queries import query
 from prescore.versions import rows, table, views
 
 _REJECTED = sql.Identifier("prescore_rejected_keys")
+_OTHERS = "prescore_other_rows"
+_SCHEMA = "prescore_versions"
 
 
 def keep(
@@ -46,6 +50,19 @@ def count(connection: Connection, version: Version, since: datetime | None = Non
     statement = query("kept_count", table=table.whole(version))
     row = connection.execute(statement, {"since": since}).fetchone() or {}
     return int(row["rows"])
+
+
+@contextmanager
+def left_out(connection: Connection, version: Version) -> Iterator[tuple[Version, str]]:
+    """Yield a version without its kept rows, and the schema of its table: a temporary view if it keeps any."""
+    if not version["kept"]:
+        yield version, _SCHEMA
+        return
+    others: Version = {**version, "table_name": _OTHERS, "rows": (version["rows"] or 0) - version["kept"]}
+    view = sql.Identifier(_OTHERS)
+    connection.execute(query("kept_left_out", view=view, table=table.whole(version)))
+    yield others, "pg_temp"
+    connection.execute(query("kept_left_out_end", view=view))
 
 
 def _statements(version: Version, served: Version) -> list[sql.Composed]:

@@ -133,6 +133,14 @@ count(*) as rows, count(*) filter (where {changed}) as changed;
 -- Whether a column has another value.
 a.{column} is distinct from b.{column};
 
+-- name: comparison_changed_beyond
+-- The same for numbers that may differ by a little.
+({changed} and {beyond});
+
+-- name: comparison_beyond
+-- Whether numbers differ by more than that, or cannot be subtracted.
+coalesce(abs({difference}) > {allowance}, true);
+
 -- name: comparison_changed_rows
 -- In how many rows a column has another value.
 count(*) filter (where {changed}) as {changed_name};
@@ -149,15 +157,19 @@ max({distance}) as {largest_name}, count(*) filter (where {distance} > {toleranc
 -- name: comparison_elements
 -- The largest distance of two elements in a row, if its arrays differ.
 cross join lateral (
-  select max(abs({value_b} - {value_a})) as distance
+  select max(abs({difference})) as distance {beyond}
     from unnest(a.{column}::{type}, b.{column}::{type}) as element (a, b)
    where {changed}
 ) {name};
+
+-- name: comparison_elements_beyond
+-- Whether any of the elements differs by more than it may.
+, bool_or(element.a is distinct from element.b and {beyond}) as beyond;
 
 -- name: comparison_movers
 -- The common rows in which a number moved most.
 select jsonb_build_array({keys}) as key, a.{column} as a, b.{column} as b
   from {a} a join {b} b on {matches}
- where abs({difference}) > 0
+ where abs({difference}) > {allowance}
  order by abs({difference}) desc, {keys}
  limit {limit};

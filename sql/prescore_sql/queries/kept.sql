@@ -38,6 +38,14 @@ where s.version = {source_version}
 select count(*) as rows from prescore_versions.{table}
 where kept_data_as_of is not null and coalesce(kept_data_as_of >= %(since)s::timestamptz, true);
 
+-- name: kept_left_out
+-- A temporary view of a version without its kept rows.
+create temporary view {view} as select * from prescore_versions.{table} where kept_data_as_of is null;
+
+-- name: kept_left_out_end
+-- Drop it.
+drop view pg_temp.{view};
+
 -- name: kept_expire
 -- Hide the rows that the base keeps and whose inputs are too old by now.
 insert into prescore_versions.{table} ({key}, version)
