@@ -34,6 +34,7 @@ from prescore_api.service.service import Service, ServiceSettings
 LIVE = SPEC + "\n[live]\nallowed = true\n"
 WITHOUT_CHECKS = LIVE[: LIVE.index("[[checks]]")] + LIVE[LIVE.index("[freshness]") :]
 PATH = "/v1/predictions/churn/score"
+ARROW = {"Content-Type": "application/vnd.apache.arrow.stream"}
 
 
 def app(sandbox: Sandbox) -> Dispatcher:
@@ -234,6 +235,68 @@ def _require_scores(project: Sandbox, call: ClientCall, url: str) -> None:
         call(url, "score", "churn", [rows[0], {"visits": 1}])
     with pytest.raises(Invalid, match="rows\\[10000\\]: customer must be"):
         call(url, "score", "churn", [{"features": features(1)}] * 10_000 + [{"key": {"customer": "x"}}])
+
+
+def test_arrow_rows_have_the_answers_that_json_has(live: httpx.Client) -> None:
+    known = customers().slice(0, 3).to_pylist()
+    rows = [*known, {**known[0], "customer": 70_000}, {**known[0], "customer": 70_001, "spend": None}]
+    table = pa.Table.from_pylist(rows, customers().schema)
+    as_json = [
+        {"key": {"customer": row["customer"]}, "features": {name: _shortest(row[name]) for name in ("visits", "spend")}}
+        for row in rows
+    ]
+    for parameters in ({}, {"prefer": "live"}, {"max_age": "0"}, {"output": "score"}):
+        scored = _score_arrow(live, table, **parameters)
+        for row, answer in zip(scored.to_pylist(), score(live, as_json, **parameters), strict=True):
+            assert (row["key"], row["source"], row["rejected"]) == (answer["key"], answer["source"], answer["rejected"])
+            assert row["prediction"] == answer["prediction"] or pytest.approx(answer["prediction"]) == row["prediction"]
+            from_table = answer["source"] == "table"
+            assert (row["data_as_of"].isoformat() == answer["data_as_of"]) is from_table
+        assert scored.schema.metadata[b"version"] == b"1"
+    assert [row["source"] for row in _score_arrow(live, table).to_pylist()] == ["table"] * 3 + ["live"] * 2
+
+    features_alone = _score_arrow(live, table.drop_columns(["customer"]).slice(0, 3))
+    assert features_alone.column_names == ["prediction", "source", "rejected", "data_as_of"]
+    assert set(features_alone["source"].to_pylist()) == {"live"}
+    for parameters in ({}, {"prefer": "live"}):
+        keys_alone = _score_arrow(live, table.select(["customer"]), **parameters).to_pylist()
+        assert [row["prediction"] is None for row in keys_alone] == [False] * 3 + [True] * 2
+        assert "has no features to score" in keys_alone[3]["rejected"]["reason"]
+    assert _score_arrow(live, table.slice(0, 0)).num_rows == 0
+
+
+def test_an_arrow_request_that_is_wrong_is_refused(live: httpx.Client) -> None:
+    table = customers().slice(0, 2)
+    spend = table.column("spend").cast("double")
+    for wrong, message in [
+        (table.drop_columns(["spend"]), "has no column spend, which the model takes"),
+        (table.set_column(2, "spend", spend), "Feature spend is double, and the model takes float32. Cast it first."),
+        (table.append_column("list", pa.array([[1], [2]])), "Column list has the type list<item: int64>, which no"),
+        (table.set_column(0, "customer", pa.array(["x", "y"])), "customer takes whole numbers"),
+        (table.append_column("spend", spend), "has a column more than once"),
+        (table.select([]), "has neither the features of churn nor its key"),
+    ]:
+        response = live.post(PATH, content=_stream(wrong), headers=ARROW, params={"prefer": "live"})
+        assert (response.status_code, message in response.text) == (422, True), response.text
+    refused = live.post(PATH, content=_stream(table), headers={**ARROW, "Accept": "application/json"})
+    assert refused.status_code == 406
+
+
+def _shortest(value: float | None) -> float | None:
+    return None if value is None else float(str(np.float32(value)))
+
+
+def _score_arrow(client: httpx.Client, table: pa.Table, **parameters: str) -> pa.Table:
+    response = client.post(PATH, content=_stream(table), headers=ARROW, params=parameters)
+    assert (response.status_code, response.headers["Content-Type"]) == (200, ARROW["Content-Type"]), response.text
+    return pa.ipc.open_stream(response.content).read_all()
+
+
+def _stream(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
 
 
 def _model_file(project: Sandbox) -> Path:

@@ -99,12 +99,12 @@ def _require_time(kind: str, data_type: pa.DataType) -> None:
 def render(answers: Answers | MixedAnswers) -> bytes:
     """Return the answers as an Arrow IPC stream with one record batch, in the order of the request."""
     if isinstance(answers, MixedAnswers):
-        return _stream(_mixed(answers))
+        return stream(_mixed(answers))
     batch = _batch(answers, answers.selection)
     version = answers.table_version
     if version.kept_position is not None:
         batch = _with_data_as_of(batch, version, answers.age, answers.kept_ages)
-    return _stream(batch.replace_schema_metadata(_metadata(version, answers.age)))
+    return stream(batch.replace_schema_metadata(metadata(version, answers.age)))
 
 
 def _mixed(answers: MixedAnswers) -> pa.RecordBatch:
@@ -121,7 +121,7 @@ def _mixed(answers: MixedAnswers) -> pa.RecordBatch:
     ]
     (batch,) = pa.Table.from_batches(parts).combine_chunks().to_batches() or parts[:1]
     ordered = batch.take(pa.array(_order(answers.is_canary), pa.int64()))
-    return ordered.replace_schema_metadata(_metadata(published.table_version, published.age))
+    return ordered.replace_schema_metadata(metadata(published.table_version, published.age))
 
 
 def _order(is_canary: Sequence[bool]) -> list[int]:
@@ -150,13 +150,13 @@ def _batch(answers: Answers, selection: OutputSelection) -> pa.RecordBatch:
     """Return answers with these outputs of their version, as the columns `key`, `found` and `prediction`."""
     version = answers.table_version
     found = pa.array(answers.found, pa.bool_()).fill_null(False)
-    key = _struct(version.key, answers.keys)
+    key = struct(version.key, answers.keys)
     positions = [position for position, _ in selection]
     selected = [version.outputs[position] for position in positions]
     outputs = answers.outputs.to_arrays(positions)
     # A prediction is null as a whole if its key was not found.
     not_found = pa.compute.invert(found)
-    prediction = _struct(selected, outputs, mask=not_found)
+    prediction = struct(selected, outputs, mask=not_found)
     return pa.record_batch([key, found, prediction], names=["key", "found", "prediction"])
 
 
@@ -164,22 +164,23 @@ def render_page(page: Page) -> bytes:
     """Return a page of rows as an Arrow IPC stream with one record batch."""
     version = page.table_version
     selected = [version.outputs[position] for position, _ in page.selection]
-    key = _struct(version.key, page.keys)
-    prediction = _struct(selected, [page.outputs[position] for position, _ in page.selection])
+    key = struct(version.key, page.keys)
+    prediction = struct(selected, [page.outputs[position] for position, _ in page.selection])
     batch = pa.record_batch([key, prediction], names=["key", "prediction"])
     if version.kept_position is not None:
         batch = _with_data_as_of(batch, version, page.age, page.kept_ages)
-    return _stream(batch.replace_schema_metadata(_metadata(version, page.age)))
+    return stream(batch.replace_schema_metadata(metadata(version, page.age)))
 
 
-def _stream(batch: pa.RecordBatch) -> bytes:
+def stream(batch: pa.RecordBatch) -> bytes:
+    """Return a batch as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     return bytes(sink.getvalue())
 
 
-def _metadata(version: TableVersion, age: Age) -> dict[bytes, str]:
+def metadata(version: TableVersion, age: Age) -> dict[bytes, str]:
     """Return what all answers share, as text. A version that was never published has an empty `published_at`."""
     data_as_of = age.data_as_of(version)
     published_at = version.row["published_at"]
@@ -193,7 +194,7 @@ def _metadata(version: TableVersion, age: Age) -> dict[bytes, str]:
     }
 
 
-def _struct(columns: Sequence[Column], values: Sequence[Any], mask: pa.Array | None = None) -> pa.StructArray:
+def struct(columns: Sequence[Column], values: Sequence[Any], mask: pa.Array | None = None) -> pa.StructArray:
     """Return an array of structs with a field for each column. Structs are null where `mask` is true."""
     fields = []
     arrays = []

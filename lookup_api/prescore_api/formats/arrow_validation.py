@@ -10,6 +10,8 @@ Arrow's Message.fbs, encoded as described at https://flatbuffers.dev/internals/.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -21,19 +23,36 @@ _HEADER_FIELD = 2
 _COMPRESSION_FIELD = 3
 _RECORD_BATCH = 3
 
-_TYPE_CHECKS = (
-    pa.types.is_integer,
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_date,
-    pa.types.is_timestamp,
+
+class Columns(NamedTuple):
+    """What the columns of a stream may be: the checks of their types, and how a message describes them."""
+
+    checks: tuple[Callable[[pa.DataType], bool], ...]
+    description: str
+
+
+KEYS = Columns(
+    (
+        pa.types.is_integer,
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_date,
+        pa.types.is_timestamp,
+    ),
+    "which no key column has. Send the key columns alone: integers, text, dates or timestamps, none of them "
+    "dictionary-encoded.",
+)
+ROWS = Columns(
+    (*KEYS.checks, pa.types.is_floating, pa.types.is_boolean),
+    "which no feature and no key has. Send numbers, text, booleans, dates or timestamps, none of them "
+    "dictionary-encoded.",
 )
 
 
-def read_table(body: bytes) -> pa.Table:
+def read_table(body: bytes, columns: Columns = KEYS) -> pa.Table:
     """Return all rows of a stream; raise RequestInvalid if it is malformed, compressed, or has other column types."""
     try:
-        _require_plain_columns(body)
+        _require_plain_columns(body, columns)
         _require_uncompressed(body)
         with pa.ipc.open_stream(body) as reader:
             table = reader.read_all()
@@ -43,16 +62,13 @@ def read_table(body: bytes) -> pa.Table:
     return table
 
 
-def _require_plain_columns(body: bytes) -> None:
+def _require_plain_columns(body: bytes, columns: Columns) -> None:
     # Opening a stream reads only its schema.
     with pa.ipc.open_stream(body) as reader:
         schema = reader.schema
     for field in schema:
-        if not _is_plain(field.type):
-            raise RequestInvalid(
-                f"Column {field.name} has the type {field.type}, which no key column has. Send the key columns alone: "
-                "integers, text, dates or timestamps, none of them dictionary-encoded."
-            )
+        if not any(is_type(field.type) for is_type in columns.checks):
+            raise RequestInvalid(f"Column {field.name} has the type {field.type}, {columns.description}")
 
 
 def _require_uncompressed(body: bytes) -> None:
@@ -62,10 +78,6 @@ def _require_uncompressed(body: bytes) -> None:
         metadata = message.metadata.to_pybytes()
         if _is_compressed(metadata):
             raise RequestInvalid("The Arrow stream is compressed. Send it without compression.")
-
-
-def _is_plain(data_type: pa.DataType) -> bool:
-    return any(is_type(data_type) for is_type in _TYPE_CHECKS)
 
 
 def _is_compressed(metadata: bytes) -> bool:

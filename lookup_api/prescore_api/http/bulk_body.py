@@ -37,12 +37,6 @@ def _count_keys(request: Request, count: int) -> None:
         raise TooLarge(f"The request has {count:,} keys; the limit is {MAX_KEYS:,} per request. Send several requests.")
 
 
-def require_json(request: Request) -> None:
-    """Raise UnsupportedMediaType unless the body is JSON."""
-    if content_type(request) != media_types.JSON:
-        raise UnsupportedMediaType("This endpoint takes rows as application/json in UTF-8.")
-
-
 def content_type(request: Request) -> bytes:
     """Return the type of the body, JSON or Arrow; raise UnsupportedMediaType."""
     header = request.headers.get(b"content-type", media_types.JSON).lower()
@@ -55,8 +49,8 @@ def content_type(request: Request) -> bytes:
     if is_utf8 and (name in _SENT_AS_JSON or name.endswith(b"+json")):
         return media_types.JSON
     raise UnsupportedMediaType(
-        f"The Content-Type of the body is {header.decode(errors='replace')[:100]!r}. Send the keys as application/json "
-        f"in UTF-8, or as {arrow.MEDIA_TYPE.decode()}."
+        f"The Content-Type of the body is {header.decode(errors='replace')[:100]!r}. Send application/json in "
+        f"UTF-8, or {arrow.MEDIA_TYPE.decode()}."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prescore.errors import RequestInvalid
+from prescore_api.formats import arrow, arrow_scores, arrow_validation
 from prescore_api.http import bulk_body, media_types
 from prescore_api.http.request import Request
 from prescore_api.http.response import JSON, NO_STORE, VARY, Response
@@ -11,6 +12,7 @@ from prescore_api.service.options import LookupOptions, refuse_unknown
 
 _SOURCES: dict[str, Source] = {"table": "table", "live": "live"}
 _HEADERS = [JSON, VARY, NO_STORE]
+_ARROW_HEADERS = [(b"content-type", arrow.MEDIA_TYPE), VARY, NO_STORE]
 
 
 async def score(request: Request) -> Response:
@@ -21,10 +23,17 @@ async def score(request: Request) -> Response:
     options, others = LookupOptions.parse(request.parameters())
     prefer = _source(others.pop("prefer", "table"))
     refuse_unknown(others, "prefer")
-    media_types.choose(request.headers.get(b"accept"), (media_types.JSON,))
+    # Answers have the form of the rows.
+    form = bulk_body.content_type(request)
+    media_types.choose(request.headers.get(b"accept"), (form,))
     live = request.service.live
-    bulk_body.require_json(request)
-    answers = await live.answer(model, await request.body(), prefer, options)
+    body = await request.body()
+    if form == arrow.MEDIA_TYPE:
+        table = arrow_validation.read_table(body, arrow_validation.ROWS)
+        scored = await live.answer_table(model, table, prefer, options)
+        request.version = scored.table_version.version
+        return Response(200, arrow_scores.render(scored), _ARROW_HEADERS)
+    answers = await live.answer(model, body, prefer, options)
     request.version = answers.version
     return Response(200, answers.content, _HEADERS)
 

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+import pyarrow as pa
+
 from prescore.errors import LiveUnavailable, NotFound, Transient
 from prescore_api.formats import score_rows, scores
+from prescore_api.live.arrow_answers import ArrowAnswers
 from prescore_api.live.bounds import LiveBounds
 from prescore_api.live.messages import BodyRequest, ColumnsRequest, Counts, Times
 from prescore_api.live.models import LoadedModel, LoadedModels
@@ -22,6 +25,7 @@ from prescore_api.service.live import (
     LiveModel,
     ParseFeatures,
     RenderedAnswers,
+    ScoredTable,
     Source,
     require_few,
 )
@@ -57,6 +61,7 @@ class Live:
         self._clock = clock
         self._loaded = LoadedModels(reader, place, bounds)
         self._table = TableLookup(lookup, self._loaded.process, bounds)
+        self._arrow = ArrowAnswers(models, lookup, clock, self.score)
         self._following: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -105,6 +110,12 @@ class Live:
             # A publication came in between.
             await self._models.current(model)
         raise Transient(f"{model} is published more often than a request can follow. Try again.")
+
+    async def answer_table(
+        self, model: str, table: pa.Table, prefer: Source, options: LookupOptions = DEFAULTS
+    ) -> ScoredTable:
+        """Answer the rows of a table; raises as `LiveScoring.answer_table`."""
+        return await self._arrow.answer(model, table, prefer, options)
 
     async def _score_rest(
         self, version: TableVersion, loaded: LoadedModel, body: bytes, table: TableAnswers, options: LookupOptions

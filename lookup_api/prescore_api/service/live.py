@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from prescore.catalog.catalog import Column
 from prescore.errors import TooLarge
+from prescore_api.service.answers import Age
 from prescore_api.service.options import DEFAULTS, LookupOptions
-from prescore_api.tables.version import TableVersion
+from prescore_api.tables.version import OutputSelection, TableVersion
 
 MAX_ROWS = 10_000
 
@@ -80,6 +81,25 @@ class RenderedAnswers(NamedTuple):
     content: bytes
 
 
+@dataclass(frozen=True)
+class ScoredTable:
+    """The answers to the rows of an Arrow table, all from one version, as columns in the order of the rows.
+
+    `keys` has one column per key column, None for rows without keys. `predictions` has one per selected output, with
+    None where a row has no value. `data_as_of` is in seconds since 1970, `age` is that of the version's table, and
+    `rejections` are by row number.
+    """
+
+    table_version: TableVersion
+    age: Age
+    keys: Sequence[Sequence[Any]] | None
+    selection: OutputSelection
+    predictions: Sequence[Sequence[Any]]
+    sources: Sequence[Source]
+    data_as_of: Sequence[float]
+    rejections: Mapping[int, Rejection]
+
+
 class LiveScoring(Protocol):
     """Scores rows of features, while it is entered as an async context manager.
 
@@ -114,6 +134,11 @@ class LiveScoring(Protocol):
         options allow; with "live", only rows without features are looked up. Otherwise raises like `score` and
         `Lookup.many`.
         """
+
+    async def answer_table(
+        self, model: str, table: pa.Table, prefer: Source, options: LookupOptions = DEFAULTS
+    ) -> ScoredTable:
+        """Answer the rows of a table, whose columns are the features, the key's columns or both, like `answer`."""
 
 
 def require_few(rows: int) -> None:

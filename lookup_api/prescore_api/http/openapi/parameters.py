@@ -51,9 +51,8 @@ OPTIONS = [
 ]
 CANARY = _in_query(
     "canary",
-    "the canary that answers its share of the keys beside this version, as Prescore-Canary names it",
+    "the canary that answers its share of the keys beside this version, such as 8:0.1, as Prescore-Canary names it",
     {"type": "string", "pattern": r"^[1-9][0-9]{0,8}:(1|0\.[0-9]{1,9})$"},
-    example="8:0.1",
 )
 PREFER = _in_query(
     "prefer",
