@@ -397,15 +397,15 @@ def test_a_scoring_process_that_is_killed_fails_its_requests_and_no_others(
     (process,) = scoring_processes(psutil.Process())
     batches = _batches(live)
     process.suspend()
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(live.post, PATH, json={"rows": [row]})
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(live.post, PATH, json={"rows": [row]}) for _ in range(3)]
         while _batches(live) == batches:
-            assert not waiting.done()
+            assert not waiting[0].done()
             assert live.get("/v1/predictions/churn/1").json()["found"]
         process.kill()
-        failed = waiting.result()
-    assert (failed.status_code, failed.json()["error"]["code"]) == (503, "live_unavailable")
-    assert failed.headers["Retry-After"]
+        for failed in [request.result() for request in waiting]:
+            assert (failed.status_code, failed.json()["error"]["code"]) == (503, "live_unavailable")
+            assert failed.headers["Retry-After"]
     assert score(live, [{"key": {"customer": 1}, **row}])[0]["source"] == "table"
     after = _until_status(live, row, 200).json()["answers"][0]
     assert after["prediction"] == before["prediction"]

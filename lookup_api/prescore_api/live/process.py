@@ -81,12 +81,15 @@ class ScoringProcess:
         """Run one process after the other."""
         while True:
             began = time.monotonic()
-            process = await self._run()
-            _log.error("scoring process %d ended with status %s; another replaces it", process.pid, process.returncode)
+            # Without a process, nothing would ever be scored again.
+            try:
+                await self._run()
+            except Exception:
+                _log.exception("the scoring process cannot be run")
             # One that ends as soon as it starts must not take up the machine.
             await asyncio.sleep(began + _RESTART_SECONDS - time.monotonic())
 
-    async def _run(self) -> subprocess.Popen[bytes]:
+    async def _run(self) -> None:
         """Run a process until it ends."""
         ours, theirs = socket.socketpair()
         with theirs:
@@ -99,7 +102,7 @@ class ScoringProcess:
             process.kill()
             # The system takes a while to free its memory.
             await asyncio.to_thread(process.wait)
-        return process
+        _log.error("scoring process %d ended with status %s; another replaces it", process.pid, process.returncode)
 
     async def _receive(self, reader: asyncio.StreamReader) -> None:
         """Resolve calls by their replies until the process ends."""

@@ -66,7 +66,13 @@ class Worker:
 
     def score(self, model: int, requests: Any) -> Any:
         """Return the outcomes of requests."""
-        return self._models[model].score(requests)
+        from prescore.errors import LiveUnavailable
+
+        scored = self._models.get(model)
+        # A request may have begun with a process that this one has replaced.
+        if scored is None:
+            raise LiveUnavailable("The scoring process was replaced during the request.")
+        return scored.score(requests)
 
     def parse_keyed(self, body: bytes, prefer: Any) -> Any:
         """Return the rows of a body that are looked up in the table."""
