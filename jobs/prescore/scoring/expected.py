@@ -94,6 +94,10 @@ def to_floats(values: pa.Array) -> Floats:
 
 def is_missing(column: pa.Array | pa.ChunkedArray) -> Mask:
     """Return which values are null or NaN."""
+    # For the few rows of a request, NumPy takes a fraction of the time of a call of Arrow's.
+    if isinstance(column, pa.Array) and pat.is_floating(column.type) and not column.null_count:
+        is_nan: Mask = np.isnan(column.to_numpy())
+        return is_nan
     missing = pc.is_null(column, nan_is_null=True)
     mask: Mask = np.asarray(missing)
     return mask
