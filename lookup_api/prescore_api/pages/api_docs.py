@@ -85,14 +85,14 @@ def _parameter(parameter: dict[str, Any]) -> Parameter:
 
 
 def _example(url: str, operation: dict[str, Any], *, needs_key: bool) -> str:
-    """Return a curl command. Of the query parameters, it has the first one with an example."""
+    """Return a curl command. Of the query parameters, it has the key, which is an object; all others are optional."""
     query = None
     for parameter in operation.get("parameters", []):
         value = _example_value(parameter)
         if parameter["in"] == "path":
             placeholder = f"{{{parameter['name']}}}"
             url = url.replace(placeholder, percent_encode(str(value), safe=""))
-        elif parameter["in"] == "query" and not query:
+        elif isinstance(value, dict):
             query = value
     words = ["curl"]
     if needs_key:
