@@ -100,7 +100,8 @@ def test_a_catalog_that_is_created_again_is_followed(
     shelf.publish("m", {"k": "bigint"}, [(1, 0.5)])
     assert client.get("/v1/predictions/m/1").status_code == 200
     connection.execute(
-        "truncate prescore.models, prescore.publications, prescore.versions, prescore.chunks, prescore.rejects;"
+        "truncate prescore.models, prescore.publications, prescore.versions, prescore.chunks, prescore.rejects, "
+        "prescore.profiles;"
         "drop view predictions.m; drop table prescore_versions.m"
     )
     shelf.publish("m", {"name": "text"}, [("a/b", 0.25)])

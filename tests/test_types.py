@@ -37,14 +37,17 @@ from prescore_api.formats import arrow_validation
 
 SOURCES = ("jobs/prescore", "lookup_api/prescore_api", "dags/prescore_dags")
 MAPS = {
-    "jobs/prescore/scoring/conversion.py",
+    "jobs/prescore/arrow/types.py",
     "jobs/prescore/catalog/datetimes.py",
-    "lookup_api/prescore_api/formats/arrow.py",
     "lookup_api/prescore_api/oip/outputs.py",
     "lookup_api/prescore_api/tables/loading.py",
 }
 """Modules that map column types to something else."""
-PARTIAL = {"jobs/prescore/catalog/datetimes.py": TIMES}
+PARTIAL = {
+    "jobs/prescore/catalog/datetimes.py": TIMES,
+    # The types that are loaded as wider ones.
+    "lookup_api/prescore_api/tables/loading.py": {"smallint", "integer", "real"},
+}
 """Modules whose map has only some of the types."""
 LARGEST_GROUP = 2
 """How many types a collection may name before it counts as a list of types. `("boolean", "text")` is not one."""
