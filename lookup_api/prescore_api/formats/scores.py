@@ -53,12 +53,17 @@ class LiveRows(NamedTuple):
 
 def render_live(frame: ScoreFrame, rows: LiveRows, now: float) -> list[bytes]:
     """Return the answers to rows that were scored; `now` is in seconds since 1970."""
-    ends = {time: frame.end(time, Age(max(now - time, 0.0), stale=False)) for time in set(rows.scored_at)}
-    template = literal(frame.head) + b'%b,"prediction":' + object_template(list(rows.predictions)) + _ACCEPTED + b"%b"
-    columns = (rows.keys, *rows.predictions.values(), [ends[time] for time in rows.scored_at])
-    rendered = [template % values for values in zip(*columns, strict=True)]
+    end_at = {}
+    for scored_at in set(rows.scored_at):
+        age = Age(max(now - scored_at, 0.0), stale=False)
+        end_at[scored_at] = frame.end(scored_at, age)
+    ends = [end_at[scored_at] for scored_at in rows.scored_at]
+    prediction = object_template(list(rows.predictions))
+    template = literal(frame.head) + b'%b,"prediction":' + prediction + _ACCEPTED + b"%b"
+    parts = zip(rows.keys, *rows.predictions.values(), ends, strict=True)
+    rendered = [template % values for values in parts]
     for place, rejection in rows.rejections.items():
-        rendered[place] = _rejected(frame, rows.keys[place], rejection, ends[rows.scored_at[place]])
+        rendered[place] = _rejected(frame, rows.keys[place], rejection, ends[place])
     return rendered
 
 
@@ -107,4 +112,5 @@ def join(rendered: Iterable[bytes]) -> bytes:
 
 
 def _rejected(frame: ScoreFrame, key: bytes, rejection: Rejection, end: bytes) -> bytes:
-    return b"".join((frame.head, key, _REJECTED, orjson.dumps(rejection._asdict()), end))
+    reason = orjson.dumps(rejection._asdict())
+    return frame.head + key + _REJECTED + reason + end

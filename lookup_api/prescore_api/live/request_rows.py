@@ -62,12 +62,12 @@ class BodyRows:
     def reply(self, scored: ScoredSlice) -> ScoredBody:
         """Return the reply to the request."""
         request = self.request
-        predictions = scored.predictions(request.outputs)
-        rows = LiveRows(self.keys, predictions, scored.rejections, scored.scored_at)
-        now = self.times.now + time.monotonic() - self.times.sent_at
-        rendered = scores.render_live(request.frame, rows, now)
+        rows = LiveRows(self.keys, scored.predictions(request.outputs), scored.rejections, scored.scored_at)
+        elapsed = time.monotonic() - self.times.sent_at
+        rendered = scores.render_live(request.frame, rows, self.times.now + elapsed)
         if request.answered:
-            answers = dict(request.answered) | dict(zip(self.numbers, rendered, strict=True))
+            answers = dict(request.answered)
+            answers.update(zip(self.numbers, rendered, strict=True))
             rendered = [answers[number] for number in range(len(answers))]
         return ScoredBody(scores.join(rendered), scored.counts())
 

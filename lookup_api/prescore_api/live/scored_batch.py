@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from prescore_api.formats.json_template import column_json
-from prescore_api.live.cache import Values
+from prescore_api.live.cache import CachedAnswer
 from prescore_api.live.messages import Counts, ScoredColumns
 from prescore_api.service.live import Rejection
 
@@ -27,9 +27,19 @@ class ScoredBatch:
         """The predictions as JSON, by output."""
         return {name: column_json(values) for name, values in self.predictions.items()}
 
-    def rows(self) -> Iterable[Values]:
-        """Return the predictions of each row."""
-        return zip(*self.predictions.values(), strict=True)
+    def answers(self) -> list[CachedAnswer]:
+        """Return the predictions of each row, and when they were computed."""
+        rows = zip(*self.predictions.values(), strict=True)
+        return list(map(CachedAnswer, rows, self.scored_at))
+
+    def among(self, places: Sequence[int], cached: Mapping[int, CachedAnswer]) -> ScoredBatch:
+        """Return these rows at some places, and at the others those that the cache has answered."""
+        answers = dict(cached)
+        answers.update(zip(places, self.answers(), strict=True))
+        ordered = [answers[place] for place in range(len(answers))]
+        predictions = {name: [row.values[number] for row in ordered] for number, name in enumerate(self.predictions)}
+        rejections = {places[number]: rejection for number, rejection in self.rejections.items()}
+        return ScoredBatch(predictions, rejections, [row.scored_at for row in ordered], frozenset(cached))
 
     def slice(self, start: int, end: int) -> ScoredSlice:
         """Return the rows from `start` up to `end`."""
@@ -61,7 +71,7 @@ class ScoredSlice:
 
     def counts(self) -> Counts:
         """Return how many rows were scored, cached and rejected."""
-        cached = sum(place in self.whole.cached for place in range(self.start, self.end)) if self.whole.cached else 0
+        cached = len(self.whole.cached.intersection(range(self.start, self.end)))
         rejected = len(self.rejections)
         return Counts(self.end - self.start - cached - rejected, cached, rejected)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import pyarrow as pa
@@ -12,7 +12,7 @@ from prescore.scoring import rows as scoring
 from prescore.scoring.predictions import to_lists
 from prescore.scoring.rows import FeatureColumns
 from prescore.scoring.scorer import Scorer
-from prescore_api.live.cache import AnswerCache, CachedAnswer, Values
+from prescore_api.live.cache import AnswerCache, Values
 from prescore_api.live.messages import BodyRequest, ColumnsRequest, ScoredColumns, ScoreReply, ScoreRequest
 from prescore_api.live.request_rows import BodyRows, ColumnsRows, RequestRows, taker
 from prescore_api.live.scored_batch import ScoredBatch
@@ -37,20 +37,19 @@ class ScoredModel:
         Raises ModelInvalid when the model does not fit its signature.
         """
         parts = [self._read(request) for request in requests]
-        shared = [part for part in parts if isinstance(part, RequestRows)]
-        if not shared:
-            return [part for part in parts if not isinstance(part, RequestRows)]
-        scored = self._score_together(shared)
-        outcomes: list[Outcome] = []
+        replies = self._replies([part for part in parts if isinstance(part, RequestRows)])
+        return [next(replies) if isinstance(part, RequestRows) else part for part in parts]
+
+    def _replies(self, parts: Sequence[RequestRows]) -> Iterator[ScoreReply]:
+        """Score the rows of requests in one call, and yield the reply to each."""
+        if not parts:
+            return
+        scored = self._score_together(parts)
         start = 0
         for part in parts:
-            if not isinstance(part, RequestRows):
-                outcomes.append(part)
-                continue
             end = start + len(part.rows)
-            outcomes.append(part.reply(scored.slice(start, end)))
+            yield part.reply(scored.slice(start, end))
             start = end
-        return outcomes
 
     def _read(self, request: ScoreRequest) -> RequestRows | Outcome:
         """Return the rows of a request, or its outcome: it is wrong, or was scored by itself."""
@@ -82,25 +81,20 @@ class ScoredModel:
 
     def _score_uncached(self, cache: AnswerCache, rows: Sequence[Values], times: Sequence[float]) -> ScoredBatch:
         """Score the rows whose answers are not in the cache, and keep those."""
-        if not rows:
-            return self._compute(self._columns(rows), times)
         cached = cache.find(rows, times)
         places = [place for place in range(len(rows)) if place not in cached]
-        fresh = self._compute(self._columns([rows[place] for place in places]), [times[place] for place in places])
-        rejections = {places[number]: rejection for number, rejection in fresh.rejections.items()}
-        answers = dict(cached)
-        for place, values in zip(places, fresh.rows(), strict=True):
-            answers[place] = CachedAnswer(values, times[place])
-            if place not in rejections:
-                cache.add(rows[place], answers[place])
-        ordered = [answers[place] for place in range(len(rows))]
-        columns = zip(*(answer.values for answer in ordered), strict=True)
-        predictions = dict(zip(fresh.predictions, columns, strict=True))
-        return ScoredBatch(predictions, rejections, [answer.scored_at for answer in ordered], frozenset(cached))
+        columns = self._columns([rows[place] for place in places])
+        fresh = self._compute(columns, [times[place] for place in places])
+        for number, (place, answer) in enumerate(zip(places, fresh.answers(), strict=True)):
+            if number not in fresh.rejections:
+                cache.add(rows[place], answer)
+        return fresh.among(places, cached)
 
     def _compute(self, columns: FeatureColumns, times: Sequence[float]) -> ScoredBatch:
         scored = scoring.score(self._scorer, columns, len(times))
-        rejections = {place: Rejection(each.column, each.reason) for place, each in scored.rejections.items()}
+        rejections = {}
+        for place, rejection in scored.rejections.items():
+            rejections[place] = Rejection(rejection.column, rejection.reason)
         return ScoredBatch(to_lists(scored.predictions), rejections, times, frozenset())
 
     def _columns(self, rows: Sequence[Values]) -> FeatureColumns:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from prescore.errors import DatabaseUnavailable, LiveUnavailable, TooOld
@@ -84,11 +83,14 @@ class TableLookup:
 
 
 def _render(answers: Answers, keyed: KeyedRows) -> dict[int, bytes]:
-    found = zip(keyed.numbers, scores.render_found(answers), strict=True)
-    rendered = {number: answer for number, answer in found if answer is not None}
-    unknown = [place for place, number in enumerate(keyed.numbers) if number not in rendered]
-    places: Sequence[int] = [place for place in unknown if keyed.numbers[place] in keyed.unscorable]
-    if places:
-        unknown_answers = scores.render_unknown(answers, places)
-        rendered |= zip((keyed.numbers[place] for place in places), unknown_answers, strict=True)
+    """Return the answers by row number: those that were found, and those to rows that cannot be scored, either."""
+    rendered = {}
+    unknown = {}
+    for place, (number, answer) in enumerate(zip(keyed.numbers, scores.render_found(answers), strict=True)):
+        if answer is not None:
+            rendered[number] = answer
+        elif number in keyed.unscorable:
+            unknown[number] = place
+    if unknown:
+        rendered.update(zip(unknown, scores.render_unknown(answers, list(unknown.values())), strict=True))
     return rendered
