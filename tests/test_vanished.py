@@ -161,6 +161,21 @@ def inferred(http: httpx.Client, customers: list[int]) -> Any:
     return http.post("/v2/models/churn/infer", json={"inputs": [tensor]}).json()
 
 
+def test_a_kept_row_expires_in_a_version_of_its_own(sandbox: Sandbox) -> None:
+    project = keeping(sandbox, "[incremental]\n")
+    spec = (project.root / "specs" / "churn.toml").read_text()
+    run(project, set(), 0)
+    run(project, {5}, 24)
+    # The first night is found unchanged by its snapshot, the next by the value of a query alone.
+    unchanged_if = spec.replace("[domain]\n", '[domain]\nunchanged_if = "select 1"\n')
+    for hour, expected, changed in [(49, 2, None), (50, 3, unchanged_if), (51, None, unchanged_if), (75, 5, spec)]:
+        if changed is not None:
+            project.spec(changed)
+        report = run(project, {5}, hour)
+        assert (report.changes or {}).get("unchanged_since") == expected
+        assert kept(project) == ({} if hour > 50 else {5: 0})
+
+
 def test_a_kept_row_counts_as_vanished(project: Sandbox) -> None:
     project.spec((project.root / "specs" / "churn.toml").read_text() + "[comparison]\nvanished.refuse = 0.02\n")
     run(project, set(), 0)

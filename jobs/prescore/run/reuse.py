@@ -18,7 +18,7 @@ from prescore.scoring import rejects
 from prescore.sources import data_as_of, domain, unchanged
 from prescore.steps import changes
 from prescore.steps.changes import Changes
-from prescore.versions import delta, repetition, table
+from prescore.versions import delta, kept, repetition, table
 from prescore.versions.lease import Lease
 
 LARGEST_SHARE = 0.5
@@ -41,14 +41,15 @@ def reuse(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
         _record_full(catalog, lease, version, reason or "")
         return
     base = catalog.version(job.model, served["base_version"] or served["rows_version"])
-    if version["snapshot_fingerprint"] == served["snapshot_fingerprint"] and not _may_expire(job, served):
+    expires = kept.any_expires(catalog.connection, served, version["data_as_of"], job.spec.vanished.keep_for)
+    if version["snapshot_fingerprint"] == served["snapshot_fingerprint"] and not expires:
         _share_snapshot(job, lease, catalog, version, served)
         return
     rejected = rejects.read_keys(catalog, base, while_scoring=True)
     found = _find(job, version, base, rejected)
     if found is None:
         _record_full(catalog, lease, version, f"the snapshot cannot be compared with that of version {base['version']}")
-    elif _is_unchanged(job, catalog, version, served, found, rejected.num_rows):
+    elif not expires and _is_unchanged(job, catalog, version, served, found, rejected.num_rows):
         _share_snapshot(job, lease, catalog, version, served)
     elif len(found.scored) + found.vanished.num_rows > LARGEST_SHARE * (base["snapshot_rows"] or 0):
         _record_full(catalog, lease, version, f"more than half of the rows of version {base['version']} have changed")
@@ -64,13 +65,16 @@ def reuse_unchanged(job: Job, lease: Lease, catalog: Catalog, version: Version, 
     if job.spec.incremental is None or value is None:
         return False
     served = _served(catalog, version)
-    if served is None or served["unchanged_value"] != value or served["kept"]:
+    if served is None or served["unchanged_value"] != value:
         return False
     if not _reads_the_same(job, version, served) or _reason_against(job, catalog, version, served) is not None:
         return False
     clock = job.spec.domain.data_as_of
     has_column = clock is not None and clock.column is not None
     time = served["data_as_of"] if has_column else data_as_of.query(job.source, job.spec)
+    moment = time or version["as_of"] or version["started_at"]
+    if kept.any_expires(catalog.connection, served, moment, job.spec.vanished.keep_for):
+        return False
     _share(catalog, lease, version, served, time)
     return True
 
@@ -125,18 +129,13 @@ def _made_by(version: Version) -> tuple[list[str], dict[str, Any]]:
     return table.key_names(version), content
 
 
-def _may_expire(job: Job, served: Version) -> bool:
-    """Return whether the served version keeps rows that may be too old by now."""
-    return bool(served["kept"]) and job.spec.vanished.keep_for is not None
-
-
 def _is_unchanged(job: Job, catalog: Catalog, version: Version, served: Version, found: Changes, rejected: int) -> bool:
     """Return whether a version's snapshot has the same rows as that of the served version.
 
     `found` is how it differs from the base of both, which rejected some rows. Only if the served version differs from
     the base by as many rows are the two compared, too.
     """
-    if version["snapshot_rows"] != served["snapshot_rows"] or _may_expire(job, served):
+    if version["snapshot_rows"] != served["snapshot_rows"]:
         return False
     owner = catalog.version(version["model"], served["rows_version"])
     if owner["base_version"] is not None:

@@ -33,10 +33,7 @@ def keep(
     Rows that were rejected, by the keys in `rejected`, have not vanished. Rows stay for as long as their inputs are at
     most `keep_for` older than those of the version. It can be repeated.
     """
-    since = None
-    if keep_for is not None and version["data_as_of"] is not None:
-        since = version["data_as_of"] - keep_for
-    times = {"clock": served["data_as_of"], "since": since}
+    times = {"clock": served["data_as_of"], "since": _oldest(version["data_as_of"], keep_for)}
     with connection.transaction():
         connection.execute(query("kept_rejected", table=_REJECTED, columns=column_definitions(version["key_columns"])))
         for batch in rejected.to_batches():
@@ -50,6 +47,21 @@ def count(connection: Connection, version: Version, since: datetime | None = Non
     statement = query("kept_count", table=table.whole(version))
     row = connection.execute(statement, {"since": since}).fetchone() or {}
     return int(row["rows"])
+
+
+def any_expires(
+    connection: Connection, version: Version, data_as_of: datetime | None, keep_for: timedelta | None
+) -> bool:
+    """Return whether a version keeps a row that is too old to be kept by another one, with inputs of this time."""
+    oldest = _oldest(data_as_of, keep_for)
+    if not version["kept"] or oldest is None:
+        return False
+    return count(connection, version, oldest) < version["kept"]
+
+
+def _oldest(data_as_of: datetime | None, keep_for: timedelta | None) -> datetime | None:
+    """Return the earliest time of a row's inputs with which it is kept; None for any time."""
+    return None if data_as_of is None or keep_for is None else data_as_of - keep_for
 
 
 @contextmanager
