@@ -395,6 +395,19 @@ def test_stale_predictions_are_marked_or_refused(api: Api) -> None:
         assert response.headers["retry-after"] == "60"
 
 
+def test_a_key_that_has_vanished_has_its_last_version(api: Api) -> None:
+    spec: Any = {"vanished": {"policy": "tombstone"}}
+    model = api.publish(KEY, [(1, 0.5), (2, 0.5)], **spec)
+    api.shelf.publish(model, KEY, [(1, 0.5)], **spec)
+    assert outputs(infer(api.client, model, tensor("k", "INT64", [1, 2, 3])))["last_version"] == [0, 1, 0]
+    assert outputs(infer(api.client, model, tensor("k", "INT64", [2])))["last_version"] == [1]
+    found = outputs(infer(api.client, model, tensor("k", "INT64", [2]), outputs=[{"name": "found"}]))
+    assert found == {"found": [False]}
+    described = api.client.get(f"/v2/models/{model}").json()["outputs"]
+    assert {"name": "last_version", "datatype": "INT32", "shape": [-1]} in described
+    assert "last_version" not in outputs(infer(api.client, api.publish(KEY, []), tensor("k", "INT64", [2])))
+
+
 def test_keys_of_the_api_hold(database: Database) -> None:
     Shelf(database).publish("m", KEY, [(1, 0.5)])
     with database.connect() as connection:
@@ -475,6 +488,6 @@ def test_every_datatype_is_read_from_json_and_from_binary(name: str) -> None:
 
 
 def test_a_column_cannot_be_called_like_a_tensor_of_the_protocol() -> None:
-    for name in ("stale", "found", "score.is_null"):
+    for name in ("stale", "found", "last_version", "score.is_null"):
         with pytest.raises(ValueError, match="prescore's own"):
             naming.require_column_name(name)

@@ -15,6 +15,7 @@ RESERVED_COLUMNS = frozenset(
         "max_age",
         "found",
         "stale",
+        "last_version",
         KEPT_CLOCK,
         "rejected",
         "rejected.reason",

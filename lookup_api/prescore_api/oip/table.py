@@ -29,6 +29,7 @@ from prescore_api.service.options import DEFAULTS, LookupOptions
 from prescore_api.tables.version import TableVersion
 
 _FLAGS = {"found": "BOOL", "stale": "BOOL"}
+_TOMBSTONES = {"last_version": "INT32"}
 
 
 class Signature:
@@ -42,7 +43,7 @@ class Signature:
             TensorDescription(column["name"], outputs.datatype(column["type"]), (-1,)) for column in version.key
         ]
         self.input_names = frozenset(description.name for description in self.inputs)
-        self.outputs = Outputs(version.outputs, _FLAGS)
+        self.outputs = Outputs(version.outputs, _FLAGS | _TOMBSTONES if version.row["tombstones"] else _FLAGS)
         data_as_of, published_at = version.row["data_as_of"], version.row["published_at"]
         self.clocks: dict[str, Any] = {"source": "table", "version": version.version}
         self.clocks["data_as_of"] = data_as_of.isoformat()
@@ -95,19 +96,37 @@ async def infer(call: Call, model: str, number: int | None, request: InferReques
     if count == 1:
         answer = await call.service.lookup.one(model, parse, options)
         version, age, found = answer.table_version, answer.age, [answer.is_found]
-        stale = [age.stale]
+        key, stale = answer.key, [age.stale]
         columns: Sequence[Sequence[Any]] = [[value] for value in answer.row[2:] or [None] * len(version.outputs)]
     else:
         answers = await call.service.lookup.many(model, parse, options)
         version, age, found = answers.table_version, answers.age, [is_found is True for is_found in answers.found]
-        stale = [age.stale] * count
+        key, stale = answers.keys, [age.stale] * count
         for position, own in answers.kept_ages.items():
             stale[position] = own.stale
             age = max(age, own, key=attrgetter("seconds"))
         columns = answers.outputs.to_lists(range(len(version.outputs)))
     call.version, call.found = version.version, found.count(True)
-    rows = Rows(found, columns, {"found": found, "stale": stale})
-    return _response(model, version, age, rows, request)
+    flags: dict[str, list[Any]] = {"found": found, "stale": stale}
+    if version.row["tombstones"] and _wants(request, "last_version"):
+        flags["last_version"] = await _last_versions(call, version, key, found)
+    return _response(model, version, age, Rows(found, columns, flags), request)
+
+
+def _wants(request: InferRequest, output: str) -> bool:
+    return not request.outputs or any(requested.name == output for requested in request.outputs)
+
+
+async def _last_versions(
+    call: Call, version: TableVersion, key: Sequence[Sequence[Any]], found: Sequence[bool]
+) -> list[int]:
+    """Return the last version that had each key which was not found, 0 for all other keys."""
+    last = [0] * len(found)
+    missing = [position for position, is_found in enumerate(found) if not is_found]
+    if missing:
+        for position, tombstone in (await call.service.tombstones.find(version, key, missing)).items():
+            last[position] = tombstone.version
+    return last
 
 
 def _response(model: str, version: TableVersion, age: Age, rows: Rows, request: InferRequest) -> InferResponse:
