@@ -111,8 +111,10 @@ def test_a_canary_is_seen_beside_the_published_version_and_promoted(two: Sandbox
     assert "version 2 for 10% of the keys" in two.cli("status", "churn").out
     assert "checked, canary" in two.cli("versions", "churn").out
     shown = two.cli("canary", "churn").out
-    assert shown.startswith("churn version 2 is the canary for 10% of the keys; version 1 is published.\n")
-    assert "score" in shown
+    assert shown.startswith(
+        "churn version 2 is the canary for 10% of the keys; version 1 is published.\n"
+        "churn: from version 1 (published) to version 2 (checked)\nkeys\n"
+    )
     assert "for 50% of the keys" in two.cli("canary", "churn", "--share", "0.5").out
     promoted = two.cli("promote", "churn")
     assert promoted.out == "churn version 2 is published.\n"

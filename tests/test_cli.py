@@ -100,6 +100,8 @@ def test_json_of_a_comparison_and_a_lookup_keep_their_keys(sandbox: Sandbox) -> 
         "model": "churn",
         "a": 1,
         "b": 1,
+        "a_state": "published",
+        "b_state": "published",
         "keys": {"added": 0, "vanished": 0, "common": 1000, "changed": 0},
         "not_compared": {},
         "parameters": [],
@@ -248,6 +250,7 @@ def test_a_comparison_is_also_a_page_that_needs_no_network(sandbox: Sandbox) -> 
     cells = [cell.text for cell in root.iter("td")]
     assert {"<b>gold", "x & y"} <= set(cells)
     assert "http" not in text
+    assert root.findtext("head/title") == "churn: from version 1 (superseded) to version 2 (published)"
 
 
 def test_a_comparison_chooses_the_newest_version_and_the_published_one(sandbox: Sandbox) -> None:
@@ -259,7 +262,8 @@ def test_a_comparison_chooses_the_newest_version_and_the_published_one(sandbox: 
     assert _compared(sandbox) == (1, 2)
     sandbox.cli("run", "churn", "--full", "--no-publish")
     assert _compared(sandbox) == (2, 4)
-    assert _compared(sandbox, "1") == (1, 4)
+    assert (_compared(sandbox, "1"), _compared(sandbox, "2")) == ((1, 2), (1, 2))
+    assert sandbox.cli("compare", "churn").out.startswith("churn: from version 2 (published) to version 4 (checked)\n")
 
 
 def _compared(sandbox: Sandbox, *versions: str) -> tuple[int, int]:

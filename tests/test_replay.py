@@ -84,7 +84,7 @@ def test_a_plan_says_what_a_model_file_would_change_and_makes_no_version(project
     (night,) = planned.nights
     assert (night.version, night.comparison.keys.changed, night.outcome) == (1, 1000, "within the limits")
     text = project.cli("plan", "churn").out
-    assert "churn version 1, scored again: within the limits" in text
+    assert "churn version 1 (published), scored again: within the limits" in text
     assert ">score</td>" in planned._repr_html_()
     assert project.rows(STATES) == [(1, "published")]
     assert project.rows("select count(*) from pg_class where relpersistence = 't'") == [(0,)]
@@ -98,7 +98,7 @@ def test_a_plan_beyond_a_limit_fails_and_its_markdown_says_why(project: Sandbox)
     assert "A version like churn version 1 would be refused" in done.err
     lines = done.out.splitlines()
     assert lines[0] == "### prescore plan: churn"
-    assert lines[2] == "**churn version 1**, scored again: would be refused by 1 limit."
+    assert lines[2] == "**churn version 1** (published), scored again: would be refused by 1 limit."
     assert any(line.startswith("| score | 1,000 | 0.") for line in lines)
     assert any(line.startswith("- refused: KS distance of score: observed 0.") for line in lines)
 
@@ -131,6 +131,10 @@ def test_a_backtest_scores_earlier_nights_too(project: Sandbox) -> None:
         (2, 900),
         (1, 1000),
     ]
+    project.spec((project.root / "specs" / "churn.toml").read_text() + "[comparison.columns.score]\nks.refuse = 0.01\n")
+    refused = project.cli("plan", "churn", "--backtest", "2")
+    assert (refused.code, refused.out.count("\n  refused: KS distance of score: observed 0.")) == (4, 3)
+    assert refused.err.endswith("\n  So would versions 2, 1.\n")
 
 
 def test_a_plan_needs_the_columns_of_the_snapshot(project: Sandbox) -> None:

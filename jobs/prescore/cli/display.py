@@ -147,12 +147,20 @@ def plan(result: Plan) -> None:
     """Print what would become of each version, and how it would differ."""
     for breaking in result.breaking:
         line(("breaks readers", "red"), f": {breaking}")
-    for summary, comparison in zip(result.summaries(), result.comparisons(), strict=True):
+    for night, summary, differs in zip(result.nights, result.summaries(), result.comparisons(), strict=True):
         line((summary, "bold"))
-        comparison_tables(comparison)
+        for verdict in night.verdicts():
+            line(f"  {verdict}")
+        _comparison_tables(differs)
 
 
-def comparison_tables(comparison: Comparison) -> None:
+def comparison(found: Comparison) -> None:
+    """Print which versions were compared, and the tables of their comparison."""
+    line((found.title(), "bold"))
+    _comparison_tables(found)
+
+
+def _comparison_tables(comparison: Comparison) -> None:
     """Print the tables of a comparison, each below its title."""
     for title, rows in comparison.tables().items():
         line((title, "bold"))

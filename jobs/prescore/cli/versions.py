@@ -31,10 +31,10 @@ NewName = Annotated[str, typer.Argument(metavar="NEW", help="Its new name.")]
 RemoveDryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Remove it without confirmation.")]
 From = Annotated[
-    int | None, typer.Argument(metavar="A", help="The version to start from; by default, the published one.")
+    int | None, typer.Argument(metavar="A", help="The version to start from, or without B the one to compare.")
 ]
 With = Annotated[
-    int | None, typer.Argument(metavar="B", help="The version to compare with it; by default, the newest.")
+    int | None, typer.Argument(metavar="B", help="The version to compare with it; by default, the published one.")
 ]
 Html = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Also write one HTML page with pictures to this file.")
@@ -123,7 +123,7 @@ def _show_canary(name: str) -> None:
         typer.echo(f"{name} has no canary. `prescore canary {name} VERSION --share 0.1` starts one.")
         return
     typer.echo(tried.sentence())
-    display.comparison_tables(project.compare(name, tried.published_version, tried.version))
+    display.comparison(project.compare(name, tried.published_version, tried.version))
 
 
 @app.command()
@@ -282,10 +282,10 @@ def compare(name: Model, a: From = None, b: With = None, html: Html = None, json
     """Show what changed from version A to version B."""
     from prescore.cli import display
 
-    comparison = context.project().compare(name, a, b)
+    found = context.project().compare(name, a, b)
     if html is not None:
-        html.write_text(comparison.page())
+        html.write_text(found.page())
     if json:
-        display.print_json(comparison.as_dict())
+        display.print_json(found.as_dict())
         return
-    display.comparison_tables(comparison)
+    display.comparison(found)

@@ -15,16 +15,16 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem;
   color: var(--ink); background: var(--paper); }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; } p.soft, th { color: var(--soft); }
-table { border-collapse: collapse; margin: .7rem 0; } th, td { text-align: right; padding: .15rem .9rem .15rem 0; }
+div.wide { overflow-x: auto; } table { border-collapse: collapse; margin: .7rem 0; }
+th, td { text-align: right; white-space: nowrap; padding: .15rem .9rem .15rem 0; }
 th { font-weight: 500; } th:first-child, td:first-child { text-align: left; }
 svg { width: 100%; } svg text { font-size: 11px; text-anchor: middle; fill: var(--soft); }
 rect.b { fill: var(--b); } line.a { stroke: var(--a); stroke-width: 2.5; }
 """
 
 
-def page(comparison: Comparison) -> str:
+def page(comparison: Comparison, title: str) -> str:
     """Return a comparison as a whole HTML document. Names and values are escaped: they are the users' own text."""
-    title = f"{comparison.model}: version {comparison.a} and version {comparison.b}"
     parts = [f"<h1>{escape(title)}</h1>", *_keys(comparison)]
     for column in comparison.columns:
         parts += _column(column)
@@ -86,7 +86,7 @@ def _confusion(labels: Sequence[LabelPair]) -> str:
 def _table(heading: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     head = "".join(f"<th>{escape(text)}</th>" for text in heading)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def _cell(value: object) -> str:

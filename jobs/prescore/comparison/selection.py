@@ -8,18 +8,20 @@ from prescore.errors import NotFound
 
 
 def choose(catalog: Catalog, model: str, a: int | None, b: int | None) -> tuple[Version, Version]:
-    """Return the versions to compare, the earlier first; raise NotFound if the model has not two with a table.
+    """Return the versions to compare; raise NotFound if the model has not two with a table.
 
-    Without `b`, it is the newest version that has a table. Without `a`, it is the published version, or the newest
-    before `b` if that is the published one.
+    One version is compared with the published one, and the earlier of the two comes first. The published version itself
+    is compared with the newest before it. Without `a` and `b`, the newest version that has a table is compared so.
     """
-    second = _newest(catalog, model) if b is None else catalog.version(model, b)
-    if a is not None:
-        return catalog.version(model, a), second
+    if a is not None and b is not None:
+        return catalog.version(model, a), catalog.version(model, b)
+    number = b if a is None else a
+    chosen = _newest(catalog, model) if number is None else catalog.version(model, number)
     served = catalog.model(model)["published_version"]
-    if served is None or served == second["version"]:
-        return _newest(catalog, model, before=second["version"]), second
-    return catalog.version(model, served), second
+    if served is None or served == chosen["version"]:
+        return _newest(catalog, model, before=chosen["version"]), chosen
+    published = catalog.version(model, served)
+    return (chosen, published) if chosen["version"] < served else (published, chosen)
 
 
 def _newest(catalog: Catalog, model: str, before: int | None = None) -> Version:

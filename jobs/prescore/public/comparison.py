@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from prescore.catalog.catalog import Version
@@ -33,19 +33,31 @@ def _parameter_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[
 
 @dataclass(frozen=True)
 class Comparison(differences.Comparison, Result):
-    """What changed from version `a` of a model to version `b`, with the parameters of both."""
+    """What changed from version `a` of a model to version `b`, with the states and the parameters of both."""
 
+    a_state: str = field(default="", repr=False)
+    b_state: str = field(default="", repr=False)
     parameters: tuple[ParameterDifference, ...] = ()
 
     @classmethod
     def from_differences(cls, compared: differences.Comparison, a: Version, b: Version) -> Self:
         """Return the comparison of two versions as a result."""
         parameters = _parameter_differences(a["parameters"], b["parameters"])
-        return cls(**vars(compared), parameters=parameters)
+        return cls(**vars(compared), a_state=a["state"], b_state=b["state"], parameters=parameters)
 
     def page(self) -> str:
         """Return the comparison as one HTML page with pictures, which needs no server, script or network."""
-        return page(self)
+        return page(self, self.title())
+
+    def title(self) -> str:
+        """Return which versions are compared, with their states."""
+        return f"{self.model}: from version {self._versions(' to version ')}"
+
+    def _versions(self, between: str) -> str:
+        return between.join(
+            f"{number} ({state})" if state else f"{number}"
+            for number, state in ((self.a, self.a_state), (self.b, self.b_state))
+        )
 
     def key_table(self) -> list[dict[str, object]]:
         """Return the one row of the table of keys: heading → number."""
@@ -99,7 +111,7 @@ class Comparison(differences.Comparison, Result):
         tables = {title: html.nested(rows) for title, rows in self.tables().items()}
         return {
             "model": self.model,
-            "versions": f"{self.a} → {self.b}",
+            "versions": self._versions(" → "),
             **tables,
         }
 

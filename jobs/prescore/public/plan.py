@@ -25,13 +25,16 @@ class Plan(plans.Plan):
 
     def summaries(self) -> list[str]:
         """Return a line for each version: what would become of it."""
-        return [f"{self.model} version {night.version}, scored again: {night.outcome}" for night in self.nights]
+        return [
+            f"{self.model} version {night.version} ({night.state}), scored again: {night.outcome}"
+            for night in self.nights
+        ]
 
     def _repr_html_(self) -> str:
         parts = []
-        for summary, comparison in zip(self.summaries(), self.comparisons(), strict=True):
+        for night, summary, comparison in zip(self.nights, self.summaries(), self.comparisons(), strict=True):
             tables = {title: html.nested(rows) for title, rows in comparison.tables().items()}
-            parts.append(html.record({"version": summary, **tables}))
+            parts.append(html.record({"version": summary, "limits": "; ".join(night.verdicts()), **tables}))
         return "".join(parts)
 
 

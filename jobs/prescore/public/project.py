@@ -208,8 +208,8 @@ class Project:
     def compare(self, name: str, a: int | None = None, b: int | None = None) -> Comparison:
         """Compare version `b` of a model with version `a`: keys, and every column that both have.
 
-        Without `b`, the newest version that has a table is compared; without `a`, with the published one, or with the
-        one before it if it is the published one itself. Reads both tables whole, unless they share a base. Raises
+        One version alone is compared with the published one, the earlier of the two first, and the published one with
+        the newest before it. Without `a` and `b`, that is the newest version that has a table, in any state. Reads both tables whole, unless they share a base. Raises
         NotFound, and NotAllowed when a version has no table or the keys differ.
         """
         with self._session.catalog() as catalog:

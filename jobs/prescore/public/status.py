@@ -34,8 +34,8 @@ class ModelStatus(Result):
     hold_reason: str | None
     canary_version: int | None
     canary_share: float | None
-    waiting_version: int | None
-    awaits: Sequence[CheckResult] = field(hash=False)
+    waiting_version: int | None = field(repr=False)
+    awaits: Sequence[CheckResult] = field(hash=False, repr=False)
     newest_version: int | None
     newest_state: str | None
     newest_started_at: datetime | None

@@ -27,13 +27,14 @@ _CAN_BE_READ = ("published", "superseded", "checked")
 
 @dataclass(frozen=True)
 class Night:
-    """One version, scored again by the project's model file: how its predictions would differ.
+    """One version and its state, scored again by the project's model file: how its predictions would differ.
 
     In `comparison`, version `a` is what was predicted, and `b` what would be. `limits` are the results of the limits
     in the spec.
     """
 
     version: int
+    state: str
     comparison: Comparison
     limits: list[CheckResult]
 
@@ -50,6 +51,11 @@ class Night:
         if warnings(self.limits):
             return "would wait for approval"
         return "within the limits"
+
+    def verdicts(self) -> list[str]:
+        """Return a sentence for each limit that refuses the version or requires a person's approval."""
+        refusals = [f"refused: {sentence(result)}" for result in self.refused]
+        return [*refusals, *(f"approval: {sentence(result)}" for result in warnings(self.limits))]
 
 
 @dataclass(frozen=True)
@@ -69,14 +75,16 @@ class Plan:
         return {"model": self.model, "breaking": self.breaking, "nights": nights}
 
     def require(self) -> None:
-        """Raise Refused if the served version would be refused with this model file and spec."""
-        served = self.nights[0]
+        """Raise Refused if the served version would be refused with this model file and spec, and name others."""
+        served, *earlier = self.nights
         if not served.refused:
             return
-        lines = "\n  ".join(sentence(result) for result in served.refused)
-        raise Refused(
-            f"A version like {self.model} version {served.version} would be refused:\n  {lines}", served.limits
-        )
+        lines = [sentence(result) for result in served.refused]
+        also = [f"{night.version}" for night in earlier if night.refused]
+        if also:
+            lines.append(f"So would version{'s' * (len(also) > 1)} {', '.join(also)}.")
+        message = f"A version like {self.model} version {served.version} would be refused:"
+        raise Refused("\n  ".join([message, *lines]), served.limits)
 
     def markdown(self) -> str:
         """Return the plan as Markdown, such as for a comment on a pull request."""
@@ -90,7 +98,7 @@ class Plan:
 
 def _night(model: str, night: Night) -> Iterator[str]:
     keys = night.comparison.keys
-    yield f"**{model} version {night.version}**, scored again: {night.outcome}."
+    yield f"**{model} version {night.version}** ({night.state}), scored again: {night.outcome}."
     yield f"{keys.changed:,} of {count(keys.common, 'row')} would change; {keys.vanished:,} would be rejected."
     yield ""
     yield "| column | changed | mean | mean difference | largest | PSI | KS |"
@@ -174,4 +182,4 @@ def _compare(job: Job, connection: Connection, version: Version, predictor: Pred
             schemas=(schema, replay.SCHEMA),
             precision=PRECISION,
         )
-    return Night(version["version"], compared, limits.results(compared, job.spec.comparison))
+    return Night(version["version"], version["state"], compared, limits.results(compared, job.spec.comparison))
