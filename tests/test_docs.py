@@ -57,7 +57,19 @@ from prescore_api.http import openapi
 
 REFERENCE = ROOT / "docs/reference"
 GLOSSARY = {"model", "spec", "domain", "snapshot", "chunk", "version", "publish", "roll back", "retire", "data_as_of"}
-GLOSSARY |= {"freshness", "hold", "reject"}
+GLOSSARY |= {
+    "freshness",
+    "hold",
+    "reject",
+    "base",
+    "canary",
+    "comparison",
+    "delta",
+    "kept row",
+    "live answer",
+    "rebase",
+}
+GLOSSARY |= {"shadow", "signature", "tombstone"}
 # The SQL would allow this, but no step does it: a failed version's table is dropped at once.
 NEVER = {("failed", "retired")}
 SOURCES = ("jobs", "lookup_api", "dags", "sql", "benchmarks", "tests")

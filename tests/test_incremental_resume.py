@@ -10,6 +10,7 @@ from fix_incremental import Nights
 from prescore.catalog.catalog import Catalog
 from prescore.errors import Busy, NotAllowed
 from prescore.project.spec import Retention
+from prescore.public.run_report import RunReport
 from prescore.run import materialize, rebase, tasks
 from prescore.run.tasks import Request, Work
 from prescore.steps import changes, stage
@@ -38,6 +39,10 @@ def test_an_interrupted_delta_is_resumed(nights: Nights, monkeypatch: pytest.Mon
     report = nights.run()
     assert (report.version, report.resumed, report.published) == (2, True, True)
     assert nights.numbers(report) == (748, 250, 0, 2)
+    # The snapshot has ten chunks, and the rows that changed three.
+    shown = RunReport.from_report(report).resumption()
+    assert shown is not None
+    assert shown.endswith(" of 3 chunks of changed rows were finished already" if report.chunks_before else "already")
     nights.verify(2)
     assert stray(nights) == []
 

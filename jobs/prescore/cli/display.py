@@ -114,8 +114,7 @@ def report(run: RunReport) -> None:
     if reuse:
         line(f"  reuse    {reuse}")
     if run.resumed:
-        finished = f"{run.chunks_before:,} of {count(run.chunks, 'chunk')}"
-        line(f"  resumed  version {run.version}: {finished} were finished already")
+        line(f"  resumed  version {run.version}: {run.resumption()}")
     line(f"  seconds  {format_seconds(run.seconds)}")
     passed = [result for result in run.checks if result["passed"]]
     warned = len(withheld.warnings(passed))

@@ -209,8 +209,9 @@ class Project:
         """Compare version `b` of a model with version `a`: keys, and every column that both have.
 
         One version alone is compared with the published one, the earlier of the two first, and the published one with
-        the newest before it. Without `a` and `b`, that is the newest version that has a table, in any state. Reads both tables whole, unless they share a base. Raises
-        NotFound, and NotAllowed when a version has no table or the keys differ.
+        the newest before it. Without `a` and `b`, that is the newest version that has a table, in any state. Reads
+        both tables whole, unless they share a base. Raises NotFound, and NotAllowed when a version has no table or the
+        keys differ.
         """
         with self._session.catalog() as catalog:
             versions = selection.choose(catalog, name, a, b)

@@ -28,7 +28,7 @@ class RunReport(Report):
             "rows": f"{self.rows:,} in {count(self.chunks, 'chunk')}",
             "reuse": self.reuse(),
             "rejected rows": self.rejected or None,
-            "resumed": self._resumption(),
+            "resumed": self.resumption(),
             "as of": self.as_of,
             "data as of": self.data_as_of,
             "seconds": format_seconds(self.seconds),
@@ -37,10 +37,14 @@ class RunReport(Report):
         }
         return {name: value for name, value in lines.items() if value}
 
-    def _resumption(self) -> str | None:
+    def resumption(self) -> str | None:
+        """Return how much of the version was finished before this run; None for one that was not resumed."""
         if not self.resumed:
             return None
-        return f"{self.chunks_before:,} of {count(self.chunks, 'chunk')} were finished already"
+        # Of a delta, only the rows that differ from its base are scored.
+        scored = (self.changes or {}).get("chunks")
+        total = count(self.chunks, "chunk") if scored is None else f"{count(scored, 'chunk')} of changed rows"
+        return f"{self.chunks_before:,} of {total} were finished already"
 
     def outcome(self) -> str:
         """Return what became of the version, and what to do next, as a sentence."""

@@ -98,7 +98,7 @@ class Report:
                 return f"nothing has changed since version {earlier}: its rows are served, with new times"
             case {"base": base, "carried": carried, "changed": changed, "new": new, "vanished": vanished}:
                 rows = f"{count(carried, 'row')} carried over from version {base}"
-                return f"{rows}; {changed:,} changed, {new:,} new and {vanished:,} vanished"
+                return f"{rows}; since then, {changed:,} changed, {new:,} new and {vanished:,} vanished"
             case {"reason": reason}:
                 return f"every row was scored: {reason}"
             case {"copy_of": version}:
