@@ -27,16 +27,18 @@ NIGHTS: dict[str, tuple[float, bool]] = {
     "100 % changed": (1.0, False),
 }
 """What happened since the version that is served → the share of the rows that changed, and whether all are scored."""
+CHECKS = {"all": 3, "rows": 1, "none": 0}
+"""How many of the spec's checks are kept: the first judges each row by itself, the others the whole version."""
 FLOOR = "the same rows in another order"
 """The night that reads and compares all rows, and has nothing to score or to write."""
 
 
-def measure(where: World, kind: str, rows: int, repeat: int) -> list[Row]:
-    """Measure each night `repeat` times, each after the same version."""
+def measure(where: World, kind: str, rows: int, repeat: int, checks: str) -> list[Row]:
+    """Measure each night `repeat` times, each after the same version, with some of the `CHECKS`."""
     models.train(where.root / "models", kind, len(FEATURES))
     first = world.plain(where, rows)
     where.model(kind, kind, first)
-    _make_incremental(where, kind)
+    _make_incremental(where, kind, CHECKS[checks])
     where.fresh_database()
     _stamp(where, "first")
     where.prescore("run", kind)
@@ -46,13 +48,16 @@ def measure(where: World, kind: str, rows: int, repeat: int) -> list[Row]:
         _write(where, first, night, share)
         if night != "unchanged_if has the same value":
             _stamp(where, night)
-        measurements += calm(lambda night=night, full=full: _once(where, kind, night, full=full), repeat)  # type: ignore[misc]
+        measurements += calm(lambda night=night, full=full: _once(where, kind, night, checks, full=full), repeat)  # type: ignore[misc]
     return measurements
 
 
-def _make_incremental(where: World, kind: str) -> None:
+def _make_incremental(where: World, kind: str, checks: int) -> None:
     path = where.root / f"specs/{kind}.toml"
-    text = path.read_text().replace("versions = 1", 'versions = 1\ngrace = "0s"\ncandidates = "0s"')
+    before, *blocks = path.read_text().split("[[checks]]\n")
+    last, after = blocks[-1].split("[retention]")
+    kept = "".join(f"[[checks]]\n{block}" for block in [*blocks[:-1], last][:checks])
+    text = f"{before}{kept}[retention]{after}".replace("versions = 1", 'versions = 1\ngrace = "0s"\ncandidates = "0s"')
     query = f"unchanged_if = \"select content from read_text('{_STAMP}')\"\n"
     path.write_text(text.replace("[key]", f"{query}[key]") + "[incremental]\n")
 
@@ -77,7 +82,7 @@ def _write(where: World, first: str, night: str, share: float) -> None:
         )
 
 
-def _once(where: World, kind: str, night: str, *, full: bool) -> Row:
+def _once(where: World, kind: str, night: str, checks: str, *, full: bool) -> Row:
     """Measure one night, and go back to the version before it."""
     where.flush()
     before = _wal(where)
@@ -97,7 +102,8 @@ def _once(where: World, kind: str, night: str, *, full: bool) -> Row:
         "server_cores": work.server,
         "wal": wal,
         "seconds": report["seconds"],
-        "checks_start": _checks_start(),
+        "checks": checks,
+        "checks_start": 0.0 if checks == "none" else _checks_start(),
         "disturbance": work.disturbance,
     }
 

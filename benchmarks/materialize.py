@@ -88,7 +88,9 @@ def _incremental(arguments: argparse.Namespace) -> tuple[list[Row], str]:
     rows: list[Row] = []
     for kind in arguments.model:
         with _world(arguments) as where:
-            rows += incremental.measure(where, kind, (arguments.rows or [5_000_000])[0], arguments.repeat)
+            rows += incremental.measure(
+                where, kind, (arguments.rows or [5_000_000])[0], arguments.repeat, arguments.checks
+            )
     return rows, incremental.tables(rows)
 
 
@@ -124,6 +126,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", choices=KINDS, nargs="+", default=list(KINDS))
     parser.add_argument("--depth", type=int, default=6, help="depth of the 100 trees (default: 6)")
     parser.add_argument("--repeat", type=int, default=3, help="undisturbed repetitions (default: 3)")
+    parser.add_argument(
+        "--checks", choices=incremental.CHECKS, default="all", help="the checks of incremental runs (default: all)"
+    )
     parser.add_argument("--workers", type=int, default=0, help="workers in prescore.toml; 0 for the default")
     parser.add_argument("--chunk-rows", type=int, default=0, help="chunk_rows in prescore.toml; 0 for the default")
     parser.add_argument("--out", type=Path, help="folder to write every measurement to, as JSON lines")
