@@ -73,7 +73,7 @@ def test_unknown_versions_and_models_are_404(shelf: Shelf, client: httpx.Client)
     shelf.publish("m", KEY, [(1, 0.5)])
     response = client.get("/v1/predictions/m/1?version=7")
     assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
-    assert "GET /v1/models/m lists" in response.json()["error"]["message"]
+    assert "at /v1/models/m, over HTTP." in response.json()["error"]["message"]
     assert "No model 'none'" in client.get("/v1/predictions/none/1?version=7").json()["error"]["message"]
 
 

@@ -65,9 +65,13 @@ def test_ctrl_c_ends_the_server_silently(sandbox: Sandbox) -> None:
 def test_a_port_in_use_exits_with_3(sandbox: Sandbox) -> None:
     with server.listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        outcome = sandbox.cli("serve", "--port", str(port))
+        outcome = sandbox.cli("serve", "--port", str(port), "--grpc-port", str(port + 1))
     assert outcome.code == 3
     assert f"Port {port} on 127.0.0.1 is in use" in outcome.err
+    # The suggestion is free, and not the port that this server needs for gRPC.
+    suggested = int(outcome.err.rpartition("--port ")[2].strip(".\n"))
+    assert suggested not in (port, port + 1)
+    server.listen("127.0.0.1", suggested).close()
 
 
 def test_invalid_ports_and_hosts_are_refused() -> None:

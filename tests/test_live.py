@@ -319,6 +319,7 @@ def test_without_its_model_file_a_model_is_refused_until_the_file_is_back(
     with serving(app(project)) as client:
         refused = client.post(PATH, json={"rows": [row]})
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "live_unavailable")
+        assert refused.json()["error"]["message"] == "The model cannot score rows at the moment."
         assert refused.headers["Retry-After"]
         assert client.get("/v1/models/churn").json()["live"]["server_runtime"] is None
         file.unlink()

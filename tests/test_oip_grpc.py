@@ -137,7 +137,7 @@ def test_metadata_readiness_and_time_travel(shared: tuple[Shelf, GrpcClient]) ->
     code, message, _ = failure(client, "ModelReady", name="unknown")
     assert (code, message) == (
         grpc.StatusCode.NOT_FOUND,
-        "No model 'unknown' is published. GET /v1/models lists the published models.",
+        "No model 'unknown' is published. The server lists those that are at /v1/models, over HTTP.",
     )
     for version in ("3", "latest"):
         assert failure(client, "ModelMetadata", name="m", version=version)[0] is grpc.StatusCode.NOT_FOUND

@@ -482,6 +482,8 @@ def test_a_scorer_of_a_version_predicts_in_every_form_what_the_version_holds(
     assert np.allclose(scorer.score(frame)["score"], stored, atol=1e-6)
     assert np.allclose(scorer.score(table.select(["spend", "visits"]))["score"], stored, atol=1e-6)
     assert np.allclose(scorer.score(frame[list(scorer.features)].to_numpy())["score"], stored, atol=1e-6)
+    objects = frame[list(scorer.features)].astype(object).to_numpy()
+    assert np.allclose(scorer.score(objects)["score"], stored, atol=1e-6)
     rows: Any = frame[["visits", "spend"]].to_dict("records")
     predictions = scorer.score(rows)
     assert np.allclose([prediction["score"] for prediction in predictions], stored, atol=1e-6)
@@ -502,6 +504,10 @@ def test_a_scorer_of_a_version_predicts_in_every_form_what_the_version_holds(
     # An application has no project: the environment names database and store.
     monkeypatch.chdir(tmp_path.parent)
     monkeypatch.delenv("PRESCORE_PROJECT")
+    with monkeypatch.context() as unset:
+        unset.delenv("PRESCORE_DATABASE_URL")
+        with pytest.raises(prescore.Mistake, match="without a project, as an application does, set PRESCORE_DATABASE"):
+            prescore.Scorer.from_version("churn")
     with pytest.raises(prescore.Mistake, match="PRESCORE_STORE names no store"):
         prescore.Scorer.from_version("churn")
     monkeypatch.setenv("PRESCORE_STORE", str(sandbox.root / ".prescore" / "store"))

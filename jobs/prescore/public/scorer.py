@@ -184,8 +184,12 @@ class Scorer:
                 f"The array has the shape {array.shape}, and the model takes rows of {len(names)} features: "
                 f"{', '.join(names)}."
             )
-        columns = {name: pa.array(np.ascontiguousarray(array[:, i])) for i, name in enumerate(names)}
-        scored = self._score(pa.record_batch(columns))
+        if array.dtype == object:
+            # Its values have types of their own, like those of a dict.
+            scored = self._scored({name: array[:, i].tolist() for i, name in enumerate(names)}, len(array))
+        else:
+            columns = {name: pa.array(np.ascontiguousarray(array[:, i])) for i, name in enumerate(names)}
+            scored = self._score(pa.record_batch(columns))
         return {name: scored.column(name).to_numpy(zero_copy_only=False) for name in scored.schema.names}
 
     def _score_rows(self, given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from prescore.catalog.database import EMBEDDED, Database
 from prescore.catalog.urls import URL_VARIABLE
 from prescore.embedded import server
 from prescore.errors import Mistake
-from prescore.project.folder import FILE
+from prescore.project.folder import FILE, PROJECT
 from prescore.project.project import Project as ProjectFiles
 from prescore.public import extras
 
@@ -33,7 +33,17 @@ class Session:
         self._start = None if path is None else _require_folder(Path(path))
         if path is not None or _environment_url() is None:
             # Later calls find the same project even if the process changes its folder.
-            self._start = self.files.root
+            self._start = self._root()
+
+    def _root(self) -> Path:
+        try:
+            return self.files.root
+        except Mistake as error:
+            if self._start is not None or PROJECT in os.environ:
+                raise
+            raise Mistake(
+                f"{error} To use a database without a project, as an application does, set {URL_VARIABLE}."
+            ) from error
 
     @property
     def files(self) -> ProjectFiles:

@@ -46,7 +46,8 @@ def of_error(error: errors.PrescoreError, request_id: str, model: str | None) ->
     _log.error("%s: %s (request %s)", error.code, error, request_id)
     # The message may name the database's address or quote its reply. Clients get the class's description instead.
     description = str(type(error).__doc__)
-    message = description if model is None else f"Cannot read {model!r}. {description}"
+    is_about_reading = model is not None and not isinstance(error, errors.LiveUnavailable)
+    message = f"Cannot read {model!r}. {description}" if is_about_reading else description
     return Status(code, message, _RETRY_SOON if code is StatusCode.UNAVAILABLE else None)
 
 

@@ -51,7 +51,8 @@ def response(error: errors.PrescoreError, request_id: str, model: str | None = N
     # The message may name the database's address or quote its reply. Clients get the class's description instead.
     headers = (_RETRY_SOON,) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()
     description = str(type(error).__doc__)
-    message = description if model is None else f"Cannot read {model!r}. {description}"
+    is_about_reading = model is not None and not isinstance(error, errors.LiveUnavailable)
+    message = f"Cannot read {model!r}. {description}" if is_about_reading else description
     return _error(status, error.code, message, *headers)
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from prescore_api.grpc.server import GrpcAddress
 
 _BACKLOG = 2048
+# How many ports after one in use are tried, to suggest one that is free.
+_TRIED_PORTS = 100
 _GC_THRESHOLD = 20_000
 _SWITCH_SECONDS = 0.0001
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
@@ -76,7 +78,7 @@ def serve(where: Listening, settings: dict[str, Any]) -> None:
         # The metrics module reads this variable when it is imported.
         if where.workers > 1:
             os.environ[_SHARED_METRICS] = str(stack.enter_context(scratch_folder("prescore-metrics-")))
-        listening = stack.enter_context(listen(where.host, where.port))
+        listening = stack.enter_context(listen(where.host, where.port, reserved=where.grpc_port))
         grpc = _grpc_address(where, stack)
         config = uvicorn_config(partial(_app, database, {**settings, "grpc": grpc}), where, _LOGGING)
         url = address(listening, secure=config.is_ssl)
@@ -219,8 +221,11 @@ def _grpc_address(where: Listening, stack: ExitStack) -> GrpcAddress | None:
     return GrpcAddress(name[0], name[1], where.tls_cert, where.tls_key)
 
 
-def listen(host: str, port: int, option: str = "--port") -> socket.socket:
-    """Open a listening socket; port 0 takes a free port. Raises PortInUse or Mistake, which name the option."""
+def listen(host: str, port: int, option: str = "--port", reserved: int | None = None) -> socket.socket:
+    """Open a listening socket; port 0 takes a free port. Raises PortInUse or Mistake, which name the option.
+
+    PortInUse suggests a free port other than `reserved`, for which this server has another use.
+    """
     if not 0 <= port < 65536:
         raise Mistake(f"{port} is not a valid port. Ports are 0 to 65535.")
     try:
@@ -230,11 +235,21 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(
                 f"Port {port} on {host} is in use. Stop the program that uses it, or choose another port: "
-                f"{option} {port + 1}."
+                f"{option} {_free_port(family, where[0], port, reserved)}."
             ) from error
         raise Mistake(
             f"Cannot listen on {host}, port {port}: {error.strerror}. Choose another --host or {option}."
         ) from error
+
+
+def _free_port(family: socket.AddressFamily, host: str | int, port: int, reserved: int | None) -> int:
+    """Return the next port that is free; 0, which takes any, if those after it are in use."""
+    for candidate in range(port + 1, min(port + _TRIED_PORTS, 65535) + 1):
+        if candidate == reserved:
+            continue
+        with suppress(OSError), socket.create_server((str(host), candidate), family=family):
+            return candidate
+    return 0
 
 
 def address(listening: socket.socket, *, secure: bool = False) -> str:

@@ -193,7 +193,9 @@ class Models:
         rows = await self._rows("lookup_version", model, version=None)
         if not rows:
             self._published.pop(model, None)
-            raise NotFound(f"No model {model!r} is published. GET /v1/models lists the published models.")
+            raise NotFound(
+                f"No model {model!r} is published. The server lists those that are at /v1/models, over HTTP."
+            )
         self._clock.set(rows[0]["now"], queried_at)
         reading = self._reading(rows[0])
         self._published[model] = reading
@@ -208,7 +210,7 @@ class Models:
             await self.published(model)
             raise NotFound(
                 f"{model} has no version {number} that can be looked up. "
-                f"GET /v1/models/{model} lists its retained versions."
+                f"The server lists its retained versions at /v1/models/{model}, over HTTP."
             )
         if len(self._numbered) >= _CACHED_VERSIONS:
             self._numbered.clear()
