@@ -13,6 +13,7 @@ from prescore.comparison.bins import Bin
 from prescore.comparison.columns import SharedColumn
 from prescore.comparison.distribution import (
     Distributions,
+    are_fine,
     estimate_distributions,
     read_bins,
     read_distributions,
@@ -104,21 +105,53 @@ def _derive_distributions(
     profiled: ColumnProfile,
 ) -> tuple[Distributions, int]:
     """Return the distributions of a number, and how many rows outside of the deltas have a number."""
+    found = _derive_bins(connection, rows, column, profiled)
+    if found.are_known and not found.are_fine:
+        # Many of the rows that changed have values between two edges.
+        profiled = profile.refine(connection, shared.base, column, profiled, (rows.a, rows.b))
+        found = _derive_bins(connection, rows, column, profiled)
+    if not found.are_fine:
+        return _read_whole(connection, shared, column), found.equal
+    return estimate_distributions(found.a or (), found.b or ()), found.equal
+
+
+@dataclass(frozen=True)
+class _DerivedBins:
+    """The bins of a number in both versions, and how many rows outside of the deltas have a number.
+
+    They are None if the smallest or the largest value cannot be known.
+    """
+
+    a: Sequence[Bin] | None
+    b: Sequence[Bin] | None
+    equal: int
+
+    @property
+    def are_known(self) -> bool:
+        """Whether the bins of both versions are known."""
+        return self.a is not None and self.b is not None
+
+    @property
+    def are_fine(self) -> bool:
+        """Whether the bins are known, and the measures that follow from them within their bounds."""
+        return self.a is not None and self.b is not None and are_fine(self.a, self.b)
+
+
+def _derive_bins(
+    connection: Connection, rows: AffectedRows, column: SharedColumn, profiled: ColumnProfile
+) -> _DerivedBins:
     removed, *added = read_bins(
         connection,
         [rows.base.name, rows.a.name, rows.b.name],
         column,
         profiled.edges or (),
     )
-    equal_numbers = _count(profiled.bins) - _count(removed)
     bins_a, bins_b = (bins.replaced(profiled.bins, removed, each) for each in added)
-    if bins_a is None or bins_b is None or bins.are_coarse(bins_a) or bins.are_coarse(bins_b):
-        return _read_whole(connection, shared, column), equal_numbers
-    return estimate_distributions(bins_a, bins_b), equal_numbers
+    return _DerivedBins(bins_a, bins_b, _count(profiled.bins) - _count(removed))
 
 
 def _read_whole(connection: Connection, shared: SharedBase, column: SharedColumn) -> Distributions:
-    """Return the distributions of a number from all rows, as the rows that changed are too far from the profile."""
+    """Return the distributions of a number from all rows: its profile does not have what it takes."""
     relations = [Relation.from_version(version, VERSIONS, version["rows"] or 0) for version in (shared.a, shared.b)]
     pair = Pair(*relations)
     sample = read_sample(connection, pair.a, [column])

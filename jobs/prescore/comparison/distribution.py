@@ -42,10 +42,13 @@ class Distributions:
     histogram: Histogram
 
 
-def read_sample(connection: Connection, relation: Relation, columns: Sequence[SharedColumn]) -> Sample:
-    """Return what a sample of a version shows of its columns."""
-    # A power of two, with which the places of percentile_disc are computed without rounding.
-    steps = 1 << (relation.rows - 1).bit_length() if relation.rows <= EXACT_ROWS else _STEPS
+def read_sample(
+    connection: Connection, relation: Relation, columns: Sequence[SharedColumn], steps: int | None = None
+) -> Sample:
+    """Return what a sample of a version shows of its columns, with so many equally frequent steps between the edges."""
+    if steps is None:
+        # A power of two, with which the places of percentile_disc are computed without rounding.
+        steps = 1 << (relation.rows - 1).bit_length() if relation.rows <= EXACT_ROWS else _STEPS
     measures = []
     for column in columns:
         if column.is_number:
@@ -114,6 +117,17 @@ def read_distributions(
         b=_distribution(bins_b, _read_quantiles(connection, pair.b, column, bins_b)),
         histogram=Histogram.from_bins(bins_a, bins_b),
     )
+
+
+def are_fine(bins_a: Sequence[Bin], bins_b: Sequence[Bin]) -> bool:
+    """Return whether the measures that follow from the bins of two versions alone are within their bounds.
+
+    KS is off by the smaller share of a bin in the two versions at most, and PSI counts between deciles of the first.
+    Bins of the second may be coarser, unless a quantile is in one.
+    """
+    limit = bins.COARSE * sum(each.rows for each in bins_b)
+    quantiles = histogram.places(bins_b)
+    return not bins.are_coarse(bins_a) and all(each.value is not None or each.bin.rows <= limit for each in quantiles)
 
 
 def estimate_distributions(bins_a: Sequence[Bin], bins_b: Sequence[Bin]) -> Distributions:

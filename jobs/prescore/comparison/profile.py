@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from psycopg import sql
@@ -25,6 +25,8 @@ from prescore.comparison.relation import VERSIONS, Relation
 
 _TAIL = 64
 """How many of the smallest and of the largest numbers have bins of their own."""
+_CHANGED_STEPS = 256
+"""The number of equally frequent steps of the rows that changed, if they need edges of their own."""
 
 Labels = Counter[Any]
 """How many rows have a value, by value."""
@@ -58,6 +60,27 @@ def get(connection: Connection, version: Version, columns: Sequence[SharedColumn
             catalog.execute("profiles_add", **key, column_name=name, **_to_row(profile))
         found.update(made)
     return found
+
+
+def refine(
+    connection: Connection,
+    version: Version,
+    column: SharedColumn,
+    profile: ColumnProfile,
+    changed: Sequence[Relation],
+) -> ColumnProfile:
+    """Return the profile of a number with more edges, which come from relations with rows that changed, and keep it."""
+    edges = set(profile.edges or ())
+    for relation in changed:
+        edges.update(read_sample(connection, relation, [column], _CHANGED_STEPS).edges[column.name])
+    whole = Relation.from_version(version, VERSIONS, version["rows"] or 0)
+    (counted,) = read_bins(connection, [whole.name], column, sorted(edges))
+    refined = replace(profile, edges=sorted(edges), bins=counted)
+    key = {"model": version["model"], "version": version["version"], "column_name": column.name}
+    catalog = Catalog(connection)
+    catalog.execute("profiles_remove", **key)
+    catalog.execute("profiles_add", **key, **_to_row(refined))
+    return refined
 
 
 def keep(connection: Connection, version: Version) -> None:

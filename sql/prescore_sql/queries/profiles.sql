@@ -9,6 +9,11 @@ values (%(model)s, %(version)s, %(column_name)s, %(edges)s, %(buckets)s, %(rows)
         %(highs)s, %(labels)s)
 on conflict do nothing;
 
+-- name: profiles_remove
+-- Delete the profile of a column, to replace it by another one.
+delete from prescore.profiles
+where model = %(model)s and version = %(version)s and column_name = %(column_name)s;
+
 -- name: profiles_sweep
 -- Delete the profiles of versions that have no table any more.
 delete from prescore.profiles p using prescore.versions v
