@@ -60,13 +60,30 @@ def test_each_night_scores_what_differs_from_the_base(nights: Nights) -> None:
     # Nothing changed, not even the rejects.
     report = nights.run()
     assert (report.version, report.published, report.rows, report.rejected) == (5, True, 997, 2)
-    assert report.changes == {"unchanged_since": 4, "carried": 997, "new": 0, "changed": 0, "vanished": 0, "chunks": 0}
+    assert report.changes == {
+        "unchanged_since": 4,
+        "carried": 997,
+        "new": 0,
+        "changed": 0,
+        "vanished": 0,
+        "rejected": 0,
+        "chunks": 0,
+    }
     assert [check["name"] for check in report.checks] == ["unchanged", "rejects"]
     nights.verify()
     assert nights.project.rows("select count(*), min(version), max(version) from predictions.churn") == [(997, 5, 5)]
     # A row that was rejected is served again once it can be scored.
     nights.frame.loc[10, "spend"] = 0.5
     assert nights.changes() == (994, 4, 1, 2)
+    # The snapshot rejects a row without a feature, which has not vanished for that.
+    nights.frame.loc[20, "visits"] = np.nan
+    for _ in range(2):
+        report = nights.run()
+        nights.verify()
+    earlier = nights.project.rows(
+        "select changes->'vanished' as gone, changes->'rejected' as rejected from prescore.versions where version = 7"
+    )
+    assert (earlier, (report.changes or {})["unchanged_since"]) == ([(2, 1)], 7)
 
 
 def test_the_base_rejected_rows_that_are_scored_again(nights: Nights) -> None:

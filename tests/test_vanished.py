@@ -187,6 +187,7 @@ def test_a_kept_row_counts_as_vanished(project: Sandbox) -> None:
     planned = json.loads(project.cli("plan", "churn", "--backtest", "1", "--json").out)
     counts = [night["comparison"]["keys"] for night in planned["nights"]]
     assert [(keys["vanished"], keys["common"], keys["changed"]) for keys in counts] == [(0, 98, 0), (0, 100, 0)]
+    assert "  kept     5 rows whose keys have vanished\n" in project.cli("run", "churn", "--full").out
     done = project.cli("plan", "churn", "--markdown")
     assert (done.code, "0 of 98 rows would change; 0 would be rejected." in done.out) == (0, True)
 

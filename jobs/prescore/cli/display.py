@@ -113,6 +113,9 @@ def report(run: RunReport) -> None:
     reuse = run.reuse()
     if reuse:
         line(f"  reuse    {reuse}")
+    vanished = run.vanished()
+    if vanished:
+        line(f"  kept     {vanished}")
     if run.resumed:
         line(f"  resumed  version {run.version}: {run.resumption()}")
     line(f"  seconds  {format_seconds(run.seconds)}")

@@ -27,6 +27,7 @@ class RunReport(Report):
             "outcome": "published" if self.published else self.outcome(),
             "rows": f"{self.rows:,} in {count(self.chunks, 'chunk')}",
             "reuse": self.reuse(),
+            "kept": self.vanished(),
             "rejected rows": self.rejected or None,
             "resumed": self.resumption(),
             "as of": self.as_of,
@@ -36,6 +37,10 @@ class RunReport(Report):
             "warning": "; ".join(self.warnings),
         }
         return {name: value for name, value in lines.items() if value}
+
+    def vanished(self) -> str | None:
+        """Return how many rows whose keys have vanished are kept, None without any."""
+        return f"{count(self.kept, 'row')} whose keys have vanished" if self.kept else None
 
     def resumption(self) -> str | None:
         """Return how much of the version was finished before this run; None for one that was not resumed."""

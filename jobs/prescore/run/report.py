@@ -22,11 +22,11 @@ class Report:
     """One version after its run.
 
     `resumed` says whether the run resumed a version that an earlier run had left unfinished, and `chunks_before` how
-    many chunks it found. `changes` says what an incremental run reused, as the catalog records it, and `rebased_to` is
-    the full copy that is served in the place of a large delta. `seconds` has an entry for each step and `total`. All
-    are of this run alone, while the catalog adds up all attempts: no step takes longer than the total. `served` is the
-    version that readers see now. `backfill` says that the version is for a time before that one's. `warnings` has a
-    sentence for what its run could not verify.
+    many chunks it found. `kept` counts the rows whose keys have vanished from the domain. `changes` says what an
+    incremental run reused, as the catalog records it, and `rebased_to` is the full copy that is served in the place of
+    a large delta. `seconds` has an entry for each step and `total`. All are of this run alone, while the catalog adds
+    up all attempts: no step takes longer than the total. `served` is the version that readers see now. `backfill` says
+    that the version is for a time before that one's. `warnings` has a sentence for what its run could not verify.
     """
 
     model: str
@@ -38,6 +38,7 @@ class Report:
     chunks_before: int
     rows: int
     rejected: int
+    kept: int
     chunks: int
     changes: dict[str, Any] | None
     seconds: dict[str, float]
@@ -76,6 +77,7 @@ class Report:
             chunks_before=before["chunks"],
             rows=row["rows"] or 0,
             rejected=row["rejected"] or 0,
+            kept=row["kept"],
             chunks=row["snapshot_chunks"] or 0,
             changes=row["changes"],
             seconds=seconds,
@@ -96,9 +98,17 @@ class Report:
         match self.changes:
             case {"unchanged_since": earlier}:
                 return f"nothing has changed since version {earlier}: its rows are served, with new times"
-            case {"base": base, "carried": carried, "changed": changed, "new": new, "vanished": vanished}:
+            case {
+                "base": base,
+                "carried": carried,
+                "changed": changed,
+                "new": new,
+                "vanished": gone,
+                "rejected": rejected,
+            }:
                 rows = f"{count(carried, 'row')} carried over from version {base}"
-                return f"{rows}; since then, {changed:,} changed, {new:,} new and {vanished:,} vanished"
+                also = f"; the snapshot rejected {rejected:,}" if rejected else ""
+                return f"{rows}; since then, {changed:,} changed, {new:,} new and {gone:,} vanished{also}"
             case {"reason": reason}:
                 return f"every row was scored: {reason}"
             case {"copy_of": version}:

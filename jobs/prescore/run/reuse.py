@@ -24,6 +24,8 @@ from prescore.versions.lease import Lease
 LARGEST_SHARE = 0.5
 """With more changes than this share of the base's rows, a full version costs less than a delta and a full one."""
 
+_NUMBERS = ("new", "changed", "vanished", "rejected")
+
 _log = logging.getLogger("prescore")
 
 
@@ -139,8 +141,7 @@ def _is_unchanged(job: Job, catalog: Catalog, version: Version, served: Version,
         return False
     owner = catalog.version(version["model"], served["rows_version"])
     if owner["base_version"] is not None:
-        numbers = {"new": found.new, "changed": len(found.scored) - found.new, "vanished": found.vanished.num_rows}
-        if numbers != {name: (owner["changes"] or {}).get(name) for name in numbers}:
+        if _numbers(catalog, version, found) != {name: (owner["changes"] or {}).get(name) for name in _NUMBERS}:
             return False
     elif found.vanished.num_rows or len(found.scored) > rejected:
         return False
@@ -150,6 +151,19 @@ def _is_unchanged(job: Job, catalog: Catalog, version: Version, served: Version,
         return False
     differences = _find(job, version, served)
     return differences is not None and not len(differences.scored) and not differences.vanished.num_rows
+
+
+def _numbers(catalog: Catalog, version: Version, found: Changes) -> dict[str, int]:
+    """Return how many rows are new, changed or vanished. A row that the snapshot rejected has not vanished."""
+    rejected = rejects.read_keys(catalog, version)
+    absent = found.vanished.num_rows
+    if absent and rejected.num_rows:
+        rejected = rejected.select(found.vanished.column_names).cast(found.vanished.schema)
+        vanished = found.vanished.join(rejected, found.vanished.column_names, join_type="left anti").num_rows
+    else:
+        vanished = absent
+    numbers = found.new, len(found.scored) - found.new, vanished, absent - vanished
+    return dict(zip(_NUMBERS, numbers, strict=True))
 
 
 def _find(job: Job, version: Version, base: Version, again: pa.Table | None = None) -> Changes | None:
@@ -182,9 +196,7 @@ def _begin_delta(job: Job, lease: Lease, catalog: Catalog, version: Version, bas
     recorded = {
         "base": base["version"],
         "carried": found.carried,
-        "new": found.new,
-        "changed": len(found.scored) - found.new,
-        "vanished": found.vanished.num_rows,
+        **_numbers(catalog, version, found),
         "chunks": chunks,
     }
     with catalog.connection.transaction():
@@ -214,6 +226,7 @@ def _share(catalog: Catalog, lease: Lease, version: Version, served: Version, ti
         "new": 0,
         "changed": 0,
         "vanished": 0,
+        "rejected": 0,
         "chunks": 0,
     }
     with catalog.connection.transaction():
