@@ -506,7 +506,7 @@ def test_a_scorer_of_a_version_predicts_in_every_form_what_the_version_holds(
     monkeypatch.delenv("PRESCORE_PROJECT")
     with monkeypatch.context() as unset:
         unset.delenv("PRESCORE_DATABASE_URL")
-        with pytest.raises(prescore.Mistake, match="without a project, .* set PRESCORE_DATABASE_URL"):
+        with pytest.raises(prescore.Mistake, match=r"without a project, .* set PRESCORE_DATABASE_URL"):
             prescore.Scorer.from_version("churn")
     with pytest.raises(prescore.Mistake, match="PRESCORE_STORE names no store"):
         prescore.Scorer.from_version("churn")
