@@ -174,6 +174,9 @@ def test_what_cannot_be_published_cannot_be_a_canary(two: Sandbox) -> None:
     assert two.cli("run", "churn", "--no-publish").code == 0
     with pytest.raises(NotAllowed, match=r"score is removed.*cannot be a canary\.$"):
         project.start_canary("churn", 3, share=0.1)
+    assert two.cli("run", "churn", "--trial", "10").code == 0
+    with pytest.raises(NotAllowed, match="`prescore run churn --no-publish` makes a whole version"):
+        project.start_canary("churn", 4, share=0.1)
     usage = two.cli("canary", "churn", "2")
     assert (usage.code, "--share 0.1" in usage.err) == (2, True)
     assert "`churn` has no canary" not in two.cli("canary", "churn", "2", "--drop").err

@@ -76,7 +76,7 @@ class RunReport(Report):
         checks = [
             {
                 "check": result["name"],
-                "passed": result["passed"],
+                "passed": "with a warning" if result.get("warning") else result["passed"],
                 "observed": format_value(result["observed"]),
                 "expected": result["expected"],
             }

@@ -39,7 +39,7 @@ def require_publishable(
     if chosen["state"] not in ("checked", "superseded"):
         raise unusable(chosen)
     require_table(catalog, chosen)
-    _require_whole(chosen)
+    _require_whole(chosen, options)
     _require_checks(chosen, options)
     _require_expected(chosen, row, options)
     if options.promotes:
@@ -81,12 +81,14 @@ def require_canary(model: Model, version: int | None = None) -> int:
     return canary
 
 
-def _require_whole(version: Version) -> None:
+def _require_whole(version: Version, options: PublishOptions) -> None:
     if version["trial_rows"] is None:
         return
+    # A canary, or a publication together with other models, is not what a run publishes by itself.
+    option = "" if options.command is None else " --no-publish"
     raise NotAllowed(
         f"{version_label(version)} is {trial_note(version)}, and trials are never published. "
-        f"`prescore run {version['model']}` makes a whole version."
+        f"`prescore run {version['model']}{option}` makes a whole version."
     )
 
 
