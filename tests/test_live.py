@@ -25,6 +25,7 @@ from fix_store import S3
 from prescore.run import materialize
 from prescore.scoring.session import RUNTIME
 from prescore_api.client import Invalid
+from prescore_api.client.arrow import serialize
 from prescore_api.http.app import ServerSettings, build
 from prescore_api.http.dispatcher import Dispatcher
 from prescore_api.live.bounds import LiveBounds
@@ -276,9 +277,9 @@ def test_an_arrow_request_that_is_wrong_is_refused(live: httpx.Client) -> None:
         (table.append_column("spend", spend), "has a column more than once"),
         (table.select([]), "has neither the features of churn nor its key"),
     ]:
-        response = live.post(PATH, content=_stream(wrong), headers=ARROW, params={"prefer": "live"})
+        response = live.post(PATH, content=serialize(wrong), headers=ARROW, params={"prefer": "live"})
         assert (response.status_code, message in response.text) == (422, True), response.text
-    refused = live.post(PATH, content=_stream(table), headers={**ARROW, "Accept": "application/json"})
+    refused = live.post(PATH, content=serialize(table), headers={**ARROW, "Accept": "application/json"})
     assert refused.status_code == 406
 
 
@@ -287,16 +288,9 @@ def _shortest(value: float | None) -> float | None:
 
 
 def _score_arrow(client: httpx.Client, table: pa.Table, **parameters: str) -> pa.Table:
-    response = client.post(PATH, content=_stream(table), headers=ARROW, params=parameters)
+    response = client.post(PATH, content=serialize(table), headers=ARROW, params=parameters)
     assert (response.status_code, response.headers["Content-Type"]) == (200, ARROW["Content-Type"]), response.text
     return pa.ipc.open_stream(response.content).read_all()
-
-
-def _stream(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
 
 
 def _model_file(project: Sandbox) -> Path:

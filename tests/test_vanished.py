@@ -18,6 +18,7 @@ from fix_project import SPEC, Sandbox, customers
 from prescore.run import audit, materialize
 from prescore.run.report import Report
 from prescore_api.client import Answer, Client, ScoreAnswer, TooOld
+from prescore_api.client.arrow import serialize
 from prescore_api.formats import arrow
 from prescore_api.http.app import ServerSettings, build
 
@@ -138,6 +139,17 @@ def test_every_answer_has_the_age_of_a_kept_row(sandbox: Sandbox, in_memory: str
         features = {"visits": 1.0, "spend": 2.0}
         answers = client.score("churn", [{"key": key, "features": features} for key in keys], max_age=limit)
         assert [answer.source for answer in answers] == ["table", "live", "table"]
+        scorable = pa.Table.from_pylist([key | features for key in keys], customers(1).schema)
+        sent: Any = {"headers": {"Content-Type": arrow.MEDIA_TYPE.decode()}}
+        for bound, sources in ((limit, ["table", "live", "table"]), (2 * limit, ["table"] * 3)):
+            streamed = http.post(f"{path}/score?max_age={bound}", content=serialize(scorable), **sent).content
+            scores = pa.ipc.open_stream(streamed).read_all()
+            assert scores["source"].to_pylist() == sources
+            assert [time == own for time, own in zip(scores["data_as_of"].to_pylist(), times, strict=True)] == [
+                source == "table" for source in sources
+            ]
+        keys_alone = serialize(scorable.select(["customer"]))
+        assert http.post(f"{path}/score?max_age={limit}", content=keys_alone, **sent).status_code == 503
 
         # Each key in the published version or in a canary.
         project.cli("run", "churn", "--no-publish")
