@@ -188,6 +188,30 @@ def test_a_kept_row_expires_in_a_version_of_its_own(sandbox: Sandbox) -> None:
         assert kept(project) == ({} if hour > 50 else {5: 0})
 
 
+def test_keep_begins_with_the_rows_of_the_served_version(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    project = keeping(sandbox, "[incremental]\n")
+    keep = (project.root / "specs" / "churn.toml").read_text()
+    drop = keep[: keep.index("[vanished]")]
+    project.spec(drop)
+    run(project, set(), 0)
+    project.spec(keep)
+    run(project, {5}, 24)
+    assert kept(project) == {5: 0}
+    project.spec(keep.replace("[onnx]\n", '[passthrough]\nspend = "real"\n[onnx]\n'))
+    run(project, {5, 6}, 25)
+    assert kept(project) == {5: 0, 6: 24}
+    assert project.rows("select customer from predictions.churn where spend is null order by 1") == [(5,), (6,)]
+    project.spec(drop)
+    done = project.cli("run", "churn")
+    assert (done.code, "kept_data_as_of is removed, because `[vanished]`" in done.err) == (2, True)
+    # No row has a value of an output that is new.
+    project.spec(keep.replace("[outputs]\n", '[outputs]\nchance = { from = "score", type = "real" }\n'))
+    done = project.cli("run", "churn", "--allow-breaking")
+    assert done.code == 0, done.err
+    assert kept(project) == {}
+    assert "keeps no row whose key has vanished: version 3 does not have the output chance" in caplog.text
+
+
 def test_a_kept_row_counts_as_vanished(project: Sandbox) -> None:
     project.spec((project.root / "specs" / "churn.toml").read_text() + "[comparison]\nvanished.refuse = 0.02\n")
     run(project, set(), 0)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
-from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.catalog import Catalog, Column, Version
 from prescore.run.job import Job
 from prescore.scoring import rejects
-from prescore.versions import kept, table, withheld
+from prescore.versions import kept, withheld
 from prescore.versions.lease import Lease
 
 _log = logging.getLogger("prescore")
@@ -16,8 +17,8 @@ _log = logging.getLogger("prescore")
 def keep(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
     """Copy the rows that the served version has and the domain lacks, if the spec keeps them.
 
-    The version has its primary key. A trial and a backfill keep no row, and neither does a version with other columns
-    than the served one.
+    The version has its primary key. A trial and a backfill keep no row, and neither does a version with an output that
+    the served one does not have. A passthrough column that it does not have is NULL in the kept rows.
     """
     if job.spec.vanished.policy != "keep" or version["trial_rows"] is not None:
         return
@@ -39,11 +40,18 @@ def keep(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
 def _reason_against(catalog: Catalog, version: Version, served: Version) -> str | None:
     """Return why no row of the served version can be kept, None if rows can be."""
     label = f"version {served['version']}"
-    if _types(served) != _types(version):
-        return f"{label} has other columns"
+    if _types(served["key_columns"]) != _types(version["key_columns"]):
+        return f"{label} has another key"
+    types = _types(served["output_columns"])
+    for column in version["output_columns"]:
+        name, has = column["name"], types.get(column["name"])
+        if has is None and column["role"] == "output":
+            return f"{label} does not have the output {name}"
+        if has not in (None, column["type"]):
+            return f"{label} has {name} as {has}, and not as {column['type']}"
     row = catalog.one("versions_table_fault", model=served["model"], version=served["version"])
     return None if row["fault"] is None else f"the table of {label} {row['fault']} by hand"
 
 
-def _types(version: Version) -> dict[str, str]:
-    return {column["name"]: column["type"] for column in table.columns(version)}
+def _types(columns: Sequence[Column]) -> dict[str, str]:
+    return {column["name"]: column["type"] for column in columns}

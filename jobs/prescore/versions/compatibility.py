@@ -10,6 +10,7 @@ from psycopg import sql
 
 from prescore.catalog.catalog import Catalog, Column
 from prescore.catalog.database import Connection
+from prescore.catalog.naming import KEPT_CLOCK
 from prescore.catalog.types import short_name
 from prescore.errors import NotAllowed
 from prescore.versions import table
@@ -30,6 +31,8 @@ class ColumnChange:
     published: AbstractSet[str]
 
 
+_BECAUSE = {KEPT_CLOCK: ', because `[vanished]` of the spec does not say `policy = "keep"` any more'}
+
 Rule = Callable[[ColumnChange], list[str]]
 """Returns the changes that break readers, each as a clause for a message."""
 
@@ -48,7 +51,7 @@ def removed_columns(change: ColumnChange) -> list[str]:
     """Return the columns that readers have seen filled and that disappear."""
     absent = change.before.keys() - change.after.keys()
     removed = sorted(absent & change.published)
-    return [f"{name} is removed" for name in removed]
+    return [f"{name} is removed{_BECAUSE.get(name, '')}" for name in removed]
 
 
 def columns_joining_the_key(change: ColumnChange) -> list[str]:

@@ -80,11 +80,21 @@ def left_out(connection: Connection, version: Version) -> Iterator[tuple[Version
 def _statements(version: Version, served: Version) -> list[sql.Composed]:
     """Return the statements that fill in the kept rows: for a delta, also those that its base cannot show."""
     key = table.key_names(version)
-    values = [column["name"] for column in table.columns(version) if column["name"] not in {*key, KEPT_CLOCK}]
+    available = {column["name"] for column in table.columns(served)}
+    names = [column["name"] for column in table.columns(version)]
+    # Columns that the served version does not have are NULL in kept rows.
+    values = [name for name in names if name in available and name not in {*key, KEPT_CLOCK}]
+    own_clock = query("kept_own_clock" if KEPT_CLOCK in available else "kept_no_clock")
     parts: dict[str, sql.Composable] = {
         "table": table.identifier(version),
         "version": sql.Literal(version["version"]),
-        "is_kept": query("kept_condition", rejected=_REJECTED, same_rejected=views.same_key(key, "r", "s")),
+        "own_clock": own_clock,
+        "is_kept": query(
+            "kept_condition",
+            rejected=_REJECTED,
+            same_rejected=views.same_key(key, "r", "s"),
+            own_clock=own_clock,
+        ),
     }
     copied: dict[str, sql.Composable] = {
         **parts,

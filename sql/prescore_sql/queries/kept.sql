@@ -2,15 +2,23 @@
 -- A temporary table for the keys of rejected rows, which ends with the transaction.
 create temporary table {table} ({columns}) on commit drop;
 
+-- name: kept_own_clock
+-- The time of a row of the served version that is kept already.
+s.kept_data_as_of;
+
+-- name: kept_no_clock
+-- The same for a version that keeps no row, and may not have the column.
+null::timestamptz;
+
 -- name: kept_condition
 -- Whether a row of the served version is to be kept: it was not rejected, and its inputs are not too old.
 not exists (select from {rejected} r where {same_rejected})
-  and coalesce(coalesce(s.kept_data_as_of, %(clock)s) >= %(since)s::timestamptz, true);
+  and coalesce(coalesce({own_clock}, %(clock)s) >= %(since)s::timestamptz, true);
 
 -- name: kept_copy
 -- Copy the rows of the served version whose keys a full version does not have.
 insert into prescore_versions.{table} ({columns}, kept_data_as_of, version)
-select {served_columns}, coalesce(s.kept_data_as_of, %(clock)s), {version}
+select {served_columns}, coalesce({own_clock}, %(clock)s), {version}
 from prescore_versions.{source} s
 where not exists (select from prescore_versions.{table} t where {same_key})
   and {is_kept};
@@ -18,7 +26,7 @@ where not exists (select from prescore_versions.{table} t where {same_key})
 -- name: kept_restore
 -- Show the rows of the base that a delta hides because their keys have vanished, as they were served.
 update prescore_versions.{table} d
-set {assignments}, kept_data_as_of = coalesce(s.kept_data_as_of, %(clock)s), version = {version}
+set {assignments}, kept_data_as_of = coalesce({own_clock}, %(clock)s), version = {version}
 from prescore_versions.{source} s
 where d.version = -{version} and {same_key}
   and {is_kept};
@@ -26,7 +34,7 @@ where d.version = -{version} and {same_key}
 -- name: kept_copy_from_delta
 -- Copy the rows of the served delta whose keys neither the new delta nor the base has.
 insert into prescore_versions.{table} ({columns}, kept_data_as_of, version)
-select {served_columns}, coalesce(s.kept_data_as_of, %(clock)s), {version}
+select {served_columns}, coalesce({own_clock}, %(clock)s), {version}
 from prescore_versions.{source} s
 where s.version = {source_version}
   and not exists (select from prescore_versions.{table} t where {same_key})
