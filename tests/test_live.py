@@ -112,7 +112,21 @@ def test_rows_are_answered_from_the_table_or_live_with_the_same_numbers(project:
         assert [answer["rejected"] is None for answer in answers] == [True, True, False, True] * 100
 
 
-def test_a_row_that_cannot_be_scored_is_rejected_with_its_reason_and_the_others_are_scored(live: httpx.Client) -> None:
+WRONG = [
+    ('{"rows": [{}]}', "", 422, "rows[0] must be an object with features, a key, or both"),
+    ('{"rows": [{"features": 1}]}', "", 422, "rows[0].features must be an object"),
+    ('{"rows": [{"feature": {}}]}', "", 422, "rows[0] has feature. A row has features and key"),
+    ('{"keys": []}', "", 422, 'The body must be {"rows": [{"features": '),
+    ('{"rows": [{"features": {"visits": 1, "visits": 2}}]}', "", 422, "has a name more than once: visits"),
+    ('{"rows": [{"features": {}, "key": {"customer": "x"}}]}', "", 422, "rows[0]: customer must be a 64-bit"),
+    ('{"rows": []}', "?prefer=both", 422, "prefer takes table or live"),
+    ('{"rows": []}', "?prefers=live", 422, "Unknown parameters: prefers. This endpoint takes version, max_age, "),
+    ('{"rows": [{"features": {}}]}', "?version=2", 404, "live answers come from the published version alone"),
+    ('{"rows": [' + ",".join(['{"features":{}}'] * 10_001) + "]}", "", 413, "has 10,001 rows; the limit is 10,000"),
+]
+
+
+def test_a_row_that_cannot_be_scored_is_rejected_alone_and_a_wrong_request_as_a_whole(live: httpx.Client) -> None:
     rows: list[dict[str, Any]] = [
         {"visits": 1, "spend": 0.1},
         {"visits": None, "spend": 1},
@@ -147,22 +161,6 @@ def test_a_row_that_cannot_be_scored_is_rejected_with_its_reason_and_the_others_
     assert answers[0]["prediction"]["score"] == pytest.approx(expected, abs=1e-6)
     assert [answer["prediction"] for answer in answers if answer["rejected"]] == [None] * 7
 
-
-WRONG = [
-    ('{"rows": [{}]}', "", 422, "rows[0] must be an object with features, a key, or both"),
-    ('{"rows": [{"features": 1}]}', "", 422, "rows[0].features must be an object"),
-    ('{"rows": [{"feature": {}}]}', "", 422, "rows[0] has feature. A row has features and key"),
-    ('{"keys": []}', "", 422, 'The body must be {"rows": [{"features": '),
-    ('{"rows": [{"features": {"visits": 1, "visits": 2}}]}', "", 422, "has a name more than once: visits"),
-    ('{"rows": [{"features": {}, "key": {"customer": "x"}}]}', "", 422, "rows[0]: customer must be a 64-bit"),
-    ('{"rows": []}', "?prefer=both", 422, "prefer takes table or live"),
-    ('{"rows": []}', "?prefers=live", 422, "Unknown parameters: prefers. This endpoint takes version, max_age, "),
-    ('{"rows": [{"features": {}}]}', "?version=2", 404, "live answers come from the published version alone"),
-    ('{"rows": [' + ",".join(['{"features":{}}'] * 10_001) + "]}", "", 413, "has 10,001 rows; the limit is 10,000"),
-]
-
-
-def test_a_request_that_is_wrong_is_refused_as_a_whole(live: httpx.Client) -> None:
     for content, parameters, status, message in WRONG:
         response = live.post(PATH + parameters, content=content, headers={"Content-Type": "application/json"})
         assert (response.status_code, message in response.json()["error"]["message"]) == (status, True), response.text

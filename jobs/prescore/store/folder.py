@@ -12,7 +12,6 @@ from pathlib import Path
 from uuid import uuid4
 
 from prescore.errors import StoreFull
-from prescore.project.project import make_folder
 
 
 class Folder:
@@ -41,6 +40,9 @@ class Folder:
 
         After an error, nothing appears. Raises StoreFull if the disk is full.
         """
+        # A server that only reads a store must not load Pydantic.
+        from prescore.project.project import make_folder
+
         path = self.root / name
         make_folder(path.parent)
         part = path.with_suffix(f".{uuid4().hex}.part")
