@@ -262,10 +262,11 @@ def test_arrow_rows_have_the_answers_that_json_has(live: httpx.Client) -> None:
         assert [row["prediction"] is None for row in keys_alone] == [False] * 3 + [True] * 2
         assert "has no features to score" in keys_alone[3]["rejected"]["reason"]
     assert _score_arrow(live, table.slice(0, 0)).num_rows == 0
+    _require_refusals(live, table.slice(0, 2))
 
 
-def test_an_arrow_request_that_is_wrong_is_refused(live: httpx.Client) -> None:
-    table = customers().slice(0, 2)
+def _require_refusals(live: httpx.Client, table: pa.Table) -> None:
+    """Send wrong variants of a table, each of which is refused with its reason."""
     spend = table.column("spend").cast("double")
     for wrong, message in [
         (table.drop_columns(["spend"]), "has no column spend, which the model takes"),
