@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -84,17 +85,15 @@ def test_a_kept_row_has_the_age_of_its_own_inputs(project: Sandbox) -> None:
             assert project.rows("select score from predictions.churn where customer = 5") == before
 
 
-@pytest.mark.parametrize("in_memory", ["true", "false"])
-def test_every_answer_has_the_age_of_a_kept_row(sandbox: Sandbox, in_memory: str) -> None:
-    project = keeping(sandbox, f"[incremental]\n[live]\nallowed = true\n[lookup]\nin_memory = {in_memory}\n")
+def test_every_answer_has_the_age_of_a_kept_row(sandbox: Sandbox) -> None:
+    project = keeping(sandbox, "[incremental]\n[live]\nallowed = true\n[lookup]\nin_memory = true\n")
     hour = int((datetime.now(UTC) - BEGINNING) / timedelta(hours=1))
     run(project, set(), hour - 30)
     run(project, {5}, hour)
     old, new = (BEGINNING + timedelta(hours=at) for at in (hour - 30, hour))
     settings = ServerSettings(open_to_all=True, store=project.root / ".prescore" / "store")
     with serving(build(project.database, settings)) as http, Client(address(http)) as client:
-        if in_memory == "true":
-            until_in_memory(http, "churn", 2)
+        until_in_memory(http, "churn", 2)
         path = "/v1/predictions/churn"
         keys = [{"customer": customer} for customer in (4, 5, 4)]
         expected = [(new, False), (old, True), (new, False)]
@@ -145,19 +144,24 @@ def test_every_answer_has_the_age_of_a_kept_row(sandbox: Sandbox, in_memory: str
             streamed = http.post(f"{path}/score?max_age={bound}", content=serialize(scorable), **sent).content
             scores = pa.ipc.open_stream(streamed).read_all()
             assert scores["source"].to_pylist() == sources
-            assert [time == own for time, own in zip(scores["data_as_of"].to_pylist(), times, strict=True)] == [
+            assert [at == own for at, own in zip(scores["data_as_of"].to_pylist(), times, strict=True)] == [
                 source == "table" for source in sources
             ]
         keys_alone = serialize(scorable.select(["customer"]))
         assert http.post(f"{path}/score?max_age={limit}", content=keys_alone, **sent).status_code == 503
 
-        # Each key in the published version or in a canary.
+        # Each key in the published version, or in a canary, which is read from Postgres.
         project.cli("run", "churn", "--no-publish")
-        project.cli("canary", "churn", "3", "--share", "0.5")
-        http.get("/v1/models/churn")
-        mixed = client.lookup("churn", keys)
-        assert ({answer.version for answer in mixed} <= {2, 3}, [aged(answer) for answer in mixed]) == (True, expected)
-        assert client.lookup("churn", pd.DataFrame(keys))["data_as_of"].tolist() == times
+        project.cli("canary", "churn", "3", "--share", "0.9")
+        everyone = [{"customer": customer} for customer in range(100)]
+        deadline = time.monotonic() + 20
+        while (mixed := client.lookup("churn", everyone))[5].version != 3:
+            assert time.monotonic() < deadline, "the server does not see the canary"
+        assert {answer.version for answer in mixed} == {2, 3}
+        assert aged(client.predict("churn", 5)) == (old, True)
+        assert [answer.data_as_of for answer in mixed] == [old if key == 5 else new for key in range(100)]
+        framed = client.lookup("churn", pd.DataFrame(everyone))
+        assert framed["data_as_of"].tolist() == [answer.data_as_of for answer in mixed]
 
 
 def aged(answer: Answer | ScoreAnswer) -> tuple[datetime, bool]:
