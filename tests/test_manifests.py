@@ -61,4 +61,4 @@ def test_a_manifest_runs_the_lookup_api(path: Path) -> None:
 
 
 def test_the_image_can_serve_grpc() -> None:
-    assert "--extra oip" in (ROOT / "docker/api.Dockerfile").read_text()
+    assert 'ARG EXTRAS="oip"' in (ROOT / "docker/api.Dockerfile").read_text()

@@ -36,7 +36,7 @@ class _NoFeatures(Exception):
     """The rows have a key and no features."""
 
 
-class _NoKeys(RequestInvalid):
+class _NoKeys(Exception):
     """The rows have no key, or not all of its columns."""
 
 
@@ -62,7 +62,7 @@ class ArrowAnswers:
             try:
                 live = await self._score(model, _feature_parser(table, rest), options.version)
             except _NoFeatures:
-                return self._of_table(await self._lookup.many(model, _key_parser(model, table), options))
+                return await self._look_up(model, table, options)
             if answers is None or answers.table_version.id == live.model.table_version.id:
                 return self._combined(answers, live, rest, table, options)
             # A publication came in between.
@@ -72,9 +72,17 @@ class ArrowAnswers:
     async def _find(self, model: str, table: pa.Table, options: LookupOptions) -> Answers | None:
         """Return the table's answers; None if the rows have no key, or the table is too old or cannot be read."""
         try:
-            return await self._lookup.find(model, _key_parser(model, table), options)
+            return await self._lookup.find(model, _key_parser(table), options)
         except (_NoKeys, TooOld, DatabaseUnavailable):
             return None
+
+    async def _look_up(self, model: str, table: pa.Table, options: LookupOptions) -> ScoredTable:
+        """Answer rows without features from the table."""
+        try:
+            return self._of_table(await self._lookup.many(model, _key_parser(table), options))
+        except _NoKeys as error:
+            message = f"The request has neither the features of {model} nor its key."
+            raise RequestInvalid(message) from error
 
     def _of_table(self, answers: Answers) -> ScoredTable:
         rejections = {number: _UNKNOWN_KEY for number, is_found in enumerate(answers.found) if not is_found}
@@ -125,13 +133,13 @@ def _keys(version: TableVersion, table: pa.Table) -> KeyColumns | None:
     return arrow.parse(version, table.select(names))
 
 
-def _key_parser(model: str, table: pa.Table) -> ParseKeys:
+def _key_parser(table: pa.Table) -> ParseKeys:
     """Return what takes the keys out of a table."""
 
     def parse(version: TableVersion) -> KeyColumns:
         keys = _keys(version, table)
         if keys is None:
-            raise _NoKeys(f"The request has neither the features of {model} nor its key.")
+            raise _NoKeys
         return keys
 
     return parse
