@@ -18,6 +18,7 @@ from fix_client import address
 from fix_project import SPEC, Sandbox, customers
 from prescore.run import audit, materialize
 from prescore.run.report import Report
+from prescore.versions.options import DEFAULTS, RunOptions
 from prescore_api.client import Answer, Client, ScoreAnswer, TooOld
 from prescore_api.client.arrow import serialize
 from prescore_api.formats import arrow
@@ -45,13 +46,13 @@ def keeping(sandbox: Sandbox, more: str) -> Sandbox:
     return sandbox
 
 
-def run(project: Sandbox, absent: set[int], hour: int) -> Report:
+def run(project: Sandbox, absent: set[int], hour: int, options: RunOptions = DEFAULTS) -> Report:
     """Publish a hundred customers but for some, with inputs of this hour."""
     present = [customer for customer in range(100) if customer not in absent]
     project.data(customers(100).take(present))
     loaded = BEGINNING + timedelta(hours=hour)
     (project.root / "data" / "loaded.csv").write_text(f"loaded\n{loaded:%Y-%m-%d %H:%M:%S}\n")
-    return materialize.run(project.job())
+    return materialize.run(project.job(), options)
 
 
 def kept(project: Sandbox) -> dict[int, int]:
@@ -230,6 +231,29 @@ def test_a_kept_row_counts_as_vanished(project: Sandbox) -> None:
     assert "  kept     5 rows whose keys have vanished\n" in project.cli("run", "churn", "--full").out
     done = project.cli("plan", "churn", "--markdown")
     assert (done.code, "0 of 98 rows would change; 0 would be rejected." in done.out) == (0, True)
+
+
+def test_a_base_that_keeps_rows_never_shows_them_in_place_of_newer_ones(sandbox: Sandbox) -> None:
+    project = keeping(sandbox, "[incremental]\n")
+    project.edit("[domain]", "max_rejects = 9\n[domain]")
+    run(project, set(), 0)
+    run(project, {1, 2, 3}, 10)
+    # A full version, which keeps the three.
+    run(project, {1, 2, 3}, 11, RunOptions(full=True))
+    assert kept(project) == {1: 0, 2: 0, 3: 0}
+    run(project, {2, 3}, 20)
+    run(project, {1, 2, 3}, 30)
+    # The first came back meanwhile, so that its last inputs are newer than those that the base keeps.
+    assert kept(project) == {1: 20, 2: 0, 3: 0}
+    rows = customers(100).to_pandas().astype({"spend": object})
+    rows.loc[rows["customer"] == 2, "spend"] = None
+    for absent in ({1, 3}, {1, 2, 3}):
+        project.data(pa.Table.from_pandas(rows[~rows["customer"].isin(absent)], customers(100).schema))
+        materialize.run(project.job())
+        # It was rejected, and has not vanished.
+        assert kept(project) == {1: 20, 3: 0}
+    run(project, {1, 2, 3}, 60)
+    assert kept(project) == {1: 20}
 
 
 def test_a_tombstone_names_the_last_version_with_the_key(sandbox: Sandbox, client: httpx.Client) -> None:

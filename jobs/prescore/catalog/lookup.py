@@ -97,7 +97,7 @@ def _tombstone(catalog: Catalog, published: VersionRow, key: Mapping[str, Any]) 
     model = published["model"]
     for row in catalog.all("lookup_earlier", model=model, version=published["version"]):
         earlier: VersionRow | None = catalog.one("lookup_version", model=model, version=row["version"])
-        if earlier is None or earlier["key_columns"] != published["key_columns"]:
+        if earlier is None or _key_types(earlier) != _key_types(published):
             continue
         statement = lookup_statements.version_statement(earlier)
         with suppress(UnspellableKey):
@@ -105,6 +105,10 @@ def _tombstone(catalog: Catalog, published: VersionRow, key: Mapping[str, Any]) 
             if found[1]:
                 return earlier["version"], version_row.kept_data_as_of(earlier, found) or earlier["data_as_of"]
     return None
+
+
+def _key_types(version: VersionRow) -> list[tuple[str, str]]:
+    return [(column["name"], column["type"]) for column in version["key_columns"]]
 
 
 def _answer(

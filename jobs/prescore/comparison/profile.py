@@ -87,7 +87,10 @@ def keep(connection: Connection, version: Version) -> None:
     """Make the profile of a full version that deltas may be based on, unless it has one or is small."""
     if version["base_version"] is not None or version["trial_rows"] is not None or not is_large(version):
         return
-    owner = Catalog(connection).version(version["model"], version["rows_version"])
+    catalog = Catalog(connection)
+    if not catalog.one("comparison_rights")["granted"]:
+        return
+    owner = catalog.version(version["model"], version["rows_version"])
     with connection.transaction():
         get(connection, owner, shared_columns(version, version, {}))
 

@@ -6,6 +6,7 @@ import logging
 
 from prescore.catalog import roles, version_row
 from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.edits import may_be_edited
 from prescore.catalog.queries import query
 from prescore.errors import DatabaseRefused, LeaseLost, NotAllowed, NotFound, StoreRefused, Transient
 from prescore.run.job import Job
@@ -26,6 +27,9 @@ def rebase(job: Job, lease: Lease, version: int) -> int | None:
             catalog = Catalog(connection)
             row = catalog.version(job.model, version)
             if row["state"] != "published" or not _is_large(job, catalog, row):
+                return None
+            if may_be_edited(catalog, row):
+                _log.warning("%s version %s stays a delta: its table was changed by hand", job.model, version)
                 return None
             return _copy(job, lease, catalog, row)
     except (Transient, DatabaseRefused, StoreRefused, NotAllowed, NotFound, LeaseLost) as error:

@@ -43,20 +43,27 @@ def reuse(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
         _record_full(catalog, lease, version, reason or "")
         return
     base = catalog.version(job.model, served["base_version"] or served["rows_version"])
-    expires = kept.any_expires(catalog.connection, served, version["data_as_of"], job.spec.vanished.keep_for)
-    if version["snapshot_fingerprint"] == served["snapshot_fingerprint"] and not expires:
+    keeps_fewer = _keeps_fewer(job, catalog, version, served)
+    if version["snapshot_fingerprint"] == served["snapshot_fingerprint"] and not keeps_fewer:
         _share_snapshot(job, lease, catalog, version, served)
         return
     rejected = rejects.read_keys(catalog, base, while_scoring=True)
     found = _find(job, version, base, rejected)
     if found is None:
         _record_full(catalog, lease, version, f"the snapshot cannot be compared with that of version {base['version']}")
-    elif not expires and _is_unchanged(job, catalog, version, served, found, rejected.num_rows):
+    elif not keeps_fewer and _is_unchanged(job, catalog, version, served, found, rejected.num_rows):
         _share_snapshot(job, lease, catalog, version, served)
     elif len(found.scored) + found.vanished.num_rows > LARGEST_SHARE * (base["snapshot_rows"] or 0):
         _record_full(catalog, lease, version, f"more than half of the rows of version {base['version']} have changed")
     else:
         _begin_delta(job, lease, catalog, version, base, found)
+
+
+def _keeps_fewer(job: Job, catalog: Catalog, version: Version, served: Version) -> bool:
+    """Return whether a version may not keep all rows that the served one keeps: one expires, or is rejected now."""
+    if served["kept"] and version["rejected"]:
+        return True
+    return kept.any_expires(catalog.connection, served, version["data_as_of"], job.spec.vanished.keep_for)
 
 
 def reuse_unchanged(job: Job, lease: Lease, catalog: Catalog, version: Version, value: str | None) -> bool:

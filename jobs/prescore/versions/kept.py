@@ -112,8 +112,20 @@ def _statements(version: Version, served: Version) -> list[sql.Composed]:
         same_key=views.same_key(key, "d", "s"),
         **parts,
     )
-    expired = query(
-        "kept_expire",
+    served_version = sql.Literal(served["rows_version"])
+    is_hidden: sql.Composable = sql.SQL("false")
+    if served["base_version"] is not None:
+        is_hidden = query(
+            "kept_is_hidden",
+            served=table.identifier(served),
+            served_version=served_version,
+            same_key=views.same_key(key, "s", "b"),
+        )
+    hidden = query(
+        "kept_hide",
+        rejected=_REJECTED,
+        same_rejected=views.same_key(key, "r", "b"),
+        is_hidden=is_hidden,
         key=identifiers(key),
         base_key=identifiers(key, "b"),
         base=sql.Identifier(version["base_table"]),
@@ -122,14 +134,13 @@ def _statements(version: Version, served: Version) -> list[sql.Composed]:
         version=parts["version"],
     )
     if served["base_version"] is None:
-        return [restored, expired]
-    # Rows that only the served delta has: the base has no such key to show or to hide.
+        return [restored, hidden]
     copied_from_delta = query(
         "kept_copy_from_delta",
         source=table.identifier(served),
-        source_version=sql.Literal(served["rows_version"]),
+        source_version=served_version,
         base=sql.Identifier(version["base_table"]),
         same_base_key=views.same_key(key, "b", "s"),
         **copied,
     )
-    return [restored, expired, copied_from_delta]
+    return [restored, copied_from_delta, hidden]

@@ -63,6 +63,10 @@ class BatchedScoring:
         except TimeoutError as error:
             self._forget(waiting)
             raise self._overloaded(f"they were not scored within {bounds.call_seconds:g} s") from error
+        # A caller that has gone leaves its place to others.
+        except asyncio.CancelledError:
+            self._forget(waiting)
+            raise
 
     async def _work(self) -> None:
         while self._queue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -64,8 +65,11 @@ class AnswerCache:
 def _key(row: Values) -> bytes | None:
     """Return what identifies the features of a row, None if it cannot be cached.
 
-    JSON keeps 1, 1.0 and true apart, as the conversion of features does. It has no form for a feature that is missing.
+    JSON keeps 1, 1.0 and true apart, as the conversion of features does. It has no form for a feature that is missing,
+    and null for each number that is not finite.
     """
+    if any(isinstance(value, float) and not math.isfinite(value) for value in row):
+        return None
     try:
         key = orjson.dumps(row)
     except TypeError:

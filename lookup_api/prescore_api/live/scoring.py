@@ -106,7 +106,8 @@ class Live:
                 return _in_order(table.version, table)
             published, loaded = await self._model(model, options.version)
             if table.version is None or table.version.id == published.id:
-                return await self._score_rest(published, loaded, body, table, options)
+                rows = keyed.rows or score_rows.count_scorable(body)
+                return await self._score_rest(published, loaded, body, rows, table, options)
             # A publication came in between.
             await self._models.current(model)
         raise Transient(f"{model} is published more often than a request can follow. Try again.")
@@ -118,14 +119,19 @@ class Live:
         return await self._arrow.answer(model, table, prefer, options)
 
     async def _score_rest(
-        self, version: TableVersion, loaded: LoadedModel, body: bytes, table: TableAnswers, options: LookupOptions
+        self,
+        version: TableVersion,
+        loaded: LoadedModel,
+        body: bytes,
+        rows: int,
+        table: TableAnswers,
+        options: LookupOptions,
     ) -> RenderedAnswers:
-        """Score the rows that the table has not answered."""
+        """Score those of a body's rows that the table has not answered."""
         _, frame = loaded.describe(version)
         outputs = [name for _, name in version.select_outputs(options.outputs)]
         request = BodyRequest(body, table.rendered, frame, version.key, outputs, self._times())
-        rows = max(score_rows.count_scorable(body) - len(table.rendered), 1)
-        reply = await loaded.scoring.submit(request, rows)
+        reply = await loaded.scoring.submit(request, max(rows - len(table.rendered), 1))
         _count(version.model, reply.counts)
         return RenderedAnswers(version.version, reply.content)
 

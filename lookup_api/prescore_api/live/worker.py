@@ -38,10 +38,11 @@ class Worker:
         self._sending = threading.Lock()
         self._models: dict[int, ScoredModel] = {}
         self._threads: dict[int, ThreadPoolExecutor] = {}
+        self._parsing = ThreadPoolExecutor(1)
 
     def run(self) -> None:
         """Run calls until the server closes its end of the connection, or ends."""
-        self._send(READY, None, is_error=False)
+        self._send(_serialize(READY, None, is_error=False))
         while True:
             try:
                 number, name, arguments = pickle.loads(self._connection.recv_bytes())  # noqa: S301 - our own server's
@@ -50,6 +51,8 @@ class Worker:
             function: Callable[..., Any] = getattr(self, name)
             if name == "score":
                 self._thread(arguments[0]).submit(self._reply, number, function, arguments)
+            elif name == "parse_keyed":
+                self._parsing.submit(self._reply, number, function, arguments)
             elif name == "drop":
                 self.drop(*arguments)
             else:
@@ -96,22 +99,25 @@ class Worker:
         from prescore.errors import PrescoreError
 
         try:
-            result = function(*arguments)
+            reply = _serialize(number, function(*arguments), is_error=False)
         except PrescoreError as error:
-            self._send(number, error, is_error=True)
+            reply = _serialize(number, error, is_error=True)
         # A bug of ours: the server logs it with the traceback, which an exception loses between processes.
         except Exception:
-            self._send(number, RuntimeError(f"in the scoring process: {traceback.format_exc()}"), is_error=True)
-        else:
-            self._send(number, result, is_error=False)
+            bug = RuntimeError(f"in the scoring process: {traceback.format_exc()}")
+            reply = _serialize(number, bug, is_error=True)
+        self._send(reply)
 
-    def _send(self, number: int, result: Any, *, is_error: bool) -> None:
-        content = pickle.dumps((number, is_error, result), protocol=pickle.HIGHEST_PROTOCOL)
+    def _send(self, content: bytes) -> None:
         with self._sending:
             try:
                 self._connection.send_bytes(content)
             except OSError:
                 _log.debug("the server has ended")
+
+
+def _serialize(number: int, result: Any, *, is_error: bool) -> bytes:
+    return pickle.dumps((number, is_error, result), protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def _main() -> None:

@@ -32,13 +32,14 @@ where d.version = -{version} and {same_key}
   and {is_kept};
 
 -- name: kept_copy_from_delta
--- Copy the rows of the served delta whose keys neither the new delta nor the base has.
+-- Copy the rows of the served delta whose keys the new delta does not have, and the base at most as those of kept rows,
+-- which are older.
 insert into prescore_versions.{table} ({columns}, kept_data_as_of, version)
 select {served_columns}, coalesce({own_clock}, %(clock)s), {version}
 from prescore_versions.{source} s
 where s.version = {source_version}
   and not exists (select from prescore_versions.{table} t where {same_key})
-  and not exists (select from prescore_versions.{base} b where {same_base_key})
+  and not exists (select from prescore_versions.{base} b where {same_base_key} and b.kept_data_as_of is null)
   and {is_kept};
 
 -- name: kept_count
@@ -54,10 +55,18 @@ create temporary view {view} as select * from prescore_versions.{table} where ke
 -- Drop it.
 drop view pg_temp.{view};
 
--- name: kept_expire
--- Hide the rows that the base keeps and whose inputs are too old by now.
+-- name: kept_hide
+-- Hide the rows that the base keeps and this version does not: their inputs are too old by now, they were rejected, or the
+-- served version hides them.
 insert into prescore_versions.{table} ({key}, version)
 select {base_key}, -{version}
 from prescore_versions.{base} b
-where b.kept_data_as_of < %(since)s::timestamptz
+where b.kept_data_as_of is not null
+  and (b.kept_data_as_of < %(since)s::timestamptz
+       or exists (select from {rejected} r where {same_rejected})
+       or {is_hidden})
   and not exists (select from prescore_versions.{table} t where {same_table_key});
+
+-- name: kept_is_hidden
+-- Whether the served delta hides a row of the base.
+exists (select from prescore_versions.{served} s where s.version = -{served_version} and {same_key});

@@ -34,7 +34,8 @@ create or replace function prescore.stored_tables(v prescore.versions)
 returns table (name text, oid oid, rows bigint, id uuid, is_base boolean, edited bigint)
 language sql stable as $$
   select s.rows_table, c.oid, s.rows_stored, s.id, s.version is not distinct from v.base_version,
-         pg_stat_get_tuples_deleted(c.oid) + greatest(pg_stat_get_tuples_updated(c.oid) - s.kept, 0)
+         pg_stat_get_tuples_deleted(c.oid)
+           + greatest(pg_stat_get_tuples_updated(c.oid) - case when s.base_version is null then 0 else s.kept end, 0)
   from prescore.versions s
   cross join lateral (select to_regclass(format('prescore_versions.%I', s.rows_table))::oid) c (oid)
   where s.model = v.model and s.version in (v.rows_version, v.base_version)
