@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -20,6 +21,7 @@ from prescore.store.model_file import ModelFile
 from prescore_api.formats.scores import ScoreFrame
 from prescore_api.live.batching import BatchedScoring
 from prescore_api.live.bounds import LiveBounds
+from prescore_api.live.cache import AnswerCache, CachedAnswer
 from prescore_api.live.messages import (
     BodyRequest,
     ColumnsRequest,
@@ -212,6 +214,13 @@ def test_requests_that_are_scored_together_get_their_own_rows_and_errors() -> No
     assert by_array.predictions == {"score": [score[6]]}
     assert "the model takes float32. Cast it first" in str(wrong_array)
     assert answers(last)[0]["prediction"] == {"score": score[4]}
+
+
+@pytest.mark.parametrize("value", [None, math.nan, -math.inf])
+def test_the_answer_for_an_infinite_number_is_not_that_for_another_value(value: float | None) -> None:
+    cache = AnswerCache(60)
+    cache.add((math.inf, 1.0), CachedAnswer((0.5,), 1000.0))
+    assert cache.find([(value, 1.0)], [1000.0]) == {}
 
 
 def test_answers_are_repeated_until_they_are_too_old() -> None:

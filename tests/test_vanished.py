@@ -264,6 +264,8 @@ def test_a_tombstone_names_the_last_version_with_the_key(sandbox: Sandbox, clien
     sandbox.query("select * from read_parquet('data/customers.parquet') where customer <> 5")
     materialize.run(sandbox.job())
     sandbox.query("select * from read_parquet('data/customers.parquet') where customer < 5")
+    # The key is the same one, with a comment.
+    sandbox.edit("[vanished]", '[comments]\ncustomer = "an account"\n[vanished]')
     materialize.run(sandbox.job())
     answer = json.loads(sandbox.cli("lookup", "churn", "5", "--json").out)
     assert (answer["found"], answer["version"], answer["last_version"]) == (False, 3, 1)

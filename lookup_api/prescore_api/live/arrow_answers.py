@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -54,8 +55,9 @@ class ArrowAnswers:
         require_few(table.num_rows)
         if len(set(table.column_names)) < table.num_columns:
             raise RequestInvalid(f"The request has a column more than once: {', '.join(table.column_names)}.")
+        wanted = options
         for _ in range(_ATTEMPTS):
-            answers = await self._find(model, table, options) if prefer == "table" else None
+            answers = await self._find(model, table, wanted) if prefer == "table" else None
             rest = _unanswered(answers, table, options)
             if answers is not None and not rest:
                 return self._of_table(answers)
@@ -65,8 +67,9 @@ class ArrowAnswers:
                 return await self._look_up(model, table, options)
             if answers is None or answers.table_version.id == live.model.table_version.id:
                 return self._combined(answers, live, rest, table, options)
-            # A publication came in between.
-            await self._models.current(model)
+            # A publication came in between, or memory has the version before while the new one is being loaded.
+            current = await self._models.current(model)
+            wanted = replace(options, version=current.version, canary=True)
         raise Transient(f"{model} is published more often than a request can follow. Try again.")
 
     async def _find(self, model: str, table: pa.Table, options: LookupOptions) -> Answers | None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -100,16 +101,18 @@ class Live:
     ) -> RenderedAnswers:
         """Answer the rows in a body from the table and by scoring them; raises as `LiveScoring.answer`."""
         keyed = await self._table.keyed_rows(body, prefer)
+        wanted = options
         for _ in range(_ATTEMPTS):
-            table = await self._table.answers(model, keyed, options)
+            table = await self._table.answers(model, keyed, wanted)
             if table.version is not None and len(table.rendered) == keyed.rows:
                 return _in_order(table.version, table)
             published, loaded = await self._model(model, options.version)
             if table.version is None or table.version.id == published.id:
                 rows = keyed.rows or score_rows.count_scorable(body)
                 return await self._score_rest(published, loaded, body, rows, table, options)
-            # A publication came in between.
-            await self._models.current(model)
+            # A publication came in between, or memory has the version before while the new one is being loaded.
+            current = await self._models.current(model)
+            wanted = replace(options, version=current.version, canary=True)
         raise Transient(f"{model} is published more often than a request can follow. Try again.")
 
     async def answer_table(

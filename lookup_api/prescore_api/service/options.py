@@ -24,7 +24,7 @@ class LookupOptions:
     """What a lookup takes besides keys.
 
     `version` None is the published version, `max_age` (in seconds) None any age, `outputs` empty all outputs. With
-    `canary`, the version was not selected by the caller, but by the key.
+    `canary`, the version was not selected by the caller, but by the key or the server.
     """
 
     version: int | None = None
