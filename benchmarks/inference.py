@@ -51,7 +51,7 @@ end
 
 def main() -> None:
     """Measure, and print the table of docs/benchmarks.md."""
-    arguments = _arguments()
+    arguments = mlserver.arguments(__doc__)
     with world.opened({}) as where:
         twins.publish(where, arguments.rows)
         rows = [row for _ in range(arguments.repeat) for row in _round(where, arguments)]
@@ -129,16 +129,6 @@ def _lines(rows: list[Row]) -> list[Row]:
         }
         lines.append(line)
     return lines
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mlserver", type=Path, help="the command mlserver in an environment of its own")
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--seconds", type=int, default=6, help="duration of each measurement")
-    parser.add_argument("--repeat", type=int, default=3)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ Round = dict[str, Row]
 
 def main() -> None:
     """Measure, and print the tables of docs/benchmarks.md."""
-    arguments = _arguments()
+    arguments = mlserver.arguments(__doc__)
     with world.opened({}) as where:
         _publish(where, arguments.rows)
         os.environ["PRESCORE_STORE"] = str(where.project().store)
@@ -143,16 +143,6 @@ def _ratios(rounds: list[Round]) -> list[Row]:
             rates = [each[ours]["rate"] / each[theirs]["rate"] for each in rounds]
             lines.append({"": f"rows per second, {ours} and {theirs}", "ratio": spread(rates, 1)})
     return lines
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mlserver", type=Path, help="the command mlserver in an environment of its own")
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--seconds", type=int, default=6, help="duration of each measurement")
-    parser.add_argument("--repeat", type=int, default=3)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ answered. MLflow pins uvloop for that reason, as the command above does. Others 
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -71,3 +72,14 @@ def _model(name: str) -> dict[str, Any]:
         "implementation": "mlserver_sklearn.SKLearnModel",
         "parameters": {"uri": f"./{name}.joblib", "version": "1"},
     }
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """Return the arguments of a benchmark that compares with MLServer."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mlserver", type=Path, help="the command mlserver in an environment of its own")
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--seconds", type=int, default=6, help="duration of each measurement")
+    parser.add_argument("--repeat", type=int, default=3)
+    return parser.parse_args()

@@ -115,6 +115,24 @@ def test_a_full_queue_refuses_at_once_and_recovers() -> None:
     run(PATIENT, test)
 
 
+def test_a_caller_that_has_gone_leaves_its_place() -> None:
+    async def test(gate: Gate, scoring: BatchedScoring) -> None:
+        running = asyncio.create_task(submit(scoring, 1.0))
+        await entered(gate)
+        gone = asyncio.create_task(submit(scoring, *[5.0] * 100))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        waiting = asyncio.create_task(submit(scoring, *[2.0] * 100))
+        await asyncio.sleep(0)
+        open_gate(gate, 2)
+        assert len(await waiting) == 100
+        await running
+        assert gate.calls == [[1.0], [2.0] * 100]
+
+    run(PATIENT, test)
+
+
 def test_a_model_that_is_stuck_bounds_every_wait() -> None:
     bounds = LiveBounds(queue_seconds=0.05, call_seconds=0.05, queue_rows=100)
 

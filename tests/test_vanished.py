@@ -254,6 +254,11 @@ def test_a_base_that_keeps_rows_never_shows_them_in_place_of_newer_ones(sandbox:
         assert kept(project) == {1: 20, 3: 0}
     run(project, {1, 2, 3}, 60)
     assert kept(project) == {1: 20}
+    # A full version has never updated the rows that it keeps.
+    with project.database.connect() as connection:
+        connection.execute("update prescore_versions.churn_v3 set score = 0 where customer = 50")
+        connection.execute("select pg_stat_force_next_flush()")
+    assert "changed by hand" in (run(project, {1, 2, 3}, 61).changes or {})["reason"]
 
 
 def test_a_tombstone_names_the_last_version_with_the_key(sandbox: Sandbox, client: httpx.Client) -> None:

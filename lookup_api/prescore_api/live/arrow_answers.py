@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
-from prescore.errors import DatabaseUnavailable, RequestInvalid, TooOld, Transient
+from prescore.errors import DatabaseUnavailable, RequestInvalid, TooOld
 from prescore_api.formats import arrow
+from prescore_api.live.attempts import attempts, no_attempt_left
 from prescore_api.service.answers import Age, Answers
 from prescore_api.service.clock import Clock
 from prescore_api.service.live import (
@@ -27,7 +27,6 @@ from prescore_api.service.models import Models
 from prescore_api.service.options import LookupOptions
 from prescore_api.tables.version import TableVersion
 
-_ATTEMPTS = 10
 _UNKNOWN_KEY = Rejection(None, "The table does not have this key, and the row has no features to score.")
 
 Score = Callable[[str, ParseFeatures, int | None], Awaitable[LiveAnswers]]
@@ -55,8 +54,7 @@ class ArrowAnswers:
         require_few(table.num_rows)
         if len(set(table.column_names)) < table.num_columns:
             raise RequestInvalid(f"The request has a column more than once: {', '.join(table.column_names)}.")
-        wanted = options
-        for _ in range(_ATTEMPTS):
+        async for wanted in attempts(self._models, model, options):
             answers = await self._find(model, table, wanted) if prefer == "table" else None
             rest = _unanswered(answers, table, options)
             if answers is not None and not rest:
@@ -67,10 +65,7 @@ class ArrowAnswers:
                 return await self._look_up(model, table, options)
             if answers is None or answers.table_version.id == live.model.table_version.id:
                 return self._combined(answers, live, rest, table, options)
-            # A publication came in between, or memory has the version before while the new one is being loaded.
-            current = await self._models.current(model)
-            wanted = replace(options, version=current.version, canary=True)
-        raise Transient(f"{model} is published more often than a request can follow. Try again.")
+        raise no_attempt_left(model)
 
     async def _find(self, model: str, table: pa.Table, options: LookupOptions) -> Answers | None:
         """Return the table's answers; None if the rows have no key, or the table is too old or cannot be read."""

@@ -6,15 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
 
-from prescore.errors import LiveUnavailable, NotFound, Transient
+from prescore.errors import LiveUnavailable, NotFound
 from prescore_api.formats import score_rows, scores
 from prescore_api.live.arrow_answers import ArrowAnswers
+from prescore_api.live.attempts import attempts, no_attempt_left
 from prescore_api.live.bounds import LiveBounds
 from prescore_api.live.messages import BodyRequest, ColumnsRequest, Counts, Times
 from prescore_api.live.models import LoadedModel, LoadedModels
@@ -36,8 +36,6 @@ from prescore_api.service.options import DEFAULTS, LookupOptions
 from prescore_api.service.poller import POLL_SECONDS, end
 from prescore_api.tables.database import ReaderPool
 from prescore_api.tables.version import TableVersion
-
-_ATTEMPTS = 10
 
 _log = logging.getLogger("prescore_api")
 
@@ -101,8 +99,7 @@ class Live:
     ) -> RenderedAnswers:
         """Answer the rows in a body from the table and by scoring them; raises as `LiveScoring.answer`."""
         keyed = await self._table.keyed_rows(body, prefer)
-        wanted = options
-        for _ in range(_ATTEMPTS):
+        async for wanted in attempts(self._models, model, options):
             table = await self._table.answers(model, keyed, wanted)
             if table.version is not None and len(table.rendered) == keyed.rows:
                 return _in_order(table.version, table)
@@ -110,10 +107,7 @@ class Live:
             if table.version is None or table.version.id == published.id:
                 rows = keyed.rows or score_rows.count_scorable(body)
                 return await self._score_rest(published, loaded, body, rows, table, options)
-            # A publication came in between, or memory has the version before while the new one is being loaded.
-            current = await self._models.current(model)
-            wanted = replace(options, version=current.version, canary=True)
-        raise Transient(f"{model} is published more often than a request can follow. Try again.")
+        raise no_attempt_left(model)
 
     async def answer_table(
         self, model: str, table: pa.Table, prefer: Source, options: LookupOptions = DEFAULTS

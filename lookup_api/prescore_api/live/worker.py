@@ -1,6 +1,6 @@
 """The scoring process: loads models, and scores with them, as its server calls for.
 
-It has a lower priority than the server, so that lookups keep their latency where cores are scarce.
+It has a lower priority than the server, so that lookups come first where cores are scarce.
 """
 
 from __future__ import annotations
