@@ -202,7 +202,7 @@ class Machine(RuleBasedStateMachine):
         for found, expected in zip(version["comparison"]["columns"], whole["columns"], strict=True):
             assert found["changed"] == expected["changed"]
             if expected["shift"] is not None:
-                assert found["shift"]["b"] == pytest.approx(expected["shift"]["b"], rel=1e-9)
+                _require_alike(found["shift"]["b"], expected["shift"]["b"])
 
     def expected(self) -> Rows:
         """Return what a version of tonight's customers shows."""
@@ -229,6 +229,12 @@ class Machine(RuleBasedStateMachine):
     def connected(self) -> Callable[[], Any]:
         """The function that connects to the database."""
         return self.project.database.connect
+
+
+def _require_alike(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Require one distribution: quantiles that follow from a profile may be off by the width of a bin."""
+    assert found.pop("quantiles") == pytest.approx(expected.pop("quantiles"), rel=1e-3)
+    assert found == pytest.approx(expected, rel=1e-9)
 
 
 def test_each_version_is_and_stays_what_a_full_run_gives(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
