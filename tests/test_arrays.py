@@ -13,12 +13,14 @@ from onnx import TensorProto, helper
 from psycopg import sql
 
 import prescore
+from fix_api import OPEN, serving, until_in_memory
 from fix_postgres import create_vector_extension
 from fix_project import Sandbox, Value, model
 from prescore.errors import ModelFailed, ModelInvalid, SpecInvalid
 from prescore.project import spec as specs
 from prescore.scoring.spec_scorer import SpecScorer
 from prescore.store.model_file import ModelFile
+from prescore_api.http.app import build
 
 SPEC = """
 [domain]
@@ -489,6 +491,58 @@ def test_a_model_whose_arrays_depend_on_other_rows_is_refused(project: Sandbox) 
     refused = project.cli("run", "churn")
     assert refused.code == 2
     assert "does not score each row by itself" in refused.err
+
+
+def test_arrays_are_carried_over_changed_and_rebased(project: Sandbox) -> None:
+    install_vector(project)
+    arrays = (
+        EMBEDDING
+        + """
+v = { from = "embedding", type = "vector" }
+best = { from = "best", type = "bigint[]" }
+titles = { from = "titles", type = "text[]" }
+[incremental]
+rebase = 0.1
+"""
+    )
+    project.edit(EMBEDDING, arrays)
+    run(project)
+    night = features()
+    changed = [8.0, *night.column("a").to_pylist()[1:]]
+    # Customer 249 vanishes, and 0 changes.
+    project.data(night.set_column(1, "a", pa.array(changed, pa.float32())).slice(0, 249))
+    run(project)
+    carried = look_up(project, 5)
+    assert carried == {"embedding": [0.625, 0.5, 0.375], "v": [0.625, 0.5, 0.375], "best": [0, 1], "titles": TITLES[:2]}
+    assert look_up(project, 0)["v"] == look_up(project, 0)["embedding"] == [8.0, -0.125, -0.25]
+    assert project.rows("select changes from prescore.versions where version = 2")[0][0]["carried"] == 248
+    _require_served(project, {5: carried, 0: look_up(project, 0)})
+    compared = json.loads(project.cli("compare", "churn", "1", "2", "--json").out)
+    assert compared["keys"]["vanished"] == 1
+    assert {column["column"]: column["changed"] for column in compared["columns"]} == {
+        "embedding": 1, "v": 1, "best": 0, "titles": 0,
+    }  # fmt: skip
+    assert project.cli("verify", "churn").code == 0
+    # More than a tenth of the base, so a full copy follows.
+    project.data(night.set_column(1, "a", pa.array([8.0] * 50 + changed[50:], pa.float32())))
+    run(project)
+    assert project.rows("select base_version, rows from prescore.versions order by version") == [
+        (None, 250), (1, 249), (1, 250), (None, 250),
+    ]  # fmt: skip
+    assert look_up(project, 49)["v"] == [8.0, 6.0, 5.875]
+    assert project.cli("verify", "churn").code == 0
+
+
+def _require_served(project: Sandbox, predictions: dict[int, dict[str, Any]]) -> None:
+    """Require that the API answers keys with predictions, from Postgres and from memory."""
+    with serving(build(project.database, OPEN)) as client:
+        for key, prediction in predictions.items():
+            assert client.get(f"/v1/predictions/churn/{key}").json()["prediction"] == prediction
+        with project.database.connect() as connection:
+            connection.execute(b"update prescore.versions set in_memory = true")
+        until_in_memory(client, "churn", 2)
+        for key, prediction in predictions.items():
+            assert client.get(f"/v1/predictions/churn/{key}").json()["prediction"] == prediction
 
 
 PUBLISHED = """
