@@ -21,7 +21,7 @@ from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
-from prescore.run import materialize, preflight, registration
+from prescore.run import chunk_scoring, freezing, materialize, preflight, registration
 from prescore.run.job import Job
 from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Scored
@@ -42,8 +42,8 @@ def flow(world: World, name: str) -> Work:
         migrations.migrate(job.database)
         with lease.holding(job.database, name) as held:
             version = registration.begin(job, held)
-            materialize.take_snapshot(job, held, version, predictor)
-            materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), predictor)
+            freezing.take_snapshot(job, held, version, predictor)
+            chunk_scoring.score_chunks(job, held, version, chunk_scoring.pending_chunks(job, version), predictor)
             materialize.finish_table(job, held, version)
     return work
 
@@ -70,7 +70,7 @@ class Alone:
         predictor = preflight.check_inputs(self.job)
         version = registration.begin(self.job, held)
         with measured(self.server) as self.work_by_step["snapshot"]:
-            materialize.take_snapshot(self.job, held, version, predictor)
+            freezing.take_snapshot(self.job, held, version, predictor)
         with self.job.database.connect() as connection:
             row = Catalog(connection).version(self.job.model, version)
             self._copy(connection, held, row, self._score(row, predictor))

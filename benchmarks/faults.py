@@ -23,7 +23,7 @@ from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
-from prescore.run import materialize, preflight, registration
+from prescore.run import freezing, preflight, registration
 from prescore.run.job import Job
 from prescore.scoring.rejects import Scored
 from prescore.steps import score, stage
@@ -85,7 +85,7 @@ def _ledger(where: World, kind: str) -> Row:
     scorer = preflight.check_inputs(job)
     with lease.holding(job.database, kind) as held, job.database.connect() as connection:
         version = registration.begin(job, held, RunOptions(full=True))
-        materialize.take_snapshot(job, held, version, scorer)
+        freezing.take_snapshot(job, held, version, scorer)
         row = Catalog(connection).version(kind, version)
         reader = SnapshotReader(job.store.snapshot(row))
         scored = score.score_chunk(scorer, reader.chunk(0), 0)

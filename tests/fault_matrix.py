@@ -31,17 +31,17 @@ from fix_project import QUERY, SPEC, customers, linear
 from prescore.checks import expectations
 from prescore.embedded import server
 from prescore.project.project import Project
-from prescore.run import materialize, rebase
+from prescore.run import chunk_scoring, materialize, rebase, registration, timing
 from prescore.steps import changes, publish, snapshot, stage
 from prescore.versions import delta, partitions, repetition, retention, table
 
 STEPS = ("snapshot", "score", "stage", "check", "publish")
 VICTIMS = ("job", "server", "both")
 BOUNDARIES: dict[str, tuple[Any, str]] = {
-    "begun": (materialize, "begin"),
+    "begun": (registration, "begin"),
     "frozen, not recorded": (snapshot, "write"),
     "first chunk": (stage, "copy_chunk"),
-    "all chunks": (materialize, "score_chunks"),
+    "all chunks": (chunk_scoring, "score_chunks"),
     "keyed, not vacuumed": (table, "index"),
     "staged": (materialize, "finish_table"),
     "checks run, not recorded": (expectations, "validate"),
@@ -102,7 +102,7 @@ def _here() -> None:
 
 
 def _stop_inside(step: str) -> None:
-    timed = materialize.timed
+    timed = timing.timed
 
     @contextmanager
     def stopping(job: Any, version: int, name: str) -> Iterator[Any]:
@@ -111,7 +111,7 @@ def _stop_inside(step: str) -> None:
                 _here()
             yield opened
 
-    setattr(materialize, "timed", stopping)  # noqa: B010 - mypy knows the function that was there
+    setattr(timing, "timed", stopping)  # noqa: B010 - mypy knows the function that was there
 
 
 def _stop_after(module: Any, name: str) -> None:

@@ -18,7 +18,7 @@ from prescore.catalog.database import Database
 from prescore.cli import main
 from prescore.errors import Busy
 from prescore.project.project import Project
-from prescore.run import materialize
+from prescore.run import chunk_scoring, materialize
 from prescore.run.job import Job
 from prescore.versions.options import DEFAULTS, RunOptions
 
@@ -164,13 +164,14 @@ class Sandbox:
         return Outcome(code if isinstance(code, int) else 0 if code is None else 1, captured.out, captured.err)
 
     def interrupted(self, step: str, options: RunOptions = DEFAULTS) -> None:
-        """Start a run that is interrupted as it reaches a step: the name of a function in `materialize`."""
+        """Start a run that is interrupted as it reaches a step: the name of its function."""
 
         def interrupt(*_: object, **__: object) -> None:
             raise Busy("the run was interrupted")
 
         with self.monkeypatch.context() as patched:
-            patched.setattr(materialize, step, interrupt)
+            module = chunk_scoring if step == "score_chunks" else materialize
+            patched.setattr(module, step, interrupt)
             with pytest.raises(Busy):
                 materialize.run(self.job(), options)
 

@@ -13,13 +13,13 @@ from prescore.catalog import migrations
 from prescore.catalog.database import Connection
 from prescore.checks import expectations
 from prescore.errors import LeaseLost
-from prescore.run import failure, materialize, registration
+from prescore.run import chunk_scoring, failure, freezing, materialize, registration
 from prescore.run.job import Job
 from prescore.versions import lease as leases
 from prescore.versions.lease import Lease
 
 STEPS: list[tuple[str, Callable[..., object]]] = [
-    ("freeze", lambda job, lease: materialize.take_snapshot(job, lease, 1, materialize.load_predictor(job, 1))),
+    ("freeze", lambda job, lease: freezing.take_snapshot(job, lease, 1, materialize.load_predictor(job, 1))),
     ("score", lambda job, lease: _score(job, lease)),
     ("finish", lambda job, lease: materialize.finish_table(job, lease, 1)),
     ("check", lambda job, lease: materialize.check_table(job, lease, 1, expectations.build(job.spec))),
@@ -30,7 +30,7 @@ CATALOG = "select state, snapshot_rows, attached_at is null, checks is null from
 
 
 def _score(job: Job, lease: Lease) -> None:
-    materialize.score_chunks(job, lease, 1, materialize.pending_chunks(job, 1), materialize.load_predictor(job, 1))
+    chunk_scoring.score_chunks(job, lease, 1, chunk_scoring.pending_chunks(job, 1), materialize.load_predictor(job, 1))
 
 
 def _expire(connection: Connection) -> None:
@@ -95,7 +95,7 @@ def test_rejects_of_a_run_without_its_lease_are_not_saved(sandbox: Sandbox, conn
     # The lease is taken after the first chunk, and the rejects are in the last one.
     job.on_progress = take_over
     with pytest.raises(LeaseLost):
-        materialize.take_snapshot(job, lease, version, materialize.load_predictor(job, version))
+        freezing.take_snapshot(job, lease, version, materialize.load_predictor(job, version))
     assert sandbox.rows("select count(*) from prescore.rejects") == [(0,)]
 
 

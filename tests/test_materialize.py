@@ -12,7 +12,7 @@ from fix_project import QUERY, Sandbox, linear
 from prescore.catalog.database import Connection
 from prescore.checks import expectations
 from prescore.errors import DatabaseUnavailable, Refused
-from prescore.run import failure, materialize, registration
+from prescore.run import chunk_scoring, failure, freezing, materialize, registration
 from prescore.versions import hold, withheld
 from prescore.versions import lease as leases
 from prescore.versions.options import RunOptions
@@ -45,8 +45,8 @@ def test_a_table_that_was_tampered_with_is_refused(sandbox: Sandbox, value: str 
     with leases.holding(job.database, "churn") as lease:
         version = registration.begin(job, lease)
         scorer = materialize.load_predictor(job, version)
-        materialize.take_snapshot(job, lease, version, scorer)
-        materialize.score_chunks(job, lease, version, materialize.pending_chunks(job, version), scorer)
+        freezing.take_snapshot(job, lease, version, scorer)
+        chunk_scoring.score_chunks(job, lease, version, chunk_scoring.pending_chunks(job, version), scorer)
         materialize.finish_table(job, lease, version)
         with job.database.connect() as connection:
             connection.execute("update prescore_versions.churn_v1 set score = %s where customer = 7", [value])

@@ -21,7 +21,7 @@ from fix_store import S3
 from prescore.catalog.catalog import Catalog, Version
 from prescore.errors import Busy, Mistake, NotFound, StoreRefused, StoreUnavailable
 from prescore.project.project import Project
-from prescore.run import materialize, registration
+from prescore.run import chunk_scoring, freezing, materialize, registration
 from prescore.store.model_file import hash_bytes
 from prescore.store.snapshot_file import SnapshotReader
 from prescore.store.store import Store
@@ -35,7 +35,7 @@ from pathlib import Path
 
 from prescore.catalog.database import Database
 from prescore.project.project import Project
-from prescore.run import materialize
+from prescore.run import chunk_scoring, materialize
 from prescore.run.job import Job
 from prescore.versions.lease import Lease
 
@@ -43,7 +43,7 @@ root, url, token, *chunks = sys.argv[1:]
 project = Project.find(Path(root))
 job = Job(project, project.spec("churn"), Database(url))
 scorer = materialize.load_predictor(job, 1)
-materialize.score_chunks(job, Lease("churn", int(token)), 1, [int(chunk) for chunk in chunks], scorer)
+chunk_scoring.score_chunks(job, Lease("churn", int(token)), 1, [int(chunk) for chunk in chunks], scorer)
 """
 """Scores chunks of version 1 in a process of its own; arguments: project, database URL, fencing token, chunks."""
 
@@ -119,12 +119,12 @@ def test_machines_share_the_chunks_of_a_version(shared: Sandbox) -> None:
     with lease.holding(job.database, "churn") as own_lease:
         version = registration.begin(job, own_lease)
         scorer = materialize.load_predictor(job, version)
-        materialize.take_snapshot(job, own_lease, version, scorer)
+        freezing.take_snapshot(job, own_lease, version, scorer)
         arguments = [str(other.root), shared.database.url, str(own_lease.token), *map(str, range(5, 10))]
         with subprocess.Popen([sys.executable, "-c", OTHER_MACHINE, *arguments]) as process:
-            materialize.score_chunks(job, own_lease, version, range(5), scorer)
+            chunk_scoring.score_chunks(job, own_lease, version, range(5), scorer)
         assert process.returncode == 0
-        assert materialize.pending_chunks(job, version) == []
+        assert chunk_scoring.pending_chunks(job, version) == []
     assert shared.rows("select count(distinct customer) from prescore_versions.churn_v1") == [(1000,)]
 
 

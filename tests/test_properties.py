@@ -18,7 +18,7 @@ from fix_project import Sandbox, linear
 from prescore.catalog import lookup
 from prescore.catalog.catalog import Catalog
 from prescore.project import spec
-from prescore.run import materialize, registration
+from prescore.run import chunk_scoring, freezing, materialize, registration
 from prescore.scoring.conversion import ARROW
 from prescore.scoring.domain_conversion import DomainConverter
 from prescore.sources.source import Batch, Stream
@@ -91,8 +91,8 @@ def _publish(sandbox: Sandbox) -> None:
     with lease.holding(job.database, "churn") as held:
         version = registration.begin(job, held, RunOptions(full=True))
         scorer = materialize.load_predictor(job, version)
-        materialize.take_snapshot(job, held, version, scorer)
-        materialize.score_chunks(job, held, version, materialize.pending_chunks(job, version), scorer)
+        freezing.take_snapshot(job, held, version, scorer)
+        chunk_scoring.score_chunks(job, held, version, chunk_scoring.pending_chunks(job, version), scorer)
         materialize.finish_table(job, held, version)
         with job.database.connect() as connection:
             connection.execute(

@@ -9,33 +9,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Event
 from typing import Any
 
-from psycopg.pq import TransactionStatus
-from psycopg.types.json import Jsonb
-
 from prescore.catalog import migrations, waits
-from prescore.catalog.catalog import Catalog, Version
+from prescore.catalog.catalog import Catalog
 from prescore.catalog.driver_errors import is_connection_lost
 from prescore.checks import expectations
 from prescore.errors import DatabaseRefused, DatabaseUnavailable, NotAllowed, StoreRefused, Transient
-from prescore.run import completion, failure, preflight, rebase, registration, reuse
+from prescore.run import chunk_scoring, completion, failure, freezing, preflight, rebase, registration, reuse, timing
 from prescore.run.job import Job
 from prescore.run.report import Report
-from prescore.scoring import domain_conversion, rejects
-from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.predictor import Predictor
-from prescore.scoring.rejects import Reject
 from prescore.scoring.session import RUNTIME
-from prescore.sources import data_as_of, unchanged
-from prescore.sources.source import Sample
-from prescore.steps import check, publish, score, snapshot, stage
-from prescore.store.snapshot_file import SnapshotReader
+from prescore.steps import check, publish, stage
 from prescore.versions import lease as leases
 from prescore.versions import retention, withheld
 from prescore.versions.lease import Lease, OnBusy
@@ -114,10 +102,10 @@ class _Attempts:
             version = self.version = registration.begin(job, lease, options)
             with failure.giving_up(job, lease, version):
                 predictor = load_predictor(job, version)
-                take_snapshot(job, lease, version, predictor)
+                freezing.take_snapshot(job, lease, version, predictor)
                 reuse_rows(job, lease, version)
-                chunks = pending_chunks(job, version)
-                score_chunks(job, lease, version, chunks, predictor)
+                chunks = chunk_scoring.pending_chunks(job, version)
+                chunk_scoring.score_chunks(job, lease, version, chunks, predictor)
                 # Great Expectations takes seconds to import. Postgres sorts keys meanwhile.
                 expected = background.submit(_load_expectations, job, version)
                 finish_table(job, lease, version)
@@ -197,174 +185,17 @@ def load_predictor(job: Job, version: int) -> Predictor:
     return preflight.open_predictor(job.store.model(fingerprint), job.spec)
 
 
-def take_snapshot(
-    job: Job,
-    lease: Lease,
-    version: int,
-    predictor: Predictor,
-) -> None:
-    """Freeze the domain, unless an earlier attempt did; raise Refused when it is empty or has too many rejects."""
-    with timed(job, version, "snapshot") as (catalog, row):
-        connection = catalog.connection
-        if row["snapshot_rows"] is None:
-            unchanged_value = unchanged.query(job.source_at(row), job.spec)
-            if reuse.reuse_unchanged(job, lease, catalog, row, unchanged_value):
-                return
-            _write_snapshot(job, lease, catalog, row, predictor, unchanged_value)
-            row = catalog.version(job.model, version)
-        few = rejects.check(connection, row, job.spec.max_rejects)
-        # Once the version is staged, the check step reports and records this.
-        refused = row["state"] == "building" and not few["passed"]
-        if refused:
-            with connection.transaction():
-                rejects.trim(connection, row)
-                lease.check(connection)
-    if refused:
-        raise rejects.limit_error(job.model, few)
-    if not row["snapshot_chunks"]:
-        raise snapshot.empty_domain_error(job.model, few if row["rejected"] else None)
-
-
-def _write_snapshot(
-    job: Job,
-    lease: Lease,
-    catalog: Catalog,
-    version: Version,
-    predictor: Predictor,
-    unchanged_value: str | None,
-) -> None:
-    """Write the domain into a snapshot file, its rejects into the catalog, and record both with the version."""
-    connection = catalog.connection
-    location = job.store.new_snapshot(job.model, version["version"])
-    chunk_rows = job.project.settings.chunk_rows
-    with connection.transaction():
-        # An interrupted attempt may have left some.
-        rejects.remove(connection, version)
-        lease.check(connection)
-
-    def save_rejects(batch: list[Reject]) -> None:
-        with connection.transaction():
-            rejects.write(connection, version, batch)
-            lease.check(connection)
-
-    def report_progress(rows: int) -> None:
-        job.on_progress("snapshot", rows, None)
-
-    tally = rejects.Tally(job.spec, save=save_rejects)
-    source = job.source_at(version)
-    # The clock is read before the rows, which are then at least as recent as it says.
-    clock = data_as_of.query(source, job.spec)
-    needed = domain_conversion.needed_columns(job.spec, predictor.features)
-    trial_rows = version["trial_rows"]
-    sample = None if trial_rows is None else Sample(trial_rows, list(job.spec.key))
-    with source.open(job.query, chunk_rows, needed, sample=sample) as stream:
-        converter = DomainConverter(job.spec, predictor.features, stream)
-        with job.store.write_snapshot(location) as part:
-            summary = snapshot.write(
-                stream.batches,
-                converter,
-                part,
-                chunk_rows,
-                report_progress,
-                tally.add,
-                lambda rows: preflight.check_first_rows(predictor, rows),
-            )
-    with connection.transaction():
-        catalog.execute(
-            "versions_freeze",
-            **stage.version_key(version),
-            location=location,
-            fingerprint=summary.fingerprint,
-            rows=summary.rows + tally.count,
-            rejected=tally.count,
-            chunks=summary.chunks,
-            signature=None if predictor.signature is None else Jsonb(predictor.signature.to_content()),
-            unchanged_value=unchanged_value,
-            data_as_of=summary.data_as_of or clock,
-        )
-        lease.check(connection)
-
-
 def reuse_rows(job: Job, lease: Lease, version: int) -> None:
     """Decide which rows of the served version an incremental run reuses; a full run reuses none."""
     if job.spec.incremental is None:
         return
-    with timed(job, version, "reuse") as (catalog, row):
+    with timing.timed(job, version, "reuse") as (catalog, row):
         reuse.reuse(job, lease, catalog, row)
-
-
-def pending_chunks(job: Job, version: int) -> list[int]:
-    """Return the chunks that the ledger does not have yet, in order."""
-    with job.database.connect() as connection:
-        catalog = Catalog(connection)
-        row = catalog.version(job.model, version)
-        ledger = catalog.all("chunks_finished", model=job.model, version=version)
-    finished = {entry["chunk"] for entry in ledger}
-    chunks = range(completion.chunks_to_score(row))
-    return [chunk for chunk in chunks if chunk not in finished]
-
-
-def score_chunks(
-    job: Job,
-    lease: Lease,
-    version: int,
-    chunks: Sequence[int],
-    predictor: Predictor,
-) -> None:
-    """Score chunks and copy them into the table, several in parallel, so that one computes while another waits."""
-    if not chunks:
-        return
-    remaining = iter(list(chunks))
-    stop = Event()
-    workers = min(job.workers, len(chunks))
-    with timed(job, version, "score") as (_, row), ThreadPoolExecutor(workers) as pool:
-        futures = []
-        try:
-            for _ in range(workers):
-                future = pool.submit(_score_remaining, job, lease, row, predictor, remaining, stop)
-                futures.append(future)
-            for future in futures:
-                future.result()
-        finally:
-            stop.set()
-
-
-def _score_remaining(
-    job: Job,
-    lease: Lease,
-    version: Version,
-    predictor: Predictor,
-    remaining: Iterator[int],
-    stop: Event,
-) -> None:
-    """Score chunks until none remain, over a connection and a snapshot reader of this worker's own.
-
-    A worker that fails stops the others.
-    """
-    reader = SnapshotReader(job.store.rows_to_score(version))
-    record_limit = rejects.record_limit(job.spec.max_rejects, version["snapshot_rows"])
-    try:
-        with job.database.connect() as connection:
-            # `next` on a list's iterator is atomic, so no two workers get the same chunk.
-            for chunk in remaining:
-                if stop.is_set():
-                    return
-                began = time.perf_counter()
-                scored = score.score_chunk(predictor, reader.chunk(chunk), record_limit)
-                seconds = time.perf_counter() - began
-                stage.copy_chunk(connection, lease, version, chunk, scored, seconds)
-                rows = scored.rows.num_rows + scored.rejected
-                job.on_progress("score", rows, completion.rows_to_score(version))
-    except BaseException:
-        stop.set()
-        raise
-    finally:
-        reader.close()
 
 
 def finish_table(job: Job, lease: Lease, version: int) -> None:
     """Create the primary key and the indexes, and mark the version as staged, unless that has been done."""
-    with timed(job, version, "stage") as (catalog, row):
+    with timing.timed(job, version, "stage") as (catalog, row):
         if row["state"] != "building":
             return
         if row["base_version"] is not None or job.spec.vanished.policy == "keep":
@@ -381,7 +212,7 @@ def check_table(
     wanted: list[Any],
 ) -> None:
     """Check the staged version; raise Refused. `wanted` are the spec's own checks, built by `expectations.build`."""
-    with timed(job, version, "check") as (catalog, row):
+    with timing.timed(job, version, "check") as (catalog, row):
         check.check_version(
             job.database,
             catalog.connection,
@@ -409,7 +240,7 @@ def publish_version(
         allow_breaking=breaking,
         instead_of=instead_of,
     )
-    with timed(job, version, "publish") as (catalog, _):
+    with timing.timed(job, version, "publish") as (catalog, _):
         publish.publish(catalog.connection, lease, job.model, version, options)
 
 
@@ -427,23 +258,3 @@ def retire(job: Job) -> list[int]:
     except (Transient, DatabaseRefused, StoreRefused) as error:
         _log.warning("Retirement of %s is left for the next run: %s", job.model, error)
         return []
-
-
-@contextmanager
-def timed(job: Job, version: int, step: str) -> Iterator[tuple[Catalog, Version]]:
-    """Yield a catalog and the version's row to one step, and record how long the step took."""
-    began = time.perf_counter()
-    with job.database.connect() as connection:
-        catalog = Catalog(connection)
-        try:
-            yield catalog, catalog.version(job.model, version)
-        finally:
-            # After an error, the connection may be lost or inside of a transaction.
-            if connection.info.transaction_status == TransactionStatus.IDLE:
-                catalog.execute(
-                    "versions_time",
-                    model=job.model,
-                    version=version,
-                    step=step,
-                    seconds=time.perf_counter() - began,
-                )

@@ -7,8 +7,8 @@ from prescore.catalog.catalog import Catalog, Model, Version
 from prescore.checks import expectations
 from prescore.errors import NotAllowed
 from prescore.project.spec import Spec
+from prescore.run import timing
 from prescore.run.job import Job
-from prescore.run.materialize import timed
 from prescore.run.report import Report
 from prescore.steps import check
 from prescore.versions import lease as leases
@@ -37,7 +37,7 @@ def check_again(job: Job, version: int) -> Report:
     expected = expectations.build(job.spec)
     with leases.holding(job.database, job.model) as lease:
         leased = job.with_lease(lease)
-        with timed(leased, version, "check") as (catalog, row):
+        with timing.timed(leased, version, "check") as (catalog, row):
             # A run or a retirement may have had the lease since.
             _require_checkable(row, job.spec)
             _require_no_canary(catalog.model(job.model), version)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prescore.run import materialize
+from prescore.run import chunk_scoring
 from prescore.run.job import Job
 
 
@@ -19,5 +19,5 @@ def split_chunks(chunks: int, groups: int) -> list[range]:
 
 def pending_chunks(job: Job, version: int, share: range) -> list[int]:
     """Return the chunks of a share that the ledger lacks, in ascending order."""
-    pending = materialize.pending_chunks(job, version)
+    pending = chunk_scoring.pending_chunks(job, version)
     return [chunk for chunk in pending if chunk in share]

@@ -22,7 +22,18 @@ from prescore.catalog.datetimes import parse_datetime
 from prescore.checks import expectations
 from prescore.errors import LeaseLost, NotAllowed
 from prescore.project.project import Project
-from prescore.run import completion, failure, materialize, preflight, rebase, registration, review, shares
+from prescore.run import (
+    chunk_scoring,
+    completion,
+    failure,
+    freezing,
+    materialize,
+    preflight,
+    rebase,
+    registration,
+    review,
+    shares,
+)
 from prescore.run.job import Job
 from prescore.run.report import STEPS, Report
 from prescore.steps.check import is_decided
@@ -119,7 +130,7 @@ def snapshot(model: str, root: str, holder: str, groups: int, request: Request) 
             _record_start_from_scratch(job, version, holder)
         with failure.giving_up(job, lease, version):
             predictor = materialize.load_predictor(job, version)
-            materialize.take_snapshot(job, lease, version, predictor)
+            freezing.take_snapshot(job, lease, version, predictor)
             materialize.reuse_rows(job, lease, version)
         _log_snapshot(job, version)
         return _shares(job, lease, version, groups)
@@ -135,7 +146,7 @@ def score(model: str, root: str, share: Share) -> int:
     if pending:
         with _leased(job, share) as (leased_job, lease):
             predictor = materialize.load_predictor(leased_job, version)
-            materialize.score_chunks(leased_job, lease, version, pending, predictor)
+            chunk_scoring.score_chunks(leased_job, lease, version, pending, predictor)
     done_before = len(chunks) - len(pending)
     _log.info("%s version %s: scored %s chunks; %s were done before", model, version, len(pending), done_before)
     return len(pending)
@@ -289,7 +300,7 @@ def _require_approval(model: str, version: int, approval: Approval | None) -> No
 
 def _require_scored(job: Job, version: int) -> None:
     """Raise NotAllowed while the ledger lacks chunks, for example because a score task was marked as done by hand."""
-    pending = materialize.pending_chunks(job, version)
+    pending = chunk_scoring.pending_chunks(job, version)
     if pending:
         raise NotAllowed(
             f"{job.model} version {version} has {len(pending)} chunks that were not scored, the first of them "
