@@ -18,6 +18,7 @@ from fix_client import address
 from fix_project import SPEC, Sandbox, customers
 from prescore.run import audit, materialize
 from prescore.run.report import Report
+from prescore.versions import withheld
 from prescore.versions.options import DEFAULTS, RunOptions
 from prescore_api.client import Answer, Client, ScoreAnswer, TooOld
 from prescore_api.client.arrow import serialize
@@ -217,20 +218,28 @@ def test_keep_begins_with_the_rows_of_the_served_version(sandbox: Sandbox, caplo
     assert "keeps no row whose key has vanished: version 3 does not have the output chance" in caplog.text
 
 
-def test_a_kept_row_counts_as_vanished(project: Sandbox) -> None:
-    project.spec((project.root / "specs" / "churn.toml").read_text() + "[comparison]\nvanished.refuse = 0.02\n")
+def test_a_kept_row_counts_as_vanished_once(project: Sandbox) -> None:
+    project.spec((project.root / "specs" / "churn.toml").read_text() + "[comparison]\nvanished.refuse = 0.03\n")
     run(project, set(), 0)
-    run(project, {1, 2}, 24)
+    for absent, hour, share in [
+        ({1, 2}, 0, 0.02),
+        # One comes back. The clock has not moved since.
+        ({2, 3}, 0, 0.01),
+        # It vanishes again.
+        ({1, 2, 3}, 24, 0.01),
+    ]:
+        checks = {check["name"]: check["observed"] for check in run(project, absent, hour).checks}
+        assert checks["vanished keys"] == share
     with pytest.raises(Exception, match="vanished keys"):
-        run(project, {1, 2, 3, 4, 5}, 48)
-    assert kept(project) == {1: 0, 2: 0}
+        run(project, {1, 2, 3, 4, 5, 6, 7}, 24)
+    assert kept(project) == {1: 0, 2: 0, 3: 0}
     # A plan scores the rows of a snapshot again, and these are in none.
     planned = json.loads(project.cli("plan", "churn", "--backtest", "1", "--json").out)
     counts = [night["comparison"]["keys"] for night in planned["nights"]]
-    assert [(keys["vanished"], keys["common"], keys["changed"]) for keys in counts] == [(0, 98, 0), (0, 100, 0)]
-    assert "  kept     5 rows whose keys have vanished\n" in project.cli("run", "churn", "--full").out
+    assert [(keys["vanished"], keys["common"], keys["changed"]) for keys in counts] == [(0, 97, 0), (0, 98, 0)]
+    assert "  kept     7 rows whose keys have vanished\n" in project.cli("run", "churn", "--full").out
     done = project.cli("plan", "churn", "--markdown")
-    assert (done.code, "0 of 98 rows would change; 0 would be rejected." in done.out) == (0, True)
+    assert (done.code, "0 of 97 rows would change; 0 would be rejected." in done.out) == (0, True)
 
 
 def test_a_base_that_keeps_rows_never_shows_them_in_place_of_newer_ones(sandbox: Sandbox) -> None:
@@ -259,6 +268,33 @@ def test_a_base_that_keeps_rows_never_shows_them_in_place_of_newer_ones(sandbox:
         connection.execute("update prescore_versions.churn_v3 set score = 0 where customer = 50")
         connection.execute("select pg_stat_force_next_flush()")
     assert "changed by hand" in (run(project, {1, 2, 3}, 61).changes or {})["reason"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into prescore_versions.churn_v1 (customer, score) values (500, 0.5)",
+        'insert into prescore_versions."churn_v2_DELTA" (customer, score) values (500, 0.5)',
+        'update prescore_versions."churn_v2_DELTA" set score = 0.5 where customer = 5',
+    ],
+)
+def test_no_row_is_kept_of_tables_that_were_changed_by_hand(
+    sandbox: Sandbox, statement: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    project = keeping(sandbox, "[incremental]\n[comparison]\nvanished.warn = 0.015\n")
+    run(project, set(), 0)
+    run(project, {5}, 1)
+    with project.database.connect() as connection:
+        connection.execute(statement.encode())
+        connection.execute("select pg_stat_force_next_flush()")
+    report = run(project, {5, 6}, 2)
+    assert "keeps no row whose key has vanished: a table of version 2 was changed by hand" in caplog.text
+    # It is unknown how many keys have vanished, or too many have.
+    assert (report.published, withheld.warnings(report.checks) != []) == (False, True)
+    project.cli("publish", "churn", "3")
+    assert project.rows("select customer from predictions.churn where customer in (5, 6, 500)") == []
+    run(project, {5, 6, 7}, 3)
+    assert kept(project) == {7: 2}
 
 
 def test_a_tombstone_names_the_last_version_with_the_key(sandbox: Sandbox, client: httpx.Client) -> None:

@@ -8,17 +8,19 @@ from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.queries import query
 
 
-def may_be_edited(catalog: Catalog, version: Version) -> bool:
+def may_be_edited(catalog: Catalog, version: Version, *, count_rows: bool = False) -> bool:
     """Return whether a table of a version was changed by hand since it was complete, or may have been.
 
-    By the server's statistics, which count changes that were rolled back, too, and are lost in a crash.
+    By the server's statistics, which count changes that were rolled back, too, and are lost in a crash. With
+    `count_rows`, rows that were inserted are found without them, as all are counted.
     """
     which = {"model": version["model"], "version": version["version"]}
     if catalog.one("versions_table_fault", **which)["fault"] is not None:
         return True
     for table in catalog.all("versions_edits", **which):
         # An interrupted run has inserted rows that were rolled back.
-        if table["edited"] or (table["inserted"] and _count(catalog, table["name"]) != table["rows"]):
+        must_count = count_rows or table["inserted"]
+        if table["edited"] or (must_count and _count(catalog, table["name"]) != table["rows"]):
             return True
     return False
 

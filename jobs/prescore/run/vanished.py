@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from prescore.catalog.catalog import Catalog, Column, Version
+from prescore.catalog.edits import may_be_edited
 from prescore.run.job import Job
 from prescore.scoring import rejects
 from prescore.versions import kept, withheld
@@ -17,8 +18,9 @@ _log = logging.getLogger("prescore")
 def keep(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
     """Copy the rows that the served version has and the domain lacks, if the spec keeps them.
 
-    The version has its primary key. A trial and a backfill keep no row, and neither does a version with an output that
-    the served one does not have. A passthrough column that it does not have is NULL in the kept rows.
+    The version has its primary key. A trial and a backfill keep no row. Neither does a version with an output that the
+    served one does not have, or after a change by hand to the served one's tables. A passthrough column that it does
+    not have is NULL in the kept rows.
     """
     if job.spec.vanished.policy != "keep" or version["trial_rows"] is not None:
         return
@@ -50,7 +52,15 @@ def _reason_against(catalog: Catalog, version: Version, served: Version) -> str 
         if has not in (None, column["type"]):
             return f"{label} has {name} as {has}, and not as {column['type']}"
     row = catalog.one("versions_table_fault", model=served["model"], version=served["version"])
-    return None if row["fault"] is None else f"the table of {label} {row['fault']} by hand"
+    if row["fault"] is not None:
+        return f"the table of {label} {row['fault']} by hand"
+    # A row that was inserted by hand has a key that the domain lacks, as if it had vanished.
+    if may_be_edited(catalog, served, count_rows=True):
+        return (
+            f"a table of {label} was changed by hand, or an update of it was rolled back, and its rows may not be what "
+            "a model predicted. The next run keeps rows again"
+        )
+    return None
 
 
 def _types(columns: Sequence[Column]) -> dict[str, str]:

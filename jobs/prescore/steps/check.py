@@ -147,9 +147,9 @@ def _compare(connection: Connection, version: Version, spec: Spec) -> Comparison
 def _limit_results(connection: Connection, version: Version, spec: Spec, compared: Comparison) -> list[CheckResult]:
     """Return the results of the spec's limits. A key that has vanished counts as such although its row is kept."""
     newly_kept = 0
-    if version["kept"]:
+    if version["kept"] and spec.comparison.vanished is not None:
         served = Catalog(connection).version(version["model"], compared.a)
-        newly_kept = kept.count(connection, version, served["data_as_of"])
+        newly_kept = kept.count_new(connection, version, served)
     return limits.results(compared, spec.comparison, kept=newly_kept)
 
 

@@ -49,6 +49,21 @@ def count(connection: Connection, version: Version, since: datetime | None = Non
     return int(row["rows"])
 
 
+def count_new(connection: Connection, version: Version, served: Version) -> int:
+    """Return how many rows a version keeps of those that the served one has without keeping them itself."""
+    key = table.key_names(version)
+    statement = query(
+        "kept_count_new",
+        table=table.whole(version),
+        served=table.whole(served),
+        key=identifiers(key),
+        same_key=views.same_key(key, "k", "s"),
+        own_clock=_own_clock(served),
+    )
+    row = connection.execute(statement).fetchone() or {}
+    return int(row["rows"])
+
+
 def any_expires(
     connection: Connection, version: Version, data_as_of: datetime | None, keep_for: timedelta | None
 ) -> bool:
@@ -77,6 +92,12 @@ def left_out(connection: Connection, version: Version) -> Iterator[tuple[Version
     connection.execute(query("kept_left_out_end", view=view))
 
 
+def _own_clock(served: Version) -> sql.Composed:
+    """Return the time of a row of the served version that it keeps itself, NULL for other rows."""
+    names = [column["name"] for column in table.columns(served)]
+    return query("kept_own_clock" if KEPT_CLOCK in names else "kept_no_clock")
+
+
 def _statements(version: Version, served: Version) -> list[sql.Composed]:
     """Return the statements that fill in the kept rows: for a delta, also those that its base cannot show."""
     key = table.key_names(version)
@@ -84,7 +105,7 @@ def _statements(version: Version, served: Version) -> list[sql.Composed]:
     names = [column["name"] for column in table.columns(version)]
     # Columns that the served version does not have are NULL in kept rows.
     values = [name for name in names if name in available and name not in {*key, KEPT_CLOCK}]
-    own_clock = query("kept_own_clock" if KEPT_CLOCK in available else "kept_no_clock")
+    own_clock = _own_clock(served)
     parts: dict[str, sql.Composable] = {
         "table": table.identifier(version),
         "version": sql.Literal(version["version"]),

@@ -47,6 +47,16 @@ where s.version = {source_version}
 select count(*) as rows from prescore_versions.{table}
 where kept_data_as_of is not null and coalesce(kept_data_as_of >= %(since)s::timestamptz, true);
 
+-- name: kept_count_new
+-- The number of kept rows whose keys another version has in rows that it does not keep itself. LIMIT has each key looked up
+-- in the indexes of that version, which is not read as a whole.
+with kept as materialized (select {key} from prescore_versions.{table} where kept_data_as_of is not null)
+select count(*) as rows
+from kept k
+cross join lateral (
+  select from prescore_versions.{served} s where {same_key} and {own_clock} is null limit 1
+) s;
+
 -- name: kept_left_out
 -- A temporary view of a version without its kept rows.
 create temporary view {view} as select * from prescore_versions.{table} where kept_data_as_of is null;
