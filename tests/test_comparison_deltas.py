@@ -15,7 +15,7 @@ from scipy import stats
 
 from fix_incremental import Nights
 from prescore.catalog.catalog import Catalog, Version
-from prescore.catalog.database import Connection
+from prescore.catalog.database import Connection, Database
 from prescore.comparison import distribution, shared_base
 from prescore.comparison.bins import COARSE
 from prescore.comparison.comparison import compare
@@ -288,6 +288,26 @@ def test_a_profile_is_kept_and_made_again(versions: Versions) -> None:
     assert compare(connection, base, b).keys == comparison.keys
 
 
+def test_comparisons_of_two_sessions_do_not_wait_for_each_other(versions: Versions, database: Database) -> None:
+    random = np.random.default_rng(3)
+    first = _first(random)
+    base = versions.full(first)
+    # The profile gets further edges for this one.
+    b = versions.delta(base, first, _moved_together(first))
+    with database.connect() as other:
+        other.execute("set lock_timeout = '1ms'")
+        with versions.connection.transaction():
+            comparison = _derived(versions.connection, base, b)
+            # What that session has saved is not committed yet.
+            assert _derived(other, base, b) == comparison
+        profiles = "select * from prescore.profiles order by column_name"
+        saved = other.execute(profiles).fetchall()
+        assert [row["column_name"] for row in saved] == sorted([*NUMBERS, "late", "band", "note"])
+        other.execute("delete from prescore.profiles")
+        assert _derived(other, base, b) == comparison
+        assert other.execute(profiles).fetchall() == saved
+
+
 @pytest.mark.parametrize("lost", ["version > 0", "version < 0"])
 def test_a_delta_that_lost_a_row_is_not_compared(versions: Versions, lost: str) -> None:
     random = np.random.default_rng(4)
@@ -308,8 +328,9 @@ def test_nights_are_compared_and_their_profiles_go_with_their_versions(
     monkeypatch.setattr(distribution, "EXACT_ROWS", 100)
     with nights.project.database.connect() as connection:
         catalog = Catalog(connection)
+        profiled = "select distinct version from prescore.profiles order by version"
         # The last but one of these nights is rebased; the last one is a delta over the copy.
-        for night, customers in enumerate((3, 120, 5)):
+        for night, (customers, profiles) in enumerate([(3, [1]), (120, [1, 4]), (5, [1, 4])]):
             nights.frame.loc[: customers - 1, "spend"] += 1
             nights.frame = nights.frame.drop(index=[500 + night])
             served = catalog.version("churn", catalog.model("churn")["published_version"] or 0)
@@ -320,8 +341,7 @@ def test_nights_are_compared_and_their_profiles_go_with_their_versions(
             score, expected = version["comparison"]["columns"][0], whole.columns[0]
             assert expected.shift is not None
             assert (score["changed"], score["shift"]["moved"]) == (expected.changed, expected.shift.moved)
-        profiled = "select distinct version from prescore.profiles order by version"
-        assert [row["version"] for row in connection.execute(profiled)] == [1, 4]
+            assert [row["version"] for row in connection.execute(profiled)] == profiles
         limits = Retention.model_validate({"versions": 1, "grace": "0s"})
         assert list(retention.retire(connection, nights.project.job().store, "churn", limits))
         assert [row["version"] for row in connection.execute(profiled)] == [4]

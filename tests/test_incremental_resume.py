@@ -15,6 +15,7 @@ from prescore.run import materialize, rebase, tasks
 from prescore.run.tasks import Request, Work
 from prescore.steps import changes, stage
 from prescore.versions import delta, pointer, repetition, retention
+from prescore.versions import lease as leases
 from prescore.versions.options import PublishOptions
 
 KEEP_NOTHING = Retention.model_validate({"versions": 1, "grace": "0s", "candidates": "0s"})
@@ -90,6 +91,21 @@ def test_an_interrupted_rebase_leaves_the_delta_published(
     assert (report.changes or {})["unchanged_since"] == 2
     nights.verify(4 + copied)
     assert stray(nights) == []
+
+
+def test_a_delta_that_was_changed_by_hand_is_not_copied(nights: Nights, caplog: pytest.LogCaptureFixture) -> None:
+    nights.project.edit("rebase = 0.1", "rebase = 0.5")
+    nights.frame.loc[:119, "spend"] += 1
+    nights.run()
+    nights.project.edit("rebase = 0.5", "rebase = 0.1")
+    database = nights.project.database
+    with database.connect() as connection:
+        connection.execute('update prescore_versions."churn_v2_DELTA" set score = 0 where customer = 7')
+        connection.execute("select pg_stat_force_next_flush()")
+    with leases.holding(database, "churn") as lease:
+        assert rebase.rebase(nights.project.job(), lease, 2) is None
+    assert "version 2 stays a delta: its table was changed by hand" in caplog.text
+    assert nights.catalog("version, state") == [(1, "superseded"), (2, "published")]
 
 
 def test_a_version_published_by_hand_meanwhile_is_not_replaced_without_approval(nights: Nights) -> None:

@@ -26,6 +26,7 @@ from prescore.catalog.catalog import Catalog
 from prescore.catalog.database import Database
 from prescore.catalog.queries import Migration, migration_files
 from prescore.catalog.roles import grant, grant_version
+from prescore.comparison import distribution
 from prescore.errors import DatabaseRefused
 from prescore.run import materialize
 from prescore.versions import lease
@@ -391,6 +392,8 @@ def test_a_reader_reads_the_tables_of_versions_that_passed_their_checks(granted:
 
 
 def test_deltas_need_no_other_rights(granted: Sandbox, roles: Roles, become: Callable[[str], None]) -> None:
+    # Versions with as few rows have profiles, too.
+    granted.monkeypatch.setattr(distribution, "EXACT_ROWS", 100)
     with (granted.root / "specs/churn.toml").open("a") as spec:
         spec.write("[incremental]\n")
     assert granted.cli("run", "churn").code == 0
@@ -420,6 +423,17 @@ def test_deltas_need_no_other_rights(granted: Sandbox, roles: Roles, become: Cal
     granted.data(customers().slice(300))
     assert granted.cli("run", "churn").code == 0
     assert reads(reader, 5)
+    profiled = "select distinct version from prescore.profiles order by version"
+    assert granted.rows(profiled) == [(1,), (5,)]
+    # Without the right to keep profiles, all rows are compared.
+    with roles.database("owner").connect() as connection:
+        connection.execute(f"revoke all on prescore.profiles from {roles.name('writer')}".encode())
+    granted.data(customers().slice(305))
+    assert granted.cli("run", "churn").code == 0
+    assert reads(reader, 6)
+    assert granted.rows(
+        "select base_version, comparison #> '{keys,vanished}' from prescore.versions where version = 6"
+    ) == [(5, 5)]
 
 
 def test_a_version_that_fails_its_new_checks_is_closed_to_readers(granted: Sandbox, roles: Roles) -> None:

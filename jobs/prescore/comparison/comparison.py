@@ -8,7 +8,7 @@ from prescore.catalog.catalog import Version
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
 from prescore.catalog.types import TYPES
-from prescore.comparison import derived, shared_base, whole
+from prescore.comparison import derived, profile, shared_base, whole
 from prescore.comparison.columns import not_compared, shared_columns
 from prescore.comparison.differences import ColumnDifference, Comparison, ElementShift, KeyCounts, Mover, Shift, psi
 from prescore.comparison.distribution import Distributions
@@ -48,7 +48,9 @@ def compare(
         if shared is None:
             measurement = whole.measure(connection, a, b, columns, schemas=schemas, precision=precision, movers=movers)
         else:
-            measurement = derived.measure(connection, shared, columns, movers=movers)
+            measurement, lacking = derived.measure(connection, shared, columns, movers=movers)
+    if shared is not None:
+        profile.save(connection, shared.base, lacking)
     movements = measurement.movements
     keys = KeyCounts(
         added=measurement.rows_b - movements.common,

@@ -21,21 +21,32 @@ from prescore.comparison.distribution import (
 )
 from prescore.comparison.measurement import Measurement, measured, read_movers_by_column
 from prescore.comparison.movement import read_movements
-from prescore.comparison.profile import ColumnProfile, Labels
+from prescore.comparison.profile import ColumnProfile, Labels, Profile
 from prescore.comparison.relation import VERSIONS, Pair, Relation
 from prescore.comparison.shared_base import SharedBase
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """What follows for the numbers or arrays of two versions.
+
+    `equal` are the rows outside of the deltas that have one. `refined` is the profile if it needed more edges.
+    """
+
+    distributions: Distributions | None = None
+    equal: int = 0
+    refined: ColumnProfile | None = None
 
 
 @dataclass(frozen=True)
 class _Derived:
     """What follows for a column of two versions.
 
-    `equal_numbers` are the rows outside of the deltas with a number or an array, `equal_labels` those with each label.
-    `labels` is the number of labels in the first version.
+    `equal_labels` are the rows outside of the deltas with each label. `labels` is the number of labels in the first
+    version.
     """
 
-    distributions: Distributions | None = None
-    equal_numbers: int = 0
+    numbers: _Numbers
     equal_labels: Labels | None = None
     labels: int = 0
 
@@ -46,26 +57,30 @@ def measure(
     columns: Sequence[SharedColumn],
     *,
     movers: bool = True,
-) -> Measurement:
+) -> tuple[Measurement, Profile]:
     """Measure two versions without reading their base, unless it has no profile yet.
 
-    Raises DatabaseRefused if rows of a version are missing.
+    Returns what the catalog lacks of the base's profile, too, to be saved. Raises DatabaseRefused if rows of a version
+    are missing.
     """
     rows = affected.read(connection, shared, columns)
     equal = (shared.base["rows"] or 0) - rows.base.rows
     rows_a, rows_b = equal + rows.a.rows, equal + rows.b.rows
     version_row.require_count(shared.a, rows_a)
     version_row.require_count(shared.b, rows_b)
-    profiles = profile.get(connection, shared.base, columns)
+    known = profile.get(connection, shared.base)
+    made = profile.complete(connection, shared.base, known, columns)
+    profiles = {**known, **made}
     derived = {
         column.name: _derive(connection, shared, rows, column, profiles.get(column.name), equal) for column in columns
     }
-    found = [measured(column, derived[column.name].distributions, rows_a, rows_b) for column in columns]
+    refined = {name: each.numbers.refined for name, each in derived.items() if each.numbers.refined is not None}
+    found = [measured(column, derived[column.name].numbers.distributions, rows_a, rows_b) for column in columns]
     labels = {name: each.labels for name, each in derived.items() if each.equal_labels is not None}
     movements = read_movements(connection, rows.pair, found, labels)
     movements.common += equal
     for name, each in derived.items():
-        movements.columns[name].add_equal(each.equal_numbers, each.equal_labels or {})
+        movements.columns[name].add_equal(each.numbers.equal, each.equal_labels or {})
     measurement = Measurement(
         rows_a=rows_a,
         rows_b=rows_b,
@@ -74,7 +89,7 @@ def measure(
         movers=read_movers_by_column(connection, rows.pair, found, movements) if movers else {},
     )
     affected.discard(connection, rows)
-    return measurement
+    return measurement, {**made, **refined}
 
 
 def _derive(
@@ -86,33 +101,35 @@ def _derive(
     equal: int,
 ) -> _Derived:
     if profiled is None:
-        return _Derived(equal_numbers=equal if column.has_elements else 0)
-    distributions, equal_numbers = None, 0
+        return _Derived(_Numbers(equal=equal if column.has_elements else 0))
+    numbers = _Numbers()
     if column.is_number:
-        distributions, equal_numbers = _derive_distributions(connection, shared, rows, column, profiled)
+        numbers = _derive_numbers(connection, shared, rows, column, profiled)
     if profiled.labels is None:
-        return _Derived(distributions, equal_numbers)
+        return _Derived(numbers)
     equal_labels = profiled.labels - profile.read_labels(connection, rows.base.name, column)
     in_a = equal_labels + profile.read_labels(connection, rows.a.name, column)
-    return _Derived(distributions, equal_numbers, equal_labels, labels=len(in_a.keys() - {None}))
+    return _Derived(numbers, equal_labels, labels=len(in_a.keys() - {None}))
 
 
-def _derive_distributions(
+def _derive_numbers(
     connection: Connection,
     shared: SharedBase,
     rows: AffectedRows,
     column: SharedColumn,
     profiled: ColumnProfile,
-) -> tuple[Distributions, int]:
-    """Return the distributions of a number, and how many rows outside of the deltas have a number."""
+) -> _Numbers:
     found = _derive_bins(connection, rows, column, profiled)
+    refined = None
     if found.are_known and not found.are_fine:
         # Many of the rows that changed have values between two edges.
-        profiled = profile.refine(connection, shared.base, column, profiled, (rows.a, rows.b))
-        found = _derive_bins(connection, rows, column, profiled)
-    if not found.are_fine:
-        return _read_whole(connection, shared, column), found.equal
-    return estimate_distributions(found.a or (), found.b or ()), found.equal
+        refined = profile.refine(connection, shared.base, column, profiled, (rows.a, rows.b))
+        found = _derive_bins(connection, rows, column, refined)
+    if found.are_fine:
+        distributions = estimate_distributions(found.a or (), found.b or ())
+    else:
+        distributions = _read_whole(connection, shared, column)
+    return _Numbers(distributions, found.equal, refined)
 
 
 @dataclass(frozen=True)

@@ -48,18 +48,21 @@ Profile = Mapping[str, ColumnProfile]
 """The profile of each number, and of each column whose values may be labels, by its name."""
 
 
-def get(connection: Connection, version: Version, columns: Sequence[SharedColumn]) -> Profile:
-    """Return the profile of a full version. What the catalog lacks of it is read from the version's table and kept."""
-    catalog = Catalog(connection)
-    key = {"model": version["model"], "version": version["version"]}
-    found = {row["column_name"]: _from_row(row) for row in catalog.all("profiles_get", **key)}
-    missing = [column for column in columns if _lacks(found.get(column.name), column)]
-    if missing:
-        made = _read(connection, version, missing)
-        for name, profile in made.items():
-            catalog.execute("profiles_add", **key, column_name=name, **_to_row(profile))
-        found.update(made)
-    return found
+def get(connection: Connection, version: Version) -> Profile:
+    """Return the profile of a full version as far as the catalog has it."""
+    rows = Catalog(connection).all("profiles_get", model=version["model"], version=version["version"])
+    return {row["column_name"]: _from_row(row) for row in rows}
+
+
+def complete(
+    connection: Connection,
+    version: Version,
+    profile: Profile,
+    columns: Sequence[SharedColumn],
+) -> Profile:
+    """Return what a profile lacks of these columns of a full version, read from the version's table."""
+    missing = [column for column in columns if _lacks(profile.get(column.name), column)]
+    return _read(connection, version, missing) if missing else {}
 
 
 def refine(
@@ -69,21 +72,33 @@ def refine(
     profile: ColumnProfile,
     changed: Sequence[Relation],
 ) -> ColumnProfile:
-    """Return the profile of a number with more edges, which come from relations with rows that changed, and keep it."""
+    """Return the profile of a number with more edges, which come from relations with rows that changed."""
     edges = set(profile.edges or ())
     for relation in changed:
         edges.update(read_sample(connection, relation, [column], _CHANGED_STEPS).edges[column.name])
     whole = Relation.from_version(version, VERSIONS, version["rows"] or 0)
     (counted,) = read_bins(connection, [whole.name], column, sorted(edges))
-    refined = replace(profile, edges=sorted(edges), bins=counted)
-    key = {"model": version["model"], "version": version["version"], "column_name": column.name}
+    return replace(profile, edges=sorted(edges), bins=counted)
+
+
+def save(connection: Connection, version: Version, profile: Profile) -> None:
+    """Keep profiles of columns of a full version in the catalog, unless another session is doing so.
+
+    Call it after what takes time: other sessions that compare the version do not wait for this one.
+    """
+    if not profile:
+        return
     catalog = Catalog(connection)
-    catalog.execute("profiles_remove", **key)
-    catalog.execute("profiles_add", **key, **_to_row(refined))
-    return refined
+    key = {"model": version["model"], "version": version["version"]}
+    with connection.transaction():
+        if not catalog.one("profiles_lock", **key)["locked"]:
+            return
+        for name, column in profile.items():
+            catalog.execute("profiles_remove", **key, column_name=name)
+            catalog.execute("profiles_add", **key, column_name=name, **_to_row(column))
 
 
-def keep(connection: Connection, version: Version) -> None:
+def make(connection: Connection, version: Version) -> None:
     """Make the profile of a full version that deltas may be based on, unless it has one or is small."""
     if version["base_version"] is not None or version["trial_rows"] is not None or not is_large(version):
         return
@@ -91,8 +106,8 @@ def keep(connection: Connection, version: Version) -> None:
     if not catalog.one("comparison_rights")["granted"]:
         return
     owner = catalog.version(version["model"], version["rows_version"])
-    with connection.transaction():
-        get(connection, owner, shared_columns(version, version, {}))
+    columns = shared_columns(version, version, {})
+    save(connection, owner, complete(connection, owner, get(connection, owner), columns))
 
 
 def is_large(version: Version) -> bool:

@@ -8,6 +8,7 @@ from prescore.catalog import roles, version_row
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.edits import may_be_edited
 from prescore.catalog.queries import query
+from prescore.comparison import profile
 from prescore.errors import DatabaseRefused, LeaseLost, NotAllowed, NotFound, StoreRefused, Transient
 from prescore.run.job import Job
 from prescore.versions import pointer, repetition, table
@@ -31,10 +32,12 @@ def rebase(job: Job, lease: Lease, version: int) -> int | None:
             if may_be_edited(catalog, row):
                 _log.warning("%s version %s stays a delta: its table was changed by hand", job.model, version)
                 return None
-            return _copy(job, lease, catalog, row)
+            number = _copy(job, lease, catalog, row)
     except (Transient, DatabaseRefused, StoreRefused, NotAllowed, NotFound, LeaseLost) as error:
         _log.warning("%s version %s stays a delta, until the next run: %s", job.model, version, error)
         return None
+    _make_profile(job, number)
+    return number
 
 
 def _is_large(job: Job, catalog: Catalog, version: Version) -> bool:
@@ -63,3 +66,14 @@ def _copy(job: Job, lease: Lease, catalog: Catalog, version: Version) -> int:
     pointer.publish(connection, job.model, number, options, lease=lease)
     _log.info("%s version %s is a full copy of version %s, and published", job.model, number, version["version"])
     return number
+
+
+def _make_profile(job: Job, version: int) -> None:
+    """Make the profile of a copy, from which the next version is compared with it, while no one waits for that."""
+    if job.spec.comparison.skip:
+        return
+    try:
+        with job.database.connect() as connection:
+            profile.make(connection, Catalog(connection).version(job.model, version))
+    except (Transient, DatabaseRefused) as error:
+        _log.warning("The next comparison with %s version %s reads all of its rows: %s", job.model, version, error)

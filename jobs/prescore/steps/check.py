@@ -140,7 +140,7 @@ def _compare(connection: Connection, version: Version, spec: Spec) -> Comparison
         return None
     if spec.incremental is not None and spec.incremental.rebase and not spec.comparison.skip:
         # The next versions will be compared by it.
-        profile.keep(connection, version)
+        profile.make(connection, version)
     return compare_with_served(catalog, version, spec.comparison)
 
 

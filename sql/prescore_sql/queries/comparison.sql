@@ -14,7 +14,8 @@ select count(*) as rows from {relation};
 -- name: comparison_rights
 -- Whether this session may create temporary tables and keep profiles.
 select has_database_privilege(current_database(), 'temporary')
-       and has_table_privilege('prescore.profiles', 'insert')
+       and (select bool_and(has_table_privilege('prescore.profiles', privilege))
+            from unnest(array['select', 'insert', 'delete']) privilege)
        and not current_setting('transaction_read_only')::boolean as granted;
 
 -- name: comparison_use_index

@@ -2,11 +2,18 @@
 -- The profile of a version: a row for each column.
 select * from prescore.profiles where model = %(model)s and version = %(version)s;
 
+-- name: profiles_lock
+-- Let one session at a time write the profile of a version, until its transaction ends; false while another one does.
+select pg_try_advisory_xact_lock(hashtextextended('prescore.profiles ' || %(model)s::text, %(version)s)) as locked;
+
 -- name: profiles_add
--- Keep the profile of a column, unless another session has done so meanwhile.
+-- Keep the profile of a column, unless the version was retired or removed meanwhile.
 insert into prescore.profiles (model, version, column_name, edges, buckets, rows, means, deviations, lows, highs, labels)
-values (%(model)s, %(version)s, %(column_name)s, %(edges)s, %(buckets)s, %(rows)s, %(means)s, %(deviations)s, %(lows)s,
-        %(highs)s, %(labels)s)
+select v.model, v.version, %(column_name)s, %(edges)s::double precision[], %(buckets)s::integer[], %(rows)s::bigint[],
+       %(means)s::double precision[], %(deviations)s::double precision[], %(lows)s::double precision[],
+       %(highs)s::double precision[], %(labels)s::jsonb
+from prescore.versions v
+where v.model = %(model)s and v.version = %(version)s and v.state not in ('failed', 'retired')
 on conflict do nothing;
 
 -- name: profiles_remove
