@@ -1,4 +1,8 @@
-"""Loads the fixtures, which are in modules by topic."""
+"""Loads the fixtures, which are in modules by topic, and orders the tests."""
+
+from __future__ import annotations
+
+import pytest
 
 # Modules that others import come first: pytest must register a plugin before another module imports it.
 pytest_plugins = [
@@ -13,3 +17,8 @@ pytest_plugins = [
     "acceptance.fix_standalone",
     "acceptance.fix_celery",
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that need Airflow first, so that one of several workers runs them all: it takes long to start."""
+    items.sort(key=lambda item: "airflow_home" not in getattr(item, "fixturenames", ()))

@@ -10,7 +10,10 @@ import itertools
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -25,6 +28,7 @@ from prescore.project.project import Project, Settings
 TEMPLATE = "prescore_template"
 LOCKED = "prescore_locked"
 """A role of the embedded server that has to log in with a password."""
+_END_SESSIONS = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s"
 _numbers = itertools.count()
 
 
@@ -48,14 +52,59 @@ def server() -> Iterator[str]:
         folder.cleanup()
 
 
-@pytest.fixture
-def database(server: str) -> Iterator[Database]:
-    """A database of the test's own, with a catalog."""
-    name = f"prescore_test_{os.getpid()}_{next(_numbers)}"
-    recreate(server, name, template=TEMPLATE)
-    yield Database(at(server, name))
+@dataclass
+class Databases:
+    """Copies of the template, for one test each. A test that wrote nothing leaves its copy to the next one.
+
+    To create and drop one takes longer than most tests do.
+    """
+
+    url: str
+    connection: psycopg.Connection
+    unused: str | None = None
+
+    @contextmanager
+    def lend(self) -> Iterator[Database]:
+        """Yield a database with an empty catalog."""
+        name = self.unused or self._create()
+        self.unused = None
+        before = self._last_write()
+        yield Database(at(self.url, name))
+        self.connection.execute(_END_SESSIONS, [name])
+        if self._last_write() == before:
+            self.unused = name
+        else:
+            self.drop(name)
+
+    def drop(self, name: str) -> None:
+        """Drop a database."""
+        self.connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+    def _create(self) -> str:
+        name = f"prescore_test_{os.getpid()}_{next(_numbers)}"
+        _recreate(self.connection, name, TEMPLATE)
+        return name
+
+    def _last_write(self) -> Any:
+        """Return the server's place in its log of writes, which covers every database."""
+        return self.connection.execute("select pg_current_wal_insert_lsn()").fetchone()
+
+
+@pytest.fixture(scope="session")
+def databases(server: str) -> Iterator[Databases]:
+    """The databases of the tests that have one of their own."""
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+        databases = Databases(server, connection)
+        yield databases
+        if databases.unused is not None:
+            databases.drop(databases.unused)
+
+
+@pytest.fixture
+def database(databases: Databases) -> Iterator[Database]:
+    """A database of the test's own, with a catalog."""
+    with databases.lend() as database:
+        yield database
 
 
 @pytest.fixture
@@ -88,9 +137,13 @@ def _create_role_with_password(data: Path, url: str) -> None:
 def recreate(url: str, name: str, template: str = "template1") -> None:
     """Create a database from a template, after dropping an existing one of the same name."""
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
-        statement = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
-        connection.execute(statement)
+        _recreate(connection, name, template)
+
+
+def _recreate(connection: psycopg.Connection, name: str, template: str) -> None:
+    connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+    statement = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
+    connection.execute(statement)
 
 
 def create_vector_extension(connection: Connection) -> None:
