@@ -1,4 +1,4 @@
-"""Values of JSON and Python on their way into a model: exact or refused, column by column as well as one by one."""
+"""Values of JSON and Python on their way into a model: converted or refused, column by column as well as one by one."""
 
 from __future__ import annotations
 
@@ -51,8 +51,10 @@ def test_what_a_column_accepts_is_what_its_values_are_one_by_one(dtype: str, may
         (0.1, "float32", False, float(np.float32(0.1))),
         (0.5, "float16", False, 0.5),
         (0.1, "float16", False, float(np.float16(0.1))),
-        (0.123456789, "float32", False, None),
-        (0.123456789, "float32", True, float(np.float32(0.123456789))),
+        (0.123456789, "float32", False, float(np.float32(0.123456789))),
+        (1 / 3, "float32", False, float(np.float32(1 / 3))),
+        (1 / 3, "float16", False, float(np.float16(1 / 3))),
+        (2.0**24 + 1, "float32", False, 2.0**24),
         (2**24 + 1, "float32", False, None),
         (2**24 + 1, "float32", True, float(2**24)),
         (1e300, "float32", True, None),
@@ -67,7 +69,9 @@ def test_what_a_column_accepts_is_what_its_values_are_one_by_one(dtype: str, may
         (1, "string", True, None),
     ],
 )
-def test_a_value_arrives_exactly_or_is_refused(value: Any, dtype: str, may_round: bool, expected: Any) -> None:
+def test_a_value_arrives_as_the_nearest_number_or_is_refused(
+    value: Any, dtype: str, may_round: bool, expected: Any
+) -> None:
     for values in ([value], [value, 0 if dtype != "string" else "x"]):
         converted = feature_values.convert(values, DTYPES[dtype], nullable=False, may_round=may_round)
         assert converted is None or converted[0].as_py() == expected

@@ -1,7 +1,8 @@
-"""Features as programs send them, row by row: values of Python or JSON, converted exactly to what the model takes.
+"""Features as programs send them, row by row: values of Python or JSON, converted to what the model takes.
 
-JSON has one kind of number, and its text is decimal: 0.1 is the float32 that is written as 0.1. A number with more
-digits than its feature holds is rejected, as a column of the domain would be, unless the signature allows the loss.
+JSON has one kind of number, and few fractions are exact in 32 bits: 0.1 and 1/3 become the nearest number, as a cast in
+the domain query makes them. Anything else is converted exactly or rejected, as in the domain. A whole number that the
+feature cannot hold exactly may be an identifier, so it is rejected, too, unless the signature allows its loss.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _QUOTED_CHARACTERS = 40
 
 
 def convert(values: Sequence[Any], target: pa.DataType, *, nullable: bool, may_round: bool) -> pa.Array | None:
-    """Return the values of a feature as an Arrow array, or None if one of them cannot be converted exactly.
+    """Return the values of a feature as an Arrow array, or None if one of them cannot be converted.
 
     Whole columns are converted at once, several times faster than value by value.
     """
@@ -61,9 +62,6 @@ def _floats(
         return None
     if (np.isinf(numbers) != np.isinf(doubles)).any():
         return None
-    changed = (numbers.astype(np.float64) != doubles) & ~missing
-    if not may_round and changed.any() and not _are_shortest(numbers[changed], doubles[changed]):
-        return None
     return pa.array(numbers, target)
 
 
@@ -71,14 +69,6 @@ def _are_exact(values: Sequence[Any], target: pa.DataType, *, may_round: bool) -
     """Return whether a float holds each of the integers among some values exactly, or may round it."""
     limit = math.inf if may_round else LARGEST_EXACT_INTEGER[target]
     return all(type(value) is not int or -limit <= value <= limit for value in values)
-
-
-def _are_shortest(numbers: Any, doubles: Any) -> bool:
-    """Return whether each double is what the shortest text of its number reads as."""
-    if numbers.dtype == np.float16:
-        return all(float(str(number)) == double for number, double in zip(numbers, doubles, strict=True))
-    read = pa.array(numbers).cast(pa.string()).cast(pa.float64())
-    return bool((read.to_numpy() == doubles).all())
 
 
 def convert_value(value: Any, target: pa.DataType, *, nullable: bool, may_round: bool) -> Any:
@@ -122,22 +112,13 @@ def _float_value(value: Any, target: pa.DataType, may_round: bool) -> float:
     number = _rounded(value, target)
     if math.isinf(number) and not (isinstance(value, float) and math.isinf(value)):
         raise ValueError(f"is {_quoted(value)}, which is too large for {name(target)}")
-    if isinstance(value, int):
-        is_same = abs(value) <= LARGEST_EXACT_INTEGER[target]
-    else:
-        # Comparing with a float of NumPy would round the other side first.
-        is_same = float(number) == value or float(str(number)) == value
-    if not is_same and not may_round:
+    if isinstance(value, int) and abs(value) > LARGEST_EXACT_INTEGER[target] and not may_round:
+        limit = f"{LARGEST_EXACT_INTEGER[target]:,}"
         raise ValueError(
-            f"is {value!r}, and {name(target)} holds {_shown(number)} instead. Round it first, or let the spec name "
-            "the feature in onnx.allow_precision_loss"
+            f"is {value!r}, and {name(target)} holds whole numbers exactly up to {limit}. Send "
+            "a float to have it rounded, or let the spec name the feature in onnx.allow_precision_loss"
         )
     return float(number)
-
-
-def _shown(number: Any) -> str:
-    value = float(str(number))
-    return str(int(value)) if value.is_integer() else repr(value)
 
 
 def _rounded(value: float, target: pa.DataType) -> Any:
