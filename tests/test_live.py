@@ -314,7 +314,8 @@ def test_without_its_model_file_a_model_is_refused_until_the_file_is_back(
     with serving(app(project)) as client:
         refused = client.post(PATH, json={"rows": [row]})
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "live_unavailable")
-        assert refused.json()["error"]["message"] == "The model cannot score rows at the moment."
+        message = "The model file of churn version 1 cannot be loaded. The server's log gives the reason."
+        assert refused.json()["error"]["message"] == message
         assert refused.headers["Retry-After"]
         assert client.get("/v1/models/churn").json()["live"]["server_runtime"] is None
         file.unlink()
@@ -332,19 +333,21 @@ def test_without_its_model_file_a_model_is_refused_until_the_file_is_back(
     assert caplog.text.count(f"churn version 1 was scored with {older}, and is scored here with {RUNTIME}") == 1
 
 
-def test_a_store_that_hangs_delays_neither_lookups_nor_the_refusal(project: Sandbox) -> None:
+def test_a_store_that_hangs_delays_neither_lookups_nor_the_refusal_and_is_read_again(project: Sandbox) -> None:
     file = _model_file(project)
     content = file.read_bytes()
     file.unlink()
     # Opening it waits for a writer.
     os.mkfifo(file)
-    store, bounds = project.root / ".prescore" / "store", LiveBounds(load_seconds=0.2)
+    store, bounds = project.root / ".prescore" / "store", LiveBounds(load_seconds=0.2, reload_seconds=0.5)
     service = Service(project.database, ServiceSettings(open_to_all=True), open_live(store, bounds))
     with serving(Dispatcher(service)) as client:
         for _ in range(3):
             refused = client.post(PATH, json={"rows": [{"features": features(1)}]})
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "live_unavailable")
             assert client.get("/v1/predictions/churn/1").json()["found"]
+        # The thread that waits for the pipe waits forever.
+        file.unlink()
         file.write_bytes(content)
         _until_status(client, {"features": features(1)}, 200)
 
@@ -387,29 +390,6 @@ def test_rows_on_which_the_model_fails_are_rejected_alone(sandbox: Sandbox) -> N
         assert answers[3]["rejected"] == {"column": "score", "reason": "Prediction score is NaN or infinite."}
 
 
-def test_a_scoring_process_that_is_killed_fails_its_requests_and_no_others(
-    live: httpx.Client, caplog: pytest.LogCaptureFixture
-) -> None:
-    row = {"features": features(1)}
-    (before,) = score(live, [row])
-    (process,) = scoring_processes(psutil.Process())
-    batches = _batches(live)
-    process.suspend()
-    with ThreadPoolExecutor(3) as pool:
-        waiting = [pool.submit(live.post, PATH, json={"rows": [row]}) for _ in range(3)]
-        while _batches(live) == batches:
-            assert not waiting[0].done()
-            assert live.get("/v1/predictions/churn/1").json()["found"]
-        process.kill()
-        for failed in [request.result() for request in waiting]:
-            assert (failed.status_code, failed.json()["error"]["code"]) == (503, "live_unavailable")
-            assert failed.headers["Retry-After"]
-    assert score(live, [{"key": {"customer": 1}, **row}])[0]["source"] == "table"
-    after = _until_status(live, row, 200).json()["answers"][0]
-    assert after["prediction"] == before["prediction"]
-    assert f"scoring process {process.pid} ended with status -9; another replaces it" in caplog.text
-
-
 def _batches(client: httpx.Client) -> float | None:
     return scraped(client, "prescore_live_batch_rows_count", model="churn")
 
@@ -421,6 +401,82 @@ def _until_status(client: httpx.Client, row: dict[str, Any], status: int) -> htt
         if response.status_code == status:
             return response
     raise AssertionError(f"{response.status_code} {response.text}")
+
+
+def _endless() -> bytes:
+    """Return a model that never returns for visits above 1000: a loop has no end then."""
+    state = helper.make_tensor_value_info("next", TensorProto.FLOAT, [None, 1])
+    inputs = [
+        helper.make_tensor_value_info("number", TensorProto.INT64, []),
+        helper.make_tensor_value_info("running", TensorProto.BOOL, []),
+        helper.make_tensor_value_info("last", TensorProto.FLOAT, [None, 1]),
+    ]
+    body = [
+        helper.make_node("Identity", ["running"], ["still"]),
+        helper.make_node("Sigmoid", ["last"], ["next"]),
+    ]
+    still = helper.make_tensor_value_info("still", TensorProto.BOOL, [])
+    nodes = [
+        helper.make_node("Gemm", ["features", "weights"], ["sum"]),
+        helper.make_node("ReduceMax", ["features"], ["highest"], keepdims=0),
+        helper.make_node("Greater", ["highest", "limit"], ["endless"]),
+        helper.make_node(
+            "Loop", ["", "endless", "sum"], ["looped"], body=helper.make_graph(body, "body", inputs, [still, state])
+        ),
+        helper.make_node("Sigmoid", ["looped"], ["score"]),
+    ]
+    constants = {"weights": np.array([[1.0], [-0.5]], np.float32), "limit": np.array(1000.0, np.float32)}
+    features, score = ("features", TensorProto.FLOAT, [None, 2]), ("score", TensorProto.FLOAT, [None, 1])
+    return model(nodes, [features], [score], constants)
+
+
+def test_a_scoring_process_that_ends_or_is_stuck_is_replaced_and_fails_its_requests_and_no_others(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    sandbox.spec(WITHOUT_CHECKS)
+    sandbox.onnx(_endless())
+    assert materialize.run(sandbox.job()).published
+    store, bounds = sandbox.root / ".prescore" / "store", LiveBounds(60, 60, 60, stuck_seconds=2)
+    service = Service(sandbox.database, ServiceSettings(open_to_all=True), open_live(store, bounds))
+    row, endless = ({"features": {"visits": visits, "spend": 0}} for visits in (1, 2000))
+    with serving(Dispatcher(service)) as client:
+        process = _require_replaced(client, row, [row], kill=True)
+        assert f"scoring process {process.pid} ended with status -9; another replaces it" in caplog.text
+        # Rows of this number are parsed by the scoring process.
+        process = _require_replaced(client, row, [{"key": {"customer": -1}, **row}] * 400)
+        assert f"scoring process {process.pid} is killed: it has not responded for 2 s" in caplog.text
+
+        _until_status(client, row, 200)
+        refused = client.post(PATH, json={"rows": [endless]})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "live_unavailable")
+        message = "churn version 1 has not scored the rows within 2 s. The process that scores rows is being replaced. "
+        assert refused.json()["error"]["message"] == message + "Try again, with fewer rows."
+        assert "is killed: churn version 1 has computed for 2 s" in caplog.text
+        answer = _until_status(client, row, 200).json()["answers"][0]
+        assert answer["prediction"]["score"] == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-6)
+
+
+def _require_replaced(
+    client: httpx.Client, row: dict[str, Any], rows: list[dict[str, Any]], *, kill: bool = False
+) -> psutil.Process:
+    """Stop the scoring process by a signal, and maybe kill it, while rows are being scored; return it."""
+    _until_status(client, row, 200)
+    (process,) = scoring_processes(psutil.Process())
+    batches = _batches(client)
+    process.suspend()
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(client.post, PATH, json={"rows": rows}) for _ in range(3)]
+        assert client.get("/v1/predictions/churn/1").json()["found"]
+        if kill:
+            while _batches(client) == batches:
+                assert not waiting[0].done()
+            process.kill()
+        for refused in [request.result() for request in waiting]:
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "live_unavailable")
+            assert refused.json()["error"]["message"].startswith("The process that scores rows has ended")
+            assert refused.headers["Retry-After"]
+    assert score(client, [{"key": {"customer": 1}, **row}])[0]["source"] == "table"
+    return process
 
 
 def test_the_store_may_be_at_a_url(sandbox: Sandbox, s3: S3) -> None:

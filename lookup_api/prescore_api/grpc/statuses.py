@@ -39,15 +39,14 @@ def of_error(error: errors.PrescoreError, request_id: str, model: str | None) ->
     code = next(code for kind, code in _CODES if isinstance(error, kind))
     if isinstance(error, errors.TooOld):
         return Status(code, str(error), _RETRY_LATER)
-    if isinstance(error, errors.Overloaded):
+    if isinstance(error, (errors.Overloaded, errors.LiveUnavailable)):
         return Status(code, str(error), _RETRY_SOON)
     if code not in (StatusCode.UNAVAILABLE, StatusCode.INTERNAL):
         return Status(code, str(error))
     _log.error("%s: %s (request %s)", error.code, error, request_id)
     # The message may name the database's address or quote its reply. Clients get the class's description instead.
     description = str(type(error).__doc__)
-    is_about_reading = model is not None and not isinstance(error, errors.LiveUnavailable)
-    message = f"Cannot read {model!r}. {description}" if is_about_reading else description
+    message = description if model is None else f"Cannot read {model!r}. {description}"
     return Status(code, message, _RETRY_SOON if code is StatusCode.UNAVAILABLE else None)
 
 

@@ -42,7 +42,7 @@ def response(error: errors.PrescoreError, request_id: str, model: str | None = N
     status = next(status for kind, status in STATUSES if isinstance(error, kind))
     if isinstance(error, errors.TooOld):
         return _error(status, error.code, str(error), _RETRY_LATER)
-    if isinstance(error, errors.Overloaded):
+    if isinstance(error, (errors.Overloaded, errors.LiveUnavailable)):
         return _error(status, error.code, str(error), _RETRY_SOON)
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         headers = _CHALLENGES if status == HTTPStatus.UNAUTHORIZED else ()
@@ -51,8 +51,7 @@ def response(error: errors.PrescoreError, request_id: str, model: str | None = N
     # The message may name the database's address or quote its reply. Clients get the class's description instead.
     headers = (_RETRY_SOON,) if status == HTTPStatus.SERVICE_UNAVAILABLE else ()
     description = str(type(error).__doc__)
-    is_about_reading = model is not None and not isinstance(error, errors.LiveUnavailable)
-    message = f"Cannot read {model!r}. {description}" if is_about_reading else description
+    message = description if model is None else f"Cannot read {model!r}. {description}"
     return _error(status, error.code, message, *headers)
 
 

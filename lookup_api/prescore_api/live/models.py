@@ -19,7 +19,7 @@ from prescore.scoring import runtime
 from prescore_api.formats.scores import ScoreFrame
 from prescore_api.live.batching import BatchedScoring
 from prescore_api.live.bounds import LiveBounds
-from prescore_api.live.messages import ModelLocation
+from prescore_api.live.messages import ModelLocation, ScoreReply, ScoreRequest
 from prescore_api.live.process import ScoringProcess
 from prescore_api.service.live import LiveModel
 from prescore_api.tables.database import ReaderPool
@@ -59,7 +59,7 @@ class LoadedModels:
         self._numbers = count()
         self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
         self._failed_at: dict[str, float] = {}
-        self.process = ScoringProcess(self.forget)
+        self.process = ScoringProcess(self.forget, bounds.stuck_seconds)
         self.runtime: str | None = None
 
     async def get(self, version: TableVersion) -> LoadedModel:
@@ -81,11 +81,13 @@ class LoadedModels:
             async with asyncio.timeout(self._bounds.load_seconds):
                 return await asyncio.shield(task)
         except TimeoutError as error:
-            raise LiveUnavailable(f"The model file of {name} is still being loaded.") from error
+            raise LiveUnavailable(f"The model file of {name} is still being loaded. Try again.") from error
         except NotAllowed:
             raise
+        # The reason is in the log alone: it may name the store's address.
         except PrescoreError as error:
-            raise LiveUnavailable(f"The model file of {name} cannot be loaded: {error}") from error
+            message = f"The model file of {name} cannot be loaded. The server's log gives the reason."
+            raise LiveUnavailable(message) from error
 
     def follow(self, published: Iterable[TableVersion]) -> None:
         """Begin to load the published versions that allow live answers, and drop all others."""
@@ -128,13 +130,38 @@ class LoadedModels:
         location = ModelLocation(_name(version), self._place, catalog["name"], fingerprint, signature, cache_seconds)
         await self.process.ready()
         number = next(self._numbers)
-        self.runtime = await self.process.call("load", number, location)
+        self.runtime = await self._load_file(number, location)
         if difference := runtime.difference(described["runtime"], self.runtime):
             _log.warning("%s %s", _name(version), difference)
-        scoring = BatchedScoring(version.model, partial(self.process.call, "score", number), self._bounds)
+        scoring = BatchedScoring(version.model, partial(self._score, _name(version), number), self._bounds)
         # A request may use the model for longer than its version is published.
         weakref.finalize(scoring, self._drop, asyncio.get_running_loop(), number).atexit = False
         return LoadedModel(signature, scoring)
+
+    async def _load_file(self, number: int, location: ModelLocation) -> str:
+        """Have the scoring process load a model file; return the release of ONNX Runtime."""
+        limit = self._bounds.reload_seconds
+        try:
+            async with asyncio.timeout(limit):
+                release: str = await self.process.call("load", number, location)
+        except TimeoutError as error:
+            self._send_drop(number)
+            raise LiveUnavailable(f"The store has not delivered the model file within {limit:g} s.") from error
+        return release
+
+    async def _score(self, name: str, number: int, requests: list[ScoreRequest]) -> list[ScoreReply | Exception]:
+        """Have the scoring process score requests; nothing but its end ends a model that never returns."""
+        limit = self._bounds.stuck_seconds
+        try:
+            async with asyncio.timeout(limit):
+                replies: list[ScoreReply | Exception] = await self.process.call("score", number, requests)
+        except TimeoutError as error:
+            self.process.replace(f"{name} has computed for {limit:g} s")
+            raise LiveUnavailable(
+                f"{name} has not scored the rows within {limit:g} s. The process that scores rows is being replaced. "
+                "Try again, with fewer rows."
+            ) from error
+        return replies
 
     def _drop(self, loop: asyncio.AbstractEventLoop, number: int) -> None:
         """Have the scoring process drop a model; any thread may call this, whenever it collects garbage."""

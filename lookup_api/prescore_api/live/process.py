@@ -1,4 +1,4 @@
-"""The scoring process as its server sees it: started, called, and started again when it ends."""
+"""The scoring process as its server sees it: started, called, and replaced when it ends or gets stuck."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ _RESTART_SECONDS = 1.0
 # How `multiprocessing.connection` precedes a message with its length; -1 and eight bytes for more than 2 GB.
 _LENGTH = struct.Struct("!i")
 _BUFFER = 1 << 20
+# How many times the process is called during the time after which it counts as stuck.
+_PINGS = 6
+
+_ENDED = "The process that scores rows has ended during the request, and another is being started. Try again."
 
 _log = logging.getLogger("prescore_api")
 
@@ -33,14 +37,17 @@ _log = logging.getLogger("prescore_api")
 class ScoringProcess:
     """A child process, which is replaced when it ends; `on_end` is called then. It ends with its server.
 
-    Parsing and scoring rows in the server would keep its event loop from answering lookups.
+    It is also replaced when it has not responded for `stuck_seconds`, as one that was stopped by a signal. Parsing and
+    scoring rows in the server would keep its event loop from answering lookups.
     """
 
-    def __init__(self, on_end: Callable[[], None]) -> None:
+    def __init__(self, on_end: Callable[[], None], stuck_seconds: float) -> None:
         self._on_end = on_end
+        self._stuck_seconds = stuck_seconds
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._numbers = count(_READY + 1)
         self._ready = asyncio.Event()
+        self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._keeping: asyncio.Task[None] | None = None
 
@@ -70,10 +77,19 @@ class ScoringProcess:
         finally:
             self._calls.pop(number, None)
 
+    def replace(self, reason: str) -> None:
+        """Kill the process, so that another replaces it; the log gives the reason. Calls raise LiveUnavailable."""
+        if self._process is None or self._writer is None:
+            return
+        _log.error("scoring process %d is killed: %s", self._process.pid, reason)
+        self._process.kill()
+        # A process that waits for a disk may take long to end.
+        self._writer.transport.abort()
+
     def send(self, name: str, *arguments: Any, number: int = _READY) -> None:
         """Call a method without waiting for its reply; raise LiveUnavailable while there is no process."""
         if self._writer is None:
-            raise LiveUnavailable("The scoring process has ended, and another is being started.")
+            raise LiveUnavailable("The process that scores rows has ended, and another is being started. Try again.")
         content = pickle.dumps((number, name, arguments), protocol=pickle.HIGHEST_PROTOCOL)
         self._writer.writelines([_LENGTH.pack(len(content)), content])
 
@@ -94,15 +110,30 @@ class ScoringProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(_COMMAND, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)  # noqa: S603 - our own
+        self._process = process
+        watching = asyncio.create_task(self._watch())
         try:
             reader, self._writer = await asyncio.open_connection(sock=ours, limit=_BUFFER)
             await self._receive(reader)
         finally:
+            watching.cancel()
             self._disconnect()
             process.kill()
             # The system takes a while to free its memory.
             await asyncio.to_thread(process.wait)
         _log.error("scoring process %d ended with status %s; another replaces it", process.pid, process.returncode)
+
+    async def _watch(self) -> None:
+        """Replace the process once it does not respond: its main thread answers a ping at once."""
+        await self.ready()
+        limit = self._stuck_seconds
+        try:
+            while True:
+                async with asyncio.timeout(limit):
+                    await self.call("ping")
+                await asyncio.sleep(limit / _PINGS)
+        except TimeoutError:
+            self.replace(f"it has not responded for {limit:g} s")
 
     async def _receive(self, reader: asyncio.StreamReader) -> None:
         """Resolve calls by their replies until the process ends."""
@@ -119,10 +150,11 @@ class ScoringProcess:
 
     def _disconnect(self) -> None:
         self._ready.clear()
+        self._process = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
         self._on_end()
         for future in self._calls.values():
             if not future.done():
-                future.set_exception(LiveUnavailable("The scoring process ended during the request."))
+                future.set_exception(LiveUnavailable(_ENDED))

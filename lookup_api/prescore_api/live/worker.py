@@ -29,14 +29,17 @@ _log = logging.getLogger("prescore_api")
 class Worker:
     """Runs the calls that arrive on a connection, and sends their replies.
 
-    A model scores in a thread of its own, so that a slow one holds up no other. Every other call has its own thread,
-    too: a store that hangs must not keep others from loading.
+    A model scores in a thread of its own, so that a slow one holds up no other. Each is loaded in its own thread, too:
+    a store that hangs must not keep others from loading.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._sending = threading.Lock()
         self._models: dict[int, ScoredModel] = {}
+        # The models that the server has not dropped, which may still be loading.
+        self._wanted: set[int] = set()
+        self._storing = threading.Lock()
         self._threads: dict[int, ThreadPoolExecutor] = {}
         self._parsing = ThreadPoolExecutor(1)
 
@@ -55,7 +58,10 @@ class Worker:
                 self._parsing.submit(self._reply, number, function, arguments)
             elif name == "drop":
                 self.drop(*arguments)
+            elif name == "ping":
+                self._reply(number, function, arguments)
             else:
+                self._wanted.add(arguments[0])
                 threading.Thread(target=self._reply, args=(number, function, arguments), daemon=True).start()
 
     def load(self, model: int, location: Any) -> str:
@@ -64,7 +70,10 @@ class Worker:
         from prescore_api.live.loading import load
         from prescore_api.live.scored_model import ScoredModel
 
-        self._models[model] = ScoredModel(load(location), location.cache_seconds)
+        scored = ScoredModel(load(location), location.cache_seconds)
+        with self._storing:
+            if model in self._wanted:
+                self._models[model] = scored
         return RUNTIME
 
     def score(self, model: int, requests: Any) -> Any:
@@ -74,7 +83,7 @@ class Worker:
         scored = self._models.get(model)
         # A request may have begun with a process that this one has replaced.
         if scored is None:
-            raise LiveUnavailable("The scoring process was replaced during the request.")
+            raise LiveUnavailable("The process that scores rows was replaced during the request. Try again.")
         return scored.score(requests)
 
     def parse_keyed(self, body: bytes, prefer: Any) -> Any:
@@ -83,9 +92,14 @@ class Worker:
 
         return score_rows.parse_keyed(body, prefer)
 
+    def ping(self) -> None:
+        """Show that the process responds."""
+
     def drop(self, model: int) -> None:
         """Forget a model, and end its thread after the calls that have arrived."""
-        self._models.pop(model, None)
+        with self._storing:
+            self._wanted.discard(model)
+            self._models.pop(model, None)
         thread = self._threads.pop(model, None)
         if thread is not None:
             thread.shutdown(wait=False)
