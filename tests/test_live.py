@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -339,17 +339,34 @@ def test_a_store_that_hangs_delays_neither_lookups_nor_the_refusal_and_is_read_a
     file.unlink()
     # Opening it waits for a writer.
     os.mkfifo(file)
-    store, bounds = project.root / ".prescore" / "store", LiveBounds(load_seconds=0.2, reload_seconds=0.5)
+    store, bounds = project.root / ".prescore" / "store", LiveBounds(0.2, 60, 60, queue_rows=800, reload_seconds=0.5)
     service = Service(project.database, ServiceSettings(open_to_all=True), open_live(store, bounds))
     with serving(Dispatcher(service)) as client:
         for _ in range(3):
             refused = client.post(PATH, json={"rows": [{"features": features(1)}]})
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "live_unavailable")
             assert client.get("/v1/predictions/churn/1").json()["found"]
+        _require_bounded_parsing(client)
         # The thread that waits for the pipe waits forever.
         file.unlink()
         file.write_bytes(content)
         _until_status(client, {"features": features(1)}, 200)
+
+
+def _require_bounded_parsing(client: httpx.Client) -> None:
+    """Send bodies that the scoring process parses, while it is stopped: two at most wait, others are refused."""
+    (process,) = scoring_processes(psutil.Process())
+    process.suspend()
+    rows = [{"key": {"customer": number}} for number in range(800)]
+    with ThreadPoolExecutor(4) as pool:
+        sent = [pool.submit(client.post, PATH, json={"rows": rows}) for _ in range(4)]
+        done = as_completed(sent)
+        for refused in [next(done).result(), next(done).result()]:
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded"), refused.text
+            assert "800 rows are waiting" in refused.text
+            assert refused.headers["Retry-After"]
+        process.resume()
+        assert 200 in [request.result().status_code for request in sent]
 
 
 def test_answers_are_repeated_for_as_long_as_the_spec_says_and_not_for_another_version(sandbox: Sandbox) -> None:

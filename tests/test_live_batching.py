@@ -19,7 +19,7 @@ from prescore.scoring.session import ModelSession
 from prescore.scoring.signature import Input, Selection, Signature
 from prescore.store.model_file import ModelFile
 from prescore_api.formats.scores import ScoreFrame
-from prescore_api.live.batching import BatchedScoring
+from prescore_api.live.batching import BatchedCalls
 from prescore_api.live.bounds import LiveBounds
 from prescore_api.live.cache import AnswerCache, CachedAnswer
 from prescore_api.live.messages import (
@@ -59,15 +59,15 @@ class Gate:
         return [ScoredColumns({"y": [2 * value for value in column]}, {}, [], counts) for column in columns]
 
 
-def run(bounds: LiveBounds, test: Callable[[Gate, BatchedScoring], Coroutine[Any, Any, None]]) -> None:
+def run(bounds: LiveBounds, test: Callable[[Gate, BatchedCalls], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
         gate = Gate()
-        await test(gate, BatchedScoring("m", gate.score, bounds))
+        await test(gate, BatchedCalls("m", gate.score, bounds))
 
     asyncio.run(main())
 
 
-async def submit(scoring: BatchedScoring, *values: float) -> list[float]:
+async def submit(scoring: BatchedCalls, *values: float) -> list[float]:
     """Score values of x, and return those of y."""
     reply = await scoring.submit(ColumnsRequest({"x": list(values)}, len(values), TIMES), len(values))
     return list(reply.predictions["y"])
@@ -84,7 +84,7 @@ def open_gate(gate: Gate, calls: int) -> None:
 
 
 def test_requests_that_arrive_during_a_call_share_the_next_one() -> None:
-    async def test(gate: Gate, scoring: BatchedScoring) -> None:
+    async def test(gate: Gate, scoring: BatchedCalls) -> None:
         first = asyncio.create_task(submit(scoring, 1.0))
         await entered(gate)
         others = [asyncio.create_task(submit(scoring, *values)) for values in ([2.0, -3.0], [], [4.0])]
@@ -98,7 +98,7 @@ def test_requests_that_arrive_during_a_call_share_the_next_one() -> None:
 
 
 def test_a_full_queue_refuses_at_once_and_recovers() -> None:
-    async def test(gate: Gate, scoring: BatchedScoring) -> None:
+    async def test(gate: Gate, scoring: BatchedCalls) -> None:
         running = asyncio.create_task(submit(scoring, 1.0))
         await entered(gate)
         waiting = asyncio.create_task(submit(scoring, *[1.0] * 90))
@@ -116,7 +116,7 @@ def test_a_full_queue_refuses_at_once_and_recovers() -> None:
 
 
 def test_a_caller_that_has_gone_leaves_its_place() -> None:
-    async def test(gate: Gate, scoring: BatchedScoring) -> None:
+    async def test(gate: Gate, scoring: BatchedCalls) -> None:
         running = asyncio.create_task(submit(scoring, 1.0))
         await entered(gate)
         gone = asyncio.create_task(submit(scoring, *[5.0] * 100))
@@ -136,7 +136,7 @@ def test_a_caller_that_has_gone_leaves_its_place() -> None:
 def test_a_model_that_is_stuck_bounds_every_wait() -> None:
     bounds = LiveBounds(queue_seconds=0.05, call_seconds=0.05, queue_rows=100)
 
-    async def test(gate: Gate, scoring: BatchedScoring) -> None:
+    async def test(gate: Gate, scoring: BatchedCalls) -> None:
         submitted = [asyncio.create_task(submit(scoring, 1.0)) for _ in range(20)]
         for outcome in await asyncio.gather(*submitted, return_exceptions=True):
             assert isinstance(outcome, Overloaded)
@@ -149,7 +149,7 @@ def test_a_model_that_is_stuck_bounds_every_wait() -> None:
 
 
 def test_an_error_of_the_model_reaches_its_requests_and_no_later_one() -> None:
-    async def test(gate: Gate, scoring: BatchedScoring) -> None:
+    async def test(gate: Gate, scoring: BatchedCalls) -> None:
         open_gate(gate, 100)
         with pytest.raises(ModelInvalid, match="does not fit"):
             await submit(scoring, 13)

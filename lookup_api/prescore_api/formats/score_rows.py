@@ -69,9 +69,12 @@ def may_have_keys(body: bytes) -> bool:
     return b'"key"' in body or b"\\" in body
 
 
-def count_scorable(body: bytes) -> int:
-    """Return about how many rows with features a body has, without parsing it: at least one."""
-    return max(body.count(b'"features"'), 1)
+def count_rows(body: bytes) -> int:
+    """Return about how many rows a body has, without parsing it: at least one."""
+    # Names may be spelled with escapes, and braces may not: each row has its own and those of its features or its key.
+    if b"\\" in body:
+        return max(body.count(b"{") // 2, 1)
+    return max(body.count(b'"features"'), body.count(b'"key"'), 1)
 
 
 def parse_keys(key: Sequence[Column], given: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> list[list[Any]]:

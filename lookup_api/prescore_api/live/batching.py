@@ -1,17 +1,19 @@
-"""Batching of concurrent requests: rows that arrive while a model is computing share its next call."""
+"""Batching of concurrent requests: rows that arrive while the scoring process works on others share its next call."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 from prescore.errors import LiveUnavailable, Overloaded
+from prescore_api.formats.score_rows import KeyedRows
 from prescore_api.live.bounds import LiveBounds
 from prescore_api.live.messages import (
     BodyRequest,
     ColumnsRequest,
+    KeysRequest,
     ScoredBody,
     ScoredColumns,
     ScoreReply,
@@ -19,20 +21,27 @@ from prescore_api.live.messages import (
 )
 from prescore_api.service import metrics
 
-Score = Callable[[list[ScoreRequest]], Awaitable[list[ScoreReply | Exception]]]
-"""Scores requests together: each has a reply, or the reason why it was refused."""
+Request = ScoreRequest | KeysRequest
+Reply = ScoreReply | KeyedRows
+Call = Callable[[list[Any]], Awaitable[list[Any]]]
+"""Works on requests together: each has a reply, or the exception that says why it was refused."""
 
 _BATCH_ROWS = 1024
 """A batch takes no further request from this many rows on."""
 
 
-class BatchedScoring:
-    """Scores the rows of one version, one batch at a time. `name` is that of the model."""
+class BatchedCalls:
+    """Calls the scoring process for the rows of one model, one batch at a time, with a bound on the rows that wait.
 
-    def __init__(self, name: str, score: Score, bounds: LiveBounds) -> None:
+    `name` is that of the model. `scores` is false for calls that only read rows: the metrics of batches are about
+    scoring.
+    """
+
+    def __init__(self, name: str, call: Call, bounds: LiveBounds, *, scores: bool = True) -> None:
         self._name = name
-        self._score = score
+        self._call = call
         self._bounds = bounds
+        self._scores = scores
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Waiting] = deque()
         self._queued_rows = 0
@@ -45,8 +54,11 @@ class BatchedScoring:
     @overload
     async def submit(self, request: ColumnsRequest, rows: int) -> ScoredColumns: ...
 
-    async def submit(self, request: ScoreRequest, rows: int) -> ScoreReply:
-        """Score a request with about so many rows; raises Overloaded, and what the model raises."""
+    @overload
+    async def submit(self, request: KeysRequest, rows: int) -> KeyedRows: ...
+
+    async def submit(self, request: Request, rows: int) -> Reply:
+        """Return the reply to a request with about so many rows; raises Overloaded, and what the call raises."""
         if self._queued_rows and self._queued_rows + rows > self._bounds.queue_rows:
             self._drop_overdue()
             if self._queued_rows + rows > self._bounds.queue_rows:
@@ -82,12 +94,10 @@ class BatchedScoring:
                 await self._run(batch, rows)
 
     async def _run(self, batch: list[_Waiting], rows: int) -> None:
-        now = self._loop.time()
-        for waiting in batch:
-            self._metrics.wait_seconds.observe(now - waiting.submitted_at)
-        self._metrics.batch_rows.observe(rows)
+        if self._scores:
+            self._measure(batch, rows)
         try:
-            outcomes = await self._score([waiting.request for waiting in batch])
+            outcomes = await self._call([waiting.request for waiting in batch])
         except Exception as error:
             for waiting in batch:
                 waiting.fail(error)
@@ -99,6 +109,12 @@ class BatchedScoring:
         else:
             for waiting, outcome in zip(batch, outcomes, strict=True):
                 waiting.resolve(outcome)
+
+    def _measure(self, batch: list[_Waiting], rows: int) -> None:
+        now = self._loop.time()
+        for waiting in batch:
+            self._metrics.wait_seconds.observe(now - waiting.submitted_at)
+        self._metrics.batch_rows.observe(rows)
 
     def _drop_overdue(self) -> None:
         """Fail the requests that have waited for too long; the queue is in order of arrival."""
@@ -123,12 +139,12 @@ class BatchedScoring:
 
 
 class _Waiting(NamedTuple):
-    request: ScoreRequest
+    request: Request
     rows: int
-    future: asyncio.Future[ScoreReply]
+    future: asyncio.Future[Reply]
     submitted_at: float
 
-    def resolve(self, outcome: ScoreReply | Exception) -> None:
+    def resolve(self, outcome: Reply | Exception) -> None:
         if isinstance(outcome, Exception):
             self.fail(outcome)
         elif not self.future.done():

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from prescore.catalog.catalog import Column
 from prescore_api.formats.scores import ScoreFrame
-from prescore_api.service.live import Rejection
+from prescore_api.service.live import Rejection, Source
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,13 @@ class ColumnsRequest(NamedTuple):
     columns: Mapping[str, Sequence[Any] | pa.Array]
     rows: int
     times: Times
+
+
+class KeysRequest(NamedTuple):
+    """A body whose rows have keys: those that `prefer` has looked up in the table are wanted."""
+
+    body: bytes
+    prefer: Source
 
 
 ScoreRequest = BodyRequest | ColumnsRequest

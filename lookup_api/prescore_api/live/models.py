@@ -17,7 +17,7 @@ from prescore.catalog.queries import query
 from prescore.errors import LiveUnavailable, NotAllowed, PrescoreError
 from prescore.scoring import runtime
 from prescore_api.formats.scores import ScoreFrame
-from prescore_api.live.batching import BatchedScoring
+from prescore_api.live.batching import BatchedCalls
 from prescore_api.live.bounds import LiveBounds
 from prescore_api.live.messages import ModelLocation, ScoreReply, ScoreRequest
 from prescore_api.live.process import ScoringProcess
@@ -33,7 +33,7 @@ _log = logging.getLogger("prescore_api")
 class LoadedModel:
     """The model of one version in the scoring process. A request keeps the one that it began with."""
 
-    def __init__(self, signature: dict[str, Any], scoring: BatchedScoring) -> None:
+    def __init__(self, signature: dict[str, Any], scoring: BatchedCalls) -> None:
         self._signature = signature
         self.scoring = scoring
         self._described: tuple[LiveModel, ScoreFrame] | None = None
@@ -133,7 +133,7 @@ class LoadedModels:
         self.runtime = await self._load_file(number, location)
         if difference := runtime.difference(described["runtime"], self.runtime):
             _log.warning("%s %s", _name(version), difference)
-        scoring = BatchedScoring(version.model, partial(self._score, _name(version), number), self._bounds)
+        scoring = BatchedCalls(version.model, partial(self._score, _name(version), number), self._bounds)
         # A request may use the model for longer than its version is published.
         weakref.finalize(scoring, self._drop, asyncio.get_running_loop(), number).atexit = False
         return LoadedModel(signature, scoring)

@@ -59,7 +59,7 @@ class Live:
         self._models = models
         self._clock = clock
         self._loaded = LoadedModels(reader, place, bounds)
-        self._table = TableLookup(lookup, self._loaded.process, bounds)
+        self._table = TableLookup(models, lookup, self._loaded.process, bounds)
         self._arrow = ArrowAnswers(models, lookup, clock, self.score)
         self._following: asyncio.Task[None] | None = None
 
@@ -98,14 +98,14 @@ class Live:
         self, model: str, body: bytes, prefer: Source, options: LookupOptions = DEFAULTS
     ) -> RenderedAnswers:
         """Answer the rows in a body from the table and by scoring them; raises as `LiveScoring.answer`."""
-        keyed = await self._table.keyed_rows(body, prefer)
+        keyed = await self._table.keyed_rows(model, body, prefer)
         async for wanted in attempts(self._models, model, options):
             table = await self._table.answers(model, keyed, wanted)
             if table.version is not None and len(table.rendered) == keyed.rows:
                 return _in_order(table.version, table)
             published, loaded = await self._model(model, options.version)
             if table.version is None or table.version.id == published.id:
-                rows = keyed.rows or score_rows.count_scorable(body)
+                rows = keyed.rows or score_rows.count_rows(body)
                 return await self._score_rest(published, loaded, body, rows, table, options)
         raise no_attempt_left(model)
 

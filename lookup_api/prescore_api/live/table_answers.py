@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from prescore.errors import DatabaseUnavailable, LiveUnavailable, TooOld
+from prescore.errors import DatabaseUnavailable, LiveUnavailable, PrescoreError, TooOld
 from prescore_api.formats import score_rows, scores
 from prescore_api.formats.score_rows import NOTHING_KEYED, KeyedRows
+from prescore_api.live.batching import BatchedCalls
 from prescore_api.live.bounds import LiveBounds
+from prescore_api.live.messages import KeysRequest
 from prescore_api.live.process import ScoringProcess
 from prescore_api.service import kept
 from prescore_api.service.answers import Answers
 from prescore_api.service.live import Source
 from prescore_api.service.lookup import KeyColumns, Lookup
+from prescore_api.service.models import Models
 from prescore_api.service.options import LookupOptions
 from prescore_api.tables.version import TableVersion
 
@@ -34,25 +37,37 @@ NO_ANSWERS = TableAnswers(None, {})
 class TableLookup:
     """Looks up the keys of requests for scores."""
 
-    def __init__(self, lookup: Lookup, process: ScoringProcess, bounds: LiveBounds) -> None:
+    def __init__(self, models: Models, lookup: Lookup, process: ScoringProcess, bounds: LiveBounds) -> None:
+        self._models = models
         self._lookup = lookup
         self._process = process
         self._bounds = bounds
+        self._parsing: dict[str, BatchedCalls] = {}
 
-    async def keyed_rows(self, body: bytes, prefer: Source) -> KeyedRows:
-        """Return the rows in a body that are looked up; raises RequestInvalid, TooLarge or LiveUnavailable."""
+    async def keyed_rows(self, model: str, body: bytes, prefer: Source) -> KeyedRows:
+        """Return the rows in a body that are looked up.
+
+        Raises RequestInvalid, TooLarge, NotFound, LiveUnavailable, and Overloaded if too many rows wait to be read.
+        """
         if not score_rows.may_have_keys(body):
             return NOTHING_KEYED
         if len(body) <= _LONG:
             return score_rows.parse_keyed(body, prefer)
-        bounds = self._bounds
+        if model not in self._parsing:
+            # A client must not make queues for names that are those of no model.
+            await self._models.last_known(model)
+            self._parsing.setdefault(model, BatchedCalls(model, self._parse, self._bounds, scores=False))
+        return await self._parsing[model].submit(KeysRequest(body, prefer), score_rows.count_rows(body))
+
+    async def _parse(self, requests: list[KeysRequest]) -> list[KeyedRows | PrescoreError]:
+        """Have the scoring process read the rows of requests."""
         try:
-            async with asyncio.timeout(bounds.load_seconds + bounds.call_seconds):
+            async with asyncio.timeout(self._bounds.load_seconds):
                 await self._process.ready()
-                keyed: KeyedRows = await self._process.call("parse_keyed", body, prefer)
         except TimeoutError as error:
-            raise LiveUnavailable("The scoring process has not parsed the rows in time.") from error
-        return keyed
+            raise LiveUnavailable("The process that scores rows is still being started. Try again.") from error
+        outcomes: list[KeyedRows | PrescoreError] = await self._process.call("parse_keyed", requests)
+        return outcomes
 
     async def answers(self, model: str, keyed: KeyedRows, options: LookupOptions) -> TableAnswers:
         """Return the answers that the table has; none while it is too old or cannot be read. Raises as `Lookup.many`.

@@ -18,6 +18,9 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prescore.errors import PrescoreError
+    from prescore_api.formats.score_rows import KeyedRows
+    from prescore_api.live.messages import KeysRequest
     from prescore_api.live.scored_model import ScoredModel
 
 READY = 0
@@ -86,11 +89,20 @@ class Worker:
             raise LiveUnavailable("The process that scores rows was replaced during the request. Try again.")
         return scored.score(requests)
 
-    def parse_keyed(self, body: bytes, prefer: Any) -> Any:
-        """Return the rows of a body that are looked up in the table."""
+    def parse_keyed(self, requests: list[KeysRequest]) -> list[KeyedRows | PrescoreError]:
+        """Return the rows of requests that are looked up in the table, or why a request is refused."""
+        from prescore.errors import PrescoreError
         from prescore_api.formats import score_rows
 
-        return score_rows.parse_keyed(body, prefer)
+        outcomes: list[KeyedRows | PrescoreError] = []
+        for request in requests:
+            # The others must not share the fate of one that is wrong.
+            try:
+                keyed = score_rows.parse_keyed(request.body, request.prefer)
+                outcomes.append(keyed)
+            except PrescoreError as error:
+                outcomes.append(error)
+        return outcomes
 
     def ping(self) -> None:
         """Show that the process responds."""
