@@ -101,8 +101,14 @@ def test_rows_are_answered_from_the_table_or_live_with_the_same_numbers(project:
         {"customer": 7},
         scored["prediction"],
     )
-    (fresh,) = score(live, [keyed], max_age="0")
-    assert fresh["source"] == "live"
+    fresh, refused = score(live, [keyed, {"key": {"customer": 8}}], max_age="0")
+    assert (fresh["source"], fresh["rejected"]) == ("live", None)
+    assert (refused["source"], refused["key"], refused["prediction"]) == ("table", {"customer": 8}, None)
+    assert "churn version 1 is too old" in refused["rejected"]["reason"]
+    assert (refused["data_as_of"], refused["version"]) == (table["data_as_of"], 1)
+    # Without a row to score, a request is a lookup.
+    too_old = live.post(PATH, json={"rows": [{"key": {"customer": 8}}]}, params={"max_age": "0"})
+    assert (too_old.status_code, too_old.json()["error"]["code"]) == (503, "too_old")
 
     # A body of this size is parsed by the scoring process.
     rows: list[dict[str, Any]] = [keyed, {"key": {"customer": 8}}, {"key": {"customer": -1}}, unknown]

@@ -140,6 +140,11 @@ def test_every_answer_has_the_age_of_a_kept_row(sandbox: Sandbox) -> None:
         features = {"visits": 1.0, "spend": 2.0}
         answers = client.score("churn", [{"key": key, "features": features} for key in keys], max_age=limit)
         assert [answer.source for answer in answers] == ["table", "live", "table"]
+        # A row that has only a key is rejected alone where others are scored.
+        scored, rejected = client.score("churn", [{"features": features}, {"key": keys[1]}], max_age=limit)
+        assert (scored.source, scored.rejected, *aged(rejected)) == ("live", None, old, True)
+        assert rejected.rejected is not None
+        assert "The row of customer=5 in churn version 2 is too old" in rejected.rejected.reason
         scorable = pa.Table.from_pylist([key | features for key in keys], customers(1).schema)
         sent: Any = {"headers": {"Content-Type": arrow.MEDIA_TYPE.decode()}}
         for bound, sources in ((limit, ["table", "live", "table"]), (2 * limit, ["table"] * 3)):

@@ -33,6 +33,11 @@ class KeyedRows(NamedTuple):
     keys: list[Mapping[str, Any]]
     unscorable: frozenset[int]
 
+    @property
+    def nothing_scorable(self) -> bool:
+        """Whether no row has features, so that the request is a lookup."""
+        return len(self.unscorable) == self.rows
+
 
 NOTHING_KEYED = KeyedRows(0, [], [], frozenset())
 

@@ -11,12 +11,13 @@ import orjson
 from prescore_api.formats.json_template import column_json, literal, object_template
 from prescore_api.service.answers import Age, Answers
 from prescore_api.service.live import Rejection, Source
+from prescore_api.service.lookup import KeyColumns
 from prescore_api.tables.version import TableVersion
 
 _ACCEPTED = b',"rejected":null'
 _REJECTED = b',"prediction":null,"rejected":'
 _NO_KEY = b"null"
-_UNKNOWN_KEY = Rejection(None, "The table does not have this key, and the row has no features to score.")
+UNKNOWN_KEY = "The table does not have this key, and the row has no features to score."
 
 
 class ScoreFrame(NamedTuple):
@@ -85,13 +86,15 @@ def render_found(answers: Answers) -> list[bytes | None]:
     return rendered
 
 
-def render_unknown(answers: Answers, places: Sequence[int]) -> list[bytes]:
-    """Return the answers to keys that the table does not have, for rows without features."""
-    version = answers.table_version
+def render_unanswered(
+    version: TableVersion, keys: KeyColumns, ages: Sequence[Age], reasons: Sequence[str]
+) -> list[bytes]:
+    """Return the answers to keys that the table does not answer, for rows without features."""
     frame = ScoreFrame.of_version(version, "table")
-    end = frame.end(version.data_as_of, answers.age)
-    keys = render_keys([column["name"] for column in version.key], answers.keys)
-    return [_rejected(frame, keys[place], _UNKNOWN_KEY, end) for place in places]
+    end_at = {age: frame.end(age.data_as_of(version).timestamp(), age) for age in set(ages)}
+    rendered = render_keys([column["name"] for column in version.key], keys)
+    parts = zip(rendered, reasons, ages, strict=True)
+    return [_rejected(frame, key, Rejection(None, reason), end_at[age]) for key, reason, age in parts]
 
 
 def render_keys(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> list[bytes]:

@@ -59,7 +59,7 @@ class Live:
         self._models = models
         self._clock = clock
         self._loaded = LoadedModels(reader, place, bounds)
-        self._table = TableLookup(models, lookup, self._loaded.process, bounds)
+        self._table = TableLookup(models, lookup, clock, self._loaded.process, bounds)
         self._arrow = ArrowAnswers(models, lookup, clock, self.score)
         self._following: asyncio.Task[None] | None = None
 
@@ -104,7 +104,9 @@ class Live:
             if table.version is not None and len(table.rendered) == keyed.rows:
                 return _in_order(table.version, table)
             published, loaded = await self._model(model, options.version)
-            if table.version is None or table.version.id == published.id:
+            if table.version is None:
+                table = self._table.refusals(published, keyed, options)
+            if table.version is not None and table.version.id == published.id:
                 rows = keyed.rows or score_rows.count_rows(body)
                 return await self._score_rest(published, loaded, body, rows, table, options)
         raise no_attempt_left(model)

@@ -13,7 +13,8 @@ from prescore_api.live.bounds import LiveBounds
 from prescore_api.live.messages import KeysRequest
 from prescore_api.live.process import ScoringProcess
 from prescore_api.service import kept
-from prescore_api.service.answers import Answers
+from prescore_api.service.answers import Age, Answers
+from prescore_api.service.clock import Clock
 from prescore_api.service.live import Source
 from prescore_api.service.lookup import KeyColumns, Lookup
 from prescore_api.service.models import Models
@@ -37,9 +38,12 @@ NO_ANSWERS = TableAnswers(None, {})
 class TableLookup:
     """Looks up the keys of requests for scores."""
 
-    def __init__(self, models: Models, lookup: Lookup, process: ScoringProcess, bounds: LiveBounds) -> None:
+    def __init__(
+        self, models: Models, lookup: Lookup, clock: Clock, process: ScoringProcess, bounds: LiveBounds
+    ) -> None:
         self._models = models
         self._lookup = lookup
+        self._clock = clock
         self._process = process
         self._bounds = bounds
         self._parsing: dict[str, BatchedCalls] = {}
@@ -70,10 +74,10 @@ class TableLookup:
         return outcomes
 
     async def answers(self, model: str, keyed: KeyedRows, options: LookupOptions) -> TableAnswers:
-        """Return the answers that the table has; none while it is too old or cannot be read. Raises as `Lookup.many`.
+        """Return the answers that the table has; none while it is too old or cannot be read.
 
-        They include those to keys that it does not have, in rows that cannot be scored. Kept rows that are too old are
-        left out.
+        They include those to rows without features whose keys it does not have, or whose kept rows are too old. Raises
+        as `Lookup.many` if no row has features, and DatabaseUnavailable if some have none.
         """
         if not keyed.numbers:
             return NO_ANSWERS
@@ -83,29 +87,64 @@ class TableLookup:
 
         try:
             answers = await self._lookup.find(model, parse, options)
-        except (TooOld, DatabaseUnavailable):
+        except TooOld:
+            if keyed.nothing_scorable:
+                raise
+            return NO_ANSWERS
+        except DatabaseUnavailable:
             if keyed.unscorable:
                 raise
             return NO_ANSWERS
         version = answers.table_version
-        too_old = {place: age for place, age in answers.kept_ages.items() if age.exceeded(version, options) is not None}
-        final = {place: age for place, age in too_old.items() if keyed.numbers[place] in keyed.unscorable}
-        kept.require(version, final, answers.keys, options)
-        rendered = _render(answers, keyed)
-        for place in too_old:
-            del rendered[keyed.numbers[place]]
-        return TableAnswers(version, rendered)
+        if keyed.nothing_scorable:
+            kept.require(version, answers.kept_ages, answers.keys, options)
+        return TableAnswers(version, _render(answers, keyed, options))
+
+    def refusals(self, version: TableVersion, keyed: KeyedRows, options: LookupOptions) -> TableAnswers:
+        """Return the answers to rows without features while a version's table is too old; NO_ANSWERS if it is not."""
+        if not keyed.unscorable:
+            return TableAnswers(version, {})
+        age = Age.at(version, self._clock.now())
+        try:
+            age.require(version, options)
+        except TooOld as error:
+            return TableAnswers(version, _render_refusals(version, keyed, age, str(error)))
+        return NO_ANSWERS
 
 
-def _render(answers: Answers, keyed: KeyedRows) -> dict[int, bytes]:
+def _render(answers: Answers, keyed: KeyedRows, options: LookupOptions) -> dict[int, bytes]:
     """Return the answers by row number: those that were found, and those to rows that cannot be scored, either."""
+    version = answers.table_version
+    too_old = _too_old(answers, options)
     rendered = {}
-    unknown = {}
+    reasons = {}
     for place, (number, answer) in enumerate(zip(keyed.numbers, scores.render_found(answers), strict=True)):
-        if answer is not None:
+        if answer is not None and place not in too_old:
             rendered[number] = answer
         elif number in keyed.unscorable:
-            unknown[number] = place
-    if unknown:
-        rendered.update(zip(unknown, scores.render_unknown(answers, list(unknown.values())), strict=True))
+            reasons[place] = too_old.get(place, scores.UNKNOWN_KEY)
+    keys = [[column[place] for place in reasons] for column in answers.keys]
+    ages = [answers.kept_ages.get(place, answers.age) for place in reasons]
+    unanswered = scores.render_unanswered(version, keys, ages, list(reasons.values()))
+    rendered.update(zip([keyed.numbers[place] for place in reasons], unanswered, strict=True))
     return rendered
+
+
+def _too_old(answers: Answers, options: LookupOptions) -> dict[int, str]:
+    """Return the kept rows that are older than the options or the model allow, by place, each with a message."""
+    version = answers.table_version
+    messages = {}
+    for place, age in answers.kept_ages.items():
+        limit = age.exceeded(version, options)
+        if limit is not None:
+            key = [column[place] for column in answers.keys]
+            messages[place] = str(kept.too_old(version, age, key, limit))
+    return messages
+
+
+def _render_refusals(version: TableVersion, keyed: KeyedRows, age: Age, reason: str) -> dict[int, bytes]:
+    places = [place for place, number in enumerate(keyed.numbers) if number in keyed.unscorable]
+    numbers = [keyed.numbers[place] for place in places]
+    keys = score_rows.parse_keys(version.key, [keyed.keys[place] for place in places], numbers)
+    rendered = scores.render_unanswered(version, keys, [age] * len(places), [reason] * len(places))
+    return dict(zip(numbers, rendered, strict=True))

@@ -43,10 +43,11 @@ def require(version: TableVersion, ages: Mapping[int, Age], keys: Keys, options:
     for position, age in ages.items():
         limit = age.exceeded(version, options)
         if limit is not None:
-            raise _too_old(version, age, [column[position] for column in keys], limit)
+            raise too_old(version, age, [column[position] for column in keys], limit)
 
 
-def _too_old(version: TableVersion, age: Age, key: Sequence[Any], limit: str) -> TooOld:
+def too_old(version: TableVersion, age: Age, key: Sequence[Any], limit: str) -> TooOld:
+    """Return the error for the kept row of a key, whose age exceeds a limit, given as a clause."""
     named = ", ".join(f"{column['name']}={value}" for column, value in zip(version.key, key, strict=True))
     return TooOld(
         f"The row of {named} in {version.model} version {version.version} is too old: it is kept although its key has "
