@@ -38,43 +38,94 @@ class AffectedRows:
 
 def read(connection: Connection, shared: SharedBase, columns: Sequence[SharedColumn]) -> AffectedRows:
     """Copy the affected rows into temporary tables. Pass them to `discard` before the end of the transaction."""
+    base_table = sql.Identifier(VERSIONS, shared.base["rows_table"])
     key = [column["name"] for column in shared.base["key_columns"]]
-    names = {"key": identifiers(key), "columns": identifiers([*key, *(column.name for column in columns)])}
-    if shared.largest_delta < _SMALL * (shared.base["rows"] or 0):
-        table_name = sql.Identifier(VERSIONS, shared.base["rows_table"]).as_string()
-        connection.execute(query("comparison_use_index", base=sql.Literal(table_name)))
-    base = _create(connection, shared.base, "base", _base_rows(shared, names))
+    outputs = [column.name for column in columns]
+    names = {
+        "key": identifiers(key),
+        "columns": identifiers([*key, *outputs]),
+    }
+    _choose_join(connection, shared, base_table)
+    base = _create(
+        connection,
+        shared.base,
+        "base",
+        _base_rows(shared, base_table, names),
+    )
     connection.execute(query("comparison_use_any_join"))
-    relations = []
-    for name, version in (("a", shared.a), ("b", shared.b)):
-        table = delta(version)
-        if table is None:
-            relations.append(base)
-            continue
-        number = sql.Literal(version["rows_version"])
-        rows = query("comparison_delta_rows", delta=table, version=number, base=base.name, **names)
-        relations.append(_create(connection, version, name, rows))
-    return AffectedRows(base, *relations)
+    a = _read_version(connection, shared.a, "a", base, names)
+    b = _read_version(connection, shared.b, "b", base, names)
+    return AffectedRows(base, a, b)
 
 
 def discard(connection: Connection, rows: AffectedRows) -> None:
     """Drop the temporary tables."""
-    copies = [relation for relation in (rows.a, rows.b) if relation is not rows.base]
-    for relation in (rows.base, *copies):
-        connection.execute(query("tables_discard", table=relation.name))
+    _discard(connection, rows.base)
+    for relation in (rows.a, rows.b):
+        if relation is not rows.base:
+            _discard(connection, relation)
 
 
-def _base_rows(shared: SharedBase, names: Mapping[str, sql.Composable]) -> sql.Composed:
-    base = sql.Identifier(VERSIONS, shared.base["rows_table"])
-    keys = [query("comparison_keys", relation=table, key=names["key"]) for table in shared.deltas]
+def _choose_join(connection: Connection, shared: SharedBase, base_table: sql.Identifier) -> None:
+    """Have the rows of the base looked up by their keys if the deltas are small."""
+    rows = shared.base["rows"] or 0
+    if shared.largest_delta >= _SMALL * rows:
+        return
+    name = sql.Literal(base_table.as_string())
+    connection.execute(query("comparison_use_index", base=name))
+
+
+def _base_rows(
+    shared: SharedBase,
+    base_table: sql.Identifier,
+    names: Mapping[str, sql.Composable],
+) -> sql.Composed:
+    """Return the statement that reads the rows of the base whose keys are in either delta."""
+    keys = []
+    for table in shared.deltas:
+        selected = query("comparison_keys", relation=table, key=names["key"])
+        keys.append(selected)
     if not keys:
-        keys = [query("comparison_no_keys", relation=base, key=names["key"])]
-    return query("comparison_base_rows", keys=sql.SQL(" union ").join(keys), base=base, **names)
+        none = query("comparison_no_keys", relation=base_table, key=names["key"])
+        keys.append(none)
+    return query(
+        "comparison_base_rows",
+        keys=sql.SQL(" union ").join(keys),
+        base=base_table,
+        **names,
+    )
+
+
+def _read_version(
+    connection: Connection,
+    version: Version,
+    name: str,
+    base: Relation,
+    names: Mapping[str, sql.Composable],
+) -> Relation:
+    """Return the affected rows of a version: those of the base, if it is equal to the base."""
+    table = delta(version)
+    if table is None:
+        return base
+    rows = query(
+        "comparison_delta_rows",
+        delta=table,
+        version=sql.Literal(version["rows_version"]),
+        base=base.name,
+        **names,
+    )
+    return _create(connection, version, name, rows)
 
 
 def _create(connection: Connection, version: Version, name: str, rows: sql.Composed) -> Relation:
     """Create a table with rows of a version."""
     table = sql.Identifier("pg_temp", f"prescore_affected_{name}")
-    cursor = connection.execute(query("comparison_affected", table=table, rows=rows))
+    statement = query("comparison_affected", table=table, rows=rows)
+    created = connection.execute(statement)
     connection.execute(query("tables_analyze", table=table))
-    return replace(Relation.from_version(version, VERSIONS, cursor.rowcount), name=table)
+    relation = Relation.from_version(version, VERSIONS, created.rowcount)
+    return replace(relation, name=table)
+
+
+def _discard(connection: Connection, relation: Relation) -> None:
+    connection.execute(query("tables_discard", table=relation.name))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 
 COARSE = 0.004
 """The share of the values above which a bin of different values is too coarse: four times that in a profile."""
@@ -25,29 +24,56 @@ class Bin:
     @property
     def squares(self) -> float:
         """The sum of the squared distances from the mean."""
-        return self.rows * self.deviation**2
+        variance = self.deviation**2
+        return self.rows * variance
+
+    def squares_from(self, center: float) -> float:
+        """Return the sum of the squared distances from a center."""
+        distance = self.mean - center
+        between = self.rows * distance**2
+        return self.squares + between
+
+    @property
+    def has_one_value(self) -> bool:
+        """Whether all of its values are equal."""
+        return self.low == self.high
 
 
 def edges(values: Iterable[float]) -> list[float]:
     """Return edges that give each of these values a bin of its own, and one to the values between two of them."""
-    return sorted({edge for value in values for edge in (value, math.nextafter(value, math.inf))})
+    found: set[float] = set()
+    for value in values:
+        found.add(value)
+        found.add(math.nextafter(value, math.inf))
+    return sorted(found)
+
+
+def count(bins: Iterable[Bin]) -> int:
+    """Return the number of values."""
+    return sum(each.rows for each in bins)
 
 
 def moments(bins: Sequence[Bin]) -> tuple[int, float | None, float | None]:
     """Return the number of values, their mean and their standard deviation; None for these without a value."""
-    rows = sum(each.rows for each in bins)
+    rows = count(bins)
     if not rows:
         return 0, None, None
-    mean = math.fsum(each.rows * each.mean for each in bins) / rows
-    # The variance within the bins, and between them.
-    squares = math.fsum(each.rows * (each.deviation**2 + (each.mean - mean) ** 2) for each in bins)
-    return rows, mean, math.sqrt(squares / rows)
+    totals = [each.rows * each.mean for each in bins]
+    mean = math.fsum(totals) / rows
+    squares = [each.squares_from(mean) for each in bins]
+    variance = math.fsum(squares) / rows
+    return rows, mean, math.sqrt(variance)
 
 
 def are_coarse(bins: Sequence[Bin]) -> bool:
     """Return whether a bin of different values has too many of all for what is measured from bins alone."""
-    limit = COARSE * sum(each.rows for each in bins)
-    return any(each.rows > limit and each.low < each.high for each in bins)
+    limit = COARSE * count(bins)
+    for each in bins:
+        if each.has_one_value:
+            continue
+        if each.rows > limit:
+            return True
+    return False
 
 
 def replaced(bins: Iterable[Bin], removed: Iterable[Bin], added: Iterable[Bin]) -> list[Bin] | None:
@@ -56,19 +82,35 @@ def replaced(bins: Iterable[Bin], removed: Iterable[Bin], added: Iterable[Bin]) 
     Numbers of values and moments follow exactly, up to rounding. Within the distribution, `low` and `high` may stay
     wider than the values that are left. Returns None if the smallest or the largest value of all cannot be known.
     """
-    removed_by_bucket = {each.bucket: each for each in removed}
-    added_by_bucket = {each.bucket: each for each in added}
-    by_bucket = {each.bucket: each for each in bins}
+    before = by_bucket(bins)
+    lost = by_bucket(removed)
+    won = by_bucket(added)
     changes: list[_Change] = []
-    for bucket in sorted(by_bucket | removed_by_bucket | added_by_bucket):
-        change = _Change(by_bucket.get(bucket), removed_by_bucket.get(bucket), added_by_bucket.get(bucket))
+    results: list[Bin] = []
+    for bucket in sorted(before | lost | won):
+        change = _Change(
+            before.get(bucket),
+            lost.get(bucket),
+            won.get(bucket),
+        )
         if change.left < 0:
             return None
-        if change.result is not None:
+        result = change.result()
+        if result is not None:
             changes.append(change)
-    if changes and not (changes[0].keeps_low and changes[-1].keeps_high):
+            results.append(result)
+    if not changes:
+        return []
+    if not changes[0].keeps_low():
         return None
-    return [change.result for change in changes if change.result is not None]
+    if not changes[-1].keeps_high():
+        return None
+    return results
+
+
+def by_bucket(bins: Iterable[Bin]) -> dict[int, Bin]:
+    """Return bins by their buckets."""
+    return {each.bucket: each for each in bins}
 
 
 @dataclass(frozen=True)
@@ -82,47 +124,65 @@ class _Change:
     @property
     def left(self) -> int:
         """The number of values before, less those that were removed; negative if the bin is not that of a version."""
-        return (self.before.rows if self.before else 0) - (self.removed.rows if self.removed else 0)
+        left = 0
+        if self.before is not None:
+            left += self.before.rows
+        if self.removed is not None:
+            left -= self.removed.rows
+        return left
 
-    @cached_property
     def result(self) -> Bin | None:
-        """The bin afterwards, None if it is empty."""
-        if self.before is None or not self.left:
+        """Return the bin afterwards, None if it is empty."""
+        found = self.before
+        if found is None or not self.left:
             return self.added
         if self.removed == self.added:
-            return self.before
-        rest = self.before if self.removed is None else _without(self.before, self.removed)
-        return rest if self.added is None else _with(rest, self.added)
+            return found
+        if self.removed is not None:
+            found = _without(found, self.removed)
+        if self.added is not None:
+            found = _with(found, self.added)
+        return found
 
-    @property
     def keeps_low(self) -> bool:
-        """Whether `low` is a value that is still there."""
-        if self._is_certain or self.before is None or self.removed is None:
+        """Return whether `low` is a value that is still there."""
+        before = self.before
+        removed = self.removed
+        added = self.added
+        if before is None or removed is None:
             return True
-        return self.removed.low > self.before.low or (self.added is not None and self.added.low <= self.before.low)
+        if not self.left or before.has_one_value:
+            return True
+        if removed.low > before.low:
+            return True
+        return added is not None and added.low <= before.low
 
-    @property
     def keeps_high(self) -> bool:
-        """Whether `high` is a value that is still there."""
-        if self._is_certain or self.before is None or self.removed is None:
+        """Return whether `high` is a value that is still there."""
+        before = self.before
+        removed = self.removed
+        added = self.added
+        if before is None or removed is None:
             return True
-        return self.removed.high < self.before.high or (self.added is not None and self.added.high >= self.before.high)
-
-    @property
-    def _is_certain(self) -> bool:
-        """Whether what is left of the bin has one value, or nothing is left."""
-        return not self.left or (self.before is not None and self.before.low == self.before.high)
+        if not self.left or before.has_one_value:
+            return True
+        if removed.high < before.high:
+            return True
+        return added is not None and added.high >= before.high
 
 
 def _with(one: Bin, other: Bin) -> Bin:
     rows = one.rows + other.rows
     distance = other.mean - one.mean
-    squares = one.squares + other.squares + distance**2 * one.rows * other.rows / rows
-    return replace(
-        one,
+    share = other.rows / rows
+    between = distance**2 * one.rows * share
+    squares = one.squares + other.squares + between
+    variance = squares / rows
+    return Bin(
+        bucket=one.bucket,
         rows=rows,
-        mean=one.mean + distance * other.rows / rows,
-        deviation=math.sqrt(squares / rows),
+        mean=one.mean + distance * share,
+        deviation=math.sqrt(variance),
         low=min(one.low, other.low),
         high=max(one.high, other.high),
     )
@@ -131,7 +191,16 @@ def _with(one: Bin, other: Bin) -> Bin:
 def _without(whole: Bin, part: Bin) -> Bin:
     rows = whole.rows - part.rows
     distance = whole.mean - part.mean
-    squares = whole.squares - part.squares - distance**2 * whole.rows * part.rows / rows
+    share = part.rows / rows
+    between = distance**2 * whole.rows * share
+    squares = whole.squares - part.squares - between
     # Rounding may leave less than nothing.
-    deviation = math.sqrt(max(squares, 0.0) / rows)
-    return replace(whole, rows=rows, mean=whole.mean + distance * part.rows / rows, deviation=deviation)
+    variance = max(squares, 0.0) / rows
+    return Bin(
+        bucket=whole.bucket,
+        rows=rows,
+        mean=whole.mean + distance * share,
+        deviation=math.sqrt(variance),
+        low=whole.low,
+        high=whole.high,
+    )

@@ -164,7 +164,8 @@ def _derive_bins(
         profiled.edges or (),
     )
     bins_a, bins_b = (bins.replaced(profiled.bins, removed, each) for each in added)
-    return _DerivedBins(bins_a, bins_b, _count(profiled.bins) - _count(removed))
+    equal = bins.count(profiled.bins) - bins.count(removed)
+    return _DerivedBins(bins_a, bins_b, equal)
 
 
 def _read_whole(connection: Connection, shared: SharedBase, column: SharedColumn) -> Distributions:
@@ -173,7 +174,3 @@ def _read_whole(connection: Connection, shared: SharedBase, column: SharedColumn
     pair = Pair(*relations)
     sample = read_sample(connection, pair.a, [column])
     return read_distributions(connection, pair, column, sample.edges[column.name])
-
-
-def _count(found: Sequence[Bin]) -> int:
-    return sum(each.rows for each in found)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from prescore.comparison import bins
 from prescore.comparison.bins import Bin
 from prescore.comparison.differences import POINTS, Bucket
 
@@ -34,20 +36,25 @@ class Place:
         """The quantile, by linear interpolation within a bin of different values."""
         if self.value is not None:
             return self.value
+        low = self.bin.low
+        width = self.bin.high - low
         share = (self.place - 1) / (self.bin.rows - 1)
-        return self.bin.low + share * (self.bin.high - self.bin.low)
+        return low + share * width
 
 
-def places(bins: Sequence[Bin]) -> list[Place]:
+def places(in_order: Sequence[Bin]) -> list[Place]:
     """Return where the quantiles at `POINTS` are, as `percentile_disc` defines them; empty without a value."""
-    ends = list(accumulate(each.rows for each in bins))
+    ends = list(accumulate(each.rows for each in in_order))
     if not ends:
         return []
-    ranks = [max(1, math.ceil(point * ends[-1])) for point in POINTS]
     found = []
-    for rank in ranks:
-        each, end = next((each, end) for each, end in zip(bins, ends, strict=True) if end >= rank)
-        found.append(Place(each, rank - (end - each.rows)))
+    for point in POINTS:
+        rank = max(1, math.ceil(point * ends[-1]))
+        # The first bin that ends at the rank or beyond.
+        index = bisect_left(ends, rank)
+        each = in_order[index]
+        below = ends[index] - each.rows
+        found.append(Place(each, rank - below))
     return found
 
 
@@ -60,14 +67,20 @@ class Histogram:
     @classmethod
     def from_bins(cls, a: Iterable[Bin], b: Iterable[Bin]) -> Histogram:
         """Return the histogram of two versions whose bins have the same edges."""
-        in_a = {each.bucket: each for each in a}
-        in_b = {each.bucket: each for each in b}
-        return cls([_cell(in_a.get(bucket), in_b.get(bucket)) for bucket in sorted(in_a | in_b)])
+        in_a = bins.by_bucket(a)
+        in_b = bins.by_bucket(b)
+        cells = []
+        for bucket in sorted(in_a | in_b):
+            cell = _cell(in_a.get(bucket), in_b.get(bucket))
+            cells.append(cell)
+        return cls(cells)
 
     @property
     def totals(self) -> tuple[int, int]:
         """The rows of either version."""
-        return sum(cell.a for cell in self.cells), sum(cell.b for cell in self.cells)
+        total_a = sum(cell.a for cell in self.cells)
+        total_b = sum(cell.b for cell in self.cells)
+        return total_a, total_b
 
     def ks(self) -> float | None:
         """Return the largest distance between the cumulative distributions at the ends of bins, None without a value.
@@ -78,12 +91,14 @@ class Histogram:
         total_a, total_b = self.totals
         if not total_a or not total_b:
             return None
-        cumulated = zip(
-            accumulate(cell.a for cell in self.cells),
-            accumulate(cell.b for cell in self.cells),
-            strict=True,
-        )
-        return max(abs(a / total_a - b / total_b) for a, b in cumulated)
+        below_a = below_b = 0
+        distances = []
+        for cell in self.cells:
+            below_a += cell.a
+            below_b += cell.b
+            distance = below_a / total_a - below_b / total_b
+            distances.append(abs(distance))
+        return max(distances)
 
     def deciles(self) -> tuple[Bucket, ...]:
         """Return the rows between the deciles of the first version, to the next bin."""
@@ -91,17 +106,20 @@ class Histogram:
         grouped: dict[int, list[Bucket]] = {}
         below = 0
         for cell in self.cells:
-            decile = min(_DECILES * below // total_a, _DECILES - 1) if total_a else 0
-            grouped.setdefault(decile, []).append(cell)
+            decile = 0
+            if total_a:
+                decile = min(_DECILES * below // total_a, _DECILES - 1)
+            merged = grouped.setdefault(decile, [])
+            merged.append(cell)
             below += cell.a
         return tuple(_merged(cells) for cells in grouped.values())
 
 
 def _cell(a: Bin | None, b: Bin | None) -> Bucket:
-    bins = [each for each in (a, b) if each is not None]
+    present = [each for each in (a, b) if each is not None]
     return Bucket(
-        low=min(each.low for each in bins),
-        high=max(each.high for each in bins),
+        low=min(each.low for each in present),
+        high=max(each.high for each in present),
         a=a.rows if a else 0,
         b=b.rows if b else 0,
     )
@@ -122,14 +140,14 @@ def bounds(found: Iterable[Place]) -> tuple[list[float], list[int]]:
     ranks: list[int] = []
     within = 0
     last: Bin | None = None
-    for place in _unknown(found):
+    for place in found:
+        if place.value is not None:
+            continue
         if place.bin is not last:
-            within += last.rows if last else 0
-            limits += [place.bin.low, math.nextafter(place.bin.high, math.inf)]
+            if last is not None:
+                within += last.rows
             last = place.bin
+            above = math.nextafter(last.high, math.inf)
+            limits += [last.low, above]
         ranks.append(within + place.place)
     return limits, ranks
-
-
-def _unknown(found: Iterable[Place]) -> Iterator[Place]:
-    return (place for place in found if place.value is None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg import sql
@@ -50,8 +50,12 @@ Profile = Mapping[str, ColumnProfile]
 
 def get(connection: Connection, version: Version) -> Profile:
     """Return the profile of a full version as far as the catalog has it."""
-    rows = Catalog(connection).all("profiles_get", model=version["model"], version=version["version"])
-    return {row["column_name"]: _from_row(row) for row in rows}
+    catalog = Catalog(connection)
+    found = {}
+    for row in catalog.all("profiles_get", **_key(version)):
+        name = row["column_name"]
+        found[name] = _from_row(row)
+    return found
 
 
 def complete(
@@ -73,12 +77,14 @@ def refine(
     changed: Sequence[Relation],
 ) -> ColumnProfile:
     """Return the profile of a number with more edges, which come from relations with rows that changed."""
-    edges = set(profile.edges or ())
+    distinct = set(profile.edges or ())
     for relation in changed:
-        edges.update(read_sample(connection, relation, [column], _CHANGED_STEPS).edges[column.name])
-    whole = Relation.from_version(version, VERSIONS, version["rows"] or 0)
-    (counted,) = read_bins(connection, [whole.name], column, sorted(edges))
-    return replace(profile, edges=sorted(edges), bins=counted)
+        sample = read_sample(connection, relation, [column], _CHANGED_STEPS)
+        distinct.update(sample.edges[column.name])
+    edges = sorted(distinct)
+    whole = _relation(version)
+    (counted,) = read_bins(connection, [whole.name], column, edges)
+    return replace(profile, edges=edges, bins=counted)
 
 
 def save(connection: Connection, version: Version, profile: Profile) -> None:
@@ -89,7 +95,7 @@ def save(connection: Connection, version: Version, profile: Profile) -> None:
     if not profile:
         return
     catalog = Catalog(connection)
-    key = {"model": version["model"], "version": version["version"]}
+    key = _key(version)
     with connection.transaction():
         if not catalog.one("profiles_lock", **key)["locked"]:
             return
@@ -117,8 +123,19 @@ def is_large(version: Version) -> bool:
 
 def read_labels(connection: Connection, relation: sql.Identifier, column: SharedColumn) -> Labels:
     """Return how many rows of a relation have each value of a column."""
-    statement = query("comparison_labels", column=column.identifier, relation=relation)
-    return Counter({row["value"]: row["rows"] for row in connection.execute(statement)})
+    statement = query(
+        "comparison_labels",
+        column=column.identifier,
+        relation=relation,
+    )
+    labels: Labels = Counter()
+    for row in connection.execute(statement):
+        labels[row["value"]] = row["rows"]
+    return labels
+
+
+def _key(version: Version) -> dict[str, Any]:
+    return {"model": version["model"], "version": version["version"]}
 
 
 def _lacks(profile: ColumnProfile | None, column: SharedColumn) -> bool:
@@ -128,19 +145,24 @@ def _lacks(profile: ColumnProfile | None, column: SharedColumn) -> bool:
 
 
 def _read(connection: Connection, version: Version, columns: Sequence[SharedColumn]) -> dict[str, ColumnProfile]:
-    relation = Relation.from_version(version, VERSIONS, version["rows"] or 0)
+    relation = _relation(version)
     sample = read_sample(connection, relation, columns)
     found = {}
     for column in columns:
-        edges = None
+        name = column.name
+        edges = labels = None
         counted: list[Bin] = []
         if column.is_number:
-            edges = _read_edges(connection, relation, column, sample.edges[column.name])
+            edges = _read_edges(connection, relation, column, sample.edges[name])
             (counted,) = read_bins(connection, [relation.name], column, edges)
-        has_labels = column.may_be_label and sample.labels[column.name] <= MAX_LABEL_PAIRS
-        labels = read_labels(connection, relation.name, column) if has_labels else None
-        found[column.name] = ColumnProfile(edges, counted, labels)
+        if column.may_be_label and sample.labels[name] <= MAX_LABEL_PAIRS:
+            labels = read_labels(connection, relation.name, column)
+        found[name] = ColumnProfile(edges, counted, labels)
     return found
+
+
+def _relation(version: Version) -> Relation:
+    return Relation.from_version(version, VERSIONS, version["rows"] or 0)
 
 
 def _read_edges(
@@ -167,19 +189,36 @@ def _read_edges(
 
 
 def _from_row(row: dict[str, Any]) -> ColumnProfile:
-    arrays = (row["buckets"], row["rows"], row["means"], row["deviations"], row["lows"], row["highs"])
+    labels = None
+    if row["labels"] is not None:
+        labels = Counter(dict(row["labels"]))
+    values = zip(
+        row["buckets"],
+        row["rows"],
+        row["means"],
+        row["deviations"],
+        row["lows"],
+        row["highs"],
+        strict=True,
+    )
     return ColumnProfile(
         edges=row["edges"],
-        bins=[Bin(*values) for values in zip(*arrays, strict=True)],
-        labels=None if row["labels"] is None else Counter(dict(row["labels"])),
+        bins=[Bin(*each) for each in values],
+        labels=labels,
     )
 
 
 def _to_row(profile: ColumnProfile) -> dict[str, Any]:
-    names = ("buckets", "rows", "means", "deviations", "lows", "highs")
-    arrays = [list(values) for values in zip(*map(astuple, profile.bins), strict=True)] or [[] for _ in names]
+    labels = None
+    if profile.labels is not None:
+        labels = Jsonb(list(profile.labels.items()))
     return {
         "edges": profile.edges,
-        **dict(zip(names, arrays, strict=True)),
-        "labels": None if profile.labels is None else Jsonb(list(profile.labels.items())),
+        "buckets": [each.bucket for each in profile.bins],
+        "rows": [each.rows for each in profile.bins],
+        "means": [each.mean for each in profile.bins],
+        "deviations": [each.deviation for each in profile.bins],
+        "lows": [each.low for each in profile.bins],
+        "highs": [each.high for each in profile.bins],
+        "labels": labels,
     }

@@ -38,32 +38,62 @@ def reuse(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
     if version["changes"] is not None or version["state"] != "building":
         return
     served = _served(catalog, version)
-    reason = "no version was served" if served is None else _reason_against(job, catalog, version, served)
-    if served is None or reason is not None:
-        _record_full(catalog, lease, version, reason or "")
+    if served is None:
+        _record_full(catalog, lease, version, "no version was served")
         return
-    base = catalog.version(job.model, served["base_version"] or served["rows_version"])
+    reason = _reason_against(job, catalog, version, served)
+    if reason is not None:
+        _record_full(catalog, lease, version, reason)
+        return
     keeps_fewer = _keeps_fewer(job, catalog, version, served)
-    if version["snapshot_fingerprint"] == served["snapshot_fingerprint"] and not keeps_fewer:
+    if keeps_fewer or version["snapshot_fingerprint"] != served["snapshot_fingerprint"]:
+        _reuse_rows(job, lease, catalog, version, served, keeps_fewer=keeps_fewer)
+    else:
         _share_snapshot(job, lease, catalog, version, served)
-        return
+
+
+def _reuse_rows(
+    job: Job,
+    lease: Lease,
+    catalog: Catalog,
+    version: Version,
+    served: Version,
+    *,
+    keeps_fewer: bool,
+) -> None:
+    """Compare the snapshot with that of the served version's base, and decide by what differs."""
+    base = _base(catalog, served)
+    label = f"version {base['version']}"
     rejected = rejects.read_keys(catalog, base, while_scoring=True)
     found = _find(job, version, base, rejected)
     if found is None:
-        _record_full(catalog, lease, version, f"the snapshot cannot be compared with that of version {base['version']}")
-    elif not keeps_fewer and _is_unchanged(job, catalog, version, served, found, rejected.num_rows):
+        reason = f"the snapshot cannot be compared with that of {label}"
+        _record_full(catalog, lease, version, reason)
+        return
+    if not keeps_fewer and _is_unchanged(job, catalog, version, served, found, rejected.num_rows):
         _share_snapshot(job, lease, catalog, version, served)
-    elif len(found.scored) + found.vanished.num_rows > LARGEST_SHARE * (base["snapshot_rows"] or 0):
-        _record_full(catalog, lease, version, f"more than half of the rows of version {base['version']} have changed")
-    else:
-        _begin_delta(job, lease, catalog, version, base, found)
+        return
+    differing = len(found.scored) + found.vanished.num_rows
+    limit = LARGEST_SHARE * (base["snapshot_rows"] or 0)
+    if differing > limit:
+        reason = f"more than half of the rows of {label} have changed"
+        _record_full(catalog, lease, version, reason)
+        return
+    _begin_delta(job, lease, catalog, version, base, found)
+
+
+def _base(catalog: Catalog, version: Version) -> Version:
+    """Return the full version whose rows a version shows: that of a delta, or the owner of its rows."""
+    number = version["base_version"] or version["rows_version"]
+    return catalog.version(version["model"], number)
 
 
 def _keeps_fewer(job: Job, catalog: Catalog, version: Version, served: Version) -> bool:
     """Return whether a version may not keep all rows that the served one keeps: one expires, or is rejected now."""
     if served["kept"] and version["rejected"]:
         return True
-    return kept.any_expires(catalog.connection, served, version["data_as_of"], job.spec.vanished.keep_for)
+    keep_for = job.spec.vanished.keep_for
+    return kept.any_expires(catalog.connection, served, version["data_as_of"], keep_for)
 
 
 def reuse_unchanged(job: Job, lease: Lease, catalog: Catalog, version: Version, value: str | None) -> bool:
@@ -76,16 +106,25 @@ def reuse_unchanged(job: Job, lease: Lease, catalog: Catalog, version: Version, 
     served = _served(catalog, version)
     if served is None or served["unchanged_value"] != value:
         return False
-    if not _reads_the_same(job, version, served) or _reason_against(job, catalog, version, served) is not None:
+    if not _reads_the_same(job, version, served):
         return False
-    clock = job.spec.domain.data_as_of
-    has_column = clock is not None and clock.column is not None
-    time = served["data_as_of"] if has_column else data_as_of.query(job.source, job.spec)
+    if _reason_against(job, catalog, version, served) is not None:
+        return False
+    time = _unchanged_time(job, served)
     moment = time or version["as_of"] or version["started_at"]
-    if kept.any_expires(catalog.connection, served, moment, job.spec.vanished.keep_for):
+    keep_for = job.spec.vanished.keep_for
+    if kept.any_expires(catalog.connection, served, moment, keep_for):
         return False
     _share(catalog, lease, version, served, time)
     return True
+
+
+def _unchanged_time(job: Job, served: Version) -> datetime | None:
+    """Return the time of the inputs now if the domain has not changed; None if the spec names no clock."""
+    clock = job.spec.domain.data_as_of
+    if clock is not None and clock.column is not None:
+        return served["data_as_of"]
+    return data_as_of.query(job.source, job.spec)
 
 
 def _reads_the_same(job: Job, version: Version, served: Version) -> bool:
@@ -102,8 +141,11 @@ def _reads_the_same(job: Job, version: Version, served: Version) -> bool:
 
 def _served(catalog: Catalog, version: Version) -> Version | None:
     """Return the published version, None if there is none."""
-    published = catalog.model(version["model"])["published_version"]
-    return None if published is None else catalog.version(version["model"], published)
+    model = version["model"]
+    published = catalog.model(model)["published_version"]
+    if published is None:
+        return None
+    return catalog.version(model, published)
 
 
 def _reason_against(job: Job, catalog: Catalog, version: Version, served: Version) -> str | None:
@@ -119,13 +161,14 @@ def _reason_against(job: Job, catalog: Catalog, version: Version, served: Versio
         return f"{label} was made with {served['runtime']}, and not with {version['runtime']}"
     if _made_by(version) != _made_by(served):
         return f"the spec is not the one that {label} was made with"
-    if domain.fingerprint(job.source, job.query, None, served["as_of"]) != served["domain_fingerprint"]:
+    fingerprint = domain.fingerprint(job.source, job.query, None, served["as_of"])
+    if fingerprint != served["domain_fingerprint"]:
         return f"the domain query or its source is not the one that {label} was made with"
     if served["prescore_version"] != release("prescore"):
         return f"{label} was made by another release of prescore"
     if may_be_edited(catalog, served):
         return f"the table of {label} was changed by hand, or an update of it was rolled back"
-    base = catalog.version(job.model, served["base_version"] or served["rows_version"])
+    base = _base(catalog, served)
     if not rejects.all_written(catalog.connection, base) or not job.store.is_snapshot_intact(base):
         return f"the snapshot or the rejects of version {base['version']} are not complete any more"
     return None
@@ -133,8 +176,10 @@ def _reason_against(job: Job, catalog: Catalog, version: Version, served: Versio
 
 def _made_by(version: Version) -> tuple[list[str], dict[str, Any]]:
     """Return what a version's spec says about its rows: the order of the key, and all but the comments."""
-    content = {**version["spec"]}
-    content["outputs"] = {name: {**output, "comment": ""} for name, output in content["outputs"].items()}
+    outputs = {}
+    for name, output in version["spec"]["outputs"].items():
+        outputs[name] = {**output, "comment": ""}
+    content = {**version["spec"], "outputs": outputs}
     return table.key_names(version), content
 
 
@@ -148,29 +193,41 @@ def _is_unchanged(job: Job, catalog: Catalog, version: Version, served: Version,
         return False
     owner = catalog.version(version["model"], served["rows_version"])
     if owner["base_version"] is not None:
-        if _numbers(catalog, version, found) != {name: (owner["changes"] or {}).get(name) for name in _NUMBERS}:
+        changes = owner["changes"] or {}
+        numbers = {name: changes.get(name) for name in _NUMBERS}
+        if _numbers(catalog, version, found) != numbers:
             return False
     elif found.vanished.num_rows or len(found.scored) > rejected:
         return False
     elif not rejected:
         return True
+    return _has_equal_snapshot(job, version, served)
+
+
+def _has_equal_snapshot(job: Job, version: Version, served: Version) -> bool:
     if not job.store.is_snapshot_intact(served):
         return False
     differences = _find(job, version, served)
-    return differences is not None and not len(differences.scored) and not differences.vanished.num_rows
+    if differences is None:
+        return False
+    return not len(differences.scored) and not differences.vanished.num_rows
 
 
 def _numbers(catalog: Catalog, version: Version, found: Changes) -> dict[str, int]:
     """Return how many rows are new, changed or vanished. A row that the snapshot rejected has not vanished."""
+    absent = found.vanished
+    key = absent.column_names
+    vanished = absent
     rejected = rejects.read_keys(catalog, version)
-    absent = found.vanished.num_rows
-    if absent and rejected.num_rows:
-        rejected = rejected.select(found.vanished.column_names).cast(found.vanished.schema)
-        vanished = found.vanished.join(rejected, found.vanished.column_names, join_type="left anti").num_rows
-    else:
-        vanished = absent
-    numbers = found.new, len(found.scored) - found.new, vanished, absent - vanished
-    return dict(zip(_NUMBERS, numbers, strict=True))
+    if absent.num_rows and rejected.num_rows:
+        rejected = rejected.select(key).cast(absent.schema)
+        vanished = absent.join(rejected, key, join_type="left anti")
+    return {
+        "new": found.new,
+        "changed": len(found.scored) - found.new,
+        "vanished": vanished.num_rows,
+        "rejected": absent.num_rows - vanished.num_rows,
+    }
 
 
 def _find(job: Job, version: Version, base: Version, again: pa.Table | None = None) -> Changes | None:

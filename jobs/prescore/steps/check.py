@@ -47,11 +47,30 @@ def check_version(
     not run on a trial. Returns the results. Raises Refused when a check failed; the refused table is kept for
     inspection. A version that is decided is checked only if `again`.
     """
-    if not again and is_decided(version, spec):
-        return version["checks"] or []
-    repeated = None if again else repeated_version(Catalog(connection), version, spec)
-    if repeated is not None:
-        return _record_repeated(connection, lease, version, spec, repeated)
+    if not again:
+        if is_decided(version, spec):
+            return version["checks"] or []
+        repeated = repeated_version(Catalog(connection), version, spec)
+        if repeated is not None:
+            return _check_repeated(connection, lease, version, spec, repeated)
+    results = _check_rows(database, connection, version, spec, own_expectations)
+    compared = None
+    if not _failed(results):
+        compared, limit_results = _compare(connection, version, spec)
+        results += limit_results
+    tables = {version["table_name"], version["rows_table"]}
+    _record(connection, lease, version, spec, results, tables, compared)
+    return results
+
+
+def _check_rows(
+    database: Database,
+    connection: Connection,
+    version: Version,
+    spec: Spec,
+    own_expectations: list[Any],
+) -> list[CheckResult]:
+    """Return the results of the compulsory checks and of the spec's own ones."""
     if version["trial_rows"] is not None:
         left_out = expectations.needing_all_rows(spec)
         own_expectations = [wanted for wanted in own_expectations if wanted.meta["title"] not in left_out]
@@ -63,33 +82,16 @@ def check_version(
     else:
         measures = compulsory.measure_delta(connection, version, base)
         differing = differing_rows(measures.rows, base["version"])
-        rows = measures.rows + (base["rows_stored"] or 0) - delta.count_replaced(connection, version, base)
+        carried = (base["rows_stored"] or 0) - delta.count_replaced(connection, version, base)
+        rows = measures.rows + carried
     rows_result, *others = compulsory.results(measures, rows, _expected_rows(version), differing)
-    results = [
+    return [
         rows_result,
         rejects.check(connection, version, spec.max_rejects),
         _check_keys(connection, version),
         *others,
         *expectations.validate(database, version, own_expectations, differing),
     ]
-    compared = None
-    if not _failed(results):
-        try:
-            compared = _compare(connection, version, spec)
-        # A run must not stop because what it replaces is not whole.
-        except DatabaseRefused as error:
-            _log.warning("%s version %s is not compared: %s", version["model"], version["version"], error)
-            results += limits.unmeasured(spec.comparison, str(error))
-        results += _limit_results(connection, version, spec, compared) if compared else []
-    failed = _failed(results)
-    with connection.transaction():
-        for name in sorted({version["table_name"], version["rows_table"]}):
-            roles.grant_version(connection, name, readable=not failed)
-        _record(Catalog(connection), version, results, spec.checks_fingerprint, compared)
-        lease.check(connection)
-    if failed:
-        raise Refused(refusal_message(version, results), results)
-    return results
 
 
 def repeated_version(catalog: Catalog, version: Version, spec: Spec) -> Version | None:
@@ -113,10 +115,14 @@ def _passed_base(connection: Connection, version: Version, spec: Spec) -> Versio
     return None if may_be_edited(catalog, base) else base
 
 
-def _record_repeated(
-    connection: Connection, lease: Lease, version: Version, spec: Spec, repeated: Version
+def _check_repeated(
+    connection: Connection,
+    lease: Lease,
+    version: Version,
+    spec: Spec,
+    repeated: Version,
 ) -> list[CheckResult]:
-    """Record the checks of a version whose rows passed them in an earlier version; only the rejects may be others."""
+    """Check a version whose rows passed the checks in an earlier version; only the rejects may be others."""
     unchanged: CheckResult = {
         "name": "unchanged",
         "passed": True,
@@ -124,24 +130,32 @@ def _record_repeated(
         "expected": "rows that passed these checks",
     }
     results = [unchanged, rejects.check(connection, version, spec.max_rejects)]
-    failed = _failed(results)
-    with connection.transaction():
-        roles.grant_version(connection, version["table_name"], readable=not failed)
-        _record(Catalog(connection), version, results, spec.checks_fingerprint, None)
-        lease.check(connection)
-    if failed:
-        raise Refused(refusal_message(version, results), results)
+    tables = {version["table_name"]}
+    _record(connection, lease, version, spec, results, tables)
     return results
 
 
-def _compare(connection: Connection, version: Version, spec: Spec) -> Comparison | None:
+def _compare(
+    connection: Connection,
+    version: Version,
+    spec: Spec,
+) -> tuple[Comparison | None, list[CheckResult]]:
+    """Compare a version with the served one, unless it is a backfill, and hold it against the limits of the spec."""
     catalog = Catalog(connection)
     if withheld.is_backfill(catalog, version):
-        return None
-    if spec.incremental is not None and spec.incremental.rebase and not spec.comparison.skip:
-        # The next versions will be compared by it.
-        profile.make(connection, version)
-    return compare_with_served(catalog, version, spec.comparison)
+        return None, []
+    try:
+        if spec.incremental is not None and spec.incremental.rebase and not spec.comparison.skip:
+            # The next versions will be compared by it.
+            profile.make(connection, version)
+        compared = compare_with_served(catalog, version, spec.comparison)
+    # A run must not stop because what it replaces is not whole.
+    except DatabaseRefused as error:
+        _log.warning("%s version %s is not compared: %s", version["model"], version["version"], error)
+        return None, limits.unmeasured(spec.comparison, str(error))
+    if compared is None:
+        return None, []
+    return compared, _limit_results(connection, version, spec, compared)
 
 
 def _limit_results(connection: Connection, version: Version, spec: Spec, compared: Comparison) -> list[CheckResult]:
@@ -187,33 +201,46 @@ def _failed(results: list[CheckResult]) -> list[CheckResult]:
 
 
 def _record(
-    catalog: Catalog,
+    connection: Connection,
+    lease: Lease,
     version: Version,
+    spec: Spec,
     results: list[CheckResult],
-    fingerprint: str,
-    compared: Comparison | None,
+    tables: set[str],
+    compared: Comparison | None = None,
 ) -> None:
-    model = version["model"]
-    number = version["version"]
+    """Record the results, and open the version's own tables to readers if it passed; raise Refused if it did not."""
     failed = _failed(results)
     state = "refused" if failed else "checked"
-    updated = catalog.execute(
-        "versions_check",
-        model=model,
-        version=number,
-        state=state,
-        checks=Jsonb(results),
-        checks_fingerprint=fingerprint,
-        comparison=None if compared is None else Jsonb(compared.without_rows()),
-        withhold=any(withheld.warnings(results)),
-    )
-    if updated != 1:
-        raise NotAllowed(
-            f"The checks of {model} version {number} cannot be recorded: it was {version['state']} when they began, "
-            "and was published, retired or made the canary meanwhile."
+    catalog = Catalog(connection)
+    with connection.transaction():
+        for name in sorted(tables):
+            roles.grant_version(connection, name, readable=not failed)
+        updated = catalog.execute(
+            "versions_check",
+            model=version["model"],
+            version=version["version"],
+            state=state,
+            checks=Jsonb(results),
+            checks_fingerprint=spec.checks_fingerprint,
+            comparison=None if compared is None else Jsonb(compared.without_rows()),
+            withhold=any(withheld.warnings(results)),
         )
-    detail = "; ".join(sentence(result) for result in failed)
-    lifecycle.record_end(catalog, version, state, detail or None)
+        _require_recorded(version, updated)
+        detail = "; ".join(sentence(result) for result in failed)
+        lifecycle.record_end(catalog, version, state, detail or None)
+        lease.check(connection)
+    if failed:
+        raise Refused(refusal_message(version, results), results)
+
+
+def _require_recorded(version: Version, updated: int) -> None:
+    if updated == 1:
+        return
+    raise NotAllowed(
+        f"The checks of {version['model']} version {version['version']} cannot be recorded: it was "
+        f"{version['state']} when they began, and was published, retired or made the canary meanwhile."
+    )
 
 
 def _expected_rows(version: Version) -> int:
