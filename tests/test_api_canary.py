@@ -106,10 +106,16 @@ def test_a_caller_can_pin_the_canary_beside_its_version(api: Api) -> None:
     assert (again.headers["Prescore-Version"], again.headers["Prescore-Canary"]) == ("1", f"2:{SHARE}")
     versions = [[answer["version"] for answer in response.json()["answers"]] for response in (sent, again)]
     assert versions[0] == versions[1]
-    assert "Prescore-Canary" not in api.client.post(url, json=body).headers
+    headers = api.client.post(url, json=body).headers
+    assert (headers["Prescore-Version"], headers["Prescore-Canary"]) == ("2", "none")
+    again = api.client.post(url, json=body, params={"version": "1", "canary": "none"})
+    assert {answer["version"] for answer in again.json()["answers"]} == {1}
+    assert (again.headers["Prescore-Version"], again.headers["Prescore-Canary"]) == ("1", "none")
+    assert "Prescore-Canary" not in api.client.post(url, json=body, params={"version": "1"}).headers
     api.shelf.publish(model, KEY, [(7, 0.5, True)], {"score": "real", "likely": "boolean"})
     for query, status, message in [
         ("canary=2:0.3", 422, "canary needs the version beside it"),
+        ("canary=none", 422, "canary needs the version beside it"),
         ("version=1&canary=2:1.5", 422, "canary takes what the header Prescore-Canary has"),
         ("version=1&canary=2", 422, "canary takes what the header Prescore-Canary has"),
         ("version=1&canary=9:0.3", 404, "has no version 9"),

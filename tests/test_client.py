@@ -36,10 +36,13 @@ from prescore_api.client import (
     TooOld,
     Unavailable,
     Version,
+    parts,
 )
 from prescore_api.http.app import ServerSettings, build
 from prescore_api.http.openapi.schemas import SCHEMAS
+from prescore_api.http.request import LARGEST_BODY
 from prescore_api.service import lookup
+from prescore_api.service.live import MAX_ROWS
 from prescore_api.tables.database import Bounds
 from test_api_lookup import FLIGHT, ID, NASTY, NOON
 from test_properties import KEYS, VALUES
@@ -74,7 +77,7 @@ def test_an_unknown_key_is_an_answer_without_a_prediction(api: Api, call: Client
         call(address(api.client), "predict", name, customer=8),
     ):
         assert (answer.found, answer.prediction, answer.version, answer.stale) == (False, None, 1, False)
-        with pytest.raises(KeyError, match=f"{name} version 1 has no key {{'customer': 8}}, and so no score"):
+        with pytest.raises(KeyError, match=f"{name} version 1 has no score for the key {{'customer': 8}}"):
             answer["score"]
 
 
@@ -222,8 +225,9 @@ def test_answers_keep_the_order_and_duplicates_of_the_keys(api: Api, call: Clien
     assert call(address(api.client), "lookup", name, []) == []
 
 
-def test_client_and_server_have_the_same_limit_of_keys() -> None:
-    assert MAX_KEYS == lookup.MAX_KEYS
+def test_client_and_server_have_the_same_limits() -> None:
+    assert MAX_KEYS == lookup.MAX_KEYS == MAX_ROWS
+    assert parts.MAX_BYTES == LARGEST_BODY
 
 
 def test_a_lookup_may_select_an_earlier_version(shelf: Shelf, client: httpx.Client, call: ClientCall) -> None:

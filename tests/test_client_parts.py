@@ -4,14 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pandas as pd
+import pyarrow as pa
 import pytest
+from psycopg import sql
 
 from fix_api import Api, Shelf
 from fix_client import ClientCall, InterleavingTransport, Response, ScriptedServer, address, publish, retire
-from prescore_api.client import MAX_KEYS, ApiError, Client, Invalid
+from prescore_api.client import MAX_KEYS, Answer, ApiError, Client, Invalid, TooOld, Unavailable, parts
+
+KEY = {"k": "bigint"}
+REFUSES: Any = {"freshness": {"max_age": "1h", "when_stale": "refuse"}}
+KEEPS: Any = {**REFUSES, "vanished": {"policy": "keep", "keep_for": "50h"}}
+SHARE = 0.5
+
+
+@pytest.fixture
+def two_keys_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client sends two keys at once."""
+    monkeypatch.setattr(parts, "MAX_KEYS", 2)
+
+
+def keep(shelf: Shelf, model: str, version: int, ages: dict[int, timedelta]) -> None:
+    """Make rows of a version those of keys that vanished this long ago."""
+    table = sql.Identifier("prescore_versions", f"{model}_v{version}")
+    with shelf.database.connect() as connection:
+        for key, age in ages.items():
+            update = sql.SQL("update {} set kept_data_as_of = now() - %s where k = %s").format(table)
+            connection.execute(update, (age, key))
+        kept = "update prescore.versions set kept = %s where model = %s and version = %s"
+        connection.execute(kept, (len(ages), model, version))
+
+
+def ageless(answers: list[Answer]) -> list[Answer]:
+    """Return answers that can be compared with those of another moment."""
+    return [replace(answer, age_seconds=0.0) for answer in answers]
 
 
 def test_keys_beyond_the_limit_are_sent_in_parts(api: Api, call: ClientCall) -> None:
@@ -61,15 +92,98 @@ def test_parts_are_sent_again_only_once_and_never_for_a_requested_version(shelf:
 
     publish(shelf, 1)
     keys = [{"k": k} for k in range(MAX_KEYS + 1)]
-    cases: list[tuple[int | None, dict[int, Callable[[], None]], int]] = [
-        (None, {1: lambda: swap(1), 3: lambda: swap(2)}, 4),
-        (3, {1: lambda: swap(3)}, 2),
+    cases: list[tuple[int | None, dict[int, Callable[[], None]], int, type[ApiError], str]] = [
+        (None, {1: lambda: swap(1), 3: lambda: swap(2)}, 4, Unavailable, "transient"),
+        (3, {1: lambda: swap(3)}, 2, Invalid, "not_found"),
     ]
-    for version, actions, request_count in cases:
+    for version, actions, request_count, kind, code in cases:
         transport = InterleavingTransport(actions)
-        with Client(address(client), transport=transport) as python_client, pytest.raises(Invalid) as error:
+        with Client(address(client), transport=transport) as python_client, pytest.raises(kind) as error:
             python_client.lookup("m", keys, version=version)
-        assert (error.value.code, transport.request_count) == ("not_found", request_count)
+        assert (error.value.code, transport.request_count) == (code, request_count)
+
+
+@pytest.mark.usefixtures("two_keys_a_part")
+@pytest.mark.parametrize("canary", [False, True])
+def test_a_key_is_answered_or_refused_in_any_part_as_it_is_alone(api: Api, canary: bool) -> None:
+    model = api.publish(KEY, [(k, k / 2) for k in range(6)], **KEEPS)
+    ages = {0: timedelta(hours=2), 4: timedelta(minutes=30)}
+    keep(api.shelf, model, 1, ages)
+    if canary:
+        version = api.shelf.try_out(model, KEY, [(k, k) for k in range(6)], SHARE, **KEEPS)
+        keep(api.shelf, model, version, ages)
+    api.client.get(f"/v1/models/{model}")
+    with Client(address(api.client)) as client:
+        answered = [3, 1, 7, 4, 2, 5]
+        alone = [client.predict(model, k) for k in answered]
+        assert {answer.version for answer in alone} == ({1, 2} if canary else {1})
+        keys = [{"k": k} for k in answered]
+        assert ageless(client.lookup(model, keys)) == ageless(alone)
+        shared = {"found", "version", "data_as_of"}
+        expected = pd.DataFrame([{name: getattr(answer, name) for name in shared} for answer in alone])
+        # The first row in the order of the key would be refused, and is not among these keys.
+        for answers in (
+            client.lookup(model, pd.DataFrame(keys)),
+            client.lookup_table(model, pa.table({"k": answered})).to_pandas(),
+        ):
+            assert (answers[list(expected)] == expected).all().all()
+
+        refused = [{"k": k} for k in (*answered, 0)]
+        table = pa.table({"k": [*answered, 0]})
+        for call in (
+            lambda: client.predict(model, 0),
+            lambda: client.lookup(model, refused),
+            lambda: client.lookup(model, pd.DataFrame(refused)),
+            lambda: client.lookup_table(model, table),
+        ):
+            with pytest.raises(TooOld, match=rf"The row of k=0 in {model} version \d is too old"):
+                call()
+        # A version of the caller's choice is never refused.
+        assert client.lookup(model, refused, version=1)[-1].stale
+        assert client.lookup_table(model, table, version=1)["found"].to_pylist()[-1]
+
+
+@pytest.mark.usefixtures("two_keys_a_part")
+def test_a_version_that_becomes_stale_between_two_parts_is_refused(api: Api) -> None:
+    def become_stale() -> None:
+        with api.shelf.database.connect() as connection:
+            connection.execute("update prescore.versions set data_as_of = now() - interval '2h' where model = %s", [m])
+
+    keys = range(3)
+    for method, sent in (("lookup", [{"k": k} for k in keys]), ("lookup_table", pa.table({"k": keys}))):
+        m = api.publish(KEY, [(k, 0.5) for k in keys], **REFUSES)
+        with Client(address(api.client), transport=InterleavingTransport({1: become_stale})) as client:
+            with pytest.raises(TooOld, match=f"{m} version 1 is too old"):
+                getattr(client, method)(m, sent)
+            assert len(getattr(client, method)(m, sent, version=1)) == len(keys)
+
+
+@pytest.mark.usefixtures("two_keys_a_part")
+def test_stale_answers_and_tombstones_are_the_same_in_any_part(api: Api, call: ClientCall) -> None:
+    more: Any = {"freshness": {"max_age": "1h"}, "vanished": {"policy": "tombstone"}}
+    old = datetime.now(UTC) - timedelta(hours=3)
+    model = api.publish(KEY, [(k, k / 2) for k in range(6)], data_as_of=old, **more)
+    api.shelf.publish(model, KEY, [(k, k / 2) for k in range(4)], data_as_of=old + timedelta(hours=1), **more)
+    api.shelf.try_out(model, KEY, [(k, k) for k in range(3)], SHARE, **more)
+    url = address(api.client)
+    call(url, "model", model)
+    keys = [0, 1, 2, 3, 4, 5, 6, 7]
+    alone = [call(url, "predict", model, k) for k in keys]
+    assert {(answer.version, answer.stale) for answer in alone} == {(2, True), (3, False)}
+    assert {answer.last_version for answer in alone} >= {None, 1}
+    assert ageless(call(url, "lookup", model, [{"k": k} for k in keys])) == ageless(alone)
+
+
+def test_keys_beyond_the_bytes_of_a_request_are_sent_in_parts(api: Api) -> None:
+    long = "é" * 1000
+    model = api.publish({"k": "text"}, [(f"{long}{k}", k) for k in (0, 4999)])
+    transport = InterleavingTransport({})
+    with Client(address(api.client), transport=transport, timeout=30) as client:
+        answers = client.lookup(model, [{"k": f"{long}{k}"} for k in range(5000)])
+        assert [answers[k]["score"] for k in (0, 4999)] == [0, 4999]
+        with pytest.raises(Invalid, match=r"^keys\[4999\]: k must be text"):
+            client.lookup(model, [{"k": f"{long}{k}"} for k in range(4999)] + [{"k": 7}])
+    assert transport.request_count == 4
 
 
 def test_all_rows_of_a_version_are_iterated_in_pages(api: Api, call: ClientCall) -> None:

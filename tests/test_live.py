@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from fix_api import scoring_processes, scraped, serving
-from fix_client import ClientCall, address
+from fix_client import ClientCall, InterleavingTransport, address
 from fix_project import SPEC, Sandbox, customers, linear, model
 from fix_store import S3
 from prescore.run import materialize
 from prescore.scoring.session import RUNTIME
-from prescore_api.client import Invalid
+from prescore_api.client import Client, Invalid, parts
 from prescore_api.client.arrow import serialize
 from prescore_api.http.app import ServerSettings, build
 from prescore_api.http.dispatcher import Dispatcher
@@ -232,6 +232,7 @@ def _require_scores(project: Sandbox, call: ClientCall, url: str) -> None:
     again = call(url, "score", "churn", customers().to_pandas(), prefer="live")
     assert np.allclose(again["score"], stored["s"], atol=1e-6)
     assert set(call(url, "score", "churn", customers().to_pandas())["source"]) == {"table"}
+    _require_scored_table(call, url, again)
     (pinned,) = call(url, "score", "churn", rows[:1], version=1, prefer="live", outputs="score")
     assert (pinned.version, pinned.source, list(pinned.prediction)) == (1, "live", ["score"])
     with pytest.raises(Invalid, match="version 2 cannot score rows"):
@@ -242,6 +243,34 @@ def _require_scores(project: Sandbox, call: ClientCall, url: str) -> None:
         call(url, "score", "churn", [rows[0], {"visits": 1}])
     with pytest.raises(Invalid, match="rows\\[10000\\]: customer must be"):
         call(url, "score", "churn", [{"features": features(1)}] * 10_000 + [{"key": {"customer": "x"}}])
+
+
+def _require_scored_table(call: ClientCall, url: str, expected: pd.DataFrame) -> None:
+    """Score Arrow tables, which have the answers that a DataFrame has."""
+    sent = pa.concat_tables([customers(), customers().slice(0, 9_050)])
+    scored = call(url, "score_table", "churn", sent, prefer="live", settings={"timeout": 60})
+    assert scored.column_names == ["customer", "score", "source", "rejected", "version", "data_as_of"]
+    assert scored["customer"].equals(sent["customer"])
+    assert np.allclose(scored["score"].slice(0, len(expected)), expected["score"], atol=1e-6)
+    assert (set(scored["source"].to_pylist()), set(scored["version"].to_pylist())) == ({"live"}, {1})
+    assert (scored["rejected"].null_count, scored.schema.metadata[b"version"]) == (len(sent), b"1")
+    assert set(call(url, "score_table", "churn", customers())["source"].to_pylist()) == {"table"}
+    spend = pa.array([None, 1], pa.float32())
+    rows = pa.table({"visits": pa.array([1, 2], pa.float32()), "spend": spend, "segment": ["a", "b"]})
+    rejected, other = call(url, "score_table", "churn", rows, outputs="score").to_pylist()
+    assert list(other) == ["score", "source", "rejected", "version", "data_as_of"]
+    assert (rejected["score"], rejected["rejected"]["column"], other["rejected"]) == (None, "spend", None)
+    assert call(url, "score_table", "churn", customers().slice(0, 0)).num_rows == 0
+    with pytest.raises(
+        TypeError, match=r"score_table takes a pyarrow table, not list. .* or a list of mappings to score"
+    ):
+        call(url, "score_table", "churn", [])
+    with pytest.raises(TypeError, match="Pass other tables to score_table"):
+        call(url, "score", "churn", customers())
+    with pytest.raises(ValueError, match=r"rows\[1\]: feature spend is infinite, which JSON does not have"):
+        call(url, "score", "churn", [{"features": features(1)}, {"features": {"spend": np.float32("inf")}}])
+    with pytest.raises(TypeError, match=r"rows\[0\]: feature spend must be a number, .*, not date"):
+        call(url, "score", "churn", [{"features": {"spend": date(2026, 1, 1)}}])
 
 
 def test_arrow_rows_have_the_answers_that_json_has(live: httpx.Client) -> None:
@@ -375,7 +404,9 @@ def _require_bounded_parsing(client: httpx.Client) -> None:
         assert 200 in [request.result().status_code for request in sent]
 
 
-def test_answers_are_repeated_for_as_long_as_the_spec_says_and_not_for_another_version(sandbox: Sandbox) -> None:
+def test_answers_are_repeated_for_as_long_as_the_spec_says_and_not_for_another_version(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sandbox.spec(WITHOUT_CHECKS + 'cache = "1h"\n')
     assert materialize.run(sandbox.job()).published
     row, other = {"features": {"visits": 1, "spend": 0.5}}, {"features": {"visits": 2, "spend": 0.5}}
@@ -392,9 +423,18 @@ def test_answers_are_repeated_for_as_long_as_the_spec_says_and_not_for_another_v
         assert score(client, [{"features": {"visits": "1", "spend": 0.5}}])[0]["rejected"]
         assert scraped(client, "prescore_live_rows_total", model="churn", result="cached") == 2
         sandbox.onnx(linear([-2.0, 0.5]))
-        assert materialize.run(sandbox.job()).published
-        expected = {version: 1 / (1 + np.exp(-score)) for version, score in ((1, 0.75), (2, -1.75))}
-        _until_version(client, row, 2, expected)
+
+        def publish() -> None:
+            assert materialize.run(sandbox.job()).published
+            client.get("/v1/models/churn")
+
+        # A version that was published between two requests of a call answers all of its rows.
+        monkeypatch.setattr(parts, "MAX_KEYS", 1)
+        with Client(address(client), transport=InterleavingTransport({1: publish}), timeout=60) as python_client:
+            scored = python_client.score("churn", [{"features": row["features"]}] * 2)
+        assert [(answer.version, answer["score"]) for answer in scored] == [
+            (2, pytest.approx(1 / (1 + np.exp(1.75))))
+        ] * 2
 
 
 def test_rows_on_which_the_model_fails_are_rejected_alone(sandbox: Sandbox) -> None:

@@ -32,7 +32,7 @@ from prescore.catalog.types import (
 )
 from prescore.errors import KeyInvalid
 from prescore.project import scaffold
-from prescore_api.client import requests
+from prescore_api.client import json_body
 from prescore_api.formats import arrow_validation
 
 SOURCES = ("jobs/prescore", "lookup_api/prescore_api", "dags/prescore_dags")
@@ -162,7 +162,7 @@ def test_the_message_for_an_invalid_key_describes_valid_ones(name: str) -> None:
 @pytest.mark.parametrize("name", KEY_TYPES)
 def test_a_key_of_any_type_can_be_sent_as_json_and_as_arrow(name: str) -> None:
     value = _parsed(name)
-    assert json.dumps(requests.to_json_keys([{"k": value}]))
+    assert json.dumps(json_body.convert_keys([{"k": value}]))
     table = pa.table({"k": [str(value) if name == "uuid" else value]})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,8 +21,7 @@ from prescore.run import audit, materialize
 from prescore.run.report import Report
 from prescore.versions import withheld
 from prescore.versions.options import DEFAULTS, RunOptions
-from prescore_api.client import Answer, Client, ScoreAnswer, TooOld
-from prescore_api.client.arrow import serialize
+from prescore_api.client import Answer, Client, Options, ScoreAnswer, TooOld, parts
 from prescore_api.formats import arrow
 from prescore_api.http.app import ServerSettings, build
 
@@ -87,7 +87,7 @@ def test_a_kept_row_has_the_age_of_its_own_inputs(project: Sandbox) -> None:
             assert project.rows("select score from predictions.churn where customer = 5") == before
 
 
-def test_every_answer_has_the_age_of_a_kept_row(sandbox: Sandbox) -> None:
+def test_every_answer_has_the_age_of_a_kept_row(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     project = keeping(sandbox, "[incremental]\n[live]\nallowed = true\n[lookup]\nin_memory = true\n")
     hour = int((datetime.now(UTC) - BEGINNING) / timedelta(hours=1))
     run(project, set(), hour - 30)
@@ -146,16 +146,14 @@ def test_every_answer_has_the_age_of_a_kept_row(sandbox: Sandbox) -> None:
         assert rejected.rejected is not None
         assert "The row of customer=5 in churn version 2 is too old" in rejected.rejected.reason
         scorable = pa.Table.from_pylist([key | features for key in keys], customers(1).schema)
-        sent: Any = {"headers": {"Content-Type": arrow.MEDIA_TYPE.decode()}}
         for bound, sources in ((limit, ["table", "live", "table"]), (2 * limit, ["table"] * 3)):
-            streamed = http.post(f"{path}/score?max_age={bound}", content=serialize(scorable), **sent).content
-            scores = pa.ipc.open_stream(streamed).read_all()
+            scores = client.score_table("churn", scorable, max_age=bound)
             assert scores["source"].to_pylist() == sources
             assert [at == own for at, own in zip(scores["data_as_of"].to_pylist(), times, strict=True)] == [
                 source == "table" for source in sources
             ]
-        keys_alone = serialize(scorable.select(["customer"]))
-        assert http.post(f"{path}/score?max_age={limit}", content=keys_alone, **sent).status_code == 503
+        with pytest.raises(TooOld):
+            client.score_table("churn", scorable.select(["customer"]), max_age=limit)
 
         # Each key in the published version, or in a canary, which is read from Postgres.
         project.cli("run", "churn", "--no-publish")
@@ -169,6 +167,31 @@ def test_every_answer_has_the_age_of_a_kept_row(sandbox: Sandbox) -> None:
         assert [answer.data_as_of for answer in mixed] == [old if key == 5 else new for key in range(100)]
         framed = client.lookup("churn", pd.DataFrame(everyone))
         assert framed["data_as_of"].tolist() == [answer.data_as_of for answer in mixed]
+
+        # The model's limit is for the row, too, whichever request of a call has it.
+        with project.database.connect() as connection:
+            connection.execute("update prescore.versions set refuse_stale = true")
+        monkeypatch.setattr(parts, "MAX_KEYS", 1)
+        deadline = time.monotonic() + 20
+        while not refuses(lambda: client.predict("churn", 5)):
+            assert time.monotonic() < deadline, "the server does not see the change"
+        assert refuses(lambda: client.lookup("churn", keys))
+        assert refuses(lambda: client.score("churn", [{"key": key} for key in keys]))
+        assert refuses(lambda: client.score_table("churn", scorable.select(["customer"])))
+        cases: list[tuple[Options, list[str]]] = [({}, ["table", "live", "table"]), ({"version": 2}, ["table"] * 3)]
+        for more, sources in cases:
+            answers = client.score("churn", [{"key": key, "features": features} for key in keys], **more)
+            assert [answer.source for answer in answers] == sources
+            assert client.score_table("churn", scorable, **more)["source"].to_pylist() == sources
+
+
+def refuses(call: Callable[[], Any]) -> bool:
+    """Return whether a call is refused, because a kept row is too old."""
+    try:
+        call()
+    except TooOld as error:
+        return "The row of customer=5 in churn version" in error.message
+    return False
 
 
 def aged(answer: Answer | ScoreAnswer) -> tuple[datetime, bool]:

@@ -5,7 +5,7 @@
         if answer.found:
             print(answer["score"], answer.age_seconds)
 
-The client depends on httpx, and `lookup_table` also on pyarrow. It imports nothing else of prescore.
+The client depends on httpx, and for tables and DataFrames also on pyarrow. It imports nothing else of prescore.
 """
 
 try:
@@ -28,7 +28,9 @@ from prescore_api.client.answers import (
 )
 from prescore_api.client.clients import AsyncClient, Client
 from prescore_api.client.errors import ApiError, Invalid, NotAllowed, TooOld, Unavailable
-from prescore_api.client.requests import MAX_KEYS, Key, KeyValue, Options, ScoreRow
+from prescore_api.client.json_body import Key, KeyValue, ScoreRow
+from prescore_api.client.parts import MAX_KEYS
+from prescore_api.client.requests import Options, Source
 
 __all__ = [
     "MAX_KEYS",
@@ -50,6 +52,7 @@ __all__ = [
     "Rejection",
     "ScoreAnswer",
     "ScoreRow",
+    "Source",
     "TooOld",
     "Unavailable",
     "Version",

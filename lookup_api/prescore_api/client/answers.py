@@ -11,7 +11,33 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class _Prediction:
+    """What every answer has: a prediction or none, its version, and the age of its data."""
+
+    model: str
+    version: int
+    key: dict[str, Any] | None
+    prediction: dict[str, Any] | None
+    data_as_of: datetime
+    published_at: datetime | None
+    age_seconds: float
+    stale: bool
+
+    def __getitem__(self, output: str) -> Any:
+        """Return an output's value; raise KeyError if there is no prediction, or no such output."""
+        if self.prediction is None:
+            raise KeyError(f"{self.model} version {self.version} has no {output} for {self._describe()}")
+        if output not in self.prediction:
+            raise KeyError(f"the answer has no {output}; it has {', '.join(self.prediction)}")
+        return self.prediction[output]
+
+    def _describe(self) -> str:
+        """Return what has no prediction, for a message."""
+        return f"the key {self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(_Prediction):
     """The prediction for one key, with its version and the age of its data.
 
     Values are as in JSON: dates, times and UUIDs are text. `prediction` is None if the key was not `found`. If the
@@ -19,15 +45,8 @@ class Answer:
     the time of its inputs.
     """
 
-    model: str
-    version: int
     key: dict[str, Any]
     found: bool
-    prediction: dict[str, Any] | None
-    data_as_of: datetime
-    published_at: datetime | None
-    age_seconds: float
-    stale: bool
     last_version: int | None = None
     last_data_as_of: datetime | None = None
 
@@ -35,15 +54,8 @@ class Answer:
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """Build an answer from decoded JSON; raise LookupError, TypeError or ValueError if it is not an answer."""
         return cls(
-            model=content["model"],
-            version=content["version"],
-            key=content["key"],
+            **_of_prediction(content),
             found=content["found"],
-            prediction=content["prediction"],
-            data_as_of=datetime.fromisoformat(content["data_as_of"]),
-            published_at=_parse_time(content["published_at"]),
-            age_seconds=content["age_seconds"],
-            stale=content["stale"],
             last_version=content.get("last_version"),
             last_data_as_of=_parse_time(content.get("last_data_as_of")),
         )
@@ -54,26 +66,16 @@ class Answer:
 
         Raises LookupError, TypeError or ValueError if it is not such a page.
         """
-        return cls(
-            model=model,
-            version=int(headers["Prescore-Version"]),
-            key=content["key"],
-            found=True,
-            prediction=content["prediction"],
-            # A kept row has its own.
-            data_as_of=datetime.fromisoformat(content.get("data_as_of", headers["Prescore-Data-As-Of"])),
-            published_at=_parse_time(headers["Prescore-Published-At"] or None),
-            age_seconds=float(content.get("age_seconds", headers["Prescore-Age-Seconds"])),
-            stale=content.get("stale", headers["Prescore-Stale"] == "true"),
-        )
-
-    def __getitem__(self, output: str) -> Any:
-        """Return an output's value; raise KeyError if the key was not found, or if there is no such output."""
-        if self.prediction is None:
-            raise KeyError(f"{self.model} version {self.version} has no key {self.key}, and so no {output}")
-        if output not in self.prediction:
-            raise KeyError(f"the answer has no {output}; it has {', '.join(self.prediction)}")
-        return self.prediction[output]
+        shared = {
+            "model": model,
+            "version": int(headers["Prescore-Version"]),
+            "data_as_of": headers["Prescore-Data-As-Of"],
+            "published_at": headers["Prescore-Published-At"] or None,
+            "age_seconds": float(headers["Prescore-Age-Seconds"]),
+            "stale": headers["Prescore-Stale"] == "true",
+        }
+        # A kept row has times of its own.
+        return cls.from_json({**shared, "found": True, **content})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,47 +92,26 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreAnswer:
+class ScoreAnswer(_Prediction):
     """The prediction for one row of features or one key: from the table, or live, as `source` says.
 
     `prediction` is None if the row was rejected. `data_as_of` of a live answer is when it was computed.
     """
 
-    model: str
-    version: int
     source: str
-    key: dict[str, Any] | None
-    prediction: dict[str, Any] | None
     rejected: Rejection | None
-    data_as_of: datetime
-    published_at: datetime | None
-    age_seconds: float
-    stale: bool
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """Build an answer from decoded JSON; raise LookupError, TypeError or ValueError if it is not an answer."""
         return cls(
-            model=content["model"],
-            version=content["version"],
+            **_of_prediction(content),
             source=content["source"],
-            key=content["key"],
-            prediction=content["prediction"],
             rejected=_parse(Rejection.from_json, content["rejected"]),
-            data_as_of=datetime.fromisoformat(content["data_as_of"]),
-            published_at=_parse_time(content["published_at"]),
-            age_seconds=content["age_seconds"],
-            stale=content["stale"],
         )
 
-    def __getitem__(self, output: str) -> Any:
-        """Return an output's value; raise KeyError if the row was rejected, or if there is no such output."""
-        if self.prediction is None:
-            reason = self.rejected.reason if self.rejected else ""
-            raise KeyError(f"{self.model} version {self.version} has no {output} for this row: {reason}")
-        if output not in self.prediction:
-            raise KeyError(f"the answer has no {output}; it has {', '.join(self.prediction)}")
-        return self.prediction[output]
+    def _describe(self) -> str:
+        return f"the row, which was rejected: {self.rejected.reason if self.rejected else 'no reason is known'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +270,19 @@ class Model:
             outputs=tuple(map(Column.from_json, content.get("outputs", ()))),
             versions=tuple(map(Version.from_json, content.get("versions", ()))),
         )
+
+
+def _of_prediction(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "model": content["model"],
+        "version": content["version"],
+        "key": content["key"],
+        "prediction": content["prediction"],
+        "data_as_of": datetime.fromisoformat(content["data_as_of"]),
+        "published_at": _parse_time(content["published_at"]),
+        "age_seconds": content["age_seconds"],
+        "stale": content["stale"],
+    }
 
 
 def _parse(from_json: Callable[[Mapping[str, Any]], T], content: Mapping[str, Any] | None) -> T | None:

@@ -1,4 +1,4 @@
-"""Tables of keys and answers, sent as Arrow IPC streams. pyarrow is imported only when a table is sent or received.
+"""Tables of keys, rows and answers, as Arrow IPC streams. pyarrow is imported only when a table is sent or received.
 
 The format: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format.
 """
@@ -23,17 +23,17 @@ class ArrowTable(Protocol):
         """Return a PyCapsule with an Arrow stream."""
 
 
-def to_table(keys: ArrowTable) -> pa.Table:
-    """Return keys as a pyarrow table; raise TypeError."""
-    import_pyarrow("lookup_table")
+def to_table(rows: ArrowTable, method: str) -> pa.Table:
+    """Return what was passed to a method as a pyarrow table; raise TypeError."""
+    import_pyarrow(method)
     import pyarrow as pa
 
-    if not hasattr(keys, "__arrow_c_stream__"):
+    if not hasattr(rows, "__arrow_c_stream__"):
         raise TypeError(
-            f"lookup_table takes a pyarrow table, not {type(keys).__name__}. Pass a pandas DataFrame or a list of "
-            "mappings to lookup."
+            f"{method} takes a pyarrow table, not {type(rows).__name__}. Pass a pandas DataFrame or a list of "
+            f"mappings to {method.removesuffix('_table')}."
         )
-    return pa.table(keys)
+    return pa.table(rows)
 
 
 def import_pyarrow(purpose: str) -> None:
@@ -46,7 +46,7 @@ def import_pyarrow(purpose: str) -> None:
 
 
 def serialize(table: pa.Table) -> bytes:
-    """Return a table of keys as a request body."""
+    """Return a table of keys or rows as a request body."""
     import pyarrow as pa
 
     fields = [field.with_type(_plain(field.type)) for field in table.schema]
@@ -63,8 +63,8 @@ def read_answers(response: Response) -> pa.Table:
 
 
 def read_key_names(response: Response) -> list[str]:
-    """Return the names of the key's columns from a page of rows; raise ApiError."""
-    return _field_names(read(response, _deserialize), "key")
+    """Return the names of the key's columns from a table of answers; raise ApiError."""
+    return read(response, lambda response: _field_names(_deserialize(response), "key"))
 
 
 def version_of(answers: pa.Table) -> int:
@@ -86,21 +86,26 @@ def concatenate(parts: Sequence[pa.Table]) -> pa.Table:
 
 
 def flatten(answers: pa.Table) -> pa.Table:
-    """Return answers with the key's columns, the outputs, `found`, `version` and `data_as_of` side by side.
+    """Return answers with the key's columns, the outputs, and the columns about the answers side by side.
 
-    Outputs are null where the key was not found. The metadata is unchanged.
+    These are `found`, or `source` and `rejected` for rows that were scored, and `version` and `data_as_of`. Outputs are
+    null without a prediction. The metadata is unchanged.
     """
     import pyarrow as pa
 
     columns: dict[str, Any] = {}
     for struct in ("key", "prediction"):
-        columns |= zip(_field_names(answers, struct), answers.column(struct).flatten(), strict=True)
+        # Rows that are scored may have no key.
+        if struct in answers.column_names:
+            columns |= zip(_field_names(answers, struct), answers.column(struct).flatten(), strict=True)
     data_as_of = datetime.fromisoformat(answers.schema.metadata[b"data_as_of"].decode())
     shared = {
         "version": pa.scalar(version_of(answers), pa.int32()),
         "data_as_of": pa.scalar(data_as_of, pa.timestamp("us", "UTC")),
     }
-    columns["found"] = answers.column("found")
+    for name in ("found", "source", "rejected"):
+        if name in answers.column_names:
+            columns[name] = answers.column(name)
     for name, value in shared.items():
         # Rows have their own while the model has a canary, or `data_as_of` alone if it keeps rows.
         has_own = name in answers.column_names

@@ -8,13 +8,14 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from prescore_api.client import arrow, frames, requests, responses
+from prescore_api.client import arrow, frames, json_body, requests, responses
 from prescore_api.client.answers import Answer, Model, ScoreAnswer
 from prescore_api.client.arrow import ArrowTable
 from prescore_api.client.attempts import Call, Server, attempts
 from prescore_api.client.errors import Unavailable
-from prescore_api.client.parts import in_parts
-from prescore_api.client.requests import MAX_KEYS, Key, KeyValue, LookupOptions, Request, ScoreRow
+from prescore_api.client.json_body import Key, KeyValue, ScoreRow
+from prescore_api.client.parts import Bulk, in_parts
+from prescore_api.client.requests import ARROW, LookupOptions, Request, Source
 from prescore_api.client.responses import Response
 
 if TYPE_CHECKING:
@@ -38,9 +39,8 @@ def predict(
     short_request = requests.predict_by_name(model, by_name, options)
     if short_request:
         return (yield from _send(server, short_request, responses.answer))
-    request = requests.lookup(model, requests.to_json_keys([by_name]), options)
-    answers = yield from _send(server, request, responses.answers)
-    return answers[0]
+    (answer,) = yield from lookup_list(server, model, [by_name], options)
+    return answer
 
 
 def lookup(
@@ -55,13 +55,13 @@ def lookup(
 def lookup_list(server: Server, model: str, keys: Iterable[Key], options: LookupOptions) -> Call[list[Answer]]:
     """Return the answers to any number of keys, in their order; raise TypeError or ApiError."""
     # Convert all keys first, so that a wrong one raises before anything is sent.
-    json_keys = requests.to_json_keys(keys)
+    json_keys = json_body.convert_keys(keys)
 
-    def lookup_part(start: int, options: LookupOptions) -> Call[tuple[list[Answer], LookupOptions]]:
-        request = requests.lookup(model, json_keys[start : start + MAX_KEYS], options)
-        return _send_part(server, request, responses.answers, options)
+    def serialize(start: int, stop: int) -> bytes:
+        return json_body.keys_body(json_keys[start:stop])
 
-    parts = yield from in_parts(len(json_keys), options, lookup_part)
+    bulk = Bulk(len(json_keys), serialize, partial(requests.lookup, model), responses.answers)
+    parts = yield from in_parts(server, bulk, options)
     return list(chain.from_iterable(parts))
 
 
@@ -71,25 +71,19 @@ def lookup_frame(server: Server, model: str, frame: pd.DataFrame, options: Looku
     The server takes the key's columns alone, so a first request reads their names.
     """
     arrow.import_pyarrow("The lookup of a DataFrame")
-    key = yield from _send(server, requests.first_row(model, options), arrow.read_key_names)
+    key = yield from _send(server, requests.key_names(model, options), arrow.read_key_names)
     answers = yield from lookup_table(server, model, frames.to_table(model, frame, key), options)
     return frames.from_answers(frame, key, answers)
 
 
 def lookup_table(server: Server, model: str, keys: ArrowTable, options: LookupOptions) -> Call[pa.Table]:
     """Return the answers to the keys in a table's rows, as a flat table; raise TypeError or ApiError."""
-    table = arrow.to_table(keys)
-
-    def lookup_part(start: int, options: LookupOptions) -> Call[tuple[pa.Table, LookupOptions]]:
-        stream = arrow.serialize(table.slice(start, MAX_KEYS))
-        return _send_part(server, requests.lookup_stream(model, stream, options), arrow.read_answers, options)
-
-    parts = yield from in_parts(table.num_rows, options, lookup_part)
-    return arrow.concatenate(list(map(arrow.flatten, parts)))
+    table = arrow.to_table(keys, "lookup_table")
+    return _send_table(server, table, partial(requests.lookup, model, form=ARROW), options)
 
 
 def score(
-    server: Server, model: str, rows: Iterable[ScoreRow] | pd.DataFrame, prefer: str, options: LookupOptions
+    server: Server, model: str, rows: Iterable[ScoreRow] | pd.DataFrame, prefer: Source, options: LookupOptions
 ) -> Call[list[ScoreAnswer] | pd.DataFrame]:
     """Return the answers to rows in a list, as a list, or in a DataFrame, as a DataFrame."""
     if not frames.is_frame(rows):
@@ -101,18 +95,23 @@ def score(
 
 
 def score_list(
-    server: Server, model: str, rows: Iterable[ScoreRow], prefer: str, options: LookupOptions
+    server: Server, model: str, rows: Iterable[ScoreRow], prefer: Source, options: LookupOptions
 ) -> Call[list[ScoreAnswer]]:
-    """Return the answers to any number of rows, in their order; raise TypeError or ApiError."""
-    json_rows = requests.to_json_rows(rows)
+    """Return the answers to any number of rows, in their order; raise TypeError, ValueError or ApiError."""
+    json_rows = json_body.convert_rows(rows)
 
-    def score_part(start: int, options: LookupOptions) -> Call[tuple[list[ScoreAnswer], LookupOptions]]:
-        request = requests.score(model, json_rows[start : start + MAX_KEYS], prefer, options)
-        answers = yield from _send(server, request, responses.scores)
-        return answers, replace(options, version=answers[0].version if answers else None)
+    def serialize(start: int, stop: int) -> bytes:
+        return json_body.rows_body(json_rows[start:stop])
 
-    parts = yield from in_parts(len(json_rows), options, score_part)
+    bulk = Bulk(len(json_rows), serialize, partial(requests.score, model, prefer=prefer), responses.scores)
+    parts = yield from in_parts(server, bulk, options)
     return list(chain.from_iterable(parts))
+
+
+def score_table(server: Server, model: str, rows: ArrowTable, prefer: Source, options: LookupOptions) -> Call[pa.Table]:
+    """Return the answers to a table's rows, as a flat table; raise TypeError or ApiError."""
+    table = arrow.to_table(rows, "score_table")
+    return _send_table(server, table, partial(requests.score, model, prefer=prefer, form=ARROW), options)
 
 
 def rows(server: Server, request: Request, model: str) -> Call[tuple[list[Answer], Request | None]]:
@@ -140,11 +139,17 @@ def ready(server: Server) -> Call[bool]:
         return False
 
 
-def _send_part(
-    server: Server, request: Request, read: Callable[[Response], T], options: LookupOptions
-) -> Call[tuple[T, LookupOptions]]:
-    response = yield from attempts(request, server)
-    return read(response), responses.pinned(response, options)
+def _send_table(
+    server: Server, table: pa.Table, request: Callable[[bytes, LookupOptions], Request], options: LookupOptions
+) -> Call[pa.Table]:
+    """Return the answers to the rows of a table, as a flat table."""
+
+    def serialize(start: int, stop: int) -> bytes:
+        return arrow.serialize(table.slice(start, stop - start))
+
+    bulk = Bulk(table.num_rows, serialize, request, arrow.read_answers)
+    parts = yield from in_parts(server, bulk, options)
+    return arrow.concatenate(list(map(arrow.flatten, parts)))
 
 
 def _send(server: Server, request: Request, read: Callable[[Response], T]) -> Call[T]:

@@ -1,28 +1,23 @@
-"""The two clients, which do the I/O: they send, wait and receive. `calls` decides what to send and what to return."""
+"""The two clients: `calls` decides what to send and what to return, and `connections` do the I/O."""
 
 from __future__ import annotations
 
-import asyncio
-import re
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Self, Unpack, overload
 
 import httpx
 
 from prescore_api.client import calls, requests
 from prescore_api.client.answers import Answer, Model, ScoreAnswer
 from prescore_api.client.arrow import ArrowTable
-from prescore_api.client.attempts import Attempt, Call, Outcome, Server
-from prescore_api.client.requests import Key, KeyValue, LookupOptions, Options, Request, ScoreRow
-from prescore_api.client.responses import Response
+from prescore_api.client.attempts import Server
+from prescore_api.client.connections import AsyncConnections, Connections
+from prescore_api.client.json_body import Key, KeyValue, ScoreRow
+from prescore_api.client.requests import LookupOptions, Options, Request, Source
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-T = TypeVar("T")
 
 
 class Client:
@@ -43,7 +38,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._server = Server.parse(url, timeout, retries)
-        self._http = httpx.Client(base_url=url, headers=_authorization(url, key), transport=transport)
+        self._connections = Connections(url, key, transport)
 
     def __enter__(self) -> Self:
         return self
@@ -53,7 +48,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections that are kept open between requests."""
-        self._http.close()
+        self._connections.close()
 
     def predict(
         self,
@@ -74,7 +69,7 @@ class Client:
         Raises an ApiError (Invalid, NotAllowed, TooOld or Unavailable), or TypeError if the key cannot be one.
         """
         options = LookupOptions.build(version, max_age, outputs)
-        return self._run(calls.predict(self._server, model, key, columns, options))
+        return self._connections.run(calls.predict(self._server, model, key, columns, options))
 
     @overload
     def lookup(self, model: str, keys: Iterable[Key], **options: Unpack[Options]) -> list[Answer]: ...
@@ -98,7 +93,7 @@ class Client:
         key; if one is retired in between, all parts are sent again, once. The ages of the answers are those at the time
         of their part. Raises as `predict` does, with the position of a wrong key.
         """
-        return self._run(calls.lookup(self._server, model, keys, LookupOptions.build(**options)))
+        return self._connections.run(calls.lookup(self._server, model, keys, LookupOptions.build(**options)))
 
     def lookup_table(self, model: str, table: ArrowTable, **options: Unpack[Options]) -> pa.Table:
         """Look up an Arrow table of keys, as `lookup` does; return a flat table with one row per key.
@@ -108,22 +103,22 @@ class Client:
         `version` and `data_as_of`. The schema's metadata holds what all answers share, as text: the model, the
         version, its times, its age and whether it is stale.
         """
-        return self._run(calls.lookup_table(self._server, model, table, LookupOptions.build(**options)))
+        return self._connections.run(calls.lookup_table(self._server, model, table, LookupOptions.build(**options)))
 
     @overload
     def score(
-        self, model: str, rows: Iterable[ScoreRow], *, prefer: str = "table", **options: Unpack[Options]
+        self, model: str, rows: Iterable[ScoreRow], *, prefer: Source = "table", **options: Unpack[Options]
     ) -> list[ScoreAnswer]: ...
     @overload
     def score(
-        self, model: str, rows: pd.DataFrame, *, prefer: str = "table", **options: Unpack[Options]
+        self, model: str, rows: pd.DataFrame, *, prefer: Source = "table", **options: Unpack[Options]
     ) -> pd.DataFrame: ...
     def score(
         self,
         model: str,
         rows: Iterable[ScoreRow] | pd.DataFrame,
         *,
-        prefer: str = "table",
+        prefer: Source = "table",
         **options: Unpack[Options],
     ) -> list[ScoreAnswer] | pd.DataFrame:
         """Return a prediction for each row, from the table by its key, or by scoring its features.
@@ -138,7 +133,21 @@ class Client:
         one is scored. Rows that cannot be scored are `rejected`, each with its reason. `options` and errors are those
         of `predict`.
         """
-        return self._run(calls.score(self._server, model, rows, prefer, LookupOptions.build(**options)))
+        return self._connections.run(calls.score(self._server, model, rows, prefer, LookupOptions.build(**options)))
+
+    def score_table(
+        self, model: str, table: ArrowTable, *, prefer: Source = "table", **options: Unpack[Options]
+    ) -> pa.Table:
+        """Return a prediction for each row of an Arrow table, as `score` does; return a flat table with the same rows.
+
+        `table` is what `lookup_table` takes, with the features as columns, the key's columns, or both. Other columns
+        are ignored. Features have the types that the model takes, or convert to them without a loss. The result has the
+        key's columns, if the rows have them, the outputs, which are null in rejected rows, `source`, `rejected`, a
+        struct of `column` and `reason` that is null in all other rows, `version` and `data_as_of`. The metadata is that
+        of the table that the version has.
+        """
+        lookup_options = LookupOptions.build(**options)
+        return self._connections.run(calls.score_table(self._server, model, table, prefer, lookup_options))
 
     def rows(self, model: str, *, page_size: int = 1000, **options: Unpack[Options]) -> Iterator[Answer]:
         """Iterate over all rows of a version in the order of their keys, by default of the published one.
@@ -150,41 +159,20 @@ class Client:
         """
         request: Request | None = requests.rows(model, LookupOptions.build(**options), page_size)
         while request is not None:
-            answers, request = self._run(calls.rows(self._server, request, model))
+            answers, request = self._connections.run(calls.rows(self._server, request, model))
             yield from answers
 
     def models(self) -> list[Model]:
         """Return every published model that the API key may read, without columns; raise NotAllowed, Unavailable."""
-        return self._run(calls.models(self._server))
+        return self._connections.run(calls.models(self._server))
 
     def model(self, name: str) -> Model:
         """Return one published model with its columns; raise Invalid, NotAllowed, Unavailable."""
-        return self._run(calls.model(self._server, name))
+        return self._connections.run(calls.model(self._server, name))
 
     def ready(self) -> bool:
         """Return whether lookups can be answered now. It does not retry, and an unreachable server is not ready."""
-        return self._run(calls.ready(self._server))
-
-    def _run(self, call: Call[T]) -> T:
-        try:
-            attempt = next(call)
-            while True:
-                attempt = call.send(self._send(attempt))
-        except StopIteration as end:
-            return cast("T", end.value)
-
-    def _send(self, attempt: Attempt) -> Outcome:
-        if attempt.pause:
-            time.sleep(attempt.pause)
-        content = bytearray()
-        try:
-            with closing(self._http.send(_request(self._http, attempt), stream=True)) as response:
-                for piece in response.iter_bytes():
-                    content += piece
-                    attempt.budget.require()
-        except httpx.RequestError as error:
-            return error
-        return Response(response.status_code, response.headers, bytes(content))
+        return self._connections.run(calls.ready(self._server))
 
 
 class AsyncClient:
@@ -200,7 +188,7 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._server = Server.parse(url, timeout, retries)
-        self._http = httpx.AsyncClient(base_url=url, headers=_authorization(url, key), transport=transport)
+        self._connections = AsyncConnections(url, key, transport)
 
     async def __aenter__(self) -> Self:
         return self
@@ -210,7 +198,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connections that are kept open between requests."""
-        await self._http.aclose()
+        await self._connections.close()
 
     async def predict(
         self,
@@ -225,7 +213,7 @@ class AsyncClient:
     ) -> Answer:
         """Do the same as `Client.predict`."""
         options = LookupOptions.build(version, max_age, outputs)
-        return await self._run(calls.predict(self._server, model, key, columns, options))
+        return await self._connections.run(calls.predict(self._server, model, key, columns, options))
 
     @overload
     async def lookup(self, model: str, keys: Iterable[Key], **options: Unpack[Options]) -> list[Answer]: ...
@@ -235,90 +223,58 @@ class AsyncClient:
         self, model: str, keys: Iterable[Key] | pd.DataFrame, **options: Unpack[Options]
     ) -> list[Answer] | pd.DataFrame:
         """Do the same as `Client.lookup`."""
-        return await self._run(calls.lookup(self._server, model, keys, LookupOptions.build(**options)))
+        return await self._connections.run(calls.lookup(self._server, model, keys, LookupOptions.build(**options)))
 
     async def lookup_table(self, model: str, table: ArrowTable, **options: Unpack[Options]) -> pa.Table:
         """Do the same as `Client.lookup_table`."""
-        return await self._run(calls.lookup_table(self._server, model, table, LookupOptions.build(**options)))
+        return await self._connections.run(
+            calls.lookup_table(self._server, model, table, LookupOptions.build(**options))
+        )
 
     @overload
     async def score(
-        self, model: str, rows: Iterable[ScoreRow], *, prefer: str = "table", **options: Unpack[Options]
+        self, model: str, rows: Iterable[ScoreRow], *, prefer: Source = "table", **options: Unpack[Options]
     ) -> list[ScoreAnswer]: ...
     @overload
     async def score(
-        self, model: str, rows: pd.DataFrame, *, prefer: str = "table", **options: Unpack[Options]
+        self, model: str, rows: pd.DataFrame, *, prefer: Source = "table", **options: Unpack[Options]
     ) -> pd.DataFrame: ...
     async def score(
         self,
         model: str,
         rows: Iterable[ScoreRow] | pd.DataFrame,
         *,
-        prefer: str = "table",
+        prefer: Source = "table",
         **options: Unpack[Options],
     ) -> list[ScoreAnswer] | pd.DataFrame:
         """Do the same as `Client.score`."""
-        return await self._run(calls.score(self._server, model, rows, prefer, LookupOptions.build(**options)))
+        return await self._connections.run(
+            calls.score(self._server, model, rows, prefer, LookupOptions.build(**options))
+        )
+
+    async def score_table(
+        self, model: str, table: ArrowTable, *, prefer: Source = "table", **options: Unpack[Options]
+    ) -> pa.Table:
+        """Do the same as `Client.score_table`."""
+        lookup_options = LookupOptions.build(**options)
+        return await self._connections.run(calls.score_table(self._server, model, table, prefer, lookup_options))
 
     async def rows(self, model: str, *, page_size: int = 1000, **options: Unpack[Options]) -> AsyncIterator[Answer]:
         """Do the same as `Client.rows`."""
         request: Request | None = requests.rows(model, LookupOptions.build(**options), page_size)
         while request is not None:
-            answers, request = await self._run(calls.rows(self._server, request, model))
+            answers, request = await self._connections.run(calls.rows(self._server, request, model))
             for answer in answers:
                 yield answer
 
     async def models(self) -> list[Model]:
         """Do the same as `Client.models`."""
-        return await self._run(calls.models(self._server))
+        return await self._connections.run(calls.models(self._server))
 
     async def model(self, name: str) -> Model:
         """Do the same as `Client.model`."""
-        return await self._run(calls.model(self._server, name))
+        return await self._connections.run(calls.model(self._server, name))
 
     async def ready(self) -> bool:
         """Do the same as `Client.ready`."""
-        return await self._run(calls.ready(self._server))
-
-    async def _run(self, call: Call[T]) -> T:
-        try:
-            attempt = next(call)
-            while True:
-                attempt = call.send(await self._send(attempt))
-        except StopIteration as end:
-            return cast("T", end.value)
-
-    async def _send(self, attempt: Attempt) -> Outcome:
-        if attempt.pause:
-            await asyncio.sleep(attempt.pause)
-        content = bytearray()
-        try:
-            async with aclosing(await self._http.send(_request(self._http, attempt), stream=True)) as response:
-                async for piece in response.aiter_bytes():
-                    content += piece
-                    attempt.budget.require()
-        except httpx.RequestError as error:
-            return error
-        return Response(response.status_code, response.headers, bytes(content))
-
-
-def _authorization(url: str, key: str | None) -> dict[str, str]:
-    if key is None:
-        return {}
-    # httpx would show the key in its own error.
-    if not re.fullmatch(r"[\x21-\x7e]+", key):
-        raise ValueError("The API key contains a character that no key has, such as a line break at its end.")
-    if httpx.URL(url).userinfo:
-        raise ValueError("The URL contains a user name, and there is an API key. A request can carry only one of them.")
-    return {"Authorization": f"Bearer {key}"}
-
-
-def _request(http: httpx.Client | httpx.AsyncClient, attempt: Attempt) -> httpx.Request:
-    request = attempt.request
-    return http.build_request(
-        request.method,
-        request.target,
-        content=request.content,
-        headers=request.headers,
-        extensions={"timeout": attempt.budget},
-    )
+        return await self._connections.run(calls.ready(self._server))

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from prescore.catalog import keys
 from prescore.errors import KeyInvalid
 from prescore_api.formats import arrow, json
-from prescore_api.http import bulk_body, caching, media_types
+from prescore_api.http import bulk_body, caching, media_types, pins
 from prescore_api.http.request import Request
 from prescore_api.http.response import JSON, NO_STORE, VARY, Header, Response
 from prescore_api.service.answers import Answer, Answers, FetchedOutputs, MixedAnswers, Tombstone
@@ -62,26 +62,24 @@ async def predict_many(request: Request) -> Response:
     (model,) = request.path_values
     _authorize(request, model)
     options, others = LookupOptions.parse(request.parameters())
-    pinned = others.pop("canary", None)
-    pin = None if pinned is None else Pin.parse(pinned, options)
+    options, pin = pins.read(others, options)
     refuse_unknown(others, "canary")
     form = _form(request)
     parse = bulk_body.parse(request, await request.body())
     answers = await request.service.canary_lookup.many(model, parse, options, pin)
     _record(request, answers)
-    headers = [VARY, NO_STORE, *_versions(answers)]
+    headers = [VARY, NO_STORE, *_pins(answers, options)]
     if form == arrow.MEDIA_TYPE:
         return Response(200, arrow.render(answers), [_ARROW, *headers])
     answers = await request.service.tombstones.add_to(answers)
     return Response(200, json.render(answers), [JSON, *headers])
 
 
-def _versions(answers: Answers | MixedAnswers) -> list[Header]:
-    """Return the headers that pin the same versions in another request."""
+def _pins(answers: Answers | MixedAnswers, options: LookupOptions) -> list[Header]:
     if isinstance(answers, Answers):
-        return [(b"prescore-version", b"%d" % answers.table_version.version)]
-    pin = Pin(answers.canary.table_version.version, answers.share)
-    return [*_versions(answers.published), (b"prescore-canary", str(pin).encode())]
+        return pins.headers(answers.table_version.version, options)
+    canary = Pin(answers.canary.table_version.version, answers.share)
+    return pins.headers(answers.published.table_version.version, options, canary)
 
 
 def _record(request: Request, answers: Answers | MixedAnswers) -> None:

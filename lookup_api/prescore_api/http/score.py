@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from prescore.errors import RequestInvalid
 from prescore_api.formats import arrow, arrow_scores, arrow_validation
-from prescore_api.http import bulk_body, media_types
+from prescore_api.http import bulk_body, media_types, pins
 from prescore_api.http.request import Request
-from prescore_api.http.response import JSON, NO_STORE, VARY, Response
+from prescore_api.http.response import JSON, NO_STORE, VARY, Header, Response
 from prescore_api.service.live import Source
 from prescore_api.service.options import LookupOptions, refuse_unknown
 
 _SOURCES: dict[str, Source] = {"table": "table", "live": "live"}
-_HEADERS = [JSON, VARY, NO_STORE]
-_ARROW_HEADERS = [(b"content-type", arrow.MEDIA_TYPE), VARY, NO_STORE]
+_ARROW: Header = (b"content-type", arrow.MEDIA_TYPE)
 
 
 async def score(request: Request) -> Response:
@@ -22,7 +21,10 @@ async def score(request: Request) -> Response:
     request.caller.require(model)
     options, others = LookupOptions.parse(request.parameters())
     prefer = _source(others.pop("prefer", "table"))
-    refuse_unknown(others, "prefer")
+    options, canary = pins.read(others, options)
+    if canary is not None:
+        raise RequestInvalid(f"No canary answers rows of features: canary takes {pins.NO_CANARY} here.")
+    refuse_unknown(others, "prefer", "canary")
     # Answers have the form of the rows.
     form = bulk_body.content_type(request)
     media_types.choose(request.headers.get(b"accept"), (form,))
@@ -32,10 +34,14 @@ async def score(request: Request) -> Response:
         table = arrow_validation.read_table(body, arrow_validation.ROWS)
         scored = await live.answer_table(model, table, prefer, options)
         request.version = scored.table_version.version
-        return Response(200, arrow_scores.render(scored), _ARROW_HEADERS)
+        return _response(_ARROW, arrow_scores.render(scored), request.version, options)
     answers = await live.answer(model, body, prefer, options)
     request.version = answers.version
-    return Response(200, answers.content, _HEADERS)
+    return _response(JSON, answers.content, request.version, options)
+
+
+def _response(content_type: Header, content: bytes, version: int, options: LookupOptions) -> Response:
+    return Response(200, content, [content_type, VARY, NO_STORE, *pins.headers(version, options)])
 
 
 def _source(text: str) -> Source:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 from prescore.errors import Transient
 from prescore_api.service.models import Models
@@ -21,7 +20,7 @@ async def attempts(models: Models, model: str, options: LookupOptions) -> AsyncI
     yield options
     for _ in range(_ATTEMPTS - 1):
         current = await models.current(model)
-        yield replace(options, version=current.version, canary=True)
+        yield options.in_version(current.version)
 
 
 def no_attempt_left(model: str) -> Transient:

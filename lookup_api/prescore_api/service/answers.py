@@ -45,8 +45,7 @@ class Age:
         """Return what it exceeds, as a clause: the caller's bound, or the max age of a model that refuses more."""
         if options.max_age is not None and self.seconds > options.max_age:
             return f"max_age={options.max_age:g} allows {options.max_age:g} s"
-        is_pinned = options.version is not None and not options.canary
-        refuses_stale = version.row["refuse_stale"] and not is_pinned
+        refuses_stale = version.row["refuse_stale"] and not options.is_callers_choice
         if self.stale and refuses_stale:
             return f"the model's max age is {version.max_age:g} s"
         return None

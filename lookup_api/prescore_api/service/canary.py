@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from prescore.catalog import canary
@@ -19,7 +19,8 @@ from prescore_api.service.models import Models
 from prescore_api.service.options import LookupOptions
 from prescore_api.tables.version import TableVersion
 
-_PIN = re.compile(r"([1-9][0-9]{0,8}):([0-9](\.[0-9]{1,20})?(e-[0-9]{1,3})?)")
+PIN = r"([1-9][0-9]{0,8}):([0-9](\.[0-9]{1,20})?(e-[0-9]{1,3})?)"
+"""How a pin is written, as a regular expression."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,11 @@ class Pin:
     share: float
 
     @classmethod
-    def parse(cls, text: str, options: LookupOptions) -> Self:
-        """Read what `str` gives; raise RequestInvalid for another text, or without a version beside the canary."""
-        match = _PIN.fullmatch(text)
+    def parse(cls, text: str) -> Self | None:
+        """Read what `str` gives; return None for another text."""
+        match = re.fullmatch(PIN, text)
         if match is None or float(match[2]) > 1:
-            raise RequestInvalid(f"canary takes what the header Prescore-Canary has, such as 8:0.1, not {text[:60]!r}.")
-        if options.version is None:
-            raise RequestInvalid("canary needs the version beside it: version=N, from the header Prescore-Version.")
+            return None
         return cls(int(match[1]), float(match[2]))
 
     def __str__(self) -> str:
@@ -56,8 +55,8 @@ class Canary:
         return canary.takes(self.published.model, self.share, keys)
 
     def options(self, options: LookupOptions) -> LookupOptions:
-        """Return the same options for a lookup in the canary, whose version the key selects unless one is pinned."""
-        return replace(options, version=self.version, canary=options.version is None)
+        """Return the same options for a lookup in the canary, whose version the key selects."""
+        return options.in_version(self.version)
 
 
 class CanaryLookup:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from prescore import wording
@@ -24,13 +24,14 @@ class LookupOptions:
     """What a lookup takes besides keys.
 
     `version` None is the published version, `max_age` (in seconds) None any age, `outputs` empty all outputs. With
-    `canary`, the version was not selected by the caller, but by the key or the server.
+    `selected_by_server`, the version was not the caller's choice: the key selected it, or an earlier answer came from
+    it.
     """
 
     version: int | None = None
     max_age: float | None = None
     outputs: tuple[str, ...] = ()
-    canary: bool = False
+    selected_by_server: bool = False
 
     @classmethod
     def parse(cls, parameters: Parameters) -> tuple[Self, dict[str, str]]:
@@ -49,6 +50,15 @@ class LookupOptions:
         version = _version(others.pop("version", None))
         max_age = _seconds(others.pop("max_age", None))
         return cls(version, max_age, tuple(outputs)), others
+
+    @property
+    def is_callers_choice(self) -> bool:
+        """Whether the caller chose the version, so that the model's `when_stale` does not apply to it."""
+        return self.version is not None and not self.selected_by_server
+
+    def in_version(self, version: int) -> Self:
+        """Return the same options for a version that the server selects; `when_stale` applies to it as before."""
+        return replace(self, version=version, selected_by_server=not self.is_callers_choice)
 
 
 DEFAULTS = LookupOptions()

@@ -58,13 +58,13 @@ _SCORE = _operation(
     "predictions",
     {
         **LOOKUP_ERRORS,
-        "200": content("One answer for each row.", reference("ScoreAnswers"), ARROW),
+        "200": responses.SCORE_ANSWERS,
         "413": responses.too_large(f"{MAX_ROWS:,} rows"),
         "415": responses.UNSUPPORTED_BODY,
         "422": error("A key, a row or a parameter is not valid, or server or model do not allow live answers."),
         "503": error("The model cannot be loaded, or has too many rows to score. Retry-After says when to try again."),
     },
-    parameters=[MODEL, parameters.PREFER, *OPTIONS],
+    parameters=[MODEL, parameters.PREFER, parameters.SCORE_CANARY, *OPTIONS],
     requestBody=_body(
         "ScoreRows", {"rows": [{"features": {"visits": 3, "spend": 19.9}, "key": {"customer_id": 42}}]}, ARROW
     ),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from prescore_api.http.openapi.schemas import Node, Schema
+from prescore_api.http.pins import NO_CANARY
 from prescore_api.http.rows import DEFAULT_LIMIT, MAX_LIMIT
+from prescore_api.service.canary import PIN
 
 _STRING: Schema = {"type": "string"}
 
@@ -51,8 +53,13 @@ OPTIONS = [
 ]
 CANARY = _in_query(
     "canary",
-    "the canary that answers its share of the keys beside this version, such as 8:0.1, as Prescore-Canary names it",
-    {"type": "string", "pattern": r"^[1-9][0-9]{0,8}:(1|0\.[0-9]{1,9})$"},
+    "what Prescore-Canary of an earlier answer has, such as 8:0.1, beside the version that Prescore-Version has",
+    {"type": "string", "pattern": f"^({NO_CANARY}|{PIN})$"},
+)
+SCORE_CANARY = _in_query(
+    "canary",
+    "what Prescore-Canary of an earlier answer has, beside the version that Prescore-Version has",
+    {"type": "string", "enum": [NO_CANARY]},
 )
 PREFER = _in_query(
     "prefer",

@@ -72,15 +72,16 @@ ONE_ANSWER: Node = {
         ARROW,
     ),
 }
-MANY_ANSWERS: Node = {
-    **content("One answer for each key.", reference("Answers"), ARROW),
-    "headers": {
-        "Prescore-Version": _header("the version that answered, which version= pins in another request", "integer"),
-        "Prescore-Canary": _header(
-            "its canary and the share of the keys, which canary= pins; absent without one", "string"
-        ),
-    },
+_PINS: Node = {
+    "Prescore-Version": _header("the version that answered, for version= in another request", "integer"),
+    "Prescore-Canary": _header(
+        "its canary and the share of the keys, or none, for canary= in another request; absent if the request has a "
+        "version of the caller's choice",
+        "string",
+    ),
 }
+MANY_ANSWERS: Node = {**content("One answer for each key.", reference("Answers"), ARROW), "headers": _PINS}
+SCORE_ANSWERS: Node = {**content("One answer for each row.", reference("ScoreAnswers"), ARROW), "headers": _PINS}
 PAGE: Node = {
     "description": "A page of rows, in the order of the key.",
     "headers": {

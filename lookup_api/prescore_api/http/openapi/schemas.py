@@ -44,8 +44,12 @@ _INTEGER = _typed("integer")
 _TIME = {"type": "string", "format": "date-time"}
 _DATA_AS_OF = {**_TIME, "description": "the time that the inputs describe"}
 _PUBLISHED_AT = _nullable(_TIME, "null for a version that was never published")
-_AGE = _typed("number", "now - data_as_of, in seconds")
-_STALE = _typed("boolean", "whether the data is older than the model's max age")
+_TIMES: Schema = {
+    "data_as_of": _DATA_AS_OF,
+    "published_at": _PUBLISHED_AT,
+    "age_seconds": _typed("number", "now - data_as_of, in seconds"),
+    "stale": _typed("boolean", "whether the data is older than the model's max age"),
+}
 _VALUE = {"anyOf": [_typed(name) for name in ("string", "integer", "number", "boolean", "null")]}
 _VALUES = {"type": "object", "additionalProperties": _VALUE}
 _ELEMENT = {"anyOf": [_typed(name) for name in ("string", "integer", "number")]}
@@ -58,10 +62,7 @@ _ANSWER = _object(
     key=_VALUES,
     found=_typed("boolean", "whether the version has the key"),
     prediction=_nullable(_PREDICTION, "the outputs by name; null if the key was not found"),
-    data_as_of=_DATA_AS_OF,
-    published_at=_PUBLISHED_AT,
-    age_seconds=_AGE,
-    stale=_STALE,
+    **_TIMES,
 )
 
 _ANSWER["properties"] |= {
@@ -108,10 +109,7 @@ _SCORE_ANSWER = _object(
     key=_nullable(_VALUES, "null for a row without a key"),
     prediction=_nullable(_PREDICTION, "the outputs by name; null if the row was rejected"),
     rejected=_nullable(reference("Rejection"), "null if the row has a prediction"),
-    data_as_of={**_TIME, "description": "the time that the inputs describe; of a live answer, when it was computed"},
-    published_at=_PUBLISHED_AT,
-    age_seconds=_AGE,
-    stale=_STALE,
+    **{**_TIMES, "data_as_of": {**_TIME, "description": "as in an answer; for live, when the row was scored"}},
 )
 
 _SCORE_ANSWERS = _object(
@@ -160,11 +158,8 @@ _MODEL_SUMMARY = _object(
     description=_STRING,
     version=_INTEGER,
     rows=_INTEGER,
-    data_as_of=_DATA_AS_OF,
-    published_at=_TIME,
-    age_seconds=_AGE,
+    **{**_TIMES, "published_at": _TIME},
     max_age_seconds=_nullable(_typed("number"), "the model's max age; null if it has none"),
-    stale=_STALE,
     held=_typed("boolean", "whether the model is on hold, so that runs do not publish"),
     canary=_nullable(reference("Canary"), "null for a model without a canary"),
     in_memory=_nullable(reference("InMemory"), "null for a model that is not configured to be in memory"),
