@@ -16,6 +16,7 @@ RESERVED_COLUMNS = frozenset(
         "found",
         "stale",
         "last_version",
+        "source",
         KEPT_CLOCK,
         "rejected",
         "rejected.reason",
