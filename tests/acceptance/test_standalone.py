@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from acceptance.fix_standalone import DAG, Airflow, store, until
+from acceptance.nightly import cron_far_from_now
 from fix_project import SPEC, linear
 
 LEASES = "select count(*) from prescore.leases where expires_at > now()"
@@ -154,13 +155,14 @@ def test_invalid_form_values_are_rejected(standalone: Airflow, form: dict[str, A
 
 
 def test_a_backfill_keeps_a_version_for_each_night(standalone: Airflow) -> None:
-    standalone.project.spec(SPEC + '[schedule]\ncron = "0 5 * * *"\n')
+    nightly = cron_far_from_now()
+    standalone.project.spec(SPEC + f'[schedule]\ncron = "{nightly}"\n')
     standalone.project.query(
         "select customer, visits, spend from read_parquet('data/customers.parquet') "
         "where customer < date_part('day', $as_of)"
     )
     dag = f"/dags/{DAG}"
-    until(lambda: standalone.client.get(dag).json()["timetable_summary"] == "0 5 * * *", "the schedule is loaded")
+    until(lambda: standalone.client.get(dag).json()["timetable_summary"] == nightly, "the schedule is loaded")
     standalone.run()
     request = {
         "dag_id": DAG,
