@@ -8,6 +8,7 @@ import pytest
 pytest_plugins = [
     "fix_postgres",
     "fix_project",
+    "fix_command",
     "fix_incremental",
     "fix_api",
     "fix_client",

@@ -142,6 +142,8 @@ class Terminal:
     folder: Path
     database: str
     python: Path = Path(sys.executable)
+    command: Path | None = None
+    """A program `prescore` to use instead of Python's own."""
     ports: dict[str, str] = field(default_factory=lambda: {"8000": str(_free_port()), "8001": str(_free_port())})
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -205,7 +207,8 @@ class Terminal:
 
     def _environment(self) -> dict[str, str]:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PRESCORE_")}
-        environment["PATH"] = f"{self.python.parent}{os.pathsep}{environment['PATH']}"
+        programs = [path.parent for path in (self.command, self.python) if path is not None]
+        environment["PATH"] = os.pathsep.join([*map(str, programs), environment["PATH"]])
         environment["COLUMNS"] = "120"
         environment["PYTHONUNBUFFERED"] = "1"
         # Two threads of OpenMP that wait for each other are slow where other tests run.

@@ -132,12 +132,12 @@ def _stop_after(module: Any, name: str) -> None:
 class World:
     """A project on its own server, with a version made by an undisturbed run."""
 
-    def __init__(self, root: Path, rows: int, chunk_rows: int) -> None:
+    def __init__(self, root: Path, rows: int, chunk_rows: int, spec: str = SPEC) -> None:
         self.root, self.rows = root, rows
         for name in ("specs", "sql/domains", "models", "data"):
             (root / name).mkdir(parents=True)
         (root / "prescore.toml").write_text(f'database = "embedded"\nchunk_rows = {chunk_rows}\n')
-        kept_short = SPEC.replace("versions = 3", 'versions = 2\ngrace = "0s"')
+        kept_short = spec.replace("versions = 3", 'versions = 2\ngrace = "0s"')
         self.spec = kept_short.replace("[onnx]\n", '[passthrough]\nnote = "bigint"\n[onnx]\n')
         (root / "specs/churn.toml").write_text(self.spec)
         (root / "sql/domains/churn.sql").write_text(QUERY.replace("spend from", "spend, note from"))

@@ -76,9 +76,9 @@ SOURCES = ("jobs", "lookup_api", "dags", "sql", "benchmarks", "tests")
 
 
 @pytest.fixture
-def terminal(tmp_path: Path, database: Database) -> Iterator[Terminal]:
+def terminal(tmp_path: Path, database: Database, command: Path) -> Iterator[Terminal]:
     """An empty folder, and a database of this page's own."""
-    opened = Terminal(tmp_path, database.url)
+    opened = Terminal(tmp_path, database.url, command=command)
     yield opened
     opened.close()
 

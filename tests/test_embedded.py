@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from fix_incremental import WITHOUT_CHECKS
 from fix_project import Sandbox, customers
 from prescore.embedded import pidfile
 from prescore.embedded import server as embedded
@@ -22,6 +23,12 @@ from prescore.errors import DatabaseUnavailable
 from prescore.project.project import Project
 
 PRESCORE = str(Path(sys.executable).parent / "prescore")
+
+
+@pytest.fixture(autouse=True)
+def quick_command(command: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `prescore` be the command that starts quickly."""
+    monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
 
 
 @pytest.fixture
@@ -46,7 +53,7 @@ def short_folder() -> Iterator[Path]:
 
 
 def _prescore(*arguments: str) -> str:
-    return subprocess.run([PRESCORE, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(["prescore", *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def test_it_starts_once_outlives_the_command_and_stops(project: Project) -> None:
@@ -110,7 +117,7 @@ def test_a_failed_start_does_not_quote_an_earlier_one(project: Project) -> None:
 
 def _error_message(*arguments: str, code: int = 2) -> str:
     """Run a command that fails, and return its message."""
-    done = subprocess.run([PRESCORE, *arguments], check=False, capture_output=True, text=True)
+    done = subprocess.run(["prescore", *arguments], check=False, capture_output=True, text=True)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
     return done.stderr
 
@@ -137,7 +144,7 @@ def test_a_copy_made_while_the_server_ran_does_not_connect_to_it(
     finally:
         for root in (copy, tmp_path):
             monkeypatch.setenv("PRESCORE_PROJECT", str(root))
-            subprocess.run([PRESCORE, "db", "stop"], check=False, capture_output=True)
+            subprocess.run(["prescore", "db", "stop"], check=False, capture_output=True)
 
 
 def test_a_project_that_moves_keeps_its_running_server(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,6 +241,7 @@ create trigger watch after update of snapshot_rows on prescore.versions for each
 
 def test_a_run_whose_server_is_stopped_is_resumed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox.settings('database = "embedded"\nchunk_rows = 100_000\nworkers = 1\n')
+    sandbox.spec(WITHOUT_CHECKS)
     # The chunks are larger than any buffer, so the server stops while one is being sent.
     sandbox.data(customers(200_000))
     monkeypatch.delenv("PRESCORE_DATABASE_URL")
@@ -241,7 +249,7 @@ def test_a_run_whose_server_is_stopped_is_resumed(sandbox: Sandbox, monkeypatch:
     try:
         _prescore("db", "migrate")
         _prescore("db", "psql", "-qc", STOP_IN_THE_SECOND_CHUNK.replace("$PGDATA", str(data)))
-        stopped = subprocess.run([PRESCORE, "run", "churn"], check=False, capture_output=True, text=True)
+        stopped = subprocess.run(["prescore", "run", "churn"], check=False, capture_output=True, text=True)
         assert stopped.returncode == 3, stopped.stderr
         assert "The project's embedded Postgres stopped while it was in use: " in stopped.stderr
         assert "the next run resumes where this one stopped" in stopped.stderr

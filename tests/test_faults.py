@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from fault_matrix import INCREMENTAL, Tally, World, strike
-from fix_soak import soak
+from fix_incremental import WITHOUT_CHECKS
+from fix_project import SPEC
+from fix_soak import SOAK, soak
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +20,9 @@ def world() -> Iterator[World]:
     """A project on a server of its own, which is killed; outside of pytest's folder, for the reason in fix_postgres."""
     with tempfile.TemporaryDirectory(prefix="prescore-faults-") as folder, pytest.MonkeyPatch.context() as patch:
         patch.delenv("PRESCORE_DATABASE_URL", raising=False)
-        made = World(Path(folder), rows=4_000, chunk_rows=200)
+        # Each run would import Great Expectations, for three seconds.
+        spec = SPEC if SOAK else WITHOUT_CHECKS
+        made = World(Path(folder), rows=4_000, chunk_rows=200, spec=spec)
         yield made
         made.prescore("db", "stop")
 
