@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
 
-from fix_api import scoring_processes, scraped, serving
+from fix_api import scoring_processes, scraped, serving, until_in_memory
 from fix_client import ClientCall, InterleavingTransport, address
 from fix_project import SPEC, Sandbox, customers, linear, model
 from fix_store import S3
@@ -32,6 +33,7 @@ from prescore_api.http.dispatcher import Dispatcher
 from prescore_api.live.bounds import LiveBounds
 from prescore_api.live.scoring import open_live
 from prescore_api.service.service import Service, ServiceSettings
+from prescore_api.tables.loader_process import LoaderProcess
 
 LIVE = SPEC + "\n[live]\nallowed = true\n"
 WITHOUT_CHECKS = LIVE[: LIVE.index("[[checks]]")] + LIVE[LIVE.index("[freshness]") :]
@@ -186,17 +188,6 @@ def test_a_model_answers_live_only_where_spec_and_server_allow_it(sandbox: Sandb
         assert "prescore serve --live" in client.post(PATH, json=rows).json()["error"]["message"]
 
 
-def test_a_publication_and_a_rollback_change_model_and_version_together(project: Sandbox, live: httpx.Client) -> None:
-    row = {"features": {"visits": 1, "spend": 0}}
-    scores = {1: 1 / (1 + np.exp(-1.0)), 2: 1 / (1 + np.exp(2.0))}
-    assert [answer["version"] for answer in score(live, [row])] == [1]
-    project.onnx(linear([-2.0, 0.5]))
-    assert materialize.run(project.job()).published
-    _until_version(live, row, 2, scores)
-    assert project.cli("rollback", "churn", "--reason", "test").code == 0
-    _until_version(live, row, 1, scores)
-
-
 def _until_version(client: httpx.Client, row: dict[str, Any], version: int, scores: dict[int, float]) -> None:
     """Score a row until a version answers; whichever answers meanwhile has its own model's score."""
     for _ in range(10_000):
@@ -205,6 +196,53 @@ def _until_version(client: httpx.Client, row: dict[str, Any], version: int, scor
         if answer["version"] == version:
             return
     raise AssertionError(f"version {version} does not answer")
+
+
+def test_a_publication_and_a_rollback_change_model_and_version_together_also_while_memory_has_the_one_before(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_load, load = threading.Event(), LoaderProcess.load
+
+    def load_later(*arguments: Any, **options: Any) -> pa.Table:
+        may_load.wait()
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(LoaderProcess, "load", load_later)
+    may_load.set()
+    sandbox.spec(WITHOUT_CHECKS + "[lookup]\nin_memory = true\n")
+    assert materialize.run(sandbox.job()).published
+    row = {"features": {"visits": 1, "spend": 0}}
+    scores = {1: 1 / (1 + np.exp(-1.0)), 2: 1 / (1 + np.exp(2.0))}
+    with serving(app(sandbox)) as client:
+        until_in_memory(client, "churn")
+        assert [answer["version"] for answer in score(client, [row])] == [1]
+        sandbox.onnx(linear([-2.0, 0.5]))
+        may_load.clear()
+        try:
+            assert materialize.run(sandbox.job()).published
+            _require_scored_beside_memory(client)
+        finally:
+            may_load.set()
+        _until_version(client, row, 2, scores)
+        assert sandbox.cli("rollback", "churn", "--reason", "test").code == 0
+        _until_version(client, row, 1, scores)
+
+
+def _require_scored_beside_memory(client: httpx.Client) -> None:
+    """Score rows with version 2, which is published, while memory has version 1."""
+    described = client.get("/v1/models/churn").json()
+    assert (described["version"], described["in_memory"]["version"]) == (2, 1)
+    keyed, unknown = ({"key": {"customer": key}, "features": features(7)} for key in (7, 70_000))
+    answers = score(client, [keyed, unknown])
+    assert [(answer["source"], answer["version"]) for answer in answers] == [("table", 2), ("live", 2)]
+    scores = [answer["prediction"]["score"] for answer in answers]
+    assert scores[1] == pytest.approx(scores[0], abs=1e-6)
+    (row,) = customers().slice(7, 1).to_pylist()
+    rows = pa.Table.from_pylist([row, {**row, "customer": 70_000}], customers().schema)
+    streamed = _score_arrow(client, rows)
+    assert (streamed["source"].to_pylist(), streamed.schema.metadata[b"version"]) == (["table", "live"], b"2")
+    assert [row["score"] for row in streamed["prediction"].to_pylist()] == pytest.approx(scores, abs=1e-6)
+    assert client.get("/v1/predictions/churn/7").json()["version"] == 1
 
 
 def test_the_client_scores_lists_and_frames(project: Sandbox, live: httpx.Client) -> None:
