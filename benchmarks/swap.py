@@ -20,7 +20,7 @@ from prescore.catalog.database import Connection, Database
 from prescore.catalog.queries import query
 from prescore.project.spec import Retention, Spec
 from prescore.store.store import Store
-from prescore.versions import hold, lifecycle, pointer, retention
+from prescore.versions import hold, lifecycle, pointer, retirement
 from prescore.versions.options import PublishOptions
 from prescore.versions.rollback import rollback
 
@@ -60,7 +60,7 @@ def _swaps(database: Database, store: Path, rows: int, repeat: int, *, reader: b
                 hold.release(connection, "swapped")
                 again = PublishOptions(allow_older=True)
                 forth.append(_seconds(lambda terms=again: pointer.publish(connection, "swapped", second, terms)))  # type: ignore[misc]
-        list(retention.retire(connection, Store(store), "swapped", _KEEP_NONE))
+        list(retirement.retire(connection, Store(store), "swapped", _KEEP_NONE))
     return {"rows": rows, "reader": reader, "first": attached, "back": back, "forth": forth}
 
 

@@ -33,7 +33,7 @@ from prescore.embedded import server
 from prescore.project.project import Project
 from prescore.run import chunk_scoring, materialize, rebase, registration, timing
 from prescore.steps import changes, publish, snapshot, stage
-from prescore.versions import delta, partitions, repetition, retention, table
+from prescore.versions import delta, partitions, repetition, retirement, table
 
 STEPS = ("snapshot", "score", "stage", "check", "publish")
 VICTIMS = ("job", "server", "both")
@@ -48,7 +48,7 @@ BOUNDARIES: dict[str, tuple[Any, str]] = {
     "checked": (materialize, "check_table"),
     "attached, not published": (partitions, "attach"),
     "published": (publish, "publish"),
-    "retirement decided": (retention, "undropped"),
+    "retirement decided": (retirement, "undropped"),
 }
 INCREMENTAL: dict[str, tuple[Any, str]] = {
     "rows to score written": (changes, "write"),

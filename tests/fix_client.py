@@ -16,7 +16,7 @@ import pytest
 
 from fix_api import Shelf
 from prescore.catalog.catalog import Catalog
-from prescore.versions.retention import _drop
+from prescore.versions.retirement import _drop
 from prescore_api.client import MAX_KEYS, AsyncClient, Client
 
 ANSWER = {

@@ -22,7 +22,7 @@ from prescore.comparison.comparison import compare
 from prescore.comparison.differences import POINTS, Comparison
 from prescore.errors import DatabaseRefused
 from prescore.project.spec import Retention
-from prescore.versions import delta, retention, table
+from prescore.versions import delta, retirement, table
 from prescore.versions.options import RunOptions
 
 ROWS = 3000
@@ -343,7 +343,7 @@ def test_nights_are_compared_and_their_profiles_go_with_their_versions(
             assert (score["changed"], score["shift"]["moved"]) == (expected.changed, expected.shift.moved)
             assert [row["version"] for row in connection.execute(profiled)] == profiles
         limits = Retention.model_validate({"versions": 1, "grace": "0s"})
-        assert list(retention.retire(connection, nights.project.job().store, "churn", limits))
+        assert list(retirement.retire(connection, nights.project.job().store, "churn", limits))
         assert [row["version"] for row in connection.execute(profiled)] == [4]
         # A full version gets its profile when it is checked.
         nights.run(RunOptions(full=True))

@@ -14,7 +14,7 @@ from prescore.public.run_report import RunReport
 from prescore.run import materialize, rebase, tasks
 from prescore.run.tasks import Request, Work
 from prescore.steps import changes, stage
-from prescore.versions import delta, pointer, repetition, retention
+from prescore.versions import delta, pointer, repetition, retirement
 from prescore.versions import lease as leases
 from prescore.versions.options import PublishOptions
 
@@ -60,7 +60,7 @@ def test_a_version_that_is_retired_while_it_is_compared_is_not_reused(
         with nights.project.database.connect() as connection:
             pointer.publish(connection, "churn", 2)
             store = nights.project.job().store
-            retired = list(retention.retire(connection, store, "churn", KEEP_NOTHING))
+            retired = list(retirement.retire(connection, store, "churn", KEEP_NOTHING))
             assert [version["version"] for version in retired] == [1]
         return found
 

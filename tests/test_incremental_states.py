@@ -26,7 +26,7 @@ from prescore.errors import NotAllowed, NotFound, Refused
 from prescore.project.spec import Retention
 from prescore.run import audit
 from prescore.run.report import Report
-from prescore.versions import hold, pointer, removal, retention
+from prescore.versions import hold, pointer, removal, retirement
 from prescore.versions.options import PublishOptions, RunOptions
 from prescore.versions.rollback import rollback
 
@@ -156,7 +156,7 @@ class Machine(RuleBasedStateMachine):
     def retire(self) -> None:
         """Retire all that nothing keeps."""
         with self.connected() as connection:
-            list(retention.retire(connection, self.project.job().store, "churn", RETENTION))
+            list(retirement.retire(connection, self.project.job().store, "churn", RETENTION))
 
     @invariant()
     def every_version_is_as_it_was(self) -> None:

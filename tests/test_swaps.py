@@ -21,7 +21,7 @@ from fix_soak import SOAK
 from prescore.catalog.catalog import Catalog
 from prescore.project.spec import Retention
 from prescore.store.store import Store
-from prescore.versions import hold, pointer, retention
+from prescore.versions import hold, pointer, retirement
 from prescore.versions.options import PublishOptions
 from prescore.versions.rollback import rollback
 
@@ -195,5 +195,5 @@ def _swap(course: Course, shelf: Shelf, readers: list[str], store: Store) -> int
             # The cursor is closed by now.
             if swap % EPOCH == EPOCH - 2:
                 course.wait_for(lambda at=swap: len(course.seen.get("cursor", [])) > at // EPOCH)  # type: ignore[misc]
-                list(retention.retire(connection, store, "m", RETENTION))
+                list(retirement.retire(connection, store, "m", RETENTION))
     return newest

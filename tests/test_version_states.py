@@ -26,7 +26,7 @@ from prescore.catalog.database import Connection
 from prescore.errors import NotAllowed
 from prescore.project.spec import Retention
 from prescore.store.store import Store
-from prescore.versions import canary, hold, lifecycle, pointer, retention
+from prescore.versions import canary, hold, lifecycle, pins, pointer, retirement
 from prescore.versions.options import PublishOptions
 from prescore.versions.rollback import rollback
 
@@ -148,14 +148,14 @@ class Versions(RuleBasedStateMachine):
         """Pin or unpin any version."""
         if version := self.pick(number):
             with suppress(NotAllowed):
-                change = retention.pin if pinned else retention.unpin
+                change = pins.pin if pinned else pins.unpin
                 change(self.connection, self.model, version["version"])
 
     @rule()
     def retire(self) -> None:
         """Retire the versions that nothing keeps."""
         before = {v["version"]: v for v in self.catalog.versions(self.model)}
-        for retired in retention.retire(self.connection, self.store, self.model, RETENTION):
+        for retired in retirement.retire(self.connection, self.store, self.model, RETENTION):
             was = before[retired["version"]]
             # A failed version has a table if a crash left it behind.
             assert was["state"] in ("superseded", "checked", "refused", "failed")

@@ -33,7 +33,7 @@ from prescore.public.results import (
 from prescore.public.session import Session
 from prescore.public.status import ModelStatus
 from prescore.store.store import Store
-from prescore.versions import canary, hold, lease, pointer, removal, retention, rollback
+from prescore.versions import canary, hold, lease, pins, pointer, removal, retention, retirement, rollback
 from prescore.versions.options import PublishOptions, RunOptions
 
 if TYPE_CHECKING:
@@ -423,10 +423,10 @@ class Project:
             if dry_run:
                 return _planned(retention.Inventory.from_catalog(catalog, name, rules), name)
             store = Store(files.store, catalog.name)
-            retired = list(retention.retire(catalog.connection, store, name, rules))
+            retired = list(retirement.retire(catalog.connection, store, name, rules))
             retired.reverse()
-            left = retention.undropped(catalog.connection, name)
-            dependents = {row["version"]: tuple(retention.dependents(catalog.connection, row)) for row in left}
+            left = retirement.undropped(catalog.connection, name)
+            dependents = {row["version"]: tuple(retirement.dependents(catalog.connection, row)) for row in left}
         in_use = tuple(version for version, names in dependents.items() if not names)
         blocked = {version: names for version, names in dependents.items() if names}
         return RetirementResult(name, dry_run, _numbers(retired), in_use, blocked)
@@ -434,12 +434,12 @@ class Project:
     def pin(self, name: str, version: int, *, reason: str | None = None) -> None:
         """Keep a version whatever retention says; raises NotFound, and NotAllowed when it is pinned or has no table."""
         with self._session.catalog() as catalog:
-            retention.pin(catalog.connection, name, version, reason)
+            pins.pin(catalog.connection, name, version, reason)
 
     def unpin(self, name: str, version: int, *, reason: str | None = None) -> None:
         """Leave a version to retention again; raises NotFound, and NotAllowed when it is not pinned."""
         with self._session.catalog() as catalog:
-            retention.unpin(catalog.connection, name, version, reason)
+            pins.unpin(catalog.connection, name, version, reason)
 
     def rename(self, old: str, new: str) -> dict[Path, Path]:
         """Rename the spec of a model, and its query if that is named like the model; return old path → new path.

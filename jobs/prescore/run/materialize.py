@@ -25,7 +25,7 @@ from prescore.scoring.predictor import Predictor
 from prescore.scoring.session import RUNTIME
 from prescore.steps import check, publish, stage
 from prescore.versions import lease as leases
-from prescore.versions import retention, withheld
+from prescore.versions import retirement, withheld
 from prescore.versions.lease import Lease, OnBusy
 from prescore.versions.options import DEFAULTS, PublishOptions, RunOptions
 
@@ -252,8 +252,8 @@ def retire(job: Job) -> list[int]:
     """
     try:
         with job.database.connect() as connection:
-            retired = list(retention.retire(connection, job.store, job.model, job.spec.retention))
-            retention.warn_of_dependents(connection, job.model)
+            retired = list(retirement.retire(connection, job.store, job.model, job.spec.retention))
+            retirement.warn_of_dependents(connection, job.model)
             return [version["version"] for version in retired]
     except (Transient, DatabaseRefused, StoreRefused) as error:
         _log.warning("Retirement of %s is left for the next run: %s", job.model, error)

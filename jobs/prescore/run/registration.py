@@ -12,7 +12,7 @@ from prescore.run.job import Job
 from prescore.scoring.graph import Graph
 from prescore.scoring.session import RUNTIME
 from prescore.sources import domain
-from prescore.versions import lifecycle, resumption, views
+from prescore.versions import lifecycle, privileges, resumption
 from prescore.versions.lease import Lease
 from prescore.versions.options import DEFAULTS, RunOptions
 
@@ -61,7 +61,7 @@ def _significant_chunk_rows(job: Job) -> int | None:
 
 
 def _require_publishable(connection: Connection, job: Job, options: RunOptions) -> None:
-    views.require_roles(connection, job.spec.grants.select)
+    privileges.require_roles(connection, job.spec.grants.select)
     if options.publishes and not options.allow_breaking:
         preflight.check_columns(connection, job.spec)
 

@@ -97,7 +97,7 @@ def retire(model: str, root: str) -> list[int]:
     A version that is still being read stays until the next night. Without a catalog there is nothing to retire.
     """
     from prescore.store.store import Store
-    from prescore.versions import retention
+    from prescore.versions import retirement
 
     project = Project.find(Path(root))
     with _open_catalog() as catalog:
@@ -107,6 +107,6 @@ def retire(model: str, root: str) -> list[int]:
         spec = project.spec(model)
         store = Store(project.store, catalog.name)
         # `retire` is a generator: each version is retired when it is read from it.
-        retired = list(retention.retire(catalog.connection, store, model, spec.retention))
-        retention.warn_of_dependents(catalog.connection, model)
+        retired = list(retirement.retire(catalog.connection, store, model, spec.retention))
+        retirement.warn_of_dependents(catalog.connection, model)
         return [version["version"] for version in retired]

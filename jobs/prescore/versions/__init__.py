@@ -1,1 +1,1 @@
-"""The life of a version: lease, table, partitions, view, pointer, rollback, retention."""
+"""The life of a version: lease, table, parent, view, pointer, rollback, retention."""

@@ -1,34 +1,22 @@
-"""Versions as partitions of their model's parent: attached before readers are pointed at them, detached to retire.
-
-A model's view reads one parent at a time. A version whose columns would break readers gets a parent of its own, and
-publishing that version replaces the view by one over its parent.
-"""
+"""Versions as partitions of their parents: attached before readers are pointed at them, detached to retire."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import TypedDict
+from contextlib import contextmanager
 
 from psycopg import errors as pg
 from psycopg import sql
 
 from prescore.catalog.catalog import Catalog, Model, Version
-from prescore.catalog.columns import column_definitions
 from prescore.catalog.database import Connection
 from prescore.catalog.queries import query
 from prescore.errors import Busy, NotAllowed
-from prescore.versions import compatibility, open_transactions, table, views
+from prescore.versions import open_transactions, parents, table, views
+from prescore.versions.parents import Attachment
 
 Grants = Mapping[str, tuple[str, ...]]
 """Roles that may read a model's view, by model."""
-
-
-class Attachment(TypedDict):
-    """The parent that a version's table is a partition of; `pending` when a detach was interrupted half-way."""
-
-    parent: str
-    pending: bool
 
 
 def attach(
@@ -52,7 +40,7 @@ def attach(
         roles = grants.get(version["model"], ())
         attached += _attach_one(connection, version, roles, breaking=version["model"] in breaking)
     _record_attached(connection, attached)
-    redirected = [version for version in versions if _needs_redirect(connection, version)]
+    redirected = [version for version in versions if parents.needs_redirect(connection, version)]
     for version in redirected:
         _require_no_older_transactions(connection, version)
     return {version["model"] for version in redirected}
@@ -67,7 +55,7 @@ def attach_canary(connection: Connection, version: Version, grants: tuple[str, .
     with connection.transaction(), _limited_wait(connection, version):
         model = Catalog(connection).model(version["model"], lock=True)
         parent, attached = _attach_parts(connection, model, version, breaking=False, canary=True)
-        if parent != current_parent(model):
+        if parent != parents.current(model):
             raise NotAllowed(
                 f"{version['model']} version {version['version']} was published with other columns than those of "
                 f"predictions.{version['model']} now, so it cannot be its canary."
@@ -98,8 +86,8 @@ def redirect(
     """
     catalog = Catalog(connection)
     model = version["model"]
-    parent = _parent(connection, version)
-    needs_redirect = parent != current_parent(catalog.model(model))
+    parent = parents.require(connection, version)
+    needs_redirect = parent != parents.current(catalog.model(model))
     if needs_redirect != (model in redirected):
         raise Busy(
             f"Another publication changed the columns of {model} while version {version['version']} was being "
@@ -116,7 +104,7 @@ def detach(connection: Connection, version: Version) -> None:
 
     Rows that belong to an earlier version stay attached.
     """
-    attached = attachment(connection, version) if table.owns_rows(version) else None
+    attached = parents.attachment(connection, version) if table.owns_rows(version) else None
     if attached is not None:
         step = "tables_detach_finalize" if attached["pending"] else "tables_detach"
         statement = query(
@@ -132,27 +120,6 @@ def detach(connection: Connection, version: Version) -> None:
     )
 
 
-def drop_empty(connection: Connection, model: str) -> None:
-    """Drop the parents that have no version left and that the view does not read; leave those that are locked."""
-    catalog = Catalog(connection)
-    with (
-        suppress(pg.LockNotAvailable, pg.DeadlockDetected, pg.UndefinedTable, pg.DependentObjectsStillExist),
-        connection.transaction(),
-    ):
-        connection.execute(query("tables_lock_timeout"))
-        # While the model is locked, no publisher attaches a version to one of them.
-        catalog.model(model, lock=True)
-        for row in catalog.all("tables_empty_parents", model=model):
-            parent = sql.Identifier(row["parent"])
-            connection.execute(query("tables_drop", table=parent))
-
-
-def attachment(connection: Connection, version: Version) -> Attachment | None:
-    """Return what a version's rows are a partition of according to Postgres itself, None if they have no parent."""
-    row: Attachment | None = Catalog(connection).one("tables_attachment", table=version["rows_table"])
-    return row
-
-
 def _attach_one(
     connection: Connection,
     version: Version,
@@ -165,7 +132,7 @@ def _attach_one(
         # The lock admits one publisher at a time.
         model = Catalog(connection).model(version["model"], lock=True)
         parent, to_record = _attach_parts(connection, model, version, breaking=breaking)
-        if parent == current_parent(model):
+        if parent == parents.current(model):
             views.create(connection, version, parent, grants)
     return to_record
 
@@ -177,13 +144,13 @@ def _attach_parts(
     parent = None
     to_record = []
     for part in [*_shared(connection, version), version]:
-        attached = attachment(connection, part)
+        attached = parents.attachment(connection, part)
         # A version that shares rows has the columns of the others, and stands beside them.
         if parent is None:
-            parent = _choose_parent(connection, model, part, attached, breaking=breaking, canary=canary)
+            parent = parents.choose(connection, model, part, attached, breaking=breaking, canary=canary)
         if _attach_part(connection, part, attached, parent) or part["attached_at"] is None:
             to_record.append(part)
-    return parent or current_parent(model), to_record
+    return parent or parents.current(model), to_record
 
 
 def _shared(connection: Connection, version: Version) -> list[Version]:
@@ -205,54 +172,9 @@ def _attach_part(connection: Connection, version: Version, attached: Attachment 
     return True
 
 
-def _choose_parent(
-    connection: Connection,
-    model: Model,
-    version: Version,
-    attached: Attachment | None,
-    *,
-    breaking: bool,
-    canary: bool,
-) -> str:
-    """Return the parent to attach to: the version's present one, the one that the view reads, or a new one.
-
-    A version gets a new one if its columns break readers. Its name cannot be another model's, because names of models
-    are lower case. Raises NotAllowed for columns that break readers unless `breaking` allows that.
-    """
-    current = current_parent(model)
-    if attached is not None and attached["parent"] == current:
-        return current
-    name, number = version["model"], version["version"]
-    changes = compatibility.breaking_changes(
-        connection,
-        name,
-        version["key_columns"],
-        version["output_columns"],
-    )
-    if changes and not breaking and model["published_version"] is not None:
-        subject = f"{name} version {number}"
-        # A canary's columns must be those of the view, whatever readers are ready for.
-        command = None if canary else f"prescore publish {name} {number}"
-        raise compatibility.breaking_error(subject, changes, command)
-    if attached is not None:
-        return attached["parent"]
-    return f"{name}_V{number}" if changes else current
-
-
-def current_parent(model: Model) -> str:
-    """Return the parent that the model's view reads."""
-    return model["parent_name"] or model["model"]
-
-
 def _attach_to(connection: Connection, version: Version, parent: str) -> None:
     """Attach a version to a parent, which is created if it is absent."""
-    columns = column_definitions(table.columns(version), not_null=table.key_names(version))
-    create_parent = query(
-        "tables_parent",
-        parent=sql.Identifier(parent),
-        columns=columns,
-    )
-    connection.execute(create_parent)
+    parents.create(connection, version, parent)
     views.align(connection, version, parent)
     attach_partition = query(
         "tables_attach",
@@ -269,20 +191,6 @@ def _partition_values(version: Version) -> sql.Composable:
     if version["base_version"] is None:
         return number
     return sql.SQL("{0}, -{0}").format(number)
-
-
-def _needs_redirect(connection: Connection, version: Version) -> bool:
-    """Return whether a version is attached to another parent than the one that the view reads."""
-    model = Catalog(connection).model(version["model"])
-    return _parent(connection, version) != current_parent(model)
-
-
-def _parent(connection: Connection, version: Version) -> str:
-    attached = attachment(connection, version)
-    if attached is None or attached["pending"]:
-        name = f"{version['model']} version {version['version']}"
-        raise Busy(f"{name} was detached while it was being published. Try again.")
-    return attached["parent"]
 
 
 def _require_no_older_transactions(connection: Connection, version: Version) -> None:

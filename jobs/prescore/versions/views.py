@@ -16,8 +16,8 @@ from prescore.catalog.columns import column_definition, identifiers
 from prescore.catalog.database import Connection
 from prescore.catalog.naming import CANARY, KEPT_CLOCK
 from prescore.catalog.queries import query
-from prescore.errors import Mistake, NotAllowed
-from prescore.versions import table
+from prescore.errors import NotAllowed
+from prescore.versions import privileges, table
 from prescore.versions.compatibility import columns
 
 # The view has these columns of its own, between the key and the outputs.
@@ -77,7 +77,7 @@ def create(
         catalog.execute("models_set_reads_deltas", model=model)
     _comment(connection, version, model, catalog.model(model)["description"])
     for role in grants:
-        _grant(connection, model, role)
+        privileges.grant(connection, model, role)
 
 
 def create_canary(
@@ -93,7 +93,7 @@ def create_canary(
         connection.execute(_with_deltas(version, parent, expected, view, _CANARY))
     _comment(connection, version, view, f"the canary of {version['model']}")
     for role in grants:
-        _grant(connection, view, role)
+        privileges.grant(connection, view, role)
 
 
 def canary_view(model: str) -> str:
@@ -197,21 +197,17 @@ def replace(
 
     Raises NotAllowed while other objects in the database depend on one of the views.
     """
-    catalog = Catalog(connection)
     model = version["model"]
     # The lock keeps the grants from changing until the new view has them.
     connection.execute(query("views_lock", model=sql.Identifier(model)))
-    grants_before = catalog.all("views_readers", view=_view(connection, model))
+    readers = privileges.readers(connection, model)
     try:
         connection.execute(query("views_drop", model=sql.Identifier(canary_view(model))))
         connection.execute(query("views_drop", model=sql.Identifier(model)))
     except pg.DependentObjectsStillExist as error:
         raise _dependents_error(version, error) from error
     create(connection, version, parent, grants)
-    readers = {row["role"] for row in grants_before}
-    _revoke_from_others(connection, model, readers | set(grants))
-    for row in grants_before:
-        _grant_again(connection, model, row)
+    privileges.restore(connection, model, readers, grants)
 
 
 def _dependents_error(version: Version, error: pg.DependentObjectsStillExist) -> NotAllowed:
@@ -223,58 +219,6 @@ def _dependents_error(version: Version, error: pg.DependentObjectsStillExist) ->
         f"{dependents}. Drop them, or define them without the view, then publish again and create them again. Readers "
         "still see the previous version."
     )
-
-
-def _revoke_from_others(connection: Connection, model: str, readers: set[str | None]) -> None:
-    """Revoke what default privileges granted on a new view to roles that could not read the view before.
-
-    None among the readers is PUBLIC.
-    """
-    rows = Catalog(connection).all("views_readers", view=_view(connection, model))
-    for row in rows:
-        if row["role"] in readers:
-            continue
-        statement = query(
-            "views_revoke",
-            model=sql.Identifier(model),
-            role=_role(row["role"]),
-        )
-        connection.execute(statement)
-
-
-def _grant_again(connection: Connection, model: str, row: dict[str, Any]) -> None:
-    option = " with grant option" if row["may_grant"] else ""
-    statement = query(
-        "views_grant_again",
-        model=sql.Identifier(model),
-        role=_role(row["role"]),
-        may_grant=sql.SQL(option),
-    )
-    connection.execute(statement)
-
-
-def _role(name: str | None) -> sql.Composable:
-    """Return a role for GRANT and REVOKE; None is PUBLIC."""
-    return sql.SQL("public") if name is None else sql.Identifier(name)
-
-
-def require_roles(connection: Connection, roles: tuple[str, ...]) -> None:
-    """Raise Mistake for a role under [grants] that does not exist on the server."""
-    rows = Catalog(connection).all("views_missing_roles", roles=list(roles))
-    if rows:
-        missing = ", ".join(row["role"] for row in rows)
-        raise Mistake(f"grants.select names {missing}, which this server does not have. Create the role first.")
-
-
-def _grant(connection: Connection, model: str, role: str) -> None:
-    catalog = Catalog(connection)
-    granted = catalog.one("views_granted", role=role, view=_view(connection, model))
-    if granted["granted"]:
-        return
-    catalog.one("views_grant_lock")
-    grantee = sql.Identifier(role)
-    connection.execute(query("views_schema_grant", role=grantee))
-    connection.execute(query("views_grant", model=sql.Identifier(model), role=grantee))
 
 
 def _comment(connection: Connection, version: Version, view: str, description: str) -> None:
@@ -291,11 +235,6 @@ def _comment(connection: Connection, version: Version, view: str, description: s
             comment=sql.Literal(column["comment"]),
         )
         connection.execute(statement)
-
-
-def _view(connection: Connection, model: str) -> str:
-    """Return the view's qualified and quoted name, as to_regclass takes it."""
-    return sql.Identifier("predictions", model).as_string(connection)
 
 
 def _add_column(connection: Connection, relation: str, column: Column) -> None:
