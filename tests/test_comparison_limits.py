@@ -11,7 +11,7 @@ from fix_project import SPEC, Sandbox, linear
 from prescore.catalog.catalog import Catalog
 from prescore.errors import NotAllowed
 from prescore.run import materialize, review, tasks
-from prescore.run.tasks import Approval, Request
+from prescore.run.task_values import Approval, Request
 
 LIMITS = """
 [comparison]

@@ -12,7 +12,7 @@ from prescore.errors import Busy, NotAllowed
 from prescore.project.spec import Retention
 from prescore.public.run_report import RunReport
 from prescore.run import materialize, rebase, tasks
-from prescore.run.tasks import Request, Work
+from prescore.run.task_values import Request, Work
 from prescore.steps import changes, stage
 from prescore.versions import delta, pointer, repetition, retirement
 from prescore.versions import lease as leases

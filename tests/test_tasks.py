@@ -14,7 +14,7 @@ import pytest
 from fix_project import SPEC, Sandbox
 from prescore.errors import Busy, NotAllowed
 from prescore.run import tasks, upkeep
-from prescore.run.tasks import Checked, Request, Work
+from prescore.run.task_values import Checked, Request, Work
 
 HOLDER = "a test"
 REQUEST = Request(publish=True, approval=False, full=False, trial_rows=None, as_of=None, due=None)

@@ -105,6 +105,11 @@ class Job(Definition):
         with self.database.connect() as connection:
             return Store(self.project.store, Catalog(connection).name)
 
+    def version_row(self, version: int) -> Version:
+        """Return a version's row in the catalog, as it is now; raises NotFound."""
+        with self.database.connect() as connection:
+            return Catalog(connection).version(self.model, version)
+
     def source_at(self, version: Version) -> Source:
         """Return the source as a version's run reads it, with the time that the version is for."""
         return self.source.with_as_of(version["as_of"] or version["started_at"])

@@ -120,8 +120,7 @@ def _is_finished(job: Job, version: int) -> bool:
 
     Raises the error that ended the version, if one did.
     """
-    with job.database.connect() as connection:
-        row = Catalog(connection).version(job.model, version)
+    row = job.version_row(version)
     if row["state"] in ("refused", "failed"):
         raise failure.ended_error(job, row)
     if row["published_at"] is not None:
@@ -171,8 +170,7 @@ def load_predictor(job: Job, version: int) -> Predictor:
 
     Raises NotAllowed when this process has another ONNX Runtime than the one that the version began with.
     """
-    with job.database.connect() as connection:
-        row = Catalog(connection).version(job.model, version)
+    row = job.version_row(version)
     fingerprint = row["model_fingerprint"]
     if fingerprint is None:
         return preflight.open_predictor(None, job.spec)

@@ -10,17 +10,14 @@ ledger in the catalog records which chunks are done, so any task can be retried,
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TypedDict
 
 from prescore.catalog import migrations
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.database import Connection, environment_database
 from prescore.catalog.datetimes import parse_datetime
 from prescore.checks import expectations
-from prescore.errors import LeaseLost, NotAllowed
+from prescore.errors import NotAllowed
 from prescore.project.project import Project
 from prescore.run import (
     chunk_scoring,
@@ -33,81 +30,19 @@ from prescore.run import (
     registration,
     review,
     shares,
+    task_lease,
+    withholding,
 )
 from prescore.run.job import Job
 from prescore.run.report import STEPS, Report
+from prescore.run.task_values import Approval, Checked, Publication, Question, Request, Share, Work
 from prescore.steps.check import is_decided
-from prescore.versions import lease as leases
 from prescore.versions import withheld
-from prescore.versions.lease import TASK_EXPIRY_SECONDS, Lease
+from prescore.versions.lease import Lease
 from prescore.versions.options import RunOptions
 from prescore.wording import short, utc
 
 _log = logging.getLogger("prescore")
-
-
-class Request(TypedDict):
-    """What a run is to do, as `RunOptions`, with times as text.
-
-    `due` is the time that the scheduler planned the run for. It counts only if the domain query uses `$as_of`. With
-    `approval`, a person must approve the version before `publish` publishes it.
-    """
-
-    publish: bool
-    approval: bool
-    full: bool
-    trial_rows: int | None
-    as_of: str | None
-    due: str | None
-
-
-class Work(TypedDict):
-    """The version that a run works on, and the fencing token of the run's lease."""
-
-    version: int
-    token: int
-
-
-class Checked(Work):
-    """The same after the check step, with the version that was served then: 0 for none.
-
-    With `warnings`, a check requires a person's approval even if the request does not.
-    """
-
-    served: int
-    warnings: bool
-
-
-class Share(Work):
-    """The chunks of one score task: from `first` up to, but not including, `end`."""
-
-    first: int
-    end: int
-
-
-class Question(TypedDict):
-    """What a person is to approve: a title, the review of the version as Markdown, and its number."""
-
-    subject: str
-    body: str
-    version: int
-
-
-class Approval(TypedDict):
-    """The version that a person approved, and that person's name."""
-
-    version: int
-    user: str
-
-
-class Publication(TypedDict):
-    """A published version, with times as text; `withheld` says why the version was not published, if it was not."""
-
-    version: int
-    rows: int
-    data_as_of: str
-    published_at: str
-    withheld: str | None
 
 
 def snapshot(model: str, root: str, holder: str, groups: int, request: Request) -> list[Share]:
@@ -117,7 +52,7 @@ def snapshot(model: str, root: str, holder: str, groups: int, request: Request) 
     preflight.check_inputs(job, options.as_of)
     migrations.migrate(job.database)
     preflight.check_target(job)
-    with _keeping(job, _acquire(job, holder)) as lease:
+    with task_lease.keeping(job, task_lease.acquire(job, holder)) as lease:
         job = preflight.refreshed(job, options).with_lease(lease)
         with job.database.connect() as connection:
             if request["approval"]:
@@ -140,11 +75,11 @@ def score(model: str, root: str, share: Share) -> int:
     """Score and stage those chunks of a share that the ledger lacks, and return their number."""
     job = _open_job(model, root)
     version = share["version"]
-    _require_usable(job, version)
+    task_lease.require_usable(job, version)
     chunks = range(share["first"], share["end"])
     pending = shares.pending_chunks(job, version, chunks)
     if pending:
-        with _leased(job, share) as (leased_job, lease):
+        with task_lease.working(job, share) as (leased_job, lease):
             predictor = materialize.load_predictor(leased_job, version)
             chunk_scoring.score_chunks(leased_job, lease, version, pending, predictor)
     done_before = len(chunks) - len(pending)
@@ -156,12 +91,12 @@ def stage(model: str, root: str, work: Work) -> Work:
     """Finish the version's table, which never changes after that; raise NotAllowed if chunks are missing."""
     job = _open_job(model, root)
     version = work["version"]
-    row = _require_usable(job, version)
+    row = task_lease.require_usable(job, version)
     if row["state"] == "building":
         _require_scored(job, version)
-        with _leased(job, work) as (leased_job, lease):
+        with task_lease.working(job, work) as (leased_job, lease):
             materialize.finish_table(leased_job, lease, version)
-    row = _version_row(job, version)
+    row = job.version_row(version)
     _log.info("%s version %s: staged %s rows", model, version, f"{row['rows'] or 0:,}")
     return Work(version=version, token=work["token"])
 
@@ -172,13 +107,13 @@ def check(model: str, root: str, work: Work) -> Checked:
     version = work["version"]
     with job.database.connect() as connection:
         served = Catalog(connection).model(model)["published_version"]
-    row = _require_usable(job, version)
+    row = task_lease.require_usable(job, version)
     if not is_decided(row, job.spec):
-        with _leased(job, work) as (leased_job, lease):
+        with task_lease.working(job, work) as (leased_job, lease):
             repeats = materialize.is_repetition(leased_job, version)
             expected = [] if repeats else expectations.build(job.spec)
             materialize.check_table(leased_job, lease, version, expected)
-    results = _version_row(job, version)["checks"] or []
+    results = job.version_row(version)["checks"] or []
     for result in results:
         _log.info("passed: %s: observed %s; expected %s", result["name"], short(result["observed"]), result["expected"])
     return Checked(
@@ -220,15 +155,15 @@ def publish(
     withheld_because = None
     # An earlier attempt of this task may have published the version already.
     if not report.published:
-        row = _require_usable(job, version)
+        row = task_lease.require_usable(job, version)
         review.require_same_spec(job.spec, row)
-        withheld_because = _reason_to_withhold(job, report, request)
+        withheld_because = withholding.reason(job, report, request)
         if withheld_because is None:
             needs_approval = request["approval"] or bool(withheld.warnings(report.checks))
             if needs_approval:
-                _require_approval(model, version, approval)
+                withholding.require_approval(model, version, approval)
             _publish(job, holder, work, approved=needs_approval)
-    row = _version_row(job, version)
+    row = job.version_row(version)
     if withheld_because is None:
         _log.info("%s version %s is published: %s", model, version, _summary(row))
     return Publication(
@@ -244,9 +179,9 @@ def _publish(job: Job, holder: str, work: Checked, *, approved: bool) -> None:
     instead_of = None
     if approved:
         # The run released its lease while it waited for approval.
-        work["token"] = _acquire(job, holder).token
+        work["token"] = task_lease.acquire(job, holder).token
         instead_of = work["served"]
-    with _leased(job, work) as (leased_job, lease):
+    with task_lease.working(job, work) as (leased_job, lease):
         materialize.publish_version(
             leased_job,
             lease,
@@ -255,47 +190,6 @@ def _publish(job: Job, holder: str, work: Checked, *, approved: bool) -> None:
         )
         rebase.rebase(leased_job, lease, work["version"])
         materialize.retire(leased_job)
-
-
-def _reason_to_withhold(job: Job, report: Report, request: Request) -> str | None:
-    """Return why this run must not publish the version and how to publish it anyway, None if it is to be published."""
-    model = job.model
-    version = f"{model} version {report.version}"
-    command = f"prescore publish {model} {report.version}"
-    if report.trial_rows:
-        return f"{version} is a trial and is never published."
-    if not request["publish"] and not request["approval"]:
-        return (
-            f"{version} passed its checks and is kept for later, as the trigger form requested. "
-            f"Publish it with `{command}`."
-        )
-    with job.database.connect() as connection:
-        if not withheld.waits(connection, model, report.version):
-            return None
-    if report.backfill and report.as_of is not None:
-        as_of = utc(report.as_of)
-        return (
-            f"{version} is a backfill as of {as_of}. It is kept and not published, because "
-            f"version {report.served}, which is served, has newer data. Publish it anyway with "
-            f"`{command} --allow-older`."
-        )
-    if report.held is not None:
-        return (
-            f"{version} passed its checks and is not published, because the model is on hold ({report.held}). "
-            f"Release it with `prescore release {model}`, then publish with `{command}`."
-        )
-    return None
-
-
-def _require_approval(model: str, version: int, approval: Approval | None) -> None:
-    """Raise NotAllowed unless a person approved this version; a task that was marked as done by hand has no answer."""
-    if approval is not None and approval["version"] == version:
-        return
-    answered = "has no answer" if approval is None else f"approved version {approval['version']}"
-    raise NotAllowed(
-        f"{model} version {version} needs approval, and its approve task {answered}. Nothing was published. Clear the "
-        f"approve task to request approval again, or publish with `prescore publish {model} {version}`."
-    )
 
 
 def _require_scored(job: Job, version: int) -> None:
@@ -327,50 +221,6 @@ def _run_options(job: Job, request: Request) -> RunOptions:
     )
 
 
-def _acquire(job: Job, holder: str) -> Lease:
-    """Take the model's lease for the run; raise Busy while another run holds it."""
-    with job.database.connect() as connection:
-        return leases.acquire(
-            connection,
-            job.model,
-            watched=False,
-            seconds=TASK_EXPIRY_SECONDS,
-            holder=holder,
-        )
-
-
-@contextmanager
-def _keeping(job: Job, run_lease: Lease) -> Iterator[Lease]:
-    """Renew the run's lease while one task works; raise LeaseLost if another run has taken it since."""
-    with job.database.connect() as connection:
-        token = leases.renew(connection, run_lease, TASK_EXPIRY_SECONDS)
-    if token is None:
-        raise LeaseLost(
-            f"Another run of {job.model} has taken the lease since this run held it. This task wrote nothing, and the "
-            "unfinished version may belong to the other run by now. Trigger a new run, which resumes what can be "
-            "resumed, or clear the snapshot task together with its downstream tasks."
-        )
-    with leases.continuing(job.database, run_lease) as kept:
-        yield kept
-
-
-@contextmanager
-def _leased(job: Job, work: Work) -> Iterator[tuple[Job, Lease]]:
-    """Yield a task's job and lease under the run's token; a terminal error gives the version up, as in any run.
-
-    Tasks enter this only if they have something left to do. A task that is cleared long after its run, and finds its
-    work done, needs no lease and stays out of the way of other runs.
-    """
-    version = work["version"]
-    row = _require_usable(job, version)
-    review.require_same_spec(job.spec, row)
-    lease_at_start = Lease(job.model, work["token"])
-    with _keeping(job, lease_at_start) as lease:
-        leased_job = job.with_lease(lease)
-        with failure.giving_up(leased_job, lease, version):
-            yield leased_job, lease
-
-
 def _has_started_from_scratch(connection: Connection, model: str, holder: str) -> bool:
     """Return whether an earlier attempt of this run started from scratch and left a version that can be resumed."""
     row = Catalog(connection).one(
@@ -388,7 +238,7 @@ def _record_start_from_scratch(job: Job, version: int, holder: str) -> None:
 
 def _shares(job: Job, lease: Lease, version: int, groups: int) -> list[Share]:
     """Return all chunks of the snapshot in at most `groups` shares; the score tasks leave out the finished ones."""
-    row = _version_row(job, version)
+    row = job.version_row(version)
     result = []
     # Without a chunk to score, one empty share keeps the scheduler's tasks in their order.
     for chunks in shares.split_chunks(completion.chunks_to_score(row), groups) or [range(0)]:
@@ -402,23 +252,8 @@ def _shares(job: Job, lease: Lease, version: int, groups: int) -> list[Share]:
     return result
 
 
-def _require_usable(job: Job, version: int) -> Version:
-    """Return the version's row; raise NotAllowed if the version has failed or was retired."""
-    row = _version_row(job, version)
-    state = row["state"]
-    if state in ("failed", "retired"):
-        reason = row["error"] or "its table was dropped"
-        raise NotAllowed(f"{job.model} version {version} is {state}: {reason}")
-    return row
-
-
-def _version_row(job: Job, version: int) -> Version:
-    with job.database.connect() as connection:
-        return Catalog(connection).version(job.model, version)
-
-
 def _log_snapshot(job: Job, version: int) -> None:
-    row = _version_row(job, version)
+    row = job.version_row(version)
     data_as_of = "an unknown time" if row["data_as_of"] is None else utc(row["data_as_of"])
     _log.info(
         "%s version %s: the snapshot has %s rows in %s chunks, %s rejected, data as of %s",
