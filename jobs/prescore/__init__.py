@@ -62,21 +62,12 @@ if TYPE_CHECKING:
     from prescore.public.activity import ModelActivity
     from prescore.public.comparison import Comparison, ParameterDifference
     from prescore.public.export import ExportedOutput, ExportResult, export_onnx
+    from prescore.public.model_version import ModelVersion
     from prescore.public.plan import Plan, Verification
     from prescore.public.project import Project
     from prescore.public.publishing import publish
-    from prescore.public.results import (
-        Canary,
-        Event,
-        Finding,
-        LookupResult,
-        ModelVersion,
-        RemovalResult,
-        Results,
-        RetentionDecision,
-        RetirementResult,
-        ValidationResult,
-    )
+    from prescore.public.results import Canary, Event, Finding, LookupResult, Results, ValidationResult
+    from prescore.public.retirement import RemovalResult, RetentionDecision, RetirementResult
     from prescore.public.run_report import RunReport
     from prescore.public.scorer import Scorer
     from prescore.public.status import ModelStatus
@@ -160,12 +151,12 @@ _MODULES = {
     "LookupResult": "prescore.public.results",
     "ModelActivity": "prescore.public.activity",
     "ModelStatus": "prescore.public.status",
-    "ModelVersion": "prescore.public.results",
+    "ModelVersion": "prescore.public.model_version",
     "ParameterDifference": "prescore.public.comparison",
-    "RemovalResult": "prescore.public.results",
+    "RemovalResult": "prescore.public.retirement",
     "Results": "prescore.public.results",
-    "RetentionDecision": "prescore.public.results",
-    "RetirementResult": "prescore.public.results",
+    "RetentionDecision": "prescore.public.retirement",
+    "RetirementResult": "prescore.public.retirement",
     "ValidationResult": "prescore.public.results",
     "Plan": "prescore.public.plan",
     "Verification": "prescore.public.plan",

@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from prescore.catalog.catalog import Catalog
 from prescore.public import html
-from prescore.public.results import ModelVersion, Result
+from prescore.public.model_version import ModelVersion
+from prescore.public.results import Result
 from prescore.public.status import ModelStatus
 from prescore.wording import age, count, utc
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -18,33 +18,24 @@ from prescore.project.spec import Retention
 from prescore.public import estimator_files, extras, progress
 from prescore.public.activity import ModelActivity
 from prescore.public.comparison import Comparison
-from prescore.public.results import (
-    Canary,
-    Event,
-    Finding,
-    LookupResult,
-    ModelVersion,
-    RemovalResult,
-    Results,
-    RetentionDecision,
-    RetirementResult,
-    ValidationResult,
-)
+from prescore.public.model_version import ModelVersion
+from prescore.public.results import Canary, Event, Finding, LookupResult, Results, ValidationResult
+from prescore.public.retirement import RemovalResult, RetirementResult
 from prescore.public.session import Session
 from prescore.public.status import ModelStatus
 from prescore.store.store import Store
-from prescore.versions import canary, hold, lease, pins, pointer, removal, retention, retirement, rollback
+from prescore.versions import canary, hold, lease, pins, pointer, removal, retirement, rollback
 from prescore.versions.options import PublishOptions, RunOptions
+from prescore.versions.removal import Belongings
+from prescore.versions.retention import Inventory
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from prescore.catalog.catalog import Catalog, Version
+    from prescore.catalog.catalog import Catalog
     from prescore.project.project import Project as ProjectFiles
     from prescore.public.plan import Plan, Verification
     from prescore.public.run_report import RunReport
-    from prescore.versions.removal import Belongings
-    from prescore.versions.retention import Inventory
 
 
 class Project:
@@ -348,7 +339,7 @@ class Project:
     def canary(self, name: str) -> Canary | None:
         """Return the version that is tried beside the published one, None if there is none; raises NotFound."""
         with self._session.catalog() as catalog:
-            return _canary(catalog, name)
+            return Canary.from_model(catalog.model(name))
 
     def start_canary(
         self, name: str, version: int, *, share: float, allow_older: bool = False, reason: str | None = None
@@ -421,15 +412,12 @@ class Project:
             rules = _retention(files, catalog, name)
             catalog.model(name)
             if dry_run:
-                return _planned(retention.Inventory.from_catalog(catalog, name, rules), name)
+                return RetirementResult.planned(name, Inventory.from_catalog(catalog, name, rules))
             store = Store(files.store, catalog.name)
             retired = list(retirement.retire(catalog.connection, store, name, rules))
-            retired.reverse()
             left = retirement.undropped(catalog.connection, name)
-            dependents = {row["version"]: tuple(retirement.dependents(catalog.connection, row)) for row in left}
-        in_use = tuple(version for version, names in dependents.items() if not names)
-        blocked = {version: names for version, names in dependents.items() if names}
-        return RetirementResult(name, dry_run, _numbers(retired), in_use, blocked)
+            dependents = {row["version"]: retirement.dependents(catalog.connection, row) for row in left}
+        return RetirementResult.done(name, retired, dependents)
 
     def pin(self, name: str, version: int, *, reason: str | None = None) -> None:
         """Keep a version whatever retention says; raises NotFound, and NotAllowed when it is pinned or has no table."""
@@ -461,24 +449,11 @@ class Project:
         database = self._session.database
         with self._session.catalog() as catalog:
             if dry_run:
-                return _removal(removal.Belongings.from_catalog(catalog, name), files, dry_run=True)
+                planned = Belongings.from_catalog(catalog, name)
+                return RemovalResult.from_belongings(planned, files, dry_run=True)
             store = Store(files.store, catalog.name)
-        return _removal(removal.remove(database, store, name, reason), files, dry_run=False)
-
-
-def _removal(belongings: Belongings, files: ProjectFiles, *, dry_run: bool) -> RemovalResult:
-    """Return the result of a removal, with the files of the project that would make the model again."""
-    name = belongings.model
-    existing = [row["version"] for row in belongings.versions if row["state"] not in ("failed", "retired")]
-    return RemovalResult(
-        model=name,
-        dry_run=dry_run,
-        versions=tuple(sorted(existing)),
-        bytes=belongings.bytes,
-        dependents=tuple(belongings.dependents),
-        api_keys=tuple(belongings.api_keys),
-        spec_file=f"specs/{name}.toml" if name in files.models() else None,
-    )
+        removed = removal.remove(database, store, name, reason)
+        return RemovalResult.from_belongings(removed, files, dry_run=False)
 
 
 def _retention(files: ProjectFiles, catalog: Catalog, name: str) -> Retention:
@@ -489,28 +464,6 @@ def _retention(files: ProjectFiles, catalog: Catalog, name: str) -> Retention:
         if catalog.one("models_get", model=name) is None:
             raise
         return Retention()
-
-
-def _planned(inventory: Inventory, name: str) -> RetirementResult:
-    """Return what a retirement would do."""
-    decisions = []
-    for row in inventory.existing():
-        state = ModelVersion.from_row(row).marked_state
-        decisions.append(RetentionDecision(row["version"], state, inventory.reason_to_keep(row)))
-    retirable = _numbers(inventory.retirable())
-    return RetirementResult(name, dry_run=True, retired=retirable, decisions=tuple(decisions))
-
-
-def _numbers(versions: Iterable[Version]) -> tuple[int, ...]:
-    return tuple(version["version"] for version in versions)
-
-
-def _canary(catalog: Catalog, name: str) -> Canary | None:
-    row = catalog.model(name)
-    version, share, published = row["canary_version"], row["canary_share"], row["published_version"]
-    if version is None or share is None or published is None:
-        return None
-    return Canary(name, version, share, published)
 
 
 def _chosen(name: str | Mapping[str, int], version: int | None) -> dict[str, int]:

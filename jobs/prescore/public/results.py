@@ -10,11 +10,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar, overload
 
-from prescore.catalog.catalog import CheckResult, Model, Version
-from prescore.checks.results import sentence
+from prescore.catalog.catalog import Model
 from prescore.public import html
 from prescore.public.formatting import first_line, format_age, format_share
-from prescore.versions import withheld
 
 
 @dataclass(frozen=True)
@@ -97,96 +95,6 @@ class ValidationResult(Result):
 
 
 @dataclass(frozen=True)
-class ModelVersion(Result):
-    """One version of a model.
-
-    `state` is one of building, staged, checked, published, superseded, refused, failed, retired. `data_as_of` is the
-    time that the inputs describe. `pinned` versions are kept whatever retention says; `withdrawn` ones were rolled
-    back from. `checks` are the check results, each `{name, passed, observed, expected}`. `canary` and `awaits`, the
-    results for which the version waits for a person's approval, are set by `Project.versions` alone.
-    """
-
-    model: str
-    version: int
-    state: str
-    rows: int | None
-    rejected: int | None
-    data_as_of: datetime | None
-    started_at: datetime
-    published_at: datetime | None
-    pinned: bool
-    withdrawn: bool
-    trial_rows: int | None
-    as_of: datetime | None
-    canary: bool
-    awaits: Sequence[CheckResult] = field(repr=False)
-    error: str | None
-    checks: Sequence[CheckResult] = field(repr=False)
-    row: Version = field(repr=False, compare=False)
-    """The whole row of `prescore.versions`."""
-
-    @classmethod
-    def from_row(cls, row: Version, model: Model | None = None) -> Self:
-        """Return the version that a row of `prescore.versions` describes, with `model` also its place beside others."""
-        return cls(
-            model=row["model"],
-            version=row["version"],
-            state=row["state"],
-            rows=row["rows"],
-            rejected=row["rejected"],
-            data_as_of=row["data_as_of"],
-            started_at=row["started_at"],
-            published_at=row["published_at"],
-            pinned=row["pinned_at"] is not None,
-            withdrawn=row["withdrawn_at"] is not None,
-            trial_rows=row["trial_rows"],
-            as_of=row["as_of"],
-            canary=model is not None and model["canary_version"] == row["version"],
-            awaits=() if model is None else tuple(withheld.awaited(row, model)),
-            error=row["error"],
-            checks=tuple(row["checks"] or ()),
-            row=row,
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.model, self.version, self.state))
-
-    @property
-    def reason(self) -> str | None:
-        """Why the version failed, was refused or waits for approval: its error or its checks; None for any other."""
-        if self.awaits:
-            return approval(self.model, self.version, self.awaits)
-        if self.error or self.state != "refused":
-            return self.error
-        return "; ".join(sentence(result) for result in self.checks if not result["passed"])
-
-    @property
-    def marked_state(self) -> str:
-        """The state and the marks `trial`, `canary`, `withdrawn` and `pinned` that apply: `superseded, pinned`."""
-        is_trial = self.trial_rows is not None
-        return mark_state(self.state, trial=is_trial, canary=self.canary, withdrawn=self.withdrawn, pinned=self.pinned)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the whole row of `prescore.versions`, and `awaits`."""
-        return {**self.row, "awaits": list(self.awaits)}
-
-    def summary(self) -> dict[str, object]:
-        """Return what tables show of the version: heading → value."""
-        return {
-            "version": self.version,
-            "state": self.marked_state,
-            "rows": self.rows,
-            "data as of": self.data_as_of,
-            "started at": self.started_at,
-            "published at": self.published_at,
-            "why": first_line(self.reason),
-        }
-
-    def _repr_html_(self) -> str:
-        return html.record({"model": self.model, **self.summary()})
-
-
-@dataclass(frozen=True)
 class Event(Result):
     """One entry of a model's history: what happened to which version, who did it (`actor`), and why."""
 
@@ -223,6 +131,14 @@ class Canary(Result):
     version: int
     share: float
     published_version: int
+
+    @classmethod
+    def from_model(cls, row: Model) -> Self | None:
+        """Return the canary that a row of `prescore.models` has, None if there is none."""
+        version, share, published = row["canary_version"], row["canary_share"], row["published_version"]
+        if version is None or share is None or published is None:
+            return None
+        return cls(row["model"], version, share, published)
 
     def sentence(self) -> str:
         """Return the canary as people read it."""
@@ -280,86 +196,3 @@ class Finding(Result):
     state: str
     observed: str
     advice: str
-
-
-@dataclass(frozen=True)
-class RetentionDecision:
-    """Why retention keeps a version, as a clause; `reason` is None for a version that is to be retired."""
-
-    version: int
-    state: str
-    reason: str | None
-
-    def summary(self) -> dict[str, object]:
-        """Return what tables show of the decision: heading → value."""
-        return {
-            "version": self.version,
-            "state": self.state,
-            "kept because": self.reason,
-        }
-
-
-@dataclass(frozen=True)
-class RetirementResult(Result):
-    """The versions that a retirement dropped, or with `dry_run` would drop.
-
-    `in_use` are versions that are retired but still being read; the next retirement drops their tables. `dependents`
-    names, by version, the objects that keep a table from being dropped, such as views. `decisions` explain a dry run:
-    one for each version that exists, newest first.
-    """
-
-    model: str
-    dry_run: bool
-    retired: tuple[int, ...]
-    in_use: tuple[int, ...] = ()
-    dependents: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    decisions: tuple[RetentionDecision, ...] = ()
-
-    def summary(self) -> dict[str, object]:
-        """Return what a notebook shows of the retirement: name → value."""
-        if self.dry_run:
-            return {
-                "model": self.model,
-                "would retire": _listed(self.retired),
-                "versions": html.nested([decision.summary() for decision in self.decisions]),
-            }
-        return {
-            "model": self.model,
-            "retired": _listed(self.retired),
-            "still being read": _listed(self.in_use),
-            "kept by other objects": _listed(tuple(self.dependents)),
-        }
-
-
-@dataclass(frozen=True)
-class RemovalResult(Result):
-    """What a removal dropped, or with `dry_run` would drop: the view, and `versions` with tables of `bytes` in all.
-
-    `dependents` are other people's objects, which a removal does not drop and which keep the model from being removed.
-    `api_keys` are the names of API keys that name the model; they stay. `spec_file` is the spec if it is still there:
-    the next run of it would make the model again.
-    """
-
-    model: str
-    dry_run: bool
-    versions: tuple[int, ...]
-    bytes: int
-    dependents: tuple[str, ...]
-    api_keys: tuple[str, ...]
-    spec_file: str | None
-
-
-def mark_state(state: str, **marks: bool) -> str:
-    """Return a state, followed by the marks that apply, such as `superseded, pinned`."""
-    applicable = [mark for mark, applies in marks.items() if applies]
-    return ", ".join([state, *applicable])
-
-
-def approval(model: str, version: int, warnings: Iterable[CheckResult]) -> str:
-    """Return what a version waits for, and the command that approves it."""
-    reasons = "; ".join(map(sentence, warnings))
-    return f"waits for approval by `prescore publish {model} {version}`: {reasons}"
-
-
-def _listed(versions: Sequence[int]) -> str | None:
-    return ", ".join(map(str, versions)) or None

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from prescore.catalog.catalog import CheckResult
 from prescore.public.formatting import format_age, format_share
-from prescore.public.results import Result, approval, mark_state
+from prescore.public.model_version import approval, mark_state
+from prescore.public.results import Result
 
 
 @dataclass(frozen=True)
