@@ -20,7 +20,8 @@ from acceptance.fix_standalone import DAG, Airflow, free_port, until
 from fix_postgres import at, recreate
 from fix_project import Sandbox
 from prescore.project.project import Project
-from prescore_dags.standalone import end, environment
+from prescore_dags.configuration import environment
+from prescore_dags.processes import end
 
 ROOT = Path(__file__).parents[2]
 WORKERS = ("first", "second")
