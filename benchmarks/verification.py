@@ -14,7 +14,7 @@ from benchmarks.world import FEATURES, World
 
 from prescore.project.spec import Spec
 from prescore.run.job import Definition
-from prescore.scoring import domain_conversion, row_independence, verification
+from prescore.scoring import row_independence, snapshot_columns, verification
 from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.spec_scorer import SpecScorer
 
@@ -47,7 +47,7 @@ def _once(where: World, kind: str) -> Row:
 
 
 def _first_rows(job: Definition, spec: Spec, scorer: SpecScorer) -> pa.RecordBatch:
-    needed = domain_conversion.needed_columns(spec, scorer.features)
+    needed = snapshot_columns.needed_columns(spec, scorer.features)
     with job.source.open(job.query, job.project.settings.chunk_rows, needed) as stream:
         converter = DomainConverter(spec, scorer.features, stream)
         converted, _ = converter.convert(next(iter(stream.batches)))

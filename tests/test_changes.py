@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from prescore.catalog.types import KEY_TYPES
 from prescore.errors import Mistake, NotFound, StoreUnavailable
-from prescore.scoring.conversion import ARROW
+from prescore.scoring.column_types import ARROW
 from prescore.steps import changes
 from prescore.steps.changes import Changes
 from prescore.store import snapshot_file

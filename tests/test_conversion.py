@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prescore.errors import DomainInvalid
-from prescore.scoring.conversion import ARROW, convert
+from prescore.scoring.column_types import ARROW
+from prescore.scoring.conversion import convert
 
 FLOAT, DOUBLE = pa.float32(), pa.float64()
 

@@ -19,7 +19,7 @@ from prescore.catalog import lookup
 from prescore.catalog.catalog import Catalog
 from prescore.project import spec
 from prescore.run import chunk_scoring, freezing, materialize, registration
-from prescore.scoring.conversion import ARROW
+from prescore.scoring.column_types import ARROW
 from prescore.scoring.domain_conversion import DomainConverter
 from prescore.sources.source import Batch, Stream
 from prescore.steps import snapshot

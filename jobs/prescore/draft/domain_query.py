@@ -10,7 +10,7 @@ import pyarrow.types as pat
 from prescore.draft.dataset import Dataset, literal
 from prescore.draft.features import Feature
 from prescore.errors import Mistake
-from prescore.scoring.conversion import ARROW
+from prescore.scoring.column_types import ARROW
 
 _KEY_TYPES = {
     pa.int8(): "smallint",

@@ -18,7 +18,7 @@ from prescore.draft.features import Feature
 from prescore.draft.outputs import DraftOutput
 from prescore.errors import Mistake
 from prescore.project.spec import Spec
-from prescore.scoring.conversion import LARGEST_EXACT_INTEGER
+from prescore.scoring.column_types import LARGEST_EXACT_INTEGER
 from prescore.store.model_file import ModelFile
 from prescore.wording import count
 

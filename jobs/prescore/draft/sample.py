@@ -12,7 +12,7 @@ from prescore.draft.dataset import Dataset
 from prescore.draft.outputs import Tensor
 from prescore.errors import DomainInvalid
 from prescore.project.spec import Spec
-from prescore.scoring import domain_conversion
+from prescore.scoring import snapshot_columns
 from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.rejects import Reject
 from prescore.scoring.spec_scorer import SpecScorer
@@ -37,7 +37,7 @@ def score(model: ModelFile, spec: Spec, dataset: Dataset, query: str) -> Sample:
     Raises DomainInvalid when the query does not fit the model or has no rows, and ModelInvalid or ModelFailed.
     """
     scorer = SpecScorer(model, spec)
-    needed = domain_conversion.needed_columns(spec, scorer.features)
+    needed = snapshot_columns.needed_columns(spec, scorer.features)
     limit = None if dataset.is_file else ROWS
     converted: list[pa.RecordBatch] = []
     rejected: list[Reject] = []

@@ -17,7 +17,7 @@ from prescore.errors import ModelInvalid
 from prescore.export.predictions import Predictions, Values
 from prescore.project.fields import BY_NAME
 from prescore.project.spec import Spec
-from prescore.scoring import conversion, verification
+from prescore.scoring import column_types, conversion, verification
 from prescore.scoring.examples import TOLERANCE, Examples
 from prescore.scoring.expected import Expected, to_floats
 from prescore.scoring.spec_scorer import SpecScorer
@@ -89,7 +89,7 @@ def _features(scorer: SpecScorer, rows: pa.Table) -> pa.RecordBatch:
 
 
 def _expected(draft: DraftOutput, values: Values) -> Expected:
-    kind = conversion.ARROW[draft.type]
+    kind = column_types.ARROW[draft.type]
     is_float = (draft.type.removesuffix("[]") if draft.type in ARRAYS else draft.type) in FLOATS
     if pa.types.is_string(kind):
         values = values.astype(str)

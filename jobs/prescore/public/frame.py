@@ -18,7 +18,7 @@ from prescore.catalog.catalog import Catalog, Column, Version
 from prescore.catalog.columns import copy_columns
 from prescore.catalog.queries import query
 from prescore.catalog.types import ARRAYS
-from prescore.scoring.conversion import ARROW
+from prescore.scoring.column_types import ARROW
 
 _CSV_TYPES = ARROW | dict.fromkeys(("uuid", *ARRAYS), pa.string())
 """Postgres type name → the Arrow type that its text is parsed as. Arrays are JSON."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 from prescore.errors import DomainInvalid, Mistake, ModelFailed, ModelInvalid, NotAllowed, NotFound, RuntimeDiffers
 from prescore.project.project import STORE, environment_store
 from prescore.public.session import Session
-from prescore.scoring import conversion, matching, predictions, rows, runtime
+from prescore.scoring import column_types, matching, predictions, rows, runtime
 from prescore.scoring.feature_values import MISSING
 from prescore.scoring.rows import FeatureColumns
 from prescore.scoring.scorer import Scorer as BatchScorer
@@ -222,7 +222,7 @@ class Scorer:
                 )
             allow_loss = name in self.signature.allow_precision_loss
             try:
-                conversion.check_type(name, column.type, target, allow_precision_loss=allow_loss)
+                column_types.check_type(name, column.type, target, allow_precision_loss=allow_loss)
             except DomainInvalid:
                 misfits[name] = _dtype_name(target)
         if misfits:

@@ -9,7 +9,7 @@ from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.database import Connection
 from prescore.run import preflight, reuse, timing
 from prescore.run.job import Job
-from prescore.scoring import domain_conversion, rejects
+from prescore.scoring import rejects, snapshot_columns
 from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Reject, Tally
@@ -106,7 +106,7 @@ def _write_file(
 ) -> SnapshotSummary:
     """Run the domain query, and write its rows as a snapshot file; a trial takes a random sample of them."""
     chunk_rows = job.project.settings.chunk_rows
-    needed = domain_conversion.needed_columns(job.spec, predictor.features)
+    needed = snapshot_columns.needed_columns(job.spec, predictor.features)
     trial_rows = version["trial_rows"]
     sample = None if trial_rows is None else Sample(trial_rows, list(job.spec.key))
 

@@ -19,7 +19,14 @@ from prescore.project.folder import FILE
 from prescore.project.spec import Spec
 from prescore.run import disk
 from prescore.run.job import Definition, Job
-from prescore.scoring import domain_conversion, examples, labels, rejects, row_independence, verification
+from prescore.scoring import (
+    examples,
+    labels,
+    rejects,
+    row_independence,
+    snapshot_columns,
+    verification,
+)
 from prescore.scoring.domain_columns import DomainColumns
 from prescore.scoring.domain_conversion import DomainConverter
 from prescore.scoring.predictor import Predictor
@@ -43,7 +50,7 @@ def check_inputs(job: Definition, as_of: datetime | None = None) -> Predictor:
     _require_used_parameters(job)
     predictor = open_predictor(job.onnx, job.spec)
     check_predictor(job, predictor)
-    needed = domain_conversion.needed_columns(job.spec, predictor.features)
+    needed = snapshot_columns.needed_columns(job.spec, predictor.features)
     with job.source.open(job.query, 1, needed, limit=0) as stream:
         DomainConverter(job.spec, predictor.features, stream)
     return predictor
@@ -228,7 +235,7 @@ def validate(job: Definition) -> Validation:
     found = warnings(job)
     rows = 0
     tally = rejects.Tally(job.spec)
-    needed = domain_conversion.needed_columns(job.spec, predictor.features)
+    needed = snapshot_columns.needed_columns(job.spec, predictor.features)
     chunk_rows = job.project.settings.chunk_rows
     with job.source.open(job.query, chunk_rows, needed) as stream:
         converter = DomainConverter(job.spec, predictor.features, stream)

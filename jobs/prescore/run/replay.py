@@ -15,7 +15,7 @@ from prescore.catalog.queries import query
 from prescore.errors import NotAllowed, NotFound
 from prescore.project.spec import Spec
 from prescore.run.job import OnProgress
-from prescore.scoring import domain_conversion
+from prescore.scoring import snapshot_columns
 from prescore.scoring.predictor import Predictor
 from prescore.steps import score
 from prescore.store.snapshot_file import SnapshotReader
@@ -61,7 +61,7 @@ def replayed(
 
 def _require_columns(schema: pa.Schema, version: Version, predictor: Predictor) -> None:
     """Raise NotAllowed for a column that the snapshot does not have, or has as another type."""
-    for needed in domain_conversion.snapshot_schema(predictor.spec, predictor.features):
+    for needed in snapshot_columns.snapshot_schema(predictor.spec, predictor.features):
         place = schema.get_field_index(needed.name)
         if place < 0:
             reason = f"does not have the column {needed.name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from prescore.project.spec import Spec
-from prescore.scoring.conversion import ARROW
+from prescore.scoring.column_types import ARROW
 
 
 class DomainColumns:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,64 +12,11 @@ import pyarrow.types as pat
 
 from prescore.errors import DomainInvalid
 from prescore.project.spec import Spec
-from prescore.scoring import conversion, rejects
+from prescore.scoring import column_types, rejects, snapshot_columns
+from prescore.scoring.column_conversion import ColumnConverter, Types, misfits
 from prescore.scoring.rejects import Reject
-from prescore.scoring.scorer import null_message
 from prescore.sources import data_as_of
-from prescore.sources.source import Batch, Needed, SourceType, Stream, Unreadable
-from prescore.wording import similar_name
-
-Types = dict[str, pa.DataType]
-"""Column name → Arrow type."""
-
-
-@dataclass(frozen=True)
-class ColumnConverter:
-    """Converts the values of one column of the domain.
-
-    A column that Postgres will store (`is_stored`) must have no NUL in its texts.
-    """
-
-    name: str
-    target: pa.DataType
-    allow_precision_loss: bool = False
-    is_stored: bool = False
-
-    def check_type(self, source: pa.DataType, hidden: SourceType | None = None) -> None:
-        """Raise DomainInvalid unless a column of type `source` can be converted, judged by the types alone.
-
-        `hidden` is its type in the source, where Arrow does not show it.
-        """
-        if hidden is not None:
-            self._check_hidden(hidden)
-        conversion.check_type(
-            self.name,
-            source,
-            self.target,
-            allow_precision_loss=self.allow_precision_loss,
-            is_stored=self.is_stored,
-        )
-
-    def _check_hidden(self, hidden: SourceType) -> None:
-        target = self.target.value_type if pat.is_list(self.target) else self.target
-        if target not in hidden.becomes:
-            wanted = conversion.type_name(self.target)
-            raise DomainInvalid(
-                f"Column {self.name} is {hidden.name} in the domain, but must be {wanted}. {hidden.advice}"
-            )
-
-    def convert(self, values: pa.Array) -> pa.Array:
-        """Return values as the target type; raise DomainInvalid for one that cannot be converted exactly."""
-        converted = conversion.convert(
-            self.name,
-            values,
-            self.target,
-            allow_precision_loss=self.allow_precision_loss,
-            is_stored=self.is_stored,
-        )
-        if self.is_stored:
-            conversion.refuse_nul(self.name, converted)
-        return converted
+from prescore.sources.source import Batch, Stream, Unreadable
 
 
 class DomainConverter:
@@ -82,24 +27,24 @@ class DomainConverter:
     """
 
     def __init__(self, spec: Spec, features: Types, domain: Stream) -> None:
-        self._kept = _stored_columns(spec)
+        self._kept = snapshot_columns.stored_columns(spec)
         self._checked: list[ColumnConverter] = []
         table_columns = {column.name for column in self._kept}
-        for column in _feature_columns(spec, features):
+        for column in snapshot_columns.feature_columns(spec, features):
             if column.name in table_columns:
                 self._checked.append(column)
             else:
                 self._kept.append(column)
-        self.schema = snapshot_schema(spec, features)
+        self.schema = snapshot_columns.snapshot_schema(spec, features)
         self._key = list(spec.key)
         # A prediction made elsewhere that is NaN is rejected with the others that are not finite.
         self._features = set(features) if spec.onnx else set()
-        self._never_null = _never_null(spec, features)
-        self._outputs = _outputs(spec)
-        self._clock = _clock_column(spec)
+        self._never_null = snapshot_columns.never_null(spec, features)
+        self._outputs = snapshot_columns.output_names(spec)
+        self._clock = snapshot_columns.clock_column(spec)
         self._newest: Any = None
         faults = [
-            *_column_faults(spec, features, domain),
+            *snapshot_columns.faults(spec, features, domain),
             *self._type_faults(domain),
         ]
         if faults:
@@ -176,7 +121,7 @@ class DomainConverter:
         for column in (*self._kept, *self._checked):
             name = column.name
             values = batch.column(name)
-            for number, reason in _misfits(column, values):
+            for number, reason in misfits(column, values):
                 faults.setdefault(number, (name, reason))
         rejected: list[Reject] = []
         fits = [True] * batch.num_rows
@@ -216,136 +161,13 @@ class DomainConverter:
         if self._clock is not None and schema.get_field_index(self._clock) >= 0:
             clock_type = schema.field(self._clock).type
             if not _has_times(clock_type):
-                name = conversion.type_name(clock_type)
+                name = column_types.type_name(clock_type)
                 yield (
                     f"Column {self._clock} (data_as_of) is {name}, not a date or a timestamp. "
                     "Cast it in the domain query."
                 )
 
 
-def needed_columns(spec: Spec, features: Types) -> dict[str, Needed]:
-    """Return the columns that the domain query must return; a source reads no others."""
-    needed = {}
-    clock = _clock_column(spec)
-    if clock is not None:
-        needed[clock] = Needed(None)
-    for column in (*_feature_columns(spec, features), *_stored_columns(spec)):
-        needed[column.name] = Needed(column.target, may_round=column.allow_precision_loss)
-    return needed
-
-
-def snapshot_schema(spec: Spec, features: Types) -> pa.Schema:
-    """Return the columns of a snapshot: those of the table that the domain has, then the features that are not."""
-    types = {column.name: column.target for column in _stored_columns(spec)}
-    for column in _feature_columns(spec, features):
-        types.setdefault(column.name, column.target)
-    return pa.schema(list(types.items()))
-
-
-def _stored_columns(spec: Spec) -> list[ColumnConverter]:
-    columns = []
-    table_columns = {**spec.key, **spec.passthrough}
-    for name, type_name in table_columns.items():
-        target = conversion.ARROW[type_name]
-        column = ColumnConverter(name, target, is_stored=True)
-        columns.append(column)
-    return columns
-
-
-def _feature_columns(spec: Spec, features: Types) -> list[ColumnConverter]:
-    columns = []
-    for name, target in features.items():
-        if spec.onnx is None:
-            column = ColumnConverter(name, target, is_stored=True)
-        else:
-            column = ColumnConverter(name, target, name in spec.onnx.allow_precision_loss)
-        columns.append(column)
-    return columns
-
-
-def _clock_column(spec: Spec) -> str | None:
-    clock = spec.domain.data_as_of
-    if clock is None:
-        return None
-    return clock.column
-
-
-def _never_null(spec: Spec, features: Types) -> dict[str, str]:
-    """Return the columns that must not be null, each with the reason for rejecting a row where it is."""
-    reasons = {}
-    for name in spec.key:
-        reasons[name] = f"Key column {name} is null: a row without a key cannot be looked up"
-    outputs = _outputs(spec)
-    for name, arrow_type in features.items():
-        if spec.onnx is None:
-            output = outputs[name]
-            column = "" if output == name else f" (column {name} of the domain query)"
-            reasons.setdefault(name, f"Prediction {output}{column} is null")
-        elif name not in spec.onnx.nullable:
-            reasons.setdefault(name, null_message(name, arrow_type))
-    return reasons
-
-
-def _outputs(spec: Spec) -> dict[str, str]:
-    """Return the outputs that are columns of the domain query, by the name that they have there."""
-    outputs: dict[str, str] = {}
-    if spec.onnx is None:
-        for name, output in spec.outputs.items():
-            outputs.setdefault(output.source or name, name)
-    return outputs
-
-
-def _column_faults(spec: Spec, features: Types, domain: Stream) -> Iterator[str]:
-    """Yield needed columns that the domain query does not return, or returns twice."""
-    roles = dict.fromkeys(spec.key, "key")
-    roles |= dict.fromkeys(spec.passthrough, "passthrough")
-    # A user who forgot the section sees why the query must return predictions.
-    roles |= dict.fromkeys(features, "feature" if spec.onnx else "prediction, as the spec has no [onnx] section")
-    clock = _clock_column(spec)
-    if clock is not None:
-        roles[clock] = "data_as_of"
-    names = list(domain.names)
-    for name, role in roles.items():
-        if name not in names:
-            unused = [other for other in names if other not in roles]
-            yield f"Column {name} ({role}) is missing; {_returned(name, names, unused)}."
-    for name in sorted(roles):
-        if names.count(name) > 1:
-            yield f"Column {name} appears more than once in the query's result. Rename one of them with AS."
-
-
-def _returned(missing: str, names: list[str], unused: list[str]) -> str:
-    """Return what the query returns instead of a missing column, and which of its unused columns may be meant."""
-    for name in names:
-        if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", missing):
-            return (
-                f"the query returns {name}, which looks the same, but has other Unicode characters: an accented letter "
-                "is one character or two. Write the name in the query as it is in the spec"
-            )
-    listed = f"the query returns {', '.join(names) or 'none at all'}"
-    similar = similar_name(missing, unused)
-    if similar is None:
-        return listed
-    return f"{listed}. Did you mean {similar}? Then write {similar} as {missing} in the query"
-
-
 def _has_times(arrow_type: pa.DataType) -> bool:
     kinds = (pat.is_null, pat.is_date, pat.is_timestamp)
     return any(is_kind(arrow_type) for is_kind in kinds)
-
-
-def _misfits(
-    column: ColumnConverter,
-    values: pa.Array,
-    first_row: int = 0,
-) -> Iterator[tuple[int, str]]:
-    """Yield the numbers of the rows whose value cannot be converted, each with the reason, by bisection."""
-    try:
-        column.convert(values)
-    except DomainInvalid as error:
-        if len(values) == 1:
-            yield first_row, str(error)
-            return
-        middle = len(values) // 2
-        yield from _misfits(column, values[:middle], first_row)
-        yield from _misfits(column, values[middle:], first_row + middle)

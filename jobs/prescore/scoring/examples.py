@@ -18,7 +18,7 @@ import pyarrow.types as pat
 from prescore.catalog.types import FLOATS, TYPES
 from prescore.errors import DomainInvalid, ModelInvalid
 from prescore.project.spec import Examples as ExampleSettings
-from prescore.scoring import conversion
+from prescore.scoring import column_types, conversion
 from prescore.scoring.arrays import Mask
 from prescore.scoring.expected import Expected, is_missing
 from prescore.scoring.spec_scorer import SpecScorer
@@ -158,7 +158,7 @@ def _read_expected(scorer: SpecScorer, file: ExampleFile, rows: pa.Table) -> dic
         column = settings.columns.get(name, name)
         if column not in rows.schema.names:
             raise _absent_error(scorer, file, name, column)
-        values = _convert(file, rows, column, conversion.ARROW[output.type], name)
+        values = _convert(file, rows, column, column_types.ARROW[output.type], name)
         tolerance = settings.tolerance.get(name, TOLERANCE) if _is_float(output.type) else 0.0
         is_half = scorer.signature.outputs[name].dtype == "float16"
         expected[name] = Expected(values, tolerance, is_half)
@@ -195,7 +195,7 @@ def _convert(
             return _between_labels_and_booleans(name, column, arrow_type)
         return conversion.convert(name, column, arrow_type, allow_precision_loss=True)
     except DomainInvalid as error:
-        given, wanted = (conversion.type_name(kind) for kind in (column.type, arrow_type))
+        given, wanted = (column_types.type_name(kind) for kind in (column.type, arrow_type))
         if output is not None:
             raise ModelInvalid(
                 f"outputs.{output}: the spec has the type {wanted}, but column {name} of the examples {file.path} is "

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pat
 
-from prescore.scoring.conversion import LARGEST_EXACT_INTEGER
+from prescore.scoring.column_types import LARGEST_EXACT_INTEGER
 
 MISSING: Any = ...
 """Stands for the value of a feature that a row does not have."""

@@ -11,8 +11,8 @@ import pyarrow.types as pat
 
 from prescore.catalog.types import INTEGERS, TYPES
 from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
-from prescore.scoring import conversion
-from prescore.scoring.conversion import ARROW
+from prescore.scoring import column_types, conversion
+from prescore.scoring.column_types import ARROW
 
 Values = np.ndarray[Any, Any]
 
@@ -51,8 +51,9 @@ def _misfit(output: str, predicted: pa.DataType, target: pa.DataType, error: Exc
     if isinstance(cause, pa.ArrowInvalid):
         return ModelFailed(f"Output {output}: {cause}. Give the output a wider type in the spec, or fix the model.")
     if pat.is_integer(predicted) and pat.is_floating(target):
+        name = column_types.type_name(target)
         return ModelFailed(
-            f"Output {output}: the model returned an integer that {conversion.type_name(target)} cannot hold exactly. "
+            f"Output {output}: the model returned an integer that {name} cannot hold exactly. "
             "Give the output the type bigint in the spec."
         )
     return ModelFailed(str(error).replace(f"Column {output}", f"Output {output}", 1))

@@ -20,7 +20,7 @@ from prescore.catalog.queries import query
 from prescore.checks.results import sentence
 from prescore.errors import KeyInvalid, Refused
 from prescore.project.spec import Spec
-from prescore.scoring.conversion import ARROW
+from prescore.scoring.column_types import ARROW
 from prescore.wording import count
 
 KEPT_WHEN_REFUSED = 1000

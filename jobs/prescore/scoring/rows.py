@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from prescore.errors import DomainInvalid, ModelFailed
-from prescore.scoring import conversion, failures, feature_values
-from prescore.scoring.conversion import ARROW
+from prescore.scoring import column_types, conversion, failures, feature_values
+from prescore.scoring.column_types import ARROW
 from prescore.scoring.expected import is_missing
 from prescore.scoring.scorer import Scorer
 from prescore.scoring.signature import Signature
@@ -113,7 +113,7 @@ def _convert_array(
 ) -> pa.Array | None:
     """Return an Arrow array as the type of its feature, or None if one of its values cannot be converted exactly."""
     try:
-        conversion.check_type(name, values.type, target, allow_precision_loss=may_round)
+        column_types.check_type(name, values.type, target, allow_precision_loss=may_round)
     except DomainInvalid as error:
         raise DomainInvalid(
             f"Feature {name} is {values.type}, and the model takes {feature_values.name(target)}. Cast it first."

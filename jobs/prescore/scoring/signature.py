@@ -36,6 +36,9 @@ TENSOR_DTYPES: dict[str, str] = {f"tensor({_ONNX_NAMES.get(dtype, dtype)})": dty
 TENSOR_TYPES: dict[str, pa.DataType] = {name: DTYPES[dtype] for name, dtype in TENSOR_DTYPES.items()}
 """ONNX type name → the Arrow type that prescore feeds to it, or reads from it."""
 
+FLOAT_TENSORS = {"tensor(float16)", "tensor(float)", "tensor(double)"}
+"""The ONNX types that have a NaN for missing values."""
+
 Tensor = np.ndarray[Any, Any]
 Shape = tuple[int | None, ...]
 

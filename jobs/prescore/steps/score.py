@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from prescore.errors import ModelFailed
 from prescore.project.spec import Spec
-from prescore.scoring import conversion, failures, rejects
+from prescore.scoring import column_types, failures, rejects
 from prescore.scoring.predictor import Predictor
 from prescore.scoring.rejects import Reject, Scored
 
@@ -86,5 +86,5 @@ def _no_rows(spec: Spec) -> pa.RecordBatch:
     types |= spec.passthrough
     columns = {}
     for name, type_name in types.items():
-        columns[name] = pa.array([], conversion.ARROW[type_name])
+        columns[name] = pa.array([], column_types.ARROW[type_name])
     return pa.record_batch(columns)
