@@ -18,6 +18,7 @@ from fix_postgres import create_vector_extension
 from fix_project import Sandbox, Value, model
 from prescore.errors import ModelFailed, ModelInvalid, SpecInvalid
 from prescore.project import spec as specs
+from prescore.project import spec_file
 from prescore.scoring.spec_scorer import SpecScorer
 from prescore.store.model_file import ModelFile
 from prescore_api.http.app import build
@@ -157,7 +158,7 @@ def _score(outputs: str, rows: pa.Table | None = None, content: bytes | None = N
 def test_a_spec_selects_columns_in_the_way_of_its_type(project: Sandbox, output: str, message: str) -> None:
     project.edit(EMBEDDING, f"embedding = {{ {output} }}")
     with pytest.raises(SpecInvalid, match=f"outputs.embedding.*{message}"):
-        specs.load(project.root / "specs/churn.toml")
+        spec_file.load(project.root / "specs/churn.toml")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_a_spec_selects_columns_in_the_way_of_its_type(project: Sandbox, output:
 def test_only_outputs_can_be_arrays_and_no_index_has_one(project: Sandbox, old: str, new: str, message: str) -> None:
     project.edit(old, new)
     with pytest.raises(SpecInvalid, match=message):
-        specs.load(project.root / "specs/churn.toml")
+        spec_file.load(project.root / "specs/churn.toml")
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_an_output_that_cannot_fill_an_array_is_reported_before_a_run(output: st
 def test_an_array_takes_no_class(project: Sandbox) -> None:
     project.edit('"real[]"', '"real[]", class = 1')
     with pytest.raises(SpecInvalid, match="takes columns instead of class"):
-        specs.load(project.root / "specs/churn.toml")
+        spec_file.load(project.root / "specs/churn.toml")
 
 
 def test_a_vector_has_at_most_16000_elements() -> None:
@@ -474,7 +475,7 @@ def test_examples_of_arrays_have_a_tolerance_for_floats_alone(project: Sandbox) 
     examples = 'examples = { file = "e.parquet", tolerance = { embedding = 0.01, best = 0.01 } }'
     project.edit("nullable", f"{examples}\nnullable")
     with pytest.raises(SpecInvalid, match=r"tolerance.best: best is .*, which must be exact") as raised:
-        specs.load(project.root / "specs/churn.toml")
+        spec_file.load(project.root / "specs/churn.toml")
     assert "tolerance.embedding" not in str(raised.value)
 
 

@@ -37,7 +37,7 @@ from prescore.catalog import queries
 from prescore.catalog.database import Connection, Database
 from prescore.cli import main
 from prescore.cli.errors import exit_code
-from prescore.project import spec
+from prescore.project import spec, spec_file
 from prescore.project.project import Settings
 from prescore.public.project import Project
 from prescore_api.client import (
@@ -230,7 +230,7 @@ def _keys(schema: dict[str, Any], node: dict[str, Any], path: str = "") -> Itera
 
 
 def test_every_key_of_the_spec_is_documented() -> None:
-    schema = spec.json_schema()
+    schema = spec_file.json_schema()
     keys = dict(_keys(schema, schema))
     leaves = {key for key in keys if not any(other.startswith(f"{key}.") for other in keys)}
     documented = {key: row for text in sections(REFERENCE / "spec.md").values() for key, row in _spec_rows(text)}

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 import prescore
 from fix_project import Sandbox, customers, linear, model
-from prescore.project import spec
+from prescore.project import spec_file
 
 INIT = ("init", "shop", "--model", "models/shop.onnx", "--data", "data/customers.parquet", "--key", "customer")
 
@@ -55,7 +55,7 @@ def test_a_model_and_a_file_become_a_table_in_two_commands(shop: Sandbox) -> Non
     row = customers().slice(7, 1).to_pylist()[0]
     answer = json.loads(shop.cli("lookup", "shop", "7", "--json").out)
     assert answer["prediction"]["prediction"] == pytest.approx(_score(row["visits"], row["spend"]), rel=1e-5)
-    drafted = spec.load(shop.root / "specs/shop.toml")
+    drafted = spec_file.load(shop.root / "specs/shop.toml")
     assert [check.expect for check in drafted.checks] == [
         "table_row_count_to_be_between",
         "column_values_to_be_between",
@@ -74,7 +74,7 @@ def test_the_order_of_the_examples_is_that_of_the_features(shop: Sandbox) -> Non
     frame = table.to_pandas()[["visits", "spend"]]
     prescore.examples(score, frame, n=50, file=shop.root / "models/shop.examples.parquet")
     _run(shop, *INIT)
-    drafted = spec.load(shop.root / "specs/shop.toml")
+    drafted = spec_file.load(shop.root / "specs/shop.toml")
     assert drafted.onnx is not None
     assert drafted.onnx.inputs == {"features": ("visits", "spend")}
     assert drafted.onnx.examples is not None
@@ -88,7 +88,7 @@ def test_the_order_can_be_given(shop: Sandbox) -> None:
     shop.data(customers().select(["spend", "visits", "customer"]))
     done = shop.cli(*INIT, "--features", "visits,spend")
     assert (done.code, "Confirm the order" in done.err) == (0, False), done.err
-    drafted = spec.load(shop.root / "specs/shop.toml")
+    drafted = spec_file.load(shop.root / "specs/shop.toml")
     assert drafted.onnx is not None
     assert drafted.onnx.inputs == {"features": ("visits", "spend")}
 
@@ -123,7 +123,7 @@ def test_text_features_and_missing_values_are_remarked_on(shop: Sandbox) -> None
     assert done.code == 0, done.err
     assert "Some rows have no value for visits, and the model gets NaN" in done.err
     assert "Some rows have no value for plan, and are rejected" in done.err
-    drafted = spec.load(shop.root / "specs/shop.toml")
+    drafted = spec_file.load(shop.root / "specs/shop.toml")
     assert drafted.onnx is not None
     assert not drafted.onnx.inputs
     assert list(drafted.onnx.nullable) == ["visits"]
@@ -191,7 +191,7 @@ def test_uuid_keys_are_uuids(shop: Sandbox) -> None:
     rows["customer"] = keys
     (shop.root / "data/customers.json").write_text(rows.to_json(orient="records", lines=True))
     _run(shop, *INIT[:4], "--data", "data/customers.json", "--key", "customer")
-    assert spec.load(shop.root / "specs/shop.toml").key == {"customer": "uuid"}
+    assert spec_file.load(shop.root / "specs/shop.toml").key == {"customer": "uuid"}
     assert shop.cli("lookup", "shop", keys[3].upper()).code == 0
 
 
@@ -218,7 +218,7 @@ def test_the_first_row_of_a_database_may_have_no_value(shop: Sandbox) -> None:
         connection.executemany("insert into orders values (?, ?, ?)", [(1, None, 0.1), (2, 0.2, 0.3), (3, 0.4, None)])
     done = shop.cli(*INIT[:4], "--data", f"sqlite:///{shop.root}/shop.db", "--table", "orders", "--key", "customer")
     assert done.code == 0, done.err
-    assert spec.load(shop.root / "specs/shop.toml").onnx.allow_precision_loss == {"visits", "spend"}  # type: ignore[union-attr]
+    assert spec_file.load(shop.root / "specs/shop.toml").onnx.allow_precision_loss == {"visits", "spend"}  # type: ignore[union-attr]
 
 
 def test_a_column_that_is_gone_from_the_data_is_named(shop: Sandbox) -> None:

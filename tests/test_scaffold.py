@@ -8,7 +8,7 @@ import pytest
 
 from fix_project import Sandbox
 from prescore.checks import expectations
-from prescore.project import scaffold, spec
+from prescore.project import scaffold, spec_file
 
 
 def test_the_first_model_starts_a_project(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +20,7 @@ def test_the_first_model_starts_a_project(sandbox: Sandbox, tmp_path: Path, monk
     done = sandbox.cli("init", "churn")
     assert done.code == 0, done.err
     assert "prescore validate churn" in done.out
-    assert spec.load(folder / "specs/churn.toml").model == "churn"
+    assert spec_file.load(folder / "specs/churn.toml").model == "churn"
     assert {path.name for path in folder.rglob("*") if path.is_file()} == {
         "prescore.toml",
         "churn.toml",

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from prescore.errors import SpecInvalid
-from prescore.project import spec
+from prescore.project import spec_file
+from prescore.project.spec import Spec
 
 GOOD = """
 [domain]
@@ -29,10 +30,10 @@ y = { from = "y", type = "real" }
 """
 
 
-def _load(tmp_path: Path, text: str, name: str = "good") -> spec.Spec:
+def _load(tmp_path: Path, text: str, name: str = "good") -> Spec:
     path = tmp_path / f"{name}.toml"
     path.write_text(text)
-    return spec.load(path)
+    return spec_file.load(path)
 
 
 @pytest.mark.parametrize(
@@ -171,11 +172,11 @@ def test_only_what_changes_the_table_changes_the_fingerprint(tmp_path: Path) -> 
 
 def test_the_committed_json_schema_is_up_to_date() -> None:
     committed = json.loads((Path(__file__).parents[1] / "specs/spec.schema.json").read_text())
-    assert committed == spec.json_schema(), "run: prescore schema > specs/spec.schema.json"
+    assert committed == spec_file.json_schema(), "run: prescore schema > specs/spec.schema.json"
 
 
 def test_the_json_schema_has_every_key_of_the_example() -> None:
-    schema = spec.json_schema()
+    schema = spec_file.json_schema()
     example = tomllib.loads((Path(__file__).parents[1] / "specs/flight_delay.toml").read_text())
     assert set(example) <= set(schema["properties"])
     assert "model" not in schema["required"]
@@ -185,8 +186,8 @@ def test_a_fingerprint_is_the_same_in_every_process(tmp_path: Path) -> None:
     path = tmp_path / "good.toml"
     sets = 'nullable = ["a", "b"]\nallow_precision_loss = ["b", "a"]'
     path.write_text(GOOD.replace('file = "m.onnx"', f'file = "m.onnx"\n{sets}'))
-    code = "import pathlib, sys; from prescore.project import spec; path = pathlib.Path(sys.argv[1])"
-    code += "; print(spec.load(path).fingerprint)"
+    code = "import pathlib, sys; from prescore.project import spec_file; path = pathlib.Path(sys.argv[1])"
+    code += "; print(spec_file.load(path).fingerprint)"
     command = [sys.executable, "-c", code, str(path)]
     environments = [os.environ | {"PYTHONHASHSEED": str(seed)} for seed in range(4)]
     fingerprints = {subprocess.check_output(command, env=environment) for environment in environments}

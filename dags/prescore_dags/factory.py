@@ -175,10 +175,10 @@ def _read_spec(root: Path, model: str, *, is_complete: bool) -> _DagSpec:
 
 def _validate(path: Path) -> None:
     """Raise SpecInvalid for an invalid spec. Variables that are not set here may be set where the tasks run."""
-    from prescore.project import spec
+    from prescore.project import spec_file
 
-    with suppress(spec.VariableUnset):
-        spec.load(path)
+    with suppress(spec_file.VariableUnset):
+        spec_file.load(path)
 
 
 def _salvaged_timetable(path: Path) -> Any:

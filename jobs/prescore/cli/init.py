@@ -101,6 +101,6 @@ def _split(names: str | None) -> list[str]:
 def schema() -> None:
     """Print the JSON schema of spec files, for editors."""
     from prescore.cli import display
-    from prescore.project import spec
+    from prescore.project import spec_file
 
-    display.print_json(spec.json_schema())
+    display.print_json(spec_file.json_schema())

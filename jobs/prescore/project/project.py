@@ -14,8 +14,9 @@ from prescore.catalog import naming
 from prescore.catalog.database import EMBEDDED
 from prescore.catalog.urls import URL_VARIABLE
 from prescore.errors import Mistake, NotFound, SpecInvalid
-from prescore.project import folder, spec, validation_messages
+from prescore.project import folder, spec_file, validation_messages
 from prescore.project.folder import FILE, PROJECT
+from prescore.project.spec import Spec
 from prescore.wording import did_you_mean
 
 FOLDER = ".prescore"
@@ -109,12 +110,12 @@ class Project:
             )
         return start
 
-    def spec(self, model: str) -> spec.Spec:
+    def spec(self, model: str) -> Spec:
         """Return the spec of a model; raise NotFound or SpecInvalid."""
         path = folder.spec_file(self.root, model)
         if not path.exists():
             raise self.spec_missing(model)
-        return spec.load(path)
+        return spec_file.load(path)
 
     def spec_missing(self, model: str) -> NotFound:
         """Return the error for a model without a spec."""

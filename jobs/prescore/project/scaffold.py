@@ -11,7 +11,7 @@ from prescore.catalog.types import KEY_TYPES
 from prescore.errors import Mistake, SpecInvalid
 from prescore.project.folder import FILE
 from prescore.project.project import Project
-from prescore.project.spec import json_schema
+from prescore.project.spec_file import json_schema
 from prescore.wording import did_you_mean
 
 TEMPLATES = {
