@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from prescore.cli.versions import Json
+from prescore.cli.arguments import Json, Table
 
 app = typer.Typer()
 ModelArgument = Annotated[
@@ -17,7 +17,6 @@ ModelArgument = Annotated[
     typer.Argument(metavar="FILE", help="A pickle of an estimator, or a model file of LightGBM, XGBoost or CatBoost."),
 ]
 Data = Annotated[str, typer.Option(help="Rows to prove the export on: a file, a .sql file, a source, or a URL.")]
-Table = Annotated[str | None, typer.Option(help="The table, where --data is a database.")]
 Out = Annotated[Path | None, typer.Option(help="The ONNX file; by default models/NAME.onnx, after FILE.")]
 Features = Annotated[str | None, typer.Option(help="The features in the order of training, separated by commas.")]
 Targets = Annotated[str | None, typer.Option(help="Names for the outputs of several targets, separated by commas.")]

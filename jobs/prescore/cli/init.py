@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from prescore.cli.versions import Model
+from prescore.cli.arguments import Model, Table
 
 app = typer.Typer()
 ModelFileOption = Annotated[str | None, typer.Option("--model", help="An ONNX file, to draft the spec from.")]
@@ -17,7 +17,6 @@ KeyOption = Annotated[str | None, typer.Option("--key", help="The key columns of
 FeaturesOption = Annotated[
     str | None, typer.Option("--features", help="The columns of a matrix in the order of training.")
 ]
-Table = Annotated[str | None, typer.Option(help="The table, where --data is a database.")]
 DraftOnly = Annotated[bool, typer.Option("--dry-run", help="Print the files instead of writing them.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 

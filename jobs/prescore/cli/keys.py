@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prescore.cli import context
+from prescore.cli.arguments import Json
 
 if TYPE_CHECKING:
     from prescore.catalog.api_keys import ApiKey
@@ -19,7 +20,6 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A name for the key.")
 NameOrId = Annotated[str, typer.Argument(metavar="NAME_OR_ID", help="The key's name or its id.")]
 Models = Annotated[list[str] | None, typer.Option(help=_MODELS)]
 Expires = Annotated[str | None, typer.Option(metavar="DURATION", help=_EXPIRES)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 @keys.command()

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from prescore.cli import db, export, init, keys, reading, replays, runs, serving, versions
+from prescore.cli import canary, db, export, init, keys, reading, replays, runs, serving, versions
 from prescore.cli.errors import reporting_errors
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ app.add_typer(runs.app)
 app.add_typer(replays.app)
 app.add_typer(reading.app)
 app.add_typer(versions.app)
+app.add_typer(canary.app)
 app.add_typer(serving.app)
 app.add_typer(keys.keys, name="keys")
 app.add_typer(db.db, name="db")

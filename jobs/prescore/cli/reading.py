@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from prescore.cli import context
-from prescore.cli.versions import Json, Model
+from prescore.cli.arguments import Json, Model
 
 app = typer.Typer()
 OneModel = Annotated[str | None, typer.Argument(metavar="NAME", help="A model; by default all of them.")]

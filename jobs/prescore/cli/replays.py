@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from prescore.cli import context
+from prescore.cli.arguments import Json, Model
 from prescore.cli.runs import NoProgress
-from prescore.cli.versions import Json, Model
 
 app = typer.Typer()
 

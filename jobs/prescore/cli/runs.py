@@ -12,8 +12,8 @@ import typer
 
 from prescore.catalog.datetimes import parse_datetime
 from prescore.cli import context
+from prescore.cli.arguments import AllowBreaking, Json, Model, Number
 from prescore.cli.outcomes import Outcomes, chosen
-from prescore.cli.versions import AllowBreaking, Json, Model, Number
 from prescore.errors import Refused
 
 if TYPE_CHECKING:

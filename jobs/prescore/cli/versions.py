@@ -1,4 +1,4 @@
-"""The commands that show versions and choose among them: publish, canary, rollback, hold, pin, retire and the like."""
+"""The commands that show versions and choose among them: publish, rollback, hold, pin, retire and the like."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ from typing import Annotated
 import typer
 
 from prescore.cli import context
+from prescore.cli.arguments import AllowBreaking, AllowOlder, Json, Model, Number, Reason
 from prescore.errors import Mistake
 from prescore.wording import count
 
 app = typer.Typer()
-Model = Annotated[str, typer.Argument(metavar="NAME", help="The model: specs/NAME.toml.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Reason = Annotated[str | None, typer.Option(help="The reason, for the history.")]
-Number = Annotated[int, typer.Argument(metavar="VERSION", help="A version of the model.")]
-AllowOlder = Annotated[bool, typer.Option("--allow-older", help="Accept inputs older than those that are served.")]
 Pairs = Annotated[
     list[str], typer.Argument(metavar="NAME VERSION...", help="A model and a checked or earlier version of it.")
 ]
@@ -39,13 +35,6 @@ With = Annotated[
 Html = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Also write one HTML page with pictures to this file.")
 ]
-CanaryVersion = Annotated[
-    int | None, typer.Argument(metavar="VERSION", help="The checked version to try, or the one whose share to change.")
-]
-Share = Annotated[float | None, typer.Option(help="The share of the keys that the version is served to, from 0 to 1.")]
-Shadow = Annotated[bool, typer.Option("--shadow", help="Serve it to no key: only compare it.")]
-Drop = Annotated[bool, typer.Option("--drop", help="End the canary.")]
-AllowBreaking = Annotated[bool, typer.Option("--allow-breaking", help="Publish columns that break readers.")]
 
 
 @app.command()
@@ -70,67 +59,6 @@ def _chosen(pairs: list[str]) -> dict[str, int]:
             f"{'; '.join(faults)}. Write models and versions in turn, as in `prescore publish churn 7 upsell 3`."
         )
     return dict(zip(names, map(int, numbers), strict=True))
-
-
-@app.command()
-def canary(
-    name: Model,
-    version: CanaryVersion = None,
-    share: Share = None,
-    shadow: Shadow = False,
-    drop: Drop = False,
-    allow_older: AllowOlder = False,
-    reason: Reason = None,
-) -> None:
-    """Try a checked version on a share of the keys, or in shadow. With NAME alone, show and compare it."""
-    project = context.project()
-    starts = version is not None or share is not None or shadow
-    if drop and starts:
-        raise Mistake("--drop ends the canary, and takes no version and no share.")
-    if drop:
-        dropped = project.drop_canary(name, reason=reason)
-        typer.echo(f"Version {dropped} is not the canary of {name} any more.")
-    elif starts:
-        number = _running_canary(name) if version is None else version
-        chosen = _share(share, shadow=shadow)
-        started = project.start_canary(name, number, share=chosen, allow_older=allow_older, reason=reason)
-        typer.echo(f"{started.sentence()} `prescore promote {name}` publishes it.")
-    else:
-        _show_canary(name)
-
-
-def _running_canary(name: str) -> int:
-    """Return the version of the canary, for a new share; raise Mistake without one."""
-    running = context.project().canary(name)
-    if running is None:
-        raise Mistake(f"{name} has no canary. Which version is to be one? `prescore versions {name}` lists them all.")
-    return running.version
-
-
-def _share(share: float | None, *, shadow: bool) -> float:
-    """Return the share of the keys that a canary is for; raise Mistake unless one is given."""
-    if shadow == (share is not None):
-        raise Mistake("Which keys is the canary for? Add --share 0.1 for a tenth of them, or --shadow for none.")
-    return share or 0.0
-
-
-def _show_canary(name: str) -> None:
-    from prescore.cli import display
-
-    project = context.project()
-    tried = project.canary(name)
-    if tried is None:
-        typer.echo(f"{name} has no canary. `prescore canary {name} VERSION --share 0.1` starts one.")
-        return
-    typer.echo(tried.sentence())
-    display.comparison(project.compare(name, tried.published_version, tried.version))
-
-
-@app.command()
-def promote(name: Model, allow_older: AllowOlder = False) -> None:
-    """Publish the canary."""
-    version = context.project().promote(name, allow_older=allow_older)
-    typer.echo(f"{name} version {version.version} is published.")
 
 
 @app.command()
