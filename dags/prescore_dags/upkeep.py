@@ -122,13 +122,8 @@ def watch_dag(
     **dag_options: Any,
 ) -> DAG:
     """Build the DAG `prescore_watch`, which fails while something is stale or late."""
-    options = {"max_active_runs": 1, **dag_options}
-    with DAG(
-        dag_id=f"prescore_watch{suffix}",
-        schedule=WATCH,
-        doc_md=_WATCH_DOC,
-        **options,
-    ) as dag:
+    options = {"schedule": WATCH, "doc_md": _WATCH_DOC, "max_active_runs": 1, **dag_options}
+    with DAG(dag_id=f"prescore_watch{suffix}", **options) as dag:
         freshness(environment, models)
         deadlines(environment, models, str(root))
     return dag
@@ -142,12 +137,7 @@ def retire_dag(
     **dag_options: Any,
 ) -> DAG:
     """Build the DAG `prescore_retire`."""
-    options = {"max_active_runs": 1, **dag_options}
-    with DAG(
-        dag_id=f"prescore_retire{suffix}",
-        schedule=RETIRE,
-        doc_md=_RETIRE_DOC,
-        **options,
-    ) as dag:
+    options = {"schedule": RETIRE, "doc_md": _RETIRE_DOC, "max_active_runs": 1, **dag_options}
+    with DAG(dag_id=f"prescore_retire{suffix}", **options) as dag:
         retire.partial(environment=environment, root=str(root)).expand(model=models)
     return dag

@@ -57,7 +57,18 @@ class Model(TypedDict):
     hold_reason: str | None
 
 
-class Version(TypedDict):
+class Serving(TypedDict):
+    """How the lookup API serves a version, as its spec says: ages and times in seconds, no max age as None."""
+
+    max_age_seconds: float | None
+    refuse_stale: bool
+    cache_seconds: float
+    in_memory: bool
+    live: bool
+    live_cache_seconds: float
+
+
+class Version(Serving):
     """A row of `prescore.versions`."""
 
     model: str
@@ -95,12 +106,6 @@ class Version(TypedDict):
     snapshot_rows: int | None
     snapshot_chunks: int | None
     data_as_of: datetime | None
-    max_age_seconds: float | None
-    refuse_stale: bool
-    cache_seconds: float
-    in_memory: bool
-    live: bool
-    live_cache_seconds: float
     rows: int | None
     rejected: int | None
     checks: list[CheckResult] | None

@@ -29,22 +29,10 @@ def look_up(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, An
     """Return the answer to one key, given as text in key order; raise NotFound or KeyInvalid."""
     failed_version: int | None = None
     while True:
-        published: VersionRow | None = catalog.one("lookup_version", model=model, version=None)
-        if published is None:
-            known = [row["model"] for row in catalog.all("models_names")]
-            raise errors.NotFound(
-                f"Model {model!r} is not published here.{did_you_mean(model, known)} `prescore status` lists published "
-                "models."
-            )
-        # The view would show the other rows of a delta.
-        if not published["is_attached"]:
-            raise version_row.lost_rows(published)
+        published = _published(catalog, model)
         key = _parse_key(published, values)
-        statement = lookup_statements.shown_statement(published)
         try:
-            rows = _fetch(catalog.connection, statement, key)
-        except UnspellableKey:
-            rows = [version_row.missing(published)]
+            rows = _rows(catalog.connection, published, key)
         except (ProgrammingError, DataError):
             # A publication may have removed columns from the view since the version was read. Try again with the new
             # version; a second failure on the same version has another cause.
@@ -53,13 +41,42 @@ def look_up(catalog: Catalog, model: str, values: Sequence[str]) -> dict[str, An
             failed_version = published["version"]
             continue
         if version_row.is_from(published, rows):
-            if version_row.is_doubtful(published, rows):
-                count = catalog.connection.execute(lookup_statements.count_statement(published)).fetchone()
-                version_row.require_stored(published, count["rows"] if count else 0)
+            _require_stored(catalog.connection, published, rows)
             tombstone = None
             if published["tombstones"] and not rows[0][1]:
                 tombstone = _tombstone(catalog, published, key)
             return _answer(published, key, rows[0], tombstone)
+
+
+def _published(catalog: Catalog, model: str) -> VersionRow:
+    """Return the published version of a model; raise NotFound, and DatabaseRefused if its rows were lost."""
+    published: VersionRow | None = catalog.one("lookup_version", model=model, version=None)
+    if published is None:
+        known = [row["model"] for row in catalog.all("models_names")]
+        raise errors.NotFound(
+            f"Model {model!r} is not published here.{did_you_mean(model, known)} `prescore status` lists published "
+            "models."
+        )
+    # The view would show the other rows of a delta.
+    if not published["is_attached"]:
+        raise version_row.lost_rows(published)
+    return published
+
+
+def _rows(connection: Connection, published: VersionRow, key: Mapping[str, Any]) -> list[Row]:
+    """Return the rows that the model's view has for a key; they may be those of a later version."""
+    statement = lookup_statements.shown_statement(published)
+    try:
+        return _fetch(connection, statement, key)
+    except UnspellableKey:
+        return [version_row.missing(published)]
+
+
+def _require_stored(connection: Connection, published: VersionRow, rows: Sequence[Row]) -> None:
+    """Raise DatabaseRefused if a key may be wrongly missing from the rows of a version."""
+    if version_row.is_doubtful(published, rows):
+        count = connection.execute(lookup_statements.count_statement(published)).fetchone()
+        version_row.require_stored(published, count["rows"] if count else 0)
 
 
 def raise_unspellable(error: DataError) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 from prescore import errors
-from prescore.catalog.catalog import Column, Version
+from prescore.catalog.catalog import Column, Serving, Version
 from prescore.catalog.naming import KEPT_CLOCK
 
 Row = tuple[Any, ...]
@@ -25,7 +25,7 @@ class StoredTable(TypedDict):
     id: str
 
 
-class VersionRow(TypedDict):
+class VersionRow(Serving):
     """A row of `lookup_version`: a version as readers need it, at the time `now`.
 
     `stored` are the tables with its rows: one, or that of a delta and then that of its base.
@@ -45,12 +45,6 @@ class VersionRow(TypedDict):
     output_columns: list[Column]
     data_as_of: datetime
     published_at: datetime | None
-    max_age_seconds: float | None
-    refuse_stale: bool
-    cache_seconds: float
-    in_memory: bool
-    live: bool
-    live_cache_seconds: float
     model_fingerprint: str | None
     tombstones: bool
     canary_version: int | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -90,7 +90,11 @@ def run(
 def _run_one(project: Project, name: str, options: dict[str, Any], *, json: bool) -> None:
     from prescore.cli import display
 
-    show = display.report_json if json else display.report
+    _run_and_show(project, name, options, display.report_json if json else display.report)
+
+
+def _run_and_show(project: Project, name: str, options: dict[str, Any], show: Callable[[RunReport], None]) -> None:
+    """Run a model and show its report, also that of a refused version."""
     try:
         report = project.run(name, **options)
     except Refused:
@@ -111,12 +115,7 @@ def _run_several(project: Project, names: Sequence[str], options: dict[str, Any]
 
     for name in names:
         with outcomes.of(name):
-            try:
-                report = project.run(name, **options)
-            except Refused:
-                show(project.report(name))
-                raise
-            show(report)
+            _run_and_show(project, name, options, show)
     if json:
         display.print_json(outcomes.results)
     else:

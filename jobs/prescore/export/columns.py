@@ -43,7 +43,7 @@ def select(estimator: Any, frame: pd.DataFrame, features: Sequence[str] | None =
     Without names in the estimator, these are `features`, or else all columns. Raises Mistake if columns are missing, or
     if their number is not that of training.
     """
-    _require_frame(frame)
+    require_frame(frame)
     known = feature_names(estimator)
     if features is not None and known and sorted(features) != sorted(known):
         raise Mistake(f"features are {', '.join(features)}, but the estimator was trained on {', '.join(known)}.")
@@ -91,14 +91,17 @@ def to_arrow(frame: pd.DataFrame, columns: Sequence[Column], missing_text: str) 
     return pa.table(arrays, names=[column.name for column in columns])
 
 
-def _require_frame(frame: Any) -> None:
+def require_frame(frame: Any, name: str = "data") -> None:
+    """Raise Mistake unless `frame` is a DataFrame with rows whose columns have different names."""
     if not hasattr(frame, "iloc") or not hasattr(frame, "columns"):
         raise Mistake(f"frame is {type(frame).__name__}. Give a pandas DataFrame with the features under their names.")
     names = [str(name) for name in frame.columns]
     if len(set(names)) != len(names):
-        raise Mistake(f"The data has two columns of one name; its columns are {', '.join(names)}. Rename one of them.")
+        raise Mistake(
+            f"The {name} has two columns of one name; its columns are {', '.join(names)}. Rename one of them."
+        )
     if len(frame) == 0:
-        raise Mistake("The data has no rows. Give rows that the model was trained on, or rows to be predicted.")
+        raise Mistake(f"The {name} has no rows. Give rows that the model was trained on, or rows to be predicted.")
 
 
 def matching(wanted: Sequence[str], given: Sequence[Any]) -> list[Any]:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from prescore.catalog import naming
 from prescore.errors import Mistake
+from prescore.export.columns import require_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,9 @@ def examples(
     `probability_<class>` for each class, which `onnx.examples.columns` in a spec can name. Raises Mistake when the
     model has no such method or class, or returns another number of rows.
     """
-    _require_frame(frame, n)
+    require_frame(frame, "frame")
+    if not isinstance(n, int) or n < 1:
+        raise Mistake(f"n is {n!r}. Give a number of rows, at least 1.")
     rows = _in_order_of_training(model, frame).iloc[choose(frame, n)]
     columns = {str(name): rows[name] for name in rows.columns}
     for name, values in _outputs(model, rows, outputs).items():
@@ -72,18 +75,6 @@ def examples(
     pq.write_table(table, part)
     part.replace(path)
     return path
-
-
-def _require_frame(frame: pd.DataFrame, n: int) -> None:
-    if not hasattr(frame, "iloc") or not hasattr(frame, "columns"):
-        raise Mistake(f"frame is {type(frame).__name__}. Give a pandas DataFrame with the features under their names.")
-    names = [str(name) for name in frame.columns]
-    if len(set(names)) != len(names):
-        raise Mistake(f"The frame has two columns of one name; its columns are {', '.join(names)}. Rename one of them.")
-    if len(frame) == 0:
-        raise Mistake("The frame has no rows. Give rows that the model was trained on, or rows to be predicted.")
-    if not isinstance(n, int) or n < 1:
-        raise Mistake(f"n is {n!r}. Give a number of rows, at least 1.")
 
 
 def _in_order_of_training(model: Any, frame: pd.DataFrame) -> pd.DataFrame:

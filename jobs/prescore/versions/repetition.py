@@ -39,13 +39,7 @@ def share_rows(
         earlier=table.whole(owner),
     )
     connection.execute(statement)
-    catalog.execute(
-        "deltas_copy_rejects",
-        model=model,
-        version=number,
-        earlier=earlier["version"],
-        frozen=version["snapshot_rows"] is None,
-    )
+    _copy_rejects(catalog, model, earlier["version"], number, frozen=version["snapshot_rows"] is None)
     catalog.execute(
         "deltas_record_shared",
         model=model,
@@ -88,13 +82,12 @@ def copy_rows(
         location=snapshot_location,
         changes=Jsonb({"copy_of": version["version"]}),
     )
-    catalog.execute(
-        "deltas_copy_rejects",
-        model=model,
-        version=number,
-        earlier=version["version"],
-        frozen=True,
-    )
+    _copy_rejects(catalog, model, version["version"], number, frozen=True)
     catalog.execute("deltas_copy_ledger", model=model, number=number, rows_version=version["rows_version"], rows=rows)
     catalog.record_event(model, number, "rebased", copy_of=version["version"])
     return catalog.version(model, number)
+
+
+def _copy_rejects(catalog: Catalog, model: str, earlier: int, version: int, *, frozen: bool) -> None:
+    """Copy the rejects of an earlier version that are due to its model; with `frozen`, those of its snapshot too."""
+    catalog.execute("deltas_copy_rejects", model=model, version=version, earlier=earlier, frozen=frozen)
