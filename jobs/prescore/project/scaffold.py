@@ -68,11 +68,6 @@ def settings_text() -> str:
     return _text("prescore.toml", "")
 
 
-def spec_text(name: str) -> str:
-    """Return the spec that a new model starts with."""
-    return _text(f"{DEFAULT}.toml", name)
-
-
 def write_schema(root: Path) -> Path:
     """Write this release's JSON schema of specs, which the first line of a spec names for editors; return its path."""
     path = root / "specs/spec.schema.json"

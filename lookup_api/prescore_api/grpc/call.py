@@ -10,8 +10,6 @@ from prescore_api.service.auth import UNAUTHENTICATED, Caller
 from prescore_api.service.request_ids import request_id, trace
 from prescore_api.service.service import Service
 
-Metadata = tuple[tuple[str, str], ...]
-
 
 class Call:
     """One call. `route` is the method's name, as `grpc_server_infer` for ModelInfer."""
