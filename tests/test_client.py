@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, assert_type
 
 import httpx
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 
@@ -33,6 +36,7 @@ from prescore_api.client import (
     Model,
     Rejection,
     ScoreAnswer,
+    ScoreRow,
     TooOld,
     Unavailable,
     Version,
@@ -338,6 +342,29 @@ def test_tasks_can_share_a_client(api: Api) -> None:
             return await asyncio.gather(*(client.predict(name, k) for k in range(200)))
 
     assert [answer["place"] for answer in asyncio.run(look_up_concurrently())] == list(range(200))
+
+
+def _answers_have_their_types(client: Client, asynchronous: AsyncClient, frame: pd.DataFrame) -> None:
+    """For mypy alone, which checks it as the code of an application."""
+    keys = [{"carrier": "UA", "flight": 1545}, {"carrier": "AA", "flight": 1}]
+    rows: list[ScoreRow] = [{"features": {"visits": 3, "plan": None}, "key": {"customer": 7}}, {"key": {"customer": 8}}]
+    assert_type(client.predict("m", 7, version=1, max_age=60, outputs="score"), Answer)
+    assert_type(client.lookup("m", keys, outputs=["score"]), list[Answer])
+    assert_type(client.lookup("m", frame), pd.DataFrame)
+    assert_type(client.score("m", rows, prefer="live"), list[ScoreAnswer])
+    assert_type(client.score("m", frame, max_age=0.5), pd.DataFrame)
+    assert_type(client.lookup_table("m", frame), pa.Table)
+    assert_type(client.score_table("m", frame), pa.Table)
+    assert_type(client.rows("m", page_size=1), Iterator[Answer])
+    client.score("m", rows, prefer="lve")  # type: ignore[call-overload]
+    client.lookup("m", keys, verison=1)  # type: ignore[call-overload]
+
+    async def use() -> None:
+        assert_type(await asynchronous.predict("m", k=7), Answer)
+        assert_type(await asynchronous.lookup("m", keys), list[Answer])
+        assert_type(await asynchronous.score("m", frame), pd.DataFrame)
+        async for answer in asynchronous.rows("m"):
+            assert_type(answer, Answer)
 
 
 def test_both_clients_have_the_same_methods_and_signatures() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -261,7 +262,8 @@ def _require_scores(project: Sandbox, call: ClientCall, url: str) -> None:
     with pytest.raises(KeyError, match="Feature spend is null or NaN"):
         _ = rejected["score"]
     frame = customers(10_050).to_pandas().set_index("customer")
-    frame["seen"] = pd.Timestamp("2026-11-30")
+    # Columns that the model does not take are not sent.
+    frame["seen"], frame["paid"] = pd.Timestamp("2026-11-30"), Decimal("9.50")
     scored = call(url, "score", "churn", frame, prefer="live", settings={"timeout": 60})
     assert (set(scored["source"]), set(scored["version"]), scored["rejected"].notna().sum()) == ({"live"}, {1}, 0)
     assert scored.index.equals(frame.index)

@@ -99,12 +99,17 @@ class Server:
 def attempts(request: Request, server: Server) -> Call[Response]:
     """Return the response to a request, retrying where that may help; raise Unavailable if there is none."""
     budget, pause = Budget(server.timeout), 0.0
+    outcomes: list[Outcome] = []
     for number in range(server.retries + 1):
-        outcome = yield Attempt(request, budget, pause)
-        next_pause = _pause_before_retry(outcome, number)
+        outcomes.append((yield Attempt(request, budget, pause)))
+        next_pause = _pause_before_retry(outcomes[-1], number)
         if next_pause is None or next_pause >= budget.left():
             break
         pause = next_pause
+    # A retry that was cut short does not say why there is no answer, but the attempt before it does.
+    if len(outcomes) > 1 and isinstance(outcomes[-1], httpx.TimeoutException):
+        outcomes.pop()
+    outcome = outcomes[-1]
     if isinstance(outcome, Response):
         return outcome
     raise _unavailable(outcome, server) from outcome

@@ -90,7 +90,8 @@ def score(
         return (yield from score_list(server, model, cast("Iterable[ScoreRow]", rows), prefer, options))
     described = yield from _send(server, requests.model(model), responses.model)
     key = [column.name for column in described.key]
-    answers = yield from score_list(server, model, frames.to_rows(rows, key), prefer, options)
+    features = [feature.name for feature in described.live.features] if described.live else []
+    answers = yield from score_list(server, model, frames.to_rows(rows, key, features), prefer, options)
     return frames.from_scores(rows, answers)
 
 

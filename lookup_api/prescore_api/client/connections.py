@@ -85,6 +85,8 @@ class AsyncConnections:
 def _authorization(url: str, key: str | None) -> dict[str, str]:
     if key is None:
         return {}
+    if not key:
+        raise ValueError("The API key is empty. Without one, pass None.")
     # httpx would show the key in its own error.
     if not re.fullmatch(r"[\x21-\x7e]+", key):
         raise ValueError("The API key contains a character that no key has, such as a line break at its end.")

@@ -49,11 +49,14 @@ def from_answers(frame: pd.DataFrame, key: Sequence[str], answers: pa.Table) -> 
     return predictions
 
 
-def to_rows(frame: pd.DataFrame, key: Sequence[str]) -> list[dict[str, dict[str, Any]]]:
-    """Return a frame's rows as rows to score: every column is a feature, and the key is among them or in the index."""
+def to_rows(frame: pd.DataFrame, key: Sequence[str], names: Iterable[str]) -> list[dict[str, dict[str, Any]]]:
+    """Return a frame's rows as rows to score.
+
+    `names` are those of the features; the key is among the columns or in the index, or the rows have none. Other
+    columns are not sent.
+    """
     has_key = all(name in frame.columns or name in frame.index.names for name in key)
-    # No model takes times.
-    features = frame.select_dtypes(exclude=["datetime", "datetimetz", "timedelta"])
+    features = frame[[name for name in names if name in frame.columns]]
     plain = features.astype(object).where(features.notna(), None)
     rows: list[dict[str, Any]] = [{"features": row} for row in plain.to_dict("records")]
     if has_key:

@@ -12,8 +12,8 @@ from uuid import UUID
 
 KeyValue = str | SupportsIndex | UUID | date | datetime
 """A value of a key column. NumPy's integers are SupportsIndex too."""
-Key = Mapping[str, KeyValue]
-"""A key by column name."""
+Key = Mapping[str, Any]
+"""A key by column name. Its values are KeyValues, but mypy takes {"carrier": "UA", "flight": 1545} for objects."""
 ScoreRow = Mapping[str, Mapping[str, Any] | None]
 """A row to score: `features` by name, and the `key` if it has one, or the key alone."""
 JsonKey = dict[str, str | int]

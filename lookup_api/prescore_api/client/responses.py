@@ -155,9 +155,16 @@ def _code_and_message(response: Response) -> tuple[str, str]:
     with suppress(LookupError, TypeError, ValueError):
         error: Mapping[str, Any] = response.json()["error"]
         return str(error["code"]), str(error["message"])
+    return f"http_{response.status}", _describe_foreign(response)
+
+
+def _describe_foreign(response: Response) -> str:
+    """Return what is known of a response that is not from prescore, as a message."""
+    location = response.headers.get("Location")
+    if location is not None and 300 <= response.status < 400:
+        return f"The server redirects to {location}, which is not followed. Pass the URL of the API itself."
     start = response.content[:100].decode(errors="replace")
-    message = f"The response, with status {response.status}, is not from prescore. It begins with {start!r}."
-    return f"http_{response.status}", message
+    return f"The response, with status {response.status}, is not from prescore. It begins with {start!r}."
 
 
 def _retry_after(response: Response) -> float | None:
