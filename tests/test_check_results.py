@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
+import sqlalchemy
+
 from fix_project import Sandbox
+from prescore.run import materialize
 
 SPEC = """
 [domain]
@@ -79,3 +84,35 @@ def test_failed_checks_say_what_they_observed_and_what_they_demand(sandbox: Sand
     lines = {line.partition(":")[0].strip(): line for line in refusal.splitlines()}
     for i, (_, message) in enumerate(CHECKS):
         assert lines[f"check {i}"].endswith(message)
+
+
+def test_aggregates_are_read_in_one_scan(sandbox: Sandbox) -> None:
+    names = ("max", "mean", "min", "stdev", "sum", "unique_value_count")
+    checks = [
+        f'[[checks]]\nname="{name}"\nexpect="column_{name}_to_be_between"\ncolumn="score"\nmin_value=0\n'
+        for name in names
+    ]
+    sandbox.spec(SPEC + "".join(checks))
+    sandbox.query(QUERY)
+    scans = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if '"churn_v1"' in statement and "LIMIT" not in statement:
+            scans.append(statement)
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", note)
+    try:
+        report = materialize.run(sandbox.job())
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", note)
+    assert len(scans) == 1, scans
+    observed = {check["name"]: check["observed"] for check in report.checks if check["name"] in names}
+    scores = np.arange(9) / 1000
+    assert observed == {
+        "max": 0.008,
+        "mean": pytest.approx(scores.mean()),
+        "min": 0.0,
+        "stdev": pytest.approx(scores.std(ddof=1)),
+        "sum": pytest.approx(scores.sum()),
+        "unique_value_count": 9,
+    }

@@ -19,7 +19,7 @@ from psycopg.rows import tuple_row
 from prescore.catalog.catalog import Catalog, CheckResult, Version
 from prescore.catalog.database import Database
 from prescore.catalog.driver_errors import LOST, embedded_stopped
-from prescore.checks import expectation_errors, row_expectations
+from prescore.checks import aggregates, expectation_errors, row_expectations
 from prescore.checks.results import exceptions, from_validation
 from prescore.errors import DatabaseUnavailable, SpecInvalid
 from prescore.project.spec import Spec
@@ -137,6 +137,7 @@ def _validate(source: Any, table: str, expectations: list[Any]) -> list[Any]:
 
     if not expectations:
         return []
+    aggregates.register()
     # Without quotes, Great Expectations reads the name in lower case.
     asset = source.add_table_asset(table, table_name=f'"{table}"')
     batch = asset.add_batch_definition_whole_table("whole").get_batch()
