@@ -174,8 +174,7 @@ def delete_versions(project: Sandbox) -> None:
         connection.execute(
             b"drop view if exists predictions.churn; "
             b"drop schema prescore_versions cascade; create schema prescore_versions; "
-            b"truncate prescore.models, prescore.versions, prescore.chunks, prescore.rejects, prescore.events, "
-            b"prescore.publications, prescore.leases"
+            b"truncate prescore.models, prescore.versions, prescore.leases, prescore.events cascade"
         )
 
 
