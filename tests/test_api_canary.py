@@ -18,13 +18,14 @@ from prescore.catalog import canary as buckets
 from prescore.catalog.database import Connection
 from prescore.versions import canary
 from prescore.versions.options import PublishOptions
-from prescore_api.client import MAX_KEYS, Client
+from prescore_api.client import Client, parts
 from prescore_api.formats.arrow import MEDIA_TYPE
 from prescore_api.http.app import build
 
 KEY = {"k": "bigint"}
 KEYS = range(200)
 SHARE = 0.3
+PART = 100
 OLD = [(key, 0.25) for key in KEYS]
 NEW = [(key, 0.75) for key in KEYS]
 ARROW = {"Accept": MEDIA_TYPE.decode()}
@@ -161,12 +162,15 @@ def test_arrow_has_a_version_for_each_row_while_there_is_a_canary(api: Api) -> N
 
 
 def _in_parts(taken: set[int]) -> list[int]:
-    """Return keys that are sent in two parts, of which only the second has keys of the canary."""
+    """Return keys of which the first part has none of the canary."""
     others = [key for key in KEYS if key not in taken]
-    return [*(others * MAX_KEYS)[:MAX_KEYS], *KEYS]
+    return [*(others * PART)[:PART], *KEYS]
 
 
-def test_the_client_answers_each_of_many_keys_from_its_version(api: Api, call: ClientCall) -> None:
+def test_the_client_answers_each_of_many_keys_from_its_version(
+    api: Api, call: ClientCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "MAX_KEYS", PART)
     model = _start(api)
     taken = _taken(model)
     keys = _in_parts(taken)
@@ -182,7 +186,9 @@ def test_the_client_answers_each_of_many_keys_from_its_version(api: Api, call: C
     assert (frame["data_as_of"].nunique(), frame.attrs["version"]) == (2, 1)
 
 
-def test_all_parts_are_answered_by_the_versions_of_the_first_part(api: Api) -> None:
+def test_all_parts_are_answered_by_the_versions_of_the_first_part(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "MAX_KEYS", PART)
+
     def end(connection: Connection, model: str) -> None:
         canary.promote(connection, model, PublishOptions())
         api.shelf.publish(model, KEY, OLD)

@@ -83,7 +83,7 @@ def _reuse_rows(
 
 
 def _base(catalog: Catalog, version: Version) -> Version:
-    """Return the full version whose rows a version shows: that of a delta, or the owner of its rows."""
+    """Return the full version whose rows a version shows: that of a delta, or the one that made its rows."""
     number = version["base_version"] or version["rows_version"]
     return catalog.version(version["model"], number)
 
