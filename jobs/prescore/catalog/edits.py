@@ -11,15 +11,15 @@ from prescore.catalog.queries import query
 def may_be_edited(catalog: Catalog, version: Version, *, count_rows: bool = False) -> bool:
     """Return whether a table of a version was changed by hand since it was complete, or may have been.
 
-    By the server's statistics, which count changes that were rolled back, too, and are lost in a crash. With
-    `count_rows`, rows that were inserted are found without them, as all are counted.
+    By the server's statistics, which count changes that were rolled back, too. They are late by seconds, and lost in a
+    crash or a failover. The rows are counted if they do not add up, or with `count_rows`, in any case.
     """
     which = {"model": version["model"], "version": version["version"]}
     if catalog.one("versions_table_fault", **which)["fault"] is not None:
         return True
     for table in catalog.all("versions_edits", **which):
         # An interrupted run has inserted rows that were rolled back.
-        must_count = count_rows or table["inserted"]
+        must_count = count_rows or not table["is_accounted"]
         if table["edited"] or (must_count and _count(catalog, table["name"]) != table["rows"]):
             return True
     return False

@@ -120,9 +120,9 @@ select prescore.table_fault(v) as fault from prescore.versions v
 where v.model = %(model)s and v.version = %(version)s;
 
 -- name: versions_edits
--- The tables with a version's rows, how many were edited by hand, and how many were inserted beyond those that it should
--- have, by the server's statistics.
-select t.name, t.rows, t.edited, greatest(pg_stat_get_tuples_inserted(t.oid) - t.rows, 0) as inserted
+-- The tables with a version's rows, how many were edited by hand, and whether as many were inserted as it should have, by the
+-- server's statistics: not after an insert by hand or an interrupted run, nor once a crash or a failover has lost them.
+select t.name, t.rows, t.edited, pg_stat_get_tuples_inserted(t.oid) = t.rows as is_accounted
 from prescore.versions v cross join lateral prescore.stored_tables(v) t
 where v.model = %(model)s and v.version = %(version)s;
 
