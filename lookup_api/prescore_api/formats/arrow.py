@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -22,30 +22,33 @@ from prescore.catalog.catalog import Column
 from prescore.catalog.types import INTEGERS, TIMES
 from prescore.errors import KeyInvalid
 from prescore_api.service.answers import Age, Answers, MixedAnswers
-from prescore_api.service.row_pages import Page
 from prescore_api.tables.version import OutputSelection, TableVersion
+
+if TYPE_CHECKING:
+    # A scoring process needs no service.
+    from prescore_api.service.row_pages import Page
 
 MEDIA_TYPE = b"application/vnd.apache.arrow.stream"
 _TYPES = arrow_types()
 
 
-def parse(version: TableVersion, table: pa.Table) -> list[list[Any]]:
-    """Return a request's keys as columns of Python values, in the order of the version's key; raise KeyInvalid."""
-    names = [column["name"] for column in version.key]
+def parse(key: Sequence[Column], table: pa.Table) -> list[list[Any]]:
+    """Return a request's keys as columns of Python values, in the order of a version's key; raise KeyInvalid."""
+    names = [column["name"] for column in key]
     if sorted(table.column_names) != sorted(names):
         sent = ", ".join(table.column_names)
         expected = ", ".join(names)
         raise KeyInvalid(f"The request has the columns {sent}. Send the columns of the key: {expected}.")
     columns = []
     try:
-        for column in version.key:
+        for column in key:
             name = column["name"]
             values = _key_values(name, column["type"], table.column(name))
             columns.append(values)
     except (pa.ArrowException, ValueError, OverflowError) as error:
         raise KeyInvalid(f"The keys cannot be read: {error}.") from error
     # Ranges of integers and the formats of text, times and UUIDs are checked as for JSON.
-    return keys.parse_columns(version.key, columns)
+    return keys.parse_columns(key, columns)
 
 
 def _key_values(name: str, kind: str, column: pa.ChunkedArray) -> list[Any]:
@@ -103,7 +106,7 @@ def render(answers: Answers | MixedAnswers) -> bytes:
     batch = _batch(answers, answers.selection)
     version = answers.table_version
     if version.kept_position is not None:
-        batch = _with_data_as_of(batch, version, answers.age, answers.kept_ages)
+        batch = with_data_as_of(batch, version, answers.age, answers.kept_ages)
     return stream(batch.replace_schema_metadata(metadata(version, answers.age)))
 
 
@@ -133,10 +136,10 @@ def _order(is_canary: Sequence[bool]) -> list[int]:
 def _with_version(batch: pa.RecordBatch, answers: Answers) -> pa.RecordBatch:
     version = answers.table_version
     number = pa.repeat(pa.scalar(version.version, pa.int32()), batch.num_rows)
-    return _with_data_as_of(batch.append_column("version", number), version, answers.age, answers.kept_ages)
+    return with_data_as_of(batch.append_column("version", number), version, answers.age, answers.kept_ages)
 
 
-def _with_data_as_of(
+def with_data_as_of(
     batch: pa.RecordBatch, version: TableVersion, age: Age, kept_ages: Mapping[int, Age]
 ) -> pa.RecordBatch:
     """Return rows with the column `data_as_of`: the time of the version's inputs, or of those of a kept row."""
@@ -168,7 +171,7 @@ def render_page(page: Page) -> bytes:
     prediction = struct(selected, [page.outputs[position] for position, _ in page.selection])
     batch = pa.record_batch([key, prediction], names=["key", "prediction"])
     if version.kept_position is not None:
-        batch = _with_data_as_of(batch, version, page.age, page.kept_ages)
+        batch = with_data_as_of(batch, version, page.age, page.kept_ages)
     return stream(batch.replace_schema_metadata(metadata(version, page.age)))
 
 

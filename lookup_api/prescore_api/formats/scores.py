@@ -11,7 +11,6 @@ import orjson
 from prescore_api.formats.json_template import column_json, literal, object_template
 from prescore_api.service.answers import Age, Answers
 from prescore_api.service.live import Rejection, Source
-from prescore_api.service.lookup import KeyColumns
 from prescore_api.tables.version import TableVersion
 
 _ACCEPTED = b',"rejected":null'
@@ -87,7 +86,7 @@ def render_found(answers: Answers) -> list[bytes | None]:
 
 
 def render_unanswered(
-    version: TableVersion, keys: KeyColumns, ages: Sequence[Age], reasons: Sequence[str]
+    version: TableVersion, keys: Sequence[Sequence[Any]], ages: Sequence[Age], reasons: Sequence[str]
 ) -> list[bytes]:
     """Return the answers to keys that the table does not answer, for rows without features."""
     frame = ScoreFrame.of_version(version, "table")

@@ -25,7 +25,7 @@ def parse(request: Request, body: bytes) -> ParseKeys:
     if content_type(request) == arrow.MEDIA_TYPE:
         table = arrow_validation.read_table(body)
         _count_keys(request, table.num_rows)
-        return lambda version: arrow.parse(version, table)
+        return lambda version: arrow.parse(version.key, table)
     keys_by_name = _json_keys(body)
     _count_keys(request, len(keys_by_name))
     return lambda version: keys.parse_many(version.key, keys_by_name)

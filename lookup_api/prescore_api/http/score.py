@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prescore.errors import RequestInvalid
-from prescore_api.formats import arrow, arrow_scores, arrow_validation
+from prescore_api.formats import arrow
 from prescore_api.http import bulk_body, media_types, pins
 from prescore_api.http.request import Request
 from prescore_api.http.response import JSON, NO_STORE, VARY, Header, Response
@@ -30,18 +30,12 @@ async def score(request: Request) -> Response:
     media_types.choose(request.headers.get(b"accept"), (form,))
     live = request.service.live
     body = await request.body()
-    if form == arrow.MEDIA_TYPE:
-        table = arrow_validation.read_table(body, arrow_validation.ROWS)
-        scored = await live.answer_table(model, table, prefer, options)
-        request.version = scored.table_version.version
-        return _response(_ARROW, arrow_scores.render(scored), request.version, options)
-    answers = await live.answer(model, body, prefer, options)
+    is_arrow = form == arrow.MEDIA_TYPE
+    answer = live.answer_arrow if is_arrow else live.answer
+    answers = await answer(model, body, prefer, options)
     request.version = answers.version
-    return _response(JSON, answers.content, request.version, options)
-
-
-def _response(content_type: Header, content: bytes, version: int, options: LookupOptions) -> Response:
-    return Response(200, content, [content_type, VARY, NO_STORE, *pins.headers(version, options)])
+    headers = [_ARROW if is_arrow else JSON, VARY, NO_STORE, *pins.headers(answers.version, options)]
+    return Response(200, answers.content, headers)
 
 
 def _source(text: str) -> Source:

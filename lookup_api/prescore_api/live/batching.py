@@ -11,9 +11,11 @@ from prescore.errors import LiveUnavailable, Overloaded
 from prescore_api.formats.score_rows import KeyedRows
 from prescore_api.live.bounds import LiveBounds
 from prescore_api.live.messages import (
+    ArrowRequest,
     BodyRequest,
     ColumnsRequest,
     KeysRequest,
+    ScoredArrow,
     ScoredBody,
     ScoredColumns,
     ScoreReply,
@@ -50,6 +52,9 @@ class BatchedCalls:
 
     @overload
     async def submit(self, request: BodyRequest, rows: int) -> ScoredBody: ...
+
+    @overload
+    async def submit(self, request: ArrowRequest, rows: int) -> ScoredArrow: ...
 
     @overload
     async def submit(self, request: ColumnsRequest, rows: int) -> ScoredColumns: ...
@@ -108,6 +113,7 @@ class BatchedCalls:
             raise
         else:
             for waiting, outcome in zip(batch, outcomes, strict=True):
+                self._count(outcome)
                 waiting.resolve(outcome)
 
     def _measure(self, batch: list[_Waiting], rows: int) -> None:
@@ -115,6 +121,14 @@ class BatchedCalls:
         for waiting in batch:
             self._metrics.wait_seconds.observe(now - waiting.submitted_at)
         self._metrics.batch_rows.observe(rows)
+
+    def _count(self, outcome: Reply | Exception) -> None:
+        """Count the rows that were scored, repeated from the cache and rejected."""
+        if isinstance(outcome, ScoreReply):
+            counts, counters = outcome.counts, self._metrics
+            counters.scored.inc(counts.scored)
+            counters.cached.inc(counts.cached)
+            counters.rejected.inc(counts.rejected)
 
     def _drop_overdue(self) -> None:
         """Fail the requests that have waited for too long; the queue is in order of arrival."""

@@ -51,6 +51,19 @@ class BodyRequest(NamedTuple):
     times: Times
 
 
+class ArrowRequest(NamedTuple):
+    """An Arrow IPC stream, and the numbers of the rows to score.
+
+    `key` and `outputs` are those of the version, and `now` is in seconds since 1970.
+    """
+
+    body: bytes
+    numbers: Sequence[int]
+    key: Sequence[Column]
+    outputs: Sequence[Column]
+    now: float
+
+
 class ColumnsRequest(NamedTuple):
     """Rows to score, given as columns: values of JSON, or Arrow arrays."""
 
@@ -66,7 +79,7 @@ class KeysRequest(NamedTuple):
     prefer: Source
 
 
-ScoreRequest = BodyRequest | ColumnsRequest
+ScoreRequest = BodyRequest | ArrowRequest | ColumnsRequest
 
 
 class Counts(NamedTuple):
@@ -84,6 +97,13 @@ class ScoredBody(NamedTuple):
     counts: Counts
 
 
+class ScoredArrow(NamedTuple):
+    """The answers to the rows of an Arrow IPC stream, as a stream whose metadata the server adds."""
+
+    content: bytes
+    counts: Counts
+
+
 class ScoredColumns(NamedTuple):
     """Predictions by output, with None where a row was rejected, as `LiveAnswers` has them."""
 
@@ -93,4 +113,4 @@ class ScoredColumns(NamedTuple):
     counts: Counts
 
 
-ScoreReply = ScoredBody | ScoredColumns
+ScoreReply = ScoredBody | ScoredArrow | ScoredColumns

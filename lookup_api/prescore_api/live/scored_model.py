@@ -12,8 +12,18 @@ from prescore.scoring import rows as scoring
 from prescore.scoring.predictions import to_lists
 from prescore.scoring.rows import FeatureColumns
 from prescore.scoring.scorer import Scorer
+from prescore_api.formats import arrow, arrow_scores
+from prescore_api.formats.arrow_scores import LiveColumns
 from prescore_api.live.cache import AnswerCache, Values
-from prescore_api.live.messages import BodyRequest, ColumnsRequest, ScoredColumns, ScoreReply, ScoreRequest
+from prescore_api.live.messages import (
+    ArrowRequest,
+    BodyRequest,
+    ColumnsRequest,
+    ScoredArrow,
+    ScoredColumns,
+    ScoreReply,
+    ScoreRequest,
+)
 from prescore_api.live.request_rows import BodyRows, ColumnsRows, RequestRows, taker
 from prescore_api.live.scored_batch import ScoredBatch
 from prescore_api.service.live import Rejection
@@ -32,7 +42,7 @@ class ScoredModel:
         self._cache = AnswerCache(cache_seconds) if cache_seconds else None
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[Outcome]:
-        """Score the rows of requests in one call, those with Arrow arrays by themselves.
+        """Score the rows of requests in one call, those in Arrow by themselves.
 
         Raises ModelInvalid when the model does not fit its signature.
         """
@@ -57,6 +67,8 @@ class ScoredModel:
         try:
             if isinstance(request, BodyRequest):
                 return BodyRows.parse(request, self._take_values)
+            if isinstance(request, ArrowRequest):
+                return self._score_stream(request)
             columns = [request.columns[name] for name in self._features]
             if any(isinstance(column, pa.Array) for column in columns):
                 return self._score_arrays(request)
@@ -66,11 +78,22 @@ class ScoredModel:
 
     def _score_arrays(self, request: ColumnsRequest) -> ScoredColumns:
         """Score rows that are given as Arrow arrays, which are never answered from the cache."""
+        return self._compute_arrays(request.columns, request.rows, request.times.now).as_columns()
+
+    def _score_stream(self, request: ArrowRequest) -> ScoredArrow:
+        """Score rows of a stream, which are never answered from the cache either."""
+        table = arrow_scores.read(request.body, request.numbers)
+        features = {name: table.column(name).combine_chunks() for name in self._features}
+        scored = self._compute_arrays(features, table.num_rows, request.now)
+        live = LiveColumns(scored.predictions, scored.rejections, request.now)
+        answers = arrow_scores.answer_live(table, request.key, request.outputs, live)
+        return ScoredArrow(arrow.stream(answers), scored.as_columns().counts)
+
+    def _compute_arrays(self, columns: FeatureColumns, rows: int, now: float) -> ScoredBatch:
         try:
-            scored = self._compute(request.columns, [request.times.now] * request.rows)
+            return self._compute(columns, [now] * rows)
         except DomainInvalid as error:
             raise RequestInvalid(str(error)) from error
-        return scored.as_columns()
 
     def _score_together(self, parts: Sequence[RequestRows]) -> ScoredBatch:
         rows = list(chain.from_iterable(part.rows for part in parts))

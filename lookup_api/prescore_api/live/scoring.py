@@ -9,14 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-import pyarrow as pa
-
 from prescore.errors import LiveUnavailable, NotFound
 from prescore_api.formats import score_rows, scores
 from prescore_api.live.arrow_answers import ArrowAnswers
 from prescore_api.live.attempts import attempts, no_attempt_left
 from prescore_api.live.bounds import LiveBounds
-from prescore_api.live.messages import BodyRequest, ColumnsRequest, Counts, Times
+from prescore_api.live.messages import BodyRequest, ColumnsRequest, Times
 from prescore_api.live.models import LoadedModel, LoadedModels
 from prescore_api.live.table_answers import TableAnswers, TableLookup
 from prescore_api.service import metrics
@@ -26,7 +24,6 @@ from prescore_api.service.live import (
     LiveModel,
     ParseFeatures,
     RenderedAnswers,
-    ScoredTable,
     Source,
     require_few,
 )
@@ -60,7 +57,7 @@ class Live:
         self._clock = clock
         self._loaded = LoadedModels(reader, place, bounds)
         self._table = TableLookup(models, lookup, clock, self._loaded.process, bounds)
-        self._arrow = ArrowAnswers(models, lookup, clock, self.score)
+        self._arrow = ArrowAnswers(models, lookup, clock, self._model)
         self._following: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -91,7 +88,6 @@ class Live:
         require_few(features.rows)
         request = ColumnsRequest(features.columns, features.rows, self._times())
         reply = await loaded.scoring.submit(request, features.rows)
-        _count(model, reply.counts)
         return LiveAnswers(live, reply.predictions, reply.rejections, reply.scored_at)
 
     async def answer(
@@ -111,11 +107,11 @@ class Live:
                 return await self._score_rest(published, loaded, body, rows, table, options)
         raise no_attempt_left(model)
 
-    async def answer_table(
-        self, model: str, table: pa.Table, prefer: Source, options: LookupOptions = DEFAULTS
-    ) -> ScoredTable:
-        """Answer the rows of a table; raises as `LiveScoring.answer_table`."""
-        return await self._arrow.answer(model, table, prefer, options)
+    async def answer_arrow(
+        self, model: str, body: bytes, prefer: Source, options: LookupOptions = DEFAULTS
+    ) -> RenderedAnswers:
+        """Answer the rows of an Arrow IPC stream; raises as `LiveScoring.answer_arrow`."""
+        return await self._arrow.answer(model, body, prefer, options)
 
     async def _score_rest(
         self,
@@ -131,7 +127,6 @@ class Live:
         outputs = [name for _, name in version.select_outputs(options.outputs)]
         request = BodyRequest(body, table.rendered, frame, version.key, outputs, self._times())
         reply = await loaded.scoring.submit(request, max(rows - len(table.rendered), 1))
-        _count(version.model, reply.counts)
         return RenderedAnswers(version.version, reply.content)
 
     async def _model(self, model: str, number: int | None) -> tuple[TableVersion, LoadedModel]:
@@ -173,12 +168,3 @@ def open_live(place: Path | str, bounds: LiveBounds | None = None) -> Callable[.
 def _in_order(version: TableVersion, table: TableAnswers) -> RenderedAnswers:
     rendered = [table.rendered[number] for number in range(len(table.rendered))]
     return RenderedAnswers(version.version, scores.join(rendered))
-
-
-def _count(model: str, counts: Counts) -> None:
-    counters = metrics.live_metrics(model)
-    counters.scored.inc(counts.scored)
-    if counts.cached:
-        counters.cached.inc(counts.cached)
-    if counts.rejected:
-        counters.rejected.inc(counts.rejected)

@@ -14,9 +14,8 @@ import pyarrow as pa
 
 from prescore.catalog.catalog import Column
 from prescore.errors import TooLarge
-from prescore_api.service.answers import Age
 from prescore_api.service.options import DEFAULTS, LookupOptions
-from prescore_api.tables.version import OutputSelection, TableVersion
+from prescore_api.tables.version import TableVersion
 
 MAX_ROWS = 10_000
 
@@ -75,29 +74,10 @@ class LiveAnswers:
 
 
 class RenderedAnswers(NamedTuple):
-    """The answers to the rows of a request as JSON, `{"answers": […]}`, all from one version."""
+    """The answers to a request's rows, all from one version: as JSON, `{"answers": […]}`, or as an Arrow stream."""
 
     version: int
     content: bytes
-
-
-@dataclass(frozen=True)
-class ScoredTable:
-    """The answers to the rows of an Arrow table, all from one version, as columns in the order of the rows.
-
-    `keys` has one column per key column, None for rows without keys. `predictions` has one per selected output, with
-    None where a row has no value. `data_as_of` is in seconds since 1970, `age` is that of the version's table, and
-    `rejections` are by row number.
-    """
-
-    table_version: TableVersion
-    age: Age
-    keys: Sequence[Sequence[Any]] | None
-    selection: OutputSelection
-    predictions: Sequence[Sequence[Any]]
-    sources: Sequence[Source]
-    data_as_of: Sequence[float]
-    rejections: Mapping[int, Rejection]
 
 
 class LiveScoring(Protocol):
@@ -135,10 +115,13 @@ class LiveScoring(Protocol):
         `Lookup.many`.
         """
 
-    async def answer_table(
-        self, model: str, table: pa.Table, prefer: Source, options: LookupOptions = DEFAULTS
-    ) -> ScoredTable:
-        """Answer the rows of a table, whose columns are the features, the key's columns or both, like `answer`."""
+    async def answer_arrow(
+        self, model: str, body: bytes, prefer: Source, options: LookupOptions = DEFAULTS
+    ) -> RenderedAnswers:
+        """Answer the rows of an Arrow IPC stream, whose columns are features, those of the key or both, like `answer`.
+
+        The answers are such a stream, too.
+        """
 
 
 def require_few(rows: int) -> None:
