@@ -425,7 +425,7 @@ def test_deltas_need_no_other_rights(granted: Sandbox, roles: Roles, become: Cal
     assert reads(reader, 5)
     profiled = "select distinct version from prescore.profiles order by version"
     assert granted.rows(profiled) == [(1,), (5,)]
-    # Without the right to keep profiles, all rows are compared.
+    # Without the right to keep profiles, all rows are compared, and versions are retired.
     with roles.database("owner").connect() as connection:
         connection.execute(f"revoke all on prescore.profiles from {roles.name('writer')}".encode())
     granted.data(customers().slice(305))
@@ -434,6 +434,7 @@ def test_deltas_need_no_other_rights(granted: Sandbox, roles: Roles, become: Cal
     assert granted.rows(
         "select base_version, comparison #> '{keys,vanished}' from prescore.versions where version = 6"
     ) == [(5, 5)]
+    assert granted.cli("retire", "churn").code == 0
 
 
 def test_a_version_that_fails_its_new_checks_is_closed_to_readers(granted: Sandbox, roles: Roles) -> None:

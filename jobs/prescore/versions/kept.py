@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pyarrow as pa
@@ -100,68 +101,113 @@ def _own_clock(served: Version) -> sql.Composed:
 
 def _statements(version: Version, served: Version) -> list[sql.Composed]:
     """Return the statements that fill in the kept rows: for a delta, also those that its base cannot show."""
-    key = table.key_names(version)
-    available = {column["name"] for column in table.columns(served)}
-    names = [column["name"] for column in table.columns(version)]
-    # Columns that the served version does not have are NULL in kept rows.
-    values = [name for name in names if name in available and name not in {*key, KEPT_CLOCK}]
-    own_clock = _own_clock(served)
-    parts: dict[str, sql.Composable] = {
-        "table": table.identifier(version),
-        "version": sql.Literal(version["version"]),
-        "own_clock": own_clock,
-        "is_kept": query(
+    keeping = _Keeping(version, served)
+    if version["base_table"] is None:
+        return [keeping.copy()]
+    base = sql.Identifier(version["base_table"])
+    if served["base_version"] is None:
+        return [keeping.restore(), keeping.hide(base)]
+    return [keeping.restore(), keeping.copy_from_delta(base), keeping.hide(base)]
+
+
+@dataclass(frozen=True)
+class _Keeping:
+    """The statements by which a version keeps rows of the served one."""
+
+    version: Version
+    served: Version
+
+    def copy(self) -> sql.Composed:
+        """Copy the rows whose keys a full version does not have."""
+        return query(
+            "kept_copy",
+            source=table.whole(self.served),
+            **self._copied,
+        )
+
+    def restore(self) -> sql.Composed:
+        """Show the rows of the base that a delta hides because their keys have vanished."""
+        assignment = sql.SQL("{0} = s.{0}")
+        assignments = [assignment.format(sql.Identifier(name)) for name in self._values]
+        return query(
+            "kept_restore",
+            source=table.whole(self.served),
+            assignments=sql.SQL(", ").join(assignments),
+            same_key=views.same_key(self._key, "d", "s"),
+            **self._shared,
+        )
+
+    def copy_from_delta(self, base: sql.Identifier) -> sql.Composed:
+        """Copy the rows of the served delta whose keys the new one does not have."""
+        return query(
+            "kept_copy_from_delta",
+            source=table.identifier(self.served),
+            source_version=sql.Literal(self.served["rows_version"]),
+            base=base,
+            same_base_key=views.same_key(self._key, "b", "s"),
+            **self._copied,
+        )
+
+    def hide(self, base: sql.Identifier) -> sql.Composed:
+        """Hide the rows that the base keeps and this version does not."""
+        return query(
+            "kept_hide",
+            rejected=_REJECTED,
+            same_rejected=views.same_key(self._key, "r", "b"),
+            is_hidden=self._is_hidden(),
+            key=identifiers(self._key),
+            base_key=identifiers(self._key, "b"),
+            base=base,
+            same_table_key=views.same_key(self._key, "t", "b"),
+            table=table.identifier(self.version),
+            version=sql.Literal(self.version["version"]),
+        )
+
+    def _is_hidden(self) -> sql.Composable:
+        """Return the condition for the served version to hide a row of the base."""
+        if self.served["base_version"] is None:
+            return sql.SQL("false")
+        return query(
+            "kept_is_hidden",
+            served=table.identifier(self.served),
+            served_version=sql.Literal(self.served["rows_version"]),
+            same_key=views.same_key(self._key, "s", "b"),
+        )
+
+    @property
+    def _key(self) -> list[str]:
+        return table.key_names(self.version)
+
+    @property
+    def _values(self) -> list[str]:
+        """The columns that kept rows have values of. Those that the served version does not have are NULL in them."""
+        available = {column["name"] for column in table.columns(self.served)}
+        available -= {*self._key, KEPT_CLOCK}
+        names = [column["name"] for column in table.columns(self.version)]
+        return [name for name in names if name in available]
+
+    @property
+    def _shared(self) -> dict[str, sql.Composable]:
+        own_clock = _own_clock(self.served)
+        is_kept = query(
             "kept_condition",
             rejected=_REJECTED,
-            same_rejected=views.same_key(key, "r", "s"),
+            same_rejected=views.same_key(self._key, "r", "s"),
             own_clock=own_clock,
-        ),
-    }
-    copied: dict[str, sql.Composable] = {
-        **parts,
-        "columns": identifiers([*key, *values]),
-        "served_columns": identifiers([*key, *values], "s"),
-        "same_key": views.same_key(key, "t", "s"),
-    }
-    if version["base_version"] is None or version["base_table"] is None:
-        return [query("kept_copy", source=table.whole(served), **copied)]
-    assignments = [sql.SQL("{0} = s.{0}").format(sql.Identifier(name)) for name in values]
-    restored = query(
-        "kept_restore",
-        source=table.whole(served),
-        assignments=sql.SQL(", ").join(assignments),
-        same_key=views.same_key(key, "d", "s"),
-        **parts,
-    )
-    served_version = sql.Literal(served["rows_version"])
-    is_hidden: sql.Composable = sql.SQL("false")
-    if served["base_version"] is not None:
-        is_hidden = query(
-            "kept_is_hidden",
-            served=table.identifier(served),
-            served_version=served_version,
-            same_key=views.same_key(key, "s", "b"),
         )
-    hidden = query(
-        "kept_hide",
-        rejected=_REJECTED,
-        same_rejected=views.same_key(key, "r", "b"),
-        is_hidden=is_hidden,
-        key=identifiers(key),
-        base_key=identifiers(key, "b"),
-        base=sql.Identifier(version["base_table"]),
-        same_table_key=views.same_key(key, "t", "b"),
-        table=parts["table"],
-        version=parts["version"],
-    )
-    if served["base_version"] is None:
-        return [restored, hidden]
-    copied_from_delta = query(
-        "kept_copy_from_delta",
-        source=table.identifier(served),
-        source_version=served_version,
-        base=sql.Identifier(version["base_table"]),
-        same_base_key=views.same_key(key, "b", "s"),
-        **copied,
-    )
-    return [restored, copied_from_delta, hidden]
+        return {
+            "table": table.identifier(self.version),
+            "version": sql.Literal(self.version["version"]),
+            "own_clock": own_clock,
+            "is_kept": is_kept,
+        }
+
+    @property
+    def _copied(self) -> dict[str, sql.Composable]:
+        names = [*self._key, *self._values]
+        return {
+            **self._shared,
+            "columns": identifiers(names),
+            "served_columns": identifiers(names, "s"),
+            "same_key": views.same_key(self._key, "t", "s"),
+        }

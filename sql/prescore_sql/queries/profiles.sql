@@ -21,6 +21,10 @@ on conflict do nothing;
 delete from prescore.profiles
 where model = %(model)s and version = %(version)s and column_name = %(column_name)s;
 
+-- name: profiles_right
+-- Whether this session may delete profiles.
+select has_table_privilege('prescore.profiles', 'delete') as granted;
+
 -- name: profiles_sweep
 -- Delete the profiles of versions that have no table any more.
 delete from prescore.profiles p using prescore.versions v
