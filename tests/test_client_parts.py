@@ -15,6 +15,7 @@ from psycopg import sql
 
 from fix_api import Api, Shelf
 from fix_client import ClientCall, InterleavingTransport, Response, ScriptedServer, address, publish, retire
+from prescore.catalog import canary as buckets
 from prescore_api.client import MAX_KEYS, Answer, ApiError, Client, Invalid, TooOld, Unavailable, parts
 
 KEY = {"k": "bigint"}
@@ -108,15 +109,18 @@ def test_parts_are_sent_again_only_once_and_never_for_a_requested_version(shelf:
 @pytest.mark.usefixtures("two_keys_a_part")
 @pytest.mark.parametrize("canary", [False, True])
 def test_a_key_is_answered_or_refused_in_any_part_as_it_is_alone(api: Api, canary: bool) -> None:
-    model = api.publish(KEY, [(k, k / 2) for k in range(6)], **KEEPS)
-    ages = {0: timedelta(hours=2), 4: timedelta(minutes=30)}
+    model = api.publish(KEY, [(k, k / 2) for k in range(30)], **KEEPS)
+    # The canary takes one of the keys whose rows are too old, and not the other.
+    taken = buckets.takes(model, SHARE, [range(30)])
+    old = [0, next(k for k in range(8, 30) if taken[k] != taken[0])]
+    ages = {**dict.fromkeys(old, timedelta(hours=2)), 4: timedelta(minutes=30)}
     keep(api.shelf, model, 1, ages)
     if canary:
-        version = api.shelf.try_out(model, KEY, [(k, k) for k in range(6)], SHARE, **KEEPS)
+        version = api.shelf.try_out(model, KEY, [(k, k) for k in range(30)], SHARE, **KEEPS)
         keep(api.shelf, model, version, ages)
     api.client.get(f"/v1/models/{model}")
     with Client(address(api.client)) as client:
-        answered = [3, 1, 7, 4, 2, 5]
+        answered = [3, 1, 70, 4, 2, 5]
         alone = [client.predict(model, k) for k in answered]
         assert {answer.version for answer in alone} == ({1, 2} if canary else {1})
         keys = [{"k": k} for k in answered]
@@ -130,16 +134,18 @@ def test_a_key_is_answered_or_refused_in_any_part_as_it_is_alone(api: Api, canar
         ):
             assert (answers[list(expected)] == expected).all().all()
 
-        refused = [{"k": k} for k in (*answered, 0)]
-        table = pa.table({"k": [*answered, 0]})
-        for call in (
-            lambda: client.predict(model, 0),
-            lambda: client.lookup(model, refused),
-            lambda: client.lookup(model, pd.DataFrame(refused)),
-            lambda: client.lookup_table(model, table),
-        ):
-            with pytest.raises(TooOld, match=rf"The row of k=0 in {model} version \d is too old"):
-                call()
+        for k in old:
+            refused = [{"k": k} for k in (*answered, k)]
+            table = pa.table({"k": [*answered, k]})
+            version = 2 if canary and taken[k] else 1
+            for call, arguments in (
+                (client.predict, (model, k)),
+                (client.lookup, (model, refused)),
+                (client.lookup, (model, pd.DataFrame(refused))),
+                (client.lookup_table, (model, table)),
+            ):
+                with pytest.raises(TooOld, match=f"The row of k={k} in {model} version {version} is too old"):
+                    call(*arguments)
         # A version of the caller's choice is never refused.
         assert client.lookup(model, refused, version=1)[-1].stale
         assert client.lookup_table(model, table, version=1)["found"].to_pylist()[-1]
