@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.types as pat
@@ -91,16 +92,21 @@ class Dataset:
         names = list(columns)
         for name in names:
             expressions += self._count_expressions(name)
-        selected = [f"{expression} as c{number}" for number, expression in enumerate(expressions)]
-        with self.source.open(f"select {', '.join(selected)} from {self.relation}", 1) as stream:
-            row = next(stream.batches).rows
-        values = [column[0].as_py() for column in row.columns]
-        rows, *rest = values
+        rows, *measured = self._select_one(expressions)
         found = {}
-        for name, missing, low, high in zip(names, rest[::3], rest[1::3], rest[2::3], strict=True):
+        for name in names:
+            missing, low, high, *measured = measured
             largest = max(abs(low or 0), abs(high or 0))
             found[name] = Counts(int(missing or 0), int(largest))
         return int(rows), found
+
+    def _select_one(self, expressions: Sequence[str]) -> list[Any]:
+        """Return the values of aggregate expressions over all rows."""
+        selected = [f"{expression} as c{number}" for number, expression in enumerate(expressions)]
+        text = f"select {', '.join(selected)} from {self.relation}"
+        with self.source.open(text, 1) as stream:
+            row = next(stream.batches).rows
+        return [column[0].as_py() for column in row.columns]
 
     def _count_expressions(self, name: str) -> list[str]:
         column = self.quote(name)

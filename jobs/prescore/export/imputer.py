@@ -25,28 +25,44 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
 
     fitted = operator.raw_operator
     kind = type(operator.inputs[0].type)
-    takes_nan = isinstance(fitted.missing_values, float) and np.isnan(fitted.missing_values)
-    if kind not in (DoubleTensorType, FloatTensorType) or not takes_nan or np.isnan(fitted.statistics_).any():
+    if kind not in (DoubleTensorType, FloatTensorType) or not _fills_nan(fitted):
         imputer_op.convert_sklearn_imputer(scope, operator, container)
         return
     element = TensorProto.DOUBLE if kind is DoubleTensorType else TensorProto.FLOAT
+    matrix = scope.get_unique_variable_name("matrix")
+    missing = scope.get_unique_variable_name("nan")
+    fill = scope.get_unique_variable_name("fill")
+    values = scope.get_unique_variable_name("values")
     given = [variable.full_name for variable in operator.inputs]
-    matrix, missing, fill, values = (
-        scope.get_unique_variable_name(name) for name in ("matrix", "nan", "fill", "values")
-    )
-    container.add_initializer(fill, element, [1, len(fitted.statistics_)], fitted.statistics_.astype(float))
+    statistics = fitted.statistics_.astype(float)
+    container.add_initializer(fill, element, [1, len(statistics)], statistics)
     container.add_node("Concat", given, [matrix], axis=1)
     container.add_node("IsNaN", [matrix], [missing])
     container.add_node("Where", [missing, fill, matrix], [values])
     parts = [values]
     indicated = _indicated(fitted)
-    if len(indicated):
-        chosen, flags, numbers = (scope.get_unique_variable_name(name) for name in ("chosen", "flags", "numbers"))
-        container.add_initializer(chosen, TensorProto.INT64, [len(indicated)], indicated)
-        container.add_node("Gather", [missing, chosen], [flags], axis=1)
-        container.add_node("Cast", [flags], [numbers], to=element)
-        parts.append(numbers)
+    if indicated:
+        parts.append(_add_indicators(scope, container, missing, indicated, element))
     container.add_node("Concat", parts, operator.outputs[0].full_name, axis=1)
+
+
+def _fills_nan(fitted: Any) -> bool:
+    """Return whether an imputer has a number for every feature to put in the place of a NaN."""
+    missing = fitted.missing_values
+    if not isinstance(missing, float) or not np.isnan(missing):
+        return False
+    return not np.isnan(fitted.statistics_).any()
+
+
+def _add_indicators(scope: Any, container: Any, missing: str, indicated: list[int], element: int) -> str:
+    """Add the columns that say which features are missing, as numbers, and return the name of their matrix."""
+    chosen = scope.get_unique_variable_name("chosen")
+    flags = scope.get_unique_variable_name("flags")
+    numbers: str = scope.get_unique_variable_name("numbers")
+    container.add_initializer(chosen, TensorProto.INT64, [len(indicated)], indicated)
+    container.add_node("Gather", [missing, chosen], [flags], axis=1)
+    container.add_node("Cast", [flags], [numbers], to=element)
+    return numbers
 
 
 def _indicated(fitted: Any) -> list[int]:

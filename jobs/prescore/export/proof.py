@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from prescore.export.predictions import Predictions, Values
 from prescore.project.fields import BY_NAME
 from prescore.project.spec import Spec
 from prescore.scoring import column_types, conversion, verification
+from prescore.scoring.arrays import Mask
 from prescore.scoring.examples import TOLERANCE, Examples
 from prescore.scoring.expected import Expected, to_floats
 from prescore.scoring.spec_scorer import SpecScorer
@@ -47,24 +48,37 @@ def prove(content: bytes, name: str, rows: pa.Table, predictions: Predictions) -
     drafted = outputs.draft(scorer.graph, scorer.tensors(features))
     listed = {draft.name: {**draft.fields, "type": draft.type} for draft in drafted}
     scorer = SpecScorer(model, _spec(known, name, columns, listed))
-    sources = [name for name, kind in known.outputs.items() if pa.types.is_floating(kind)]
-    expected = {draft.name: _expected(draft, predictions.expected(draft, scorer.graph, sources)) for draft in drafted}
+    expected = _expected_outputs(scorer, known, drafted, predictions)
     examples = Examples(features, expected, rows, np.arange(rows.num_rows))
     scored = scorer.score(features)
     differing = examples.differing(scored)
     if differing:
-        different = np.logical_or.reduce(list(differing.values())).sum()
-        summary = (
-            f"{name} was not written: its model does not predict what the estimator does. Of "
-            f"{count(rows.num_rows, 'row')}, {different:,} differ: a label is another, or a number is off by more than "
-            f"{TOLERANCE:g} of its size. The worst:"
-        )
-        lines = [
-            summary,
-            *verification.differences(scorer, examples, scored, differing, predictions.known_cause),
-        ]
-        raise ModelInvalid("\n".join(lines))
+        differences = verification.differences(scorer, examples, scored, differing, predictions.known_cause)
+        raise _not_proven(name, rows.num_rows, differing, differences)
     return [_proven(draft, expected[draft.name], scored) for draft in drafted]
+
+
+def _expected_outputs(
+    scorer: SpecScorer, known: Interface, drafted: Sequence[DraftOutput], predictions: Predictions
+) -> dict[str, Expected]:
+    """Return what the estimator computed for each output."""
+    sources = [name for name, kind in known.outputs.items() if pa.types.is_floating(kind)]
+    expected = {}
+    for draft in drafted:
+        values = predictions.expected(draft, scorer.graph, sources)
+        expected[draft.name] = _expected(draft, values)
+    return expected
+
+
+def _not_proven(name: str, rows: int, differing: Mapping[str, Mask], differences: Iterable[str]) -> ModelInvalid:
+    """Return the error for a model file that does not predict what the estimator does."""
+    is_different = np.logical_or.reduce(list(differing.values()))
+    summary = (
+        f"{name} was not written: its model does not predict what the estimator does. Of {count(rows, 'row')}, "
+        f"{is_different.sum():,} differ: a label is another, or a number is off by more than {TOLERANCE:g} of its "
+        "size. The worst:"
+    )
+    return ModelInvalid("\n".join([summary, *differences]))
 
 
 def _proven(draft: DraftOutput, expected: Expected, scored: pa.RecordBatch) -> ProvenOutput:

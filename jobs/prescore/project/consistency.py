@@ -112,14 +112,18 @@ def _example_faults(content: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(examples, Mapping):
         return
     outputs = content.get("outputs")
+    known = _keys(outputs)
     for key in ("columns", "tolerance"):
-        for name in sorted(_keys(examples.get(key)) - _keys(outputs)):
-            similar = guess(name, _keys(outputs))
+        for name in sorted(_keys(examples.get(key)) - known):
+            similar = guess(name, known)
             yield f"onnx.examples.{key}.{name}: there is no output {name}{similar}; use names of [outputs]"
-    for name in sorted(_keys(examples.get("tolerance")) & _keys(outputs)):
+    for name in sorted(_keys(examples.get("tolerance")) & known):
         output = outputs[name] if isinstance(outputs, Mapping) else None
         kind = output.get("type") if isinstance(output, Mapping) else None
-        if kind in OUTPUT_TYPES and (TYPES[kind].element or kind) not in FLOATS:
+        if kind not in OUTPUT_TYPES:
+            continue
+        element = TYPES[kind].element or kind
+        if element not in FLOATS:
             yield f"onnx.examples.tolerance.{name}: {name} is {kind}, which must be exact; remove the tolerance"
 
 

@@ -184,18 +184,24 @@ class Scorer:
                 f"The array has the shape {array.shape}, and the model takes rows of {len(names)} features: "
                 f"{', '.join(names)}."
             )
+        columns = dict(zip(names, array.T, strict=True))
         if array.dtype == object:
             # Its values have types of their own, like those of a dict.
-            scored = self._scored({name: array[:, i].tolist() for i, name in enumerate(names)}, len(array))
+            lists = {name: column.tolist() for name, column in columns.items()}
+            scored = self._scored(lists, len(array))
         else:
-            columns = {name: pa.array(np.ascontiguousarray(array[:, i])) for i, name in enumerate(names)}
-            scored = self._score(pa.record_batch(columns))
+            arrays = {name: pa.array(np.ascontiguousarray(column)) for name, column in columns.items()}
+            scored = self._score(pa.record_batch(arrays))
         return {name: scored.column(name).to_numpy(zero_copy_only=False) for name in scored.schema.names}
 
     def _score_rows(self, given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        columns = {name: [row.get(name, MISSING) for row in given] for name in self.features}
-        lists = predictions.to_lists(self._scored(columns, len(given)))
-        return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+        columns = {}
+        for name in self.features:
+            columns[name] = [row.get(name, MISSING) for row in given]
+        scored = self._scored(columns, len(given))
+        lists = predictions.to_lists(scored)
+        rows = zip(*lists.values(), strict=True)
+        return [dict(zip(lists, row, strict=True)) for row in rows]
 
     def _score_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
         absent = [name for name in self.features if name not in frame.columns]
@@ -233,7 +239,9 @@ class Scorer:
 
 
 def _path(project: Project | str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
-    return project if project is None or isinstance(project, str | os.PathLike) else project.root
+    if project is None or isinstance(project, str | os.PathLike):
+        return project
+    return project.root
 
 
 def _arrow_table(data: Any) -> pa.Table | None:

@@ -87,14 +87,21 @@ def largest_errors(lists: pa.Array, others: pa.Array, errors: Callable[[pa.Array
 
     `errors` returns the errors of an array of elements.
     """
-    lengths, other_lengths = (pc.list_value_length(column).fill_null(0).to_numpy() for column in (lists, others))
-    largest = np.where(lengths == other_lengths, 0.0, np.inf)
-    comparable = np.flatnonzero(largest == 0)
-    lists, others = (column.take(pa.array(comparable)) for column in (lists, others))
-    errors_of_elements = errors(lists.flatten(), others.flatten())
-    parents = pc.list_parent_indices(lists).to_numpy()
+    is_comparable = _lengths(lists) == _lengths(others)
+    largest = np.where(is_comparable, 0.0, np.inf)
+    comparable = np.flatnonzero(is_comparable)
+    compared = lists.take(pa.array(comparable))
+    other = others.take(pa.array(comparable))
+    errors_of_elements = errors(compared.flatten(), other.flatten())
+    parents = pc.list_parent_indices(compared).to_numpy()
     np.maximum.at(largest, comparable[parents], errors_of_elements)
     return largest
+
+
+def _lengths(lists: pa.Array) -> Tensor:
+    """Return the number of elements in each row's list, 0 for a null."""
+    lengths: Tensor = pc.list_value_length(lists).fill_null(0).to_numpy()
+    return lengths
 
 
 def encode(rows: pa.RecordBatch, columns: Sequence[Column]) -> pa.RecordBatch:

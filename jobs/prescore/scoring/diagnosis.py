@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import product
 
 import numpy as np
 import pyarrow as pa
@@ -126,16 +127,21 @@ def _hinges_on(scorer: SpecScorer, examples: Examples, rows: Mask, rounded: list
     chosen[np.flatnonzero(rows)[:_ROWS_NUDGED]] = True
     tried = examples.take(chosen)
     fitting = np.zeros(chosen.sum(), np.bool_)
-    for name in rounded:
-        position = tried.features.schema.get_field_index(name)
-        values = tried.features.column(name).to_numpy(zero_copy_only=False)
-        for direction in (-np.inf, np.inf):
-            nudged = pa.array(np.nextafter(values, values.dtype.type(direction)), from_pandas=True)
-            features = tried.features.set_column(position, name, nudged)
-            with suppress(ModelInvalid):
-                differing = tried.differing(scorer.score(features)).values()
-                fitting |= ~np.logical_or.reduce([np.zeros_like(fitting), *differing])
+    for name, direction in product(rounded, (-np.inf, np.inf)):
+        features = _nudge(tried.features, name, direction)
+        with suppress(ModelInvalid):
+            differing = tried.differing(scorer.score(features))
+            differs = np.logical_or.reduce([np.zeros_like(fitting), *differing.values()])
+            fitting |= ~differs
     return bool(fitting.mean() >= 0.5)
+
+
+def _nudge(features: pa.RecordBatch, name: str, direction: float) -> pa.RecordBatch:
+    """Return features with one of them replaced by the next floats in a direction."""
+    position = features.schema.get_field_index(name)
+    values = features.column(name).to_numpy(zero_copy_only=False)
+    nudged = np.nextafter(values, values.dtype.type(direction))
+    return features.set_column(position, name, pa.array(nudged, from_pandas=True))
 
 
 def _rounding(examples: Examples, predictions: pa.RecordBatch, differing: dict[str, Mask], rows: Mask) -> str | None:

@@ -36,6 +36,9 @@ def require_known(scorer: SpecScorer, rows: pa.RecordBatch) -> None:
 
 def _are_among(labels: Tensor, classes: tuple[Label, ...]) -> Tensor:
     """Return for each label whether it is one of the classes, which it may be as a text, a boolean or a float."""
-    if labels.dtype.kind in "biuf" and not any(isinstance(label, str) for label in classes):
-        return np.isin(labels.astype(np.float64), np.array(classes, np.float64))
-    return np.isin(labels.astype(str), np.array(classes).astype(str))
+    has_text = any(isinstance(label, str) for label in classes)
+    if labels.dtype.kind in "biuf" and not has_text:
+        numbers = np.array(classes, np.float64)
+        return np.isin(labels.astype(np.float64), numbers)
+    texts = np.array(classes).astype(str)
+    return np.isin(labels.astype(str), texts)

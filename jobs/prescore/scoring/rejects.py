@@ -214,17 +214,20 @@ def read_keys(catalog: Catalog, version: Version, *, while_scoring: bool = False
 
     Keys that are not valid are left out: no row has them.
     """
-    name = "rejects_scored" if while_scoring else "rejects_keys"
+    statement = "rejects_scored" if while_scoring else "rejects_keys"
     columns: dict[str, list[Any]] = {column["name"]: [] for column in version["key_columns"]}
-    for row in catalog.all(name, model=version["model"], version=version["version"]):
+    for row in catalog.all(statement, model=version["model"], version=version["version"]):
         try:
             key = keys.parse(version["key_columns"], row["key"])
         except KeyInvalid:
             continue
         for column, value in key.items():
             columns[column].append(value.bytes if isinstance(value, UUID) else value)
-    types = {column["name"]: ARROW[column["type"]] for column in version["key_columns"]}
-    return pa.table({column: pa.array(values, types[column]) for column, values in columns.items()})
+    arrays = {}
+    for key_column in version["key_columns"]:
+        name = key_column["name"]
+        arrays[name] = pa.array(columns[name], ARROW[key_column["type"]])
+    return pa.table(arrays)
 
 
 def trim(connection: Connection, version: Version) -> None:

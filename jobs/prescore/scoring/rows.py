@@ -94,13 +94,17 @@ def _convert_alike(signature: Signature, columns: FeatureColumns, rows: int) -> 
     alike: dict[tuple[Any, ...], list[str]] = {}
     for name, target in signature.features.items():
         if not isinstance(columns[name], pa.Array):
-            alike.setdefault((target, *_options(signature, name).values()), []).append(name)
+            kind = (target, *_options(signature, name).values())
+            alike.setdefault(kind, []).append(name)
     arrays: dict[str, pa.Array] = {}
     for (target, nullable, may_round), names in alike.items():
         values = list(chain.from_iterable(columns[name] for name in names))
         converted = feature_values.convert(values, target, nullable=nullable, may_round=may_round)
-        if converted is not None:
-            arrays |= {name: converted[start * rows : (start + 1) * rows] for start, name in enumerate(names)}
+        if converted is None:
+            continue
+        for number, name in enumerate(names):
+            start = number * rows
+            arrays[name] = converted[start : start + rows]
     return arrays
 
 

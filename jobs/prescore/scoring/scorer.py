@@ -74,8 +74,10 @@ class Scorer:
         for start in range(0, max(batch.num_rows, 1), batch_rows):
             end = min(start + batch_rows, batch.num_rows)
             rows = {name: tensor[start:end] for name, tensor in feed.items()}
-            for source, tensor in zip(sources, self.session.run(sources, rows), strict=True):
-                parts[source].append(signature.rows_first(source, tensor, end - start))
+            tensors = self.session.run(sources, rows)
+            for source, tensor in zip(sources, tensors, strict=True):
+                part = signature.rows_first(source, tensor, end - start)
+                parts[source].append(part)
         return {source: _join(source, tensors) for source, tensors in parts.items()}
 
     def _tensor(self, node: Input, batch: pa.RecordBatch) -> Tensor:

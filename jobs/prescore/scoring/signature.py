@@ -188,7 +188,11 @@ def _selection(content: Mapping[str, Any]) -> Selection:
 
 def _plain(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Return some of the values, with lists in place of tuples."""
-    return {name: list(values[name]) if isinstance(values[name], tuple) else values[name] for name in names}
+    plain = {}
+    for name in names:
+        value = values[name]
+        plain[name] = list(value) if isinstance(value, tuple) else value
+    return plain
 
 
 def _tuple(values: Iterable[Any] | None) -> tuple[Any, ...] | None:

@@ -96,13 +96,12 @@ class DatabaseSource(Source):
         """
         names = self._names(connection, f"select * from ({text}\n) as domain limit 0", values)
         if names is not None:
-            found = query.positions(names)
+            found = list(query.positions(names))
             # A name that the query returns twice cannot be selected from it.
             if all(names.count(name) == 1 for name in found):
-                columns = ", ".join(_quoted(connection, name) for name in found) or "1"
-                limit = "" if query.limit is None else f" limit {query.limit:d}"
-                wrapped = f"select {columns} from ({text}\n) as domain{limit}"
-                return _Plan(wrapped, names, {name: position for position, name in enumerate(found)})
+                wrapped = _select(connection, found, text, query.limit)
+                positions = {name: position for position, name in enumerate(found)}
+                return _Plan(wrapped, names, positions)
         with closing(self._execute(connection, text, values)) as result:
             names = list(result.keys())
         return _Plan(text, names, query.positions(names))
@@ -217,6 +216,13 @@ def _as_sqlalchemy_text(text: str, dialect: Dialect) -> str:
         else:
             parts.append(token.text.replace(":", r"\:"))
     return "".join(parts)
+
+
+def _select(connection: sa.Connection, names: Sequence[str], text: str, limit: int | None) -> str:
+    """Return a SELECT of some columns of a query, of at most `limit` rows."""
+    columns = ", ".join(_quoted(connection, name) for name in names) or "1"
+    ending = "" if limit is None else f" limit {limit:d}"
+    return f"select {columns} from ({text}\n) as domain{ending}"
 
 
 def _quoted(connection: sa.Connection, name: str) -> str:

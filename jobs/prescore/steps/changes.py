@@ -197,21 +197,27 @@ def _match(engine: _Engine, ours: SnapshotReader, theirs: SnapshotReader, key: l
     types = [ours.schema.field(name).type for name in names]
     engine.add("ours", types, ours.batches(names))
     engine.add("theirs", types, theirs.batches(names))
-    scored, new = np.zeros(ours.rows, np.bool_), np.zeros(ours.rows, np.bool_)
+    scored = np.zeros(ours.rows, np.bool_)
+    new = np.zeros(ours.rows, np.bool_)
     vanished = np.zeros(theirs.rows, np.bool_)
     matched = 0
     for batch in engine.rows(_full_join(len(key), len(names))):
         position, base_position, differs = (column.to_numpy(zero_copy_only=False) for column in batch.columns)
-        is_ours, is_new = position >= 0, base_position < 0
-        scored[position[is_ours & (differs | is_new)]] = True
+        is_ours = position >= 0
+        is_new = base_position < 0
+        is_scored = is_ours & (differs | is_new)
+        scored[position[is_scored]] = True
         new[position[is_new]] = True
         vanished[base_position[~is_ours]] = True
-        matched += int(np.count_nonzero(is_ours & ~is_new))
+        is_pair = is_ours & ~is_new
+        matched += int(np.count_nonzero(is_pair))
         # A key that appears n times in both snapshots makes n * n pairs: too many to count them all.
         if matched > ours.rows:
             return None
     # Each row that is not new has at least one pair. With one too many, its key appears twice.
-    if matched != ours.rows - np.count_nonzero(new) or matched != theirs.rows - np.count_nonzero(vanished):
+    unpaired_ours = int(np.count_nonzero(new))
+    unpaired_theirs = int(np.count_nonzero(vanished))
+    if matched != ours.rows - unpaired_ours or matched != theirs.rows - unpaired_theirs:
         return None
     return _Matches(scored, new, vanished)
 
@@ -243,7 +249,9 @@ def _positions(engine: _Engine, reader: SnapshotReader, key: list[str], wanted: 
     engine.add("ours", schema.types, reader.batches(key))
     engine.add("wanted", schema.types, wanted.select(key).cast(schema).to_batches())
     batches = engine.rows(f"select position from ours semi join wanted on {_same_key(len(key), 'wanted')}")
-    return np.concatenate([batch.column(0).to_numpy() for batch in batches] or [np.empty(0, np.int64)])
+    found = [np.empty(0, np.int64)]
+    found += [batch.column(0).to_numpy() for batch in batches]
+    return np.concatenate(found)
 
 
 def _types(schema: pa.Schema) -> dict[str, pa.DataType]:

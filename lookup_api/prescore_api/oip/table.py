@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from prescore.catalog import keys
@@ -23,7 +23,7 @@ from prescore_api.oip.tensors import (
     describe,
     inputs_by_name,
 )
-from prescore_api.service.answers import Age
+from prescore_api.service.answers import Age, Answer, Answers
 from prescore_api.service.lookup import KeyColumns
 from prescore_api.service.options import DEFAULTS, LookupOptions
 from prescore_api.tables.version import TableVersion
@@ -94,23 +94,48 @@ async def infer(call: Call, model: str, number: int | None, request: InferReques
 
     # Single keys are batched with those of concurrent requests.
     if count == 1:
-        answer = await call.service.lookup.one(model, parse, options)
-        version, age, found = answer.table_version, answer.age, [answer.is_found]
-        key, stale = answer.key, [age.stale]
-        columns: Sequence[Sequence[Any]] = [[value] for value in answer.row[2:] or [None] * len(version.outputs)]
+        answers = _of_one(await call.service.lookup.one(model, parse, options))
     else:
-        answers = await call.service.lookup.many(model, parse, options)
-        version, age, found = answers.table_version, answers.age, [is_found is True for is_found in answers.found]
-        key, stale = answers.keys, [age.stale] * count
-        for position, own in answers.kept_ages.items():
-            stale[position] = own.stale
-            age = max(age, own, key=attrgetter("seconds"))
-        columns = answers.outputs.to_lists(range(len(version.outputs)))
-    call.version, call.found = version.version, found.count(True)
-    flags: dict[str, list[Any]] = {"found": found, "stale": stale}
+        answers = _of_many(await call.service.lookup.many(model, parse, options))
+    version = answers.version
+    found = answers.found
+    call.version = version.version
+    call.found = found.count(True)
+    flags: dict[str, list[Any]] = {"found": found, "stale": answers.stale}
     if version.row["tombstones"] and _wants(request, "last_version"):
-        flags["last_version"] = await _last_versions(call, version, key, found)
-    return _response(model, version, age, Rows(found, columns, flags), request)
+        flags["last_version"] = await _last_versions(call, version, answers.key, found)
+    rows = Rows(found, answers.columns, flags)
+    return _response(model, version, answers.age, rows, request)
+
+
+class _Answers(NamedTuple):
+    """The answers to the keys of a request: columns of values, and `age` is that of the oldest one."""
+
+    version: TableVersion
+    age: Age
+    key: Sequence[Sequence[Any]]
+    found: list[bool]
+    stale: list[bool]
+    columns: Sequence[Sequence[Any]]
+
+
+def _of_one(answer: Answer) -> _Answers:
+    version = answer.table_version
+    values = answer.row[2:] or [None] * len(version.outputs)
+    columns = [[value] for value in values]
+    return _Answers(version, answer.age, answer.key, [answer.is_found], [answer.age.stale], columns)
+
+
+def _of_many(answers: Answers) -> _Answers:
+    version = answers.table_version
+    age = answers.age
+    found = [is_found is True for is_found in answers.found]
+    stale = [age.stale] * len(found)
+    for position, own in answers.kept_ages.items():
+        stale[position] = own.stale
+        age = max(age, own, key=attrgetter("seconds"))
+    columns = answers.outputs.to_lists(range(len(version.outputs)))
+    return _Answers(version, age, answers.keys, found, stale, columns)
 
 
 def _wants(request: InferRequest, output: str) -> bool:
