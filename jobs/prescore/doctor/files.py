@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from prescore.catalog.catalog import Catalog
 from prescore.doctor.finding import Finding, fault, ok, warning
@@ -50,22 +51,28 @@ def _files(catalog: Catalog, store: Store) -> Iterator[Finding]:
     owned = store.files(row["model"] for row in catalog.all("status_models", model=None))
     for row in rows:
         location = row["snapshot_location"]
-        unfinished = row["state"] in ("building", "staged")
-        if unfinished and location and location not in owned:
+        is_unfinished = row["state"] in ("building", "staged")
+        if is_unfinished and location and location not in owned:
             yield warning(
                 f"{row['model']} version {row['version']}",
                 f"its snapshot {location} is not in this store, so that it cannot be resumed",
                 "Does every worker use the same store? Otherwise the next run starts from scratch.",
             )
-    needed = {row[name] for row in rows for name in ("snapshot_location", "changes_location")}
-    fingerprints = {row["model_fingerprint"] for row in rows}
-    unneeded = [name for name in owned if name not in needed and _fingerprint(name) not in fingerprints]
+    unneeded = _unneeded(owned, rows)
     if unneeded:
         yield warning(
             "store",
             f"{count(len(unneeded), 'file')} that no version needs, such as {unneeded[0]}",
             "A run at work may need it soon. What a killed run left, the next run of its model removes.",
         )
+
+
+def _unneeded(owned: Iterable[str], versions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the files of the store that are neither a snapshot nor the model file of a version."""
+    locations = {row["snapshot_location"] for row in versions}
+    locations |= {row["changes_location"] for row in versions}
+    fingerprints = {row["model_fingerprint"] for row in versions}
+    return [name for name in owned if name not in locations and _fingerprint(name) not in fingerprints]
 
 
 def _fingerprint(name: str) -> str:

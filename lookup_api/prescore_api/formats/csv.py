@@ -20,15 +20,19 @@ _END = b"\r\n"
 def render(page: Page) -> bytes:
     """Return a page with its key columns and its outputs, in this order, and `data_as_of` if the version keeps rows."""
     version = page.table_version
-    names = [column["name"] for column in version.key] + [name for _, name in page.selection]
-    values = [*page.keys, *(page.outputs[position] for position, _ in page.selection)]
+    names = [column["name"] for column in version.key]
+    values = [*page.keys]
+    for position, name in page.selection:
+        names.append(name)
+        values.append(page.outputs[position])
     if version.kept_position is not None:
         names.append("data_as_of")
         ages = [page.kept_ages.get(position, page.age) for position in range(len(page.keys[0]))]
         values.append([age.data_as_of(version) for age in ages])
+    header = b",".join(_quote(name.encode()) for name in names)
     columns = [_cells(column) for column in values]
-    lines = [b",".join(_quote(name.encode()) for name in names)]
-    lines += map(b",".join, zip(*columns, strict=True))
+    rows = zip(*columns, strict=True)
+    lines = [header, *map(b",".join, rows)]
     return _END.join(lines) + _END
 
 

@@ -97,9 +97,11 @@ def render_lines(page: Page) -> bytes:
     template = b'{"key":' + key_template + b',"prediction":' + object_template(names) + b"}\n"
     outputs = [page.outputs[position] for position, _ in page.selection]
     columns = [column_json(column) for column in (*page.keys, *outputs)]
-    lines = [template % values for values in zip(*columns, strict=True)]
+    rows = zip(*columns, strict=True)
+    lines = [template % values for values in rows]
     for position, age in page.kept_ages.items():
-        lines[position] = lines[position].removesuffix(b"}\n") + _own_times(page.table_version, age)
+        unended = lines[position].removesuffix(b"}\n")
+        lines[position] = unended + _own_times(page.table_version, age)
     return b"".join(lines)
 
 

@@ -75,13 +75,16 @@ def render_found(answers: Answers) -> list[bytes | None]:
     prediction = object_template([name for _, name in answers.selection])
     end = _ACCEPTED + frame.end(version.data_as_of, answers.age)
     template = literal(frame.head) + key + b',"prediction":' + prediction + literal(end)
-    outputs = answers.outputs.to_lists([position for position, _ in answers.selection])
+    positions = [position for position, _ in answers.selection]
+    outputs = answers.outputs.to_lists(positions)
     columns = [column_json(column) for column in (*answers.keys, *outputs)]
-    rows = zip(answers.found, zip(*columns, strict=True), strict=True)
-    rendered = [template % values if found else None for found, values in rows]
+    rows = zip(*columns, strict=True)
+    rendered = [template % values if found else None for found, values in zip(answers.found, rows, strict=True)]
     for position, age in answers.kept_ages.items():
-        own_end = _ACCEPTED + frame.end(age.data_as_of(version).timestamp(), age)
-        rendered[position] = (rendered[position] or b"").removesuffix(end) + own_end
+        data_as_of = age.data_as_of(version).timestamp()
+        own_end = _ACCEPTED + frame.end(data_as_of, age)
+        shared = rendered[position] or b""
+        rendered[position] = shared.removesuffix(end) + own_end
     return rendered
 
 

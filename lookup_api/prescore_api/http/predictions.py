@@ -96,7 +96,8 @@ def _record(request: Request, answers: Answers | MixedAnswers) -> None:
 async def _one(request: Request, model: str, parse: ParseKeys, options: LookupOptions) -> Response:
     form = _form(request)
     answer, is_canary = await request.service.canary_lookup.one(model, parse, options)
-    version, is_found = answer.table_version, answer.is_found
+    version = answer.table_version
+    is_found = answer.is_found
     request.version = version.version
     request.keys = 1
     request.found = int(is_found)
@@ -112,7 +113,8 @@ async def _one(request: Request, model: str, parse: ParseKeys, options: LookupOp
     if form == media_types.JSON:
         tombstone = None
         if not is_found and version.row["tombstones"]:
-            tombstone = (await request.service.tombstones.find(version, answer.key, [0])).get(0)
+            tombstones = await request.service.tombstones.find(version, answer.key, [0])
+            tombstone = tombstones.get(0)
         return Response(status, _json(answer, selection, tombstone), [JSON, *headers])
     return Response(status, _arrow(answer, selection), [_ARROW, *headers])
 

@@ -52,7 +52,10 @@ class Request:
 
     def __init__(self, scope: Scope, receive: Receive, service: Service, root_path: str = "") -> None:
         self.began = time.perf_counter()
-        self._scope, self._receive, self.service, self._root_path = scope, receive, service, root_path
+        self._scope = scope
+        self._receive = receive
+        self.service = service
+        self._root_path = root_path
         self.method: str = scope["method"]
         self.raw_path: bytes = scope["raw_path"]
         path = self.raw_path.decode()
@@ -70,7 +73,8 @@ class Request:
         self.path_values: tuple[str, ...] = ()
         self.model: str | None = None
         self.version: int | None = None
-        self.keys = self.found = 0
+        self.keys = 0
+        self.found = 0
         self.canary: CanaryKeys | None = None
 
     @property

@@ -121,9 +121,11 @@ def _values(position: int, column: Column) -> Output:
 
 def _is_null(position: int, column: Column) -> Output:
     def compute_nulls(rows: Rows) -> tuple[Shape, list[Any]]:
-        return (), [value is None for value in _present(column, rows.answered, rows.columns[position])]
+        values = _present(column, rows.answered, rows.columns[position])
+        return (), [value is None for value in values]
 
-    return Output(TensorDescription(column["name"] + IS_NULL, DATATYPES["BOOL"], (-1,)), compute_nulls)
+    description = TensorDescription(column["name"] + IS_NULL, DATATYPES["BOOL"], (-1,))
+    return Output(description, compute_nulls)
 
 
 def _flag(name: str, kind: str) -> Output:

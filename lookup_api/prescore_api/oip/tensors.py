@@ -96,7 +96,10 @@ def _not_a_shape(name: str, shape: Any) -> RequestInvalid:
 
 def describe(descriptions: Sequence[TensorDescription]) -> list[dict[str, Any]]:
     """Return descriptions as metadata has them."""
-    return [{"name": name, "datatype": datatype.name, "shape": shape} for name, datatype, shape in descriptions]
+    described = []
+    for name, datatype, shape in descriptions:
+        described.append({"name": name, "datatype": datatype.name, "shape": shape})
+    return described
 
 
 def inputs_by_name(request: InferRequest) -> dict[str, Tensor]:

@@ -22,4 +22,6 @@ def request_id(sent: bytes | None) -> str:
 def trace(header: bytes | None) -> tuple[str | None, str | None]:
     """Return trace id and parent id of a traceparent header; a malformed one is ignored, as its standard demands."""
     match = _TRACE.fullmatch(header) if header else None
-    return (match[1].decode(), match[2].decode()) if match else (None, None)
+    if match is None:
+        return None, None
+    return match[1].decode(), match[2].decode()

@@ -173,11 +173,12 @@ def _page(
 ) -> Page:
     width = len(version.key)
     served = rows[:limit]
-    columns: Columns = list(zip(*served, strict=True)) if served else [()] * (1 + width + len(version.outputs))
+    empty: Columns = [()] * (1 + width + len(version.outputs))
+    columns: Columns = list(zip(*served, strict=True)) if served else empty
     cursor = None
     if len(rows) > limit:
-        last_key = served[-1][1 : 1 + width]
-        cursor = Cursor(version.version, version.id, before + limit, list(map(_text, last_key)))
+        last_key = [_text(value) for value in served[-1][1 : 1 + width]]
+        cursor = Cursor(version.version, version.id, before + limit, last_key)
     outputs = columns[1 + width :]
     kept_ages = kept.own_ages(version, age, [True] * len(served), FetchedOutputs(outputs))
     return Page(version, age, columns[1 : 1 + width], outputs, selection, kept_ages, cursor)
