@@ -77,9 +77,7 @@ def export(
     toolkits.require_converters(estimator)
     predictions.require_fitted(estimator)
     toolkits.require_no_text_categories(estimator)
-    selected = columns.select(estimator, frame, features)
-    _require_texts(estimator, selected)
-    rows = categories.restore_missing(estimator, categories.restore(estimator, selected))
+    rows = _rows(estimator, frame, features)
     described = columns.describe(rows[layout.used_columns(estimator, list(rows.columns))])
     missing_text = _missing_text(rows, described)
     table = columns.to_arrow(rows, described, missing_text)
@@ -95,6 +93,14 @@ def export(
     part.replace(path)
     has_names = bool(columns.feature_names(estimator))
     return Exported(path, beside, len(rows), tuple(described), has_names, tuple(proven))
+
+
+def _rows(estimator: Any, frame: pd.DataFrame, features: Sequence[str] | None) -> pd.DataFrame:
+    """Return the features of a frame as the estimator was trained on them."""
+    selected = columns.select(estimator, frame, features)
+    _require_texts(estimator, selected)
+    restored = categories.restore(estimator, selected)
+    return categories.restore_missing(estimator, restored)
 
 
 def _require_texts(estimator: Any, selected: pd.DataFrame) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, helper
+from onnx import ModelProto, NodeProto, helper
 
 from prescore.export import steps
 from prescore.scoring.graph import attribute
@@ -23,9 +23,14 @@ def write(model: ModelProto, estimator: Any) -> None:
         for node in ensembles:
             # Nodes are in the order of scikit-learn: tree by tree.
             if np.array_equal(attribute(node, "nodes_featureids", []), features):
-                kept = [value for value in node.attribute if value.name != _TRACKS]
-                del node.attribute[:]
-                node.attribute.extend([*kept, helper.make_attribute(_TRACKS, tracks.tolist())])
+                _set_tracks(node, tracks.tolist())
+
+
+def _set_tracks(node: NodeProto, tracks: list[int]) -> None:
+    attributes = [value for value in node.attribute if value.name != _TRACKS]
+    attributes.append(helper.make_attribute(_TRACKS, tracks))
+    del node.attribute[:]
+    node.attribute.extend(attributes)
 
 
 def _forests(estimator: Any) -> Iterator[Sequence[Any]]:

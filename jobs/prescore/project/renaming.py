@@ -23,9 +23,11 @@ def rename(project: Project, old: str, new: str) -> dict[Path, Path]:
         raise project.spec_missing(old)
     moves = {spec_file: folder.spec_file(project.root, new)}
     text = spec_file.read_text(encoding="utf-8")
-    query, new_query = f"sql/domains/{old}.sql", f"sql/domains/{new}.sql"
-    if query in text and (project.root / query).exists() and not _is_shared(project, query, old):
-        moves[project.root / query] = project.root / new_query
+    query = f"sql/domains/{old}.sql"
+    query_file = project.root / query
+    if query in text and query_file.exists() and not _is_shared(project, query, old):
+        new_query = f"sql/domains/{new}.sql"
+        moves[query_file] = project.root / new_query
         text = text.replace(query, new_query)
     for path in moves.values():
         if path.exists():

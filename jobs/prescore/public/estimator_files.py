@@ -68,8 +68,7 @@ def write(
     arguments.require_frame(frame)
     keys = arguments.keys(key)
     frame = arguments.with_key(frame, keys)
-    # The run needs them after the files are written.
-    extras.require(["export", "jobs", *(["embedded"] if session.uses_embedded_server(root) else [])])
+    _require_extras(root)
     from prescore.draft import files
     from prescore.export.exporting import export
 
@@ -77,9 +76,9 @@ def write(
     is_new = replace or not spec_file.exists()
     model_file = root / f"models/{name}.onnx" if is_new else _model_file(root, name)
     exported = export(estimator, frame, model_file, features=features, targets=targets)
-    names = [column.name for column in exported.features]
     data = root / f"data/{name}.parquet"
-    _write_data(data, frame, [*keys, *(column for column in names if column not in keys)])
+    columns = dict.fromkeys([*keys, *(column.name for column in exported.features)])
+    _write_data(data, frame, list(columns))
     if not is_new:
         kept = (
             f"specs/{name}.toml and sql/domains/{name}.sql exist and were kept. {model_file.relative_to(root)} and "
@@ -104,6 +103,14 @@ def _model_file(root: Path, name: str) -> Path:
     if onnx is None:
         raise ModelInvalid(f"The spec of {name} has no [onnx] section: its predictions are made elsewhere.")
     return root / onnx.file
+
+
+def _require_extras(root: Path) -> None:
+    """Raise Mistake without the extras for an export and for the run after it."""
+    needed = ["export", "jobs"]
+    if session.uses_embedded_server(root):
+        needed.append("embedded")
+    extras.require(needed)
 
 
 def _write_data(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ import pyarrow.types as pat
 from prescore.errors import DomainInvalid, ModelFailed, ModelInvalid
 from prescore.scoring import arrays, row_mixing
 from prescore.scoring.arrays import Mask
+from prescore.scoring.expected import Floats
 from prescore.scoring.spec_scorer import SpecScorer
 
 SAMPLE_ROWS = 64
@@ -152,12 +153,18 @@ def _differing(scores: pa.Array, others: pa.Array) -> Mask:
         return different
     a = scores.to_numpy(zero_copy_only=False).astype(np.float64)
     b = others.to_numpy(zero_copy_only=False).astype(np.float64)
-    finite = np.abs(a[np.isfinite(a)])
-    rounding = _ROUNDING_OF_MEDIAN * float(np.median(finite)) if finite.size else 0.0
-    if finite.size and np.nanmin(a) >= 0 and finite.max() <= 1:
-        rounding = max(rounding, _ROUNDING_OF_PROBABILITIES)
-    close: Mask = np.isclose(a, b, rtol=_ROUNDING, atol=rounding, equal_nan=True)
+    close: Mask = np.isclose(a, b, rtol=_ROUNDING, atol=_rounding(a), equal_nan=True)
     return ~close
+
+
+def _rounding(scores: Floats) -> float:
+    """Return by how much the rounding of a model's own numbers may change scores of this size."""
+    sizes = np.abs(scores[np.isfinite(scores)])
+    if not sizes.size:
+        return 0.0
+    rounding = _ROUNDING_OF_MEDIAN * float(np.median(sizes))
+    are_probabilities = np.nanmin(scores) >= 0 and sizes.max() <= 1
+    return max(rounding, _ROUNDING_OF_PROBABILITIES) if are_probabilities else rounding
 
 
 def _error(scorer: SpecScorer, finding: str, causes: list[str]) -> ModelInvalid:
