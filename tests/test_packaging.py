@@ -64,8 +64,8 @@ def test_rolling_back_holding_pinning_retiring_and_comparing_need_only_the_catal
     assert (
         _imports(
             "import prescore.cli.context, prescore.comparison.comparison, "
-            "prescore.versions.pointer, prescore.versions.rollback, prescore.versions.retirement, prescore.versions.pins, "
-            "prescore.store.store"
+            "prescore.versions.pointer, prescore.versions.rollback, prescore.versions.retirement, "
+            "prescore.versions.pins, prescore.store.store"
         )
         == set()
     )
