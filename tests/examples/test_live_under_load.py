@@ -1,11 +1,13 @@
 """Live answers under load, while versions are published and rolled back, processes are killed and the store is away.
 
 Whatever happens, an answer has the number of the version whose model or table it is from, lookups are answered, no
-request waits for long, and no process outlives its server.
+request waits for long, and no process outlives its server. Requests that are not answered have status 503, a code that
+the reference lists, and `Retry-After`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -23,10 +25,12 @@ from typing import Any
 import httpx
 import numpy as np
 import psutil
+import pyarrow as pa
 import pytest
 
 from fix_api import scoring_processes
 from fix_project import SPEC, Sandbox, customers, linear
+from prescore_api.client.arrow import serialize
 
 LIVE = SPEC[: SPEC.index("[[checks]]")] + SPEC[SPEC.index("[freshness]") :] + "[live]\nallowed = true\n"
 PRESCORE = str(Path(sys.executable).with_name("prescore"))
@@ -35,6 +39,9 @@ CUSTOMER = 7
 ROUNDS = 4
 # Loading, waiting for others and computing are bounded by 17 s together; the machine may be busy with other tests.
 LONGEST = 25.0
+CODES = ("live_unavailable", "overloaded", "database_unavailable", "transient")
+PATH = "/v1/predictions/churn/score"
+BURST = 200
 _log = logging.getLogger(__name__)
 
 
@@ -125,11 +132,11 @@ class Load:
         """Score rows of features, and one that the table has by its key."""
         rows: list[dict[str, Any]] = [{"features": {"visits": value, "spend": 0.0}} for value in visits]
         rows.append({"key": {"customer": CUSTOMER}, "features": {"visits": 0.0, "spend": 0.0}})
-        response = client.post("/v1/predictions/churn/score", json={"rows": rows})
+        response = client.post(PATH, json={"rows": rows})
         if response.status_code != 200:
             code = response.json()["error"]["code"]
             self.outcomes[code] += 1
-            if code not in ("live_unavailable", "overloaded", "database_unavailable", "transient"):
+            if code not in CODES or "Retry-After" not in response.headers:
                 self.wrong.append(response.text)
             return
         answers = response.json()["answers"]
@@ -215,3 +222,106 @@ def _until_counted(load: Load, outcome: str) -> None:
     while not load.outcomes[outcome]:
         assert time.monotonic() < deadline, load.outcomes
         time.sleep(0.05)
+
+
+def test_a_burst_of_requests_is_answered_or_refused_whatever_happens(project: Sandbox) -> None:
+    store = project.root / ".prescore" / "store"
+    away = store.with_name("away")
+    with _served(project) as (url, server):
+        # Where other programs need the cores, too, some may have waited for too long.
+        assert _burst(url).keys() <= {"version 1", "overloaded"}
+        _burst(url, lambda: _signal_scoring(server, signal.SIGKILL))
+        _burst(url, lambda: _publish(project, 2))
+        _until_scored(url)
+        store.rename(away)
+        assert _burst(url).keys() <= {"version 2", "overloaded"}
+        _burst(url, lambda: _signal_scoring(server, signal.SIGKILL))
+        assert "version 2" not in _burst(url)
+        away.rename(store)
+        _burst(url, lambda: _publish_corrupt(project))
+        # Processes that have loaded the file before it was changed are not among these.
+        _signal_scoring(server, signal.SIGKILL)
+        assert _burst(url)["version 3"] == 0
+        _command("rollback", "churn")
+        _until_scored(url)
+        # It takes half a minute until stopped processes are replaced.
+        assert _burst(url, lambda: _signal_scoring(server, signal.SIGSTOP)).keys() <= {"version 2", "overloaded"}
+        _until_scored(url)
+        assert _burst(url).keys() <= {"version 2", "overloaded"}
+
+
+def _burst(url: str, disturb: Callable[[], None] | None = None) -> Counter[str]:
+    """Send requests at the same time, and disturb the server once a tenth are answered; count versions and codes."""
+    outcomes: Counter[str] = Counter()
+
+    async def send(client: httpx.AsyncClient, number: int) -> None:
+        outcome = await asyncio.wait_for(_answer(client, number), LONGEST)
+        outcomes[outcome] += 1
+
+    async def send_all() -> None:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        async with httpx.AsyncClient(base_url=url, timeout=LONGEST, limits=limits) as client:
+            running = {asyncio.create_task(send(client, number)) for number in range(BURST)}
+            while disturb is not None and sum(outcomes.values()) < BURST // 10:
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                running = {task for task in running if not task.done() or task.result()}
+            if disturb is not None:
+                await asyncio.to_thread(disturb)
+            await asyncio.gather(*running)
+
+    asyncio.run(send_all())
+    _log.info("%s", dict(outcomes))
+    return outcomes
+
+
+async def _answer(client: httpx.AsyncClient, number: int) -> str:
+    """Send a request of one of four kinds, verify its answer, and return its version or the code of its refusal."""
+    visits = np.random.default_rng(number).normal(size=8).astype(np.float32)
+    rows: list[dict[str, Any]] = [{"features": {"visits": float(str(value)), "spend": 0.0}} for value in visits]
+    kind = number % 4
+    if kind == 0:
+        table = pa.table({"visits": visits, "spend": np.zeros(8, np.float32), "customer": -1 - np.arange(8)})
+        headers = {"Content-Type": "application/vnd.apache.arrow.stream"}
+        response = await client.post(PATH, content=serialize(table), headers=headers)
+    else:
+        # With so many keys, the scoring process reads the rows.
+        keyed = {"key": {"customer": CUSTOMER}, **rows[0]}
+        more = [keyed] * {1: 0, 2: 1, 3: 400}[kind]
+        response = await client.post(PATH, json={"rows": rows + more})
+    if response.status_code != 200:
+        code = str(response.json()["error"]["code"])
+        assert (response.status_code, code in CODES, response.headers["Retry-After"]) == (503, True, "1")
+        return code
+    if kind == 0:
+        streamed = pa.ipc.open_stream(response.content).read_all()
+        version = int(streamed.schema.metadata[b"version"])
+        scores = [prediction["score"] for prediction in streamed["prediction"].to_pylist()]
+    else:
+        answers = response.json()["answers"]
+        assert len(answers) == len(rows + more)
+        (version,) = {answer["version"] for answer in answers}
+        scores = [answer["prediction"]["score"] for answer in answers[: len(rows)]]
+    assert scores == pytest.approx(1 / (1 + np.exp(-_weight(version) * visits)), abs=1e-6)
+    return f"version {version}"
+
+
+def _until_scored(url: str) -> None:
+    """Wait until both workers score rows."""
+    content = {"rows": [{"features": {"visits": 1, "spend": 0}}]}
+    _until(lambda: all(httpx.post(url + PATH, json=content, timeout=60).status_code == 200 for _ in range(20)))
+
+
+def _signal_scoring(server: psutil.Process, number: signal.Signals) -> None:
+    for worker in _workers(server):
+        for scoring in scoring_processes(worker):
+            scoring.send_signal(number)
+
+
+def _publish_corrupt(project: Sandbox) -> None:
+    """Publish version 3, and change its model file in the store."""
+    folder = project.root / ".prescore" / "store" / "models"
+    before = set(folder.iterdir())
+    _publish(project, 3)
+    (file,) = [path for path in set(folder.iterdir()) - before if path.suffix == ".onnx"]
+    file.chmod(0o600)
+    file.write_bytes(b"corrupt")
