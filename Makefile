@@ -75,10 +75,11 @@ test-oip: install $(OIP:%=.venv-oip/%/installed)  ## run the clients of the Open
 faults: install  ## kill runs in every step, twenty times each, and verify what they leave: 30 minutes
 	$(BIN)/python tests/fault_matrix.py --kills 20
 
-soak: install  ## run what make test leaves out: long random sequences, 200 swaps, more kills, Airflow elsewhere: an hour
+soak: install  ## run what make test leaves out: long random sequences, 200 swaps, more kills, Airflow elsewhere: over an hour
 	PRESCORE_SOAK=60 $(BIN)/pytest -q \
 		tests/test_incremental_states.py tests/test_version_states.py tests/test_swaps.py tests/test_faults.py \
-		tests/test_dags.py tests/test_object_store.py
+		tests/test_dags.py tests/test_object_store.py tests/test_api_roundtrips.py tests/test_api_schema.py tests/test_numbers.py \
+		tests/test_properties.py
 
 bench-api: install  ## measure the lookup API's requests per second with wrk (apt-get install wrk): 7 minutes
 	$(BIN)/python benchmarks/lookups.py

@@ -1,8 +1,13 @@
-"""Loads the fixtures, which are in modules by topic, and orders the tests."""
+"""Loads the fixtures, which are in modules by topic, orders the tests, and sets what tests with Hypothesis share."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes depends on what else the machine does, and some examples run a whole model.
+settings.register_profile("prescore", deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile("prescore")
 
 # Modules that others import come first: pytest must register a plugin before another module imports it.
 pytest_plugins = [

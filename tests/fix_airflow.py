@@ -28,10 +28,10 @@ VARIABLES = (
     "AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS",
     *AWS,
 )
-DAG_FILE = "from prescore_dags import airflow_dags\n\nairflow_dags(groups=4)\n"
+DAG_FILE = "from prescore_dags import airflow_dags\n\nairflow_dags(groups=2)\n"
 BARE_DAG_FILE = (
     "from prescore_dags import airflow_dags\n\n"
-    f"airflow_dags(groups=4, python={sys.executable!r}, conn_id='predictions', status_page='http://lookups')\n"
+    f"airflow_dags(groups=2, python={sys.executable!r}, conn_id='predictions', status_page='http://lookups')\n"
 )
 ABSENT = ("psycopg", "pandas", "pyarrow", "numpy", "onnxruntime", "onnx", "duckdb", "great_expectations", "pgpq")
 """What an Airflow environment lacks that has prescore without its dependencies, and that Airflow does not need."""

@@ -185,8 +185,10 @@ class Api:
 def until_in_memory(client: httpx.Client, model: str, version: int = 1) -> None:
     """Wait until the API reports that a model's version is in memory."""
     deadline = time.monotonic() + 20
-    while ((description := client.get(f"/v1/models/{model}").json())["in_memory"] or {}).get("version") != version:
+    while ((description := client.get(f"/v1/models/{model}").json()).get("in_memory") or {}).get("version") != version:
         assert time.monotonic() < deadline, description
+        # The server is in this process, and needs its turn.
+        time.sleep(0.01)
 
 
 def scoring_processes(server: psutil.Process) -> list[psutil.Process]:
@@ -207,6 +209,7 @@ def until_scraped(client: httpx.Client, name: str, value: float, **labels: str) 
     deadline = time.monotonic() + 20
     while (current := scraped(client, name, **labels)) != value:
         assert time.monotonic() < deadline, f"{name} {labels} is {current}"
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")

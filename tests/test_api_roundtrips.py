@@ -10,11 +10,13 @@ from urllib.parse import quote, urlencode
 import httpx
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fix_api import Api
+from fix_soak import SOAK
 from prescore_api.oip.datatypes import DATATYPES
+from prescore_api.service import poller
 from test_oip import binary_body, infer, outputs
 
 STREAM = "application/vnd.apache.arrow.stream"
@@ -30,7 +32,13 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "timestamp": _NAIVE,
     "timestamptz": _NAIVE.map(lambda when: when.replace(tzinfo=UTC)),
 }
-_FEW = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+_FEW = settings(max_examples=30 if SOAK else 2)
+
+
+@pytest.fixture(autouse=True)
+def frequent_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the server read the catalog ten times a second, as many versions are loaded into memory here."""
+    monkeypatch.setattr(poller, "POLL_SECONDS", 0.1)
 
 
 def _written(value: Any) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 
 from fix_api import OPEN, Shelf, fresh_database, serving
+from fix_soak import SOAK
 from prescore_api.http.app import build
 
 # To OpenAPI, random bytes are a valid Arrow stream. And the server accepts more spellings of a value than its
@@ -38,7 +39,7 @@ def test_every_operation_conforms(served: httpx.Client, model: str | None) -> No
         assert isinstance(result, Ok)
         operation = result.ok()
 
-        @settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=100 if SOAK else 10, database=None)
         @given(case=operation.as_strategy())
         def request(case: schemathesis.Case[Any]) -> None:
             if model and "model" in (case.path_parameters or {}):

@@ -20,7 +20,8 @@ from prescore.versions.rollback import rollback
 from prescore_api.http.app import build
 
 SEEN = "count(*), coalesce(sum(round(score::numeric, 4)), 0)"
-KEYS = {"keys": [{"customer": key} for key in range(1010)]}
+CUSTOMERS = 250
+KEYS = {"keys": [{"customer": key} for key in range(CUSTOMERS + 10)]}
 Read = Callable[[], tuple[Any, ...]]
 
 
@@ -101,7 +102,10 @@ def test_every_reader_sees_one_whole_version_through_deltas(nights: Nights, capl
     database = nights.project.database
     url = database.url
     nights.project.edit("[incremental]", "[lookup]\nin_memory = true\n[incremental]")
-    nights.project.cli("run", "churn", "--full")
+    # Few, so that readers read often.
+    nights.frame = nights.frame.head(CUSTOMERS)
+    nights.write()
+    assert nights.project.cli("run", "churn", "--full").code == 0
     with (
         serving(build(database, OPEN)) as client,
         serving(build(database, replace(OPEN, memory_limit=0))) as other,
@@ -138,7 +142,7 @@ def _publish_nights(nights: Nights, readers: Readers, client: httpx.Client) -> N
     frame = nights.frame
     frame.loc[:9, "spend"] += 1
     nights.frame = frame.drop(index=range(20, 30))
-    for changed in (0, 0, 150):
+    for changed in (0, 0, 25):
         if changed:
             nights.frame.loc[100 : 100 + changed, "spend"] += 1
         report = nights.run()

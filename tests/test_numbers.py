@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
@@ -27,6 +27,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import prescore
 from fix_project import Sandbox
+from fix_soak import SOAK
 from prescore.errors import Busy
 from prescore.run import materialize
 from prescore.steps import stage
@@ -147,12 +148,7 @@ file = "models/churn.examples.parquet"
     seed=st.integers(0, 1000),
 )
 # Shrinking would run a failing example for minutes.
-@settings(
-    max_examples=20,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=60 if SOAK else 8, phases=[Phase.explicit, Phase.generate])
 def test_published_values_equal_the_toolkits(
     sandbox: Sandbox,
     monkeypatch: pytest.MonkeyPatch,

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from fix_project import Sandbox, linear
+from fix_soak import SOAK
 from prescore.catalog import lookup
 from prescore.catalog.catalog import Catalog
 from prescore.project import spec
@@ -27,12 +28,8 @@ from prescore.store.snapshot_file import SnapshotReader
 from prescore.versions import lease, pointer
 from prescore.versions.options import RunOptions
 
-SAME_FIXTURES = settings(
-    deadline=None,
-    max_examples=8,
-    phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+# Shrinking would run a failing example for minutes.
+FEW = settings(max_examples=40 if SOAK else 3, phases=[Phase.generate])
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     **{
         kind: st.integers(-(2 ** (n - 1)), 2 ** (n - 1) - 1)
@@ -108,7 +105,7 @@ def test_a_lookup_returns_exactly_the_values_of_the_domain(sandbox: Sandbox, kin
     sandbox.query("select *, 0::real as x, 0::real as y from read_parquet('data/customers.parquet')")
     sandbox.onnx(linear([1.0, 1.0]))
 
-    @SAME_FIXTURES
+    @FEW
     @given(_rows(kind))
     def holds(rows: list[dict[str, Any]]) -> None:
         table = {f"a {name}": _column(name, [row[name] for row in rows]) for name in VALUES}
@@ -131,7 +128,6 @@ def test_a_lookup_returns_exactly_the_values_of_the_domain(sandbox: Sandbox, kin
     cuts=st.lists(st.integers(0, 200), max_size=8),
     chunk_rows=st.integers(1, 250),
 )
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_chunks_cover_a_domain_exactly_once(tmp_path: Path, keys: list[int], cuts: list[int], chunk_rows: int) -> None:
     """Whatever the sizes of the source's batches, zero included."""
     table = pa.table({"customer": pa.array(keys, pa.int64()), "visits": pa.array([1.0] * len(keys), pa.float32())})
