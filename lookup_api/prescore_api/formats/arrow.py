@@ -116,7 +116,7 @@ def _mixed(answers: MixedAnswers) -> pa.RecordBatch:
     The metadata is that of the published version, too.
     """
     published, canary = answers.published, answers.canary
-    names = [name for _, name in published.selection]
+    names = published.selection.names
     parts = [
         _with_version(_batch(published, published.selection), published),
         # It has these outputs with the same types. Otherwise, it would break readers, and be no canary.
@@ -154,9 +154,8 @@ def _batch(answers: Answers, selection: OutputSelection) -> pa.RecordBatch:
     version = answers.table_version
     found = pa.array(answers.found, pa.bool_()).fill_null(False)
     key = struct(version.key, answers.keys)
-    positions = [position for position, _ in selection]
-    selected = [version.outputs[position] for position in positions]
-    outputs = answers.outputs.to_arrays(positions)
+    selected = [version.outputs[position] for position in selection.positions]
+    outputs = answers.outputs.to_arrays(selection.positions)
     # A prediction is null as a whole if its key was not found.
     not_found = pa.compute.invert(found)
     prediction = struct(selected, outputs, mask=not_found)
@@ -166,9 +165,9 @@ def _batch(answers: Answers, selection: OutputSelection) -> pa.RecordBatch:
 def render_page(page: Page) -> bytes:
     """Return a page of rows as an Arrow IPC stream with one record batch."""
     version = page.table_version
-    selected = [version.outputs[position] for position, _ in page.selection]
+    selected = [version.outputs[position] for position in page.selection.positions]
     key = struct(version.key, page.keys)
-    prediction = struct(selected, [page.outputs[position] for position, _ in page.selection])
+    prediction = struct(selected, page.selected())
     batch = pa.record_batch([key, prediction], names=["key", "prediction"])
     if version.kept_position is not None:
         batch = with_data_as_of(batch, version, page.age, page.kept_ages)

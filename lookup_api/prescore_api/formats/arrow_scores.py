@@ -52,7 +52,7 @@ def answer_from_table(answers: Answers) -> pa.RecordBatch:
     version = answers.table_version
     unknown = [number for number, is_found in enumerate(answers.found) if not is_found]
     rejections = dict.fromkeys(unknown, Rejection(None, UNKNOWN_KEY))
-    positions = [position for position, _ in answers.selection]
+    positions = answers.selection.positions
     batch = _batch(
         key=arrow.struct(version.key, answers.keys),
         outputs=[version.outputs[position] for position in positions],

@@ -20,11 +20,8 @@ _END = b"\r\n"
 def render(page: Page) -> bytes:
     """Return a page with its key columns and its outputs, in this order, and `data_as_of` if the version keeps rows."""
     version = page.table_version
-    names = [column["name"] for column in version.key]
-    values = [*page.keys]
-    for position, name in page.selection:
-        names.append(name)
-        values.append(page.outputs[position])
+    names = [*version.key_names, *page.selection.names]
+    values = [*page.keys, *page.selected()]
     if version.kept_position is not None:
         names.append("data_as_of")
         ages = [page.kept_ages.get(position, page.age) for position in range(len(page.keys[0]))]

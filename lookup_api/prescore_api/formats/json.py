@@ -39,7 +39,8 @@ def render_one(
     is_found = row[1]
     if not is_found:
         return b"".join((head, key_json, _NOT_FOUND, _tombstone(tombstone), end))
-    prediction = {name: row[2 + position] for position, name in selection}
+    values = zip(selection.names, selection.positions, strict=True)
+    prediction = {name: row[2 + position] for name, position in values}
     prediction_json = orjson.dumps(prediction)
     return b"".join((head, key_json, _FOUND, prediction_json, end))
 
@@ -61,18 +62,15 @@ def _rendered(answers: Answers) -> list[bytes]:
     times faster than serializing a dictionary for each row.
     """
     version = answers.table_version
-    key_names = [column["name"] for column in version.key]
-    output_names = [name for _, name in answers.selection]
     head = literal(version.json_head)
-    head += object_template(key_names)
+    head += object_template(version.key_names)
     end = _end(version, answers.age)
-    found_template = head + _FOUND + object_template(output_names) + literal(end)
+    found_template = head + _FOUND + object_template(answers.selection.names) + literal(end)
     missing_template = head + _NOT_FOUND + literal(end)
 
-    positions = [position for position, _ in answers.selection]
-    outputs = answers.outputs.to_lists(positions)
+    outputs = answers.outputs.to_lists(answers.selection.positions)
     columns = [column_json(column) for column in (*answers.keys, *outputs)]
-    key_width = len(key_names)
+    key_width = len(version.key)
     rendered = []
     for found, values in zip(answers.found, zip(*columns, strict=True), strict=True):
         if found:
@@ -92,11 +90,10 @@ def render_lines(page: Page) -> bytes:
 
     A kept row has its own `data_as_of`, `age_seconds` and `stale` besides; those of all others are in the headers.
     """
-    names = [name for _, name in page.selection]
-    key_template = object_template([column["name"] for column in page.table_version.key])
-    template = b'{"key":' + key_template + b',"prediction":' + object_template(names) + b"}\n"
-    outputs = [page.outputs[position] for position, _ in page.selection]
-    columns = [column_json(column) for column in (*page.keys, *outputs)]
+    key_template = object_template(page.table_version.key_names)
+    prediction_template = object_template(page.selection.names)
+    template = b'{"key":' + key_template + b',"prediction":' + prediction_template + b"}\n"
+    columns = [column_json(column) for column in (*page.keys, *page.selected())]
     rows = zip(*columns, strict=True)
     lines = [template % values for values in rows]
     for position, age in page.kept_ages.items():

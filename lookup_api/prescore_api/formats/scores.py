@@ -71,12 +71,11 @@ def render_found(answers: Answers) -> list[bytes | None]:
     """Return the answers to keys in the table, None for those that it does not have."""
     version = answers.table_version
     frame = ScoreFrame.of_version(version, "table")
-    key = object_template([column["name"] for column in version.key])
-    prediction = object_template([name for _, name in answers.selection])
+    key = object_template(version.key_names)
+    prediction = object_template(answers.selection.names)
     end = _ACCEPTED + frame.end(version.data_as_of, answers.age)
     template = literal(frame.head) + key + b',"prediction":' + prediction + literal(end)
-    positions = [position for position, _ in answers.selection]
-    outputs = answers.outputs.to_lists(positions)
+    outputs = answers.outputs.to_lists(answers.selection.positions)
     columns = [column_json(column) for column in (*answers.keys, *outputs)]
     rows = zip(*columns, strict=True)
     rendered = [template % values if found else None for found, values in zip(answers.found, rows, strict=True)]
@@ -94,7 +93,7 @@ def render_unanswered(
     """Return the answers to keys that the table does not answer, for rows without features."""
     frame = ScoreFrame.of_version(version, "table")
     end_at = {age: frame.end(age.data_as_of(version).timestamp(), age) for age in set(ages)}
-    rendered = render_keys([column["name"] for column in version.key], keys)
+    rendered = render_keys(version.key_names, keys)
     parts = zip(rendered, reasons, ages, strict=True)
     return [_rejected(frame, key, Rejection(None, reason), end_at[age]) for key, reason, age in parts]
 

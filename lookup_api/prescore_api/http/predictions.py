@@ -152,7 +152,7 @@ def _key_columns(version: TableVersion, key: dict[str, str]) -> KeyColumns:
 
 def _only_column(version: TableVersion) -> str:
     if len(version.key) > 1:
-        values = [f"{column['name']}=…" for column in version.key]
+        values = [f"{name}=…" for name in version.key_names]
         named, form = ", ".join(values), "&".join(values)
         raise KeyInvalid(
             f"The key of {version.model} has {len(version.key)} columns. Pass each by its name: {named} in the Python "

@@ -88,7 +88,7 @@ class ArrowAnswers:
             body=body,
             numbers=numbers,
             key=version.key,
-            outputs=[version.outputs[position] for position, _ in selection],
+            outputs=[version.outputs[position] for position in selection.positions],
             now=self._clock.now(),
         )
         reply = await loaded.scoring.submit(request, len(numbers))

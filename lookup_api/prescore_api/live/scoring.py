@@ -124,7 +124,7 @@ class Live:
     ) -> RenderedAnswers:
         """Score those of a body's rows that the table has not answered."""
         _, frame = loaded.describe(version)
-        outputs = [name for _, name in version.select_outputs(options.outputs)]
+        outputs = version.select_outputs(options.outputs).names
         request = BodyRequest(body, table.rendered, frame, version.key, outputs, self._times())
         reply = await loaded.scoring.submit(request, max(rows - len(table.rendered), 1))
         return RenderedAnswers(version.version, reply.content)

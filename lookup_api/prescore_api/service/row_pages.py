@@ -73,6 +73,10 @@ class Page:
     kept_ages: Mapping[int, Age]
     next: Cursor | None
 
+    def selected(self) -> Columns:
+        """Return the selected outputs, in the order of the selection."""
+        return [self.outputs[position] for position in self.selection.positions]
+
 
 class RowPages:
     """Reads pages from Postgres, also of versions in memory, whose rows are not in the order of their keys."""

@@ -14,8 +14,13 @@ from prescore.catalog import lookup_statements, version_row
 from prescore.catalog.catalog import Column
 from prescore.errors import RequestInvalid
 
-OutputSelection = Sequence[tuple[int, str]]
-"""Outputs of a version: the position among all of its outputs and the name of each."""
+
+@dataclass(frozen=True, slots=True)
+class OutputSelection:
+    """Outputs of a version, in order: the position of each among all of its outputs, and its name."""
+
+    positions: Sequence[int]
+    names: Sequence[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +39,7 @@ class TableVersion:
     version: int
     row: version_row.VersionRow
     key: list[Column]
+    key_names: list[str]
     outputs: list[Column]
     all_outputs: OutputSelection
     statement: bytes
@@ -60,8 +66,9 @@ class TableVersion:
             version=version,
             row=row,
             key=key,
+            key_names=[column["name"] for column in key],
             outputs=outputs,
-            all_outputs=[(position, column["name"]) for position, column in enumerate(outputs)],
+            all_outputs=OutputSelection(range(len(outputs)), [column["name"] for column in outputs]),
             # Composing a statement takes longer than running it.
             statement=statement.as_bytes(),
             data_as_of=data_as_of.timestamp(),
@@ -109,13 +116,13 @@ class TableVersion:
         """Return the outputs with these names, or all of them if there are no names; raise RequestInvalid."""
         if not names:
             return self.all_outputs
-        positions = {name: position for position, name in self.all_outputs}
+        positions = dict(zip(self.all_outputs.names, self.all_outputs.positions, strict=True))
         unknown = [name for name in names if name not in positions]
         if unknown:
             missing = wording.names(unknown)
             existing = ", ".join(positions)
             raise RequestInvalid(f"{self.model} version {self.version} has no output {missing}; it has {existing}.")
-        return [(positions[name], name) for name in names]
+        return OutputSelection([positions[name] for name in names], names)
 
     def describe_columns(self) -> dict[str, Any]:
         """Return the columns as /v1/models/{model} lists them."""
