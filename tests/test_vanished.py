@@ -301,7 +301,6 @@ def test_a_base_that_keeps_rows_never_shows_them_in_place_of_newer_ones(sandbox:
 @pytest.mark.parametrize(
     "statement",
     [
-        "insert into prescore_versions.churn_v1 (customer, score) values (500, 0.5)",
         'insert into prescore_versions."churn_v2_DELTA" (customer, score) values (500, 0.5)',
         'update prescore_versions."churn_v2_DELTA" set score = 0.5 where customer = 5',
     ],

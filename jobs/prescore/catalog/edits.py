@@ -18,13 +18,17 @@ def may_be_edited(catalog: Catalog, version: Version, *, count_rows: bool = Fals
     if catalog.one("versions_table_fault", **which)["fault"] is not None:
         return True
     for table in catalog.all("versions_edits", **which):
+        if table["edited"]:
+            return True
         # An interrupted run has inserted rows that were rolled back.
-        must_count = count_rows or not table["is_accounted"]
-        if table["edited"] or (must_count and _count(catalog, table["name"]) != table["rows"]):
+        if table["is_accounted"] and not count_rows:
+            continue
+        if _count(catalog, table["name"]) != table["rows"]:
             return True
     return False
 
 
 def _count(catalog: Catalog, table: str) -> int:
-    (row,) = catalog.connection.execute(query("deltas_count", table=sql.Identifier(table))).fetchall()
+    statement = query("deltas_count", table=sql.Identifier(table))
+    (row,) = catalog.connection.execute(statement).fetchall()
     return int(row["rows"])

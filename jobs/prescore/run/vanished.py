@@ -42,16 +42,14 @@ def keep(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
 def _reason_against(catalog: Catalog, version: Version, served: Version) -> str | None:
     """Return why no row of the served version can be kept, None if rows can be."""
     label = f"version {served['version']}"
-    if _types(served["key_columns"]) != _types(version["key_columns"]):
-        return f"{label} has another key"
-    types = _types(served["output_columns"])
-    for column in version["output_columns"]:
-        name, has = column["name"], types.get(column["name"])
-        if has is None and column["role"] == "output":
-            return f"{label} does not have the output {name}"
-        if has not in (None, column["type"]):
-            return f"{label} has {name} as {has}, and not as {column['type']}"
-    row = catalog.one("versions_table_fault", model=served["model"], version=served["version"])
+    reason = _column_reason(version, served, label)
+    if reason is not None:
+        return reason
+    row = catalog.one(
+        "versions_table_fault",
+        model=served["model"],
+        version=served["version"],
+    )
     if row["fault"] is not None:
         return f"the table of {label} {row['fault']} by hand"
     # A row that was inserted by hand has a key that the domain lacks, as if it had vanished.
@@ -60,6 +58,22 @@ def _reason_against(catalog: Catalog, version: Version, served: Version) -> str 
             f"a table of {label} was changed by hand, or an update of it was rolled back, and its rows may not be what "
             "a model predicted. The next run keeps rows again"
         )
+    return None
+
+
+def _column_reason(version: Version, served: Version, label: str) -> str | None:
+    """Return why rows of the served version do not fit the columns of a version, None if they do."""
+    if _types(served["key_columns"]) != _types(version["key_columns"]):
+        return f"{label} has another key"
+    types = _types(served["output_columns"])
+    for column in version["output_columns"]:
+        name = column["name"]
+        wanted = column["type"]
+        found = types.get(name)
+        if found is None and column["role"] == "output":
+            return f"{label} does not have the output {name}"
+        if found not in (None, wanted):
+            return f"{label} has {name} as {found}, and not as {wanted}"
     return None
 
 
