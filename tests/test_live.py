@@ -493,6 +493,10 @@ def test_rows_on_which_the_model_fails_are_rejected_alone(sandbox: Sandbox) -> N
         assert answers[3]["rejected"] == {"column": "score", "reason": "Prediction score is NaN or infinite."}
 
 
+def _refused(client: httpx.Client) -> float:
+    return scraped(client, "prescore_live_refused_total", model="churn", reason="unavailable") or 0
+
+
 def _batches(client: httpx.Client) -> float | None:
     return scraped(client, "prescore_live_batch_rows_count", model="churn")
 
@@ -543,20 +547,19 @@ def test_a_scoring_process_that_ends_or_is_stuck_is_replaced_and_fails_its_reque
     service = Service(sandbox.database, ServiceSettings(open_to_all=True), open_live(store, bounds))
     row, endless = ({"features": {"visits": visits, "spend": 0}} for visits in (1, 2000))
     with serving(Dispatcher(service)) as client:
-        process = _require_replaced(client, row, [row], kill=True)
-        assert f"scoring process {process.pid} ended with status -9; another replaces it" in caplog.text
+        killed = _require_replaced(client, row, [row], kill=True)
         # Rows of this number are parsed by the scoring process.
-        process = _require_replaced(client, row, [{"key": {"customer": -1}, **row}] * 400)
-        assert f"scoring process {process.pid} is killed: it has not responded for 2 s" in caplog.text
-
+        stopped = _require_replaced(client, row, [{"key": {"customer": -1}, **row}] * 400)
         _until_status(client, row, 200)
         refused = client.post(PATH, json={"rows": [endless]})
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "live_unavailable")
         message = "churn version 1 has not scored the rows within 2 s. The process that scores rows is being replaced. "
         assert refused.json()["error"]["message"] == message + "Try again, with fewer rows."
-        assert "is killed: churn version 1 has computed for 2 s" in caplog.text
         answer = _until_status(client, row, 200).json()["answers"][0]
         assert answer["prediction"]["score"] == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-6)
+    assert f"scoring process {killed.pid} ended with status -9; another replaces it" in caplog.text
+    assert f"scoring process {stopped.pid} is killed: it has not responded for 2 s" in caplog.text
+    assert "is killed: churn version 1 has computed for 2 s" in caplog.text
 
 
 def _require_replaced(
@@ -565,7 +568,7 @@ def _require_replaced(
     """Stop the scoring process by a signal, and maybe kill it, while rows are being scored; return it."""
     _until_status(client, row, 200)
     (process,) = scoring_processes(psutil.Process())
-    batches = _batches(client)
+    batches, refused_before = _batches(client), _refused(client)
     process.suspend()
     with ThreadPoolExecutor(3) as pool:
         waiting = [pool.submit(client.post, PATH, json={"rows": rows}) for _ in range(3)]
@@ -582,6 +585,7 @@ def _require_replaced(
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "live_unavailable")
             assert refused.json()["error"]["message"].startswith("The process that scores rows has ended")
             assert refused.headers["Retry-After"]
+        assert _refused(client) == refused_before + len(failed)
     assert score(client, [{"key": {"customer": 1}, **row}])[0]["source"] == "table"
     return process
 

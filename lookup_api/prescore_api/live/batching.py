@@ -80,6 +80,9 @@ class BatchedCalls:
         except TimeoutError as error:
             self._forget(waiting)
             raise self._overloaded(f"they were not scored within {bounds.call_seconds:g} s") from error
+        except LiveUnavailable:
+            self._metrics.unavailable.inc()
+            raise
         # A caller that has gone leaves its place to others.
         except asyncio.CancelledError:
             self._forget(waiting)
@@ -148,7 +151,7 @@ class BatchedCalls:
         self._metrics.queue_rows.inc(rows)
 
     def _overloaded(self, why: str) -> Overloaded:
-        self._metrics.refused.inc()
+        self._metrics.overloaded.inc()
         return Overloaded(f"{self._name} has more rows to score than it can compute: {why}. Try again later.")
 
 

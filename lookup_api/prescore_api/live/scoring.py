@@ -139,7 +139,7 @@ class Live:
         try:
             return version, await self._loaded.get(version)
         except LiveUnavailable:
-            metrics.live_refused.labels(model, "unavailable").inc()
+            metrics.live_metrics(model).unavailable.inc()
             raise
 
     def _times(self) -> Times:

@@ -190,7 +190,8 @@ class LiveMetrics(NamedTuple):
     scored: Any
     cached: Any
     rejected: Any
-    refused: Any
+    overloaded: Any
+    unavailable: Any
     queue_rows: Any
     batch_rows: Any
     wait_seconds: Any
@@ -203,7 +204,8 @@ def live_metrics(model: str) -> LiveMetrics:
         scored=live_rows.labels(model, "scored"),
         cached=live_rows.labels(model, "cached"),
         rejected=live_rows.labels(model, "rejected"),
-        refused=live_refused.labels(model, "overloaded"),
+        overloaded=live_refused.labels(model, "overloaded"),
+        unavailable=live_refused.labels(model, "unavailable"),
         queue_rows=live_queue_rows.labels(model),
         batch_rows=live_batch_rows.labels(model),
         wait_seconds=live_wait_seconds.labels(model),
