@@ -29,3 +29,9 @@ def command() -> Iterator[Path]:
             fork_server.write_client(path, address)
             yield path
             server.terminate()
+
+
+@pytest.fixture
+def quick_command(command: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `prescore` be that command for the processes that this test starts."""
+    monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)

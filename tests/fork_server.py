@@ -2,6 +2,7 @@
 
 `python tests/fork_server.py SOCKET` listens there. Great Expectations alone takes three seconds of a command's start. A
 command is a process of its own, as from a shell: with its own arguments, folder, environment, and standard streams.
+`prescore -c CODE` runs code instead, as Python does, and exits with 128 and the number of a signal that ended it.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def _answer(connection: socket.socket) -> NoReturn:
     for stream in streams:
         os.close(stream)
     _, status = os.waitpid(child, 0)
-    connection.sendall(bytes([os.waitstatus_to_exitcode(status) % 256]))
+    code = os.waitstatus_to_exitcode(status)
+    connection.sendall(bytes([code if code >= 0 else 128 - code]))
     os._exit(0)
 
 
@@ -85,10 +87,15 @@ def _run(streams: list[int], arguments: list[str], folder: str, environment: dic
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = ["prescore", *arguments]
     code = 1
     try:
-        main.main()
+        if arguments[:1] == ["-c"]:
+            sys.argv = ["-c", *arguments[2:]]
+            exec(arguments[1], {"__name__": "__main__"})
+            code = 0
+        else:
+            sys.argv = ["prescore", *arguments]
+            main.main()
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(bool(ended.code))
     except BaseException:

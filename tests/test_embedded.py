@@ -23,12 +23,7 @@ from prescore.errors import DatabaseUnavailable
 from prescore.project.project import Project
 
 PRESCORE = str(Path(sys.executable).parent / "prescore")
-
-
-@pytest.fixture(autouse=True)
-def quick_command(command: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `prescore` be the command that starts quickly."""
-    monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
+pytestmark = pytest.mark.usefixtures("quick_command")
 
 
 @pytest.fixture

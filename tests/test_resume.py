@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from fix_incremental import WITHOUT_CHECKS
 from fix_postgres import at, recreate
 from fix_project import Sandbox, linear
 from prescore.catalog import migrations
@@ -29,6 +30,7 @@ from prescore.versions import lease as leases
 from prescore.versions.lease import Lease
 from prescore.versions.options import RunOptions
 
+pytestmark = pytest.mark.usefixtures("quick_command")
 KILLED_IN_THE_MIDDLE = """
 import os, signal, sys
 from pathlib import Path
@@ -69,8 +71,8 @@ main.main()
 
 def _killed(sandbox: Sandbox) -> None:
     """Run the model in a process that is killed as soon as its first chunk is in the table."""
-    command = [sys.executable, "-c", KILLED_IN_THE_MIDDLE, str(sandbox.root), sandbox.database.url]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    command = ["prescore", "-c", KILLED_IN_THE_MIDDLE, str(sandbox.root), sandbox.database.url]
+    assert subprocess.run(command, check=False).returncode == 128 + signal.SIGKILL
 
 
 def _ledger(sandbox: Sandbox) -> dict[int, object]:
@@ -281,6 +283,7 @@ def test_a_damaged_snapshot_is_not_resumed(sandbox: Sandbox, harm: str) -> None:
 
 def test_a_run_that_was_stopped_in_a_copy_is_taken_over_and_writes_nothing_more(sandbox: Sandbox) -> None:
     sandbox.settings("chunk_rows = 100\nworkers = 1\n")
+    sandbox.spec(WITHOUT_CHECKS)
     command = [sys.executable, "-c", STOPPED_IN_A_COPY]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as stopped:
         os.waitid(os.P_PID, stopped.pid, os.WSTOPPED)
@@ -300,7 +303,7 @@ def test_a_run_that_was_stopped_in_a_copy_is_taken_over_and_writes_nothing_more(
 
 
 def test_a_run_with_wait_waits_for_another(sandbox: Sandbox) -> None:
-    command = [str(Path(sys.executable).with_name("prescore")), "run", "churn", "--wait"]
+    command = ["prescore", "run", "churn", "--wait"]
     with leases.holding(sandbox.database, "churn"):
         waiting = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert waiting.stderr is not None
