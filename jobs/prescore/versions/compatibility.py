@@ -136,5 +136,5 @@ def _published_columns(connection: Connection, model: str) -> set[str]:
     names: set[str] = set()
     for version in Catalog(connection).versions(model):
         if version["published_at"] is not None:
-            names.update(column["name"] for column in table.columns(version))
+            names.update(table.column_names(version))
     return names

@@ -119,7 +119,7 @@ def copy_whole(reader: Connection, writer: Connection, version: Version, copied:
     COPY on both sides writes half as much WAL as INSERT … SELECT, and rows that need no vacuum later.
     """
     table.create(writer, copied)
-    names = identifiers([column["name"] for column in table.columns(version)])
+    names = identifiers(table.column_names(version))
     read = query("deltas_read", view=table.whole(version), columns=names)
     write = query("deltas_write", table=table.identifier(copied), columns=names)
     cursor = writer.cursor()
@@ -130,7 +130,7 @@ def copy_whole(reader: Connection, writer: Connection, version: Version, copied:
 
 
 def _view(version: Version, base: Version, name: str) -> sql.Composed:
-    columns = [column["name"] for column in table.columns(version)]
+    columns = table.column_names(version)
     return query(
         "deltas_view",
         view=table.whole(version),

@@ -95,7 +95,7 @@ def left_out(connection: Connection, version: Version) -> Iterator[tuple[Version
 
 def _own_clock(served: Version) -> sql.Composed:
     """Return the time of a row of the served version that it keeps itself, NULL for other rows."""
-    names = [column["name"] for column in table.columns(served)]
+    names = table.column_names(served)
     return query("kept_own_clock" if KEPT_CLOCK in names else "kept_no_clock")
 
 
@@ -181,9 +181,9 @@ class _Keeping:
     @property
     def _values(self) -> list[str]:
         """The columns that kept rows have values of. Those that the served version does not have are NULL in them."""
-        available = {column["name"] for column in table.columns(self.served)}
+        available = set(table.column_names(self.served))
         available -= {*self._key, KEPT_CLOCK}
-        names = [column["name"] for column in table.columns(self.version)]
+        names = table.column_names(self.version)
         return [name for name in names if name in available]
 
     @property

@@ -34,7 +34,7 @@ def share_rows(
     statement = query(
         "deltas_shared_view",
         view=table.whole(version),
-        columns=identifiers([column["name"] for column in table.columns(version)]),
+        columns=identifiers(table.column_names(version)),
         version=sql.Literal(number),
         earlier=table.whole(owner),
     )

@@ -108,3 +108,8 @@ def columns(version: Version) -> list[Column]:
 def key_names(version: Version) -> list[str]:
     """Return the names of the key's columns."""
     return [column["name"] for column in version["key_columns"]]
+
+
+def column_names(version: Version) -> list[str]:
+    """Return the names of the table's columns but for `version`, in order."""
+    return [column["name"] for column in columns(version)]

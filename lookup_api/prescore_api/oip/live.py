@@ -24,6 +24,7 @@ from prescore_api.oip.tensors import (
     count_rows,
     describe,
     inputs_by_name,
+    listed,
 )
 from prescore_api.service.live import Features, LiveAnswers, LiveModel
 
@@ -107,7 +108,7 @@ def _parse_features(live: LiveModel, inputs: Mapping[str, Tensor], count: int) -
     expected = _inputs(live)
     if inputs.keys() != {description.name for description in expected}:
         sent = ", ".join(inputs)
-        wanted = ", ".join(f"{description.name} ({description.datatype.name})" for description in expected)
+        wanted = listed(expected)
         raise RequestInvalid(f"The request has the inputs {sent}. Send the features of the model: {wanted}.")
     return Features({each.name: _values(each, inputs[each.name]) for each in expected}, count)
 

@@ -22,6 +22,7 @@ from prescore_api.oip.tensors import (
     count_rows,
     describe,
     inputs_by_name,
+    listed,
 )
 from prescore_api.service.answers import Age, Answer, Answers
 from prescore_api.service.lookup import KeyColumns
@@ -178,7 +179,7 @@ def _parse_keys(version: TableVersion, inputs: Mapping[str, Tensor]) -> list[lis
     expected = tensors.inputs
     if inputs.keys() != tensors.input_names:
         sent = ", ".join(inputs)
-        wanted = ", ".join(f"{description.name} ({description.datatype.name})" for description in expected)
+        wanted = listed(expected)
         raise KeyInvalid(f"The request has the inputs {sent}. Send the key of {version.model}: {wanted}.")
     columns = [_key_values(description, inputs[description.name]) for description in expected]
     # Ranges of integers and the formats of text, times and UUIDs are checked as for JSON under /v1.

@@ -102,6 +102,11 @@ def describe(descriptions: Sequence[TensorDescription]) -> list[dict[str, Any]]:
     return described
 
 
+def listed(descriptions: Sequence[TensorDescription]) -> str:
+    """Return the names of tensors with their datatypes, for messages."""
+    return ", ".join(f"{description.name} ({description.datatype.name})" for description in descriptions)
+
+
 def inputs_by_name(request: InferRequest) -> dict[str, Tensor]:
     """Return the inputs by name; raise RequestInvalid for one that is there twice."""
     by_name = {tensor.name: tensor for tensor in request.inputs}
