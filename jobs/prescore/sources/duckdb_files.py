@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +49,7 @@ class DuckDBSource(Source):
         return "duckdb"
 
     def _find_parameters(self, query: str) -> set[str]:
-        import duckdb
-
-        with duckdb.connect(":memory:") as connection:
-            try:
-                statements = connection.extract_statements(query)
-            except duckdb.Error as error:
-                raise DomainInvalid(str(error)) from error
-        return _parameter_names(statements)
+        return set(_parse_parameters(query))
 
     @contextmanager
     def _open(self, query: Query) -> Iterator[Stream]:
@@ -113,6 +107,20 @@ class DuckDBSource(Source):
 
     def _error(self, what: str, error: Exception) -> PrescoreError:
         return duckdb_errors.classified(what, error, memory_limit=self.memory_limit, spill=self.spill)
+
+
+# A run needs them more than once, and DuckDB takes longer to start than to parse a query.
+@lru_cache(maxsize=64)
+def _parse_parameters(query: str) -> frozenset[str]:
+    """Return the names of a query's parameters; raise DomainInvalid if DuckDB cannot parse it."""
+    import duckdb
+
+    with duckdb.connect(":memory:") as connection:
+        try:
+            statements = connection.extract_statements(query)
+        except duckdb.Error as error:
+            raise DomainInvalid(str(error)) from error
+    return frozenset(_parameter_names(statements))
 
 
 def _require_select(statements: list[Any], query: Query) -> None:
