@@ -14,7 +14,7 @@ class LiveBounds:
     that long. The loading of a model that takes longer than `reload_seconds` is given up and begins again.
     """
 
-    load_seconds: float = 5.0
+    load_seconds: float = 4.0
     queue_seconds: float = 2.0
     call_seconds: float = 10.0
     queue_rows: int = 20_000
