@@ -191,12 +191,16 @@ def sandbox(
     tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Sandbox:
     """Return the churn project, ready to run: 1,000 customers in chunks of 100 rows."""
-    project = Sandbox(tmp_path, database, monkeypatch, capsys)
+    return write_project(Sandbox(tmp_path, database, monkeypatch, capsys))
+
+
+def write_project(project: Sandbox) -> Sandbox:
+    """Write the files of the churn project, and name it and its database in the environment."""
     project.settings("chunk_rows = 100\n")
     project.spec(SPEC)
     project.query(QUERY)
     project.onnx(linear([1.0, -0.5]))
     project.data(customers())
-    monkeypatch.setenv("PRESCORE_DATABASE_URL", database.url)
-    monkeypatch.setenv("PRESCORE_PROJECT", str(tmp_path))
+    project.monkeypatch.setenv("PRESCORE_DATABASE_URL", project.database.url)
+    project.monkeypatch.setenv("PRESCORE_PROJECT", str(project.root))
     return project
