@@ -116,13 +116,13 @@ def test_a_canary_is_seen_beside_the_published_version_and_promoted(two: Sandbox
         "churn: from version 1 (published) to version 2 (checked)\nkeys\n"
     )
     assert "for 50% of the keys" in two.cli("canary", "churn", "--share", "0.5").out
-    promoted = two.cli("promote", "churn")
+    promoted = two.cli("promote", "churn", "--reason", "no complaints")
     assert promoted.out == "churn version 2 is published.\n"
     assert (two.rows(PUBLISHED), two.rows(CANARY)) == ([(2,)], [])
     assert two.cli("canary", "churn").out.startswith("churn has no canary.")
     events = [(event.version, event.event, event.reason) for event in Project().history("churn")]
     assert events[:3] == [
-        (2, "published", "promoted: it was the canary"),
+        (2, "published", "promoted: no complaints"),
         (2, "canary changed", None),
         (2, "canary started", "new features"),
     ]
@@ -179,6 +179,8 @@ def test_what_cannot_be_published_cannot_be_a_canary(two: Sandbox) -> None:
         project.start_canary("churn", 4, share=0.1)
     usage = two.cli("canary", "churn", "2")
     assert (usage.code, "--share 0.1" in usage.err) == (2, True)
+    usage = two.cli("canary", "churn", "2", "--share", "0.5", "--shadow")
+    assert (usage.code, "Choose one of them." in usage.err) == (2, True)
     assert "`churn` has no canary" not in two.cli("canary", "churn", "2", "--drop").err
     assert two.rows("select canary_version from prescore.models") == [(None,)]
 

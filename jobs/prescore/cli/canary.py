@@ -55,8 +55,10 @@ def _running_canary(name: str) -> int:
 
 
 def _share(share: float | None, *, shadow: bool) -> float:
-    """Return the share of the keys that a canary is for; raise Mistake unless one is given."""
-    if shadow == (share is not None):
+    """Return the share of the keys that a canary is for; raise Mistake unless exactly one is given."""
+    if shadow and share is not None:
+        raise Mistake("--shadow serves the canary to no key, and --share to some. Choose one of them.")
+    if not shadow and share is None:
         raise Mistake("Which keys is the canary for? Add --share 0.1 for a tenth of them, or --shadow for none.")
     return share or 0.0
 
@@ -74,7 +76,7 @@ def _show_canary(name: str) -> None:
 
 
 @app.command()
-def promote(name: Model, allow_older: AllowOlder = False) -> None:
+def promote(name: Model, allow_older: AllowOlder = False, reason: Reason = None) -> None:
     """Publish the canary."""
-    version = context.project().promote(name, allow_older=allow_older)
+    version = context.project().promote(name, allow_older=allow_older, reason=reason)
     typer.echo(f"{name} version {version.version} is published.")

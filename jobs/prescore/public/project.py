@@ -362,11 +362,11 @@ class Project:
         with self._session.catalog() as catalog:
             return canary.drop(catalog.connection, name, reason)
 
-    def promote(self, name: str, *, allow_older: bool = False) -> ModelVersion:
+    def promote(self, name: str, *, allow_older: bool = False, reason: str | None = None) -> ModelVersion:
         """Publish the canary, and return the version that is served now; raises as `publish`, and without a canary."""
         options = PublishOptions.from_spec(self._session.files.spec(name), allow_older=allow_older)
         with self._session.catalog() as catalog:
-            return ModelVersion.from_row(canary.promote(catalog.connection, name, options))
+            return ModelVersion.from_row(canary.promote(catalog.connection, name, options, reason))
 
     def rollback(self, name: str, *, to: int | None = None, reason: str | None = None) -> ModelVersion:
         """Roll back to the last good earlier version, or to version `to`, and put the model on hold; end its canary.

@@ -47,10 +47,10 @@ def start(
     return published
 
 
-def promote(connection: Connection, model: str, options: PublishOptions) -> Version:
+def promote(connection: Connection, model: str, options: PublishOptions, reason: str | None = None) -> Version:
     """Publish the canary, which then is none any more, and return its row; raise NotAllowed or Busy."""
     canary = require_canary(Catalog(connection).model(model))
-    promoting = replace(options, promotes=True, command=f"prescore promote {model}")
+    promoting = replace(options, promotes=True, reason=reason, command=f"prescore promote {model}")
     return pointer.publish(connection, model, canary, promoting)
 
 

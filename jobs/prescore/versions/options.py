@@ -17,7 +17,8 @@ class PublishOptions:
     passed; None accepts any. `allow_older` accepts inputs older than those of the published version, and
     `allow_breaking` accepts columns that break readers. `instead_of` is the version that must still be the published
     one: 0 means that none is, None accepts any. `promotes` requires that the version is the model's canary.
-    `command` is what a message says to run again, with another option; None for `prescore publish`.
+    `reason` is for the history. `command` is what a message says to run again, with another option; None for `prescore
+    publish`.
     """
 
     grants: tuple[str, ...] = ()
@@ -26,6 +27,7 @@ class PublishOptions:
     allow_breaking: bool = False
     instead_of: int | None = None
     promotes: bool = False
+    reason: str | None = None
     command: str | None = None
 
     @classmethod

@@ -86,7 +86,7 @@ def publish_together(
                     before=before["published_version"],
                     together=together,
                     ends_canary=_reason_to_end(catalog, before, row, redirected=model in redirected),
-                    reason=_reason(before, version),
+                    reason=_reason(before, version, options),
                 ),
             )
         if lease is not None:
@@ -106,9 +106,11 @@ def _reason_to_end(catalog: Catalog, before: Model, version: Version, *, redirec
     return None
 
 
-def _reason(before: Model, version: int) -> str | None:
-    """Return why a version is published, for the history: only that of a canary is known."""
-    return "promoted: it was the canary" if before["canary_version"] == version else None
+def _reason(before: Model, version: int, options: PublishOptions) -> str | None:
+    """Return why a version is published, for the history; None unless a reason is given or it is the canary."""
+    if before["canary_version"] != version:
+        return options.reason
+    return f"promoted: {options.reason or 'it was the canary'}"
 
 
 def move(catalog: Catalog, version: Version, moved: Move) -> None:
