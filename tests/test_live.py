@@ -25,9 +25,10 @@ from fix_api import scoring_processes, scraped, serving, until_in_memory
 from fix_client import ClientCall, InterleavingTransport, address
 from fix_project import SPEC, Sandbox, customers, linear, model
 from fix_store import S3
+from prescore.arrow.types import arrow_types
 from prescore.run import materialize
 from prescore.scoring.session import RUNTIME
-from prescore_api.client import Client, Invalid, parts
+from prescore_api.client import Client, Invalid, column_types, parts
 from prescore_api.client.arrow import serialize
 from prescore_api.http.app import ServerSettings, build
 from prescore_api.http.dispatcher import Dispatcher
@@ -283,6 +284,47 @@ def _require_scores(project: Sandbox, call: ClientCall, url: str) -> None:
         call(url, "score", "churn", [rows[0], {"visits": 1}])
     with pytest.raises(Invalid, match="rows\\[10000\\]: customer must be"):
         call(url, "score", "churn", [{"features": features(1)}] * 10_000 + [{"key": {"customer": "x"}}])
+
+
+# The other types that columns have: a value of each, whose text in JSON differs from the value.
+PASSTHROUGH = {
+    "a": ("smallint", "7::smallint"),
+    "b": ("integer", "7::integer"),
+    "c": ("bigint", "9007199254740993"),
+    "d": ("double precision", "0.1::double"),
+    "e": ("boolean", "true"),
+    "f": ("text", "'t'"),
+    "g": ("uuid", "'8c5f0a3e-0f6b-4d5c-9c1e-2f1f6a7b8c9d'"),
+    "h": ("date", "date '2026-01-31'"),
+    "i": ("timestamp", "timestamp '2026-01-31 12:30:00.5'"),
+    "j": ("timestamptz", "timestamptz '2026-01-31 12:30:00+02'"),
+}
+
+
+def test_a_scored_frame_has_the_columns_and_dtypes_of_a_lookup_whatever_its_rows(sandbox: Sandbox) -> None:
+    kinds = "".join(f'{name} = "{kind}"\n' for name, (kind, _) in PASSTHROUGH.items())
+    sandbox.spec(WITHOUT_CHECKS.replace("[onnx]", f"[passthrough]\n{kinds}[onnx]"))
+    values = "".join(f", {value} as {name}" for name, (_, value) in PASSTHROUGH.items())
+    sandbox.query(f"select customer, visits, spend{values} from read_parquet('data/customers.parquet')")
+    assert materialize.run(sandbox.job()).published
+    known = customers(2).to_pandas()
+    wrong = known.assign(spend=[np.nan, 1.0])
+    with serving(app(sandbox)) as server, Client(address(server)) as client:
+        stored = client.lookup("churn", known)[["score", *PASSTHROUGH]]
+        scored = client.score("churn", known)
+        pd.testing.assert_frame_equal(scored[stored.columns], stored)
+        dtypes = {**stored.dtypes, "source": scored["source"].dtype, "version": "int32", "rejected": "object"}
+        for rows in (known, wrong, wrong[:1], known[:0], known.drop(columns="spend")):
+            answers = client.score("churn", rows, prefer="live")
+            assert (list(answers.columns), dict(answers.dtypes)) == (list(dtypes), dtypes)
+            assert answers.index.equals(rows.index)
+        assert client.score("churn", wrong, prefer="live")["rejected"].tolist() == [
+            "Feature spend is null or NaN, which the model does not take.",
+            None,
+        ]
+        selected = client.score("churn", wrong[:1], prefer="live", outputs=["h", "score"])
+        assert list(selected.columns) == ["h", "score", "source", "version", "rejected"]
+    assert {name: column_types.arrow_type(name) for name in arrow_types()} == arrow_types()
 
 
 def _require_scored_table(call: ClientCall, url: str, expected: pd.DataFrame) -> None:

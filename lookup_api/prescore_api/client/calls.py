@@ -88,11 +88,24 @@ def score(
     """Return the answers to rows in a list, as a list, or in a DataFrame, as a DataFrame."""
     if not frames.is_frame(rows):
         return (yield from score_list(server, model, cast("Iterable[ScoreRow]", rows), prefer, options))
+    return (yield from score_frame(server, model, rows, prefer, options))
+
+
+def score_frame(
+    server: Server, model: str, frame: pd.DataFrame, prefer: Source, options: LookupOptions
+) -> Call[pd.DataFrame]:
+    """Return the answers to a frame's rows, as a frame with the same index; raise TypeError, ValueError or ApiError.
+
+    A first request reads the features, the columns of the key, and the outputs with their types.
+    """
+    arrow.import_pyarrow("The scoring of a DataFrame")
     described = yield from _send(server, requests.model(model), responses.model)
     key = [column.name for column in described.key]
     features = [feature.name for feature in described.live.features] if described.live else []
-    answers = yield from score_list(server, model, frames.to_rows(rows, key, features), prefer, options)
-    return frames.from_scores(rows, answers)
+    answers = yield from score_list(server, model, frames.to_rows(frame, key, features), prefer, options)
+    outputs = {column.name: column for column in described.outputs}
+    selected = options.outputs or outputs
+    return frames.from_scores(frame, [outputs[name] for name in selected if name in outputs], answers)
 
 
 def score_list(

@@ -125,8 +125,8 @@ class Client:
 
         Rows are mappings with `features`, a `key`, or both, and the answers are a list; or they are the rows of a
         pandas DataFrame. Its columns are the features, and the key is among them or in the index, if there is one. The
-        answers then are a DataFrame with the same index: the outputs, `source`, `version` and `rejected`. NaN counts as
-        null.
+        answers then are a DataFrame with the same index: the outputs, with the dtypes of a lookup, `source`, `version`
+        and `rejected`. This needs pyarrow. NaN counts as null.
 
         With `prefer` "table", a row whose key is in the table is answered from it, unless it is older than `max_age`;
         with "live", every row that has features is scored. All answers are from one version, and only the published

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 from uuid import UUID
 
-from prescore_api.client.answers import ScoreAnswer
+from prescore_api.client import column_types
+from prescore_api.client.answers import Column, ScoreAnswer
 from prescore_api.client.errors import Invalid
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ def from_answers(frame: pd.DataFrame, key: Sequence[str], answers: pa.Table) -> 
     answers share is in `attrs`, in types that JSON has.
     """
     outputs = answers.drop_columns(list(key))
-    predictions: pd.DataFrame = outputs.to_pandas(types_mapper=_nullable_types().get)
-    predictions = predictions.astype({"found": "bool", "version": "int32"})
+    predictions = _to_pandas(outputs).astype({"found": "bool", "version": "int32"})
     predictions.index = frame.index
     for position, name in enumerate(name for name in key if name in frame.columns):
         predictions.insert(position, name, frame[name])
@@ -66,20 +66,26 @@ def to_rows(frame: pd.DataFrame, key: Sequence[str], names: Iterable[str]) -> li
     return rows
 
 
-def from_scores(frame: pd.DataFrame, answers: Sequence[ScoreAnswer]) -> pd.DataFrame:
+def from_scores(frame: pd.DataFrame, outputs: Iterable[Column], answers: Sequence[ScoreAnswer]) -> pd.DataFrame:
     """Return answers as a frame with the index of the one that was scored.
 
     It has the outputs, which are missing in rejected rows, and `source`, `version` and `rejected`: None or the reason.
+    Columns and dtypes are the same for any rows, and those of a lookup.
     """
+    import pyarrow as pa
+
     pandas: Any = sys.modules["pandas"]
-    names = dict.fromkeys(name for answer in answers for name in answer.prediction or ())
-    columns: dict[str, list[Any]] = {
-        name: [(answer.prediction or {}).get(name) for answer in answers] for name in names
+    predictions = [answer.prediction or {} for answer in answers]
+    columns = {
+        output.name: column_types.to_array(output.type, [values.get(output.name) for values in predictions])
+        for output in outputs
     }
-    columns["source"] = [answer.source for answer in answers]
-    columns["version"] = [answer.version for answer in answers]
-    columns["rejected"] = [answer.rejected and answer.rejected.reason for answer in answers]
-    scored: pd.DataFrame = pandas.DataFrame(columns, index=frame.index)
+    columns["source"] = pa.array([answer.source for answer in answers], pa.string())
+    columns["version"] = pa.array([answer.version for answer in answers], pa.int32())
+    scored = _to_pandas(pa.table(columns)).astype({"version": "int32"})
+    scored.index = frame.index
+    reasons = [answer.rejected and answer.rejected.reason for answer in answers]
+    scored["rejected"] = pandas.Series(reasons, frame.index, dtype=object)
     return scored
 
 
@@ -125,16 +131,19 @@ def _to_array(name: str, values: Any) -> pa.Array:
     return array
 
 
-def _nullable_types() -> dict[pa.DataType, Any]:
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Return a table as a frame, whose integers and booleans have pandas' nullable types."""
     import pyarrow as pa
 
     pandas: Any = sys.modules["pandas"]
-    return {
+    nullable_types = {
         pa.int16(): pandas.Int16Dtype(),
         pa.int32(): pandas.Int32Dtype(),
         pa.int64(): pandas.Int64Dtype(),
         pa.bool_(): pandas.BooleanDtype(),
     }
+    frame: pd.DataFrame = table.to_pandas(types_mapper=nullable_types.get)
+    return frame
 
 
 def _shared(metadata: dict[bytes, bytes]) -> dict[str, Any]:
