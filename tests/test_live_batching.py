@@ -140,12 +140,28 @@ def test_a_model_that_is_stuck_bounds_every_wait() -> None:
         submitted = [asyncio.create_task(submit(scoring, 1.0)) for _ in range(20)]
         for outcome in await asyncio.gather(*submitted, return_exceptions=True):
             assert isinstance(outcome, Overloaded)
+            assert "they were not scored within 0.05 s" in str(outcome)
         open_gate(gate, 100)
         # Nothing of what was refused is still scored, or counted as waiting.
         assert await submit(scoring, 2.0) == [4.0]
         assert gate.calls[-1] == [2.0]
 
     run(bounds, test)
+
+
+def test_a_call_that_is_slow_bounds_the_wait_of_those_behind_it() -> None:
+    async def test(gate: Gate, scoring: BatchedCalls) -> None:
+        running = asyncio.create_task(submit(scoring, 1.0))
+        await entered(gate)
+        waiting = [asyncio.create_task(submit(scoring, *[2.0] * 50)) for _ in range(2)]
+        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+            assert "they have waited for 0.05 s" in str(outcome)
+        assert not running.done()
+        open_gate(gate, 1)
+        assert await running == [2.0]
+        assert gate.calls == [[1.0]]
+
+    run(LiveBounds(queue_seconds=0.05, call_seconds=60, queue_rows=100), test)
 
 
 def test_an_error_of_the_model_reaches_its_requests_and_no_later_one() -> None:

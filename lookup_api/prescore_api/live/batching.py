@@ -74,6 +74,8 @@ class BatchedCalls:
         if self._worker is None or self._worker.done():
             self._worker = self._loop.create_task(self._work())
         bounds = self._bounds
+        # The call in front of a request may take longer than the request may wait.
+        overdue = self._loop.call_later(bounds.queue_seconds, self._drop_overdue)
         try:
             async with asyncio.timeout(bounds.queue_seconds + bounds.call_seconds):
                 return await waiting.future
@@ -87,6 +89,8 @@ class BatchedCalls:
         except asyncio.CancelledError:
             self._forget(waiting)
             raise
+        finally:
+            overdue.cancel()
 
     async def _work(self) -> None:
         while self._queue:
@@ -136,7 +140,7 @@ class BatchedCalls:
     def _drop_overdue(self) -> None:
         """Fail the requests that have waited for too long; the queue is in order of arrival."""
         deadline = self._loop.time() - self._bounds.queue_seconds
-        while self._queue and self._queue[0].submitted_at < deadline:
+        while self._queue and self._queue[0].submitted_at <= deadline:
             waiting = self._queue.popleft()
             self._count_queue(-waiting.rows)
             waiting.fail(self._overloaded(f"they have waited for {self._bounds.queue_seconds:g} s"))
