@@ -78,7 +78,8 @@ def test_a_kept_row_has_the_age_of_its_own_inputs(project: Sandbox) -> None:
         report = run(project, absent, hour)
         assert (report.rows, kept(project)) == (100 - len(absent - set(expected)), expected)
         verification = audit.verify(project.job())
-        assert (verification.identical, verification.differences) == (True, ())
+        assert (verification.verified, verification.tolerance, verification.differences) == (True, 0, ())
+        assert (verification.kept, verification.identical) == (len(expected), False)
         assert [row[0] for row in project.rows(DATA_AS_OF)] == sorted({hour, *expected.values()})
         if 5 in expected:
             old, new = (json.loads(project.cli("lookup", "churn", key, "--json").out) for key in ("5", "1"))
@@ -322,6 +323,38 @@ def test_no_row_is_kept_of_tables_that_were_changed_by_hand(
     assert project.rows("select customer from predictions.churn where customer in (5, 6, 500)") == []
     run(project, {5, 6, 7}, 3)
     assert kept(project) == {7: 2}
+
+
+def test_kept_rows_are_never_called_proven(sandbox: Sandbox) -> None:
+    project = keeping(sandbox, "")
+    run(project, set(), 0)
+    run(project, {5, 6}, 1)
+    done = project.cli("verify", "churn")
+    assert done.code == 0, done.err
+    assert done.out == (
+        "churn version 2 is proven but for its kept rows: 98 rows equal what its snapshot and its model file give, bit "
+        "by bit; 2 kept rows from earlier versions cannot be proven by its snapshot\n"
+    )
+    for statement, reason in [
+        (
+            "update {} set kept_data_as_of = now() where customer = 5",
+            "its 2 kept rows may not be what earlier versions predicted",
+        ),
+        ("delete from {} where customer = 5", "the table has 1 kept row, and the version was made with 2"),
+    ]:
+        with project.database.connect() as connection:
+            connection.execute(statement.format("prescore_versions.churn_v2").encode())
+            connection.execute("select pg_stat_force_next_flush()")
+        done = project.cli("verify", "churn", "--json")
+        verification = json.loads(done.out)
+        assert (done.code, verification["verified"], verification["identical"]) == (4, False, False)
+        (difference,) = verification["differences"]
+        assert (verification["rows"], verification["kept"], difference.endswith(reason)) == (100, 2, True)
+        assert f"churn version 2 is not proven:\n  {difference}\n" in done.err
+    advice = "`prescore verify churn` shows what differs, but not in its 2 kept rows. `prescore run churn --full` makes"
+    assert advice in project.cli("doctor").out
+    done = project.cli("run", "churn", "--full")
+    assert (done.code, kept(project), project.cli("verify", "churn").code) == (0, {}, 0)
 
 
 def test_a_tombstone_names_the_last_version_with_the_key(sandbox: Sandbox, client: httpx.Client) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 from prescore.catalog.catalog import Catalog
 from prescore.doctor.finding import Finding, fault, ok, warning
@@ -82,7 +83,7 @@ def _lost_tables(catalog: Catalog) -> Iterator[Finding]:
         yield warning(
             f"{model} version {row['version']}",
             f"up to {count(row['rows'], 'row')} of its tables were updated or deleted by hand",
-            f"`prescore verify {model}` shows what differs, and `prescore run {model} --full` makes a new version.",
+            _advice_on_edits(row),
         )
     for row in catalog.all("doctor_lost_views"):
         model = row["model"]
@@ -91,6 +92,17 @@ def _lost_tables(catalog: Catalog) -> Iterator[Finding]:
             "the view was dropped by hand: readers get an error",
             "`prescore db migrate` restores it.",
         )
+
+
+def _advice_on_edits(row: Mapping[str, Any]) -> str:
+    """Return what to do about a version that may have been edited: no snapshot shows what its kept rows were."""
+    model = row["model"]
+    if row["kept"]:
+        return (
+            f"`prescore verify {model}` shows what differs, but not in its {count(row['kept'], 'kept row')}. "
+            f"`prescore run {model} --full` makes a new version, which does not keep them."
+        )
+    return f"`prescore verify {model}` shows what differs, and `prescore run {model} --full` makes a new version."
 
 
 def _runtimes(catalog: Catalog) -> Iterator[Finding]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Self
 
-from prescore.comparison.precision import PRECISION
 from prescore.public import html
 from prescore.public.comparison import Comparison
 from prescore.run import audit
 from prescore.run import plan as plans
+from prescore.wording import count
 
 
 class Plan(plans.Plan):
@@ -50,10 +50,14 @@ class Verification(audit.Verification):
         """Return the result in one line."""
         subject = f"{self.model} version {self.version}"
         if not self.verified:
-            return f"{subject} is not what its snapshot and its model file give"
-        exactness = "bit by bit" if self.identical else f"to {PRECISION:g}"
+            return f"{subject} is not proven"
+        exactness = f"to {self.tolerance:g}" if self.tolerance else "bit by bit"
+        proof = f"equal what its snapshot and its model file give, {exactness}"
+        if not self.kept:
+            return f"{subject} is proven: its {self.rows:,} rows {proof}"
         return (
-            f"{subject} is proven: its {self.rows:,} rows equal what its snapshot and its model file give, {exactness}"
+            f"{subject} is proven but for its kept rows: {self.rows - self.kept:,} rows {proof}; "
+            f"{count(self.kept, 'kept row')} from earlier versions cannot be proven by its snapshot"
         )
 
     def _repr_html_(self) -> str:

@@ -7,15 +7,17 @@ from datetime import datetime
 from typing import Any
 
 from prescore.catalog.catalog import Catalog, CheckResult, Event, Version
+from prescore.catalog.database import Connection
+from prescore.catalog.edits import may_be_edited
 from prescore.comparison.comparison import WITHOUT_TABLE, compare
 from prescore.comparison.differences import ColumnDifference, Comparison
-from prescore.comparison.precision import allowance
-from prescore.comparison.relation import VERSIONS
+from prescore.comparison.precision import PRECISION, allowance
 from prescore.errors import NotAllowed, NotFound, Refused
 from prescore.project.spec import Spec
 from prescore.run import preflight, replay
 from prescore.run.job import Job
 from prescore.scoring.session import RUNTIME
+from prescore.versions import kept
 from prescore.versions.publishable import require_table, version_label
 from prescore.wording import count
 
@@ -58,15 +60,19 @@ class Manifest:
 class Verification:
     """The proof of a version: its table equals what its snapshot and its model file give.
 
-    `identical` says whether every value is equal bit by bit, and otherwise numbers are within 1e-6. `differences` has a
-    sentence for each reason why the version is not proven. `runtime` is the release of ONNX Runtime that scored it now.
+    Of its `rows`, `kept` are last predictions for keys that have vanished. They come from earlier versions, and are not
+    proven. Numbers of the others are equal to `tolerance`, which is 0 when they are equal bit by bit. `identical` says
+    whether every row of the version is proven so. `differences` has a sentence for each reason why the version is not
+    proven. `runtime` is the release of ONNX Runtime that scored it now.
     """
 
     model: str
     version: int
     rows: int
+    kept: int
     verified: bool
     identical: bool
+    tolerance: float
     runtime: str
     differences: tuple[str, ...]
     manifest: Manifest
@@ -81,8 +87,9 @@ class Verification:
             return
         lines = "\n  ".join(self.differences)
         raise Refused(
-            f"{self.model} version {self.version} is not what its snapshot and its model file give:\n  {lines}\n"
-            "Was its table changed by hand? `prescore history` lists what happened to it."
+            f"{self.model} version {self.version} is not proven:\n  {lines}\n"
+            f"Was its table changed by hand? `prescore history {self.model}` lists what happened to it, and "
+            f"`prescore run {self.model} --full` makes a new version."
         )
 
 
@@ -100,16 +107,22 @@ def verify(job: Job, version: int | None = None) -> Verification:
         fingerprint = row["model_fingerprint"]
         model = None if fingerprint is None else job.store.model(fingerprint)
         predictor = preflight.open_predictor(model, spec)
-        with replay.replayed(connection, job.store, row, predictor, job.on_progress) as again:
-            compared = compare(connection, row, again, schemas=(VERSIONS, replay.SCHEMA))
-        differences = tuple(_differences(compared, row["kept"]))
-        changed = compared.keys.added + compared.keys.vanished - row["kept"] + compared.keys.changed
+        with (
+            replay.replayed(connection, job.store, row, predictor, job.on_progress) as again,
+            kept.left_out(connection, row) as (scored, schema),
+        ):
+            compared = compare(connection, scored, again, schemas=(schema, replay.SCHEMA))
+        differences = (*_differences(compared), *_doubts(connection, row))
+        keys = compared.keys
+        is_exact = not (keys.added or keys.vanished or keys.changed)
         return Verification(
             model=job.model,
             version=row["version"],
             rows=row["rows"] or 0,
+            kept=row["kept"],
             verified=not differences,
-            identical=not changed,
+            identical=is_exact and not row["kept"] and not differences,
+            tolerance=0.0 if is_exact else PRECISION,
             runtime=RUNTIME,
             differences=differences,
             manifest=_manifest(catalog, row),
@@ -127,17 +140,29 @@ def _chosen(catalog: Catalog, model: str, version: int | None) -> Version:
     return row
 
 
-def _differences(compared: Comparison, kept: int) -> list[str]:
+def _differences(compared: Comparison) -> list[str]:
     keys = compared.keys
     found = []
-    # The keys of kept rows have vanished from the domain.
-    surplus = keys.vanished - kept
-    if surplus:
-        found.append(f"{count(surplus, 'row')} of the table cannot be scored from the snapshot")
+    if keys.vanished:
+        found.append(f"{count(keys.vanished, 'row')} of the table cannot be scored from the snapshot")
     if keys.added:
         found.append(f"{count(keys.added, 'row')} of the snapshot are missing from the table")
     changed = [column for column in compared.columns if not _is_equal(column)]
     return found + [f"{column.column}: {column.sentence()}" for column in changed]
+
+
+def _doubts(connection: Connection, version: Version) -> list[str]:
+    """Return why the kept rows may not be what earlier versions predicted: the snapshot has no inputs of them."""
+    if not version["kept"]:
+        return []
+    found = kept.count(connection, version)
+    if found != version["kept"]:
+        return [f"the table has {count(found, 'kept row')}, and the version was made with {version['kept']:,}"]
+    if may_be_edited(Catalog(connection), version):
+        kept_rows = count(found, "kept row")
+        reason = "a table of the version was changed by hand, or an update of it was rolled back"
+        return [f"{reason}, and its {kept_rows} may not be what earlier versions predicted"]
+    return []
 
 
 def _is_equal(column: ColumnDifference) -> bool:

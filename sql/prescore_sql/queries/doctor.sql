@@ -68,9 +68,9 @@ order by v.model, v.version;
 
 -- name: doctor_edited_tables
 -- Published versions with rows that were updated or deleted by hand, by the server's statistics.
-select v.model, v.version, sum(t.edited)::bigint as rows
+select v.model, v.version, v.kept, sum(t.edited)::bigint as rows
 from prescore.versions v cross join lateral prescore.stored_tables(v) t
-where v.state = 'published' group by v.model, v.version having sum(t.edited) > 0
+where v.state = 'published' group by v.model, v.version, v.kept having sum(t.edited) > 0
 order by v.model;
 
 -- name: doctor_lost_views
