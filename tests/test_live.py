@@ -148,6 +148,7 @@ def test_a_row_that_cannot_be_scored_is_rejected_alone_and_a_wrong_request_as_a_
         {"visits": 1e300, "spend": 1},
         {"visits": 2.0, "spend": 1, "other": "is ignored"},
         {"visits": True, "spend": {"a": 1}},
+        {"visits": 1, "spend": 16_777_217.0},
     ]
     answers = score(live, [{"features": row} for row in rows])
     advice = "Send a float to have it rounded, or let the spec name the feature in onnx.allow_precision_loss."
@@ -162,6 +163,7 @@ def test_a_row_that_cannot_be_scored_is_rejected_alone_and_a_wrong_request_as_a_
         "Feature visits is 1e+300, which is too large for float32.",
         None,
         "Feature spend must be a number (float32), not {'a': 1}.",
+        None,
     ]
     assert [answer["rejected"]["column"] for answer in answers if answer["rejected"]][:3] == [
         "visits",
@@ -390,6 +392,7 @@ def _require_refusals(live: httpx.Client, table: pa.Table) -> None:
     for wrong, message in [
         (table.drop_columns(["spend"]), "has no column spend, which the model takes"),
         (table.set_column(2, "spend", spend), "Feature spend is double, and the model takes float32. Cast it first."),
+        (table.set_column(2, "spend", pa.array(["1", "2"])), "Feature spend is string, and the model takes float32."),
         (table.append_column("list", pa.array([[1], [2]])), "Column list has the type list<item: int64>, which no"),
         (table.set_column(0, "customer", pa.array(["x", "y"])), "customer takes whole numbers"),
         (table.append_column("spend", spend), "has a column more than once"),
@@ -397,6 +400,9 @@ def _require_refusals(live: httpx.Client, table: pa.Table) -> None:
     ]:
         response = live.post(PATH, content=serialize(wrong), headers=ARROW, params={"prefer": "live"})
         assert (response.status_code, message in response.text) == (422, True), response.text
+    large = table.set_column(1, "visits", pa.array([1, 16_777_217])).set_column(2, "spend", pa.array([1, 1]))
+    exact, rejected = _score_arrow(live, large, prefer="live").to_pylist()
+    assert (exact["rejected"], "Feature visits is 16777217" in rejected["rejected"]["reason"]) == (None, True)
     refused = live.post(PATH, content=serialize(table), headers={**ARROW, "Accept": "application/json"})
     assert refused.status_code == 406
 

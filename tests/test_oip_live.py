@@ -94,6 +94,10 @@ def test_rows_that_cannot_be_scored_are_rejected_and_other_mistakes_are_errors(l
     found = outputs(infer(live.http, "churn.live", visits, spend))
     assert (found["rejected"], found["score"][0] > 0, found["score"][1]) == ([False, True], True, 0)
     assert (found["rejected.reason"][0], "Feature visits is 1e+300" in found["rejected.reason"][1]) == ("", True)
+    # A double is rounded, as a fraction in JSON is, and a whole number is not.
+    doubles, integers = tensor("visits", "FP64", [33.2, 16_777_217.0]), tensor("spend", "INT64", [16_777_217, 1])
+    found = outputs(infer(live.http, "churn.live", doubles, integers))
+    assert (found["rejected"], "Feature spend is 16777217" in found["rejected.reason"][0]) == ([True, False], True)
     # Without the flag, zeros would look like predictions.
     message = error(infer(live.http, "churn.live", visits, spend, outputs=[{"name": "score"}]))
     assert "Row 1 cannot be scored: Feature visits is 1e+300" in message
