@@ -82,7 +82,16 @@ def test_a_version_above_a_warning_waits_until_it_is_published(project: Sandbox)
         True,
         True,
     ]
-    assert project.cli("publish", "churn", "2").code == 0
+    started = project.cli("canary", "churn", "2", "--share", "0.1")
+    assert started.out.splitlines()[0].endswith("`prescore promote churn` approves and publishes it.")
+    assert started.out.splitlines()[1].startswith("It waits for approval: rows whose score moved: observed ")
+    assert "It waits for approval: rows whose score moved" in project.cli("canary", "churn").out
+    assert "1; canary 2 for 10% of the keys; 2 waits for approval" in project.cli("status").out
+    assert waits in project.cli("versions", "churn").out
+    promoted = project.cli("promote", "churn").out
+    assert promoted.startswith("churn version 2 is approved and published. It waited for approval: rows whose score")
+    events = "select event, reason like 'rows whose score moved: %; PSI of score: %' from prescore.events order by id"
+    assert project.rows(events)[-2:] == [("approved", True), ("published", False)]
     assert project.rows(STATES)[:2] == [(1, "superseded", False), (2, "published", False)]
     assert "approval" not in project.cli("status", "churn").out + project.cli("versions", "churn").out
 

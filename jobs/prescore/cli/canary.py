@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prescore.cli import context
 from prescore.cli.arguments import AllowOlder, Model, Reason
 from prescore.errors import Mistake
+
+if TYPE_CHECKING:
+    from prescore.public.results import Canary
 
 app = typer.Typer()
 CanaryVersion = Annotated[
@@ -41,7 +44,9 @@ def canary(
         number = _running_canary(name) if version is None else version
         chosen = _share(share, shadow=shadow)
         started = project.start_canary(name, number, share=chosen, allow_older=allow_older, reason=reason)
-        typer.echo(f"{started.sentence()} `prescore promote {name}` publishes it.")
+        publishes = "approves and publishes" if started.awaits else "publishes"
+        typer.echo(f"{started.sentence()} `prescore promote {name}` {publishes} it.")
+        _report_approval(started)
     else:
         _show_canary(name)
 
@@ -72,11 +77,25 @@ def _show_canary(name: str) -> None:
         typer.echo(f"{name} has no canary. `prescore canary {name} VERSION --share 0.1` starts one.")
         return
     typer.echo(tried.sentence())
+    _report_approval(tried)
     display.comparison(project.compare(name, tried.published_version, tried.version))
+
+
+def _report_approval(tried: Canary) -> None:
+    """Print why the canary waits for approval, if it does."""
+    waits_for = tried.approval()
+    if waits_for is not None:
+        typer.echo(f"It waits for approval: {waits_for}")
 
 
 @app.command()
 def promote(name: Model, allow_older: AllowOlder = False, reason: Reason = None) -> None:
     """Publish the canary."""
-    version = context.project().promote(name, allow_older=allow_older, reason=reason)
-    typer.echo(f"{name} version {version.version} is published.")
+    project = context.project()
+    tried = project.canary(name)
+    version = project.promote(name, allow_older=allow_older, reason=reason)
+    waited_for = tried.approval() if tried is not None else None
+    if waited_for is None:
+        typer.echo(f"{name} version {version.version} is published.")
+    else:
+        typer.echo(f"{name} version {version.version} is approved and published. It waited for approval: {waited_for}")

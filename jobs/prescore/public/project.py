@@ -24,7 +24,7 @@ from prescore.public.retirement import RemovalResult, RetirementResult
 from prescore.public.session import Session
 from prescore.public.status import ModelStatus
 from prescore.store.store import Store
-from prescore.versions import canary, hold, lease, pins, pointer, removal, retirement, rollback
+from prescore.versions import canary, hold, lease, pins, pointer, removal, retirement, rollback, withheld
 from prescore.versions.options import PublishOptions, RunOptions
 from prescore.versions.removal import Belongings
 from prescore.versions.retention import Inventory
@@ -339,7 +339,7 @@ class Project:
     def canary(self, name: str) -> Canary | None:
         """Return the version that is tried beside the published one, None if there is none; raises NotFound."""
         with self._session.catalog() as catalog:
-            return Canary.from_model(catalog.model(name))
+            return Canary.from_catalog(catalog, name)
 
     def start_canary(
         self, name: str, version: int, *, share: float, allow_older: bool = False, reason: str | None = None
@@ -355,7 +355,8 @@ class Project:
         options = PublishOptions.from_spec(spec, allow_older=allow_older)
         with self._session.catalog() as catalog:
             published = canary.start(catalog.connection, name, version, share, options, reason)
-        return Canary(name, version, share, published)
+            awaits = withheld.unapproved(catalog.version(name, version))
+        return Canary(name, version, share, published, tuple(awaits))
 
     def drop_canary(self, name: str, *, reason: str | None = None) -> int:
         """End the canary, which stays a checked version, and return its number; raises NotAllowed without a canary."""

@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar, overload
 
-from prescore.catalog.catalog import Model
+from prescore.catalog.catalog import Catalog, CheckResult
+from prescore.checks.results import sentence
 from prescore.public import html
 from prescore.public.formatting import first_line, format_age, format_share
+from prescore.versions import withheld
 
 
 @dataclass(frozen=True)
@@ -124,21 +126,24 @@ class Event(Result):
 class Canary(Result):
     """A version that is tried beside the published one.
 
-    The lookup API answers `share` of the keys from it, from 0 to 1; 0 for a canary in shadow.
+    The lookup API answers `share` of the keys from it, from 0 to 1; 0 for a canary in shadow. `awaits` are the check
+    results for which it waits for a person's approval.
     """
 
     model: str
     version: int
     share: float
     published_version: int
+    awaits: Sequence[CheckResult] = field(hash=False, repr=False)
 
     @classmethod
-    def from_model(cls, row: Model) -> Self | None:
-        """Return the canary that a row of `prescore.models` has, None if there is none."""
+    def from_catalog(cls, catalog: Catalog, name: str) -> Self | None:
+        """Return the canary of a model, None if there is none; raise NotFound."""
+        row = catalog.model(name)
         version, share, published = row["canary_version"], row["canary_share"], row["published_version"]
         if version is None or share is None or published is None:
             return None
-        return cls(row["model"], version, share, published)
+        return cls(name, version, share, published, tuple(withheld.unapproved(catalog.version(name, version))))
 
     def sentence(self) -> str:
         """Return the canary as people read it."""
@@ -146,6 +151,10 @@ class Canary(Result):
             f"{self.model} version {self.version} is the canary {format_share(self.share)}; "
             f"version {self.published_version} is published."
         )
+
+    def approval(self) -> str | None:
+        """Return why the canary waits for approval, as a clause; None unless it does."""
+        return "; ".join(map(sentence, self.awaits)) or None
 
 
 @dataclass(frozen=True)

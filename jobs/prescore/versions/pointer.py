@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from prescore.catalog.catalog import Catalog, Model, Version
 from prescore.catalog.database import Connection
+from prescore.checks.results import sentence
 from prescore.errors import Busy
-from prescore.versions import partitions
+from prescore.versions import partitions, withheld
 from prescore.versions.lease import Lease
 from prescore.versions.options import PublishOptions
 from prescore.versions.publishable import require_publishable, version_label
@@ -78,6 +79,9 @@ def publish_together(
             # The versions or the models may have changed before the models were locked.
             row = require_publishable(catalog, model, version, options)
             partitions.redirect(connection, row, redirected, options.grants)
+            if lease is None:
+                # A run publishes only what has been approved.
+                _record_approval(catalog, row)
             move(
                 catalog,
                 row,
@@ -104,6 +108,13 @@ def _reason_to_end(catalog: Catalog, before: Model, version: Version, *, redirec
     if redirected or lacks:
         return f"version {version['version']} has other columns"
     return None
+
+
+def _record_approval(catalog: Catalog, version: Version) -> None:
+    """Record that publishing a version for the first time approves it, if it waited for that."""
+    waited_for = withheld.unapproved(version)
+    if waited_for:
+        catalog.record_event(version["model"], version["version"], "approved", "; ".join(map(sentence, waited_for)))
 
 
 def _reason(before: Model, version: int, options: PublishOptions) -> str | None:

@@ -28,12 +28,15 @@ def warnings(results: Iterable[CheckResult]) -> list[CheckResult]:
     return [result for result in results if result.get("warning")]
 
 
+def unapproved(version: Version) -> list[CheckResult]:
+    """Return the warnings that a version's first publication approves."""
+    return warnings(version["checks"] or ()) if version["state"] == "checked" else []
+
+
 def awaited(version: Version, model: Model) -> list[CheckResult]:
-    """Return the warnings for which a version waits for approval: none if it is tried as the canary, or overtaken."""
+    """Return the warnings for which a version waits for approval, also while it is the canary: none if overtaken."""
     is_newer = version["version"] > (model["published_version"] or 0)
-    if version["state"] != "checked" or not is_newer or version["version"] == model["canary_version"]:
-        return []
-    return warnings(version["checks"] or ())
+    return unapproved(version) if is_newer else []
 
 
 def is_backfill(catalog: Catalog, version: Version) -> bool:

@@ -73,8 +73,8 @@ def card(row: Row, statistics: StatisticsByColumn, cache: ChartCache) -> Card:
     """Build the card for a row of `page_cards`."""
     runs = []
     for position, run in enumerate(row["runs"] or []):
-        overtaken = run["version"] in (row["version"], row["canary_version"]) or run["version"] < (row["version"] or 0)
-        runs.append(describe(run, newest=position == 0, waits=not overtaken))
+        is_newer = run["version"] > (row["version"] or 0)
+        runs.append(describe(run, newest=position == 0, waits=is_newer))
     return Card(
         model=row["model"],
         description=shorten_text(row["description"]),

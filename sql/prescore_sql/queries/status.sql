@@ -38,7 +38,7 @@ left join lateral (
   select c.version, jsonb_path_query_array(c.checks, '$[*] ? (@.warning == true)') as awaits
   from prescore.versions c
   where c.model = m.model and c.state = 'checked' and c.trial_rows is null
-    and c.version > coalesce(m.published_version, 0) and c.version is distinct from m.canary_version
+    and c.version > coalesce(m.published_version, 0)
     and c.checks @? '$[*] ? (@.warning == true)'
   order by c.version desc limit 1
 ) w on true
