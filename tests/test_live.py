@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import threading
@@ -33,6 +34,7 @@ from prescore_api.client.arrow import serialize
 from prescore_api.http.app import ServerSettings, build
 from prescore_api.http.dispatcher import Dispatcher
 from prescore_api.live.bounds import LiveBounds
+from prescore_api.live.process import ScoringProcess
 from prescore_api.live.scoring import open_live
 from prescore_api.service.service import Service, ServiceSettings
 from prescore_api.tables.loader_process import LoaderProcess
@@ -608,6 +610,22 @@ def test_a_scoring_process_that_ends_or_is_stuck_is_replaced_and_fails_its_reque
     assert f"scoring process {killed.pid} ended with status -9; another replaces it" in caplog.text
     assert f"scoring process {stopped.pid} is killed: it has not responded for 2 s" in caplog.text
     assert "is killed: churn version 1 has computed for 2 s" in caplog.text
+
+
+def test_a_scoring_process_that_never_starts_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        process = ScoringProcess(lambda: None, LiveBounds(start_seconds=3))
+        starting = asyncio.create_task(process.start())
+        while not (started := scoring_processes(psutil.Process())):
+            await asyncio.sleep(0)
+        started[0].suspend()
+        await process.ready()
+        await process.call("ping")
+        await starting
+        await process.stop()
+        assert f"scoring process {started[0].pid} is killed: it has not responded for 3 s" in caplog.text
+
+    asyncio.run(main())
 
 
 def _require_replaced(

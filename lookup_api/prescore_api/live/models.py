@@ -59,7 +59,7 @@ class LoadedModels:
         self._numbers = count()
         self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
         self._failed_at: dict[str, float] = {}
-        self.process = ScoringProcess(self.forget, bounds.stuck_seconds)
+        self.process = ScoringProcess(self.forget, bounds)
         self.runtime: str | None = None
 
     async def get(self, version: TableVersion) -> LoadedModel:

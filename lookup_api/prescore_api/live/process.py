@@ -16,6 +16,7 @@ from itertools import count
 from typing import Any
 
 from prescore.errors import LiveUnavailable
+from prescore_api.live.bounds import LiveBounds
 from prescore_api.service.poller import end
 
 # -P keeps the working directory off the module path: a project may contain a secrets.py of its own.
@@ -37,13 +38,13 @@ _log = logging.getLogger("prescore_api")
 class ScoringProcess:
     """A child process, which is replaced when it ends; `on_end` is called then. It ends with its server.
 
-    It is also replaced when it has not responded for `stuck_seconds`, as one that was stopped by a signal. Parsing and
+    It is also replaced when it does not respond within the bounds, as one that was stopped by a signal. Parsing and
     scoring rows in the server would keep its event loop from answering lookups.
     """
 
-    def __init__(self, on_end: Callable[[], None], stuck_seconds: float) -> None:
+    def __init__(self, on_end: Callable[[], None], bounds: LiveBounds) -> None:
         self._on_end = on_end
-        self._stuck_seconds = stuck_seconds
+        self._bounds = bounds
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._numbers = count(_READY + 1)
         self._ready = asyncio.Event()
@@ -79,12 +80,13 @@ class ScoringProcess:
 
     def replace(self, reason: str) -> None:
         """Kill the process, so that another replaces it; the log gives the reason. Calls raise LiveUnavailable."""
-        if self._process is None or self._writer is None:
+        if self._process is None:
             return
         _log.error("scoring process %d is killed: %s", self._process.pid, reason)
         self._process.kill()
         # A process that waits for a disk may take long to end.
-        self._writer.transport.abort()
+        if self._writer is not None:
+            self._writer.transport.abort()
 
     def send(self, name: str, *arguments: Any, number: int = _READY) -> None:
         """Call a method without waiting for its reply; raise LiveUnavailable while there is no process."""
@@ -125,9 +127,11 @@ class ScoringProcess:
 
     async def _watch(self) -> None:
         """Replace the process once it does not respond: its main thread answers a ping at once."""
-        await self.ready()
-        limit = self._stuck_seconds
+        limit = self._bounds.start_seconds
         try:
+            async with asyncio.timeout(limit):
+                await self.ready()
+            limit = self._bounds.stuck_seconds
             while True:
                 async with asyncio.timeout(limit):
                     await self.call("ping")
