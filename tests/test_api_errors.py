@@ -100,6 +100,8 @@ def test_a_message_about_a_body_is_short_and_in_plain_words(api: Api) -> None:
     m = api.publish({"k": "text"}, [])
     bodies = {
         b"": "The body is not valid JSON: it is empty.",
+        b'{"keys": [], "version": 3, "output": ["score"]}': "It takes keys. Parameters belong in the URL: ?output=NAME",
+        b'{"keys": [], "prefer": "live"}': "Unknown in the body: prefer. It takes keys.",
         gzip.compress(b"{}"): "The body is not valid JSON: it is not UTF-8 at byte 1.",
         orjson.dumps({"keys": [{f"x{i}": i for i in range(100_000)}]}): "x8, x9, and 99,990 more; the key column is k.",
         orjson.dumps(

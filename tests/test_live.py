@@ -132,6 +132,8 @@ WRONG = [
     ('{"keys": []}', "", 422, 'The body must be {"rows": [{"features": '),
     ('{"rows": [{"features": {"visits": 1, "visits": 2}}]}', "", 422, "has a name more than once: visits"),
     ('{"rows": [{"features": {}, "key": {"customer": "x"}}]}', "", 422, "rows[0]: customer must be a 64-bit"),
+    ('{"rows": [], "prefer": "live"}', "", 422, "prefer. It takes rows. Parameters belong in the URL: ?prefer=live."),
+    ('{"rows": [], "row": 1}', "", 422, "Unknown in the body: row. It takes rows."),
     ('{"rows": []}', "?prefer=both", 422, "prefer takes table or live"),
     ('{"rows": []}', "?prefers=live", 422, "Unknown parameters: prefers. This endpoint takes version, max_age, "),
     ('{"rows": [{"features": {}}]}', "?version=2", 404, "live answers come from the published version alone"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -11,9 +12,14 @@ import orjson
 from prescore import wording
 from prescore.errors import RequestInvalid
 
+_OPTIONS = {"version": "version=7", "max_age": "max_age=3600", "output": "output=NAME", "outputs": "output=NAME"}
 
-def parse_list(body: bytes, name: str, form: str) -> list[Any]:
-    """Return the list in a body that is an object with nothing else; raise RequestInvalid, which shows the `form`."""
+
+def parse_list(body: bytes, name: str, form: str, **parameters: str) -> list[Any]:
+    """Return the list in a body that is an object with nothing else; raise RequestInvalid, which shows the `form`.
+
+    `parameters` are those that the URL takes besides lookup options: the message for one in the body shows them.
+    """
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -21,7 +27,9 @@ def parse_list(body: bytes, name: str, form: str) -> list[Any]:
     if not isinstance(content, dict) or not isinstance(content.get(name), list):
         raise RequestInvalid(f"The body must be {form}.")
     if unknown := sorted(set(content) - {name}):
-        raise RequestInvalid(f"Unknown in the body: {wording.names(unknown)}. It takes {name}.")
+        raise RequestInvalid(
+            f"Unknown in the body: {wording.names(unknown)}. It takes {name}.{_advice(unknown, _OPTIONS | parameters)}"
+        )
     values: list[Any] = content[name]
     return values
 
@@ -32,6 +40,12 @@ def require_unique_names(body: bytes) -> None:
         json.loads(body, object_pairs_hook=_unique)
     except (RecursionError, ValueError) as error:
         raise RequestInvalid("The body is nested too deeply, or contains a number of thousands of digits.") from error
+
+
+def _advice(unknown: Sequence[str], parameters: Mapping[str, str]) -> str:
+    """Return where the names among some unknown ones belong that are parameters of the URL."""
+    examples = dict.fromkeys(parameters[name] for name in unknown if name in parameters)
+    return f" Parameters belong in the URL: ?{'&'.join(examples)}." if examples else ""
 
 
 def _fault(body: bytes, error: orjson.JSONDecodeError) -> str:

@@ -44,7 +44,7 @@ NOTHING_KEYED = KeyedRows(0, [], [], frozenset())
 
 def parse(body: bytes) -> list[ScoreRow]:
     """Read the rows in a body; raises RequestInvalid or TooLarge."""
-    content = json_body.parse_list(body, "rows", _FORM)
+    content = json_body.parse_list(body, "rows", _FORM, prefer="prefer=live")
     require_few(len(content))
     rows = [_row(number, row) for number, row in enumerate(content)]
     names = 1 + sum(map(len, content))
