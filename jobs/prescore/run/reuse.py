@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from datetime import datetime
 from importlib.metadata import version as release
 from typing import Any
@@ -20,6 +21,7 @@ from prescore.steps import changes
 from prescore.steps.changes import Changes
 from prescore.versions import delta, kept, repetition, table
 from prescore.versions.lease import Lease
+from prescore.wording import names
 
 LARGEST_SHARE = 0.5
 """With more changes than this share of the base's rows, a full version costs less than a delta and a full one."""
@@ -159,8 +161,9 @@ def _reason_against(job: Job, catalog: Catalog, version: Version, served: Versio
         return f"the model file is not the one that {label} was made with"
     if version["runtime"] != served["runtime"]:
         return f"{label} was made with {served['runtime']}, and not with {version['runtime']}"
-    if _made_by(version) != _made_by(served):
-        return f"the spec is not the one that {label} was made with"
+    differing = list(_differing_keys(_made_by(version), _made_by(served)))
+    if differing:
+        return f"the spec differs from the one that {label} was made with in {names(differing)}"
     fingerprint = domain.fingerprint(job.source, job.query, None, served["as_of"])
     if fingerprint != served["domain_fingerprint"]:
         return f"the domain query or its source is not the one that {label} was made with"
@@ -174,13 +177,31 @@ def _reason_against(job: Job, catalog: Catalog, version: Version, served: Versio
     return None
 
 
-def _made_by(version: Version) -> tuple[list[str], dict[str, Any]]:
-    """Return what a version's spec says about its rows: the order of the key, and all but the comments."""
+def _made_by(version: Version) -> dict[str, Any]:
+    """Return what a version's spec says about its rows and columns: all but the comments.
+
+    Whether keys that vanish are remembered is left out. Only a policy that keeps them has a column for it.
+    """
     outputs = {}
     for name, output in version["spec"]["outputs"].items():
         outputs[name] = {**output, "comment": ""}
-    content = {**version["spec"], "outputs": outputs}
-    return table.key_names(version), content
+    keeps = version["spec"]["vanished"]["policy"] == "keep"
+    vanished = {"policy": "keep" if keeps else "drop"}
+    # The catalog does not record the order of keys within a table of the spec.
+    key = [(name, version["spec"]["key"][name]) for name in table.key_names(version)]
+    return {**version["spec"], "outputs": outputs, "vanished": vanished, "key": key}
+
+
+def _differing_keys(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the names of the keys that differ, such as `onnx.nullable`; a table that one of them lacks is one name."""
+    for name in dict.fromkeys([*one, *other]):
+        values = one.get(name), other.get(name)
+        if values[0] == values[1]:
+            continue
+        if isinstance(values[0], dict) and isinstance(values[1], dict):
+            yield from _differing_keys(values[0], values[1], f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def _is_unchanged(job: Job, catalog: Catalog, version: Version, served: Version, found: Changes, rejected: int) -> bool:
