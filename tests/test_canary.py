@@ -49,6 +49,30 @@ def _taken(model: str, share: float) -> set[int]:
     return {key for key, is_taken in zip(KEYS, takes, strict=True) if is_taken}
 
 
+def test_a_version_that_was_changed_by_hand_is_served_with_a_warning(two: Sandbox) -> None:
+    warning = (
+        "prescore: warning: churn: a table of version {0} was changed by hand, or an update of it was rolled back, so "
+        "that it may not serve what the model predicted. `prescore verify churn {0}` shows what differs.\n"
+    )
+    edit = "update prescore_versions.churn_v{} set score = 0.5 where customer = 7"
+    done = two.cli("canary", "churn", "2", "--share", "0.5")
+    assert (done.code, done.err) == (0, "")
+    for edited, command in [
+        (2, ("canary", "churn", "2", "--share", "0.9")),
+        (2, ("promote", "churn")),
+        (1, ("rollback", "churn", "--to", "1")),
+        (2, ("publish", "churn", "2")),
+    ]:
+        with two.database.connect() as connection:
+            connection.execute(edit.format(edited).encode())
+            connection.execute("select pg_stat_force_next_flush()")
+        if command[0] == "publish":
+            two.cli("release", "churn")
+        done = two.cli(*command)
+        assert (done.code, done.err) == (0, warning.format(edited))
+        assert f"version {edited} is " in done.out or f"version {edited} and on hold" in done.out
+
+
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9])
 def test_a_canary_takes_its_share_of_100_000_keys(share: float) -> None:
     spread = (len(KEYS) * share * (1 - share)) ** 0.5

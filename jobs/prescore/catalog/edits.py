@@ -28,6 +28,18 @@ def may_be_edited(catalog: Catalog, version: Version, *, count_rows: bool = Fals
     return False
 
 
+def warnings(catalog: Catalog, version: Version) -> tuple[str, ...]:
+    """Return a sentence if a version that is served may not have the rows that it was made with; nothing is refused."""
+    if not may_be_edited(catalog, version):
+        return ()
+    model, number = version["model"], version["version"]
+    sentence = (
+        f"a table of version {number} was changed by hand, or an update of it was rolled back, so that it may not "
+        f"serve what the model predicted. `prescore verify {model} {number}` shows what differs."
+    )
+    return (sentence,)
+
+
 def _count(catalog: Catalog, table: str) -> int:
     statement = query("deltas_count", table=sql.Identifier(table))
     (row,) = catalog.connection.execute(statement).fetchall()

@@ -33,6 +33,8 @@ def canary(
     reason: Reason = None,
 ) -> None:
     """Try a checked version on a share of the keys, or in shadow. With NAME alone, show and compare it."""
+    from prescore.cli import display
+
     project = context.project()
     starts = version is not None or share is not None or shadow
     if drop and starts:
@@ -47,6 +49,7 @@ def canary(
         publishes = "approves and publishes" if started.awaits else "publishes"
         typer.echo(f"{started.sentence()} `prescore promote {name}` {publishes} it.")
         _report_approval(started)
+        display.warnings(name, started.warnings)
     else:
         _show_canary(name)
 
@@ -91,6 +94,8 @@ def _report_approval(tried: Canary) -> None:
 @app.command()
 def promote(name: Model, allow_older: AllowOlder = False, reason: Reason = None) -> None:
     """Publish the canary."""
+    from prescore.cli import display
+
     project = context.project()
     tried = project.canary(name)
     version = project.promote(name, allow_older=allow_older, reason=reason)
@@ -99,3 +104,4 @@ def promote(name: Model, allow_older: AllowOlder = False, reason: Reason = None)
         typer.echo(f"{name} version {version.version} is published.")
     else:
         typer.echo(f"{name} version {version.version} is approved and published. It waited for approval: {waited_for}")
+    display.warnings(name, version.warnings)

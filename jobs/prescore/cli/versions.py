@@ -40,10 +40,12 @@ Html = Annotated[
 @app.command()
 def publish(pairs: Pairs, allow_older: AllowOlder = False, allow_breaking: AllowBreaking = False) -> None:
     """Publish a checked version, or versions of several models in one transaction: publish churn 7 upsell 3."""
+    from prescore.cli import display
+
     chosen = _chosen(pairs)
-    context.project().publish(chosen, allow_older=allow_older, allow_breaking=allow_breaking)
-    for name, version in chosen.items():
-        typer.echo(f"{name} version {version} is published.")
+    for version in context.project().publish(chosen, allow_older=allow_older, allow_breaking=allow_breaking):
+        typer.echo(f"{version.model} version {version.version} is published.")
+        display.warnings(version.model, version.warnings)
 
 
 def _chosen(pairs: list[str]) -> dict[str, int]:
@@ -64,10 +66,13 @@ def _chosen(pairs: list[str]) -> dict[str, int]:
 @app.command()
 def rollback(name: Model, to: To = None, reason: Reason = None) -> None:
     """Roll back to an earlier version, and put the model on hold there."""
+    from prescore.cli import display
+
     version = context.project().rollback(name, to=to, reason=reason)
     typer.echo(
         f"{name} is back on version {version.version} and on hold: `prescore release {name}` lets new versions through."
     )
+    display.warnings(name, version.warnings)
     _report_withdrawn_file(name)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
 
-from prescore.catalog.catalog import CheckResult, Model, Version
+from prescore.catalog import edits
+from prescore.catalog.catalog import Catalog, CheckResult, Model, Version
 from prescore.checks.results import sentence
 from prescore.public import html
 from prescore.public.formatting import first_line
@@ -22,7 +23,8 @@ class ModelVersion(Result):
     `state` is one of building, staged, checked, published, superseded, refused, failed, retired. `data_as_of` is the
     time that the inputs describe. `pinned` versions are kept whatever retention says; `withdrawn` ones were rolled
     back from. `checks` are the check results, each `{name, passed, observed, expected}`. `canary` and `awaits`, the
-    results for which the version waits for a person's approval, are set by `Project.versions` alone.
+    results for which the version waits for a person's approval, are set by `Project.versions` alone. `warnings` has a
+    sentence if a table of the version was changed by hand; only `publish`, `promote` and `rollback` examine that.
     """
 
     model: str
@@ -43,6 +45,7 @@ class ModelVersion(Result):
     checks: Sequence[CheckResult] = field(repr=False)
     row: Version = field(repr=False, compare=False)
     """The whole row of `prescore.versions`."""
+    warnings: Sequence[str] = field(default=(), repr=False, compare=False)
 
     @classmethod
     def from_row(cls, row: Version, model: Model | None = None) -> Self:
@@ -66,6 +69,11 @@ class ModelVersion(Result):
             checks=tuple(row["checks"] or ()),
             row=row,
         )
+
+    @classmethod
+    def from_served(cls, catalog: Catalog, row: Version) -> Self:
+        """Return a version that readers have from now on, with warnings if its tables were changed by hand."""
+        return replace(cls.from_row(row), warnings=edits.warnings(catalog, row))
 
     def __hash__(self) -> int:
         return hash((self.model, self.version, self.state))

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from prescore.catalog import lookup
+from prescore.catalog import edits, lookup
 from prescore.catalog.datetimes import to_datetime
 from prescore.comparison import comparison, selection
 from prescore.doctor import examination
@@ -334,7 +334,7 @@ class Project:
             options[model] = (number, allowed)
         with self._session.catalog() as catalog:
             rows = pointer.publish_together(catalog.connection, options)
-        return Results(map(ModelVersion.from_row, rows))
+            return Results(ModelVersion.from_served(catalog, row) for row in rows)
 
     def canary(self, name: str) -> Canary | None:
         """Return the version that is tried beside the published one, None if there is none; raises NotFound."""
@@ -355,8 +355,9 @@ class Project:
         options = PublishOptions.from_spec(spec, allow_older=allow_older)
         with self._session.catalog() as catalog:
             published = canary.start(catalog.connection, name, version, share, options, reason)
-            awaits = withheld.unapproved(catalog.version(name, version))
-        return Canary(name, version, share, published, tuple(awaits))
+            row = catalog.version(name, version)
+            warnings = edits.warnings(catalog, row)
+        return Canary(name, version, share, published, tuple(withheld.unapproved(row)), warnings)
 
     def drop_canary(self, name: str, *, reason: str | None = None) -> int:
         """End the canary, which stays a checked version, and return its number; raises NotAllowed without a canary."""
@@ -367,7 +368,7 @@ class Project:
         """Publish the canary, and return the version that is served now; raises as `publish`, and without a canary."""
         options = PublishOptions.from_spec(self._session.files.spec(name), allow_older=allow_older)
         with self._session.catalog() as catalog:
-            return ModelVersion.from_row(canary.promote(catalog.connection, name, options, reason))
+            return ModelVersion.from_served(catalog, canary.promote(catalog.connection, name, options, reason))
 
     def rollback(self, name: str, *, to: int | None = None, reason: str | None = None) -> ModelVersion:
         """Roll back to the last good earlier version, or to version `to`, and put the model on hold; end its canary.
@@ -376,7 +377,7 @@ class Project:
         NotAllowed when there is no version to roll back to.
         """
         with self._session.catalog() as catalog:
-            return ModelVersion.from_row(rollback.rollback(catalog.connection, name, to, reason))
+            return ModelVersion.from_served(catalog, rollback.rollback(catalog.connection, name, to, reason))
 
     def hold(self, name: str, reason: str) -> None:
         """Put a model on hold: runs continue and nothing is published; raises NotFound."""

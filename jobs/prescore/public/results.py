@@ -127,7 +127,8 @@ class Canary(Result):
     """A version that is tried beside the published one.
 
     The lookup API answers `share` of the keys from it, from 0 to 1; 0 for a canary in shadow. `awaits` are the check
-    results for which it waits for a person's approval.
+    results for which it waits for a person's approval. `warnings` has a sentence if a table of it was changed by hand;
+    only `start_canary` examines that.
     """
 
     model: str
@@ -135,6 +136,7 @@ class Canary(Result):
     share: float
     published_version: int
     awaits: Sequence[CheckResult] = field(hash=False, repr=False)
+    warnings: Sequence[str] = field(default=(), repr=False, compare=False)
 
     @classmethod
     def from_catalog(cls, catalog: Catalog, name: str) -> Self | None:
