@@ -130,6 +130,8 @@ def _load(tmp_path: Path, text: str, name: str = "good") -> Spec:
         ('file = "m.onnx"', 'file = "m.onnx"\nbatch_rows = "9"', "onnx.batch_rows: must be a whole number"),
         ("[outputs]", '[lookup]\nin_memory = "yes"\n[outputs]', "lookup.in_memory: must be true or false"),
         ("[outputs]", "[lookup]\nin_memory = 1\n[outputs]", "lookup.in_memory: must be true or false"),
+        ("[outputs]", "[live]\n[outputs]", "live: the section alone allows nothing; set allowed = true"),
+        ("[outputs]", '[live]\ncache = "5m"\n[outputs]', "live: the section alone allows nothing"),
     ],
 )
 def test_an_error_is_reported_with_its_key(tmp_path: Path, old: str, new: str, message: str) -> None:

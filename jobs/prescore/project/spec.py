@@ -273,6 +273,12 @@ class Live(Section):
         json_schema_extra={"default": "0s"},
     )
 
+    @model_validator(mode="after")
+    def _require_choice(self) -> Self:
+        if "allowed" not in self.model_fields_set:
+            raise ValueError("the section alone allows nothing; set allowed = true for live answers, or remove it")
+        return self
+
 
 class Retention(Section):
     """How long versions are kept."""
@@ -330,7 +336,7 @@ class Spec(Section):
     schedule: Schedule | None = None
     freshness: Freshness = Freshness()
     lookup: Lookup = Lookup()
-    live: Live = Live()
+    live: Live = Live(allowed=False)
     retention: Retention = Retention()
     grants: Grants = Grants()
 
