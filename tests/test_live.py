@@ -250,6 +250,7 @@ def _require_scored_beside_memory(client: httpx.Client) -> None:
     streamed = _score_arrow(client, rows)
     assert (streamed["source"].to_pylist(), streamed.schema.metadata[b"version"]) == (["table", "live"], b"2")
     assert [row["score"] for row in streamed["prediction"].to_pylist()] == pytest.approx(scores, abs=1e-6)
+    _require_keys_alone(client, version="1")
     assert client.get("/v1/predictions/churn/7").json()["version"] == 1
 
 
@@ -449,6 +450,7 @@ def test_without_its_model_file_a_model_is_refused_until_the_file_is_back(
         assert client.post(PATH, json={"rows": [row]}).status_code == 503
         (table,) = score(client, [{"key": {"customer": 1}, **row}])
         assert table["source"] == "table"
+        _require_keys_alone(client)
         assert scraped(client, "prescore_live_refused_total", model="churn", reason="unavailable") == 2
         file.write_bytes(content)
         answer = _until_status(client, row, 200).json()["answers"][0]
@@ -458,6 +460,17 @@ def test_without_its_model_file_a_model_is_refused_until_the_file_is_back(
         described = client.get("/v1/models/churn").json()["live"]
         assert (described["runtime"], described["server_runtime"]) == (older, RUNTIME)
     assert caplog.text.count(f"churn version 1 was scored with {older}, and is scored here with {RUNTIME}") == 1
+
+
+def _require_keys_alone(client: httpx.Client, **parameters: str) -> None:
+    """Send rows that have only keys, one of them unknown, as JSON and as Arrow: neither needs the model."""
+    keys = pa.table({"customer": [1, -2]})
+    for prefer in ("table", "live"):
+        answers = score(client, [{"key": key} for key in keys.to_pylist()], prefer=prefer, **parameters)
+        streamed = _score_arrow(client, keys, prefer=prefer, **parameters).to_pylist()
+        for row, answer in zip(streamed, answers, strict=True):
+            assert (row["key"], row["source"], row["rejected"]) == (answer["key"], answer["source"], answer["rejected"])
+            assert (row["prediction"] is None) is (answer["prediction"] is None)
 
 
 def test_a_store_that_hangs_delays_neither_lookups_nor_the_refusal_and_is_read_again(project: Sandbox) -> None:
@@ -533,7 +546,8 @@ def test_rows_on_which_the_model_fails_are_rejected_alone(sandbox: Sandbox) -> N
     """ONNX Runtime fails for a whole call when one of its rows has a text that is not a number."""
     cast = helper.make_node("Cast", ["visits"], ["score"], to=TensorProto.FLOAT)
     sandbox.onnx(model([cast], [("visits", TensorProto.STRING, [None])], [("score", TensorProto.FLOAT, [None])]))
-    sandbox.spec(WITHOUT_CHECKS.replace('features = ["visits", "spend"]', 'visits = "visits"'))
+    spec = WITHOUT_CHECKS.replace('features = ["visits", "spend"]', 'visits = "visits"')
+    sandbox.spec(spec.replace('customer = "bigint"', 'visits = "text"'))
     sandbox.data(pa.table({"customer": range(100), "visits": [f"{n / 100}" for n in range(100)], "spend": [0.0] * 100}))
     assert materialize.run(sandbox.job()).published
     with serving(app(sandbox)) as client:
@@ -543,6 +557,10 @@ def test_rows_on_which_the_model_fails_are_rejected_alone(sandbox: Sandbox) -> N
         assert predictions == [1.5, None, 0.25, None]
         assert "failed in ONNX Runtime" in answers[1]["rejected"]["reason"]
         assert answers[3]["rejected"] == {"column": "score", "reason": "Prediction score is NaN or infinite."}
+        # The feature is the key, too: a key that is unknown has what the model takes.
+        streamed = _score_arrow(client, pa.table({"visits": ["0.25", "1.5"]}))
+        assert streamed["source"].to_pylist() == ["table", "live"]
+        assert streamed["prediction"].to_pylist() == [{"score": 0.25}, {"score": 1.5}]
 
 
 def _refused(client: httpx.Client) -> float:

@@ -39,6 +39,8 @@ class ArrowAnswers:
     async def answer(self, model: str, body: bytes, prefer: Source, options: LookupOptions) -> RenderedAnswers:
         """Answer rows, all from one version; raises as `LiveScoring.answer_arrow`."""
         rows = ArrowRows.read(body)
+        if await self._are_keys_alone(model, rows):
+            return await self._look_up(model, rows, options)
         async for wanted in attempts(self._models, model, options):
             found = None
             if prefer == "table":
@@ -57,6 +59,18 @@ class ArrowAnswers:
                 answers = arrow_scores.merge(found, answers, rest)
             return self._render(version, answers)
         raise no_attempt_left(model)
+
+    async def _are_keys_alone(self, model: str, rows: ArrowRows) -> bool:
+        """Return whether rows have a key and not the features of a model, which need not be loaded then."""
+        version = await self._models.last_known(model)
+        if not rows.have_only(version.key_names):
+            return False
+        # Features may be columns of the key.
+        try:
+            features = await self._models.features(version)
+        except DatabaseUnavailable:
+            return False
+        return features is None or not rows.have_all(features)
 
     async def _find(self, model: str, rows: ArrowRows, options: LookupOptions) -> Answers | None:
         """Return the table's answers; None if the rows have no key, or the table is too old or cannot be read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -48,14 +49,21 @@ class ArrowRows:
             raise NoKeys
         return keys
 
+    def have_only(self, names: Iterable[str]) -> bool:
+        """Return whether they have no other columns than these."""
+        return set(names).issuperset(self.table.column_names)
+
+    def have_all(self, names: Iterable[str]) -> bool:
+        """Return whether they have each of these columns."""
+        return set(names).issubset(self.table.column_names)
+
     def have_features(self, live: LiveModel) -> bool:
         """Return whether they have the features of a model, and not only a key; raises RequestInvalid if some miss."""
         names = self.table.column_names
         missing = [name for name in live.features if name not in names]
         if not missing:
             return True
-        key = {column["name"] for column in live.table_version.key}
-        if key.issuperset(names):
+        if self.have_only(live.table_version.key_names):
             return False
         lacking, sent = ", ".join(missing), ", ".join(names)
         raise RequestInvalid(f"The request has no column {lacking}, which the model takes; its columns are {sent}.")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from prescore.catalog import version_row
 from prescore.catalog.queries import query
@@ -52,6 +53,7 @@ class Models:
         self._published: dict[str, _Reading] = {}
         self._numbered: dict[tuple[str, int], _Reading] = {}
         self._queries: dict[_Key, asyncio.Future[TableVersion]] = {}
+        self._features: WeakKeyDictionary[TableVersion, frozenset[str] | None] = WeakKeyDictionary()
 
     async def refresh(self) -> None:
         """Read all published models; raises DatabaseUnavailable or DatabaseRefused."""
@@ -144,6 +146,14 @@ class Models:
             "live": await self._describe_live(version),
             "versions": versions,
         }
+
+    async def features(self, version: TableVersion) -> frozenset[str] | None:
+        """Return the names of the features that live answers take; None if the version does not allow live answers."""
+        if version not in self._features:
+            described = await self._describe_live(version)
+            names = None if described is None else frozenset(feature["name"] for feature in described["features"])
+            self._features[version] = names
+        return self._features[version]
 
     async def _describe_live(self, version: TableVersion) -> Description | None:
         """Return the features that live answers take; None if the version does not allow live answers."""
