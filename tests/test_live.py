@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -31,6 +31,7 @@ from prescore.run import materialize
 from prescore.scoring.session import RUNTIME
 from prescore_api.client import Client, Invalid, column_types, parts
 from prescore_api.client.arrow import serialize
+from prescore_api.client.frames import from_scores
 from prescore_api.http.app import ServerSettings, build
 from prescore_api.http.dispatcher import Dispatcher
 from prescore_api.live.bounds import LiveBounds
@@ -331,6 +332,10 @@ def test_a_scored_frame_has_the_columns_and_dtypes_of_a_lookup_whatever_its_rows
         ]
         selected = client.score("churn", wrong[:1], prefer="live", outputs=["h", "score"])
         assert list(selected.columns) == ["h", "score", "source", "version", "rejected"]
+        # A version that is published between the two requests may have another output.
+        rows = [{"key": {"customer": 0}}, {"features": {"visits": 1}}]
+        other = [replace(answer, prediction=answer.prediction and {"new": 7}) for answer in client.score("churn", rows)]
+    assert from_scores(known, (), other)["new"].tolist() == [7, pd.NA]
     assert {name: column_types.arrow_type(name) for name in arrow_types()} == arrow_types()
 
 

@@ -10,15 +10,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def to_array(kind: str, values: Sequence[Any]) -> pa.Array:
-    """Return the values of a column of a Postgres type as an array; None is null, and so is an infinite time."""
+def to_array(kind: str | None, values: Sequence[Any]) -> pa.Array:
+    """Return the values of a column of a Postgres type as an array; None is null, and so is an infinite time.
+
+    Without a type, Arrow infers one.
+    """
     import pyarrow as pa
 
     if kind == "date":
         values = _parse_times(date.fromisoformat, values)
     elif kind in ("timestamp", "timestamptz"):
         values = _parse_times(datetime.fromisoformat, values)
-    return pa.array(values, arrow_type(kind))
+    return pa.array(values, kind and arrow_type(kind))
 
 
 def arrow_type(kind: str) -> pa.DataType | None:

@@ -76,10 +76,14 @@ def from_scores(frame: pd.DataFrame, outputs: Iterable[Column], answers: Sequenc
 
     pandas: Any = sys.modules["pandas"]
     predictions = [answer.prediction or {} for answer in answers]
-    columns = {
-        output.name: column_types.to_array(output.type, [values.get(output.name) for values in predictions])
-        for output in outputs
-    }
+    # Another version than the one that was described may have answered, with other outputs. Their types are guessed.
+    kinds: dict[str, str | None] = {output.name: output.type for output in outputs}
+    for values in predictions:
+        for name in values:
+            kinds.setdefault(name)
+    columns = {}
+    for name, kind in kinds.items():
+        columns[name] = column_types.to_array(kind, [values.get(name) for values in predictions])
     columns["source"] = pa.array([answer.source for answer in answers], pa.string())
     columns["version"] = pa.array([answer.version for answer in answers], pa.int32())
     scored = _to_pandas(pa.table(columns)).astype({"version": "int32"})
