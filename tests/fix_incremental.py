@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from fix_project import SPEC, Sandbox, customers
+from prescore.errors import Busy
 from prescore.run import audit, materialize
 from prescore.run.report import Report
 from prescore.versions.options import DEFAULTS, RunOptions
@@ -78,3 +79,13 @@ def nights(sandbox: Sandbox) -> Nights:
     nights = Nights(sandbox, frame)
     assert nights.run().changes == {"reason": "no version was served"}
     return nights
+
+
+def interrupted(function: Any) -> Any:
+    """Return a function that does the same and then ends the run."""
+
+    def interrupt(*arguments: Any, **named: Any) -> Any:
+        function(*arguments, **named)
+        raise Busy("interrupted")
+
+    return interrupt

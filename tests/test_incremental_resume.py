@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fix_incremental import Nights
+from fix_incremental import Nights, interrupted
 from prescore.catalog.catalog import Catalog
 from prescore.errors import Busy, NotAllowed
 from prescore.project.spec import Retention
@@ -131,16 +131,6 @@ def test_a_version_published_by_hand_meanwhile_is_not_replaced_without_approval(
     assert nights.catalog("version, state, base_version")[2:] == [(3, "superseded", 1), (4, "published", None)]
     nights.verify(4)
     assert stray(nights) == []
-
-
-def interrupted(function: Any) -> Any:
-    """Return a function that does the same and then ends the run."""
-
-    def interrupt(*arguments: Any, **named: Any) -> Any:
-        function(*arguments, **named)
-        raise Busy("interrupted")
-
-    return interrupt
 
 
 def stray(nights: Nights) -> list[str]:

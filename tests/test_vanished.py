@@ -16,9 +16,12 @@ import pytest
 
 from fix_api import serving, until_in_memory
 from fix_client import address
+from fix_incremental import interrupted
 from fix_project import SPEC, Sandbox, customers
+from prescore.errors import Busy
 from prescore.run import audit, materialize
 from prescore.run.report import Report
+from prescore.versions import kept as kept_rows
 from prescore.versions import withheld
 from prescore.versions.options import DEFAULTS, RunOptions
 from prescore_api.client import Answer, Client, Options, ScoreAnswer, TooOld, parts
@@ -271,7 +274,9 @@ def test_a_kept_row_counts_as_vanished_once(project: Sandbox) -> None:
     assert (done.code, "0 of 97 rows would change; 0 would be rejected." in done.out) == (0, True)
 
 
-def test_a_base_that_keeps_rows_never_shows_them_in_place_of_newer_ones(sandbox: Sandbox) -> None:
+def test_a_base_that_keeps_rows_never_shows_them_in_place_of_newer_ones(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project = keeping(sandbox, "[incremental]\n")
     project.edit("[domain]", "max_rejects = 9\n[domain]")
     run(project, set(), 0)
@@ -292,6 +297,15 @@ def test_a_base_that_keeps_rows_never_shows_them_in_place_of_newer_ones(sandbox:
         assert kept(project) == {1: 20, 3: 0}
     run(project, {1, 2, 3}, 60)
     assert kept(project) == {1: 20}
+    # The served delta is changed by hand while the next one is made, which hides what the base keeps.
+    with monkeypatch.context() as patched:
+        patched.setattr(materialize, "reuse_rows", interrupted(materialize.reuse_rows))
+        with pytest.raises(Busy):
+            run(project, {1, 2, 3, 4}, 60)
+    ((served,),) = project.rows("select rows_table from prescore.versions where state = 'published'")
+    project.rows(f'insert into prescore_versions."{served}" (customer, score) values (500, 0.5) returning customer')
+    report = run(project, {1, 2, 3, 4}, 60)
+    assert (report.resumed, report.rows, kept(project)) == (True, 96, {})
     # A full version has never updated the rows that it keeps.
     with project.database.connect() as connection:
         connection.execute("update prescore_versions.churn_v3 set score = 0 where customer = 50")
@@ -355,6 +369,48 @@ def test_kept_rows_are_never_called_proven(sandbox: Sandbox) -> None:
     assert advice in project.cli("doctor").out
     done = project.cli("run", "churn", "--full")
     assert (done.code, kept(project), project.cli("verify", "churn").code) == (0, {}, 0)
+
+
+def test_an_update_by_hand_is_distinguished_from_those_that_keep_rows(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = keeping(sandbox, "[incremental]\n")
+    run(project, {7}, 0)
+    # The server's statistics count the updates of the transaction that is rolled back, too.
+    with monkeypatch.context() as patched:
+        patched.setattr(kept_rows, "keep", interrupted(kept_rows.keep))
+        with pytest.raises(Busy):
+            run(project, {5, 6}, 1)
+    assert run(project, {5, 6}, 1).resumed
+    run(project, {5, 6, 7}, 2)
+    assert kept(project) == {5: 0, 6: 0, 7: 1}
+    # The last of these was copied, so that there were fewer updates than kept rows.
+    with project.database.connect() as connection:
+        connection.execute('update prescore_versions."churn_v3_DELTA" set score = 0.5 where customer = 7')
+        connection.execute("select pg_stat_force_next_flush()")
+    assert "up to 1 row of its tables" in project.cli("doctor").out
+    assert "changed by hand" in (run(project, {5, 6, 7}, 3).changes or {})["reason"]
+    assert kept(project) == {}
+
+
+def test_a_backfill_keeps_no_row_from_its_future(sandbox: Sandbox) -> None:
+    project = keeping(sandbox, "[incremental]\n")
+    project.edit("[domain]\n", "[domain]\nunchanged_if = \"select $as_of > timestamptz '2026-01-01 00:00Z'\"\n")
+    project.query("select * from read_parquet('data/customers.parquet') where $as_of is not null")
+    time = [RunOptions(as_of=BEGINNING + timedelta(hours=hour)) for hour in range(12)]
+    run(project, set(), 0, time[0])
+    run(project, {1, 2}, 10, time[10])
+    # The domain is that of the served version, which keeps two rows.
+    report = run(project, {1, 2}, 5, time[5])
+    assert (report.backfill, report.rows) == (True, 98)
+    run(project, {1, 2}, 11, replace(time[11], full=True))
+    assert kept(project) == {1: 0, 2: 0}
+    # The base keeps them as well.
+    report = run(project, {1, 2, 3}, 6, time[6])
+    assert (report.backfill, report.rows, (report.changes or {})["base"]) == (True, 97, 4)
+    for version in (3, 5):
+        shown = project.rows(f"select customer from prescore_versions.churn_v{version} where customer in (1, 2)")
+        assert shown == []
 
 
 def test_a_tombstone_names_the_last_version_with_the_key(sandbox: Sandbox, client: httpx.Client) -> None:

@@ -86,6 +86,7 @@ class Version(Serving):
     changes_location: str | None
     unchanged_value: str | None
     kept: int
+    updated: int
     tombstones: bool
     attached_at: datetime | None
     model_fingerprint: str | None

@@ -19,7 +19,7 @@ from prescore.scoring import rejects
 from prescore.sources import data_as_of, domain, unchanged
 from prescore.steps import changes
 from prescore.steps.changes import Changes
-from prescore.versions import delta, kept, repetition, table
+from prescore.versions import delta, kept, repetition, table, withheld
 from prescore.versions.lease import Lease
 from prescore.wording import names
 
@@ -91,11 +91,15 @@ def _base(catalog: Catalog, version: Version) -> Version:
 
 
 def _keeps_fewer(job: Job, catalog: Catalog, version: Version, served: Version) -> bool:
-    """Return whether a version may not keep all rows that the served one keeps: one expires, or is rejected now."""
-    if served["kept"] and version["rejected"]:
+    """Return whether a version may not keep all rows that the served one keeps.
+
+    A backfill keeps none, one expires, or one is rejected now.
+    """
+    if not served["kept"]:
+        return False
+    if version["rejected"] or withheld.is_backfill(catalog, version):
         return True
-    keep_for = job.spec.vanished.keep_for
-    return kept.any_expires(catalog.connection, served, version["data_as_of"], keep_for)
+    return kept.any_expires(catalog.connection, served, version["data_as_of"], job.spec.vanished.keep_for)
 
 
 def reuse_unchanged(job: Job, lease: Lease, catalog: Catalog, version: Version, value: str | None) -> bool:
@@ -103,7 +107,8 @@ def reuse_unchanged(job: Job, lease: Lease, catalog: Catalog, version: Version, 
 
     Returns whether it did. `value` is what the query returned now.
     """
-    if job.spec.incremental is None or value is None:
+    # A full run has recorded already that it scores every row.
+    if job.spec.incremental is None or value is None or version["changes"] is not None:
         return False
     served = _served(catalog, version)
     if served is None or served["unchanged_value"] != value:
@@ -111,6 +116,9 @@ def reuse_unchanged(job: Job, lease: Lease, catalog: Catalog, version: Version, 
     if not _reads_the_same(job, version, served):
         return False
     if _reason_against(job, catalog, version, served) is not None:
+        return False
+    # A backfill keeps no row.
+    if served["kept"] and withheld.is_backfill(catalog, version):
         return False
     time = _unchanged_time(job, served)
     moment = time or version["as_of"] or version["started_at"]

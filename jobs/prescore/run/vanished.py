@@ -19,24 +19,35 @@ def keep(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
     """Copy the rows that the served version has and the domain lacks, if the spec keeps them.
 
     The version has its primary key. A trial and a backfill keep no row. Neither does a version with an output that the
-    served one does not have, or after a change by hand to the served one's tables. A passthrough column that it does
-    not have is NULL in the kept rows.
+    served one does not have, or after a change by hand to the served one's tables: it hides those that its base keeps.
+    A passthrough column that the served version does not have is NULL in the kept rows.
     """
     if job.spec.vanished.policy != "keep" or version["trial_rows"] is not None:
         return
     published = catalog.model(job.model)["published_version"]
-    if published is None or withheld.is_backfill(catalog, version):
+    if published is None:
         return
-    served = catalog.version(job.model, published)
-    reason = _reason_against(catalog, version, served)
-    if reason is not None:
-        _log.warning("%s version %s keeps no row whose key has vanished: %s", job.model, version["version"], reason)
-        return
+    source = _source(catalog, version, published)
     connection = catalog.connection
     with connection.transaction():
-        rejected = rejects.read_keys(catalog, version)
-        kept.keep(connection, version, served, rejected, job.spec.vanished.keep_for)
+        if source is None:
+            kept.hide(connection, version)
+        else:
+            rejected = rejects.read_keys(catalog, version)
+            kept.keep(connection, version, source, rejected, job.spec.vanished.keep_for)
         lease.check(connection)
+
+
+def _source(catalog: Catalog, version: Version, published: int) -> Version | None:
+    """Return the served version if a version may keep rows of it, None if not."""
+    if withheld.is_backfill(catalog, version):
+        return None
+    served = catalog.version(version["model"], published)
+    reason = _reason_against(catalog, version, served)
+    if reason is None:
+        return served
+    _log.warning("%s version %s keeps no row whose key has vanished: %s", version["model"], version["version"], reason)
+    return None
 
 
 def _reason_against(catalog: Catalog, version: Version, served: Version) -> str | None:

@@ -67,6 +67,8 @@ def finish(
     """
     add_key(connection, version, indexes)
     connection.execute(query("tables_vacuum", table=table.identifier(version)))
+    # Kept rows of a delta were updated in it, perhaps more than once. Staging records how many times, as of now.
+    connection.execute(query("tables_count_changes"))
     is_delta = version["base_version"] is not None
     has_clock = any(column["name"] == KEPT_CLOCK for column in version["output_columns"])
     with connection.transaction():

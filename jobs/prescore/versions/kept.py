@@ -43,6 +43,20 @@ def keep(
             connection.execute(statement, times)
 
 
+def hide(connection: Connection, version: Version) -> None:
+    """Hide the rows that the base of a delta keeps; a full version shows none. The delta has its primary key."""
+    if version["base_table"] is None:
+        return
+    statement = query(
+        "kept_hide_all",
+        table=table.identifier(version),
+        key=identifiers(table.key_names(version)),
+        base=sql.Identifier(version["base_table"]),
+        version=sql.Literal(version["version"]),
+    )
+    connection.execute(statement)
+
+
 def count(connection: Connection, version: Version, since: datetime | None = None) -> int:
     """Return how many rows a version keeps, or how many of them have inputs of this time or later."""
     statement = query("kept_count", table=table.whole(version))

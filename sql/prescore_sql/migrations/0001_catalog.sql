@@ -70,6 +70,7 @@ create table prescore.versions (
   changes_location     text,
   unchanged_value      text,
   kept                 bigint not null default 0,
+  updated              bigint not null default 0,
   tombstones           boolean not null default false,
   attached_at          timestamptz,
   model_fingerprint    text,
@@ -144,6 +145,8 @@ comment on column prescore.versions.unchanged_value
   is 'the query domain.unchanged_if and its value when the snapshot was taken; null without such a query';
 comment on column prescore.versions.kept
   is 'how many of its rows have keys that have vanished from the domain, and are kept';
+comment on column prescore.versions.updated
+  is 'how many rows of `rows_table` were updated before it was complete, by the server''s statistics';
 comment on column prescore.versions.tombstones
   is 'whether the answer for a key that it does not have names the last version that has it';
 comment on column prescore.versions.attached_at

@@ -108,7 +108,7 @@ select c.*
 from prescore.versions v
 cross join lateral jsonb_populate_record(v, jsonb_build_object(
   'version', %(number)s::integer, 'id', gen_random_uuid(), 'state', 'checked', 'table_name', %(table_name)s::text,
-  'rows_version', %(number)s::integer, 'rows_table', %(table_name)s::text, 'rows_stored', %(rows)s::bigint,
+  'rows_version', %(number)s::integer, 'rows_table', %(table_name)s::text, 'rows_stored', %(rows)s::bigint, 'updated', 0,
   'base_version', null, 'base_table', null, 'changes', %(changes)s::jsonb, 'changes_location', null,
   'snapshot_location', %(location)s::text, 'comparison', null, 'seconds', '{{}}'::jsonb, 'to_publish', false,
   'attached_at', null, 'started_at', now(), 'staged_at', now(), 'checked_at', now(), 'published_at', null,

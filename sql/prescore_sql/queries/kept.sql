@@ -77,6 +77,12 @@ where b.kept_data_as_of is not null
        or {is_hidden})
   and not exists (select from prescore_versions.{table} t where {same_table_key});
 
+-- name: kept_hide_all
+-- Hide all rows that the base keeps, for a delta that keeps none.
+insert into prescore_versions.{table} ({key}, version)
+select {key}, -{version} from prescore_versions.{base} where kept_data_as_of is not null
+on conflict do nothing;
+
 -- name: kept_is_hidden
 -- Whether the served delta hides a row of the base.
 exists (select from prescore_versions.{served} s where s.version = -{served_version} and {same_key});

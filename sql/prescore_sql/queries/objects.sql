@@ -28,16 +28,16 @@ comment on schema predictions is 'one view for each model, which shows its publi
 -- name: objects_stored_tables
 -- The tables that hold the rows of a version: one, or that of a delta and, with `is_base`, that of its base. The id is that
 -- of the version whose own table it is. `edited` rows were deleted or updated since it was complete, by the server's
--- statistics: a reason to look, and not proof, as the changes may have been rolled back. Kept rows of a delta are updated
--- before it is complete.
+-- statistics: a reason to look, and not proof, as the changes may have been rolled back. Updates from before that are left
+-- out, unless the statistics count fewer, because they have been lost since.
 create or replace function prescore.stored_tables(v prescore.versions)
 returns table (name text, oid oid, rows bigint, id uuid, is_base boolean, edited bigint)
 language sql stable as $$
   select s.rows_table, c.oid, s.rows_stored, s.id, s.version is not distinct from v.base_version,
-         pg_stat_get_tuples_deleted(c.oid)
-           + greatest(pg_stat_get_tuples_updated(c.oid) - case when s.base_version is null then 0 else s.kept end, 0)
+         pg_stat_get_tuples_deleted(c.oid) + u.updated - case when u.updated < s.updated then 0 else s.updated end
   from prescore.versions s
   cross join lateral (select to_regclass(format('prescore_versions.%I', s.rows_table))::oid) c (oid)
+  cross join lateral (select pg_stat_get_tuples_updated(c.oid)) u (updated)
   where s.model = v.model and s.version in (v.rows_version, v.base_version)
 $$;
 comment on function prescore.stored_tables is 'the tables that hold the rows of a version, with the rows that each should have';

@@ -147,3 +147,7 @@ select to_regtype('vector') is not null as usable,
        (select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'vector')
          as schema,
        exists (select from pg_available_extensions where name = 'vector') as available;
+
+-- name: tables_count_changes
+-- Have the server's statistics count what this session has changed so far.
+select pg_stat_force_next_flush();

@@ -65,6 +65,7 @@ where model = %(model)s and version = %(version)s and state = 'building';
 -- Mark the version as staged: every chunk is in, and the table never changes again.
 update prescore.versions v
 set state = 'staged', staged_at = now(), changes_location = null, rows = c.rows + c.carried + %(kept)s, kept = %(kept)s,
+    updated = coalesce(pg_stat_get_tuples_updated(to_regclass(format('prescore_versions.%%I', v.rows_table))::oid), 0),
     rows_stored = coalesce(%(stored)s, c.rows + c.carried + %(kept)s),
     rejected = v.rejected + c.rejected
 from (select coalesce(sum(c.rows), 0) as rows, coalesce(sum(c.rejected), 0) as rejected,
