@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from prescore.errors import LiveUnavailable, NotFound
 from prescore.scoring.scorer import Scorer
 from prescore.scoring.session import ModelSession
 from prescore.scoring.signature import Signature
+from prescore.store.model_file import ModelFile
 from prescore.store.store import Store
 from prescore_api.live.messages import ModelLocation
 
 
-def load(location: ModelLocation) -> Scorer:
-    """Return the model of a version, ready to score. The store is only read.
+def read(location: ModelLocation) -> ModelFile:
+    """Return the model file; raises NotFound, StoreRefused or StoreUnavailable. The store is only read."""
+    return Store(location.place, location.catalog).model(location.fingerprint)
 
-    Raises LiveUnavailable if the store does not have its file, StoreRefused, StoreUnavailable and ModelInvalid.
-    """
-    try:
-        model = Store(location.place, location.catalog).model(location.fingerprint)
-    except NotFound as error:
-        raise LiveUnavailable(str(error)) from error
-    session = ModelSession(model, location.name)
+
+def load(file: ModelFile, location: ModelLocation) -> Scorer:
+    """Return the model in a file, ready to score; raises ModelInvalid."""
+    session = ModelSession(file, location.name)
     return Scorer(session, Signature.from_content(location.signature))

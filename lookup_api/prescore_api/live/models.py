@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prescore.catalog.queries import query
 from prescore.errors import LiveUnavailable, NotAllowed, PrescoreError
@@ -28,6 +28,13 @@ from prescore_api.tables.version import TableVersion
 _RETRY_SECONDS = 1.0
 
 _log = logging.getLogger("prescore_api")
+
+
+class _Failure(NamedTuple):
+    """Why a load failed, and when by the monotonic clock."""
+
+    reason: str
+    failed_at: float
 
 
 class LoadedModel:
@@ -58,7 +65,7 @@ class LoadedModels:
         self._bounds = bounds
         self._numbers = count()
         self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
-        self._failed_at: dict[str, float] = {}
+        self._failures: dict[str, _Failure] = {}
         self.process = ScoringProcess(self.forget, bounds)
         self.runtime: str | None = None
 
@@ -82,7 +89,8 @@ class LoadedModels:
                 return await asyncio.shield(task)
         except TimeoutError as error:
             raise LiveUnavailable(f"The model file of {name} is still being loaded. Try again.") from error
-        except NotAllowed:
+        # The process may have ended meanwhile, which is no fault of the file.
+        except (NotAllowed, LiveUnavailable):
             raise
         # The reason is in the log alone: it may name the store's address.
         except PrescoreError as error:
@@ -94,7 +102,7 @@ class LoadedModels:
         wanted = {version.id: version for version in published if version.row["live"]}
         for version_id in list(self._loading):
             if version_id not in wanted:
-                self._failed_at.pop(version_id, None)
+                self._failures.pop(version_id, None)
                 self._loading.pop(version_id)
         for version in wanted.values():
             self._start(version)
@@ -107,7 +115,8 @@ class LoadedModels:
         """Return the task that loads a version; one that has failed is repeated, but not with every request."""
         task = self._loading.get(version.id)
         if task is not None and task.done() and (task.cancelled() or task.exception() is not None):
-            if time.monotonic() - self._failed_at.get(version.id, 0.0) < _RETRY_SECONDS:
+            failure = self._failures.get(version.id)
+            if failure is not None and time.monotonic() - failure.failed_at < _RETRY_SECONDS:
                 return task
             task = None
         if task is None:
@@ -188,19 +197,20 @@ class LoadedModels:
         return described
 
     def _note(self, version: TableVersion, task: asyncio.Task[LoadedModel]) -> None:
-        """Log how a load ended; a failure that repeats is logged once."""
+        """Log how a load ended; one that fails again for the same reason is logged once."""
         if task.cancelled():
             return
         error = task.exception()
         if self._loading.get(version.id) is not task:
             return
         if error is None:
-            self._failed_at.pop(version.id, None)
+            self._failures.pop(version.id, None)
             _log.info("%s answers live", _name(version))
             return
-        if version.id not in self._failed_at:
+        failure, known = _Failure(str(error), time.monotonic()), self._failures.get(version.id)
+        if known is None or known.reason != failure.reason:
             _log.error("%s cannot answer live: %s", _name(version), error)
-        self._failed_at[version.id] = time.monotonic()
+        self._failures[version.id] = failure
 
 
 def _name(version: TableVersion) -> str:

@@ -70,10 +70,14 @@ class Worker:
     def load(self, model: int, location: Any) -> str:
         """Load a model, which later calls refer to by a number; return the release of ONNX Runtime."""
         from prescore.scoring.session import RUNTIME
-        from prescore_api.live.loading import load
+        from prescore_api.live.loading import load, read
         from prescore_api.live.scored_model import ScoredModel
 
-        scored = ScoredModel(load(location), location.cache_seconds)
+        file = read(location)
+        # While a store hangs, the server gives up one load after the other. All may get their files at once.
+        if model not in self._wanted:
+            return RUNTIME
+        scored = ScoredModel(load(file, location), location.cache_seconds)
         with self._storing:
             if model in self._wanted:
                 self._models[model] = scored
