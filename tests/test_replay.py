@@ -136,6 +136,28 @@ def test_a_backtest_scores_earlier_nights_too(project: Sandbox) -> None:
     assert (refused.code, refused.out.count("\n  refused: KS distance of score: observed 0.")) == (4, 3)
     assert refused.err.endswith("\n  So would versions 2, 1.\n")
 
+    # One that is damaged does not stop the others.
+    with project.database.connect() as connection:
+        connection.execute("delete from prescore_versions.churn_v2 where customer < 100")
+    (snapshot,) = (project.root / ".prescore").rglob("snapshots/churn/1.*.parquet")
+    snapshot.write_bytes(snapshot.read_bytes()[:-1])
+    lost = (
+        "churn version 2 (superseded), not available: churn version 2 has 900 rows according to the catalog, and 800 "
+        "can be read from prescore_versions.churn_v2. Was the table truncated, detached or changed by hand? The "
+        "version is superseded: do not publish it, and do not roll back to it.\n"
+    )
+    damaged = "churn version 1 (superseded), not available: The snapshot of churn version 1 is gone from the store, or"
+    for option in ("--no-progress", "--markdown"):
+        done = project.cli("plan", "churn", "--backtest", "2", option)
+        assert (done.code, lost in done.out, damaged in done.out) == (4, True, True)
+        assert "churn version 3" in done.out
+    planned = json.loads(project.cli("plan", "churn", "--backtest", "2", "--json").out)
+    assert [night["version"] for night in planned["nights"]] == [3]
+    assert [(night["version"], night["state"]) for night in planned["unavailable"]] == [
+        (2, "superseded"),
+        (1, "superseded"),
+    ]
+
 
 def test_a_plan_needs_the_columns_of_the_snapshot(project: Sandbox) -> None:
     project.edit('features = ["visits", "spend"]', 'features = ["visits", "age"]')

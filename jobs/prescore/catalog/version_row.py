@@ -105,9 +105,18 @@ def missing_rows(version: VersionRow | Version, rows: int | None = 0) -> errors.
     return errors.DatabaseRefused(
         f"{version['model']} version {version['version']} has {version['rows']:,} rows according to the catalog, and "
         f"{readable} can be read from prescore_versions.{version['table_name']}. Was the table truncated, detached or "
-        f"changed by hand? `prescore run {version['model']} --full` makes a new version, and `prescore rollback "
-        f"{version['model']}` goes back to an earlier one."
+        f"changed by hand? {_advice(version)}"
     )
+
+
+def _advice(version: VersionRow | Version) -> str:
+    """Return what to do about a version that has lost rows, by its state; without one, it is served."""
+    state = version.get("state", "published")
+    if state != "published":
+        return f"The version is {state}: do not publish it, and do not roll back to it."
+    model = version["model"]
+    again = f"`prescore run {model} --full` makes a new version"
+    return f"{again}, and `prescore rollback {model}` goes back to an earlier one."
 
 
 def lost_rows(version: VersionRow) -> errors.DatabaseRefused:

@@ -154,6 +154,8 @@ def plan(result: Plan) -> None:
         for verdict in night.verdicts():
             line(f"  {verdict}")
         _comparison_tables(differs)
+    for unavailable in result.unavailable_lines():
+        line(unavailable)
 
 
 def comparison(found: Comparison) -> None:

@@ -35,6 +35,7 @@ class Plan(plans.Plan):
         for night, summary, comparison in zip(self.nights, self.summaries(), self.comparisons(), strict=True):
             tables = {title: html.nested(rows) for title, rows in comparison.tables().items()}
             parts.append(html.record({"version": summary, "limits": "; ".join(night.verdicts()), **tables}))
+        parts += [html.record({"version": line}) for line in self.unavailable_lines()]
         return "".join(parts)
 
 

@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from prescore.catalog.catalog import Catalog, CheckResult, Version
-from prescore.catalog.database import Connection
 from prescore.checks.results import sentence
 from prescore.comparison import limits
 from prescore.comparison.comparison import compare
 from prescore.comparison.differences import Comparison
 from prescore.comparison.precision import PRECISION
-from prescore.errors import NotFound, Refused
+from prescore.errors import Mistake, NotFound, Refused
 from prescore.run import preflight, replay
 from prescore.run.job import Job
 from prescore.scoring.predictor import Predictor
@@ -59,20 +58,39 @@ class Night:
 
 
 @dataclass(frozen=True)
+class Unavailable:
+    """An earlier version that cannot be scored again or compared, and its state: `reason` says why."""
+
+    version: int
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a project's model file and spec would do: on the served version, and with a backtest on earlier ones.
 
-    `breaking` has a sentence for each column that would break readers.
+    `breaking` has a sentence for each column that would break readers. `unavailable` are the earlier versions that a
+    backtest could not score again, such as after a change to their tables or snapshots by hand.
     """
 
     model: str
     nights: tuple[Night, ...]
     breaking: tuple[str, ...]
+    unavailable: tuple[Unavailable, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as a dict for JSON."""
         nights = [{**asdict(night), "outcome": night.outcome} for night in self.nights]
-        return {"model": self.model, "breaking": self.breaking, "nights": nights}
+        unavailable = [asdict(version) for version in self.unavailable]
+        return {"model": self.model, "breaking": self.breaking, "nights": nights, "unavailable": unavailable}
+
+    def unavailable_lines(self) -> list[str]:
+        """Return a line for each earlier version that could not be scored again: which one, and why."""
+        return [
+            f"{self.model} version {version.version} ({version.state}), not available: {version.reason}"
+            for version in self.unavailable
+        ]
 
     def require(self) -> None:
         """Raise Refused if the served version would be refused with this model file and spec, and name others."""
@@ -93,6 +111,8 @@ class Plan:
             lines += [f"**Breaks readers: {breaking}**", ""]
         for night in self.nights:
             lines += [*_night(self.model, night), ""]
+        for line in self.unavailable_lines():
+            lines += [line, ""]
         return "\n".join(lines)
 
 
@@ -132,23 +152,30 @@ def _flips(comparison: Comparison) -> Iterator[str]:
 def plan(job: Job, backtest: int = 0) -> Plan:
     """Score the served version's snapshot with the project's model file, and compare; also that of earlier versions.
 
-    `backtest` is how many earlier versions are scored as well, newest first. Nothing is written: no version is made,
-    and the domain query does not run. Raises NotFound when nothing is served or a snapshot is gone, NotAllowed when a
-    snapshot does not have a column that the spec needs, and Mistake when model file, spec and examples do not fit.
+    `backtest` is how many earlier versions are scored as well, newest first; one that cannot be does not stop the
+    others. Nothing is written: no version is made, and the domain query does not run. Raises NotFound when nothing is
+    served or its snapshot is gone, NotAllowed when this snapshot does not have a column that the spec needs,
+    DatabaseRefused when rows of the served version are missing, and Mistake when model file, spec and examples do not
+    fit.
     """
     predictor = preflight.open_predictor(job.onnx, job.spec)
     preflight.check_predictor(job, predictor)
     with job.database.connect() as connection:
-        catalog = Catalog(connection)
-        versions = _chosen(catalog, job.model, backtest)
-        nights = [_compare(job, connection, version, predictor) for version in versions]
+        served, *earlier = _chosen(Catalog(connection), job.model, backtest)
         breaking = compatibility.breaking_changes(
             connection,
             job.model,
             job.spec.key_columns,
             job.spec.output_columns,
         )
-    return Plan(job.model, tuple(nights), tuple(breaking))
+    nights = [_compare(job, served, predictor)]
+    unavailable = []
+    for version in earlier:
+        try:
+            nights.append(_compare(job, version, predictor))
+        except Mistake as error:
+            unavailable.append(Unavailable(version["version"], version["state"], str(error)))
+    return Plan(job.model, tuple(nights), tuple(breaking), tuple(unavailable))
 
 
 def _chosen(catalog: Catalog, model: str, backtest: int) -> list[Version]:
@@ -167,19 +194,23 @@ def _chosen(catalog: Catalog, model: str, backtest: int) -> list[Version]:
     return chosen[: 1 + backtest]
 
 
-def _compare(job: Job, connection: Connection, version: Version, predictor: Predictor) -> Night:
-    """Score a version's snapshot again, and compare it with the version, but for its kept rows: they have no inputs."""
-    require_table(Catalog(connection), version)
-    with (
-        replay.replayed(connection, job.store, version, predictor, job.on_progress) as again,
-        kept.left_out(connection, version) as (scored, schema),
-    ):
-        compared = compare(
-            connection,
-            scored,
-            again,
-            job.spec.comparison.tolerances,
-            schemas=(schema, replay.SCHEMA),
-            precision=PRECISION,
-        )
+def _compare(job: Job, version: Version, predictor: Predictor) -> Night:
+    """Score a version's snapshot again, and compare it with the version, but for its kept rows: they have no inputs.
+
+    A session of its own leaves no temporary table for the next version when it fails.
+    """
+    with job.database.connect() as connection:
+        require_table(Catalog(connection), version)
+        with (
+            replay.replayed(connection, job.store, version, predictor, job.on_progress) as again,
+            kept.left_out(connection, version) as (scored, schema),
+        ):
+            compared = compare(
+                connection,
+                scored,
+                again,
+                job.spec.comparison.tolerances,
+                schemas=(schema, replay.SCHEMA),
+                precision=PRECISION,
+            )
     return Night(version["version"], version["state"], compared, limits.results(compared, job.spec.comparison))
