@@ -118,6 +118,7 @@ def test_a_caller_can_pin_the_canary_beside_its_version(api: Api) -> None:
         ("canary=2:0.3", 422, "canary needs the version beside it"),
         ("canary=none", 422, "canary needs the version beside it"),
         ("version=1&canary=2:1.5", 422, "canary takes what the header Prescore-Canary has"),
+        ("version=1&canary=2:9e-0", 422, "canary takes what the header Prescore-Canary has"),
         ("version=1&canary=2", 422, "canary takes what the header Prescore-Canary has"),
         ("version=1&canary=9:0.3", 404, "has no version 9"),
         ("version=3&canary=2:0.3", 422, f"{model} version 2 was no canary beside version 3"),

@@ -10,7 +10,7 @@ from prescore.catalog import keys as catalog_keys
 from prescore.catalog.catalog import Column
 from prescore.errors import KeyInvalid, RequestInvalid
 from prescore_api.formats import json_body
-from prescore_api.service.live import Source, require_few
+from prescore_api.service.live import MAX_ROWS, Source, require_few
 
 _FORM = '{"rows": [{"features": {feature: value, …}, "key": {column: value, …}}, …]}'
 
@@ -75,11 +75,13 @@ def may_have_keys(body: bytes) -> bool:
 
 
 def count_rows(body: bytes) -> int:
-    """Return about how many rows a body has, without parsing it: at least one."""
+    """Return about how many rows a body has, without parsing it: at least one, and as many as a request may have."""
+    rows = max(body.count(b'"features"'), body.count(b'"key"'), 1)
     # Names may be spelled with escapes, and braces may not: each row has its own and those of its features or its key.
     if b"\\" in body:
-        return max(body.count(b"{") // 2, 1)
-    return max(body.count(b'"features"'), body.count(b'"key"'), 1)
+        rows = max(body.count(b"{") // 2, 1)
+    # The values of rows may have such names and braces, too.
+    return min(rows, MAX_ROWS)
 
 
 def parse_keys(key: Sequence[Column], given: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> list[list[Any]]:

@@ -179,7 +179,7 @@ class Request:
 
 
 def _body_too_large() -> TooLarge:
-    return TooLarge(f"The body is larger than {LARGEST_BODY:,} bytes. Send fewer keys per request.")
+    return TooLarge(f"The body is larger than {LARGEST_BODY:,} bytes. Send fewer keys or rows per request.")
 
 
 def _without_root(path: str, root_path: str) -> str:

@@ -19,8 +19,9 @@ from prescore_api.service.models import Models
 from prescore_api.service.options import LookupOptions
 from prescore_api.tables.version import TableVersion
 
-PIN = r"([1-9][0-9]{0,8}):([0-9](\.[0-9]{1,20})?(e-[0-9]{1,3})?)"
-"""How a pin is written, as a regular expression."""
+_SHARE = r"0(\.[0-9]{1,20})?|1(\.0)?|[1-9](\.[0-9]{1,20})?e-(0[1-9]|[1-9][0-9]{1,2})"
+PIN = rf"([1-9][0-9]{{0,8}}):({_SHARE})"
+"""How a pin is written, as a regular expression; its share is that of `str`, from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,7 @@ class Pin:
     def parse(cls, text: str) -> Self | None:
         """Read what `str` gives; return None for another text."""
         match = re.fullmatch(PIN, text)
-        if match is None or float(match[2]) > 1:
-            return None
-        return cls(int(match[1]), float(match[2]))
+        return None if match is None else cls(int(match[1]), float(match[2]))
 
     def __str__(self) -> str:
         return f"{self.version}:{self.share}"
