@@ -35,8 +35,8 @@ _BATCH_ROWS = 1024
 class BatchedCalls:
     """Calls the scoring process for the rows of one model, one batch at a time, with a bound on the rows that wait.
 
-    `name` is that of the model. `scores` is false for calls that only read rows: the metrics of batches are about
-    scoring.
+    `name` is that of the model. `scores` is false for calls that only read the keys of rows: the metrics of batches and
+    of the queue are about scoring.
     """
 
     def __init__(self, name: str, call: Call, bounds: LiveBounds, *, scores: bool = True) -> None:
@@ -81,7 +81,8 @@ class BatchedCalls:
                 return await waiting.future
         except TimeoutError as error:
             self._forget(waiting)
-            raise self._overloaded(f"they were not scored within {bounds.call_seconds:g} s") from error
+            done = "scored" if self._scores else "read"
+            raise self._overloaded(f"they were not {done} within {bounds.call_seconds:g} s") from error
         except LiveUnavailable:
             self._metrics.unavailable.inc()
             raise
@@ -152,11 +153,15 @@ class BatchedCalls:
 
     def _count_queue(self, rows: int) -> None:
         self._queued_rows += rows
-        self._metrics.queue_rows.inc(rows)
+        if self._scores:
+            self._metrics.queue_rows.inc(rows)
 
     def _overloaded(self, why: str) -> Overloaded:
         self._metrics.overloaded.inc()
-        return Overloaded(f"{self._name} has more rows to score than it can compute: {why}. Try again later.")
+        message = f"{self._name} has more rows to score than it can compute"
+        if not self._scores:
+            message = f"More keys of rows for {self._name} arrive than the server can read"
+        return Overloaded(f"{message}: {why}. Try again later.")
 
 
 class _Waiting(NamedTuple):
