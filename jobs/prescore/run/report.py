@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -10,6 +10,7 @@ from typing import Any, Self
 from prescore.catalog.catalog import Catalog, CheckResult, Version
 from prescore.checks import expectations
 from prescore.run.job import Job
+from prescore.run.vanished import KEPT_NO_ROW
 from prescore.scoring.examples import MISSING
 from prescore.versions.withheld import is_backfill
 from prescore.wording import count
@@ -26,7 +27,8 @@ class Report:
     incremental run reused, as the catalog records it, and `rebased_to` is the full copy that is served in the place of
     a large delta. `seconds` has an entry for each step and `total`. All are of this run alone, while the catalog adds
     up all attempts: no step takes longer than the total. `served` is the version that readers see now. `backfill` says
-    that the version is for a time before that one's. `warnings` has a sentence for what its run could not verify.
+    that the version is for a time before that one's. `warnings` has a sentence for what its run could not verify, and
+    for rows that it could not keep.
     """
 
     model: str
@@ -60,7 +62,8 @@ class Report:
             catalog = Catalog(connection)
             row = catalog.version(job.model, version)
             model = catalog.model(job.model)
-            resumption = catalog.one("events_last_resumption", model=job.model, version=version)
+            resumption = catalog.one("events_last", model=job.model, version=version, event="resumed")
+            kept_none = catalog.one("events_last", model=job.model, version=version, event=KEPT_NO_ROW)
             backfill = is_backfill(catalog, row)
             rebased_to = _rebased_to(catalog, model["published_version"], row)
         before: dict[str, Any] = resumption["detail"] if resumption else {"chunks": 0, "seconds": {}}
@@ -90,7 +93,7 @@ class Report:
             served=model["published_version"],
             held=model["hold_reason"],
             error=row["error"],
-            warnings=[*unverified(row), *_left_out_checks(job, row)],
+            warnings=[*unverified(row), *_left_out_checks(job, row), *_not_kept(kept_none)],
         )
 
     def reuse(self) -> str | None:
@@ -146,6 +149,12 @@ def _left_out_checks(job: Job, version: Version) -> Iterator[str]:
     names = expectations.needing_all_rows(job.spec)
     if version["trial_rows"] is not None and names:
         yield f"These checks need every row of the domain, and do not run on a trial: {', '.join(names)}."
+
+
+def _not_kept(event: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield a sentence on why the version keeps no row, from the event that says so."""
+    if event is not None:
+        yield f"No row whose key has vanished was kept: {event['reason']}."
 
 
 def _since(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:

@@ -12,6 +12,9 @@ from prescore.scoring import rejects
 from prescore.versions import kept, withheld
 from prescore.versions.lease import Lease
 
+KEPT_NO_ROW = "kept no row"
+"""The event of a version that should keep rows of the served one, and cannot; its reason says why."""
+
 _log = logging.getLogger("prescore")
 
 
@@ -39,7 +42,7 @@ def keep(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
 
 
 def _source(catalog: Catalog, version: Version, published: int) -> Version | None:
-    """Return the served version if a version may keep rows of it, None if not."""
+    """Return the served version if a version may keep rows of it; otherwise record why not, and return None."""
     if withheld.is_backfill(catalog, version):
         return None
     served = catalog.version(version["model"], published)
@@ -47,6 +50,7 @@ def _source(catalog: Catalog, version: Version, published: int) -> Version | Non
     if reason is None:
         return served
     _log.warning("%s version %s keeps no row whose key has vanished: %s", version["model"], version["version"], reason)
+    catalog.record_event(version["model"], version["version"], KEPT_NO_ROW, reason)
     return None
 
 

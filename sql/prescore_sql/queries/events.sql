@@ -7,10 +7,10 @@ values (%(model)s, %(version)s, %(event)s, %(actor)s, %(reason)s, %(detail)s);
 -- A model's history, newest first.
 select at, model, version, event, actor, reason, detail from prescore.events where model = %(model)s order by id desc;
 
--- name: events_last_resumption
--- The state in which the last run that resumed a version found it. No row for a version that was never resumed.
-select detail from prescore.events
-where model = %(model)s and version = %(version)s and event = 'resumed' order by id desc limit 1;
+-- name: events_last
+-- The last event of a kind in the life of a version. No row without one.
+select reason, detail from prescore.events
+where model = %(model)s and version = %(version)s and event = %(event)s order by id desc limit 1;
 
 -- name: events_hold_by_rollback
 -- Whether the model's last hold came with a rollback, and not by hand.
