@@ -89,7 +89,7 @@ class LoadedModels:
                 return await asyncio.shield(task)
         except TimeoutError as error:
             raise LiveUnavailable(f"The model file of {name} is still being loaded. Try again.") from error
-        # The process may have ended meanwhile, which is no fault of the file.
+        # The process may have ended meanwhile: nothing is wrong with the file, and nothing about it is in the log.
         except (NotAllowed, LiveUnavailable):
             raise
         # The reason is in the log alone: it may name the store's address.
