@@ -18,7 +18,7 @@ from fix_api import serving, until_in_memory
 from fix_client import address
 from fix_incremental import interrupted
 from fix_project import SPEC, Sandbox, customers
-from prescore.errors import Busy
+from prescore.errors import Busy, NotAllowed
 from prescore.run import audit, materialize
 from prescore.run.report import Report
 from prescore.versions import kept as kept_rows
@@ -307,11 +307,20 @@ def test_a_base_that_keeps_rows_never_shows_them_in_place_of_newer_ones(
     project.rows(f'insert into prescore_versions."{served}" (customer, score) values (500, 0.5) returning customer')
     report = run(project, {1, 2, 3, 4}, 60)
     assert (report.resumed, report.rows, kept(project)) == (True, 96, {})
-    # A full version has never updated the rows that it keeps.
+    # A full version has never updated the rows that it keeps. A delta over it that is not finished shows these rows.
+    with monkeypatch.context() as patched:
+        patched.setattr(materialize, "reuse_rows", interrupted(materialize.reuse_rows))
+        with pytest.raises(Busy):
+            run(project, {1, 2, 3}, 61)
     with project.database.connect() as connection:
         connection.execute("update prescore_versions.churn_v3 set score = 0 where customer = 50")
         connection.execute("select pg_stat_force_next_flush()")
-    assert "changed by hand" in (run(project, {1, 2, 3}, 61).changes or {})["reason"]
+    with pytest.raises(
+        NotAllowed, match="cannot be resumed: it shows rows of version 3, whose table was changed by hand"
+    ):
+        run(project, {1, 2, 3}, 61)
+    report = run(project, {1, 2, 3}, 61)
+    assert (report.resumed, "changed by hand" in (report.changes or {})["reason"]) == (False, True)
 
 
 @pytest.mark.parametrize(

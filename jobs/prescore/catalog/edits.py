@@ -12,7 +12,8 @@ def may_be_edited(catalog: Catalog, version: Version, *, count_rows: bool = Fals
     """Return whether a table of a version was changed by hand since it was complete, or may have been.
 
     By the server's statistics, which count changes that were rolled back, too. They are late by seconds, and lost in a
-    crash or a failover. The rows are counted if they do not add up, or with `count_rows`, in any case.
+    crash or a failover. The rows are counted if they do not add up, or with `count_rows`, in any case. That finds
+    inserts and deletes, also recent ones, but no update that the statistics do not have yet, or have lost.
     """
     which = {"model": version["model"], "version": version["version"]}
     if catalog.one("versions_table_fault", **which)["fault"] is not None:

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.edits import may_be_edited
-from prescore.errors import Busy, NotFound
+from prescore.errors import Busy, NotAllowed, NotFound
 from prescore.run.job import Job
 from prescore.scoring import rejects
 from prescore.sources import data_as_of, domain, unchanged
@@ -35,9 +35,13 @@ def reuse(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
     """Decide which rows of a version with a snapshot are to be scored, and record it.
 
     The version becomes a delta over the served version or its base; it gets the rows of the served version if nothing
-    has changed. An earlier attempt may have decided already.
+    has changed. An earlier attempt may have decided already: raises NotAllowed if the base of its delta was changed by
+    hand since.
     """
-    if version["changes"] is not None or version["state"] != "building":
+    if version["state"] != "building":
+        return
+    if version["changes"] is not None:
+        _require_unedited_base(catalog, version)
         return
     served = _served(catalog, version)
     if served is None:
@@ -82,6 +86,19 @@ def _reuse_rows(
         _record_full(catalog, lease, version, reason)
         return
     _begin_delta(job, lease, catalog, version, base, found)
+
+
+def _require_unedited_base(catalog: Catalog, version: Version) -> None:
+    """Raise NotAllowed for a delta that would show rows that were changed by hand since it was begun."""
+    if version["base_version"] is None:
+        return
+    base = catalog.version(version["model"], version["base_version"])
+    if may_be_edited(catalog, base):
+        raise NotAllowed(
+            f"{version['model']} version {version['version']} cannot be resumed: it shows rows of version "
+            f"{base['version']}, whose table was changed by hand meanwhile, or an update of it was rolled back. "
+            f"Run again: the next run starts from scratch, and reuses none of these rows."
+        )
 
 
 def _base(catalog: Catalog, version: Version) -> Version:
