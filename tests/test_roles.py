@@ -425,9 +425,9 @@ def test_deltas_need_no_other_rights(granted: Sandbox, roles: Roles, become: Cal
     assert reads(reader, 5)
     profiled = "select distinct version from prescore.profiles order by version"
     assert granted.rows(profiled) == [(1,), (5,)]
-    # Without the right to keep profiles, all rows are compared, and versions are retired.
+    # Without all rights on profiles, all rows are compared, and versions are retired.
     with roles.database("owner").connect() as connection:
-        connection.execute(f"revoke all on prescore.profiles from {roles.name('writer')}".encode())
+        connection.execute(f"revoke select on prescore.profiles from {roles.name('writer')}".encode())
     granted.data(customers().slice(305))
     assert granted.cli("run", "churn").code == 0
     assert reads(reader, 6)

@@ -69,11 +69,14 @@ def _copy(job: Job, lease: Lease, catalog: Catalog, version: Version) -> int:
 
 
 def _make_profile(job: Job, version: int) -> None:
-    """Make the profile of a copy, from which the next version is compared with it, while no one waits for that."""
+    """Make the profile of a copy, from which the next version is compared with it, before the lease is released.
+
+    Readers have the copy already. Its table or the model may have been dropped meanwhile.
+    """
     if job.spec.comparison.skip:
         return
     try:
         with job.database.connect() as connection:
             profile.make(connection, Catalog(connection).version(job.model, version))
-    except (Transient, DatabaseRefused) as error:
+    except (Transient, DatabaseRefused, NotFound) as error:
         _log.warning("The next comparison with %s version %s reads all of its rows: %s", job.model, version, error)

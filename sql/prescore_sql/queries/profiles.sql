@@ -22,8 +22,9 @@ delete from prescore.profiles
 where model = %(model)s and version = %(version)s and column_name = %(column_name)s;
 
 -- name: profiles_right
--- Whether this session may delete profiles.
-select has_table_privilege('prescore.profiles', 'delete') as granted;
+-- Whether this session may find and delete profiles.
+select bool_and(has_table_privilege('prescore.profiles', privilege)) as granted
+from unnest(array['select', 'delete']) privilege;
 
 -- name: profiles_sweep
 -- Delete the profiles of versions that have no table any more.
