@@ -288,7 +288,9 @@ def test_a_profile_is_kept_and_made_again(versions: Versions) -> None:
     assert compare(connection, base, b).keys == comparison.keys
 
 
-def test_comparisons_of_two_sessions_do_not_wait_for_each_other(versions: Versions, database: Database) -> None:
+def test_comparisons_of_two_sessions_do_not_wait_for_each_other(
+    versions: Versions, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
     random = np.random.default_rng(3)
     first = _first(random)
     base = versions.full(first)
@@ -306,6 +308,16 @@ def test_comparisons_of_two_sessions_do_not_wait_for_each_other(versions: Versio
         other.execute("delete from prescore.profiles")
         assert _derived(other, base, b) == comparison
         assert other.execute(profiles).fetchall() == saved
+        # A profile that cannot be kept costs no comparison, and not the transaction that it is part of.
+        other.execute("delete from prescore.profiles")
+        versions.connection.execute("begin")
+        versions.connection.execute("lock table prescore.profiles in share mode")
+        with other.transaction():
+            assert _derived(other, base, b) == comparison
+            assert other.execute("select 1 as one").fetchall() == [{"one": 1}]
+        versions.connection.execute("rollback")
+        assert "its profile could not be kept: canceling statement due to lock timeout" in caplog.text
+        assert other.execute(profiles).fetchall() == []
 
 
 @pytest.mark.parametrize("lost", ["version > 0", "version < 0"])

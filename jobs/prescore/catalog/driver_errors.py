@@ -163,6 +163,11 @@ def is_connection_lost(error: errors.DatabaseUnavailable) -> bool:
     return not isinstance(cause, psycopg.OperationalError) or _is_connection_lost(cause)
 
 
+def is_of_server(error: psycopg.Error) -> bool:
+    """Return whether the server could not run a statement, or refused it, and the statement itself is not at fault."""
+    return error.sqlstate is not None and _meaning(error) is not None
+
+
 def embedded_stopped(why: str) -> errors.DatabaseUnavailable:
     """Return the error for a project's embedded server that stopped while a command used it."""
     return errors.DatabaseUnavailable(

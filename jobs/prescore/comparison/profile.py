@@ -5,16 +5,19 @@ What a delta over the version shows follows from the profile and the rows in whi
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.database import Connection
+from prescore.catalog.driver_errors import first_line, is_of_server
 from prescore.catalog.queries import query
 from prescore.comparison import bins, distribution
 from prescore.comparison.bins import Bin
@@ -27,6 +30,8 @@ _TAIL = 64
 """How many of the smallest and of the largest numbers have bins of their own."""
 _CHANGED_STEPS = 256
 """The number of equally frequent steps of the rows that changed, if they need edges of their own."""
+
+_log = logging.getLogger("prescore")
 
 Labels = Counter[Any]
 """How many rows have a value, by value."""
@@ -90,15 +95,29 @@ def refine(
 def save(connection: Connection, version: Version, profile: Profile) -> None:
     """Keep profiles of columns of a full version in the catalog, unless another session is doing so.
 
-    Call it after what takes time: other sessions that compare the version do not wait for this one.
+    Call it after what takes time: other sessions that compare the version do not wait for this one. If the server
+    cannot store them, or refuses to, they are not kept, and what was computed from them is not lost.
     """
     if not profile:
         return
-    catalog = Catalog(connection)
+    try:
+        # In a transaction of the caller, a savepoint.
+        with connection.transaction():
+            _save(Catalog(connection), version, profile)
+    except psycopg.Error as error:
+        if connection.closed or not is_of_server(error):
+            raise
+        _log.warning(
+            "The next comparison with %s version %s reads all of its rows, because its profile could not be kept: %s",
+            version["model"],
+            version["version"],
+            first_line(error),
+        )
+
+
+def _save(catalog: Catalog, version: Version, profile: Profile) -> None:
     key = _key(version)
-    with connection.transaction():
-        if not catalog.one("profiles_lock", **key)["locked"]:
-            return
+    if catalog.one("profiles_lock", **key)["locked"]:
         for name, column in profile.items():
             catalog.execute("profiles_remove", **key, column_name=name)
             catalog.execute("profiles_add", **key, column_name=name, **_to_row(column))
