@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from datetime import datetime
 from xml.etree import ElementTree
 
 import pytest
@@ -96,6 +97,11 @@ def test_json_of_a_comparison_and_a_lookup_keep_their_keys(sandbox: Sandbox) -> 
     sandbox.cli("run", "churn")
     comparison = json.loads(sandbox.cli("compare", "churn", "1", "1", "--json").out)
     (column,) = comparison.pop("columns")
+    versions = sandbox.rows("select model_fingerprint from prescore.versions")
+    assert [(comparison.pop(f"{side}_model_fingerprint"),) for side in "ab"] == versions * 2
+    assert datetime.fromisoformat(comparison.pop("a_data_as_of")) == datetime.fromisoformat(
+        comparison.pop("b_data_as_of")
+    )
     assert comparison == {
         "model": "churn",
         "a": 1,
@@ -249,6 +255,11 @@ def test_a_comparison_is_also_a_page_that_needs_no_network(sandbox: Sandbox) -> 
     assert len(list(root.iter("rect"))) == 10
     cells = [cell.text for cell in root.iter("td")]
     assert {"<b>gold", "x & y"} <= set(cells)
+    described = sandbox.rows(
+        "select version::text, state, to_char(data_as_of at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'), "
+        "left(model_fingerprint, 12) from prescore.versions order by version"
+    )
+    assert [tuple(cells[:4]), tuple(cells[4:8])] == described
     assert "http" not in text
     assert root.findtext("head/title") == "churn: from version 1 (superseded) to version 2 (published)"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 
 from prescore.comparison.differences import ColumnDifference, Comparison, LabelPair, Shift
@@ -12,20 +12,25 @@ from prescore.wording import count, short
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1f2933; --paper: #fff; --soft: #6b7785; --b: #2f6fb0; --a: #d9822b; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e7eb; --paper: #14181d; --soft: #9aa5b1; --b: #5b9bd5; } }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem;
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem;
   color: var(--ink); background: var(--paper); }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; } p.soft, th { color: var(--soft); }
 div.wide { overflow-x: auto; } table { border-collapse: collapse; margin: .7rem 0; }
-th, td { text-align: right; white-space: nowrap; padding: .15rem .9rem .15rem 0; }
+th, td { text-align: right; white-space: nowrap; padding: .15rem .75rem .15rem 0; }
+th:last-child, td:last-child { padding-right: 0; }
 th { font-weight: 500; } th:first-child, td:first-child { text-align: left; }
 svg { width: 100%; } svg text { font-size: 11px; text-anchor: middle; fill: var(--soft); }
 rect.b { fill: var(--b); } line.a { stroke: var(--a); stroke-width: 2.5; }
 """
 
 
-def page(comparison: Comparison, title: str) -> str:
-    """Return a comparison as a whole HTML document. Names and values are escaped: they are the users' own text."""
-    parts = [f"<h1>{escape(title)}</h1>", *_keys(comparison)]
+def page(comparison: Comparison, title: str, versions: Sequence[Mapping[str, object]]) -> str:
+    """Return a comparison as a whole HTML document. Names and values are escaped: they are the users' own text.
+
+    `versions` is what the page says of each of the two versions: heading → value.
+    """
+    described = _table(versions[0], [version.values() for version in versions])
+    parts = [f"<h1>{escape(title)}</h1>", described, *_keys(comparison)]
     for column in comparison.columns:
         parts += _column(column)
     if comparison.not_compared:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any, Self
 
 from prescore.catalog.catalog import Version
@@ -12,9 +13,11 @@ from prescore.comparison.differences import ColumnDifference
 from prescore.comparison.page import page
 from prescore.public import html
 from prescore.public.results import Result
+from prescore.wording import utc
 
 _SHOWN_MOVERS = 5
 _SHOWN_FLIPS = 10
+_SHOWN_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -33,21 +36,44 @@ def _parameter_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[
 
 @dataclass(frozen=True)
 class Comparison(differences.Comparison, Result):
-    """What changed from version `a` of a model to version `b`, with the states and the parameters of both."""
+    """What changed from version `a` of a model to version `b`, with the parameters of both.
+
+    The states, the times of the inputs and the SHA-256 of the model files are those of the two versions as well.
+    """
 
     a_state: str = field(default="", repr=False)
     b_state: str = field(default="", repr=False)
+    a_data_as_of: datetime | None = field(default=None, repr=False)
+    b_data_as_of: datetime | None = field(default=None, repr=False)
+    a_model_fingerprint: str | None = field(default=None, repr=False)
+    b_model_fingerprint: str | None = field(default=None, repr=False)
     parameters: tuple[ParameterDifference, ...] = ()
 
     @classmethod
     def from_differences(cls, compared: differences.Comparison, a: Version, b: Version) -> Self:
         """Return the comparison of two versions as a result."""
         parameters = _parameter_differences(a["parameters"], b["parameters"])
-        return cls(**vars(compared), a_state=a["state"], b_state=b["state"], parameters=parameters)
+        return cls(
+            **vars(compared),
+            a_state=a["state"],
+            b_state=b["state"],
+            a_data_as_of=a["data_as_of"],
+            b_data_as_of=b["data_as_of"],
+            a_model_fingerprint=a["model_fingerprint"],
+            b_model_fingerprint=b["model_fingerprint"],
+            parameters=parameters,
+        )
 
     def page(self) -> str:
         """Return the comparison as one HTML page with pictures, which needs no server, script or network."""
-        return page(self, self.title())
+        return page(self, self.title(), self._version_table())
+
+    def _version_table(self) -> list[dict[str, object]]:
+        """Return a row for each of the two versions: heading → value."""
+        return [
+            _version_row(self.a, self.a_state, self.a_data_as_of, self.a_model_fingerprint),
+            _version_row(self.b, self.b_state, self.b_data_as_of, self.b_model_fingerprint),
+        ]
 
     def title(self) -> str:
         """Return which versions are compared, with their states."""
@@ -114,6 +140,17 @@ class Comparison(differences.Comparison, Result):
             "versions": self._versions(" → "),
             **tables,
         }
+
+
+def _version_row(
+    version: int, state: str, data_as_of: datetime | None, model_fingerprint: str | None
+) -> dict[str, object]:
+    return {
+        "version": f"{version}",
+        "state": state,
+        "data as of": None if data_as_of is None else utc(data_as_of),
+        "model file": None if model_fingerprint is None else model_fingerprint[:_SHOWN_DIGITS],
+    }
 
 
 def _column_row(column: ColumnDifference) -> dict[str, object]:
