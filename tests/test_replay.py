@@ -82,9 +82,15 @@ def test_a_plan_says_what_a_model_file_would_change_and_makes_no_version(project
     project.query("this is not a query")
     planned = prescore.Project(project.root, progress=False).plan("churn")
     (night,) = planned.nights
-    assert (night.version, night.comparison.keys.changed, night.outcome) == (1, 1000, "within the limits")
+    assert (night.version, night.comparison.keys.changed, night.outcome) == (1, 1000, "the spec has no limits for it")
     text = project.cli("plan", "churn").out
-    assert "churn version 1 (published), scored again: within the limits" in text
+    summary = "churn version 1 (published), scored again: the spec has no limits for it"
+    assert summary in text
+    markdown = project.cli("plan", "churn", "--markdown").out
+    assert f"**{summary}.**\n\n1,000 of 1,000 rows would change; 0 would be rejected.\n" in markdown
+    movers = planned.comparisons()[0].tables()["rows that moved most"]
+    assert "Rows that moved most:\n\n| column | key | from | to |\n|---|---|---|---|\n| score | " in markdown
+    assert f"\n| score | {movers[0]['key']} | " in markdown
     assert ">score</td>" in planned._repr_html_()
     assert project.rows(STATES) == [(1, "published")]
     assert project.rows("select count(*) from pg_class where relpersistence = 't'") == [(0,)]
@@ -98,8 +104,9 @@ def test_a_plan_beyond_a_limit_fails_and_its_markdown_says_why(project: Sandbox)
     assert "A version like churn version 1 would be refused" in done.err
     lines = done.out.splitlines()
     assert lines[0] == "### prescore plan: churn"
-    assert lines[2] == "**churn version 1** (published), scored again: would be refused by 1 limit."
-    assert any(line.startswith("| score | 1,000 | 0.") for line in lines)
+    assert lines[2] == "**churn version 1 (published), scored again: would be refused by 1 limit.**"
+    assert "| column | changed | moved | mean | mean difference | largest | PSI | KS |" in lines
+    assert any(line.startswith("| score | 1,000 | 1,000 | 0.") for line in lines)
     assert any(line.startswith("- refused: KS distance of score: observed 0.") for line in lines)
 
 

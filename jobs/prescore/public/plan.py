@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from prescore.public import html
+from prescore.public import html, markdown
 from prescore.public.comparison import Comparison
 from prescore.run import audit
 from prescore.run import plan as plans
@@ -29,6 +29,28 @@ class Plan(plans.Plan):
             f"{self.model} version {night.version} ({night.state}), scored again: {night.outcome}"
             for night in self.nights
         ]
+
+    def markdown(self) -> str:
+        """Return the plan as Markdown, such as for a comment on a pull request."""
+        lines = [f"### prescore plan: {self.model}", ""]
+        for breaking in self.breaking:
+            lines += [f"**Breaks readers: {breaking}**", ""]
+        for night, summary, comparison in zip(self.nights, self.summaries(), self.comparisons(), strict=True):
+            keys = comparison.keys
+            lines += [
+                f"**{summary}.**",
+                "",
+                f"{keys.changed:,} of {count(keys.common, 'row')} would change; {keys.vanished:,} would be rejected.",
+                "",
+            ]
+            for title, rows in comparison.tables().items():
+                if title != "keys":
+                    lines += [f"{title.capitalize()}:", "", *markdown.table(rows), ""]
+            lines += [f"- {verdict}" for verdict in (*night.verdicts(), *night.limits_within())]
+            lines.append("")
+        for line in self.unavailable_lines():
+            lines += [line, ""]
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         parts = []

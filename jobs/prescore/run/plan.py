@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from prescore.scoring.predictor import Predictor
 from prescore.versions import compatibility, kept
 from prescore.versions.publishable import require_table
 from prescore.versions.withheld import warnings
-from prescore.wording import count, short
+from prescore.wording import count
 
 _CAN_BE_READ = ("published", "superseded", "checked")
 
@@ -49,12 +48,19 @@ class Night:
             return f"would be refused by {count(len(self.refused), 'limit')}"
         if warnings(self.limits):
             return "would wait for approval"
+        if not self.limits:
+            return "the spec has no limits for it"
         return "within the limits"
 
     def verdicts(self) -> list[str]:
         """Return a sentence for each limit that refuses the version or requires a person's approval."""
         refusals = [f"refused: {sentence(result)}" for result in self.refused]
         return [*refusals, *(f"approval: {sentence(result)}" for result in warnings(self.limits))]
+
+    def limits_within(self) -> list[str]:
+        """Return a sentence for each limit that the version stays within."""
+        within = [result for result in self.limits if result["passed"] and not result.get("warning")]
+        return [f"within: {sentence(result)}" for result in within]
 
 
 @dataclass(frozen=True)
@@ -103,50 +109,6 @@ class Plan:
             lines.append(f"So would version{'s' * (len(also) > 1)} {', '.join(also)}.")
         message = f"A version like {self.model} version {served.version} would be refused:"
         raise Refused("\n  ".join([message, *lines]), served.limits)
-
-    def markdown(self) -> str:
-        """Return the plan as Markdown, such as for a comment on a pull request."""
-        lines = [f"### prescore plan: {self.model}", ""]
-        for breaking in self.breaking:
-            lines += [f"**Breaks readers: {breaking}**", ""]
-        for night in self.nights:
-            lines += [*_night(self.model, night), ""]
-        for line in self.unavailable_lines():
-            lines += [line, ""]
-        return "\n".join(lines)
-
-
-def _night(model: str, night: Night) -> Iterator[str]:
-    keys = night.comparison.keys
-    yield f"**{model} version {night.version}** ({night.state}), scored again: {night.outcome}."
-    yield f"{keys.changed:,} of {count(keys.common, 'row')} would change; {keys.vanished:,} would be rejected."
-    yield ""
-    yield "| column | changed | mean | mean difference | largest | PSI | KS |"
-    yield "|---|---|---|---|---|---|---|"
-    for column in night.comparison.columns:
-        shift = column.shift
-        cells: list[object] = [column.column, column.changed]
-        if shift is None:
-            cells += [""] * 5
-        else:
-            cells += [shift.b.mean, shift.mean_difference, shift.largest_difference, shift.psi, shift.ks]
-        yield f"| {' | '.join(map(short, cells))} |"
-    yield from _flips(night.comparison)
-    for result in night.limits:
-        mark = "refused" if not result["passed"] else "approval" if result.get("warning") else "within"
-        yield f"- {mark}: {sentence(result)}"
-
-
-def _flips(comparison: Comparison) -> Iterator[str]:
-    pairs = [(column.column, pair) for column in comparison.columns for pair in column.flips]
-    if not pairs:
-        return
-    yield ""
-    yield "| column | from | to | rows |"
-    yield "|---|---|---|---|"
-    for name, pair in pairs:
-        yield f"| {name} | {pair.a} | {pair.b} | {pair.rows:,} |"
-    yield ""
 
 
 def plan(job: Job, backtest: int = 0) -> Plan:
