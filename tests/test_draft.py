@@ -78,6 +78,15 @@ def test_the_order_of_the_examples_is_that_of_the_features(shop: Sandbox) -> Non
     assert drafted.onnx is not None
     assert drafted.onnx.inputs == {"features": ("visits", "spend")}
     assert drafted.onnx.examples is not None
+    # A model file that got more outputs since has examples that lack them.
+    for written in ("specs/shop.toml", "sql/domains/shop.sql"):
+        (shop.root / written).unlink()
+    prescore.examples(score, frame, file=shop.root / "models/shop.examples.parquet", outputs={"other": _scores})
+    done = shop.cli(*INIT)
+    assert "shop.examples.parquet has no column for prediction, and so the spec does not use it." in done.err
+    drafted = spec_file.load(shop.root / "specs/shop.toml")
+    assert drafted.onnx is not None
+    assert drafted.onnx.examples is None
 
 
 def _scores(frame: pd.DataFrame) -> Any:
