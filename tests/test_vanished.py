@@ -246,7 +246,11 @@ def test_keep_begins_with_the_rows_of_the_served_version(sandbox: Sandbox) -> No
     project.spec(keep.replace("[outputs]\n", '[outputs]\nchance = { from = "score", type = "real" }\n'))
     done = project.cli("run", "churn", "--allow-breaking")
     assert done.code == 0, done.err
-    assert kept(project) == {}
+    # The two rows are lost if it is published.
+    assert kept(project) == {5: 0, 6: 24}
+    assert (
+        "kept rows: 0; expected 2 rows of version 3 whose keys have vanished, but version 3 does not have" in done.out
+    )
     warning = "warning: churn: No row whose key has vanished was kept: version 3 does not have the output chance.\n"
     assert warning in done.err
 
@@ -306,6 +310,7 @@ def test_a_base_that_keeps_rows_never_shows_them_in_place_of_newer_ones(
     ((served,),) = project.rows("select rows_table from prescore.versions where state = 'published'")
     project.rows(f'insert into prescore_versions."{served}" (customer, score) values (500, 0.5) returning customer')
     report = run(project, {1, 2, 3, 4}, 60)
+    project.cli("publish", "churn", str(report.version))
     assert (report.resumed, report.rows, kept(project)) == (True, 96, {})
     # A full version has never updated the rows that it keeps. A delta over it that is not finished shows these rows.
     with monkeypatch.context() as patched:
@@ -378,8 +383,9 @@ def test_kept_rows_are_never_called_proven(sandbox: Sandbox) -> None:
         assert f"churn version 2 is not proven:\n  {difference}\n" in done.err
     advice = "`prescore verify churn` shows what differs, but not in its 2 kept rows. `prescore run churn --full` makes"
     assert advice in project.cli("doctor").out
-    done = project.cli("run", "churn", "--full")
-    assert (done.code, kept(project), project.cli("verify", "churn").code) == (0, {}, 0)
+    assert project.cli("run", "churn", "--full").code == 0
+    assert project.cli("publish", "churn", "3").code == 0
+    assert (kept(project), project.cli("verify", "churn").code) == ({}, 0)
 
 
 def test_an_update_by_hand_is_distinguished_from_those_that_keep_rows(
@@ -400,8 +406,17 @@ def test_an_update_by_hand_is_distinguished_from_those_that_keep_rows(
         connection.execute('update prescore_versions."churn_v3_DELTA" set score = 0.5 where customer = 7')
         connection.execute("select pg_stat_force_next_flush()")
     assert "up to 1 row of its tables" in project.cli("doctor").out
-    assert "changed by hand" in (run(project, {5, 6, 7}, 3).changes or {})["reason"]
-    assert kept(project) == {}
+    report = run(project, {5, 6, 7}, 3)
+    assert "changed by hand" in (report.changes or {})["reason"]
+    # No limit is set, but this version lacks rows that are served.
+    (warning,) = withheld.warnings(report.checks)
+    assert (report.published, warning["name"]) == (False, "kept rows")
+    assert warning["expected"].startswith("3 rows of version 3 whose keys have vanished, but a table of version 3 was")
+    assert kept(project) == {5: 0, 6: 0, 7: 1}
+    # The rows of an earlier version, which was not changed, are kept.
+    assert project.cli("publish", "churn", "2", "--allow-older").code == 0
+    assert run(project, {5, 6, 7}, 4).published
+    assert kept(project) == {5: 0, 6: 0, 7: 1}
 
 
 def test_a_backfill_keeps_no_row_from_its_future(sandbox: Sandbox) -> None:

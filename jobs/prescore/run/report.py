@@ -10,8 +10,8 @@ from typing import Any, Self
 from prescore.catalog.catalog import Catalog, CheckResult, Version
 from prescore.checks import expectations
 from prescore.run.job import Job
-from prescore.run.vanished import KEPT_NO_ROW
 from prescore.scoring.examples import MISSING
+from prescore.versions.kept import KEPT_NO_ROW
 from prescore.versions.withheld import is_backfill
 from prescore.wording import count
 

@@ -12,9 +12,6 @@ from prescore.scoring import rejects
 from prescore.versions import kept, withheld
 from prescore.versions.lease import Lease
 
-KEPT_NO_ROW = "kept no row"
-"""The event of a version that should keep rows of the served one, and cannot; its reason says why."""
-
 _log = logging.getLogger("prescore")
 
 
@@ -30,28 +27,38 @@ def keep(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
     published = catalog.model(job.model)["published_version"]
     if published is None:
         return
-    source = _source(catalog, version, published)
+    served = catalog.version(job.model, published)
+    is_backfill = withheld.is_backfill(catalog, version)
+    reason = None if is_backfill else _reason_against(catalog, version, served)
     connection = catalog.connection
     with connection.transaction():
-        if source is None:
+        if is_backfill:
             kept.hide(connection, version)
-        else:
+        elif reason is None:
             rejected = rejects.read_keys(catalog, version)
-            kept.keep(connection, version, source, rejected, job.spec.vanished.keep_for)
+            kept.keep(connection, version, served, rejected, job.spec.vanished.keep_for)
+        else:
+            kept.hide(connection, version)
+            _record_loss(job, catalog, version, served, reason)
         lease.check(connection)
 
 
-def _source(catalog: Catalog, version: Version, published: int) -> Version | None:
-    """Return the served version if a version may keep rows of it; otherwise record why not, and return None."""
-    if withheld.is_backfill(catalog, version):
-        return None
-    served = catalog.version(version["model"], published)
-    reason = _reason_against(catalog, version, served)
-    if reason is None:
-        return served
-    _log.warning("%s version %s keeps no row whose key has vanished: %s", version["model"], version["version"], reason)
-    catalog.record_event(version["model"], version["version"], KEPT_NO_ROW, reason)
-    return None
+def _record_loss(job: Job, catalog: Catalog, version: Version, served: Version, reason: str) -> None:
+    """Record why a version keeps no row, and how many rows it could have kept: the check step warns of these."""
+    number = version["version"]
+    _log.warning("%s version %s keeps no row whose key has vanished: %s", job.model, number, reason)
+    lost = _count_lost(job, catalog, version, served)
+    catalog.record_event(job.model, number, kept.KEPT_NO_ROW, reason, rows=lost, served=served["version"])
+
+
+def _count_lost(job: Job, catalog: Catalog, version: Version, served: Version) -> int:
+    # Readers see no row of a damaged table, so that they lose none.
+    if _table_fault(catalog, served) is not None:
+        return 0
+    if _types(served["key_columns"]) != _types(version["key_columns"]):
+        return served["kept"]
+    rejected = rejects.read_keys(catalog, version)
+    return kept.count_lost(catalog.connection, version, served, rejected, job.spec.vanished.keep_for)
 
 
 def _reason_against(catalog: Catalog, version: Version, served: Version) -> str | None:
@@ -60,20 +67,27 @@ def _reason_against(catalog: Catalog, version: Version, served: Version) -> str 
     reason = _column_reason(version, served, label)
     if reason is not None:
         return reason
-    row = catalog.one(
-        "versions_table_fault",
-        model=served["model"],
-        version=served["version"],
-    )
-    if row["fault"] is not None:
-        return f"the table of {label} {row['fault']} by hand"
+    fault = _table_fault(catalog, served)
+    if fault is not None:
+        return f"the table of {label} {fault} by hand"
     # A row that was inserted by hand has a key that the domain lacks, as if it had vanished.
     if may_be_edited(catalog, served, count_rows=True):
         return (
             f"a table of {label} was changed by hand, or an update of it was rolled back, and its rows may not be what "
-            "a model predicted. The next run keeps rows again"
+            "a model predicted"
         )
     return None
+
+
+def _table_fault(catalog: Catalog, version: Version) -> str | None:
+    """Return what happened by hand to the table of a version that should have one, None if nothing did."""
+    row = catalog.one(
+        "versions_table_fault",
+        model=version["model"],
+        version=version["version"],
+    )
+    fault: str | None = row["fault"]
+    return fault
 
 
 def _column_reason(version: Version, served: Version, label: str) -> str | None:

@@ -24,6 +24,7 @@ from prescore.project.spec import Spec
 from prescore.scoring import rejects
 from prescore.versions import delta, kept, lifecycle, table, withheld
 from prescore.versions.lease import Lease
+from prescore.wording import count
 
 _UNIQUE = "unique and not null"
 _log = logging.getLogger("prescore")
@@ -57,7 +58,7 @@ def check_version(
     compared = None
     if not _failed(results):
         compared, limit_results = _compare(connection, version, spec)
-        results += limit_results
+        results += limit_results + _lost_results(Catalog(connection), version)
     tables = {version["table_name"], version["rows_table"]}
     _record(connection, lease, version, spec, results, tables, compared)
     return results
@@ -165,6 +166,26 @@ def _limit_results(connection: Connection, version: Version, spec: Spec, compare
         served = Catalog(connection).version(version["model"], compared.a)
         newly_kept = kept.count_new(connection, version, served)
     return limits.results(compared, spec.comparison, kept=newly_kept)
+
+
+def _lost_results(catalog: Catalog, version: Version) -> list[CheckResult]:
+    """Return a result with a warning if a version keeps no row of those that it should keep."""
+    event = catalog.one("events_last", model=version["model"], version=version["version"], event=kept.KEPT_NO_ROW)
+    if event is None or version["kept"] or not event["detail"]["rows"]:
+        return []
+    lost = event["detail"]["rows"]
+    served = event["detail"]["served"]
+    result: CheckResult = {
+        "name": "kept rows",
+        "passed": True,
+        "observed": 0,
+        "expected": (
+            f"{count(lost, 'row')} of version {served} whose keys have vanished, but {event['reason']}. Once this "
+            f"version is published, no later one has these rows either; publishing version {served} again restores them"
+        ),
+        "warning": True,
+    }
+    return [result]
 
 
 def is_decided(version: Version, spec: Spec) -> bool:

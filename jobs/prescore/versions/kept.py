@@ -17,6 +17,9 @@ from prescore.catalog.naming import KEPT_CLOCK
 from prescore.catalog.queries import query
 from prescore.versions import rows, table, views
 
+KEPT_NO_ROW = "kept no row"
+"""The event of a version that should keep rows of the served one, and cannot; its reason says why."""
+
 _REJECTED = sql.Identifier("prescore_rejected_keys")
 _OTHERS = "prescore_other_rows"
 _SCHEMA = "prescore_versions"
@@ -36,11 +39,30 @@ def keep(
     """
     times = {"clock": served["data_as_of"], "since": _oldest(version["data_as_of"], keep_for)}
     with connection.transaction():
-        connection.execute(query("kept_rejected", table=_REJECTED, columns=column_definitions(version["key_columns"])))
-        for batch in rejected.to_batches():
-            rows.copy(connection, _REJECTED, batch, version["key_columns"])
+        _copy_rejected(connection, version, rejected)
         for statement in _statements(version, served):
             connection.execute(statement, times)
+
+
+def count_lost(
+    connection: Connection,
+    version: Version,
+    served: Version,
+    rejected: pa.Table,
+    keep_for: timedelta | None,
+) -> int:
+    """Return how many rows a version that keeps none could have kept of the served one, which has the same key."""
+    times = {"clock": served["data_as_of"], "since": _oldest(version["data_as_of"], keep_for)}
+    with connection.transaction():
+        _copy_rejected(connection, version, rejected)
+        row = connection.execute(_Keeping(version, served).count_lost(), times).fetchone() or {}
+    return int(row["rows"])
+
+
+def _copy_rejected(connection: Connection, version: Version, rejected: pa.Table) -> None:
+    connection.execute(query("kept_rejected", table=_REJECTED, columns=column_definitions(version["key_columns"])))
+    for batch in rejected.to_batches():
+        rows.copy(connection, _REJECTED, batch, version["key_columns"])
 
 
 def hide(connection: Connection, version: Version) -> None:
@@ -137,6 +159,16 @@ class _Keeping:
             "kept_copy",
             source=table.whole(self.served),
             **self._copied,
+        )
+
+    def count_lost(self) -> sql.Composed:
+        """Count the rows that could be kept, and whose keys a version that keeps none does not have."""
+        shared = {**self._shared, "table": table.whole(self.version)}
+        return query(
+            "kept_count_lost",
+            source=table.whole(self.served),
+            same_key=views.same_key(self._key, "t", "s"),
+            **shared,
         )
 
     def restore(self) -> sql.Composed:

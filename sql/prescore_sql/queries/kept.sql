@@ -23,6 +23,13 @@ from prescore_versions.{source} s
 where not exists (select from prescore_versions.{table} t where {same_key})
   and {is_kept};
 
+-- name: kept_count_lost
+-- The number of rows of the served version that could be kept, and whose keys a version does not have.
+select count(*) as rows
+from prescore_versions.{source} s
+where not exists (select from prescore_versions.{table} t where {same_key})
+  and {is_kept};
+
 -- name: kept_restore
 -- Show the rows of the base that a delta hides because their keys have vanished, as they were served.
 update prescore_versions.{table} d
