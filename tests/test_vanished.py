@@ -344,6 +344,7 @@ def test_no_row_is_kept_of_tables_that_were_changed_by_hand(
     with project.database.connect() as connection:
         connection.execute(statement.encode())
         connection.execute("select pg_stat_force_next_flush()")
+    assert "up to 1 row of its tables were inserted, updated or deleted by hand" in project.cli("doctor").out
     report = run(project, {5, 6}, 2)
     assert "keeps no row whose key has vanished: a table of version 2 was changed by hand" in caplog.text
     assert report.warnings[-1].startswith("No row whose key has vanished was kept: a table of version 2 was changed")

@@ -24,7 +24,7 @@ def may_be_edited(catalog: Catalog, version: Version, *, count_rows: bool = Fals
         # An interrupted run has inserted rows that were rolled back.
         if table["is_accounted"] and not count_rows:
             continue
-        if _count(catalog, table["name"]) != table["rows"]:
+        if count_rows_of(catalog, table["name"]) != table["rows"]:
             return True
     return False
 
@@ -41,7 +41,8 @@ def warnings(catalog: Catalog, version: Version) -> tuple[str, ...]:
     return (sentence,)
 
 
-def _count(catalog: Catalog, table: str) -> int:
+def count_rows_of(catalog: Catalog, table: str) -> int:
+    """Return the number of rows of a table of a version."""
     statement = query("deltas_count", table=sql.Identifier(table))
     (row,) = catalog.connection.execute(statement).fetchall()
     return int(row["rows"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
 
+from prescore.catalog import edits
 from prescore.catalog.catalog import Catalog
 from prescore.doctor.finding import Finding, fault, ok, warning
 from prescore.scoring import runtime
@@ -78,13 +80,7 @@ def _lost_tables(catalog: Catalog) -> Iterator[Finding]:
             )
         else:
             yield ok(f"{model} version {row['version']}", f"{observed}, so that it cannot be published again")
-    for row in catalog.all("doctor_edited_tables"):
-        model = row["model"]
-        yield warning(
-            f"{model} version {row['version']}",
-            f"up to {count(row['rows'], 'row')} of its tables were updated or deleted by hand",
-            _advice_on_edits(row),
-        )
+    yield from _edited_tables(catalog)
     for row in catalog.all("doctor_lost_views"):
         model = row["model"]
         yield fault(
@@ -94,13 +90,29 @@ def _lost_tables(catalog: Catalog) -> Iterator[Finding]:
         )
 
 
-def _advice_on_edits(row: Mapping[str, Any]) -> str:
+def _edited_tables(catalog: Catalog) -> Iterator[Finding]:
+    """Yield the published versions whose tables have rows that may have been changed by hand, or were inserted."""
+    found = catalog.all("doctor_edited_tables")
+    for (model, version, kept), tables in groupby(found, itemgetter("model", "version", "kept")):
+        rows = 0
+        for table in tables:
+            rows += table["edited"]
+            if table["is_to_count"]:
+                rows += max(edits.count_rows_of(catalog, table["name"]) - table["rows"], 0)
+        if rows:
+            yield warning(
+                f"{model} version {version}",
+                f"up to {count(rows, 'row')} of its tables were inserted, updated or deleted by hand",
+                _advice_on_edits(model, kept),
+            )
+
+
+def _advice_on_edits(model: str, kept: int) -> str:
     """Return what to do about a version that may have been edited: no snapshot shows what its kept rows were."""
-    model = row["model"]
-    if row["kept"]:
+    if kept:
         return (
-            f"`prescore verify {model}` shows what differs, but not in its {count(row['kept'], 'kept row')}. "
-            f"`prescore run {model} --full` makes a new version, which does not keep them."
+            f"`prescore verify {model}` shows what differs, but not in its {count(kept, 'kept row')}. "
+            f"`prescore run {model} --full` makes a new version, which does not keep them, and waits for approval."
         )
     return f"`prescore verify {model}` shows what differs, and `prescore run {model} --full` makes a new version."
 

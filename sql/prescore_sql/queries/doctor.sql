@@ -67,11 +67,17 @@ where v.state in ('checked', 'published', 'superseded') and prescore.table_fault
 order by v.model, v.version;
 
 -- name: doctor_edited_tables
--- Published versions with rows that were updated or deleted by hand, by the server's statistics.
-select v.model, v.version, v.kept, sum(t.edited)::bigint as rows
+-- The tables of published versions, with the rows that each should have, how many were updated or deleted by hand, by the
+-- server's statistics, and whether to count its rows, because other inserts were counted than those of its version. Some of
+-- these may have been rolled back. A count would wait for a session with an exclusive lock.
+select v.model, v.version, v.kept, t.name, t.rows, t.edited,
+       pg_stat_get_tuples_inserted(t.oid) <> t.rows and has_table_privilege(t.oid, 'select')
+         and not exists (select from pg_locks l
+                         where l.relation = t.oid and l.mode = 'AccessExclusiveLock' and l.pid <> pg_backend_pid())
+         as is_to_count
 from prescore.versions v cross join lateral prescore.stored_tables(v) t
-where v.state = 'published' group by v.model, v.version, v.kept having sum(t.edited) > 0
-order by v.model;
+where v.state = 'published' and t.oid is not null
+order by v.model, t.is_base;
 
 -- name: doctor_lost_views
 -- Models with a published version whose view is gone.
