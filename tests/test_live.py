@@ -658,7 +658,7 @@ def test_a_scoring_process_that_never_starts_is_replaced(caplog: pytest.LogCaptu
         while not (started := scoring_processes(psutil.Process())):
             await asyncio.sleep(0)
         started[0].suspend()
-        await process.ready()
+        await asyncio.wait_for(process.ready(), 60)
         await process.call("ping")
         await starting
         await process.stop()
