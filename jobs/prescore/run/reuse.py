@@ -51,7 +51,7 @@ def reuse(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
     if reason is not None:
         _record_full(catalog, lease, version, reason)
         return
-    keeps_fewer = _keeps_fewer(job, catalog, version, served)
+    keeps_fewer = _keeps_fewer(job, catalog, version, served, version["data_as_of"])
     if keeps_fewer or version["snapshot_fingerprint"] != served["snapshot_fingerprint"]:
         _reuse_rows(job, lease, catalog, version, served, keeps_fewer=keeps_fewer)
     else:
@@ -107,8 +107,8 @@ def _base(catalog: Catalog, version: Version) -> Version:
     return catalog.version(version["model"], number)
 
 
-def _keeps_fewer(job: Job, catalog: Catalog, version: Version, served: Version) -> bool:
-    """Return whether a version may not keep all rows that the served one keeps.
+def _keeps_fewer(job: Job, catalog: Catalog, version: Version, served: Version, time: datetime | None) -> bool:
+    """Return whether a version with inputs of this time may not keep all rows that the served one keeps.
 
     A backfill keeps none, one expires, or one is rejected now.
     """
@@ -116,7 +116,7 @@ def _keeps_fewer(job: Job, catalog: Catalog, version: Version, served: Version) 
         return False
     if version["rejected"] or withheld.is_backfill(catalog, version):
         return True
-    return kept.any_expires(catalog.connection, served, version["data_as_of"], job.spec.vanished.keep_for)
+    return kept.any_expires(catalog.connection, served, time, job.spec.vanished.keep_for)
 
 
 def reuse_unchanged(job: Job, lease: Lease, catalog: Catalog, version: Version, value: str | None) -> bool:
@@ -134,13 +134,8 @@ def reuse_unchanged(job: Job, lease: Lease, catalog: Catalog, version: Version, 
         return False
     if _reason_against(job, catalog, version, served) is not None:
         return False
-    # A backfill keeps no row.
-    if served["kept"] and withheld.is_backfill(catalog, version):
-        return False
     time = _unchanged_time(job, served)
-    moment = time or version["as_of"] or version["started_at"]
-    keep_for = job.spec.vanished.keep_for
-    if kept.any_expires(catalog.connection, served, moment, keep_for):
+    if _keeps_fewer(job, catalog, version, served, time or version["as_of"] or version["started_at"]):
         return False
     _share(catalog, lease, version, served, time)
     return True
