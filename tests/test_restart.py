@@ -11,7 +11,7 @@ from fix_project import Sandbox
 from prescore.errors import DatabaseUnavailable
 from prescore.run import materialize, preflight
 from prescore.steps import check, publish, snapshot, stage
-from prescore.versions import lease, retention
+from prescore.versions import lease, retirement
 from prescore.versions.options import RunOptions
 
 
@@ -27,7 +27,7 @@ def _end_connections(sandbox: Sandbox) -> None:
 def test_an_attempt_that_had_finished_is_not_repeated(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    module: Any = retention if why == "withdrawn" else lease
+    module: Any = retirement if why == "withdrawn" else lease
     name = "retire" if why == "withdrawn" else "release"
     if why != "no publish":
         assert sandbox.cli("run", "churn").code == 0

@@ -40,6 +40,7 @@ SOURCES = ("jobs/prescore", "lookup_api/prescore_api", "dags/prescore_dags")
 MAPS = {
     "jobs/prescore/arrow/types.py",
     "jobs/prescore/catalog/datetimes.py",
+    "lookup_api/prescore_api/client/column_types.py",
     "lookup_api/prescore_api/oip/outputs.py",
     "lookup_api/prescore_api/tables/loading.py",
 }
@@ -73,7 +74,7 @@ OTHERS = {
     "jobs/prescore/export/inputs.py",
 }
 """Modules with collections of names that need not be those of all types."""
-ARROW_WORDS = {"integer": "integers", "text": "text", "uuid": "UUIDs are text", "time": "dates and\ntimestamps"}
+ARROW_WORDS = {"integer": "integers", "text": "text", "uuid": "UUIDs are text", "time": "dates and timestamps"}
 """Category of a key's type → how the reference names it among the Arrow types that a request may have."""
 REFERENCE = ROOT / "docs/reference"
 
@@ -181,7 +182,7 @@ def test_what_users_read_lists_the_types_of_keys(tmp_path: Path, monkeypatch: py
     python_types = {type(_parsed(name)).__name__ for name in KEY_TYPES}
     (sentence,) = re.findall(r"Values are of type ([^.]+)\.", sections(REFERENCE / "client.md")["Methods"])
     assert set(re.findall(r"`(\w+)`", sentence)) == python_types
-    arrow = sections(REFERENCE / "http.md")["Arrow"]
+    arrow = sections(REFERENCE / "http.md")["Arrow"].replace("\n", " ")
     for name in KEY_TYPES:
         assert ARROW_WORDS[TYPES[name].category] in arrow
 
