@@ -38,7 +38,7 @@ airflow: install models/flight_delay.onnx  ## start Airflow on this machine with
 models/flight_delay.onnx: .venv/installed
 	$(BIN)/python jobs/flights/train.py
 
-test-examples: install  ## run the flights, live answers under load, the demo, the notebook and the worked examples: 6 minutes
+test-examples: install  ## run the flights, live answers under load, the demo, the notebook and the worked examples: 4 minutes
 	$(BIN)/pytest -n 2 -o norecursedirs=".*" tests/examples
 
 test-acceptance: install  ## run end-to-end tests of Airflow: standalone, in a browser, with Celery and Redis: 15 minutes
@@ -75,7 +75,7 @@ test-oip: install $(OIP:%=.venv-oip/%/installed)  ## run the clients of the Open
 faults: install  ## kill runs in every step, twenty times each, and verify what they leave: 30 minutes
 	$(BIN)/python tests/fault_matrix.py --kills 20
 
-soak: install  ## run what make test leaves out: long random sequences, 200 swaps, more kills, Airflow elsewhere: over an hour
+soak: install  ## run what make test leaves out: long random sequences, 200 swaps, more kills, Airflow elsewhere: 15 minutes
 	PRESCORE_SOAK=60 $(BIN)/pytest -q \
 		tests/test_incremental_states.py tests/test_version_states.py tests/test_swaps.py tests/test_faults.py \
 		tests/test_dags.py tests/test_object_store.py tests/test_api_roundtrips.py tests/test_api_schema.py tests/test_numbers.py \
