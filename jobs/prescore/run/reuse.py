@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from datetime import datetime
-from importlib.metadata import version as release
-from typing import Any
 
-import pyarrow as pa
 from psycopg.types.json import Jsonb
 
 from prescore.catalog.catalog import Catalog, Version
 from prescore.catalog.edits import may_be_edited
-from prescore.errors import Busy, NotAllowed, NotFound
+from prescore.errors import Busy, NotAllowed
+from prescore.run import full_reason, snapshot_changes
 from prescore.run.job import Job
 from prescore.scoring import rejects
-from prescore.sources import data_as_of, domain, unchanged
+from prescore.sources import data_as_of, unchanged
 from prescore.steps import changes
 from prescore.steps.changes import Changes
-from prescore.versions import delta, kept, repetition, table, withheld
+from prescore.versions import delta, kept, repetition, withheld
 from prescore.versions.lease import Lease
-from prescore.wording import names
 
 LARGEST_SHARE = 0.5
 """With more changes than this share of the base's rows, a full version costs less than a delta and a full one."""
-
-_NUMBERS = ("new", "changed", "vanished", "rejected")
 
 _log = logging.getLogger("prescore")
 
@@ -47,7 +41,7 @@ def reuse(job: Job, lease: Lease, catalog: Catalog, version: Version) -> None:
     if served is None:
         _record_full(catalog, lease, version, "no version was served")
         return
-    reason = _reason_against(job, catalog, version, served)
+    reason = full_reason.reason_against(job, catalog, version, served)
     if reason is not None:
         _record_full(catalog, lease, version, reason)
         return
@@ -68,15 +62,15 @@ def _reuse_rows(
     keeps_fewer: bool,
 ) -> None:
     """Compare the snapshot with that of the served version's base, and decide by what differs."""
-    base = _base(catalog, served)
+    base = full_reason.base_of(catalog, served)
     label = f"version {base['version']}"
     rejected = rejects.read_keys(catalog, base, while_scoring=True)
-    found = _find(job, version, base, rejected)
+    found = snapshot_changes.find(job, version, base, rejected)
     if found is None:
         reason = f"the snapshot cannot be compared with that of {label}"
         _record_full(catalog, lease, version, reason)
         return
-    if not keeps_fewer and _is_unchanged(job, catalog, version, served, found, rejected.num_rows):
+    if not keeps_fewer and snapshot_changes.has_same_rows(job, catalog, version, served, found, rejected.num_rows):
         _share_snapshot(job, lease, catalog, version, served)
         return
     differing = len(found.scored) + found.vanished.num_rows
@@ -99,12 +93,6 @@ def _require_unedited_base(catalog: Catalog, version: Version) -> None:
             f"{base['version']}, whose table was changed by hand meanwhile, or an update of it was rolled back. "
             f"Run again: the next run starts from scratch, and reuses none of these rows."
         )
-
-
-def _base(catalog: Catalog, version: Version) -> Version:
-    """Return the full version whose rows a version shows: that of a delta, or the one that made its rows."""
-    number = version["base_version"] or version["rows_version"]
-    return catalog.version(version["model"], number)
 
 
 def _keeps_fewer(job: Job, catalog: Catalog, version: Version, served: Version, time: datetime | None) -> bool:
@@ -132,7 +120,7 @@ def reuse_unchanged(job: Job, lease: Lease, catalog: Catalog, version: Version, 
         return False
     if not _reads_the_same(job, version, served):
         return False
-    if _reason_against(job, catalog, version, served) is not None:
+    if full_reason.reason_against(job, catalog, version, served) is not None:
         return False
     time = _unchanged_time(job, served)
     if _keeps_fewer(job, catalog, version, served, time or version["as_of"] or version["started_at"]):
@@ -170,122 +158,6 @@ def _served(catalog: Catalog, version: Version) -> Version | None:
     return catalog.version(model, published)
 
 
-def _reason_against(job: Job, catalog: Catalog, version: Version, served: Version) -> str | None:
-    """Return why no row of the served version can be reused, None if rows can be."""
-    label = f"version {served['version']}"
-    if version["trial_rows"] is not None:
-        return "it is a trial"
-    if version["chunk_rows"] is not None:
-        return "the model's score of a row depends on the rows that are scored with it"
-    if version["model_fingerprint"] != served["model_fingerprint"]:
-        return f"the model file is not the one that {label} was made with"
-    if version["runtime"] != served["runtime"]:
-        return f"{label} was made with {served['runtime']}, and not with {version['runtime']}"
-    differing = list(_differing_keys(_made_by(version), _made_by(served)))
-    if differing:
-        return f"the spec differs from the one that {label} was made with in {names(differing)}"
-    fingerprint = domain.fingerprint(job.source, job.query, None, served["as_of"])
-    if fingerprint != served["domain_fingerprint"]:
-        return f"the domain query or its source is not the one that {label} was made with"
-    if served["prescore_version"] != release("prescore"):
-        return f"{label} was made by another release of prescore"
-    if may_be_edited(catalog, served):
-        return f"the table of {label} was changed by hand, or an update of it was rolled back"
-    base = _base(catalog, served)
-    if not rejects.all_written(catalog.connection, base) or not job.store.is_snapshot_intact(base):
-        return f"the snapshot or the rejects of version {base['version']} are not complete any more"
-    return None
-
-
-def _made_by(version: Version) -> dict[str, Any]:
-    """Return what a version's spec says about its rows and columns: all but the comments.
-
-    Whether keys that vanish are remembered is left out. Only a policy that keeps them has a column for it.
-    """
-    outputs = {}
-    for name, output in version["spec"]["outputs"].items():
-        outputs[name] = {**output, "comment": ""}
-    keeps = version["spec"]["vanished"]["policy"] == "keep"
-    vanished = {"policy": "keep" if keeps else "drop"}
-    # The catalog does not record the order of keys within a table of the spec.
-    key = [(name, version["spec"]["key"][name]) for name in table.key_names(version)]
-    return {**version["spec"], "outputs": outputs, "vanished": vanished, "key": key}
-
-
-def _differing_keys(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield the names of the keys that differ, such as `onnx.nullable`; a table that one of them lacks is one name."""
-    for name in dict.fromkeys([*one, *other]):
-        values = one.get(name), other.get(name)
-        if values[0] == values[1]:
-            continue
-        if isinstance(values[0], dict) and isinstance(values[1], dict):
-            yield from _differing_keys(values[0], values[1], f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
-
-
-def _is_unchanged(job: Job, catalog: Catalog, version: Version, served: Version, found: Changes, rejected: int) -> bool:
-    """Return whether a version's snapshot has the same rows as that of the served version.
-
-    `found` is how it differs from the base of both, which rejected some rows. Only if the served version differs from
-    the base by as many rows are the two compared, too.
-    """
-    if version["snapshot_rows"] != served["snapshot_rows"]:
-        return False
-    owner = catalog.version(version["model"], served["rows_version"])
-    if owner["base_version"] is not None:
-        changes = owner["changes"] or {}
-        numbers = {name: changes.get(name) for name in _NUMBERS}
-        if _numbers(catalog, version, found) != numbers:
-            return False
-    elif found.vanished.num_rows or len(found.scored) > rejected:
-        return False
-    elif not rejected:
-        return True
-    return _has_equal_snapshot(job, version, served)
-
-
-def _has_equal_snapshot(job: Job, version: Version, served: Version) -> bool:
-    if not job.store.is_snapshot_intact(served):
-        return False
-    differences = _find(job, version, served)
-    if differences is None:
-        return False
-    return not len(differences.scored) and not differences.vanished.num_rows
-
-
-def _numbers(catalog: Catalog, version: Version, found: Changes) -> dict[str, int]:
-    """Return how many rows are new, changed or vanished. A row that the snapshot rejected has not vanished."""
-    absent = found.vanished
-    key = absent.column_names
-    vanished = absent
-    rejected = rejects.read_keys(catalog, version)
-    if absent.num_rows and rejected.num_rows:
-        rejected = rejected.select(key).cast(absent.schema)
-        vanished = absent.join(rejected, key, join_type="left anti")
-    return {
-        "new": found.new,
-        "changed": len(found.scored) - found.new,
-        "vanished": vanished.num_rows,
-        "rejected": absent.num_rows - vanished.num_rows,
-    }
-
-
-def _find(job: Job, version: Version, base: Version, again: pa.Table | None = None) -> Changes | None:
-    """Return what differs from a base, None if the two snapshots cannot be compared or one of them is gone."""
-    try:
-        return changes.find(
-            job.store.snapshot(version),
-            job.store.snapshot(base),
-            list(job.spec.key),
-            again,
-            memory_limit=job.project.settings.memory_limit,
-            spill=job.store.spill_folder(job.model),
-        )
-    except NotFound:
-        return None
-
-
 def _begin_delta(job: Job, lease: Lease, catalog: Catalog, version: Version, base: Version, found: Changes) -> None:
     location = None
     chunks = 0
@@ -301,7 +173,7 @@ def _begin_delta(job: Job, lease: Lease, catalog: Catalog, version: Version, bas
     recorded = {
         "base": base["version"],
         "carried": found.carried,
-        **_numbers(catalog, version, found),
+        **snapshot_changes.numbers(catalog, version, found),
         "chunks": chunks,
     }
     with catalog.connection.transaction():

@@ -5,15 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from prescore.catalog import roles
 from prescore.catalog.catalog import Catalog, CheckResult, Version
-from prescore.catalog.columns import identifiers
 from prescore.catalog.database import Connection, Database
 from prescore.catalog.edits import may_be_edited
-from prescore.catalog.queries import query
 from prescore.checks import compulsory, expectations
 from prescore.checks.results import differing_rows, sentence
 from prescore.comparison import limits, profile
@@ -22,11 +19,10 @@ from prescore.comparison.served import compare_with_served
 from prescore.errors import DatabaseRefused, NotAllowed, Refused
 from prescore.project.spec import Spec
 from prescore.scoring import rejects
-from prescore.versions import delta, kept, lifecycle, table, withheld
+from prescore.versions import delta, kept, keys, lifecycle, table, withheld
 from prescore.versions.lease import Lease
 from prescore.wording import count
 
-_UNIQUE = "unique and not null"
 _log = logging.getLogger("prescore")
 
 
@@ -89,7 +85,7 @@ def _check_rows(
     return [
         rows_result,
         rejects.check(connection, version, spec.max_rejects),
-        _check_keys(connection, version),
+        keys.check(connection, version),
         *others,
         *expectations.validate(database, version, own_expectations, differing),
     ]
@@ -267,39 +263,3 @@ def _require_recorded(version: Version, updated: int) -> None:
 def _expected_rows(version: Version) -> int:
     """Return the number of rows that a version must have: those of its snapshot but for rejects, and kept ones."""
     return (version["snapshot_rows"] or 0) - (version["rejected"] or 0) + version["kept"]
-
-
-def _check_keys(connection: Connection, version: Version) -> CheckResult:
-    """Check that keys are unique and not null, which the primary key proves. Without one, show duplicates."""
-    result: CheckResult = {
-        "name": "keys",
-        "passed": True,
-        "observed": _UNIQUE,
-        "expected": _UNIQUE,
-    }
-    if table.has_key(connection, version):
-        return result
-    examples = ", ".join(_duplicate_keys(connection, version))
-    return {
-        **result,
-        "passed": False,
-        "observed": f"duplicate keys: {examples}",
-    }
-
-
-def _duplicate_keys(connection: Connection, version: Version) -> list[str]:
-    """Return a few duplicate keys, each with its number of rows."""
-    keys = [column["name"] for column in version["key_columns"]]
-    cast = sql.SQL("{}::text")
-    as_text = [cast.format(sql.Identifier(key)) for key in keys]
-    statement = query(
-        "tables_duplicates",
-        table=table.identifier(version),
-        keys=identifiers(keys),
-        texts=sql.SQL(", ").join(as_text),
-    )
-    examples = []
-    for row in connection.execute(statement):
-        key = ", ".join(row["key"])
-        examples.append(f"({key}) {row['times']} times")
-    return examples
